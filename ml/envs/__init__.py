@@ -1,0 +1,1 @@
+"""The convoy environment, as a batch and as a single Gymnasium environment."""

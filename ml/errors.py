@@ -1,0 +1,77 @@
+"""The one tree of exceptions.
+
+Every error that a user can cause or meet is one of these. A message says what happened, where,
+the last known cause, and what to do next.
+
+    RoadSenseError
+    ├── UsageError                  the user's mistake: exit code 2, nothing was written
+    │   ├── ConfigError             a configuration file, option or environment variable
+    │   ├── ParameterError          a radio or sensor parameter file
+    │   ├── ScenarioError           a sumocfg, network or route
+    │   └── CheckpointError         a saved model that cannot be loaded
+    ├── SimulatorError              SUMO could not be started, reached or stepped
+    │   ├── SimulatorTimeoutError   it did not answer before the deadline
+    │   ├── SimulatorVersionError   it is not the version this client speaks to
+    │   └── SimulatorInUseError     a second embedded simulation in one process
+    ├── EmulatorError               the radio was asked for something acausal or out of range
+    ├── EnvironmentStateError       an environment was used in the wrong order or shape
+    └── EvaluationError             an evaluation could not be carried out
+"""
+
+from __future__ import annotations
+
+
+class RoadSenseError(Exception):
+    """Root of every error that RoadSense raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(RoadSenseError):
+    """The user asked for something that cannot be done; nothing was written."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file, command-line option or environment variable is wrong."""
+
+
+class ParameterError(UsageError):
+    """A radio or sensor parameter file is missing, malformed or out of range."""
+
+
+class ScenarioError(UsageError):
+    """A sumocfg, network or route is missing or cannot carry a convoy."""
+
+
+class CheckpointError(UsageError):
+    """A saved model is missing, truncated or of another kind."""
+
+
+class SimulatorError(RoadSenseError):
+    """SUMO could not be started, reached or stepped."""
+
+
+class SimulatorTimeoutError(SimulatorError):
+    """SUMO did not answer before the deadline."""
+
+
+class SimulatorVersionError(SimulatorError):
+    """SUMO is not of the version that this client was built for."""
+
+
+class SimulatorInUseError(SimulatorError):
+    """A second embedded simulation was asked for; libsumo holds one per process."""
+
+
+class EmulatorError(RoadSenseError, ValueError):
+    """The radio emulator was asked for something acausal or out of range."""
+
+
+class EnvironmentStateError(RoadSenseError):
+    """An environment was used in the wrong order or with arrays of the wrong shape."""
+
+
+class EvaluationError(RoadSenseError):
+    """An evaluation could not be carried out."""

@@ -1,0 +1,1 @@
+"""The ESP-NOW radio: messages, parameters, channel, emulator."""

@@ -1,0 +1,1 @@
+"""Controllers, metrics and the tables that compare them."""

@@ -1,0 +1,1 @@
+"""Parameter files: radio and sensors in one validated JSON, and the presets."""

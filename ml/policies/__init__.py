@@ -1,0 +1,1 @@
+"""Policies over a set of peers."""

@@ -1,0 +1,1 @@
+"""The simulator room: one SUMO process carries every convoy of the batch."""
