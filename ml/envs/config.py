@@ -1,0 +1,99 @@
+"""What an environment is made of, as one typed and validated object."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+EpisodeKind = Literal["hazard", "benign", "free"]
+"""`hazard`: a peer brakes so hard and long that an ego holding its speed hits the car in front.
+`benign`: a peer slows by at most 2 m/s² and 30 % of its speed, then recovers. `free`: nobody
+brakes beyond ordinary car-following."""
+
+KINDS: tuple[EpisodeKind, ...] = ("hazard", "benign", "free")
+
+MAX_PEERS = 8
+"""Rows of the observation's peer table. When more are heard, the nearest are kept."""
+
+_MAX_CONVOY_PEERS = 20
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EpisodeMix(_Model):
+    """How often each kind of episode is drawn; the shares sum to 1."""
+
+    hazard: Share = 0.5
+    benign: Share = 0.25
+    free: Share = 0.25
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        total = self.hazard + self.benign + self.free
+        if abs(total - 1.0) > 1e-9:  # noqa: PLR2004 (rounding of decimal fractions)
+            raise ValueError(f"hazard + benign + free = {total:g}; the shares must sum to 1")
+        return self
+
+
+class RewardWeights(_Model):
+    """What each bounded reward term is multiplied by, per tick (`collision`: once)."""
+
+    headway: Annotated[float, Field(ge=0.0)] = 0.1
+    safety: Annotated[float, Field(ge=0.0)] = 0.2
+    collision: Annotated[float, Field(ge=0.0)] = 40.0
+    comfort: Annotated[float, Field(ge=0.0)] = 0.02
+    false_braking: Annotated[float, Field(ge=0.0)] = 0.1
+
+
+class EnvConfig(_Model):
+    """Everything that decides what an episode is like."""
+
+    scenario: str = "highway"
+    """Name of a scenario in sumo-configs/, or the path of a sumocfg."""
+    backend: Literal["libsumo", "traci"] = "libsumo"
+    """libsumo runs SUMO in this process; traci talks to a SUMO of its own, or to a server."""
+    num_peers: tuple[
+        Annotated[int, Field(ge=1, le=_MAX_CONVOY_PEERS)],
+        Annotated[int, Field(ge=1, le=_MAX_CONVOY_PEERS)],
+    ] = (1, 8)
+    """Fewest and most cars ahead of the ego; drawn uniformly per episode."""
+    radio: str = "clean"
+    """Name of a radio preset, or the path of a parameter file."""
+    domain_randomisation: bool = False
+    """Draw the radio's and the sensors' parameters anew per episode, from the file's ranges."""
+    episode_s: Annotated[float, Field(ge=1.0, le=3600.0)] = 50.0
+    """Time limit of an episode, s."""
+    episode_mix: EpisodeMix = EpisodeMix()
+    """Shares of hazard, benign and free episodes."""
+    initial_speed_mps: tuple[
+        Annotated[float, Field(ge=3.0, le=45.0)], Annotated[float, Field(ge=3.0, le=45.0)]
+    ] = (8.0, 33.0)
+    """Range of the convoy's initial speed, m/s; the road's limit caps it."""
+    ego_time_gap_s: tuple[
+        Annotated[float, Field(ge=0.5, le=5.0)], Annotated[float, Field(ge=0.5, le=5.0)]
+    ] = (1.0, 2.5)
+    """Range of the ego's initial time gap, s (beside a standstill distance of 5 m)."""
+    reward: RewardWeights = RewardWeights()
+    """Weights of the reward terms."""
+    ego_control: Literal["policy", "sumo"] = "policy"
+    """Who drives the ego: the actions, or SUMO's own car-following (a baseline; actions unused)."""
+    audit_causality: bool = False
+    """Check at run time that no observation holds a message from the future."""
+
+    @model_validator(mode="after")
+    def _ordered_ranges(self) -> Self:
+        for name in ("num_peers", "initial_speed_mps", "ego_time_gap_s"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} = ({low}, {high}): the first must not exceed the second")
+        return self
+
+    @property
+    def max_convoy_peers(self) -> int:
+        """Peers for which arrays are allocated."""
+        return self.num_peers[1]
