@@ -1,0 +1,110 @@
+# ruff: noqa: D102, ARG002 (the methods are those of SB3's VecEnv)
+"""A small environment with the convoy's spaces and a signal that a set policy can learn.
+
+The wanted action is the largest first feature among the peers that are heard (0 with none), so
+that an extractor which ignores the mask, or the set, cannot reach the best return of 10.
+It is for fast tests of the training loop; whether the convoys themselves are right is tested
+against SUMO.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+
+from ml.keyed_random import fold, uniform
+
+EPISODE_TICKS = 10
+EGO_F, PEER_F, MAX_PEERS = 4, 5, 8
+
+
+class TinyConvoys(VecEnv):
+    """A batch of `num_envs` games of ten ticks; every other episode ends as a crash."""
+
+    render_mode: ClassVar[str | None] = None
+
+    def __init__(self, num_envs: int = 4, seed: int = 0) -> None:
+        box = {"ego": (EGO_F,), "peers": (MAX_PEERS, PEER_F), "peer_mask": (MAX_PEERS,)}
+        space = spaces.Dict({k: spaces.Box(-1.0, 1.0, v) for k, v in box.items()})
+        super().__init__(num_envs, space, spaces.Box(-1.0, 1.0, (1,)))
+        self.game_seed = seed
+        self.closed = False
+        self._tick = np.zeros(num_envs, dtype=np.int64)
+        self._episode = np.zeros(num_envs, dtype=np.int64)
+        self._return = np.zeros(num_envs)
+        self._action = np.zeros(num_envs)
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        key = fold(self.game_seed, np.arange(self.num_envs), self._episode, self._tick)
+
+        def draw(what: int, *shape: int) -> np.ndarray:
+            cells = np.arange(np.prod(shape)).reshape(shape)
+            keys = fold(key.reshape(-1, *[1] * len(shape)), what, cells)
+            return (2.0 * uniform(keys) - 1.0).astype(np.float32)
+
+        return {
+            "ego": draw(1, EGO_F),
+            "peers": draw(2, MAX_PEERS, PEER_F),
+            "peer_mask": (draw(3, MAX_PEERS) > 0.3).astype(np.float32),
+        }
+
+    def _wanted(self) -> np.ndarray:
+        obs = self._observe()
+        signal = np.where(obs["peer_mask"] > 0.5, obs["peers"][:, :, 0], -np.inf).max(axis=1)
+        return np.where(np.isfinite(signal), signal, 0.0)
+
+    def reset(self) -> dict[str, np.ndarray]:
+        self._tick[:] = 0
+        self._episode += 1
+        self._return[:] = 0.0
+        return self._observe()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._action = actions[:, 0].astype(np.float64)
+
+    def step_wait(self):
+        rewards = (1.0 - np.abs(self._action - self._wanted())).astype(np.float32)
+        self._return += rewards
+        self._tick += 1
+        dones = self._tick == EPISODE_TICKS
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        if dones.any():
+            last = self._observe()
+            for index in np.flatnonzero(dones):
+                crash = bool(self._episode[index] % 2)
+                infos[index] = {
+                    "terminal_observation": {k: v[index] for k, v in last.items()},
+                    "TimeLimit.truncated": not crash,
+                    "episode_summary": {
+                        "kind": float(self._episode[index] % 3),
+                        "collision": float(crash),
+                        "return": float(self._return[index]),
+                    },
+                }
+            self._tick[dones] = 0
+            self._episode[dones] += 1
+            self._return[dones] = 0.0
+        return self._observe(), rewards, dones, infos
+
+    def tick_metrics(self) -> dict[str, float]:
+        return {"reward/headway": 0.5, "radio/age_p50_ms": 66.0, "radio/delivery_ratio": 0.9}
+
+    def close(self) -> None:
+        self.closed = True
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        return [getattr(self, attr_name)] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        setattr(self, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
+    ) -> list[Any]:
+        return [getattr(self, method_name)(*args, **kwargs)] * self.num_envs
+
+    def env_is_wrapped(self, wrapper_class: type, indices: Any = None):
+        return [False] * self.num_envs
