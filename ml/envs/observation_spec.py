@@ -118,8 +118,8 @@ def observation_space() -> spaces.Dict:
 def observation_table() -> str:
     """Render the specification as Markdown, for `docs/observation.md`."""
     lines = [
-        f"Observation version {OBSERVATION_VERSION}. A value is divided by its scale and held to "
-        "its bounds (clipping is counted).",
+        f"Observation version {OBSERVATION_VERSION}. A value is divided by its scale, then held "
+        + "to its bounds (clipping is counted).",
     ]
     for title, features in (
         (f"`ego` ({len(EGO_FEATURES)},)", EGO_FEATURES),

@@ -1,0 +1,263 @@
+"""The batch: many convoys on one SUMO, stepped together, in arrays.
+
+`ConvoyVecEnv` and `ConvoyEnv` are thin dresses over this; everything that happens in a tick
+happens here, in the order of the design: act, simulate, transmit, receive, observe, judge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.envs.actuation import (
+    DT_S,
+    MAX_ACCEL_MPS2,
+    MAX_BRAKING_MPS2,
+    accel_from_action,
+    speed_command,
+)
+from ml.envs.episode_tracker import EpisodeTracker
+from ml.envs.episodes import EpisodePlan, draw_episodes
+from ml.envs.ground_truth import GroundTruth
+from ml.envs.hazards import PeerDirector
+from ml.envs.observation import ObservationBuilder
+from ml.envs.reward import reward_terms, weigh
+from ml.envs.termination import EpisodeStatus, judge
+from ml.envs.v2v_stack import TICK_US, V2VStack
+from ml.errors import EnvironmentStateError
+from ml.keyed_random import fold
+from ml.parameters import load_parameters
+from ml.sumo import TickCommands, create_simulator, load_scenario
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.envs.config import EnvConfig, EpisodeKind
+    from ml.envs.observation import Observation
+    from ml.espnow_emulator import PeerTable
+    from ml.sensors import Measurement
+
+
+class ConvoyBatch:
+    """Many convoys, each with its own episode, on one SUMO process.
+
+    SUMO starts at the first reset.
+
+    Args:
+        config: What an episode is like.
+        num_envs: Convoys in the batch.
+        seed: Seed of every draw; episode k of convoy i depends on (seed, i, k) alone.
+        first_env_index: Number of the first convoy, so that a convoy of a batch can be run alone.
+        sumo_host: Host of a running SUMO (backend `traci`); None starts one.
+        sumo_port: Its TraCI port.
+        gui: Open sumo-gui (backend `traci`).
+
+    Attributes:
+        truth: Ground truth after the last tick.
+        status: (num_envs,) int64 of `EpisodeStatus`.
+        tick: (num_envs,) int64, ticks since reset.
+        commanded_accel_mps2: (num_envs,) float64, the ego's, within the vehicle's limits.
+    """
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        *,
+        num_envs: int,
+        seed: int = 0,
+        first_env_index: int = 0,
+        sumo_host: str | None = None,
+        sumo_port: int | None = None,
+        gui: bool = False,
+    ) -> None:
+        if num_envs < 1:
+            raise EnvironmentStateError(f"num_envs = {num_envs}; a batch holds at least one convoy")
+        self.config = config
+        self.num_envs = num_envs
+        self.num_slots = 1 + config.max_convoy_peers
+        self.episode_ticks = round(config.episode_s / DT_S)
+        scenario = load_scenario(config.scenario)
+        self._road = scenario.road
+        parameters = load_parameters(config.radio)
+        self._simulator = create_simulator(
+            config.backend,
+            scenario,
+            num_envs=num_envs,
+            num_vehicles=self.num_slots,
+            host=sumo_host,
+            port=sumo_port,
+            gui=gui,
+        )
+        self._started = False
+        self._stack = V2VStack(
+            parameters,
+            self._road,
+            num_envs=num_envs,
+            num_slots=self.num_slots,
+            randomise=config.domain_randomisation,
+            audit=config.audit_causality,
+        )
+        self._observer = ObservationBuilder(
+            num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
+        )
+        self._director = PeerDirector(num_envs, self.num_slots)
+        self._tracker = EpisodeTracker(num_envs, config.reward)
+
+        shape = (num_envs, self.num_slots)
+        self.seed = seed
+        self._env_index = np.arange(first_env_index, first_env_index + num_envs)
+        self.episode = np.full(num_envs, -1, dtype=np.int64)
+        self.plan = EpisodePlan.empty(num_envs)
+        self.tick = np.zeros(num_envs, dtype=np.int64)
+        self.status = np.full(num_envs, EpisodeStatus.TIME_LIMIT, dtype=np.int64)
+        self.commanded_accel_mps2 = np.zeros(num_envs)
+        self.truth = GroundTruth.start(
+            np.zeros(shape, dtype=bool), np.zeros(shape), np.zeros(shape)
+        )
+        self._before = self.truth
+        self._expected = np.zeros(shape, dtype=bool)
+        self._controlled = np.zeros(shape, dtype=bool)
+        self._command_mps = np.full(shape, np.nan)
+        self._drive_ego = config.ego_control == "policy"
+
+    @property
+    def ego(self) -> Measurement:
+        """What the nodes believe of themselves after the last tick; the ego is slot 0."""
+        if self._stack.measured is None:
+            raise EnvironmentStateError("nothing was measured yet: reset and step the environment")
+        return self._stack.measured
+
+    @property
+    def peer_table(self) -> PeerTable:
+        """The ego's peer table after the last tick."""
+        if self._stack.table is None:
+            raise EnvironmentStateError("nothing was received yet: reset and step the environment")
+        return self._stack.table
+
+    @property
+    def now_us(self) -> NDArray[np.int64]:
+        """(num_envs,) int64, true time since reset in µs."""
+        return self.tick * TICK_US
+
+    @property
+    def braking_now(self) -> NDArray[np.bool_]:
+        """(num_envs,) bool: a planned braking, hazard or benign, is in progress."""
+        return self._director.braking_now(self.plan, self.tick)
+
+    def reseed(self, seed: int) -> None:
+        """Start the sequence of episodes of another seed at the next reset."""
+        self.seed = seed
+        self.episode[:] = -1
+
+    def reset(
+        self, rows: NDArray[np.int64] | None = None, kind: EpisodeKind | None = None
+    ) -> Observation:
+        """Begin the next episode of some convoys; the others are not disturbed.
+
+        Args:
+            rows: (n,) convoys; None for all.
+            kind: Force the kind of episode.
+
+        Returns:
+            Their first observations, rows in the order given.
+        """
+        if not self._started:
+            self._simulator.start()
+            self._started = True
+        rows = np.arange(self.num_envs) if rows is None else rows
+        self.episode[rows] += 1
+        keys = fold(self.seed, self._env_index[rows], self.episode[rows])
+        plan, placement = draw_episodes(keys, rows, self.config, self._road, kind)
+        self._simulator.place(placement)
+        self.plan.write(rows, plan)
+        self._expected[rows] = placement.present
+        self.tick[rows] = 0
+        self.status[rows] = EpisodeStatus.RUNNING
+        self.commanded_accel_mps2[rows] = 0.0
+        start = GroundTruth.start(placement.present, placement.route_pos_m, placement.speed_mps)
+        self.truth.write(rows, start)
+        self._director.reset(rows, keys)
+        self._tracker.reset(rows)
+        measured = self._stack.reset(rows, keys, placement.present, start)
+        return self._observer.start(rows, measured)
+
+    def advance(self, actions: NDArray[np.floating]) -> None:
+        """Command every ego and planned braking, and simulate one tick.
+
+        Args:
+            actions: (num_envs, 1) in [−1, 1].
+
+        Raises:
+            EnvironmentStateError: The shape is wrong, an action is out of range, or an episode
+                that has ended was not reset.
+        """
+        if actions.shape != (self.num_envs, 1):
+            raise EnvironmentStateError(
+                f"actions have shape {actions.shape}; expected ({self.num_envs}, 1)"
+            )
+        if self.status.any():
+            over = int(np.flatnonzero(self.status)[0])
+            raise EnvironmentStateError(
+                f"convoy {over} has ended ({EpisodeStatus(self.status[over]).name.lower()}); "
+                "reset it before stepping on"
+            )
+        speed = self.truth.speed_mps
+        command = speed_command(speed[:, 0], accel_from_action(actions[:, 0]))
+        accel = np.clip((command - speed[:, 0]) / DT_S, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+        self.commanded_accel_mps2 = accel
+        self._observer.remember_command(accel)
+        factor = self._director.command(
+            self.plan, self.tick, speed, self._controlled, self._command_mps
+        )
+        self._controlled[:, 0] = self._drive_ego
+        self._command_mps[:, 0] = command if self._drive_ego else np.nan
+        state = self._simulator.step(
+            TickCommands(
+                controlled=self._controlled, speed_mps=self._command_mps, speed_factor=factor
+            )
+        )
+        self.tick += 1
+        self._before = self.truth
+        self.truth = self.truth.advance(state)
+
+    def transmit(self, traffic: GroundTruth) -> None:
+        """Send the beacons of the tick that led to `traffic`: fire and forget."""
+        self._stack.transmit(self.tick, self._before, traffic)
+
+    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
+        """Deliver what has arrived by `now_us`, (num_envs,) int64."""
+        return self._stack.receive(now_us)
+
+    def observe(self) -> Observation:
+        """Build the observation from the peer table and the ego's own sensors."""
+        return self._observer.build(self.peer_table, self.ego, self.now_us)
+
+    def judge(self) -> NDArray[np.float64]:
+        """Decide who has ended and return the rewards, (num_envs,) float64."""
+        self.status = judge(
+            self.truth, self._expected, self.tick, self.episode_ticks, self._road.length_m
+        )
+        braking = self.braking_now
+        terms = reward_terms(self.truth, braking, self.status == EpisodeStatus.COLLISION)
+        self._tracker.record(terms, self.truth, braking)
+        return weigh(terms, self.config.reward)
+
+    def summary(self, row: int) -> dict[str, float | int | str | bool]:
+        """Describe the episode that has just ended in a convoy."""
+        return self._tracker.summary(
+            row, self.plan, int(self.status[row]), int(self.tick[row]), int(self.episode[row])
+        )
+
+    def drain_metrics(self) -> dict[str, float]:
+        """Means over the batch since the last call: reward terms, radio, clipped features."""
+        observer = self._observer
+        clipped = {"observation/clipped_share": observer.clipped / max(observer.built, 1)}
+        observer.clipped = observer.built = 0
+        teleports = {"simulator/teleports": float(self._simulator.teleport_count())}
+        return self._tracker.drain() | self._stack.drain() | clipped | teleports
+
+    def close(self) -> None:
+        """End SUMO; may be called twice."""
+        self._simulator.close()
+        self._started = False

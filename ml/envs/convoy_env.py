@@ -1,0 +1,228 @@
+"""`ConvoyEnv`, registered as `RoadSense-Convoy-v0`: a batch of one as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from pydantic import ValidationError
+
+from ml.envs.config import KINDS, EnvConfig, EpisodeKind
+from ml.envs.convoy_batch import ConvoyBatch
+from ml.envs.episodes import HAZARD
+from ml.envs.observation_spec import observation_space
+from ml.envs.termination import EpisodeStatus
+from ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ml.envs.ground_truth import GroundTruth
+    from ml.envs.observation import Observation
+
+Backend = Literal["libsumo", "traci"]
+
+
+class ConvoyEnv(gym.Env["Observation", "NDArray[np.float32]"]):
+    """The last car of a convoy, which knows the cars ahead by ESP-NOW radio alone.
+
+    **Action** `Box(-1, 1, (1,), float32)`: longitudinal acceleration. −1 is −8 m/s², 0 holds the
+    speed, +1 is +2.6 m/s², linear on either side. It is realised within the tick (0.1 s).
+
+    **Observation** `Dict(ego (12,), peers (8, 21), peer_mask (8,))`, float32 with finite bounds;
+    `docs/observation.md` has the table. It holds only what the board could compute itself: its
+    own sensors and the messages that have arrived, with their estimated age.
+
+    **Reward** the weighted sum of `headway`, `safety`, `collision`, `comfort` and `false_braking`
+    (`ml.envs.reward`), from ground truth.
+
+    **Start** one to eight cars ahead in near equilibrium, at 8–33 m/s as far as the road allows.
+    The kind of episode is drawn (`hazard`, `benign`, `free`) or forced with
+    `reset(options={"episode": "hazard"})`.
+
+    **End** terminated by a collision of the ego with the car in front; truncated after 50 s, when
+    the first car comes near the road's end, or when the episode turns out invalid (peers collided,
+    a vehicle is missing: `info["status"]`).
+
+    **Info** the truth: `collision`, `gap_m`, `realised_accel_mps2`, `commanded_accel_mps2`,
+    `hazard_active`, `status`, `peer_age_s` (per peer, true age of its newest message, None if
+    never heard), and `episode_summary` at the end.
+
+    **Versions** v0: first.
+
+    Args:
+        sumo_cfg: A scenario's name or the path of a sumocfg with a route called `convoy` (or a
+            single route); None for the default scenario.
+        render_mode: None; to watch, see `gui`.
+        backend: "libsumo" (SUMO in this process) or "traci".
+        num_peers: Cars ahead: a number, or the (fewest, most) of a draw.
+        radio: A radio preset's name or a parameter file.
+        config: A whole configuration, instead of the arguments above.
+        sumo_host: Host of a running SUMO (backend `traci`); None starts one.
+        sumo_port: Its TraCI port.
+        gui: Open sumo-gui (backend `traci` and a display needed).
+
+    Raises:
+        ConfigError: An argument is not one of the allowed.
+        ScenarioError: The sumocfg cannot carry a convoy.
+        ParameterError: The radio's parameter file is missing or wrong.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(
+        self,
+        sumo_cfg: str | Path | None = None,
+        render_mode: str | None = None,
+        backend: Backend = "libsumo",
+        num_peers: int | tuple[int, int] = (1, 8),
+        radio: str | Path = "clean",
+        *,
+        config: EnvConfig | None = None,
+        sumo_host: str | None = None,
+        sumo_port: int | None = None,
+        gui: bool = False,
+    ) -> None:
+        if config is None:
+            config = _config_of(sumo_cfg, backend, num_peers, radio)
+        if render_mode is not None:
+            raise ConfigError(
+                f"render_mode = {render_mode!r}; only None is allowed. To watch the convoy drive, "
+                "pass backend='traci', gui=True."
+            )
+        self.observation_space = observation_space()
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
+        self.batch = ConvoyBatch(
+            config, num_envs=1, sumo_host=sumo_host, sumo_port=sumo_port, gui=gui
+        )
+        self._seeded = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: Start the sequence of episodes of this seed; None goes on with the next episode.
+            options: `{"episode": "hazard" | "benign" | "free"}` forces the kind.
+
+        Returns:
+            The first observation and info.
+
+        Raises:
+            ConfigError: An unknown option.
+        """
+        super().reset(seed=seed)
+        kind = _forced_kind(options)
+        if seed is not None:
+            self.batch.reseed(seed)
+        elif not self._seeded:
+            self.batch.reseed(int(self.np_random.integers(2**31)))
+        self._seeded = True
+        return _single(self.batch.reset(kind=kind)), self._info()
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Drive for a tick of 0.1 s.
+
+        Raises:
+            EnvironmentStateError: The episode has ended, or the action is out of range.
+        """
+        batch = self.batch
+        batch.advance(np.asarray(action)[None])
+        current_time_ms = int(batch.tick[0]) * 100
+        observation = self._step_espnow(batch.truth, current_time_ms)
+        reward = float(batch.judge()[0])
+        status = EpisodeStatus(int(batch.status[0]))
+        info = self._info()
+        if status is not EpisodeStatus.RUNNING:
+            info["episode_summary"] = batch.summary(0)
+        terminated = status is EpisodeStatus.COLLISION
+        truncated = status not in {EpisodeStatus.RUNNING, EpisodeStatus.COLLISION}
+        return observation, reward, terminated, truncated, info
+
+    def _step_espnow(self, ego_state: GroundTruth, current_time_ms: int) -> Observation:
+        """Let the radio work for a tick: all peers transmit, then the ego polls, then it observes.
+
+        Transmission is fire and forget; what the ego knows comes from polling alone.
+
+        Args:
+            ego_state: Where the ego and the others really are, for the distances on the air.
+            current_time_ms: Time since reset.
+
+        Returns:
+            The observation of a batch of one.
+        """
+        self.batch.transmit(ego_state)
+        self.batch.receive(np.array([current_time_ms * 1000]))
+        return _single(self.batch.observe())
+
+    def close(self) -> None:
+        """End SUMO; may be called twice."""
+        self.batch.close()
+
+    def _info(self) -> dict[str, Any]:
+        batch = self.batch
+        truth, plan = batch.truth, batch.plan
+        peers = int(plan.num_peers[0])
+        heard = batch.tick[0] > 0
+        table = batch.peer_table if heard else None
+        ages: list[float | None] = [None] * peers
+        if table is not None:
+            age_us = table.age_true_us(batch.now_us)[0, 0]
+            ages = [float(age_us[i]) / 1e6 if table.heard[0, 0, i] else None for i in range(peers)]
+        return {
+            "episode_kind": KINDS[int(plan.kind[0])],
+            "num_peers": peers,
+            "collision": bool(batch.status[0] == EpisodeStatus.COLLISION),
+            "status": EpisodeStatus(int(batch.status[0])).name.lower(),
+            "gap_m": float(truth.gap_m[0]),
+            "ego_speed_mps": float(truth.speed_mps[0, 0]),
+            "commanded_accel_mps2": float(batch.commanded_accel_mps2[0]),
+            "realised_accel_mps2": float(truth.accel_mps2[0, 0]),
+            "hazard_active": bool(plan.kind[0] == HAZARD and batch.braking_now[0]),
+            "peer_age_s": ages,
+        }
+
+
+def _config_of(
+    sumo_cfg: str | Path | None,
+    backend: str,
+    num_peers: int | tuple[int, int],
+    radio: str | Path,
+) -> EnvConfig:
+    few, many = (num_peers, num_peers) if isinstance(num_peers, int) else num_peers
+    values: dict[str, Any] = {
+        "backend": backend,
+        "num_peers": (few, many),
+        "radio": str(radio),
+    }
+    if sumo_cfg is not None:
+        values["scenario"] = str(sumo_cfg)
+    try:
+        return EnvConfig(**values)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(str(part) for part in wrong["loc"])
+        raise ConfigError(f"{where} = {wrong['input']!r}: {wrong['msg']}") from error
+
+
+def _forced_kind(options: dict[str, Any] | None) -> EpisodeKind | None:
+    if not options:
+        return None
+    unknown = set(options) - {"episode"}
+    if unknown:
+        raise ConfigError(f"unknown reset option {sorted(unknown)}; allowed: 'episode'")
+    kind = options["episode"]
+    if kind not in KINDS:
+        raise ConfigError(f"options['episode'] = {kind!r}; allowed: {', '.join(KINDS)}")
+    return cast("EpisodeKind", kind)
+
+
+def _single(observation: Observation) -> Observation:
+    return {key: rows[0] for key, rows in observation.items()}

@@ -1,0 +1,195 @@
+"""What stands between the traffic and the policy: sensors, beacons, radio, peer table.
+
+There is one way for a message to reach an observation, and it leads through here: every peer's
+state is measured once, at the sender, at the moment of its beacon; all frames are transmitted
+before any is delivered; what is delivered has arrived by now.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.errors import EnvironmentStateError
+from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, NodeClocks, PayloadField
+from ml.parameters import draw_episode_parameters
+from ml.sensors import SensorBank
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.envs.ground_truth import GroundTruth
+    from ml.espnow_emulator import PeerTable
+    from ml.parameters import Parameters
+    from ml.sensors import Measurement
+    from ml.sumo.road import Road
+
+TICK_US = 100_000
+_AGE_SAMPLE_TICKS = 5
+
+
+class V2VStack:
+    """Sensors and radio of a batch of convoys. Slot 0 receives, slots 1 and up send.
+
+    Args:
+        parameters: Radio and sensors.
+        road: Turns positions along the road into coordinates.
+        num_envs: Convoys.
+        num_slots: Vehicles per convoy, the ego included.
+        randomise: Draw parameters anew per episode, from the file's ranges.
+        audit: Check at run time that nothing is received before it was sent.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        road: Road,
+        *,
+        num_envs: int,
+        num_slots: int,
+        randomise: bool,
+        audit: bool,
+    ) -> None:
+        self._parameters = parameters
+        self._road = road
+        self._randomise = randomise
+        self._audit = audit
+        num_sources = num_slots - 1
+        self._sensors = SensorBank(parameters.sensors, num_envs=num_envs, num_vehicles=num_slots)
+        self._channel = BroadcastChannel(
+            parameters.radio, num_envs=num_envs, num_sources=num_sources
+        )
+        self._beacons = BeaconSchedule(parameters.radio, num_envs=num_envs, num_sources=num_sources)
+        self._clocks = NodeClocks(parameters.radio, num_envs=num_envs, num_nodes=num_sources)
+        self._sending = np.zeros((num_envs, num_sources), dtype=bool)
+        self._fraction = np.ones((num_envs, num_slots))
+        self.measured: Measurement | None = None
+        self.table: PeerTable | None = None
+        self._ages_s: list[NDArray[np.float64]] = []
+        self._polls = 0
+
+    def reset(
+        self,
+        rows: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        present: NDArray[np.bool_],
+        truth: GroundTruth,
+    ) -> Measurement:
+        """Begin episodes in some convoys, with new sensors, clocks, phases and links.
+
+        Args:
+            rows: (n,) convoys.
+            keys: (n,) uint64 episode keys.
+            present: (n, num_slots) bool.
+            truth: Rows (n, …) of where the cars were placed.
+
+        Returns:
+            What the nodes of these convoys believe at tick 0, (n, num_slots).
+        """
+        drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
+        self._sensors.reset(rows, keys, overrides=drawn)
+        self._channel.reset(rows, keys, overrides=drawn)
+        self._beacons.reset(rows, keys)
+        self._clocks.reset(rows, keys)
+        self._sending[rows] = present[:, 1:]
+        x_m, y_m, heading_deg = self._road.pose(truth.route_pos_m)
+        return self._sensors.measure_start(
+            rows,
+            x_m=x_m,
+            y_m=y_m,
+            speed_mps=truth.speed_mps,
+            heading_deg=heading_deg,
+            accel_mps2=truth.accel_mps2,
+        )
+
+    def transmit(self, tick: NDArray[np.int64], before: GroundTruth, now: GroundTruth) -> None:
+        """Send every peer's beacon of the tick that has just been simulated.
+
+        Args:
+            tick: (num_envs,) int64, the tick's number since reset, from 1.
+            before: Ground truth of the tick before.
+            now: Ground truth of this tick.
+        """
+        t_generated_us = self._beacons.generated_us(tick)
+        fraction = self._fraction
+        fraction[:, 1:] = 1.0 - (tick[:, None] * TICK_US - t_generated_us) / TICK_US
+
+        def at_beacon(
+            earlier: NDArray[np.float64], later: NDArray[np.float64]
+        ) -> NDArray[np.float64]:
+            return earlier + fraction * (later - earlier)
+
+        x_m, y_m, heading_deg = self._road.pose(at_beacon(before.route_pos_m, now.route_pos_m))
+        measured = self._sensors.measure(
+            tick,
+            x_m=x_m,
+            y_m=y_m,
+            speed_mps=at_beacon(before.speed_mps, now.speed_mps),
+            heading_deg=heading_deg,
+            accel_mps2=at_beacon(before.accel_mps2, now.accel_mps2),
+        )
+        self.measured = measured
+        payload = np.empty((*t_generated_us.shape, len(PayloadField)))
+        for field, values in (
+            (PayloadField.X_M, measured.x_m),
+            (PayloadField.Y_M, measured.y_m),
+            (PayloadField.SPEED_MPS, measured.speed_mps),
+            (PayloadField.HEADING_DEG, measured.heading_deg),
+            (PayloadField.ACCEL_MPS2, measured.accel_mps2),
+            (PayloadField.POSITION_SD_M, measured.position_sd_m),
+        ):
+            payload[:, :, field] = values[:, 1:]
+        true_xy = np.stack([x_m, y_m], axis=2)
+        self._channel.transmit(
+            sending=self._sending,
+            t_generated_us=t_generated_us,
+            timestamp_ms=self._clocks.local_ms(t_generated_us),
+            payload=payload,
+            sender_xy_m=true_xy[:, 1:],
+            receiver_xy_m=true_xy[:, :1],
+        )
+
+    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
+        """Poll: deliver what has arrived by `now_us`, (num_envs,), and return each peer's newest.
+
+        Raises:
+            EnvironmentStateError: The audit found a message from the future.
+        """
+        table = self._channel.deliver(now_us)
+        self.table = table
+        if self._audit:
+            self._check_causality(table, now_us)
+        self._polls += 1
+        if self._polls % _AGE_SAMPLE_TICKS == 0:
+            self._ages_s.append(table.age_true_us(now_us)[table.heard] / 1e6)
+        return table
+
+    @staticmethod
+    def _check_causality(table: PeerTable, now_us: NDArray[np.int64]) -> None:
+        now = now_us[:, None, None]
+        wrong = table.heard & (
+            (table.received_us > now) | (table.t_generated_us > table.received_us)
+        )
+        if wrong.any():
+            env, receiver, source = (int(i[0]) for i in np.nonzero(wrong))
+            raise EnvironmentStateError(
+                f"causality broken in convoy {env}: receiver {receiver} sees a message of source "
+                f"{source} generated at {table.t_generated_us[env, receiver, source]} µs, received "
+                f"at {table.received_us[env, receiver, source]} µs, at {now_us[env]} µs"
+            )
+
+    def drain(self) -> dict[str, float]:
+        """Delivery ratio and age of information (true time) since the last call."""
+        report = dict(self._channel.drain_counters())
+        if self._ages_s:
+            ages = np.concatenate(self._ages_s)
+            self._ages_s.clear()
+            if ages.size:
+                p50, p95, largest = np.percentile(ages, [50, 95, 100])
+                report |= {
+                    "radio/age_p50_s": float(p50),
+                    "radio/age_p95_s": float(p95),
+                    "radio/age_max_s": float(largest),
+                }
+        return report
