@@ -116,13 +116,13 @@ class ConvoyVecEnv(VecEnv):
         """End SUMO; may be called twice."""
         self.batch.close()
 
-    def get_attr(self, attr_name: str, indices: None | int | Iterable[int] = None) -> list[Any]:
+    def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
         """Return an attribute of the batch, once per index."""
         value = getattr(self, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(
-        self, attr_name: str, value: Any, indices: None | int | Iterable[int] = None
+        self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None
     ) -> None:
         """Refuse: convoys of a batch share one configuration."""
         raise EnvironmentStateError(
@@ -134,7 +134,7 @@ class ConvoyVecEnv(VecEnv):
         self,
         method_name: str,
         *method_args: Any,
-        indices: None | int | Iterable[int] = None,
+        indices: int | Iterable[int] | None = None,
         **method_kwargs: Any,
     ) -> list[Any]:
         """Call a method of the batch environment once; its result, once per index."""
@@ -142,7 +142,7 @@ class ConvoyVecEnv(VecEnv):
         return [result for _ in self._get_indices(indices)]
 
     def env_is_wrapped(
-        self, wrapper_class: type[Any], indices: None | int | Iterable[int] = None
+        self, wrapper_class: type[Any], indices: int | Iterable[int] | None = None
     ) -> list[bool]:
         """Say that no convoy is wrapped by itself: `wrapper_class` cannot be found inside."""
         del wrapper_class

@@ -115,12 +115,14 @@ def observation_space() -> spaces.Dict:
     )
 
 
+_TABLE_INTRODUCTION = (
+    "A value is divided by its scale, then held to its bounds; clipping is counted."
+)
+
+
 def observation_table() -> str:
     """Render the specification as Markdown, for `docs/observation.md`."""
-    lines = [
-        f"Observation version {OBSERVATION_VERSION}. A value is divided by its scale, then held "
-        + "to its bounds (clipping is counted).",
-    ]
+    lines = [f"Observation version {OBSERVATION_VERSION}.", _TABLE_INTRODUCTION]
     for title, features in (
         (f"`ego` ({len(EGO_FEATURES)},)", EGO_FEATURES),
         (f"`peers` ({MAX_PEERS}, {len(PEER_FEATURES)}), one row a peer", PEER_FEATURES),

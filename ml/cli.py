@@ -1,0 +1,184 @@
+"""`roadsense`: one entry for every command."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+
+from ml import __version__
+from ml.errors import RoadSenseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """Check that the reward ranks drivers as a person would, before anything is trained on it."""
+
+    episodes: int = 128
+    """Episodes per driver and kind."""
+    scenario: str = "highway"
+    """Scenario in sumo-configs/, or a sumocfg."""
+    radio: str = "clean"
+    """Radio preset, or a parameter file."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Put a saved model beside do-nothing, always-brake and SUMO's car-following."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A model that `roadsense train` saved (.zip)."""
+    episodes: int = 192
+    """Episodes per driver, the same for each."""
+    scenario: str = "highway"
+    """Scenario in sumo-configs/, or a sumocfg."""
+    radio: str = "clean"
+    """Radio preset, or a parameter file."""
+    seed: int = 1_000_003
+    """Seed of the episodes."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Measure training throughput as a share of what the learner alone could do."""
+
+    num_envs: int = 64
+    """Convoys in the batch."""
+    num_peers: int = 5
+    """Cars ahead of each ego."""
+    radio: str = "clean"
+    """Radio preset, or a parameter file."""
+    rounds: int = 5
+    """Rounds that count; one more warms up."""
+
+
+def _train(arguments: Sequence[str]) -> int:
+    from ml.training.train_convoy import main as train  # noqa: PLC0415 (torch is slow to import)
+
+    return train(arguments)
+
+
+def _audit_reward(arguments: Sequence[str]) -> int:
+    options = tyro.cli(AuditOptions, prog="roadsense audit-reward", args=arguments)
+    from ml.envs.config import EnvConfig  # noqa: PLC0415
+    from ml.evaluation.reward_audit import audit_reward  # noqa: PLC0415
+
+    console = Console()
+    with console.status("auditing the reward") as status:
+        report = audit_reward(
+            EnvConfig(scenario=options.scenario, radio=options.radio),
+            episodes=options.episodes,
+            on_cell=lambda driver, kind: status.update(f"{kind} episodes: {driver}"),
+        )
+    console.print(report.table())
+    for complaint in report.complaints:
+        console.print(f"[red]wrong[/red]  {complaint}")
+    if not report.complaints:
+        console.print("[green]ok[/green]  the ranking is right and no penalty fires without cause")
+    return 1 if report.complaints else 0
+
+
+def _evaluate(arguments: Sequence[str]) -> int:
+    options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
+    from ml.envs.config import EnvConfig  # noqa: PLC0415
+    from ml.evaluation.closing import as_table, baselines, compare  # noqa: PLC0415
+    from ml.evaluation.drivers import PolicyDriver  # noqa: PLC0415
+    from ml.training.checkpoints import load_model  # noqa: PLC0415
+
+    config = EnvConfig(scenario=options.scenario, radio=options.radio)
+    drivers = [PolicyDriver(load_model(options.model)), *baselines()]
+    console = Console()
+    with console.status("evaluating"):
+        rows = compare(drivers, config, episodes=options.episodes, seed=options.seed)
+    console.print(as_table(rows))
+    return 0
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
+    from ml.bench.throughput import bench  # noqa: PLC0415
+
+    console = Console()
+    with console.status("measuring") as status:
+        report = bench(
+            num_envs=options.num_envs,
+            num_peers=options.num_peers,
+            radio=options.radio,
+            rounds=options.rounds,
+            on_round=lambda n: status.update(
+                f"round {n} of {options.rounds}" if n else "warming up"
+            ),
+        )
+    console.print(report.table())
+    return 0
+
+
+def _observation(arguments: Sequence[str]) -> int:
+    tyro.cli(_NoOptions, prog="roadsense observation", args=arguments)
+    from ml.envs.observation_spec import observation_table  # noqa: PLC0415
+
+    sys.stdout.write(observation_table())
+    return 0
+
+
+@dataclass(frozen=True)
+class _NoOptions:
+    """Print the table of the observation's features, as in docs/observation.md."""
+
+
+_COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
+    "train": ("train a policy, or resume a training", _train),
+    "evaluate": ("put a saved model beside its baselines", _evaluate),
+    "audit-reward": ("check that the reward ranks drivers as a person would", _audit_reward),
+    "bench": ("measure training throughput against its ceiling", _bench),
+    "observation": ("print the table of the observation's features", _observation),
+}
+
+
+def _usage() -> str:
+    lines = ["usage: roadsense COMMAND [OPTIONS]", "", "commands:"]
+    lines += [f"  {name:<14}{summary}" for name, (summary, _) in _COMMANDS.items()]
+    lines += ["", "roadsense COMMAND --help explains a command's options."]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Command and options; None for those of the process.
+
+    Returns:
+        0 on success, 1 where something failed, 2 for a user's mistake, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        sys.stdout.write(_usage() + "\n")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        sys.stdout.write(f"roadsense {__version__}\n")
+        return 0
+    command = _COMMANDS.get(arguments[0])
+    if command is None:
+        sys.stderr.write(f"roadsense: no command {arguments[0]!r}\n\n{_usage()}\n")
+        return 2
+    try:
+        return command[1](arguments[1:])
+    except RoadSenseError as error:
+        sys.stderr.write(f"roadsense {arguments[0]}: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"roadsense {arguments[0]}: interrupted\n")
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The table at the end of a training: does the policy beat doing nothing?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from ml.evaluation.drivers import SumoDriver, always_brake, do_nothing
+from ml.evaluation.metrics import DriverFigures, figures
+from ml.evaluation.rollout import run_episodes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml.envs.config import EnvConfig
+    from ml.evaluation.drivers import Driver
+
+CLOSING_SEED = 1_000_003
+"""Seed of the closing episodes; neither training nor periodic evaluation draws from it."""
+
+_COLUMNS = (
+    "driver",
+    "crashes in hazards [95 %]",
+    "crashes otherwise [95 %]",
+    "false brakes / km",
+    "time headway",
+    "mean return",
+)
+
+
+def compare(
+    drivers: Sequence[Driver], config: EnvConfig, *, episodes: int, seed: int = CLOSING_SEED
+) -> list[DriverFigures]:
+    """Run every driver through the same episodes.
+
+    Args:
+        drivers: Who drives, in the order of the table.
+        config: What an episode is like.
+        episodes: Episodes per driver.
+        seed: Seed of the episodes.
+
+    Returns:
+        A row per driver.
+    """
+    return [figures(run_episodes(d, config, episodes=episodes, seed=seed)) for d in drivers]
+
+
+def baselines() -> list[Driver]:
+    """Who stands beside the policy in the closing table."""
+    return [do_nothing(), always_brake(), SumoDriver()]
+
+
+def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
+    """Format the figures, a tuple of cells per driver."""
+    return [
+        (
+            row.driver,
+            str(row.hazard_crashes),
+            str(row.other_crashes),
+            f"{row.false_brakes_per_km:.2f}",
+            f"{row.time_headway_s:.2f} s",
+            f"{row.mean_return:.1f} ± {row.return_se:.1f}",
+        )
+        for row in rows
+    ]
+
+
+def as_table(rows: Sequence[DriverFigures]) -> Table:
+    """Build the console table."""
+    invalid = sum(row.invalid for row in rows)
+    table = Table(
+        title=f"{rows[0].episodes} episodes each, the same for every driver"
+        + (f"; {invalid} invalid left out" if invalid else "")
+    )
+    for i, column in enumerate(_COLUMNS):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    for cells in as_rows(rows):
+        table.add_row(*cells)
+    return table
+
+
+def as_markdown(rows: Sequence[DriverFigures]) -> str:
+    """Build the table for a file."""
+    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
+    lines += ["| " + " | ".join(cells) + " |" for cells in as_rows(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(rows: Sequence[DriverFigures]) -> list[dict[str, Any]]:
+    """Build the table for a machine."""
+    return [asdict(row) for row in rows]

@@ -1,0 +1,141 @@
+"""Does the reward rank drivers as a person would, and leave ordinary driving in peace?
+
+Run before training: a policy learns what the reward says, not what its author meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from rich.table import Table
+
+from ml.envs.config import EpisodeKind
+from ml.envs.reward import PENALTIES, TERMS
+from ml.evaluation.drivers import OracleDriver, SumoDriver, always_brake, do_nothing
+from ml.evaluation.metrics import DriverFigures, figures
+from ml.evaluation.rollout import run_episodes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ml.envs.config import EnvConfig
+
+AUDIT_SEED = 2_000_003
+MAX_FIRING = 0.05
+"""A penalty may fire in at most this share of the ticks of ordinary free driving."""
+
+_DO_NOTHING, _ALWAYS_BRAKE = do_nothing().name, always_brake().name
+_FOLLOWING, _ORACLE = SumoDriver.name, OracleDriver.name
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCell:
+    """One driver in one kind of episode.
+
+    Attributes:
+        figures: Crash rates, headway, return.
+        mean: Weighted mean of each term per tick.
+        firing: Share of ticks in which each term is not zero.
+    """
+
+    figures: DriverFigures
+    mean: dict[str, float]
+    firing: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """All drivers in all kinds of episode, and what is wrong with the ranking."""
+
+    cells: dict[tuple[str, EpisodeKind], AuditCell]
+    complaints: list[str]
+
+    def table(self) -> Table:
+        """Build the console table: mean reward per tick and, in brackets, the firing rate."""
+        table = Table(title="mean per tick (share of ticks in which the term is not 0)")
+        table.add_column("episodes")
+        table.add_column("driver")
+        for term in TERMS:
+            table.add_column(term, justify="right")
+        table.add_column("return", justify="right")
+        table.add_column("crashed", justify="right")
+        last = None
+        for (driver, kind), cell in self.cells.items():
+            crashes = (
+                cell.figures.hazard_crashes if kind == "hazard" else cell.figures.other_crashes
+            )
+            if last not in {None, kind}:
+                table.add_section()
+            table.add_row(
+                kind if kind != last else "",
+                driver,
+                *(f"{cell.mean[t]:+.4f} ({cell.firing[t]:.1%})" for t in TERMS),
+                f"{cell.figures.mean_return:.1f}",
+                f"{crashes.share:.0%}",
+            )
+            last = kind
+        return table
+
+
+def audit_reward(
+    config: EnvConfig,
+    *,
+    episodes: int = 128,
+    seed: int = AUDIT_SEED,
+    on_cell: Callable[[str, str], None] | None = None,
+) -> AuditReport:
+    """Drive each kind of episode with each baseline and check the ranking.
+
+    Args:
+        config: What an episode is like; its weights are what is audited.
+        episodes: Episodes per driver and kind.
+        seed: Seed of the episodes.
+        on_cell: Told (driver, kind) before each run.
+    """
+    cells: dict[tuple[str, EpisodeKind], AuditCell] = {}
+    for kind in get_args(EpisodeKind):
+        for driver in (do_nothing(), always_brake(), SumoDriver(), OracleDriver()):
+            if on_cell is not None:
+                on_cell(driver.name, kind)
+            result = run_episodes(driver, config, episodes=episodes, seed=seed, kind=kind)
+            cells[driver.name, kind] = AuditCell(
+                figures=figures(result),
+                mean={term: result.metrics[f"reward/{term}"] for term in TERMS},
+                firing={term: result.metrics[f"reward_firing/{term}"] for term in TERMS},
+            )
+    return AuditReport(cells, _complaints(cells))
+
+
+def _complaints(cells: dict[tuple[str, EpisodeKind], AuditCell]) -> list[str]:
+    """Say in words what a sound reward would not do."""
+    returns = {key: cell.figures.mean_return for key, cell in cells.items()}
+    complaints = []
+    for kind in get_args(EpisodeKind):
+        ranked = {driver: value for (driver, k), value in returns.items() if k == kind}
+        best = max(ranked, key=lambda driver: ranked[driver])
+        if best != _ORACLE:
+            complaints.append(
+                f"{kind}: {best} earns {ranked[best]:.1f}, the oracle only {ranked[_ORACLE]:.1f}; "
+                "perfect knowledge must pay best"
+            )
+        worst = min(ranked, key=lambda driver: ranked[driver])
+        if kind != "hazard" and worst != _ALWAYS_BRAKE:
+            complaints.append(
+                f"{kind}: {worst} earns {ranked[worst]:.1f}, less than always-brake with "
+                f"{ranked[_ALWAYS_BRAKE]:.1f}; standing still must be worst where nothing happens"
+            )
+    if returns[_DO_NOTHING, "hazard"] >= returns[_FOLLOWING, "hazard"]:
+        complaints.append(
+            f"hazard: do-nothing earns {returns[_DO_NOTHING, 'hazard']:.1f}, car-following "
+            f"{returns[_FOLLOWING, 'hazard']:.1f}; crashing must not pay"
+        )
+    for driver in (_FOLLOWING, _ORACLE):
+        for term in PENALTIES:
+            firing = cells[driver, "free"].firing[term]
+            if firing > MAX_FIRING:
+                complaints.append(
+                    f"free: {term} fires in {firing:.1%} of {driver}'s ticks; at most "
+                    f"{MAX_FIRING:.0%} is allowed in ordinary driving"
+                )
+    return complaints
