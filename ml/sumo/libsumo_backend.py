@@ -1,0 +1,238 @@
+"""SUMO inside this process.
+
+libsumo holds one simulation per process, and starting another silently destroys the first. So one
+backend owns it at a time, and a second one is refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.errors import SimulatorError, SimulatorInUseError
+from ml.sumo.fleet import Fleet
+from ml.sumo.names import parse_vehicle_id, tile_lane, tile_prefix
+from ml.sumo.netconvert import MISSING_LIBRARIES_HINT
+from ml.sumo.options import (
+    LANE_CHANGE_NEVER,
+    SPEED_MODE_DEFAULT,
+    SPEED_MODE_UNCHECKED,
+    SPEED_RELEASED,
+    load_options,
+)
+from ml.sumo.protocol import DT_S
+from ml.sumo.tiling import EGO_TYPE, PEER_TYPE, ROUTE_SUFFIX, tile_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ml.sumo.protocol import Placement, TickCommands, TrafficState
+    from ml.sumo.scenarios import Scenario
+
+_owner: weakref.ref[LibsumoSimulator] | None = None
+
+
+def _import_libsumo() -> Any:
+    try:
+        return importlib.import_module("libsumo")
+    except ImportError as error:
+        raise SimulatorError(
+            f"libsumo cannot be loaded: {error}. {MISSING_LIBRARIES_HINT}",
+        ) from error
+
+
+class LibsumoSimulator:
+    """`Simulator` on libsumo.
+
+    Attributes:
+        road: The road that is not offset.
+        num_envs: E.
+        num_vehicles: V.
+        dt_s: Length of a tick.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        num_envs: int,
+        num_vehicles: int,
+        cache_dir: Path,
+    ) -> None:
+        self.road = scenario.road
+        self.num_envs = num_envs
+        self.num_vehicles = num_vehicles
+        self.dt_s = DT_S
+        self._scenario = scenario
+        self._cache_dir = cache_dir
+        self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
+        self._sumo: Any = None
+        self._teleports = 0
+        self._live_ids: list[str] = []
+
+    def start(self) -> None:
+        """Start the embedded SUMO; does nothing if this simulator runs already.
+
+        Raises:
+            SimulatorInUseError: Another embedded simulation lives in this process.
+            SimulatorError: libsumo cannot be loaded, or SUMO refuses the network.
+        """
+        global _owner  # noqa: PLW0603 - libsumo's state is the process's, so is its owner
+        if self._sumo is not None:
+            return
+        libsumo = _import_libsumo()
+        if _owner is not None and _owner() is None and libsumo.isLoaded():
+            libsumo.close()  # its owner was dropped without close()
+        if libsumo.isLoaded():
+            raise SimulatorInUseError(
+                "An embedded SUMO runs in this process already, and libsumo holds one only. Close "
+                "the other environment first, put both into one batch (num_envs), run one of them "
+                'in a process of its own, or use backend="traci".',
+            )
+        tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
+        try:
+            libsumo.start(["sumo", *load_options(tiles)])
+        except libsumo.TraCIException as error:
+            raise SimulatorError(
+                f"The embedded SUMO could not load {tiles.net_file}: {error}. SUMO has said why "
+                f"above. If the file is damaged, delete {tiles.net_file.parent} and try again.",
+            ) from error
+        _owner = weakref.ref(self)
+        self._sumo = libsumo
+
+    def place(self, placement: Placement) -> None:
+        """Insert convoys; see `Simulator.place`."""
+        sumo = self._running()
+        vehicle, vehicle_type, ids = sumo.vehicle, sumo.vehicletype, self._fleet.ids
+        removed, placed = self._fleet.admit(placement)
+        here, drivers = placement.present, placement.drivers
+        lanes, lane_pos_m = self.road.locate(placement.route_pos_m[here])
+        columns = (
+            placed,
+            lanes,
+            lane_pos_m,
+            placement.speed_mps[here],
+            placement.controlled[here],
+            drivers.tau_s[here],
+            drivers.accel_mps2[here],
+            drivers.decel_mps2[here],
+            drivers.min_gap_m[here],
+            drivers.speed_factor[here],
+        )
+        try:
+            for index in removed.tolist():
+                vehicle.remove(ids[index])
+            for (
+                index,
+                lane,
+                pos_m,
+                speed_mps,
+                controlled,
+                tau_s,
+                accel_mps2,
+                decel_mps2,
+                min_gap_m,
+                factor,
+            ) in zip(*(column.tolist() for column in columns), strict=True):
+                name = ids[index]
+                env, slot = divmod(index, self.num_vehicles)
+                driver = PEER_TYPE if slot else EGO_TYPE
+                # Some car-following models work out constants when they are made, and the setters
+                # of a vehicle leave those stale. So the shared type is set before the car is made
+                # from it; setMinGap then gives the car a type of its own, freshly worked out.
+                vehicle_type.setTau(driver, tau_s)
+                vehicle_type.setAccel(driver, accel_mps2)
+                vehicle_type.setDecel(driver, decel_mps2)
+                vehicle_type.setApparentDecel(driver, decel_mps2)
+                route = tile_prefix(env) + ROUTE_SUFFIX
+                vehicle.add(name, route, driver, departSpeed=repr(speed_mps))
+                vehicle.setMinGap(name, min_gap_m)
+                vehicle.setSpeedFactor(name, factor)
+                vehicle.setLaneChangeMode(name, LANE_CHANGE_NEVER)
+                vehicle.moveTo(name, tile_lane(env, self.road.lane_ids[lane]), pos_m)
+                if controlled:
+                    vehicle.setSpeedMode(name, SPEED_MODE_UNCHECKED)
+                    vehicle.setSpeed(name, speed_mps)
+            found_m = self._read(vehicle.getLanePosition, [ids[index] for index in placed])
+            found_mps = self._read(vehicle.getSpeed, [ids[index] for index in placed])
+        except sumo.TraCIException as error:
+            raise SimulatorError(f"SUMO refused to insert a convoy: {error}.") from error
+        self._fleet.confirm(placed, found_m, found_mps)
+        self._live_ids = [ids[index] for index in self._fleet.live]
+
+    def step(self, commands: TickCommands) -> TrafficState:
+        """Command, simulate and read one tick; see `Simulator.step`."""
+        sumo = self._running()
+        vehicle, ids = sumo.vehicle, self._fleet.ids
+        orders = self._fleet.orders(commands)
+        try:
+            for index in orders.seized.tolist():
+                vehicle.setSpeedMode(ids[index], SPEED_MODE_UNCHECKED)
+            for index in orders.released.tolist():
+                vehicle.setSpeed(ids[index], SPEED_RELEASED)
+                vehicle.setSpeedMode(ids[index], SPEED_MODE_DEFAULT)
+            set_speed = vehicle.setSpeed
+            for index, value in zip(
+                orders.speed_index.tolist(),
+                orders.speed_mps.tolist(),
+                strict=True,
+            ):
+                set_speed(ids[index], value)
+            for index, value in zip(
+                orders.factor_index.tolist(),
+                orders.factor.tolist(),
+                strict=True,
+            ):
+                vehicle.setSpeedFactor(ids[index], value)
+            sumo.simulationStep()
+            self._teleports += sumo.simulation.getStartingTeleportNumber()
+            if sumo.simulation.getArrivedNumber():
+                self._drop_arrived()
+            lane_pos_m = self._read(vehicle.getLanePosition, self._live_ids)
+            speed_mps = self._read(vehicle.getSpeed, self._live_ids)
+        except (sumo.TraCIException, sumo.FatalTraCIError) as error:
+            raise SimulatorError(f"The embedded SUMO failed in a tick: {error}.") from error
+        self._fleet.advance(lane_pos_m, speed_mps)
+        return self._fleet.state()
+
+    def read_collisions(self) -> NDArray[np.bool_]:
+        """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""
+        colliding = np.zeros((self.num_envs, self.num_vehicles), dtype=np.bool_)
+        for name in self._running().simulation.getCollidingVehiclesIDList():
+            colliding[parse_vehicle_id(name)] = True
+        return colliding
+
+    def teleport_count(self) -> int:
+        """Return how many cars SUMO has teleported since the start."""
+        return self._teleports
+
+    def close(self) -> None:
+        """End the embedded simulation; may be called again."""
+        global _owner  # noqa: PLW0603 - see start
+        if self._sumo is None:
+            return
+        self._sumo.close()
+        self._sumo = None
+        _owner = None
+
+    def _running(self) -> Any:
+        if self._sumo is None:
+            raise SimulatorError("The simulator is not started (or is closed); call start() first.")
+        return self._sumo
+
+    @staticmethod
+    def _read(getter: Callable[[str], float], names: list[str]) -> NDArray[np.float64]:
+        return np.fromiter(map(getter, names), np.float64, len(names))
+
+    def _drop_arrived(self) -> None:
+        on_road = set(self._sumo.vehicle.getIDList())
+        live = self._fleet.live
+        gone = [name not in on_road for name in self._live_ids]
+        self._fleet.drop(live[gone])
+        self._live_ids = [self._fleet.ids[index] for index in self._fleet.live]

@@ -1,0 +1,33 @@
+"""Names of convoys, lanes and vehicles inside SUMO.
+
+They have a fixed length, so that over TCP a record's place follows from its number.
+"""
+
+from __future__ import annotations
+
+MAX_TILES = 8192
+MAX_VEHICLES = 100
+VEHICLE_ID_LENGTH = len("c0000.v00")
+ENV_DIGITS = slice(1, 5)
+SLOT_DIGITS = slice(7, 9)
+
+
+def tile_prefix(env_index: int) -> str:
+    """Return what stands before each identifier of a convoy's copy of the road."""
+    return f"c{env_index:04d}."
+
+
+def tile_lane(env_index: int, lane_id: str) -> str:
+    """Return a lane's identifier on a convoy's copy of the road."""
+    prefix = tile_prefix(env_index)
+    return f":{prefix}{lane_id[1:]}" if lane_id.startswith(":") else prefix + lane_id
+
+
+def vehicle_id(env_index: int, slot: int) -> str:
+    """Return a vehicle's identifier, e.g. ``c0003.v05``."""
+    return f"c{env_index:04d}.v{slot:02d}"
+
+
+def parse_vehicle_id(vehicle: str) -> tuple[int, int]:
+    """Return a vehicle's convoy and slot."""
+    return int(vehicle[ENV_DIGITS]), int(vehicle[SLOT_DIGITS])

@@ -1,0 +1,149 @@
+"""One road as arrays: its lanes in the order of the route, and its centre line.
+
+SUMO's lane position and speed are the same on every copy of a road; x, y and angle are not, since
+an offset changes their rounding. So the product reads lane position and speed alone and derives
+the rest here, from the one copy of the road that is not offset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.errors import SimulatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+CAR_LENGTH_M = 4.5
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One lane of the route, as the network file states it.
+
+    Attributes:
+        lane_id: SUMO's identifier on the un-offset road.
+        length_m: The length that SUMO's lane positions refer to.
+        speed_limit_mps: The lane's speed limit.
+        internal: True for a lane inside a junction.
+        shape_m: (points, 3) float64, x east, y north, z up. Its length may differ from `length_m`.
+    """
+
+    lane_id: str
+    length_m: float
+    speed_limit_mps: float
+    internal: bool
+    shape_m: NDArray[np.float64]
+
+
+class Road:
+    """The lanes that a convoy passes, internal ones included, and where they lie.
+
+    A position along the route (`route_pos_m`) is that of the front bumper, counted from the start
+    of the first lane. All methods take arrays of any shape and return arrays of that shape; all
+    raise `SimulatorError` for a position outside [0, length_m] or one that is not a number.
+
+    Attributes:
+        lane_ids: Identifiers in the order of the route.
+        lane_start_m: (lanes,) float64, the route position of each lane's start.
+        lane_length_m: (lanes,) float64.
+        lane_internal: (lanes,) bool.
+        length_m: Length of the whole road.
+        car_length_m: Length of the cars that drive on it.
+    """
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lane_ids = tuple(lane.lane_id for lane in lanes)
+        self.lane_length_m = np.array([lane.length_m for lane in lanes], dtype=np.float64)
+        self.lane_start_m = np.concatenate(([0.0], np.cumsum(self.lane_length_m)[:-1]))
+        self.lane_internal = np.array([lane.internal for lane in lanes], dtype=np.bool_)
+        self.length_m = float(self.lane_start_m[-1] + self.lane_length_m[-1])
+        self.car_length_m = CAR_LENGTH_M
+        self._speed_limit_mps = np.array([lane.speed_limit_mps for lane in lanes], dtype=np.float64)
+        self._knot_m, self._start_xy_m, self._slope_xy = _centre_line(lanes, self.lane_start_m)
+
+    def pose(
+        self,
+        route_pos_m: ArrayLike,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return where a car's front bumper is and which way the car points.
+
+        The heading is that of the chord from the rear to the front bumper, as SUMO draws a car.
+
+        Returns:
+            x_m, y_m, heading_deg: float64; the heading in degrees clockwise from north, [0, 360).
+        """
+        front_m = self._checked(route_pos_m)
+        x_m, y_m = self._point(front_m)
+        rear_x_m, rear_y_m = self._point(front_m - self.car_length_m)
+        heading_deg = np.degrees(np.arctan2(x_m - rear_x_m, y_m - rear_y_m))
+        # A tiny negative angle plus 360 rounds to 360, hence the second modulo.
+        return x_m, y_m, np.mod(np.mod(heading_deg, 360.0), 360.0)
+
+    def locate(self, route_pos_m: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the lane and the position on it, int64 index into `lane_ids` and metres."""
+        position_m = self._checked(route_pos_m)
+        lane = self._lane_index(position_m)
+        return lane, position_m - self.lane_start_m[lane]
+
+    def placeable(self, route_pos_m: ArrayLike) -> NDArray[np.bool_]:
+        """Tell where a car can be inserted: anywhere but inside a junction's internal lane."""
+        return ~self.lane_internal[self._lane_index(self._checked(route_pos_m))]
+
+    def speed_limit_mps(self, route_pos_m: ArrayLike) -> NDArray[np.float64]:
+        """Return the speed limit at each position."""
+        return self._speed_limit_mps[self._lane_index(self._checked(route_pos_m))]
+
+    def _checked(self, route_pos_m: ArrayLike) -> NDArray[np.float64]:
+        position_m = np.asarray(route_pos_m, dtype=np.float64)
+        inside = (position_m >= 0.0) & (position_m <= self.length_m)
+        if not inside.all():
+            raise SimulatorError(
+                f"Route position {position_m[~inside].flat[0]} m is not on the road, which goes "
+                f"from 0 to {self.length_m} m. Values of absent vehicles are 0.0.",
+            )
+        return position_m
+
+    def _lane_index(self, position_m: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.searchsorted(self.lane_start_m, position_m, side="right") - 1
+
+    def _point(
+        self,
+        position_m: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Interpolate the centre line; before its start it goes straight back."""
+        segment = np.maximum(np.searchsorted(self._knot_m, position_m, side="right") - 1, 0)
+        along_m = position_m - self._knot_m[segment]
+        point = self._start_xy_m[segment] + self._slope_xy[segment] * along_m[..., None]
+        return point[..., 0], point[..., 1]
+
+
+def _centre_line(
+    lanes: Sequence[Lane],
+    lane_start_m: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return knots (n,), points (n, 2) and slopes (n, 2) of the piecewise linear centre line.
+
+    A lane's shape is stretched to the lane's length, as SUMO does. The last slope is 0: nothing
+    lies beyond the last knot.
+    """
+    knots, points = [], []
+    for lane, start_m in zip(lanes, lane_start_m, strict=True):
+        pieces_m = np.linalg.norm(np.diff(lane.shape_m, axis=0), axis=1)
+        shape_length_m = float(pieces_m.sum())
+        along_m = np.concatenate(([0.0], np.cumsum(pieces_m)))
+        if shape_length_m > 0.0:
+            along_m *= lane.length_m / shape_length_m
+        along_m[-1] = lane.length_m
+        knots.append(start_m + along_m)
+        points.append(lane.shape_m[:, :2])
+    knot_m, xy_m = np.concatenate(knots), np.concatenate(points)
+    length_m = np.diff(knot_m, append=knot_m[-1])[:, None]
+    step_xy_m = np.diff(xy_m, axis=0, append=xy_m[-1:])
+    slope_xy = np.divide(step_xy_m, length_m, out=np.zeros_like(xy_m), where=length_m > 0.0)
+    return knot_m, xy_m, slope_xy
