@@ -233,8 +233,20 @@ def _place_cars(
     # A car cannot be inserted inside a junction: move it, and all ahead of it, beyond.
     for slot in range(route_pos.shape[1]):
         here = np.minimum(route_pos[:, slot], road.length_m)
-        route_pos[:, slot:] += (road.next_placeable(here) - here)[:, None]
+        route_pos[:, slot:] += (_beyond_junction(road, here) - here)[:, None]
     return route_pos
+
+
+def _beyond_junction(road: Road, route_pos_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Move positions inside a junction to the start of the next lane that leads on."""
+    lane, _ = road.locate(route_pos_m)
+    moved = route_pos_m.copy()
+    inside = road.lane_internal[lane]
+    while inside.any():
+        lane[inside] += 1
+        moved[inside] = road.lane_start_m[lane[inside]]
+        inside = road.lane_internal[lane]
+    return moved
 
 
 def _plan_braking(

@@ -1,0 +1,34 @@
+"""Actions become accelerations within the vehicle's limits."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml.envs.actuation import accel_from_action, action_from_accel, speed_command
+from ml.errors import EnvironmentStateError
+
+
+def test_the_ends_of_the_action_range_are_the_vehicles_limits():
+    """−1 brakes at 8 m/s², 0 holds the speed, +1 accelerates at 2.6 m/s², linear between."""
+    action = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    assert accel_from_action(action).tolist() == [-8.0, -4.0, 0.0, 1.3, 2.6]
+
+
+@given(st.floats(-8.0, 2.6))
+def test_an_acceleration_survives_the_way_to_an_action_and_back(accel):
+    """The two maps are each other's inverse within the limits, to float32."""
+    back = accel_from_action(action_from_accel(np.array([accel])))
+    assert back[0] == pytest.approx(accel, abs=1e-6)
+
+
+@pytest.mark.parametrize("bad", [1.001, -1.5, np.nan, np.inf])
+def test_an_action_out_of_range_is_refused_by_name(bad):
+    """Nothing is clipped in silence; the message says which action and what is allowed."""
+    with pytest.raises(EnvironmentStateError, match=r"action\[1\].*\[-1, 1\]"):
+        accel_from_action(np.array([0.0, bad]))
+
+
+def test_the_speed_command_never_goes_backwards():
+    """A car that brakes to a standstill stays there."""
+    assert speed_command(np.array([0.3, 10.0]), np.array([-8.0, 1.0])).tolist() == [0.0, 10.1]

@@ -1,0 +1,103 @@
+"""Each reward term fires where it should, stays within its range and is silent elsewhere."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml.envs.config import RewardWeights
+from ml.envs.ground_truth import GroundTruth
+from ml.envs.reward import TERMS, reward_terms, weigh
+
+CAR_M = 4.5
+
+
+def traffic(*, gap, own, lead, accel=0.0, lead_accel=0.0, jerk=0.0):
+    """One ego behind one peer."""
+    truth = GroundTruth.start(
+        np.ones((1, 2), dtype=bool), np.array([[0.0, gap + CAR_M]]), np.array([[own, lead]])
+    )
+    truth.accel_mps2[0] = accel, lead_accel
+    truth.jerk_mps3[0] = jerk
+    return truth
+
+
+def terms_of(truth, *, braking=False, collided=False):
+    """The unweighted terms of a batch of one."""
+    values = reward_terms(truth, np.array([braking]), np.array([collided]))
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def test_ordinary_following_earns_the_headway_term_and_nothing_else():
+    """At 1.2 s behind a car of the same speed every penalty is silent."""
+    terms = terms_of(traffic(gap=5.0 + 1.2 * 20.0, own=20.0, lead=20.0))
+    assert terms == {
+        "headway": 1.0,
+        "safety": 0.0,
+        "collision": 0.0,
+        "comfort": 0.0,
+        "false_braking": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("safety", {"lead": 5.0, "gap": 15.0}),
+        ("comfort", {"jerk": -60.0}),
+        ("false_braking", {"accel": -6.0}),
+    ],
+)
+def test_each_penalty_fires_for_its_own_fault(name, change):
+    """A needed deceleration of 7.5 m/s², a jerk of 60 m/s³ and needless braking are penalised."""
+    usual = {"gap": 29.0, "own": 20.0, "lead": 20.0}
+    terms = terms_of(traffic(**{**usual, **change}))
+    assert terms[name] < -0.5
+    assert all(
+        terms[other] == 0.0 for other in ("safety", "comfort", "false_braking") if other != name
+    )
+
+
+@pytest.mark.parametrize(
+    ("why", "kwargs"),
+    [
+        ("a planned braking is in progress", {"braking": True}),
+        ("a peer brakes", {"lead_accel": -2.0}),
+        ("the gap closes fast", {"lead": 14.0}),
+        ("the gap is short", {"gap": 8.0}),
+    ],
+)
+def test_braking_with_a_cause_is_not_false(why, kwargs):
+    """The same hard braking costs nothing where the traffic justifies it."""
+    usual = {"gap": 29.0, "own": 20.0, "lead": 20.0, "accel": -6.0}
+    braking = kwargs.pop("braking", False)
+    assert terms_of(traffic(**{**usual, **kwargs}), braking=braking)["false_braking"] == 0.0, why
+
+
+def test_a_collision_costs_its_weight_once():
+    """The collision term is −1 where bumpers touched."""
+    terms = reward_terms(traffic(gap=-0.1, own=10.0, lead=0.0), np.array([True]), np.array([True]))
+    weights = RewardWeights(headway=0.0, safety=0.0, comfort=0.0, false_braking=0.0, collision=7.0)
+    assert weigh(terms, weights)[0] == -7.0
+
+
+@given(
+    gap=st.floats(-5.0, 500.0),
+    own=st.floats(0.0, 55.0),
+    lead=st.floats(0.0, 55.0),
+    accel=st.floats(-8.0, 2.6),
+    jerk=st.floats(-110.0, 110.0),
+)
+def test_every_term_stays_within_its_declared_range(gap, own, lead, accel, jerk):
+    """`headway` lies in [0, 1], the penalties in [−1, 0], whatever the traffic does."""
+    terms = terms_of(traffic(gap=gap, own=own, lead=lead, accel=accel, jerk=jerk))
+    assert set(terms) == set(TERMS)
+    assert 0.0 <= terms.pop("headway") <= 1.0
+    assert all(-1.0 <= value <= 0.0 for value in terms.values())
+
+
+def test_drac_is_the_deceleration_that_just_avoids_the_crash():
+    """Closing at 10 m/s over 25 m needs 2 m/s² (Cooper and Ferguson)."""
+    truth = traffic(gap=25.0, own=20.0, lead=10.0)
+    assert truth.drac_mps2[0] == pytest.approx(2.0)
+    assert truth.ttc_s[0] == pytest.approx(2.5)
