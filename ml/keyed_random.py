@@ -97,3 +97,18 @@ def normal(key: NDArray[np.uint64]) -> NDArray[np.float64]:
 def text_key(text: str) -> int:
     """Return a stable 63-bit integer for a name, for use as a key part."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def extend(key: NDArray[np.uint64], part: ArrayLike) -> NDArray[np.uint64]:
+    """Add one part to a key made by `fold`: `extend(fold(k, a), b)` is `fold(k, a, b)`.
+
+    For hot paths, where the constant part is folded once per episode.
+    """
+    return _mix((key ^ _words(part)) + _GOLDEN)
+
+
+def normal_pair(key: NDArray[np.uint64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two independent standard normal draws per key; the first is `normal(key)`."""
+    radius = np.sqrt(-2.0 * np.log1p(-uniform(key)))
+    angle = 2.0 * np.pi * uniform(key ^ _MIX_1)
+    return radius * np.cos(angle), radius * np.sin(angle)

@@ -1,0 +1,302 @@
+"""The radio of a whole batch of convoys: transmit first, then deliver what has arrived by now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.errors import EmulatorError
+from ml.espnow_emulator.clock import NodeClocks
+from ml.espnow_emulator.in_flight import NEVER_US, InFlightQueue
+from ml.espnow_emulator.loss import BurstLoss
+from ml.espnow_emulator.messages import PayloadField
+from ml.espnow_emulator.peer_table import PeerTable
+from ml.keyed_random import Stream, extend, fold, normal, uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ml.espnow_emulator.radio_parameters import RadioParameters
+
+PREFIX = "radio."
+_LONG_AGO_MS = -(2**62)
+_LONG_AGO_US = np.iinfo(np.int64).min
+_REBOOT_MS = 1000
+
+
+class BroadcastChannel:
+    """Every directed link of every convoy in arrays (E, R, S).
+
+    Each tick: `transmit` all frames, then `deliver`. Loss and latency of a frame are drawn from
+    a key of its convoy's episode, receiver, source and sequence number, so neither the batch nor
+    the presence of other nodes changes the fate of a frame.
+
+    Args:
+        parameters: Of the radio.
+        num_envs: E.
+        num_sources: S.
+        num_receivers: R; their node keys are 0, 1, ... (the ego is slot 0).
+
+    Attributes:
+        table: What the receivers know; `deliver` returns it.
+        receiver_clocks: (E, R).
+    """
+
+    def __init__(
+        self,
+        parameters: RadioParameters,
+        *,
+        num_envs: int,
+        num_sources: int,
+        num_receivers: int = 1,
+    ) -> None:
+        links = (num_envs, num_receivers, num_sources)
+        frames = (num_envs, num_sources)
+        self._links, self._frames = links, frames
+        self.receiver_clocks = NodeClocks(parameters, num_envs=num_envs, num_nodes=num_receivers)
+        self.table = PeerTable(self.receiver_clocks, num_sources)
+        self._queue = InFlightQueue(num_envs, num_receivers, num_sources)
+        self._loss = BurstLoss(parameters.loss, links)
+        latency = parameters.latency
+        self._defaults = {
+            "latency.base_ms": latency.base_ms,
+            "latency.tail_median_ms": latency.tail_median_ms,
+            "latency.tail_sigma": latency.tail_sigma,
+            "loss.odds_factor": parameters.loss.odds_factor,
+            "loss.burst_factor": parameters.loss.burst_factor,
+        }
+        self._base_us = np.full((num_envs, 1, 1), latency.base_ms * 1000.0)
+        self._median_us = np.full((num_envs, 1, 1), latency.tail_median_ms * 1000.0)
+        self._sigma = np.full((num_envs, 1, 1), latency.tail_sigma)
+        self._episode_keys = np.zeros(num_envs, dtype=np.uint64)
+        self._keys = np.zeros((2, *links), dtype=np.uint64)
+        self._sequence = np.zeros(frames, dtype=np.int64)
+        self._epoch = np.zeros(frames, dtype=np.int64)
+        self._newest_sent_ms = np.full(frames, _LONG_AGO_MS)
+        self._now_us = np.full(num_envs, _LONG_AGO_US)
+        self._sent = self._lost = 0
+        everything = np.arange(num_envs)
+        self.reset(everything, fold(0, everything))
+
+    @property
+    def num_sources(self) -> int:
+        """S."""
+        return self._links[2]
+
+    def reset(
+        self,
+        env_indices: NDArray[np.int64],
+        episode_keys: NDArray[np.uint64],
+        *,
+        source_keys: NDArray[np.int64] | None = None,
+        overrides: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> None:
+        """Begin an episode in the given convoys; the others are not touched.
+
+        Args:
+            env_indices: (K,) which convoys.
+            episode_keys: (K,) uint64, `fold(seed, env_index, episode)`.
+            source_keys: (S,) or (K, S) integers that name the sources; 1, 2, ... (the vehicle
+                slots of the peers) if left out.
+            overrides: Dotted names of randomisable parameters, each with its (K,) values for
+                this episode; names outside `radio.` are for others. What is not named has the
+                value of the file.
+
+        Raises:
+            EmulatorError: An override that the channel does not know, or that cannot be.
+        """
+        values = self._episode_values(len(env_indices), overrides or {})
+        self._base_us[env_indices, 0, 0] = values["latency.base_ms"] * 1000.0
+        self._median_us[env_indices, 0, 0] = values["latency.tail_median_ms"] * 1000.0
+        self._sigma[env_indices, 0, 0] = values["latency.tail_sigma"]
+        self._loss.reset(env_indices, values["loss.odds_factor"], values["loss.burst_factor"])
+        self._episode_keys[env_indices] = episode_keys
+        if source_keys is None:
+            source_keys = np.arange(1, self.num_sources + 1)
+        self.name_sources(env_indices, source_keys)
+        receivers = np.arange(self._links[1])
+        self.receiver_clocks.reset(env_indices, episode_keys, node_keys=receivers)
+        self._sequence[env_indices] = 0
+        self._epoch[env_indices] = 0
+        self._newest_sent_ms[env_indices] = _LONG_AGO_MS
+        self.clear(env_indices)
+
+    def name_sources(self, env_indices: NDArray[np.int64], source_keys: NDArray[np.int64]) -> None:
+        """Set the keys (S,) or (K, S) of the sources, and nothing else, within an episode."""
+        episode = self._episode_keys[env_indices][:, None, None]
+        receiver = np.arange(self._links[1])[:, None]
+        source = np.atleast_2d(source_keys)[:, None, :]
+        self._keys[0, env_indices] = fold(episode, Stream.RADIO_LOSS, receiver, source)
+        self._keys[1, env_indices] = fold(episode, Stream.RADIO_LATENCY, receiver, source)
+
+    def clear(self, env_indices: NDArray[np.int64]) -> None:
+        """Switch the receivers of the given convoys off and on again.
+
+        Pending frames, tables and the memory of time are gone, so time may start anywhere.
+        Sequence numbers, burst states and boot epochs go on, so no draw is repeated.
+        """
+        self._queue.clear(env_indices)
+        self.table.clear(env_indices)
+        self._now_us[env_indices] = _LONG_AGO_US
+
+    def transmit(
+        self,
+        *,
+        sending: NDArray[np.bool_],
+        t_generated_us: NDArray[np.int64],
+        timestamp_ms: NDArray[np.int64],
+        payload: NDArray[np.float64],
+        sender_xy_m: NDArray[np.float64],
+        receiver_xy_m: NDArray[np.float64],
+    ) -> None:
+        """Send at most one frame per source; nothing becomes visible through it.
+
+        Args:
+            sending: (E, S) bool.
+            t_generated_us: (E, S) int64, true time of sampling, which is when the frame is sent.
+            timestamp_ms: (E, S) int64, the same in the source's clock. A jump back by more than
+                1 s against the newest sent since the source's last start is a new start.
+            payload: (E, S, F) float64, indexed by `PayloadField`.
+            sender_xy_m: (E, S, 2), where the sources are.
+            receiver_xy_m: (E, R, 2), where the receivers are.
+
+        Raises:
+            EmulatorError: A wrong shape, a value that is not finite, or a frame from before the
+                last delivery.
+        """
+        self._check_frames(
+            sending, t_generated_us, timestamp_ms, payload, sender_xy_m, receiver_xy_m
+        )
+        east = sender_xy_m[:, None, :, 0] - receiver_xy_m[:, :, None, 0]
+        north = sender_xy_m[:, None, :, 1] - receiver_xy_m[:, :, None, 1]
+        sends = sending[:, None]
+        draws = extend(self._keys, self._sequence[:, None])
+        lost = self._loss.lost(
+            uniform(draws[0]),
+            np.sqrt(east * east + north * north),
+            first=self._sequence[:, None] == 0,
+            sending=sends,
+        )
+        latency_us = normal(draws[1])
+        latency_us *= self._sigma
+        np.exp(latency_us, out=latency_us)
+        latency_us *= self._median_us
+        latency_us += self._base_us
+        arrival_us = t_generated_us[:, None] + np.rint(latency_us).astype(np.int64)
+        arrival_us[lost] = NEVER_US
+
+        jumped = sending & (timestamp_ms < self._newest_sent_ms - _REBOOT_MS)
+        self._epoch += jumped
+        newest = jumped | (sending & (timestamp_ms > self._newest_sent_ms))
+        np.copyto(self._newest_sent_ms, timestamp_ms, where=newest)
+        self._queue.put(
+            sending,
+            arrival_us,
+            sequence=self._sequence,
+            epoch=self._epoch,
+            timestamp_ms=timestamp_ms,
+            generated_us=t_generated_us,
+            payload=payload,
+        )
+        self._sequence += sending
+        self._sent += int(np.count_nonzero(sending)) * self._links[1]
+        self._lost += int(np.count_nonzero(lost))
+
+    def deliver(self, now_us: NDArray[np.int64]) -> PeerTable:
+        """Hand over what has arrived by now, in every convoy.
+
+        Args:
+            now_us: (E,) int64, true time; it may not run back.
+
+        Returns:
+            The channel's own table, up to date.
+
+        Raises:
+            EmulatorError: Time ran back.
+        """
+        if (now_us < self._now_us).any():
+            env = int(np.argmax(now_us < self._now_us))
+            raise EmulatorError(
+                f"time ran back in convoy {env}: deliver was called for {now_us[env] / 1000:g} ms "
+                f"after {self._now_us[env] / 1000:g} ms, allowed is the same time or later: "
+                "call reset or clear before a new beginning."
+            )
+        self._now_us[:] = now_us
+        self.table.receive(self._queue, now_us)
+        return self.table
+
+    def drain_counters(self) -> dict[str, float]:
+        """Return the share of frames that were not lost since the last call, if any was sent."""
+        sent, lost = self._sent, self._lost
+        self._sent = self._lost = 0
+        return {"radio/delivery_ratio": 1.0 - lost / sent} if sent else {}
+
+    def pending(self) -> list[tuple[int, int, int, int]]:
+        """Return (convoy, receiver, source, sequence) of every frame that has yet to arrive."""
+        slot, env, receiver, source = np.nonzero(self._queue.arrival_us != NEVER_US)
+        sequence = self._queue.sequence[slot, env, source]
+        return sorted(
+            zip(env.tolist(), receiver.tolist(), source.tolist(), sequence.tolist(), strict=True)
+        )
+
+    def _episode_values(
+        self, count: int, overrides: Mapping[str, NDArray[np.float64]]
+    ) -> dict[str, NDArray[np.float64]]:
+        values = {name: np.full(count, value) for name, value in self._defaults.items()}
+        for name, drawn in overrides.items():
+            if not name.startswith(PREFIX):
+                continue
+            known = name.removeprefix(PREFIX)
+            if known not in values or np.shape(drawn) != (count,) or not np.isfinite(drawn).all():
+                raise EmulatorError(
+                    f"override {name!r} with shape {np.shape(drawn)}: allowed are ({count},) "
+                    f"finite values of one of {', '.join(PREFIX + n for n in values)}."
+                )
+            values[known] = np.asarray(drawn, dtype=np.float64)
+        return values
+
+    def _check_frames(
+        self,
+        sending: NDArray[np.bool_],
+        t_generated_us: NDArray[np.int64],
+        timestamp_ms: NDArray[np.int64],
+        payload: NDArray[np.float64],
+        sender_xy_m: NDArray[np.float64],
+        receiver_xy_m: NDArray[np.float64],
+    ) -> None:
+        num_envs, num_receivers, num_sources = self._links
+        fields = len(PayloadField)
+        for name, array, shape in (
+            ("sending", sending, self._frames),
+            ("t_generated_us", t_generated_us, self._frames),
+            ("timestamp_ms", timestamp_ms, self._frames),
+            ("payload", payload, (num_envs, num_sources, fields)),
+            ("sender_xy_m", sender_xy_m, (num_envs, num_sources, 2)),
+            ("receiver_xy_m", receiver_xy_m, (num_envs, num_receivers, 2)),
+        ):
+            if array.shape != shape:
+                raise EmulatorError(f"{name} has shape {array.shape}, allowed is {shape}.")
+        for name, array in (
+            ("payload", payload),
+            ("sender_xy_m", sender_xy_m),
+            ("receiver_xy_m", receiver_xy_m),
+        ):
+            # A sum is finite if all its terms are, and is one pass without a temporary array.
+            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+                place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
+                raise EmulatorError(
+                    f"{name}{list(place)} is {array[place]}, allowed are finite numbers: correct "
+                    "it where the message is made."
+                )
+        early = sending & (t_generated_us < self._now_us[:, None])
+        if early.any():
+            env, source = (int(i[0]) for i in np.nonzero(early))
+            raise EmulatorError(
+                f"source {source} of convoy {env} transmits at "
+                f"{t_generated_us[env, source] / 1000:g} ms, but messages were delivered up to "
+                f"{self._now_us[env] / 1000:g} ms already; allowed is that time or later: "
+                "transmit first, then deliver."
+            )

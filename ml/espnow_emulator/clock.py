@@ -1,0 +1,84 @@
+"""The clock of each board: started at another moment, a little fast or slow, whole milliseconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.keyed_random import Stream, fold, normal, uniform
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.espnow_emulator.radio_parameters import RadioParameters
+
+
+class NodeClocks:
+    """One clock per node and convoy, drawn anew for each episode.
+
+    A clock shows `offset_ms + floor(t (1 + drift) / 1000)` at true time t in µs, in exact integer
+    arithmetic but for the drift. The offset is a whole number of milliseconds, so that nothing
+    which a board computes from differences of its own readings depends on it.
+
+    Args:
+        parameters: Of the radio; its section `clock` gives the spread of offsets and drifts.
+        num_envs: E.
+        num_nodes: N.
+
+    Attributes:
+        offset_ms: (E, N) int64.
+        drift_ppm: (E, N) float64; positive runs fast.
+    """
+
+    def __init__(self, parameters: RadioParameters, *, num_envs: int, num_nodes: int) -> None:
+        self._parameters = parameters.clock
+        self.offset_ms: NDArray[np.int64] = np.zeros((num_envs, num_nodes), np.int64)
+        self.drift_ppm: NDArray[np.float64] = np.zeros((num_envs, num_nodes))
+
+    def reset(
+        self,
+        env_indices: NDArray[np.int64],
+        episode_keys: NDArray[np.uint64],
+        *,
+        node_keys: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Draw the clocks of an episode.
+
+        Args:
+            env_indices: (K,) which convoys.
+            episode_keys: (K,) uint64.
+            node_keys: (N,) or (K, N) integers that name the nodes: the same key, the same clock.
+                1, 2, ... (the vehicle slots of the peers) if left out; the ego is 0.
+        """
+        if node_keys is None:
+            node_keys = np.arange(1, self.offset_ms.shape[1] + 1)
+        key = fold(episode_keys[:, None], Stream.CLOCK, node_keys)
+        span_ms = self._parameters.offset_range_s * 1000.0
+        limit = self._parameters.drift_limit_ppm
+        drift = normal(fold(key, 1)) * self._parameters.drift_sd_ppm
+        self.offset_ms[env_indices] = np.floor(uniform(key) * span_ms).astype(np.int64)
+        self.drift_ppm[env_indices] = np.clip(drift, -limit, limit)
+
+    def elapsed_ms(self, t_us: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how far each clock has moved on since true time 0.
+
+        Args:
+            t_us: True time, (E,) or (E, N, ...) int64.
+
+        Returns:
+            (E, N, ...) int64, floored.
+        """
+        if t_us.ndim == 1:
+            t_us = t_us[:, None]
+        drift = self.drift_ppm.reshape(self.drift_ppm.shape + (1,) * (t_us.ndim - 2))
+        correction_us = np.rint(t_us * (drift * 1e-6)).astype(np.int64)
+        correction_us += t_us
+        return correction_us // 1000
+
+    def local_ms(self, t_us: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what each clock shows at a true time; shapes as in `elapsed_ms`."""
+        elapsed = self.elapsed_ms(t_us)
+        offset = self.offset_ms.reshape(self.offset_ms.shape + (1,) * (elapsed.ndim - 2))
+        elapsed += offset
+        return elapsed

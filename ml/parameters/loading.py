@@ -1,0 +1,132 @@
+"""Read a parameter file or preset, and explain in one screen what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ml.errors import ParameterError
+from ml.parameters.field_tree import allowed, dotted, field_at, section_at
+from ml.parameters.parameters import Parameters
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_PRESETS = Path(__file__).parent / "presets"
+PRESET_NAMES = ("ideal", "clean", "bursty", "shadowed")
+_MOST_MISTAKES = 8
+_MOST_CHARACTERS = 60
+
+
+def load_parameters(name_or_file: str | Path) -> Parameters:
+    """Load a preset by its name or a JSON file by its path.
+
+    A bare word is a preset's name; what ends in `.json` or holds a path separator is a file.
+
+    Args:
+        name_or_file: `ideal`, `clean`, `bursty`, `shadowed`, or a path.
+
+    Returns:
+        The validated parameters.
+
+    Raises:
+        ParameterError: An unknown preset, a file that is missing or cannot be read, or content
+            that is not allowed.
+    """
+    text = os.fspath(name_or_file)
+    if text in PRESET_NAMES:
+        return _load_file(_PRESETS / f"{text}.json")
+    is_path = isinstance(name_or_file, Path) or text.endswith(".json") or os.sep in text
+    if not is_path:
+        near = get_close_matches(text, PRESET_NAMES, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ParameterError(
+            f"unknown radio preset {text!r}{hint}\n"
+            f"Allowed are {', '.join(PRESET_NAMES)}, or the path of a parameter file (.json)."
+        )
+    return _load_file(Path(text))
+
+
+def _load_file(path: Path) -> Parameters:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ParameterError(
+            f"parameter file {path}: cannot be read ({error.strerror}).\n"
+            f"Check the path, or use a preset: {', '.join(PRESET_NAMES)}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ParameterError(
+            f"parameter file {path}: byte {error.start} is not UTF-8 text.\nSave the file as UTF-8."
+        ) from error
+    try:
+        json.loads(text, object_pairs_hook=_refuse_doubles, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ParameterError(
+            f"parameter file {path}, line {error.lineno}, column {error.colno}: not JSON "
+            f"({error.msg}).\nCorrect that place; a comma too many or too few is the usual cause."
+        ) from error
+    except ValueError as error:
+        raise ParameterError(f"parameter file {path}: {error}.") from error
+    try:
+        return Parameters.model_validate_json(text)
+    except ValidationError as error:
+        raise ParameterError(_report(path, error.errors(include_url=False))) from error
+
+
+def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    section = dict(pairs)
+    if len(section) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {double!r} stands twice in one section; remove one of them")
+    return section
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"the value {constant} is not a finite number; write a number in its place")
+
+
+def _report(path: Path, errors: list[ErrorDetails]) -> str:
+    lines = [f"  {_explain(error)}" for error in errors[:_MOST_MISTAKES]]
+    if len(errors) > _MOST_MISTAKES:
+        lines.append(f"  and {len(errors) - _MOST_MISTAKES} more")
+    count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
+    presets = ", ".join(PRESET_NAMES)
+    return "\n".join(
+        [
+            f"parameter file {path}: {count}",
+            *lines,
+            f"Correct the file, or use a preset: {presets}.",
+        ]
+    )
+
+
+def _explain(error: ErrorDetails) -> str:
+    place = error["loc"]
+    where = dotted(place) or "the file"
+    if error["type"] == "value_error":
+        message = str(error["ctx"]["error"])
+        return f"{where}: {message}." if place else f"{message}."
+    if error["type"] == "extra_forbidden":
+        section = section_at(Parameters, place[:-1])
+        known = list(section.model_fields) if section else []
+        near = get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{where}: unknown key; {hint}Allowed here: {', '.join(known)}."
+    field = field_at(Parameters, place) if place else None
+    if error["type"] == "missing" and field is not None:
+        return f"{where}: is missing; add it: {allowed(field)}. {field.description or ''}".rstrip()
+    value = json.dumps(error["input"], default=str)
+    if len(value) > _MOST_CHARACTERS:
+        value = value[:_MOST_CHARACTERS] + "..."
+    if field is not None:
+        return f"{where} = {value}: allowed is {allowed(field)}."
+    if place[:1] == ("domain_randomisation",):
+        return f"{dotted(place[:2])}: allowed is a list of two numbers, [low, high]."
+    return f"{where} = {value}: allowed is a section {{...}}."

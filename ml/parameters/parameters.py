@@ -1,0 +1,99 @@
+"""One set of parameters: radio, sensors, and what of them is drawn anew per episode."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ml.espnow_emulator import RadioParameters  # noqa: TC001 - pydantic reads it at run time
+from ml.keyed_random import Stream, fold, text_key, uniform
+from ml.parameters.field_tree import allowed, is_randomisable, limits, numeric_fields
+from ml.sensors import SensorParameters  # noqa: TC001 - pydantic reads it at run time
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_ODDS = "radio.loss.odds_factor"
+_BURST = "radio.loss.burst_factor"
+
+
+class Parameters(BaseModel):
+    """The content of a parameter file.
+
+    Attributes:
+        schema_version: Of the file's format.
+        provenance: In plain words, where the numbers come from.
+        radio: What happens to a frame.
+        sensors: What a node believes of itself.
+        domain_randomisation: Dotted names of randomisable numbers, such as
+            `radio.loss.odds_factor`, each with the [low, high] it is drawn from, uniformly, for
+            every convoy and episode.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    schema_version: Literal[1] = 1
+    provenance: str = Field(min_length=1, description="Where the numbers come from.")
+    radio: RadioParameters
+    sensors: SensorParameters
+    domain_randomisation: dict[str, tuple[float, float]] = Field(
+        default={}, description="Dotted name of a number to the [low, high] it is drawn from."
+    )
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        for name, (low, high) in self.domain_randomisation.items():
+            problem = _range_problem(name, low, high)
+            if problem is not None:
+                raise ValueError(f"domain_randomisation: {problem}")
+        _, worst_odds = self.domain_randomisation.get(_ODDS, (0.0, self.radio.loss.odds_factor))
+        worst_burst, _ = self.domain_randomisation.get(_BURST, (self.radio.loss.burst_factor, 0.0))
+        problem = self.radio.loss.infeasibility(odds_factor=worst_odds, burst_factor=worst_burst)
+        if problem is not None:
+            raise ValueError(
+                f"domain_randomisation: at the worst of {_ODDS} and {_BURST}, {problem}, or make "
+                "the ranges narrower"
+            )
+        return self
+
+
+def draw_episode_parameters(
+    parameters: Parameters, episode_keys: NDArray[np.uint64]
+) -> dict[str, NDArray[np.float64]]:
+    """Draw what is randomised, for some episodes.
+
+    A draw depends on the episode and the parameter's name alone: adding or removing another name
+    from the file changes nothing for the rest.
+
+    Args:
+        parameters: With the ranges.
+        episode_keys: (K,) uint64.
+
+    Returns:
+        Dotted name to (K,) float64, for `overrides` of the channel's and the sensors' `reset`.
+    """
+    drawn: dict[str, NDArray[np.float64]] = {}
+    for name, (low, high) in parameters.domain_randomisation.items():
+        share = uniform(fold(episode_keys, Stream.RADIO_PARAMETERS, text_key(name)))
+        drawn[name] = low + (high - low) * share
+    return drawn
+
+
+def _range_problem(name: str, low: float, high: float) -> str | None:
+    fields = dict(numeric_fields(Parameters))
+    names = [known for known, field in fields.items() if is_randomisable(field)]
+    if name not in fields:
+        near = get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"unknown name {name!r}; {hint}Allowed are {', '.join(names)}"
+    if name not in names:
+        return f"{name} is the same for every episode; allowed are {', '.join(names)}"
+    if low > high:
+        return f"{name} = [{low:g}, {high:g}], allowed is [low, high] with low not above high"
+    least, most = limits(fields[name])
+    if low < least or high > most:
+        return f"{name} = [{low:g}, {high:g}], allowed on both ends is {allowed(fields[name])}"
+    return None
