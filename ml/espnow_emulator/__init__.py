@@ -3,6 +3,7 @@
 from ml.espnow_emulator.beacons import BEACON_PERIOD_US, BeaconSchedule
 from ml.espnow_emulator.channel import BroadcastChannel
 from ml.espnow_emulator.clock import NodeClocks
+from ml.espnow_emulator.emulator import ESPNOWEmulator
 from ml.espnow_emulator.messages import PayloadField, ReceivedMessage, V2VMessage
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.espnow_emulator.radio_parameters import (
@@ -20,6 +21,7 @@ __all__ = [
     "BeaconSchedule",
     "BroadcastChannel",
     "ClockParameters",
+    "ESPNOWEmulator",
     "LatencyParameters",
     "LossKnot",
     "LossParameters",

@@ -71,7 +71,6 @@ class BroadcastChannel:
         self._base_us = np.full((num_envs, 1, 1), latency.base_ms * 1000.0)
         self._median_us = np.full((num_envs, 1, 1), latency.tail_median_ms * 1000.0)
         self._sigma = np.full((num_envs, 1, 1), latency.tail_sigma)
-        self._episode_keys = np.zeros(num_envs, dtype=np.uint64)
         self._keys = np.zeros((2, *links), dtype=np.uint64)
         self._sequence = np.zeros(frames, dtype=np.int64)
         self._epoch = np.zeros(frames, dtype=np.int64)
@@ -113,24 +112,18 @@ class BroadcastChannel:
         self._median_us[env_indices, 0, 0] = values["latency.tail_median_ms"] * 1000.0
         self._sigma[env_indices, 0, 0] = values["latency.tail_sigma"]
         self._loss.reset(env_indices, values["loss.odds_factor"], values["loss.burst_factor"])
-        self._episode_keys[env_indices] = episode_keys
         if source_keys is None:
             source_keys = np.arange(1, self.num_sources + 1)
-        self.name_sources(env_indices, source_keys)
         receivers = np.arange(self._links[1])
+        episode = episode_keys[:, None, None]
+        link = (receivers[:, None], np.atleast_2d(source_keys)[:, None, :])
+        self._keys[0, env_indices] = fold(episode, Stream.RADIO_LOSS, *link)
+        self._keys[1, env_indices] = fold(episode, Stream.RADIO_LATENCY, *link)
         self.receiver_clocks.reset(env_indices, episode_keys, node_keys=receivers)
         self._sequence[env_indices] = 0
         self._epoch[env_indices] = 0
         self._newest_sent_ms[env_indices] = _LONG_AGO_MS
         self.clear(env_indices)
-
-    def name_sources(self, env_indices: NDArray[np.int64], source_keys: NDArray[np.int64]) -> None:
-        """Set the keys (S,) or (K, S) of the sources, and nothing else, within an episode."""
-        episode = self._episode_keys[env_indices][:, None, None]
-        receiver = np.arange(self._links[1])[:, None]
-        source = np.atleast_2d(source_keys)[:, None, :]
-        self._keys[0, env_indices] = fold(episode, Stream.RADIO_LOSS, receiver, source)
-        self._keys[1, env_indices] = fold(episode, Stream.RADIO_LATENCY, receiver, source)
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Switch the receivers of the given convoys off and on again.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import IntEnum
+from numbers import Integral, Real
 
 from ml.errors import EmulatorError
 
@@ -77,8 +77,8 @@ class V2VMessage:
             top_excluded = name == "heading_deg"
             kind = "a whole number" if name in _INTEGERS else "a finite number"
             if (
-                isinstance(value, bool)
-                or (name in _INTEGERS and value != math.floor(value))
+                not isinstance(value, Integral if name in _INTEGERS else Real)
+                or isinstance(value, bool)
                 or not low <= value <= high
                 or (top_excluded and value == high)
             ):
