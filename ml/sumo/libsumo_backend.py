@@ -14,7 +14,8 @@ import numpy as np
 
 from ml.errors import SimulatorError, SimulatorInUseError
 from ml.sumo.fleet import Fleet
-from ml.sumo.names import parse_vehicle_id, tile_lane, tile_prefix
+from ml.sumo.insertion import insertions
+from ml.sumo.names import parse_vehicle_id
 from ml.sumo.netconvert import MISSING_LIBRARIES_HINT
 from ml.sumo.options import (
     LANE_CHANGE_NEVER,
@@ -24,7 +25,7 @@ from ml.sumo.options import (
     load_options,
 )
 from ml.sumo.protocol import DT_S
-from ml.sumo.tiling import EGO_TYPE, PEER_TYPE, ROUTE_SUFFIX, tile_scenario
+from ml.sumo.tiling import tile_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,54 +112,27 @@ class LibsumoSimulator:
         sumo = self._running()
         vehicle, vehicle_type, ids = sumo.vehicle, sumo.vehicletype, self._fleet.ids
         removed, placed = self._fleet.admit(placement)
-        here, drivers = placement.present, placement.drivers
-        lanes, lane_pos_m = self.road.locate(placement.route_pos_m[here])
-        columns = (
-            placed,
-            lanes,
-            lane_pos_m,
-            placement.speed_mps[here],
-            placement.controlled[here],
-            drivers.tau_s[here],
-            drivers.accel_mps2[here],
-            drivers.decel_mps2[here],
-            drivers.min_gap_m[here],
-            drivers.speed_factor[here],
-        )
         try:
             for index in removed.tolist():
                 vehicle.remove(ids[index])
-            for (
-                index,
-                lane,
-                pos_m,
-                speed_mps,
-                controlled,
-                tau_s,
-                accel_mps2,
-                decel_mps2,
-                min_gap_m,
-                factor,
-            ) in zip(*(column.tolist() for column in columns), strict=True):
-                name = ids[index]
-                env, slot = divmod(index, self.num_vehicles)
-                driver = PEER_TYPE if slot else EGO_TYPE
-                # Some car-following models work out constants when they are made, and the setters
-                # of a vehicle leave those stale. So the shared type is set before the car is made
-                # from it; setMinGap then gives the car a type of its own, freshly worked out.
-                vehicle_type.setTau(driver, tau_s)
-                vehicle_type.setAccel(driver, accel_mps2)
-                vehicle_type.setDecel(driver, decel_mps2)
-                vehicle_type.setApparentDecel(driver, decel_mps2)
-                route = tile_prefix(env) + ROUTE_SUFFIX
-                vehicle.add(name, route, driver, departSpeed=repr(speed_mps))
-                vehicle.setMinGap(name, min_gap_m)
-                vehicle.setSpeedFactor(name, factor)
-                vehicle.setLaneChangeMode(name, LANE_CHANGE_NEVER)
-                vehicle.moveTo(name, tile_lane(env, self.road.lane_ids[lane]), pos_m)
-                if controlled:
-                    vehicle.setSpeedMode(name, SPEED_MODE_UNCHECKED)
-                    vehicle.setSpeed(name, speed_mps)
+            for car in insertions(placement, self.road):
+                vehicle_type.setTau(car.vehicle_type, car.tau_s)
+                vehicle_type.setAccel(car.vehicle_type, car.accel_mps2)
+                vehicle_type.setDecel(car.vehicle_type, car.decel_mps2)
+                vehicle_type.setApparentDecel(car.vehicle_type, car.decel_mps2)
+                vehicle.add(
+                    car.name,
+                    car.route,
+                    car.vehicle_type,
+                    departSpeed=repr(car.speed_mps),
+                )
+                vehicle.setMinGap(car.name, car.min_gap_m)
+                vehicle.setSpeedFactor(car.name, car.speed_factor)
+                vehicle.setLaneChangeMode(car.name, LANE_CHANGE_NEVER)
+                vehicle.moveTo(car.name, car.lane, car.lane_pos_m)
+                if car.controlled:
+                    vehicle.setSpeedMode(car.name, SPEED_MODE_UNCHECKED)
+                    vehicle.setSpeed(car.name, car.speed_mps)
             found_m = self._read(vehicle.getLanePosition, [ids[index] for index in placed])
             found_mps = self._read(vehicle.getSpeed, [ids[index] for index in placed])
         except sumo.TraCIException as error:

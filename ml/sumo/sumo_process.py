@@ -1,0 +1,107 @@
+"""A SUMO of our own in another process, ended when we end.
+
+SUMO ends by itself when its client's connection breaks, so it does not outlive a parent that is
+killed. A parent that ends in order ends it too, frozen or not.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import weakref
+from typing import TYPE_CHECKING, BinaryIO
+
+from ml.errors import SimulatorError
+from ml.sumo.netconvert import MISSING_LIBRARIES_HINT, sumo_environment, sumo_program
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GRACE_S = 2.0
+_MAX_WORDS = 2000
+LOOPBACK = "127.0.0.1"
+
+
+class SumoProcess:
+    """A running SUMO that listens, or will listen, for one TraCI client.
+
+    Attributes:
+        port: Its TCP port on the loopback address.
+        pid: Its process id.
+    """
+
+    def __init__(self, options: Sequence[str], *, gui: bool = False) -> None:
+        """Start it.
+
+        Args:
+            options: SUMO's options, without --remote-port.
+            gui: Start sumo-gui instead.
+
+        Raises:
+            SimulatorError: It is not installed or cannot be started; or `gui` without a display.
+        """
+        if gui and not os.environ.get("DISPLAY"):
+            raise SimulatorError(
+                "sumo-gui needs a display, and the environment variable DISPLAY is not set. "
+                "Run it in a desktop session, or go without the GUI.",
+            )
+        self.port = _free_port()
+        command = [str(sumo_program("sumo-gui" if gui else "sumo")), *options]
+        command += ["--remote-port", str(self.port), "--num-clients", "1"]
+        if gui:
+            command += ["--start", "true", "--quit-on-end", "true"]
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        try:
+            # In a session of its own, Ctrl-C reaches us alone and we end SUMO in our own time.
+            process = subprocess.Popen(  # noqa: S603 - our own program with our own arguments
+                command,
+                env=sumo_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._words,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._words.close()
+            raise SimulatorError(f"SUMO could not be started: {error}.") from error
+        self.pid = process.pid
+        self._process = process
+        self._finalizer = weakref.finalize(self, _end, process, self._words, os.getpid())
+
+    def require_alive(self) -> None:
+        """Raise `SimulatorError` with SUMO's own words if it has ended."""
+        status = self._process.poll()
+        if status is not None:
+            words = self.last_words()
+            hint = f" {MISSING_LIBRARIES_HINT}." if "shared librar" in words else ""
+            raise SimulatorError(f"SUMO ended with exit status {status}. It said: {words}{hint}")
+
+    def last_words(self) -> str:
+        """Return the end of what SUMO wrote to stderr."""
+        size = os.fstat(self._words.fileno()).st_size
+        tail = os.pread(self._words.fileno(), _MAX_WORDS, max(0, size - _MAX_WORDS))
+        return tail.decode(errors="replace").strip() or "(nothing)"
+
+    def end(self) -> None:
+        """End it, by force if it takes longer than two seconds; may be called again."""
+        self._finalizer()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _end(process: subprocess.Popen[bytes], words: BinaryIO, parent: int) -> None:
+    if os.getpid() != parent:  # a forked child must not end its parent's SUMO
+        return
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)  # one SIGTERM does not stop a SUMO that serves TraCI
+        process.wait()
+    words.close()

@@ -1,0 +1,244 @@
+"""SUMO behind a TCP connection: one message per tick, all cars read from one reply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from traci import constants as tc
+
+from ml.errors import SimulatorError, SimulatorTimeoutError
+from ml.sumo import traci_wire as wire
+from ml.sumo.fleet import Fleet
+from ml.sumo.insertion import insertions
+from ml.sumo.names import parse_vehicle_id
+from ml.sumo.options import (
+    LANE_CHANGE_NEVER,
+    SPEED_MODE_DEFAULT,
+    SPEED_MODE_UNCHECKED,
+    SPEED_RELEASED,
+    load_options,
+)
+from ml.sumo.protocol import DT_S
+from ml.sumo.sumo_process import LOOPBACK, SumoProcess
+from ml.sumo.tiling import tile_scenario
+from ml.sumo.traci_connection import TraciConnection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ml.sumo.insertion import Insertion
+    from ml.sumo.protocol import Placement, TickCommands, TrafficState
+    from ml.sumo.scenarios import Scenario
+
+DEFAULT_PORT = 8813
+
+
+class TraciSimulator:
+    """`Simulator` on TraCI.
+
+    Attributes:
+        road: The road that is not offset.
+        num_envs: E.
+        num_vehicles: V.
+        dt_s: Length of a tick.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        num_envs: int,
+        num_vehicles: int,
+        cache_dir: Path,
+        host: str | None = None,
+        port: int | None = None,
+        gui: bool = False,
+        deadline_s: float = 30.0,
+    ) -> None:
+        if host is None and port is not None:
+            raise SimulatorError(
+                f"Port {port} was given without a host. Name the host of a running SUMO, or "
+                "neither, to start one on a free port.",
+            )
+        if host is not None and gui:
+            raise SimulatorError(
+                f"The GUI can only be chosen for a SUMO that is started here, not at {host}.",
+            )
+        self.road = scenario.road
+        self.num_envs = num_envs
+        self.num_vehicles = num_vehicles
+        self.dt_s = DT_S
+        self._scenario = scenario
+        self._cache_dir = cache_dir
+        self._host, self._port, self._gui = host, port or DEFAULT_PORT, gui
+        self._deadline_s = deadline_s
+        self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
+        self._set_speed = wire.FloatCommands(tc.VAR_SPEED, self._fleet.ids)
+        self._set_factor = wire.FloatCommands(tc.VAR_SPEED_FACTOR, self._fleet.ids)
+        self._by_index = np.zeros((2, len(self._fleet.ids)))
+        self._process: SumoProcess | None = None
+        self._connection: TraciConnection | None = None
+        self._teleports = 0
+
+    def start(self) -> None:
+        """Start or reach SUMO and load the roads; does nothing if that is done.
+
+        Raises:
+            SimulatorTimeoutError: SUMO did not answer before the deadline.
+            SimulatorVersionError: It speaks another version of TraCI.
+            SimulatorError: It could not be started or could not load the network.
+        """
+        if self._connection is not None:
+            return
+        tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
+        options = load_options(tiles)
+        if self._host is None:
+            self._process = SumoProcess(options, gui=self._gui)
+            host, port, alive = LOOPBACK, self._process.port, self._process.require_alive
+            try:
+                self._connection = TraciConnection.open(
+                    host,
+                    port,
+                    deadline_s=self._deadline_s,
+                    alive=alive,
+                )
+            except BaseException:
+                self.close()
+                raise
+        else:
+            self._connection = TraciConnection.open(
+                self._host,
+                self._port,
+                deadline_s=self._deadline_s,
+            )
+            self._connection.load(options)
+        self._exchange(wire.SUBSCRIBE_TELEPORTS, [tc.CMD_SUBSCRIBE_SIM_VARIABLE])
+
+    def place(self, placement: Placement) -> None:
+        """Insert convoys; see `Simulator.place`."""
+        self._running()
+        removed, placed = self._fleet.admit(placement)
+        ids = self._fleet.ids
+        commands = [
+            wire.set_vehicle(tc.REMOVE, ids[index], wire.typed_byte(tc.REMOVE_VAPORIZED))
+            for index in removed.tolist()
+        ]
+        for car in insertions(placement, self.road):
+            commands += _insert(car)
+        subscriptions = [wire.subscribe_vehicle(ids[index]) for index in placed.tolist()]
+        numbers = [wire.number_of(command) for command in commands]
+        reply, size = self._exchange(b"".join((*commands, *subscriptions)), numbers)
+        found = wire.read_subscriptions(reply[size:], placed.size)
+        index = found.env * self.num_vehicles + found.slot
+        if not np.array_equal(index, placed):
+            raise SimulatorError("SUMO answered subscriptions in another order than it was asked.")
+        self._fleet.confirm(placed, found.lane_pos_m, found.speed_mps)
+
+    def step(self, commands: TickCommands) -> TrafficState:
+        """Command, simulate and read one tick; see `Simulator.step`."""
+        orders = self._fleet.orders(commands)
+        ids = self._fleet.ids
+        mode = tc.VAR_SPEEDSETMODE
+        unchecked = wire.typed_int(SPEED_MODE_UNCHECKED)
+        default = wire.typed_int(SPEED_MODE_DEFAULT)
+        parts = [wire.set_vehicle(mode, ids[index], unchecked) for index in orders.seized.tolist()]
+        count = orders.seized.size + 2 * orders.released.size
+        if orders.released.size:
+            released = np.full(orders.released.size, SPEED_RELEASED)
+            parts.append(self._set_speed.pack(orders.released, released))
+            parts += [wire.set_vehicle(mode, ids[i], default) for i in orders.released.tolist()]
+        if orders.speed_index.size:
+            parts.append(self._set_speed.pack(orders.speed_index, orders.speed_mps))
+            count += orders.speed_index.size
+        if orders.factor_index.size:
+            parts.append(self._set_factor.pack(orders.factor_index, orders.factor))
+            count += orders.factor_index.size
+        parts.append(wire.SIMULATION_STEP)
+        numbers = [tc.CMD_SET_VEHICLE_VARIABLE] * count + [tc.CMD_SIMSTEP]
+        reply, size = self._exchange(b"".join(parts), numbers)
+        teleports, found = wire.read_tick(reply[size:])
+        self._teleports += teleports
+        self._take_over(found)
+        return self._fleet.state()
+
+    def read_collisions(self) -> NDArray[np.bool_]:
+        """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""
+        reply, size = self._exchange(wire.GET_COLLIDING, [tc.CMD_GET_SIM_VARIABLE])
+        colliding = np.zeros((self.num_envs, self.num_vehicles), dtype=np.bool_)
+        for name in wire.read_strings(reply.tobytes(), size):
+            colliding[parse_vehicle_id(name)] = True
+        return colliding
+
+    def teleport_count(self) -> int:
+        """Return how many cars SUMO has teleported since the start."""
+        return self._teleports
+
+    def close(self) -> None:
+        """Hang up, and end SUMO if it was started here; may be called again."""
+        connection, self._connection = self._connection, None
+        process, self._process = self._process, None
+        if connection is not None:
+            connection.close()
+        if process is not None:
+            process.end()
+
+    def _running(self) -> TraciConnection:
+        if self._connection is None:
+            raise SimulatorError("The simulator is not started (or is closed); call start() first.")
+        return self._connection
+
+    def _exchange(self, body: bytes, numbers: list[int]) -> tuple[NDArray[np.uint8], int]:
+        connection = self._running()
+        try:
+            return connection.exchange(body, numbers)
+        except SimulatorTimeoutError:
+            raise
+        except SimulatorError as error:
+            if self._process is None:
+                raise
+            raise SimulatorError(f"{error} Its last words: {self._process.last_words()}") from error
+
+    def _take_over(self, found: wire.Readings) -> None:
+        """Hand a tick's values to the fleet; cars that SUMO did not report have left the road."""
+        index = found.env * self.num_vehicles + found.slot
+        fleet = self._fleet
+        if index.size != fleet.live.size:
+            reported = np.zeros(fleet.present.size, dtype=np.bool_)
+            reported[index] = True
+            fleet.drop(np.flatnonzero(fleet.present & ~reported))
+        lane_pos_m, speed_mps = self._by_index
+        lane_pos_m[index] = found.lane_pos_m
+        speed_mps[index] = found.speed_mps
+        fleet.advance(lane_pos_m[fleet.live], speed_mps[fleet.live])
+
+
+def _insert(car: Insertion) -> list[bytes]:
+    """Pack the commands that put a car on the road."""
+    real, kind, name = wire.typed_float, car.vehicle_type, car.name
+    text = wire.typed_string
+    added = wire.compound(
+        *(text(word) for word in (car.route, kind, "now", "first", "base", repr(car.speed_mps))),
+        *(text(word) for word in ("current", "max", "current", "", "", "")),
+        wire.typed_int(0),
+        wire.typed_int(0),
+    )
+    place = (text(car.lane), real(car.lane_pos_m), wire.typed_int(tc.MOVE_AUTOMATIC))
+    commands = [
+        wire.set_vehicle_type(tc.VAR_TAU, kind, real(car.tau_s)),
+        wire.set_vehicle_type(tc.VAR_ACCEL, kind, real(car.accel_mps2)),
+        wire.set_vehicle_type(tc.VAR_DECEL, kind, real(car.decel_mps2)),
+        wire.set_vehicle_type(tc.VAR_APPARENT_DECEL, kind, real(car.decel_mps2)),
+        wire.set_vehicle(tc.ADD_FULL, name, added),
+        wire.set_vehicle(tc.VAR_MINGAP, name, real(car.min_gap_m)),
+        wire.set_vehicle(tc.VAR_SPEED_FACTOR, name, real(car.speed_factor)),
+        wire.set_vehicle(tc.VAR_LANECHANGE_MODE, name, wire.typed_int(LANE_CHANGE_NEVER)),
+        wire.set_vehicle(tc.VAR_MOVE_TO, name, wire.compound(*place)),
+    ]
+    if car.controlled:
+        unchecked = wire.typed_int(SPEED_MODE_UNCHECKED)
+        commands.append(wire.set_vehicle(tc.VAR_SPEEDSETMODE, name, unchecked))
+        commands.append(wire.set_vehicle(tc.VAR_SPEED, name, real(car.speed_mps)))
+    return commands

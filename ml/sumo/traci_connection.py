@@ -1,0 +1,224 @@
+"""One TraCI connection: whole messages out and in, each with a deadline."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+from traci import constants as tc
+
+from ml.errors import SimulatorError, SimulatorTimeoutError, SimulatorVersionError
+from ml.sumo import traci_wire as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+_RETRY_S = 0.05
+_CLOSE_DEADLINE_S = 2.0
+_HEADER = struct.Struct("!i")
+
+
+def _name_of(error: OSError) -> str:
+    """Return an error's symbol and text, e.g. ``ECONNREFUSED (Connection refused)``."""
+    number = error.errno
+    if number is None:
+        return str(error) or type(error).__name__
+    return f"{errno.errorcode.get(number, str(number))} ({os.strerror(number)})"
+
+
+class TraciConnection:
+    """A connected SUMO.
+
+    Attributes:
+        where: "host:port", for messages.
+    """
+
+    def __init__(
+        self, connected: socket.socket, *, host: str, port: int, deadline_s: float
+    ) -> None:
+        self.where = f"{host}:{port}"
+        self._socket = connected
+        self._deadline_s = deadline_s
+        self._buffer = bytearray(1 << 16)
+        self._in_flight = False
+
+    @classmethod
+    def open(
+        cls,
+        host: str,
+        port: int,
+        *,
+        deadline_s: float,
+        alive: Callable[[], None] = lambda: None,
+    ) -> TraciConnection:
+        """Connect to a SUMO that listens or soon will, and check its version.
+
+        Args:
+            host: Name or address.
+            port: TCP port.
+            deadline_s: How long to go on trying, and later how long to wait for each reply.
+            alive: Called between attempts; raises if there is nothing left to wait for.
+
+        Raises:
+            SimulatorTimeoutError: Nothing answered before the deadline.
+            SimulatorVersionError: It speaks another version of TraCI.
+        """
+        began = time.monotonic()
+        last = "no attempt was made"
+        while True:
+            left_s = deadline_s - (time.monotonic() - began)
+            if left_s <= 0.0:
+                raise SimulatorTimeoutError(
+                    f"No SUMO answered at {host}:{port} within {deadline_s:.1f} s; last error: "
+                    f"{last}. Check that SUMO runs there with --remote-port {port}: "
+                    "`docker compose ps sumo` and `docker compose logs sumo`, or start one with "
+                    f"`sumo --net-file ANY.net.xml --remote-port {port}`. A SUMO that serves "
+                    "another client does not listen.",
+                )
+            try:
+                connected = _connect(host, port, timeout_s=left_s)
+            except OSError as error:
+                last = _name_of(error)
+            else:
+                connection = cls(connected, host=host, port=port, deadline_s=left_s)
+                try:
+                    connection._check_version()
+                except SimulatorVersionError:
+                    connection.abandon()
+                    raise
+                except SimulatorError as error:
+                    connection.abandon()
+                    last = str(error)
+                else:
+                    connection._deadline_s = deadline_s
+                    return connection
+            alive()
+            time.sleep(_RETRY_S)
+
+    def exchange(self, body: bytes, numbers: Sequence[int]) -> tuple[NDArray[np.uint8], int]:
+        """Send commands as one message and take the reply.
+
+        Args:
+            body: The packed commands.
+            numbers: The numbers of the commands whose statuses come first in the reply.
+
+        Returns:
+            The reply without its length, uint8, valid until the next exchange; and how many bytes
+            of it the statuses of `numbers` take.
+
+        Raises:
+            SimulatorTimeoutError: The reply did not come before the deadline.
+            SimulatorError: SUMO is gone, answered with an error, or an earlier exchange was cut
+                short.
+        """
+        if self._in_flight:
+            raise SimulatorError(
+                f"The connection to SUMO at {self.where} was interrupted in the middle of a "
+                "message and cannot be used any more. Close this simulator and start another.",
+            )
+        self._in_flight = True
+        reply = self._round_trip(body)
+        self._in_flight = False
+        return reply, wire.check_statuses(reply, numbers, len(numbers))
+
+    def load(self, options: Sequence[str]) -> None:
+        """Let SUMO load another simulation.
+
+        Raises:
+            SimulatorTimeoutError: It did not answer before the deadline.
+            SimulatorError: It refused, or it ended (which is what it does for a missing file).
+        """
+        body = wire.command(tc.CMD_LOAD, wire.typed_strings(options))
+        try:
+            self.exchange(body, [tc.CMD_LOAD])
+        except SimulatorTimeoutError:
+            raise
+        except SimulatorError as error:
+            raise SimulatorError(
+                f"SUMO at {self.where} could not load the network: {error} Its files must be "
+                "readable for SUMO under the same path as here: mount the cache directory "
+                "(ROADSENSE_CACHE_DIR) at the same place on both sides.",
+            ) from error
+
+    def close(self) -> None:
+        """Ask SUMO to end and hang up; an error on the way is of no interest any more."""
+        try:
+            if not self._in_flight:
+                self._deadline_s = min(self._deadline_s, _CLOSE_DEADLINE_S)
+                self._round_trip(wire.command(tc.CMD_CLOSE))
+        except SimulatorError:
+            pass
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Hang up without a word."""
+        self._socket.close()
+
+    def _check_version(self) -> None:
+        reply, offset = self.exchange(wire.command(tc.CMD_GETVERSION), [tc.CMD_GETVERSION])
+        api, name = wire.read_version(reply.tobytes(), offset)
+        if api != tc.TRACI_VERSION:
+            raise SimulatorVersionError(
+                f"SUMO at {self.where} is {name!r} and speaks TraCI version {api}; this client "
+                f"speaks {tc.TRACI_VERSION}. Run the SUMO of the same release on both sides "
+                "(pip install eclipse-sumo, as pinned in pyproject.toml).",
+            )
+
+    def _round_trip(self, body: bytes) -> NDArray[np.uint8]:
+        began = time.monotonic()
+        try:
+            self._socket.settimeout(self._deadline_s)
+            self._socket.sendall(_HEADER.pack(len(body) + _HEADER.size) + body)
+            got = self._receive(0, _HEADER.size, began)
+            (length,) = _HEADER.unpack_from(self._buffer)
+            if length < _HEADER.size:
+                raise SimulatorError(
+                    f"What answers at {self.where} does not speak TraCI (length {length}).",
+                )
+            if length > len(self._buffer):
+                self._buffer.extend(bytes(length))
+            self._receive(got, length, began)
+        except TimeoutError as error:
+            raise SimulatorTimeoutError(
+                f"SUMO at {self.where} did not answer within {self._deadline_s:.1f} s (waited "
+                f"{time.monotonic() - began:.1f} s). It is frozen or overloaded: restart it "
+                "(`docker compose restart sumo`), or raise the deadline.",
+            ) from error
+        except OSError as error:
+            raise SimulatorError(
+                f"The connection to SUMO at {self.where} broke: {_name_of(error)}. SUMO has "
+                "probably ended; its own words are in its log (`docker compose logs sumo`).",
+            ) from error
+        return np.frombuffer(self._buffer, np.uint8, length - _HEADER.size, _HEADER.size)
+
+    def _receive(self, got: int, wanted: int, began: float) -> int:
+        """Read until `wanted` bytes are in the buffer; return how many there are."""
+        view = memoryview(self._buffer)
+        while got < wanted:
+            left_s = self._deadline_s - (time.monotonic() - began)
+            if left_s <= 0.0:
+                raise TimeoutError
+            self._socket.settimeout(left_s)
+            count = self._socket.recv_into(view[got:])
+            if count == 0:
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            got += count
+        return got
+
+
+def _connect(host: str, port: int, *, timeout_s: float) -> socket.socket:
+    """Connect; a socket that has met itself (possible on loopback) counts as refused."""
+    connected = socket.create_connection((host, port), timeout=timeout_s)
+    if connected.getsockname() == connected.getpeername():
+        connected.close()
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connected

@@ -1,0 +1,354 @@
+"""TraCI's bytes: commands are packed, replies are read as arrays.
+
+Everything is big-endian. A command is its length (one byte, or 0 and four bytes), its number and
+its content; each gets a status back: length, number, result and a text that is empty when all went
+well, so seven bytes. Vehicle identifiers have a fixed length, so the commands of a tick and the
+subscription results in its reply are records of a fixed stride: numpy writes and reads them at
+once.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from traci import constants as tc
+
+from ml.errors import SimulatorError
+from ml.sumo.names import ENV_DIGITS, SLOT_DIGITS, VEHICLE_ID_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+_SHORT_COMMAND = 255
+_OK_STATUS_LENGTH = 7
+_ID = f"S{VEHICLE_ID_LENGTH}"
+
+# One set-command with a number as its value, e.g. setSpeed.
+_SET_FLOAT = np.dtype(
+    [
+        ("length", "u1"),
+        ("command", "u1"),
+        ("variable", "u1"),
+        ("id_length", ">i4"),
+        ("id", _ID),
+        ("type", "u1"),
+        ("value", ">f8"),
+    ],
+)
+# One subscription result with lane position and speed; its length is always the long form.
+_RESULT = np.dtype(
+    [
+        ("long_form", "u1"),
+        ("length", ">i4"),
+        ("response", "u1"),
+        ("id_length", ">i4"),
+        ("id", _ID),
+        ("count", "u1"),
+        ("position_variable", "u1"),
+        ("position_status", "u1"),
+        ("position_type", "u1"),
+        ("lane_pos_m", ">f8"),
+        ("speed_variable", "u1"),
+        ("speed_status", "u1"),
+        ("speed_type", "u1"),
+        ("speed_mps", ">f8"),
+    ],
+)
+_ID_OFFSET = 10
+_ID_COLUMNS = np.arange(_ID_OFFSET, _ID_OFFSET + VEHICLE_ID_LENGTH)
+_ENV_COLUMNS, _SLOT_COLUMNS = _ID_COLUMNS[ENV_DIGITS], _ID_COLUMNS[SLOT_DIGITS]
+_DIGIT_COLUMNS = np.concatenate((_ENV_COLUMNS, _SLOT_COLUMNS))
+_ENV_WEIGHTS = 10 ** np.arange(_ENV_COLUMNS.size - 1, -1, -1)
+_SLOT_WEIGHTS = 10 ** np.arange(_SLOT_COLUMNS.size - 1, -1, -1)
+_SUBSCRIBED = bytes((tc.VAR_LANEPOSITION, tc.VAR_SPEED))
+_FOREVER = tc.INVALID_DOUBLE_VALUE
+_TELEPORTS = bytes((1, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER))
+
+
+def _result_frame() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """Return a result's bytes and the columns of those that are the same in every result."""
+    record = np.zeros(1, dtype=_RESULT)
+    record["length"] = _RESULT.itemsize
+    record["response"] = tc.RESPONSE_SUBSCRIBE_VEHICLE_VARIABLE
+    record["id_length"] = VEHICLE_ID_LENGTH
+    record["id"] = b"c0000.v00"
+    record["count"] = len(_SUBSCRIBED)
+    record["position_variable"], record["speed_variable"] = _SUBSCRIBED
+    record["position_type"] = record["speed_type"] = tc.TYPE_DOUBLE
+    values = np.zeros(_RESULT.itemsize, dtype=np.bool_)
+    for name in ("lane_pos_m", "speed_mps"):
+        offset = int(_RESULT.fields[name][1]) if _RESULT.fields else 0
+        values[offset : offset + 8] = True
+    values[_DIGIT_COLUMNS] = True
+    fixed = np.flatnonzero(~values)
+    return record.view(np.uint8)[fixed], fixed
+
+
+_FRAME, _FRAME_COLUMNS = _result_frame()
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Subscription results of one tick, in the order in which SUMO sent them.
+
+    Attributes:
+        env: int64, convoy of each.
+        slot: int64, vehicle slot of each.
+        lane_pos_m: float64.
+        speed_mps: float64.
+    """
+
+    env: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    lane_pos_m: NDArray[np.float64]
+    speed_mps: NDArray[np.float64]
+
+
+def string(text: str) -> bytes:
+    """Pack a string: its length and its bytes."""
+    data = text.encode()
+    return struct.pack("!i", len(data)) + data
+
+
+def typed_string(text: str) -> bytes:
+    """Pack a string value."""
+    return bytes((tc.TYPE_STRING,)) + string(text)
+
+
+def typed_float(value: float) -> bytes:
+    """Pack a double value."""
+    return struct.pack("!Bd", tc.TYPE_DOUBLE, value)
+
+
+def typed_int(value: int) -> bytes:
+    """Pack an integer value."""
+    return struct.pack("!Bi", tc.TYPE_INTEGER, value)
+
+
+def typed_byte(value: int) -> bytes:
+    """Pack a byte value."""
+    return struct.pack("!Bb", tc.TYPE_BYTE, value)
+
+
+def typed_strings(texts: Sequence[str]) -> bytes:
+    """Pack a list of strings."""
+    return struct.pack("!Bi", tc.TYPE_STRINGLIST, len(texts)) + b"".join(map(string, texts))
+
+
+def compound(*items: bytes) -> bytes:
+    """Pack values that are already typed into one."""
+    return struct.pack("!Bi", tc.TYPE_COMPOUND, len(items)) + b"".join(items)
+
+
+def command(number: int, content: bytes = b"") -> bytes:
+    """Pack one command."""
+    length = len(content) + 2
+    if length <= _SHORT_COMMAND:
+        return bytes((length, number)) + content
+    return struct.pack("!BiB", 0, length + 4, number) + content
+
+
+def number_of(packed: bytes) -> int:
+    """Return the number of a packed command."""
+    return packed[1] if packed[0] else packed[5]
+
+
+def set_vehicle(variable: int, name: str, value: bytes) -> bytes:
+    """Pack a command that changes a vehicle."""
+    return command(tc.CMD_SET_VEHICLE_VARIABLE, bytes((variable,)) + string(name) + value)
+
+
+def set_vehicle_type(variable: int, name: str, value: bytes) -> bytes:
+    """Pack a command that changes a vehicle type."""
+    return command(tc.CMD_SET_VEHICLETYPE_VARIABLE, bytes((variable,)) + string(name) + value)
+
+
+def subscribe_vehicle(name: str) -> bytes:
+    """Pack a subscription to a vehicle's lane position and speed, for as long as it lives."""
+    content = struct.pack("!dd", 0.0, _FOREVER) + string(name)
+    content += bytes((len(_SUBSCRIBED),)) + _SUBSCRIBED
+    return command(tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE, content)
+
+
+SIMULATION_STEP = command(tc.CMD_SIMSTEP, struct.pack("!d", 0.0))
+SUBSCRIBE_TELEPORTS = command(
+    tc.CMD_SUBSCRIBE_SIM_VARIABLE,
+    struct.pack("!dd", 0.0, _FOREVER) + string("") + _TELEPORTS,
+)
+GET_COLLIDING = command(
+    tc.CMD_GET_SIM_VARIABLE,
+    bytes((tc.VAR_COLLIDING_VEHICLES_IDS,)) + string(""),
+)
+# The result of the subscription to teleports, up to its value.
+_TELEPORTS_FRAME = (
+    struct.pack("!BiB", 0, 18, tc.RESPONSE_SUBSCRIBE_SIM_VARIABLE)
+    + string("")
+    + _TELEPORTS
+    + bytes((tc.RTYPE_OK, tc.TYPE_INTEGER))
+)
+_TICK_HEAD = struct.Struct(f"!i{len(_TELEPORTS_FRAME)}si")
+
+
+class FloatCommands:
+    """Set-commands with one number, one template per vehicle, packed in one go."""
+
+    def __init__(self, variable: int, names: Sequence[str]) -> None:
+        self._templates = np.zeros(len(names), dtype=_SET_FLOAT)
+        self._templates["length"] = _SET_FLOAT.itemsize
+        self._templates["command"] = tc.CMD_SET_VEHICLE_VARIABLE
+        self._templates["variable"] = variable
+        self._templates["id_length"] = VEHICLE_ID_LENGTH
+        self._templates["id"] = names
+        self._templates["type"] = tc.TYPE_DOUBLE
+
+    def pack(self, index: NDArray[np.int64], values: NDArray[np.float64]) -> bytes:
+        """Pack the commands for the vehicles at `index`."""
+        records = self._templates[index]
+        records["value"] = values
+        return records.tobytes()
+
+
+def check_statuses(reply: NDArray[np.uint8], commands: Iterable[int], count: int) -> int:
+    """Check the statuses at a reply's start.
+
+    Args:
+        reply: The reply without its length, uint8.
+        commands: The numbers of the `count` commands that were sent, in order.
+        count: How many there were.
+
+    Returns:
+        How many bytes they take.
+
+    Raises:
+        SimulatorError: SUMO answered one of them with an error; the message has SUMO's words.
+    """
+    size = count * _OK_STATUS_LENGTH
+    statuses = reply[:size]
+    if statuses.size == size:
+        statuses = statuses.reshape(count, _OK_STATUS_LENGTH)
+        numbers = np.fromiter(commands, np.uint8, count)
+        well = (statuses[:, 0] == _OK_STATUS_LENGTH) & (statuses[:, 1] == numbers)
+        if well.all() and not statuses[:, 2:].any():
+            return size
+    raise SimulatorError(_first_complaint(reply.tobytes(), count))
+
+
+def read_strings(data: bytes, offset: int) -> list[str]:
+    """Read the list of strings that a get-command for the simulation answers with.
+
+    Args:
+        data: The reply without its length.
+        offset: Where its answer starts, behind the status.
+    """
+    start = offset + (1 if data[offset] else 5)
+    start += 2 + len(string(""))  # the response's number, the variable, the empty name
+    kind, count = struct.unpack_from("!Bi", data, start)
+    if kind != tc.TYPE_STRINGLIST:
+        raise SimulatorError(f"SUMO answered with a value of type {kind}, not a list of names.")
+    start += 5
+    names = []
+    for _ in range(count):
+        (length,) = struct.unpack_from("!i", data, start)
+        names.append(data[start + 4 : start + 4 + length].decode())
+        start += 4 + length
+    return names
+
+
+def read_version(data: bytes, offset: int) -> tuple[int, str]:
+    """Read SUMO's answer to the version command: the API's number and SUMO's name for itself."""
+    api, length = struct.unpack_from("!ii", data, offset + 2)
+    return api, data[offset + 10 : offset + 10 + length].decode(errors="replace")
+
+
+def _first_complaint(data: bytes, count: int) -> str:
+    """Find the first status that is not OK and say what SUMO says."""
+    offset = 0
+    try:
+        for _ in range(count):
+            length, start = data[offset], offset + 1
+            if length == 0:
+                length, start = struct.unpack_from("!i", data, start)[0], start + 4
+            number, result = data[start], data[start + 1]
+            (text_length,) = struct.unpack_from("!i", data, start + 2)
+            if result != tc.RTYPE_OK:
+                text = data[start + 6 : start + 6 + text_length].decode(errors="replace")
+                return f"SUMO answered TraCI command 0x{number:02x} with an error: {text}"
+            offset += length
+    except (struct.error, IndexError):
+        pass
+    return f"SUMO's reply to {count} TraCI commands cannot be understood ({len(data)} bytes)."
+
+
+def read_tick(data: NDArray[np.uint8]) -> tuple[int, Readings]:
+    """Read what follows the statuses of a tick: the subscription to teleports, then vehicles.
+
+    Returns:
+        The number of teleports in this tick, and the vehicles' values.
+
+    Raises:
+        SimulatorError: The bytes are of another form.
+    """
+    head = data[: _TICK_HEAD.size].tobytes()
+    if len(head) < _TICK_HEAD.size:
+        raise SimulatorError(f"SUMO's reply to a tick is too short ({data.size} bytes).")
+    count, frame, teleports = _TICK_HEAD.unpack(head)
+    if frame != _TELEPORTS_FRAME:
+        raise SimulatorError(
+            "SUMO's reply to a tick does not start with the number of teleports. "
+            "Does another program use this SUMO too?",
+        )
+    return teleports, read_results(data[_TICK_HEAD.size :], count - 1)
+
+
+def read_subscriptions(data: NDArray[np.uint8], count: int) -> Readings:
+    """Read the answers to `count` subscriptions: each a status and the first result.
+
+    Raises:
+        SimulatorError: One was refused, or the bytes are of another form.
+    """
+    stride = _OK_STATUS_LENGTH + _RESULT.itemsize
+    _require_size(data.size, count, stride)
+    rows = data.reshape(count, stride)
+    statuses = np.ascontiguousarray(rows[:, :_OK_STATUS_LENGTH]).ravel()
+    check_statuses(statuses, [tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE] * count, count)
+    return read_results(np.ascontiguousarray(rows[:, _OK_STATUS_LENGTH:]).ravel(), count)
+
+
+def read_results(data: NDArray[np.uint8], count: int) -> Readings:
+    """Read subscription results of vehicles.
+
+    Args:
+        data: The results' bytes, uint8, and nothing else.
+        count: How many there must be.
+
+    Raises:
+        SimulatorError: The bytes are not that many results of lane position and speed.
+    """
+    _require_size(data.size, count, _RESULT.itemsize)
+    rows = data.reshape(count, _RESULT.itemsize)
+    if not (rows[:, _FRAME_COLUMNS] == _FRAME).all():
+        raise SimulatorError(
+            "SUMO sent vehicle values of another form than lane position and speed of our cars. "
+            "Does another program use this SUMO too?",
+        )
+    records = rows.view(_RESULT)[:, 0]
+    digits = rows[:, _DIGIT_COLUMNS].astype(np.int64) - ord("0")
+    return Readings(
+        env=digits[:, : _ENV_COLUMNS.size] @ _ENV_WEIGHTS,
+        slot=digits[:, _ENV_COLUMNS.size :] @ _SLOT_WEIGHTS,
+        lane_pos_m=records["lane_pos_m"].astype(np.float64),
+        speed_mps=records["speed_mps"].astype(np.float64),
+    )
+
+
+def _require_size(size: int, count: int, stride: int) -> None:
+    if size != count * stride:
+        raise SimulatorError(
+            f"SUMO sent {size} bytes of vehicle values; {count} vehicles take {count * stride}. "
+            "Does another program use this SUMO too?",
+        )
