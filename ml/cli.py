@@ -78,7 +78,8 @@ def _audit_reward(arguments: Sequence[str]) -> int:
             episodes=options.episodes,
             on_cell=lambda driver, kind: status.update(f"{kind} episodes: {driver}"),
         )
-    console.print(report.table())
+    for table in report.tables():
+        console.print(table)
     for complaint in report.complaints:
         console.print(f"[red]wrong[/red]  {complaint}")
     if not report.complaints:

@@ -28,7 +28,9 @@ from ml.envs.v2v_stack import TICK_US, V2VStack
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import fold
 from ml.parameters import load_parameters
-from ml.sumo import TickCommands, create_simulator, load_scenario
+from ml.sumo.factory import create_simulator
+from ml.sumo.protocol import TickCommands
+from ml.sumo.scenarios import load_scenario
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.observation import Observation
 
+_HARDLY_MPS2 = 0.1
+"""A leader that brakes less than this takes for ever to stop."""
+
 
 class Driver(Protocol):
     """Something that drives the egos of a batch.
@@ -62,8 +65,9 @@ class OracleDriver:
     """A bound: perfect, instant knowledge of the car in front, and a calm hand.
 
     Headway control towards a standstill distance and time gap inside the reward's band, with the
-    leader's acceleration fed forward; the braking that stopping behind the leader needs, if it
-    brakes as hard as a car can, overrides it (the safe distance of Gipps, 1981).
+    leader's acceleration fed forward; the braking that it takes to stop behind a leader that goes
+    on braking as it does, or to match its speed, overrides that (as the safe distance of Gipps,
+    1981, does for the worst case).
     """
 
     name = "oracle"
@@ -71,7 +75,7 @@ class OracleDriver:
     _STANDSTILL_M, _TIME_GAP_S = 7.0, 1.1
     _GAP_GAIN, _SPEED_GAIN = 0.12, 0.7
     _MARGIN_M = 2.0
-    _URGENT_MPS2 = 2.5
+    _URGENT_MPS2 = 2.0
     _CALM_STEP_MPS2 = 4.5 * DT_S
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
@@ -83,8 +87,11 @@ class OracleDriver:
         wish = self._GAP_GAIN * error + self._SPEED_GAIN * (lead - own) + truth.accel_mps2[:, 1]
         last = truth.accel_mps2[:, 0]
         wish = np.clip(wish, last - self._CALM_STEP_MPS2, last + self._CALM_STEP_MPS2)
-        room = truth.gap_m - self._MARGIN_M + lead**2 / (2.0 * MAX_BRAKING_MPS2)
-        needed = own**2 / (2.0 * np.maximum(room - own * DT_S, 0.1))
+        room = truth.gap_m - self._MARGIN_M - own * DT_S
+        lead_stops_m = lead**2 / (2.0 * np.maximum(-truth.accel_mps2[:, 1], _HARDLY_MPS2))
+        to_stop = own**2 / (2.0 * np.maximum(room + lead_stops_m, 0.1))
+        to_match = np.maximum(own - lead, 0.0) ** 2 / (2.0 * np.maximum(room, 0.1))
+        needed = np.maximum(to_stop, to_match)
         wish = np.where(needed > self._URGENT_MPS2, np.minimum(wish, -needed), wish)
         return np.clip(wish, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
 

@@ -51,31 +51,30 @@ class AuditReport:
     cells: dict[tuple[str, EpisodeKind], AuditCell]
     complaints: list[str]
 
-    def table(self) -> Table:
-        """Build the console table: mean reward per tick and, in brackets, the firing rate."""
-        table = Table(title="mean per tick (share of ticks in which the term is not 0)")
-        table.add_column("episodes")
-        table.add_column("driver")
-        for term in TERMS:
-            table.add_column(term, justify="right")
-        table.add_column("return", justify="right")
-        table.add_column("crashed", justify="right")
-        last = None
-        for (driver, kind), cell in self.cells.items():
-            crashes = (
-                cell.figures.hazard_crashes if kind == "hazard" else cell.figures.other_crashes
-            )
-            if last not in {None, kind}:
-                table.add_section()
-            table.add_row(
-                kind if kind != last else "",
-                driver,
-                *(f"{cell.mean[t]:+.4f} ({cell.firing[t]:.1%})" for t in TERMS),
-                f"{cell.figures.mean_return:.1f}",
-                f"{crashes.share:.0%}",
-            )
-            last = kind
-        return table
+    def tables(self) -> list[Table]:
+        """Build a console table per kind: mean reward per tick and, behind it, the firing rate."""
+        tables = []
+        for kind in get_args(EpisodeKind):
+            table = Table(title=f"{kind} episodes: mean per tick, share of ticks not 0")
+            table.add_column("driver")
+            for term in TERMS:
+                table.add_column(term.replace("_", "\n"), justify="right", no_wrap=True)
+            for column in ("return", "crashed"):
+                table.add_column(column, justify="right", no_wrap=True)
+            for (driver, of_kind), cell in self.cells.items():
+                if of_kind != kind:
+                    continue
+                crashes = (cell.figures.hazard_crashes, cell.figures.other_crashes)[
+                    kind != "hazard"
+                ]
+                table.add_row(
+                    driver,
+                    *(f"{cell.mean[t]:+.3f}\n{cell.firing[t]:.1%}" for t in TERMS),
+                    f"{cell.figures.mean_return:.1f}",
+                    f"{crashes.share:.0%}",
+                )
+            tables.append(table)
+        return tables
 
 
 def audit_reward(
