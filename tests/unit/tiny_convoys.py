@@ -15,10 +15,11 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
+from ml.envs.observation_spec import observation_space
 from ml.keyed_random import fold, uniform
 
 EPISODE_TICKS = 10
-EGO_F, PEER_F, MAX_PEERS = 4, 5, 8
+KINDS = ("hazard", "benign", "free")
 
 
 class TinyConvoys(VecEnv):
@@ -27,9 +28,7 @@ class TinyConvoys(VecEnv):
     render_mode: ClassVar[str | None] = None
 
     def __init__(self, num_envs: int = 4, seed: int = 0) -> None:
-        box = {"ego": (EGO_F,), "peers": (MAX_PEERS, PEER_F), "peer_mask": (MAX_PEERS,)}
-        space = spaces.Dict({k: spaces.Box(-1.0, 1.0, v) for k, v in box.items()})
-        super().__init__(num_envs, space, spaces.Box(-1.0, 1.0, (1,)))
+        super().__init__(num_envs, observation_space(), spaces.Box(-1.0, 1.0, (1,)))
         self.game_seed = seed
         self.closed = False
         self._tick = np.zeros(num_envs, dtype=np.int64)
@@ -39,22 +38,18 @@ class TinyConvoys(VecEnv):
 
     def _observe(self) -> dict[str, np.ndarray]:
         key = fold(self.game_seed, np.arange(self.num_envs), self._episode, self._tick)
-
-        def draw(what: int, *shape: int) -> np.ndarray:
-            cells = np.arange(np.prod(shape)).reshape(shape)
-            keys = fold(key.reshape(-1, *[1] * len(shape)), what, cells)
-            return (2.0 * uniform(keys) - 1.0).astype(np.float32)
-
-        return {
-            "ego": draw(1, EGO_F),
-            "peers": draw(2, MAX_PEERS, PEER_F),
-            "peer_mask": (draw(3, MAX_PEERS) > 0.3).astype(np.float32),
-        }
+        observation = {}
+        for what, (name, box) in enumerate(self.observation_space.spaces.items()):
+            cells = np.arange(np.prod(box.shape)).reshape(box.shape)
+            share = uniform(fold(key.reshape(-1, *[1] * len(box.shape)), what, cells))
+            observation[name] = (share * box.high).astype(np.float32)
+        observation["peer_mask"] = (observation["peer_mask"] > 0.5).astype(np.float32)
+        return observation
 
     def _wanted(self) -> np.ndarray:
         obs = self._observe()
-        signal = np.where(obs["peer_mask"] > 0.5, obs["peers"][:, :, 0], -np.inf).max(axis=1)
-        return np.where(np.isfinite(signal), signal, 0.0)
+        signal = obs["peers"][:, :, 0] / self.observation_space["peers"].high[0, 0]
+        return (signal * obs["peer_mask"]).max(axis=1)
 
     def reset(self) -> dict[str, np.ndarray]:
         self._tick[:] = 0
@@ -79,8 +74,9 @@ class TinyConvoys(VecEnv):
                     "terminal_observation": {k: v[index] for k, v in last.items()},
                     "TimeLimit.truncated": not crash,
                     "episode_summary": {
-                        "kind": float(self._episode[index] % 3),
-                        "collision": float(crash),
+                        "kind": KINDS[self._episode[index] % 3],
+                        "collision": crash,
+                        "invalid": False,
                         "return": float(self._return[index]),
                     },
                 }

@@ -1,0 +1,67 @@
+"""The best model so far by mean return in the periodic evaluation, and the record of all."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from ml.training.atomic_files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ml.errors import EvaluationError
+    from ml.training.evaluation_child import Evaluated
+    from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
+    from ml.training.run_directory import RunDirectory
+
+
+class BestModel:
+    """Keeps `best.zip`; its step and return stand in `evaluation/best.json`.
+
+    Args:
+        run: The run's directory.
+        writers: Where the figures of each evaluation go, at the step of the evaluated model.
+        tell: Shows the user a line.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        writers: tuple[TensorBoardWriter, JsonLinesWriter],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._run = run
+        self._writers = writers
+        self._tell = tell
+        self._warned = False
+        self._record_file = run.evaluation / "best.json"
+        self._best_return = float("-inf")
+        if self._record_file.exists() and run.best_model.exists():
+            record = json.loads(self._record_file.read_text(encoding="utf-8"))
+            self._best_return = float(record["mean_return"])
+
+    def consider(self, answer: Evaluated) -> None:
+        """Write the figures down, and the model too if none before was better.
+
+        Raises:
+            OSError: The disk is full or the directory is gone.
+        """
+        values = {f"evaluation/{name}": value for name, value in answer.figures.items()}
+        for writer in self._writers:
+            writer.write(values, dict.fromkeys(values, ()), answer.step)
+        mean = answer.figures["mean_return"]
+        is_best = mean > self._best_return
+        if is_best:
+            self._best_return = mean
+            write_atomically(self._run.best_model, answer.content)
+            record = {"step": answer.step, **answer.figures}
+            write_atomically(self._record_file, json.dumps(record, indent=2) + "\n")
+        mark = " (best so far)" if is_best else ""
+        self._tell(f"evaluation at step {answer.step:,}: mean return {mean:.1f}{mark}")
+
+    def warn_once(self, failure: EvaluationError) -> None:
+        """Tell the user that no more evaluations come; training goes on."""
+        if not self._warned:
+            self._warned = True
+            self._tell(f"warning: {failure}. Training goes on without periodic evaluation.")

@@ -1,0 +1,226 @@
+"""What happens beside learning: figures, checkpoints, evaluations, stopping.
+
+Checkpoints and evaluations happen between an update and the next rollout. There the weights are
+fresh, no sample is half used, and the step count is that of the last point on the curve.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Protocol
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from ml.training.checkpoints import model_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ml.training.best_model import BestModel
+    from ml.training.checkpoints import CheckpointStore
+    from ml.training.evaluation_child import Evaluated, EvaluationChild
+    from ml.training.progress import ProgressDisplay
+    from ml.training.stop_signals import StopSignals
+
+
+class ReportsTicks(Protocol):
+    """An environment that reports means over its ticks."""
+
+    def tick_metrics(self) -> dict[str, float]:
+        """Means since the last call, by TensorBoard name."""
+
+
+class MetricsCallback(BaseCallback):
+    """Figures of each rollout: reward terms, radio, crash rates, steps per second.
+
+    Args:
+        environment: The environment without wrappers.
+        progress: Where the user looks.
+    """
+
+    def __init__(self, environment: ReportsTicks, progress: ProgressDisplay) -> None:
+        super().__init__()
+        self._environment = environment
+        self._progress = progress
+        self._episodes: list[Mapping[str, float | int | str | bool]] = []
+        self._started_s = 0.0
+        self._started_step = 0
+
+    def _on_training_start(self) -> None:
+        self._progress.start(self.num_timesteps)
+        self._begin_window()
+
+    def _on_step(self) -> bool:
+        if self.locals["dones"].any():
+            for info in self.locals["infos"]:
+                if "episode_summary" in info:
+                    self._episodes.append(info["episode_summary"])
+        return True
+
+    def _on_rollout_end(self) -> None:
+        figures = self._environment.tick_metrics() | episode_figures(self._episodes)
+        # From rollout end to rollout end: acting, simulating and learning.
+        elapsed_s = max(time.monotonic() - self._started_s, 1e-9)
+        rate = (self.num_timesteps - self._started_step) / elapsed_s
+        figures["time/steps_per_second"] = rate
+        for name, value in figures.items():
+            self.logger.record(name, value)
+        self._progress.update(self.num_timesteps, self._sentence(figures))
+        self._begin_window()
+
+    def _on_training_end(self) -> None:
+        # SB3 writes an update's losses with the next rollout; the last update has none.
+        if any(name.startswith("train/") for name in self.logger.name_to_value):
+            self.logger.dump(self._started_step)
+
+    def _begin_window(self) -> None:
+        self._episodes = []
+        self._started_s = time.monotonic()
+        self._started_step = self.num_timesteps
+
+    def _sentence(self, figures: Mapping[str, float]) -> str:
+        recent = [info["r"] for info in self.model.ep_info_buffer or ()]
+        mean = f"{sum(recent) / len(recent):.1f}" if recent else "–"
+        rate = figures.get("episodes/collision_rate")
+        crashes = "–" if rate is None else f"{rate:.0%}"
+        return f"return {mean}, collisions {crashes}, {figures['time/steps_per_second']:,.0f}/s"
+
+
+def episode_figures(
+    episodes: list[Mapping[str, float | int | str | bool]],
+) -> dict[str, float]:
+    """Summarise the episodes that ended in a rollout; nothing where none did.
+
+    Returns:
+        Collision rates (overall and by kind) over valid episodes, the share of invalid ones, and
+        the number of all.
+    """
+    if not episodes:
+        return {}
+    valid = [episode for episode in episodes if not episode["invalid"]]
+    by_kind: dict[str, list[bool]] = defaultdict(list)
+    for episode in valid:
+        by_kind["episodes/collision_rate"].append(bool(episode["collision"]))
+        by_kind[f"episodes/collision_rate_{episode['kind']}"].append(bool(episode["collision"]))
+    figures = {name: sum(crashes) / len(crashes) for name, crashes in by_kind.items()}
+    figures["episodes/finished"] = float(len(episodes))
+    figures["episodes/invalid_share"] = 1.0 - len(valid) / len(episodes)
+    return figures
+
+
+class CheckpointCallback(BaseCallback):
+    """Saves such that a killed process loses at most `every_steps` (or one rollout, if longer).
+
+    Args:
+        store: The run's checkpoints.
+        every_steps: Longest distance between two checkpoints.
+        rollout_steps: Steps of a rollout, all environments together.
+    """
+
+    def __init__(self, store: CheckpointStore, every_steps: int, rollout_steps: int) -> None:
+        super().__init__()
+        self._store = store
+        self._every_steps = every_steps
+        self._rollout_steps = rollout_steps
+        self.saved_step = -1
+        self.boundary_step = 0
+
+    def _on_training_start(self) -> None:
+        self.boundary_step = self.num_timesteps
+        # A run that is stopped in its first rollout can be resumed, too: from step 0.
+        self.saved_step = self.num_timesteps or -1
+
+    def _on_rollout_start(self) -> None:
+        self.boundary_step = self.num_timesteps
+        if self.num_timesteps + self._rollout_steps - max(self.saved_step, 0) > self._every_steps:
+            self.save()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def save(self) -> None:
+        """Save the state after the last update.
+
+        In the middle of a rollout the weights are those of its start, so it is saved with that
+        step count: the unfinished rollout is discarded, and the curve has no hole.
+        """
+        if self.boundary_step == self.saved_step:
+            return
+        reached = self.model.num_timesteps
+        self.model.num_timesteps = self.boundary_step
+        try:
+            self._store.save(self.model, self.boundary_step)
+        finally:
+            self.model.num_timesteps = reached
+        self.saved_step = self.boundary_step
+
+
+class EvaluationCallback(BaseCallback):
+    """Asks for an evaluation every `every_steps`, and keeps the best model.
+
+    Training goes on while the child works. Should the next evaluation be due before the last one
+    answered, training waits for it: which models are evaluated does not depend on the machine.
+
+    Args:
+        child: The evaluating process.
+        best: Keeps the best model, and the record.
+        every_steps: Steps between evaluations.
+        stop: Ends waiting.
+    """
+
+    def __init__(
+        self, child: EvaluationChild, best: BestModel, every_steps: int, stop: StopSignals
+    ) -> None:
+        super().__init__()
+        self._child = child
+        self._best = best
+        self._every_steps = every_steps
+        self._stop = stop
+        self._asked_step = -1
+
+    def _on_training_start(self) -> None:
+        self._asked_step = self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps // self._every_steps > self._asked_step // self._every_steps:
+            self.ask()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._take(self._child.poll())
+
+    def ask(self) -> None:
+        """Ask for an evaluation of the present weights, after the outstanding answer."""
+        if self._asked_step == self.num_timesteps:
+            return
+        self.collect()
+        if self._stop.received is None:
+            self._asked_step = self.num_timesteps
+            self._child.request(self.num_timesteps, model_bytes(self.model))
+            self._take(None)
+
+    def collect(self) -> None:
+        """Wait for the outstanding answer, if there is one."""
+        self._take(self._child.wait(lambda: self._stop.received is not None))
+
+    def _take(self, answer: Evaluated | None) -> None:
+        if answer is not None:
+            self._best.consider(answer)
+        elif self._child.failure is not None:
+            self._best.warn_once(self._child.failure)
+
+
+class StopCallback(BaseCallback):
+    """Ends training at the next step once a signal has come."""
+
+    def __init__(self, stop: StopSignals) -> None:
+        super().__init__()
+        self._stop = stop
+        self.stopped = False
+
+    def _on_step(self) -> bool:
+        self.stopped = self._stop.received is not None
+        return not self.stopped

@@ -1,0 +1,243 @@
+"""Checkpoints: whole or absent, the newest named by a pointer that moves last.
+
+A checkpoint is a file of Stable-Baselines3 (`PPO.load` reads it). To continue a run we take only
+its tensors (`torch.load(weights_only=True)`) and its counters (JSON): nothing is unpickled, so a
+checkpoint from a stranger runs no code of theirs. The configuration comes from `config.yaml`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+
+from ml.envs.observation_spec import observation_space
+from ml.errors import CheckpointError
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.training.atomic_files import PARTIAL_SUFFIX, write_atomically
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+POINTER_NAME = "latest"
+
+_FILE_NAME = re.compile(r"step_(\d{9,})\.zip")
+_PARTS = {"data", "policy.pth", "policy.optimizer.pth"}
+_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
+_EMBEDDING = "features_extractor.phi.2.weight"
+_NOT_SAVED = ["_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"]
+"""State of the running episodes, which a resumed run begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint that has been read and found whole.
+
+    Attributes:
+        source: Its file, or its content.
+        step: Environment steps before it.
+        counters: SB3's counters by attribute name.
+    """
+
+    source: Path | io.BytesIO
+    step: int
+    counters: dict[str, int]
+
+
+def model_bytes(model: BaseAlgorithm) -> bytes:
+    """Return the model as the content of a zip file that `PPO.load` reads."""
+    buffer = io.BytesIO()
+    model.save(buffer, exclude=_NOT_SAVED)
+    return buffer.getvalue()
+
+
+def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
+    """Read a file, or its content, to the end and check that it is a whole checkpoint.
+
+    Raises:
+        CheckpointError: It is missing, truncated, damaged, or something else.
+    """
+    name = _name(source)
+    advice = "Use another checkpoint, or start a new run."
+    try:
+        with zipfile.ZipFile(source) as archive:
+            missing = _PARTS - set(archive.namelist())
+            damaged = archive.testzip()
+            if missing or damaged:
+                absent = ", ".join(sorted(missing))
+                why = f"it has no {absent}" if missing else f"{damaged} is damaged"
+                raise CheckpointError(f"{name} is not a whole checkpoint: {why}. {advice}")
+            data = json.loads(archive.read("data"))
+        counters = {key: _counter(data, key) for key in _COUNTERS}
+    except OSError as error:
+        raise CheckpointError(f"cannot read {name}: {error.strerror}. {advice}") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"{name} is truncated or no checkpoint at all ({error}). {advice}"
+        ) from error
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{name} holds no PPO checkpoint ({error!r}). {advice}") from error
+    return Checkpoint(source, counters["num_timesteps"], counters)
+
+
+def restore(model: BaseAlgorithm, checkpoint: Checkpoint) -> None:
+    """Give a fresh model the weights, the optimiser's state and the counters of a checkpoint.
+
+    Raises:
+        CheckpointError: It was made for another network or another observation.
+    """
+    try:
+        source: Any = checkpoint.source
+        model.set_parameters(source, exact_match=True, device=model.device)
+    except Exception as error:  # torch and pickle raise what they like on foreign content
+        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise CheckpointError(
+            f"{_name(checkpoint.source)} does not fit this policy: {first} It was made with "
+            "another network, or for another version of the observation. Resume with the configuration "
+            "and the version of RoadSense that made it (see versions.json)."
+        ) from error
+    for name, value in checkpoint.counters.items():
+        setattr(model, name, value)
+
+
+def load_model(source: Path | str | io.BytesIO) -> PPO:
+    """Load a saved model for use, without running any code from its file.
+
+    Unlike `PPO.load`, this takes nothing but tensors and counters from the file; spaces and
+    network are this version's own.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or of another network or observation.
+    """
+    checkpoint = read_checkpoint(Path(source) if isinstance(source, str) else source)
+    name = _name(checkpoint.source)
+    with zipfile.ZipFile(checkpoint.source) as archive:
+        weights = _tensors(archive, name)
+    embedding = weights.get(_EMBEDDING)
+    if embedding is None:
+        raise CheckpointError(f"{name} holds no Deep Sets policy (it has no {_EMBEDDING}).")
+    model = PPO(
+        "MultiInputPolicy",
+        env=None,  # type: ignore[arg-type]
+        n_steps=2,
+        batch_size=2,
+        device="cpu",
+        policy_kwargs=create_deep_set_policy_kwargs(embedding.shape[0]),
+        _init_setup_model=False,
+    )
+    model.observation_space = observation_space()
+    model.action_space = spaces.Box(-1.0, 1.0, (1,))
+    model.n_envs = 1
+    model._setup_model()  # noqa: SLF001 (as PPO.load does)
+    restore(model, checkpoint)
+    return model
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        directory: Where they are.
+        keep: How many of the newest stay.
+    """
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self.directory = directory
+        self._keep = keep
+        self._pointer = directory / POINTER_NAME
+
+    def save(self, model: BaseAlgorithm, step: int) -> Path:
+        """Write a checkpoint, then point to it, then remove those that are too old.
+
+        Raises:
+            OSError: The disk is full or the directory is gone; the earlier ones are untouched.
+        """
+        path = self.directory / f"step_{step:09d}.zip"
+        write_atomically(path, model_bytes(model))
+        write_atomically(self._pointer, path.name + "\n")
+        for old in self._by_step()[: -self._keep]:
+            if old != path:
+                old.unlink()
+        for partial in self.directory.glob(f".*{PARTIAL_SUFFIX}"):
+            partial.unlink()
+        return path
+
+    def newest(self) -> tuple[Checkpoint, list[str]]:
+        """Find the newest whole checkpoint.
+
+        Returns:
+            The checkpoint, and a line for each newer one that could not be used.
+
+        Raises:
+            CheckpointError: None can be used, with the reasons.
+        """
+        problems: list[str] = []
+        for path in self._candidates():
+            try:
+                return read_checkpoint(path), problems
+            except CheckpointError as error:
+                problems.append(str(error))
+        reasons = " ".join(problems) or "there are no checkpoints."
+        raise CheckpointError(f"nothing to resume in {self.directory}: {reasons}")
+
+    def set_aside_after(self, step: int) -> list[Path]:
+        """Rename checkpoints beyond a step, which another continuation is about to replace."""
+        aside = []
+        for path in self._by_step():
+            if _step_of(path) > step:
+                renamed = path.with_name(f"{path.name}.superseded")
+                path.replace(renamed)
+                aside.append(renamed)
+        return aside
+
+    def _candidates(self) -> list[Path]:
+        """The one pointed to, then all others from the newest to the oldest."""
+        paths = self._by_step()[::-1]
+        try:
+            named = self.directory / self._pointer.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return paths
+        if named in paths:
+            paths.remove(named)
+            paths.insert(0, named)
+        return paths
+
+    def _by_step(self) -> list[Path]:
+        """All checkpoints, the oldest first."""
+        if not self.directory.is_dir():
+            return []
+        found = [p for p in self.directory.iterdir() if _FILE_NAME.fullmatch(p.name)]
+        return sorted(found, key=_step_of)
+
+
+def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
+    try:
+        content = io.BytesIO(archive.read("policy.pth"))
+        weights = torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and pickle raise what they like on foreign content
+        raise CheckpointError(f"{name}: its weights cannot be read ({error!r}).") from error
+    return dict(weights)
+
+
+def _name(source: Path | io.BytesIO) -> str:
+    return str(source) if isinstance(source, Path) else "the model"
+
+
+def _step_of(path: Path) -> int:
+    match = _FILE_NAME.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+def _counter(data: dict[str, Any], name: str) -> int:
+    value = data[name]
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} = {value!r}, not a count")
+    return value

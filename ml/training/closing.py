@@ -1,0 +1,40 @@
+"""The table at the end: the trained policy beside its baselines, on episodes of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from ml.evaluation.closing import as_json, as_markdown, as_table, baselines, compare
+from ml.evaluation.drivers import PolicyDriver
+from ml.training.atomic_files import write_atomically
+from ml.training.checkpoints import load_model
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ml.training.config import TrainConfig
+    from ml.training.run_directory import RunDirectory
+
+
+def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console) -> None:
+    """Evaluate the final and the best model and the baselines; print and keep the table.
+
+    It goes to `evaluation/closing.md` and `evaluation/closing.json`. SUMO is embedded here, on
+    both ways of running.
+
+    Raises:
+        RoadSenseError: SUMO failed, or no episode was valid.
+    """
+    episodes = config.evaluation.closing_episodes
+    if episodes == 0:
+        return
+    drivers = [PolicyDriver(load_model(run.final_model), "trained policy (final)")]
+    if run.best_model.exists():
+        drivers.append(PolicyDriver(load_model(run.best_model), "trained policy (best)"))
+    env_config = config.env.model_copy(update={"backend": "libsumo"})
+    console.print(f"closing table: {episodes} episodes per driver …", markup=False)
+    rows = compare([*drivers, *baselines()], env_config, episodes=episodes)
+    console.print(as_table(rows))
+    write_atomically(run.evaluation / "closing.md", as_markdown(rows))
+    write_atomically(run.evaluation / "closing.json", json.dumps(as_json(rows), indent=2) + "\n")

@@ -1,0 +1,151 @@
+"""From `roadsense train …` to an effective configuration.
+
+Precedence, highest first: command line, environment variables, configuration file (`--config`,
+or the run's own when resuming), preset, defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from ml.errors import ConfigError, UsageError
+from ml.training.config import TrainConfig, check_combinations
+from ml.training.config_files import Layers
+from ml.training.deployment import read_deployment
+from ml.training.options import flatten, option_class, option_name, option_values
+from ml.training.run_directory import RunDirectory, find_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml.training.deployment import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What the user asked for.
+
+    Attributes:
+        config: The effective configuration.
+        baseline: The preset's (or, when resuming, the run's own) configuration, to compare with.
+        changes: Where each value that differs from the baseline was set, by dotted key.
+        deployment: Paths and hosts of this machine.
+        resumed_run: The run to continue, if any.
+        resumed_checkpoint: The checkpoint that was named; none: the newest.
+    """
+
+    config: TrainConfig
+    baseline: TrainConfig
+    changes: dict[str, str]
+    deployment: Deployment
+    resumed_run: RunDirectory | None = None
+    resumed_checkpoint: Path | None = None
+
+
+def parse_command_line(argv: Sequence[str], deployment: Deployment | None = None) -> Invocation:
+    """Merge all sources into one validated configuration.
+
+    Args:
+        argv: Arguments without the program's name.
+        deployment: Environment variables; read from the process if not given.
+
+    Raises:
+        ConfigError: A value is wrong, with its place and what is allowed.
+        CheckpointError: There is nothing to resume.
+        SystemExit: `--help` (0), or an option that does not exist (2); tyro has printed why.
+    """
+    deployment = deployment or read_deployment()
+    early = _early_arguments(argv)
+    wants_help = bool({"-h", "--help"} & set(argv))
+    run, checkpoint = None, None
+    try:
+        resume = early.resume or deployment.resume
+        if resume is not None:
+            run, checkpoint = find_run(resume, deployment.runs_dir)
+        baseline, layers = _layers(early, deployment, run)
+        base = layers.build()
+    except UsageError:
+        if not wants_help:
+            raise
+        baseline, layers, base = TrainConfig(), Layers(), TrainConfig()
+    _put_options(argv, base, early, layers)
+    config = layers.build()
+    check_combinations(config)
+    return Invocation(
+        config=config,
+        baseline=baseline,
+        changes=_changes(baseline, config, layers),
+        deployment=deployment,
+        resumed_run=run,
+        resumed_checkpoint=checkpoint,
+    )
+
+
+def _early_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the options that decide the others' defaults."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--preset", nargs="?")
+    parser.add_argument("--config", nargs="?", type=Path)
+    parser.add_argument("--resume", nargs="?")
+    return parser.parse_known_args(list(argv))[0]
+
+
+def _layers(
+    early: argparse.Namespace, deployment: Deployment, run: RunDirectory | None
+) -> tuple[TrainConfig, Layers]:
+    """Everything below the command line, and the baseline that changes are told against."""
+    layers = Layers()
+    if deployment.sumo_host is not None:
+        layers.put(("env", "backend"), "traci", "environment variable SUMO_HOST")
+    if run is not None:
+        if early.preset or early.config:
+            raise ConfigError(
+                f"--resume continues {run.path} with its own config.yaml; leave out "
+                f"{'--preset' if early.preset else '--config'}. Single values may be changed, "
+                "for example --total-timesteps."
+            )
+        layers.put_file(run.config_file)
+        baseline = layers.build()
+        if deployment.sumo_host is not None:  # where SUMO runs is this machine's business
+            layers.put(("env", "backend"), "traci", "environment variable SUMO_HOST")
+    else:
+        preset = early.preset or deployment.preset or TrainConfig().preset
+        layers.put_preset(preset)
+        baseline = layers.build()
+        if early.config is not None:
+            layers.put_file(early.config)
+            layers.put(("preset",), preset, f"preset {preset}")
+    for variable, text in deployment.overrides.items():
+        layers.put((variable.lower(),), text, f"environment variable {variable}")
+    return baseline, layers
+
+
+def _put_options(
+    argv: Sequence[str], base: TrainConfig, early: argparse.Namespace, layers: Layers
+) -> None:
+    """Let tyro parse the command line, and put what differs from `base` on top."""
+    parsed = tyro.cli(
+        option_class(),
+        prog="roadsense train",
+        description="Train a driving policy for the last car of a convoy, on real SUMO through a "
+        "lossy radio. Defaults shown: those of the chosen preset, file and environment variables.",
+        args=list(argv),
+        default=option_class()(early.config, early.resume, *option_values(base)),
+        config=(tyro.conf.FlagConversionOff,),
+    )
+    before = flatten(base)
+    for path, value in flatten(parsed).items():
+        if path in before and value != before[path]:
+            layers.put(path, value, option_name(path))
+
+
+def _changes(baseline: TrainConfig, config: TrainConfig, layers: Layers) -> dict[str, str]:
+    before, now = flatten(baseline), flatten(config)
+    return {
+        ".".join(path): layers.place(path) for path, value in now.items() if value != before[path]
+    }

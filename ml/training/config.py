@@ -1,0 +1,132 @@
+"""What a training run is made of: one frozen, validated object that goes into `config.yaml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ml.envs.config import EnvConfig
+from ml.errors import ConfigError
+from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=2**40)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PpoConfig(_Section):
+    """Proximal policy optimisation (Schulman et al., 2017), as in Stable-Baselines3."""
+
+    n_steps: Count = N_STEPS
+    """Rollout length over all environments together; each convoy gives n_steps / num_envs ticks."""
+    batch_size: Count = 64
+    """Samples in a minibatch; divides n_steps."""
+    n_epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Passes over each rollout."""
+    learning_rate: Positive = LEARNING_RATE
+    """Step size of Adam."""
+    learning_rate_schedule: Literal["constant", "linear"] = "constant"
+    """linear: the step size falls to 0 at total_timesteps."""
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.99
+    """Discount per tick of 0.1 s."""
+    gae_lambda: Annotated[float, Field(ge=0.0, le=1.0)] = 0.95
+    """Bias against variance in the advantage estimate."""
+    clip_range: Positive = 0.2
+    """Largest relative change of an action's probability in one update."""
+    ent_coef: NotNegative = ENTROPY_COEF
+    """Weight of the entropy bonus."""
+    vf_coef: NotNegative = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: Positive = 0.5
+    """Gradients are scaled down to this norm."""
+
+
+class PolicyConfig(_Section):
+    """The Deep Sets network."""
+
+    peer_embed_dim: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Width of the embedding of one peer."""
+    log_std_init: Annotated[float, Field(ge=-5.0, le=2.0)] = -0.7
+    """Initial log standard deviation of the action (half range: 1)."""
+
+
+class EvaluationConfig(_Section):
+    """Evaluation during training, in a process of its own, on seeds of its own."""
+
+    every_steps: Annotated[int, Field(ge=0, le=2**40)] = 20_000
+    """Steps between evaluations; 0: none, and no best model."""
+    episodes: Annotated[int, Field(ge=1, le=100_000)] = 32
+    """Episodes of one evaluation; the same ones each time."""
+    seed: Seed = 1_000_000_007
+    """Seed of the evaluation's episodes. Keep it apart from the training's."""
+    closing_episodes: Annotated[int, Field(ge=0, le=100_000)] = 128
+    """Episodes per driver of the table at the end; 0: no table."""
+    deadline_s: Positive = 600.0
+    """An evaluation that takes longer counts as failed."""
+
+
+class CheckpointConfig(_Section):
+    """What `--resume` needs."""
+
+    every_steps: Count = 10_000
+    """At most this many steps are lost when the process is killed (or one rollout, if longer)."""
+    keep: Annotated[int, Field(ge=1, le=100_000)] = 3
+    """How many of the newest checkpoints stay."""
+
+
+class TrainConfig(_Section):
+    """A training run. Values come from the preset, a file, the environment, the command line."""
+
+    preset: str = "spec"
+    """Set of defaults that the run started from."""
+    total_timesteps: Count = TOTAL_TIMESTEPS
+    """Steps of the whole run, all environments together, resumed parts included."""
+    num_envs: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Convoys that drive at the same time, all in one SUMO."""
+    seed: Seed = 0
+    """Seed of the episodes, the weights and the actions."""
+    env: EnvConfig = EnvConfig()
+    """Episodes, radio and simulator."""
+    ppo: PpoConfig = PpoConfig()
+    policy: PolicyConfig = PolicyConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+
+    @property
+    def steps_per_env(self) -> int:
+        """Ticks that each convoy gives to a rollout."""
+        return self.ppo.n_steps // self.num_envs
+
+
+def check_combinations(config: TrainConfig) -> None:
+    """Refuse values that are right one by one and wrong together.
+
+    Raises:
+        ConfigError: The rollout cannot be shared out evenly, with the numbers and a remedy.
+    """
+    n_steps, num_envs, batch = config.ppo.n_steps, config.num_envs, config.ppo.batch_size
+    if n_steps % num_envs:
+        fitting = max(n for n in range(1, num_envs) if n_steps % n == 0)
+        rounded = max(round(n_steps / num_envs), 1) * num_envs
+        raise ConfigError(
+            f"ppo.n_steps = {n_steps} (rollout over all environments) is not a multiple of "
+            f"num_envs = {num_envs}. Use --num-envs {fitting}, or --ppo.n-steps {rounded} with a "
+            "--ppo.batch-size that divides it."
+        )
+    if n_steps % batch:
+        fitting = max(n for n in range(1, min(batch, n_steps) + 1) if n_steps % n == 0)
+        raise ConfigError(
+            f"ppo.batch_size = {batch} does not divide ppo.n_steps = {n_steps}: the last "
+            f"minibatch of an epoch would hold {n_steps % batch} samples. "
+            f"Use --ppo.batch-size {fitting}."
+        )
+    if batch == 1:
+        raise ConfigError(
+            "ppo.batch_size = 1: the advantages of one sample cannot be normalised. Use at least 2."
+        )

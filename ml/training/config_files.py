@@ -1,0 +1,217 @@
+"""YAML files and other layers, merged into a `TrainConfig`; each value remembers its place.
+
+An unknown key or a wrong value is an error that names the file, the line and the nearest key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ml.errors import ConfigError
+from ml.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KeyPath: TypeAlias = tuple[str, ...]
+
+_LARGEST_FILE_BYTES = 1_000_000
+
+
+@dataclass(slots=True)
+class Layers:
+    """Values by key path, later layers over earlier ones.
+
+    Attributes:
+        values: Value of each key that some layer sets, by its path, such as `("ppo", "gamma")`.
+        places: Where that value was set, for messages: `file.yaml:12`, a variable, an option.
+    """
+
+    values: dict[KeyPath, Any] = field(default_factory=dict)
+    places: dict[KeyPath, str] = field(default_factory=dict)
+
+    def put(self, path: KeyPath, value: Any, place: str) -> None:
+        """Set one value over whatever an earlier layer says."""
+        self.values[path] = value
+        self.places[path] = place
+
+    def put_yaml(self, text: str, name: str) -> None:
+        """Set all values of a YAML document; `name` is the file's name in messages.
+
+        Raises:
+            ConfigError: It is not YAML, not a mapping, or says something twice.
+        """
+        for path, (value, line) in _read_yaml(text, name).items():
+            self.put(path, value, f"{name}:{line}")
+
+    def put_file(self, path: Path) -> None:
+        """Set all values of a YAML file.
+
+        Raises:
+            ConfigError: It cannot be read; see also `put_yaml`.
+        """
+        try:
+            if path.stat().st_size > _LARGEST_FILE_BYTES:
+                raise ConfigError(f"{path}: larger than 1 MB; this is not a configuration file.")
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read the configuration {path}: {error.strerror}. "
+                "Give --config (or --resume) the path of a file that exists and is readable."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not a text file in UTF-8 ({error.reason}).") from error
+        self.put_yaml(text, str(path))
+
+    def put_preset(self, name: str) -> None:
+        """Set the values of a preset, and its name.
+
+        Raises:
+            ConfigError: There is no such preset.
+        """
+        names = preset_names()
+        if name not in names:
+            raise ConfigError(
+                f"there is no preset {name!r}.{_did_you_mean(name, names)} Presets: "
+                f"{', '.join(names)}. A file of your own goes to --config."
+            )
+        text = resources.files("ml.training").joinpath(f"presets/{name}.yaml").read_text("utf-8")
+        self.put_yaml(text, f"preset {name}")
+        self.put(("preset",), name, f"preset {name}")
+
+    def build(self) -> TrainConfig:
+        """Validate everything at once.
+
+        Raises:
+            ConfigError: One line per wrong value: where, which, what is allowed.
+        """
+        tree: dict[str, Any] = {}
+        for path, value in self.values.items():
+            node = tree
+            for key in path[:-1]:
+                node = node.setdefault(key, {})
+                if not isinstance(node, dict):
+                    raise ConfigError(
+                        f"{self.place(path)}: {'.'.join(path)} is set, but "
+                        f"{self.place(path[:-1])} gives {'.'.join(path[:-1])} a single value."
+                    )
+            if value == {} and isinstance(node.get(path[-1]), dict):
+                continue
+            node[path[-1]] = value
+        try:
+            return TrainConfig.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(self._describe(error)) from error
+
+    def place(self, path: tuple[int | str, ...]) -> str:
+        """Where a value, or the nearest section around it, was set."""
+        for length in range(len(path), 0, -1):
+            head = tuple(str(part) for part in path[:length])
+            if head in self.places:
+                return self.places[head]
+        # A rule about a section as a whole: whoever set something in it last.
+        inside = [place for key, place in self.places.items() if key[: len(path)] == path]
+        return inside[-1] if inside else "configuration"
+
+    def _describe(self, error: ValidationError) -> str:
+        lines = []
+        for item in error.errors(include_url=False):
+            path = item["loc"]
+            name = ".".join(str(part) for part in path)
+            if item["type"] == "extra_forbidden":
+                known = keys_at(tuple(str(part) for part in path[:-1]))
+                hint = _did_you_mean(str(path[-1]), known)
+                text = f"unknown key {name!r}.{hint} Known here: {', '.join(known)}."
+            elif item["type"] == "value_error":
+                text = f"{name + ': ' if name else ''}{describe_rule(item)}"
+            else:
+                text = f"{name or 'configuration'} = {item['input']!r}: {describe_rule(item)}"
+            lines.append(f"{self.place(path)}: {text}")
+        return "\n".join(lines)
+
+
+def describe_rule(item: Mapping[str, Any]) -> str:
+    """Turn pydantic's account of an error into what is allowed."""
+    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return message if item["type"] == "value_error" else f"it must be {message}."
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    folder = resources.files("ml.training").joinpath("presets")
+    names = (Path(entry.name) for entry in folder.iterdir())
+    return sorted(name.stem for name in names if name.suffix == ".yaml")
+
+
+def keys_at(path: KeyPath, model: type[BaseModel] = TrainConfig) -> list[str]:
+    """Names of the keys of the section at a path; empty where there is no section."""
+    for key in path:
+        info = model.model_fields.get(key)
+        inner = info.annotation if info else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """Write a configuration out in full, such that reading it gives the same one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    match = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:
+    """Flatten a document to value and line by key path."""
+    found: dict[KeyPath, tuple[Any, int]] = {}
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            root = loader.get_single_node()
+            if root is None:
+                return found
+            if not isinstance(root, yaml.MappingNode):
+                raise ConfigError(f"{name}:1: expected `key: value` lines, found something else.")
+            _walk(loader, root, (), found, name)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{name}: not valid YAML: {error}") from error
+    return found
+
+
+def _walk(
+    loader: yaml.SafeLoader,
+    node: yaml.MappingNode,
+    path: KeyPath,
+    found: dict[KeyPath, tuple[Any, int]],
+    name: str,
+) -> None:
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise ConfigError(f"{name}:{line}: a key must be a plain word.")
+        here = (*path, key_node.value)
+        if here in found:
+            raise ConfigError(
+                f"{name}:{line}: {'.'.join(here)} is set twice, first in line {found[here][1]}. "
+                "Remove one."
+            )
+        if isinstance(value_node, yaml.MappingNode):
+            found[here] = ({}, line)
+            _walk(loader, value_node, here, found, name)
+        else:
+            found[here] = (loader.construct_object(value_node, deep=True), line)

@@ -1,0 +1,92 @@
+"""Everything that comes from environment variables, read in one place.
+
+| Variable | Meaning | Default |
+|---|---|---|
+| `PRESET` | preset to start from | spec |
+| `TOTAL_TIMESTEPS` `NUM_ENVS` `SEED` | as the options of the same name | the preset's |
+| `RESUME` | `latest`, a run directory or a checkpoint | a new run |
+| `RUNS_DIR` | where run directories go | runs |
+| `MODELS_DIR` | where the finished model goes, too | ml/models/saved |
+| `SUMO_HOST` | a SUMO to connect to; makes `traci` the backend | none: SUMO in the process |
+| `SUMO_PORT` | its port | 8813 |
+| `ROADSENSE_CACHE_DIR` | generated networks, for us and for that SUMO | ~/.cache/roadsense |
+
+An empty variable counts as unset: that is how Compose passes what the user left out.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FINAL_MODEL_NAME = "deep_sets_final.zip"
+
+_DEFAULT_SUMO_PORT = 8813
+_HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where things are on this machine; no part of what a run is.
+
+    Attributes:
+        preset: `PRESET`.
+        resume: `RESUME`.
+        overrides: Text of `TOTAL_TIMESTEPS`, `NUM_ENVS` and `SEED`, by variable, if set.
+        runs_dir: Parent of the run directories.
+        models_dir: Where the finished model goes.
+        sumo_host: Host of a running SUMO, or none.
+        sumo_port: Its port.
+        cache_dir: Where generated networks go; none: the default place.
+    """
+
+    preset: str | None
+    resume: str | None
+    overrides: dict[str, str]
+    runs_dir: Path
+    models_dir: Path
+    sumo_host: str | None
+    sumo_port: int
+    cache_dir: Path | None
+
+
+def read_deployment(environ: Mapping[str, str] = os.environ) -> Deployment:
+    """Read the environment variables.
+
+    Raises:
+        ConfigError: A port is not a port. (The other values are checked where they are used.)
+    """
+
+    def get(name: str) -> str | None:
+        return environ.get(name, "").strip() or None
+
+    names = ("TOTAL_TIMESTEPS", "NUM_ENVS", "SEED")
+    cache_dir = get("ROADSENSE_CACHE_DIR")
+    return Deployment(
+        preset=get("PRESET"),
+        resume=get("RESUME"),
+        overrides={name: value for name in names if (value := get(name)) is not None},
+        runs_dir=Path(get("RUNS_DIR") or "runs"),
+        models_dir=Path(get("MODELS_DIR") or "ml/models/saved"),
+        sumo_host=get("SUMO_HOST"),
+        sumo_port=_port(get("SUMO_PORT")),
+        cache_dir=Path(cache_dir) if cache_dir else None,
+    )
+
+
+def _port(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_SUMO_PORT
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _HIGHEST_PORT):
+        raise ConfigError(
+            f"environment variable SUMO_PORT = {text!r}: it must be a whole number from 1 to "
+            f"{_HIGHEST_PORT}. Unset it for {_DEFAULT_SUMO_PORT}."
+        )
+    return int(text)

@@ -1,0 +1,85 @@
+"""The training environment and the learner, built from a configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+
+from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.keyed_random import fold
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+
+if TYPE_CHECKING:
+    from ml.training.config import TrainConfig
+    from ml.training.deployment import Deployment
+
+_SEEDS = 2**32
+
+
+class EnvironmentBuilder(Protocol):
+    """Builds the environment that the policy learns in; it has `tick_metrics` (see callbacks)."""
+
+    def __call__(self, config: TrainConfig, deployment: Deployment, seed: int) -> Any:
+        """Build it."""
+
+
+def build_environment(config: TrainConfig, deployment: Deployment, seed: int) -> ConvoyVecEnv:
+    """Build the batch of convoys; SUMO starts at its first reset.
+
+    Raises:
+        UsageError: The scenario, the radio or the backend cannot be used.
+    """
+    remote = config.env.backend == "traci" and deployment.sumo_host is not None
+    return ConvoyVecEnv(
+        config.num_envs,
+        config.env,
+        seed=seed,
+        sumo_host=deployment.sumo_host if remote else None,
+        sumo_port=deployment.sumo_port if remote else None,
+    )
+
+
+def seed_from(seed: int, start_step: int) -> int:
+    """Seed of a part of a run that starts at a step.
+
+    A resumed run must not meet again the episodes that it has already learnt from, so each part
+    has a seed of its own; that of the first part is the run's.
+    """
+    if start_step == 0:
+        return seed
+    return int(fold(seed, start_step)[0]) % _SEEDS
+
+
+def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> PPO:
+    """Build PPO with a fresh policy, on the CPU and one thread.
+
+    The networks are so small that further threads cost more than they bring.
+    """
+    torch.set_num_threads(1)
+    ppo = config.ppo
+    rate: float | LinearSchedule = ppo.learning_rate
+    if ppo.learning_rate_schedule == "linear":
+        rate = LinearSchedule(ppo.learning_rate, 0.0, 1.0)
+    return PPO(
+        "MultiInputPolicy",
+        VecMonitor(environment),
+        learning_rate=rate,
+        n_steps=config.steps_per_env,
+        batch_size=ppo.batch_size,
+        n_epochs=ppo.n_epochs,
+        gamma=ppo.gamma,
+        gae_lambda=ppo.gae_lambda,
+        clip_range=ppo.clip_range,
+        ent_coef=ppo.ent_coef,
+        vf_coef=ppo.vf_coef,
+        max_grad_norm=ppo.max_grad_norm,
+        policy_kwargs=create_deep_set_policy_kwargs(
+            config.policy.peer_embed_dim, log_std_init=config.policy.log_std_init
+        ),
+        seed=seed,
+        device="cpu",
+    )

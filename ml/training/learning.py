@@ -1,0 +1,125 @@
+"""The learning loop with everything around it; whatever ends it, the state is saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.logger import Logger
+
+from ml.training.best_model import BestModel
+from ml.training.callbacks import (
+    CheckpointCallback,
+    EvaluationCallback,
+    MetricsCallback,
+    StopCallback,
+)
+from ml.training.checkpoints import CheckpointStore
+from ml.training.config_table import config_markdown
+from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
+from ml.training.progress import create_progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from stable_baselines3 import PPO
+
+    from ml.training.callbacks import ReportsTicks
+    from ml.training.config import TrainConfig
+    from ml.training.evaluation_child import EvaluationChild
+    from ml.training.run_directory import RunDirectory
+    from ml.training.stop_signals import StopSignals
+
+
+def start_environment(model: PPO) -> None:
+    """Reset the environment now, which starts SUMO, so that a failure comes before any writing."""
+    vec_env = model.get_env()
+    if vec_env is not None:
+        # SB3 resets only where there is no observation yet.
+        model._last_obs = vec_env.reset()  # type: ignore[assignment]  # noqa: SLF001
+        model._last_episode_starts = np.ones(vec_env.num_envs, dtype=bool)  # noqa: SLF001
+
+
+class Learning:
+    """A model that learns in a run directory.
+
+    Args:
+        model: Fresh or restored.
+        environment: Its environment, without wrappers.
+        run: Where everything goes.
+        config: The run's configuration.
+        console: Where the user looks.
+        stop: Signals.
+        child: Evaluates now and then, if given.
+    """
+
+    def __init__(
+        self,
+        model: PPO,
+        environment: ReportsTicks,
+        run: RunDirectory,
+        config: TrainConfig,
+        *,
+        console: Console,
+        stop: StopSignals,
+        child: EvaluationChild | None,
+    ) -> None:
+        self._model = model
+        self._config = config
+        self._console = console
+        self._writers = (
+            TensorBoardWriter(run.tensorboard, model.num_timesteps),
+            JsonLinesWriter(run.metrics_file),
+        )
+        self._writers[0].writer.add_text(
+            "hyperparameters", config_markdown(config), model.num_timesteps
+        )
+        model.set_logger(Logger(str(run.path), list(self._writers)))
+        self._progress = create_progress(console, config.total_timesteps)
+        store = CheckpointStore(run.checkpoints, config.checkpoints.keep)
+        self._saving = CheckpointCallback(store, config.checkpoints.every_steps, config.ppo.n_steps)
+        self._stopping = StopCallback(stop)
+        metrics = MetricsCallback(environment, self._progress)
+        self._callbacks = [self._stopping, metrics, self._saving]
+        self._evaluating: EvaluationCallback | None = None
+        if child is not None:
+            best = BestModel(run, self._writers, self._tell)
+            every = config.evaluation.every_steps
+            self._evaluating = EvaluationCallback(child, best, every, stop)
+            self._callbacks.append(self._evaluating)
+
+    def run(self) -> bool:
+        """Learn up to `total_timesteps`.
+
+        Returns:
+            Whether that step was reached; False where a signal came first.
+        """
+        todo = self._config.total_timesteps - self._model.num_timesteps
+        try:
+            if todo <= 0:
+                self._tell(f"nothing left to learn: {self._model.num_timesteps:,} steps are done")
+                return True
+            self._learn(todo)
+            if self._stopping.stopped:
+                return False
+            if self._evaluating is not None:
+                self._evaluating.ask()
+                self._evaluating.collect()
+        finally:
+            self._model.logger.close()
+        return True
+
+    def _learn(self, steps: int) -> None:
+        try:
+            # Counting goes on from the restored step; SB3 adds it to `total_timesteps` itself.
+            self._model.learn(
+                steps, callback=CallbackList(self._callbacks), reset_num_timesteps=False
+            )
+            if not self._stopping.stopped:
+                self._saving.boundary_step = self._model.num_timesteps
+        finally:
+            self._progress.close()
+            self._saving.save()
+
+    def _tell(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)

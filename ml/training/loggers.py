@@ -1,0 +1,87 @@
+"""Where numbers go: TensorBoard events and `metrics.jsonl`, both continued on resume."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from ml.errors import CheckpointError
+from ml.training.atomic_files import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FLUSH_S = 30
+
+
+class TensorBoardWriter(TensorBoardOutputFormat):
+    """SB3's TensorBoard output, on a curve that may continue an earlier one.
+
+    Args:
+        folder: Where the event files go.
+        start_step: Step of the checkpoint that is continued; events beyond it, which the earlier
+            process wrote and the resumed one will write again, are purged by TensorBoard.
+    """
+
+    def __init__(self, folder: Path, start_step: int) -> None:
+        purge_step = start_step + 1 if start_step else None
+        self.writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=_FLUSH_S)
+        self._is_closed = False
+
+
+class JsonLinesWriter(KVWriter):
+    """One JSON object a line: `step`, then every number by name; what is not finite is null."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        """Append a line."""
+        del key_excluded
+        values = {k: _plain(v) for k, v in sorted(key_values.items()) if not isinstance(v, str)}
+        if values:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Drop the lines beyond a step, and a last line that a killed process left unfinished.
+
+    Raises:
+        CheckpointError: Another line is not JSON with a step.
+    """
+    if not path.exists():
+        return
+    kept = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            line_step = json.loads(line)["step"]
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise CheckpointError(
+                f"{path}:{number}: not a line of metrics: {line[:60]!r}. Remove the line, or "
+                "move the file away."
+            ) from error
+        if line_step <= step:
+            kept.append(line + "\n")
+    write_atomically(path, "".join(kept))
+
+
+def _plain(value: Any) -> float | int | None:
+    number = np.asarray(value, dtype=np.float64).item()
+    if not math.isfinite(number):
+        return None
+    return int(number) if isinstance(value, (int, np.integer)) else number

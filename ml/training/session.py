@@ -1,0 +1,170 @@
+"""One training, from the first check to the closing table."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ml.training.atomic_files import check_writable, write_atomically
+from ml.training.checkpoints import (
+    Checkpoint,
+    CheckpointStore,
+    model_bytes,
+    read_checkpoint,
+    restore,
+)
+from ml.training.closing import write_closing_table
+from ml.training.config_table import config_table
+from ml.training.deployment import FINAL_MODEL_NAME
+from ml.training.environment import EnvironmentBuilder, build_environment, build_learner, seed_from
+from ml.training.evaluation_child import EvaluationChild, Evaluator, evaluate_policy
+from ml.training.learning import Learning, start_environment
+from ml.training.loggers import truncate_metrics
+from ml.training.run_directory import RunDirectory, create_run
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from ml.training.command_line import Invocation
+    from ml.training.config import TrainConfig
+    from ml.training.stop_signals import StopSignals
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a training is put together from; tests put in others.
+
+    Attributes:
+        build_environment: Builds the environment to learn in.
+        evaluator: Called in the evaluation child.
+        close: Judges the models at the end; writes and prints the table.
+    """
+
+    build_environment: EnvironmentBuilder = build_environment
+    evaluator: Evaluator = evaluate_policy
+    close: Callable[[RunDirectory, TrainConfig, Console], None] = write_closing_table
+
+
+class Session:
+    """One invocation of the trainer.
+
+    Args:
+        invocation: What the user asked for.
+        argv: The command line, for `command.txt`.
+        console: Where the user looks.
+        stop: Signals, already handled.
+        parts: What to build from.
+    """
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        argv: Sequence[str],
+        *,
+        console: Console,
+        stop: StopSignals,
+        parts: Parts | None = None,
+    ) -> None:
+        self._invocation = invocation
+        self._config = invocation.config
+        self._argv = argv
+        self._console = console
+        self._stop = stop
+        self._parts = parts or Parts()
+
+    def train(self) -> RunDirectory:
+        """Train as asked; what can be checked is checked before anything is written.
+
+        Returns:
+            The run's directory. A signal that came in between is in `stop.received`; the state
+            is saved then, and there is no final model yet.
+
+        Raises:
+            RoadSenseError: Something was wrong or failed; the message says what to do.
+            OSError: The disk is full, or an output directory is gone.
+            StopRequested: A signal came when there was nothing to save.
+        """
+        config, deployment, stop = self._config, self._invocation.deployment, self._stop
+        self._console.print(config_table(self._invocation))
+        check_writable(deployment.runs_dir, "RUNS_DIR")
+        check_writable(deployment.models_dir, "MODELS_DIR")
+        checkpoint = self._find_checkpoint()
+        start_step = checkpoint.step if checkpoint else 0
+        seed = seed_from(config.seed, start_step)
+        with ExitStack() as open_things:
+            environment = self._parts.build_environment(config, deployment, seed)
+            open_things.callback(environment.close)
+            model = build_learner(config, environment, seed)
+            if checkpoint is not None:
+                restore(model, checkpoint)
+            start_environment(model)
+            run = self._prepare_run(start_step)
+            child = self._start_child(open_things)
+            stop.on_first = self._announce_stop
+            stop.hold(held=True)
+            learning = Learning(
+                model, environment, run, config, console=self._console, stop=stop, child=child
+            )
+            finished = learning.run()
+            if finished:
+                content = model_bytes(model)
+                write_atomically(run.final_model, content)
+                write_atomically(deployment.models_dir / FINAL_MODEL_NAME, content)
+        if not finished:
+            self._say(f"saved. Continue with: roadsense train --resume {run.path}")
+            return run
+        stop.hold(held=False)
+        self._parts.close(run, config, self._console)
+        self._say(f"model: {deployment.models_dir / FINAL_MODEL_NAME}")
+        self._say(f"run: {run.path} (tensorboard --logdir {deployment.runs_dir})")
+        if child is not None and child.failure is not None:
+            raise child.failure
+        return run
+
+    def _find_checkpoint(self) -> Checkpoint | None:
+        run = self._invocation.resumed_run
+        if run is None:
+            return None
+        if self._invocation.resumed_checkpoint is not None:
+            return read_checkpoint(self._invocation.resumed_checkpoint)
+        checkpoint, problems = self._store(run).newest()
+        for problem in problems:
+            self._say(f"warning: {problem}")
+        if problems:
+            self._say(f"using the one before: {checkpoint.source}")
+        return checkpoint
+
+    def _prepare_run(self, start_step: int) -> RunDirectory:
+        config, run = self._config, self._invocation.resumed_run
+        if run is None:
+            run = create_run(self._invocation.deployment.runs_dir, config.preset, config.seed)
+            self._say(f"run directory: {run.path}")
+        else:
+            check_writable(run.path, "RUNS_DIR")
+            truncate_metrics(run.metrics_file, start_step)
+            for path in self._store(run).set_aside_after(start_step):
+                self._say(f"set aside: {path}")
+            self._say(f"resuming {run.path} at step {start_step:,}")
+        run.write_start(config, self._argv, start_step)
+        return run
+
+    def _start_child(self, open_things: ExitStack) -> EvaluationChild | None:
+        if not self._config.evaluation.every_steps:
+            return None
+        child = EvaluationChild(self._config, self._parts.evaluator)
+        open_things.callback(child.close)
+        self._stop.on_abort = child.kill
+        return child
+
+    def _store(self, run: RunDirectory) -> CheckpointStore:
+        return CheckpointStore(run.checkpoints, self._config.checkpoints.keep)
+
+    def _announce_stop(self, received: signal.Signals) -> None:
+        self._say(f"{received.name}: saving and stopping; a second signal ends at once")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,72 @@
+"""Train a driving policy: `python -m ml.training.train_convoy`, also `roadsense train`.
+
+Exit codes: 0 the training is finished; 1 something failed, the last checkpoint is intact;
+2 a mistake in what was asked, nothing was written; 130 stopped by Ctrl-C and 143 by SIGTERM, the
+state is saved.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ml.errors import RoadSenseError
+from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
+from ml.training.stop_signals import StopRequested, StopSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml.training.session import Parts
+
+__all__ = ["ENTROPY_COEF", "LEARNING_RATE", "N_STEPS", "TOTAL_TIMESTEPS", "main"]
+
+_EXIT_FAILURE = 1
+_WIDTH_WITHOUT_TERMINAL = 120
+
+
+def main(argv: Sequence[str] | None = None, *, parts: Parts | None = None) -> int:
+    """Train, and return the exit code.
+
+    Args:
+        argv: Options; None for those of the process.
+        parts: What to build the training from; None for the product's own.
+
+    Raises:
+        SystemExit: `--help`, or an option that does not exist.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with StopSignals() as stop:
+        try:
+            # After the handlers, because these take seconds to import and a container's stop
+            # would be lost on process 1 meanwhile.
+            from ml.training.command_line import parse_command_line  # noqa: PLC0415
+
+            invocation = parse_command_line(arguments)
+            from ml.training.session import Session  # noqa: PLC0415
+
+            Session(invocation, arguments, console=_console(), stop=stop, parts=parts).train()
+        except StopRequested:
+            sys.stderr.write("roadsense train: stopped\n")
+        except RoadSenseError as error:
+            sys.stderr.write(f"roadsense train: {error}\n")
+            return error.exit_code
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            sys.stderr.write(
+                f"roadsense train: cannot write: {error.strerror or error}{where}. Checkpoints "
+                "written before are intact: make room, then continue with --resume latest.\n"
+            )
+            return _EXIT_FAILURE
+        return stop.exit_code
+
+
+def _console() -> Console:
+    """Write as wide as the terminal; where there is none, wide enough for the tables."""
+    return Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
