@@ -8,7 +8,7 @@ import numpy as np
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks
-from ml.espnow_emulator.in_flight import NEVER_US, InFlightQueue
+from ml.espnow_emulator.in_flight import NEVER_US, FrameField, InFlightQueue
 from ml.espnow_emulator.loss import BurstLoss
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.peer_table import PeerTable
@@ -72,8 +72,8 @@ class BroadcastChannel:
         self._median_us = np.full((num_envs, 1, 1), latency.tail_median_ms * 1000.0)
         self._sigma = np.full((num_envs, 1, 1), latency.tail_sigma)
         self._keys = np.zeros((2, *links), dtype=np.uint64)
-        self._sequence = np.zeros(frames, dtype=np.int64)
-        self._epoch = np.zeros(frames, dtype=np.int64)
+        # Of the frame that each source sends next (sequence) or sent last (the rest).
+        self._numbers = np.zeros((len(FrameField), *frames), dtype=np.int64)
         self._newest_sent_ms = np.full(frames, _LONG_AGO_MS)
         self._now_us = np.full(num_envs, _LONG_AGO_US)
         self._sent = self._lost = 0
@@ -120,8 +120,7 @@ class BroadcastChannel:
         self._keys[0, env_indices] = fold(episode, Stream.RADIO_LOSS, *link)
         self._keys[1, env_indices] = fold(episode, Stream.RADIO_LATENCY, *link)
         self.receiver_clocks.reset(env_indices, episode_keys, node_keys=receivers)
-        self._sequence[env_indices] = 0
-        self._epoch[env_indices] = 0
+        self._numbers[:, env_indices] = 0
         self._newest_sent_ms[env_indices] = _LONG_AGO_MS
         self.clear(env_indices)
 
@@ -165,13 +164,13 @@ class BroadcastChannel:
         )
         east = sender_xy_m[:, None, :, 0] - receiver_xy_m[:, :, None, 0]
         north = sender_xy_m[:, None, :, 1] - receiver_xy_m[:, :, None, 1]
-        sends = sending[:, None]
-        draws = extend(self._keys, self._sequence[:, None])
+        sequence, epoch, timestamps_ms, generated_us = self._numbers
+        draws = extend(self._keys, sequence[:, None])
         lost = self._loss.lost(
             uniform(draws[0]),
             np.sqrt(east * east + north * north),
-            first=self._sequence[:, None] == 0,
-            sending=sends,
+            first=sequence[:, None] == 0,
+            sending=sending[:, None],
         )
         latency_us = normal(draws[1])
         latency_us *= self._sigma
@@ -179,22 +178,16 @@ class BroadcastChannel:
         latency_us *= self._median_us
         latency_us += self._base_us
         arrival_us = t_generated_us[:, None] + np.rint(latency_us).astype(np.int64)
-        arrival_us[lost] = NEVER_US
+        np.copyto(arrival_us, NEVER_US, where=lost)
 
-        jumped = sending & (timestamp_ms < self._newest_sent_ms - _REBOOT_MS)
-        self._epoch += jumped
-        newest = jumped | (sending & (timestamp_ms > self._newest_sent_ms))
-        np.copyto(self._newest_sent_ms, timestamp_ms, where=newest)
-        self._queue.put(
-            sending,
-            arrival_us,
-            sequence=self._sequence,
-            epoch=self._epoch,
-            timestamp_ms=timestamp_ms,
-            generated_us=t_generated_us,
-            payload=payload,
-        )
-        self._sequence += sending
+        rebooted = sending & (timestamp_ms < self._newest_sent_ms - _REBOOT_MS)
+        newest = sending & (timestamp_ms > self._newest_sent_ms)
+        np.copyto(self._newest_sent_ms, timestamp_ms, where=newest | rebooted)
+        epoch += rebooted
+        timestamps_ms[:] = timestamp_ms
+        generated_us[:] = t_generated_us
+        self._queue.put(sending, arrival_us, self._numbers, payload)
+        sequence += sending
         self._sent += int(np.count_nonzero(sending)) * self._links[1]
         self._lost += int(np.count_nonzero(lost))
 
@@ -229,11 +222,7 @@ class BroadcastChannel:
 
     def pending(self) -> list[tuple[int, int, int, int]]:
         """Return (convoy, receiver, source, sequence) of every frame that has yet to arrive."""
-        slot, env, receiver, source = np.nonzero(self._queue.arrival_us != NEVER_US)
-        sequence = self._queue.sequence[slot, env, source]
-        return sorted(
-            zip(env.tolist(), receiver.tolist(), source.tolist(), sequence.tolist(), strict=True)
-        )
+        return self._queue.pending()
 
     def _episode_values(
         self, count: int, overrides: Mapping[str, NDArray[np.float64]]

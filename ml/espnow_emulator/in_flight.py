@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -9,10 +11,38 @@ import numpy as np
 from ml.espnow_emulator.messages import PayloadField
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 NEVER_US: Final = np.iinfo(np.int64).max
 _SLOTS_AT_FIRST = 4
+
+
+class FrameField(IntEnum):
+    """Index of each whole number that travels with a frame."""
+
+    SEQUENCE = 0
+    EPOCH = 1
+    TIMESTAMP_MS = 2
+    GENERATED_US = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Frames that have arrived, at most one per link.
+
+    Attributes:
+        arrived: (E, R, S) bool.
+        arrival_us: (E, R, S) int64, true time; 0 where nothing arrived.
+        numbers: (4, E, 1 or R, S) int64, indexed by `FrameField`.
+        payload: (E, 1 or R, S, F) float64.
+    """
+
+    arrived: NDArray[np.bool_]
+    arrival_us: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    payload: NDArray[np.float64]
 
 
 class InFlightQueue:
@@ -26,41 +56,28 @@ class InFlightQueue:
         num_envs: E.
         num_receivers: R.
         num_sources: S.
-
-    Attributes:
-        arrival_us: (slots, E, R, S) int64, true time; NEVER_US where nothing is pending.
-        sequence, epoch, timestamp_ms, generated_us: (slots, E, S) int64, of the frame.
-        payload: (slots, E, S, F) float64.
     """
 
     def __init__(self, num_envs: int, num_receivers: int, num_sources: int) -> None:
-        frames = (_SLOTS_AT_FIRST, num_envs, num_sources)
-        links = (_SLOTS_AT_FIRST, num_envs, num_receivers, num_sources)
-        self.arrival_us: NDArray[np.int64] = np.full(links, NEVER_US, np.int64)
-        self.sequence: NDArray[np.int64] = np.zeros(frames, np.int64)
-        self.epoch: NDArray[np.int64] = np.zeros(frames, np.int64)
-        self.timestamp_ms: NDArray[np.int64] = np.zeros(frames, np.int64)
-        self.generated_us: NDArray[np.int64] = np.zeros(frames, np.int64)
-        self.payload: NDArray[np.float64] = np.zeros((*frames, len(PayloadField)))
+        slots, fields = _SLOTS_AT_FIRST, len(PayloadField)
+        self._arrival_us = np.full((slots, num_envs, num_receivers, num_sources), NEVER_US)
+        self._numbers = np.zeros((slots, len(FrameField), num_envs, num_sources), dtype=np.int64)
+        self._payload = np.zeros((slots, num_envs, num_sources, fields))
 
     @property
     def num_slots(self) -> int:
         """Slots per source at present."""
-        return len(self.arrival_us)
+        return len(self._arrival_us)
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Drop everything that is pending in the given convoys."""
-        self.arrival_us[:, env_indices] = NEVER_US
+        self._arrival_us[:, env_indices] = NEVER_US
 
     def put(
         self,
         sending: NDArray[np.bool_],
         arrival_us: NDArray[np.int64],
-        *,
-        sequence: NDArray[np.int64],
-        epoch: NDArray[np.int64],
-        timestamp_ms: NDArray[np.int64],
-        generated_us: NDArray[np.int64],
+        numbers: NDArray[np.int64],
         payload: NDArray[np.float64],
     ) -> None:
         """Queue one frame per sending source.
@@ -68,32 +85,69 @@ class InFlightQueue:
         Args:
             sending: (E, S) bool.
             arrival_us: (E, R, S) int64, NEVER_US on links that lose the frame.
-            sequence: (E, S) int64.
-            epoch: (E, S) int64.
-            timestamp_ms: (E, S) int64.
-            generated_us: (E, S) int64.
+            numbers: (4, E, S) int64, indexed by `FrameField`.
             payload: (E, S, F) float64.
         """
         waiting = sending
         slot = 0
         while waiting.any():
             if slot == self.num_slots:
-                self.grow(2 * slot)
-            free = (self.arrival_us[slot] == NEVER_US).all(axis=1)
+                self._grow()
+            free = (self._arrival_us[slot] == NEVER_US).all(axis=1)
             here = waiting & free
-            np.copyto(self.arrival_us[slot], arrival_us, where=here[:, None])
-            np.copyto(self.sequence[slot], sequence, where=here)
-            np.copyto(self.epoch[slot], epoch, where=here)
-            np.copyto(self.timestamp_ms[slot], timestamp_ms, where=here)
-            np.copyto(self.generated_us[slot], generated_us, where=here)
-            np.copyto(self.payload[slot], payload, where=here[:, :, None])
+            np.copyto(self._arrival_us[slot], arrival_us, where=here[:, None])
+            np.copyto(self._numbers[slot], numbers, where=here)
+            np.copyto(self._payload[slot], payload, where=here[:, :, None])
             waiting = waiting & ~free
             slot += 1
 
-    def grow(self, num_slots: int) -> None:
-        """Give every source so many slots, at least as many as it has."""
-        more = num_slots - self.num_slots
-        for name, array in vars(self).items():
-            fill = NEVER_US if name == "arrival_us" else 0
-            extra = np.full((more, *array.shape[1:]), fill, array.dtype)
-            setattr(self, name, np.concatenate([array, extra]))
+    def take(self, now_us: NDArray[np.int64]) -> Iterator[Arrivals]:
+        """Take out what has arrived by now (E,), in no particular order."""
+        slots, masks = [], []
+        for slot, pending in enumerate(self._arrival_us):
+            arrived = pending <= now_us[:, None, None]
+            if arrived.any():
+                slots.append(slot)
+                masks.append(arrived)
+        parts = [self._out_of(slot, arrived) for slot, arrived in zip(slots, masks, strict=True)]
+        if len(parts) > 1 and np.add.reduce(masks, dtype=np.int8).max() == 1:
+            yield _merged(parts)
+        else:
+            yield from parts
+
+    def pending(self) -> list[tuple[int, int, int, int]]:
+        """Return (convoy, receiver, source, sequence) of every frame that has yet to arrive."""
+        slot, env, receiver, source = np.nonzero(self._arrival_us != NEVER_US)
+        sequence = self._numbers[slot, FrameField.SEQUENCE, env, source]
+        return sorted(
+            zip(env.tolist(), receiver.tolist(), source.tolist(), sequence.tolist(), strict=True)
+        )
+
+    def _out_of(self, slot: int, arrived: NDArray[np.bool_]) -> Arrivals:
+        arrival_us = np.where(arrived, self._arrival_us[slot], 0)
+        np.copyto(self._arrival_us[slot], NEVER_US, where=arrived)
+        return Arrivals(
+            arrived, arrival_us, self._numbers[slot][:, :, None], self._payload[slot][:, None]
+        )
+
+    def _grow(self) -> None:
+        self._arrival_us = np.concatenate(
+            [self._arrival_us, np.full_like(self._arrival_us, NEVER_US)]
+        )
+        self._numbers = np.concatenate([self._numbers, np.zeros_like(self._numbers)])
+        self._payload = np.concatenate([self._payload, np.zeros_like(self._payload)])
+
+
+def _merged(parts: list[Arrivals]) -> Arrivals:
+    """Lay arrivals from several slots over each other; no link may have two."""
+    shape = parts[0].arrived.shape
+    arrived = parts[0].arrived.copy()
+    arrival_us = parts[0].arrival_us.copy()
+    numbers = np.broadcast_to(parts[0].numbers, (len(FrameField), *shape)).copy()
+    payload = np.broadcast_to(parts[0].payload, (*shape, len(PayloadField))).copy()
+    for part in parts[1:]:
+        arrived |= part.arrived
+        arrival_us += part.arrival_us
+        np.copyto(numbers, part.numbers, where=part.arrived)
+        np.copyto(payload, part.payload, where=part.arrived[..., None])
+    return Arrivals(arrived, arrival_us, numbers, payload)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from numbers import Integral, Real
+from typing import Any
 
 from ml.errors import EmulatorError
 
@@ -73,11 +74,12 @@ class V2VMessage:
                 "characters: name the transmitting vehicle."
             )
         for name, (low, high) in _LIMITS.items():
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
+            right_kind = isinstance(value, Integral if name in _INTEGERS else Real)
             top_excluded = name == "heading_deg"
             kind = "a whole number" if name in _INTEGERS else "a finite number"
             if (
-                not isinstance(value, Integral if name in _INTEGERS else Real)
+                not right_kind
                 or isinstance(value, bool)
                 or not low <= value <= high
                 or (top_excluded and value == high)

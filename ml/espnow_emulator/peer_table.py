@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.espnow_emulator.in_flight import NEVER_US
+from ml.espnow_emulator.in_flight import FrameField
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.offset_window import EMPTY_MS, OffsetWindow
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.clock import NodeClocks
-    from ml.espnow_emulator.in_flight import InFlightQueue
+    from ml.espnow_emulator.in_flight import Arrivals, InFlightQueue
 
     Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -46,7 +46,6 @@ class PeerTable:
         t_generated_us: int64, true time of sampling.
         received_us: int64, true time of arrival.
         received_local_ms: int64, arrival in the receiver's clock.
-        age_at_reception_ms: float64, received_us - t_generated_us in milliseconds.
     """
 
     def __init__(self, clocks: NodeClocks, num_sources: int) -> None:
@@ -55,22 +54,23 @@ class PeerTable:
         self._clocks = clocks
         self._window = OffsetWindow(links)
         self._heard = np.zeros(links, dtype=bool)
-        self._sequence = np.zeros(links, dtype=np.int64)
-        self._epoch = np.zeros(links, dtype=np.int64)
-        self._payload = np.zeros((*links, len(PayloadField)))
-        self._timestamp_ms = np.zeros(links, dtype=np.int64)
-        self._generated_us = np.zeros(links, dtype=np.int64)
+        self._numbers = np.zeros((len(FrameField), *links), dtype=np.int64)
         self._received_us = np.zeros(links, dtype=np.int64)
         self._received_local_ms = np.zeros(links, dtype=np.int64)
-        self._age_at_reception_ms = np.zeros(links)
+        self._payload = np.zeros((*links, len(PayloadField)))
         self.heard = _read_only(self._heard)
-        self.sequence = _read_only(self._sequence)
-        self.payload = _read_only(self._payload)
-        self.timestamp_ms = _read_only(self._timestamp_ms)
-        self.t_generated_us = _read_only(self._generated_us)
+        self.sequence = _read_only(self._numbers[FrameField.SEQUENCE])
+        self.timestamp_ms = _read_only(self._numbers[FrameField.TIMESTAMP_MS])
+        self.t_generated_us = _read_only(self._numbers[FrameField.GENERATED_US])
         self.received_us = _read_only(self._received_us)
         self.received_local_ms = _read_only(self._received_local_ms)
-        self.age_at_reception_ms = _read_only(self._age_at_reception_ms)
+        self.payload = _read_only(self._payload)
+
+    @property
+    def age_at_reception_ms(self) -> NDArray[np.float64]:
+        """(E, R, S) float64, true age of the newest message at its arrival."""
+        age: NDArray[np.float64] = (self.received_us - self.t_generated_us) / 1000.0
+        return age
 
     def age_true_us(self, now_us: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return now less the time of sampling, both true: for metrics, not for the policy.
@@ -81,7 +81,7 @@ class PeerTable:
         Returns:
             (E, R, S) int64, 0 where nothing was heard.
         """
-        return np.where(self._heard, now_us[:, None, None] - self._generated_us, 0)
+        return np.where(self._heard, now_us[:, None, None] - self.t_generated_us, 0)
 
     def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the age as the receiving board can compute it from clocks that disagree.
@@ -101,26 +101,19 @@ class PeerTable:
         offset = self._window.smallest_ms
         empty = offset == EMPTY_MS
         if empty.any():
-            offset = np.where(empty, self._received_local_ms - self._timestamp_ms, offset)
-        age = (local_ms - self._timestamp_ms - offset).astype(np.float64)
+            offset = np.where(empty, self._received_local_ms - self.timestamp_ms, offset)
+        age: NDArray[np.float64] = (local_ms - self.timestamp_ms - offset).astype(np.float64)
         age[~self._heard] = 0.0
         return age
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Forget every message of the given convoys (called by the channel)."""
         self._window.clear(env_indices)
-        for array in (
-            self._heard,
-            self._sequence,
-            self._epoch,
-            self._payload,
-            self._timestamp_ms,
-            self._generated_us,
-            self._received_us,
-            self._received_local_ms,
-            self._age_at_reception_ms,
-        ):
-            array[env_indices] = 0
+        self._heard[env_indices] = False
+        self._numbers[:, env_indices] = 0
+        self._received_us[env_indices] = 0
+        self._received_local_ms[env_indices] = 0
+        self._payload[env_indices] = 0.0
 
     def receive(self, queue: InFlightQueue, now_us: NDArray[np.int64]) -> None:
         """Take from the queue what has arrived by now (called by the channel).
@@ -130,42 +123,30 @@ class PeerTable:
             now_us: (E,) int64, true time.
         """
         self._window.advance(self._clocks.elapsed_ms(now_us))
-        for slot in range(queue.num_slots):
-            pending = queue.arrival_us[slot]
-            arrived = pending <= now_us[:, None, None]
-            if arrived.any():
-                self._receive_slot(queue, slot, arrived)
-                np.copyto(pending, NEVER_US, where=arrived)
+        for arrivals in queue.take(now_us):
+            self._receive(arrivals)
 
-    def _receive_slot(self, queue: InFlightQueue, slot: int, arrived: NDArray[np.bool_]) -> None:
-        received_us = np.where(arrived, queue.arrival_us[slot], 0)
+    def _receive(self, arrivals: Arrivals) -> None:
+        arrived, received_us, numbers = arrivals.arrived, arrivals.arrival_us, arrivals.numbers
+        sequence, epoch, timestamp_ms, _ = numbers
+        known_sequence, known_epoch, known_timestamp_ms, _ = self._numbers
         elapsed_ms = self._clocks.elapsed_ms(received_us)
         local_ms = elapsed_ms + self._clocks.offset_ms[:, :, None]
-        sequence = queue.sequence[slot][:, None]
-        epoch = queue.epoch[slot][:, None]
-        timestamp_ms = queue.timestamp_ms[slot][:, None]
-        generated_us = queue.generated_us[slot][:, None]
-        epochs = np.broadcast_to(epoch, arrived.shape)
-        self._window.add(arrived, local_ms - timestamp_ms, elapsed_ms, epochs)
+        self._window.add(arrived, local_ms - timestamp_ms, elapsed_ms, epoch)
 
-        same_epoch = epoch == self._epoch
-        newer = same_epoch & (timestamp_ms > self._timestamp_ms)
-        double = same_epoch & (timestamp_ms == self._timestamp_ms) & arrived & self._heard
+        newer = timestamp_ms > known_timestamp_ms
+        double = arrived & self._heard & (timestamp_ms == known_timestamp_ms)
         if double.any():
-            # Slots are not in order of arrival, so of two doubles the later may come first here.
+            # Arrivals come in no order, so of two doubles the later may have come first here.
             earlier = received_us < self._received_us
-            earlier |= (received_us == self._received_us) & (sequence < self._sequence)
-            newer |= double & earlier
-        newer |= epoch > self._epoch
-        newer |= ~self._heard
+            earlier |= (received_us == self._received_us) & (sequence < known_sequence)
+            newer = newer | (double & earlier)
+        newer = newer & (epoch == known_epoch)
+        newer = newer | (epoch > known_epoch) | ~self._heard
         newer &= arrived
 
-        np.copyto(self._sequence, sequence, where=newer)
-        np.copyto(self._epoch, epoch, where=newer)
-        np.copyto(self._timestamp_ms, timestamp_ms, where=newer)
-        np.copyto(self._generated_us, generated_us, where=newer)
+        np.copyto(self._numbers, numbers, where=newer)
         np.copyto(self._received_us, received_us, where=newer)
         np.copyto(self._received_local_ms, local_ms, where=newer)
-        np.copyto(self._age_at_reception_ms, (received_us - generated_us) * 1e-3, where=newer)
-        np.copyto(self._payload, queue.payload[slot][:, None], where=newer[..., None])
+        np.copyto(self._payload, arrivals.payload, where=newer[..., None])
         self._heard |= newer
