@@ -15,7 +15,7 @@ from stable_baselines3 import PPO
 from ml.bench.ceiling import NoOpVecEnv
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.policies import create_deep_set_policy_kwargs
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -57,7 +57,7 @@ def drive(env, ticks, convoy=0):
         observation, reward, done, infos = env.step(action[:, None].astype(np.float32))
         for key in ("ego", "peers", "peer_mask"):
             digest.update(observation[key][convoy].tobytes())
-        digest.update(reward[convoy].tobytes() + bytes([done[convoy]]))
+        digest.update(reward[convoy].tobytes() + done[convoy].tobytes())
         if done[convoy]:
             ends += 1
             digest.update(repr(infos[convoy]["episode_summary"]).encode())
@@ -247,7 +247,7 @@ def test_the_kind_of_an_episode_can_be_forced(kind):
         env.close()
 
 
-def test_stepping_on_after_the_end_is_an_error(make_vec_env):
+def test_stepping_on_after_the_end_is_an_error():
     """A single environment must be reset; it does not go on by itself."""
     env = gym.make(ml.envs.ENV_ID, config=EnvConfig(episode_s=1.0)).unwrapped
     try:
