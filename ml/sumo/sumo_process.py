@@ -6,8 +6,8 @@ killed. A parent that ends in order ends it too, frozen or not.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -86,7 +86,13 @@ class SumoProcess:
         return tail.decode(errors="replace").strip() or "(nothing)"
 
     def end(self) -> None:
-        """End it, by force if it takes longer than two seconds; may be called again."""
+        """Give it two seconds to end after its client has left, then kill it; may be repeated."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        self._finalizer()
+
+    def kill(self) -> None:
+        """End it now; may be repeated."""
         self._finalizer()
 
 
@@ -99,9 +105,6 @@ def _free_port() -> int:
 def _end(process: subprocess.Popen[bytes], words: BinaryIO, parent: int) -> None:
     if os.getpid() != parent:  # a forked child must not end its parent's SUMO
         return
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)  # one SIGTERM does not stop a SUMO that serves TraCI
-        process.wait()
+    process.kill()  # SIGTERM would not do: one alone does not stop a SUMO that serves TraCI
+    process.wait()
     words.close()

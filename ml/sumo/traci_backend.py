@@ -115,21 +115,23 @@ class TraciSimulator:
                 deadline_s=self._deadline_s,
             )
             self._connection.load(options)
-        self._exchange(wire.SUBSCRIBE_TELEPORTS, [tc.CMD_SUBSCRIBE_SIM_VARIABLE])
+        self._exchange(wire.SUBSCRIBE_TELEPORTS, bytes((tc.CMD_SUBSCRIBE_SIM_VARIABLE,)))
 
     def place(self, placement: Placement) -> None:
         """Insert convoys; see `Simulator.place`."""
         self._running()
         removed, placed = self._fleet.admit(placement)
         ids = self._fleet.ids
-        commands = [
+        gone = np.setdiff1d(removed, placed).tolist()
+        commands = [wire.unsubscribe_vehicle(ids[index]) for index in gone]
+        commands += [
             wire.set_vehicle(tc.REMOVE, ids[index], wire.typed_byte(tc.REMOVE_VAPORIZED))
             for index in removed.tolist()
         ]
         for car in insertions(placement, self.road):
             commands += _insert(car)
         subscriptions = [wire.subscribe_vehicle(ids[index]) for index in placed.tolist()]
-        numbers = [wire.number_of(command) for command in commands]
+        numbers = bytes(map(wire.number_of, commands))
         reply, size = self._exchange(b"".join((*commands, *subscriptions)), numbers)
         found = wire.read_subscriptions(reply[size:], placed.size)
         index = found.env * self.num_vehicles + found.slot
@@ -157,7 +159,7 @@ class TraciSimulator:
             parts.append(self._set_factor.pack(orders.factor_index, orders.factor))
             count += orders.factor_index.size
         parts.append(wire.SIMULATION_STEP)
-        numbers = [tc.CMD_SET_VEHICLE_VARIABLE] * count + [tc.CMD_SIMSTEP]
+        numbers = bytes((tc.CMD_SET_VEHICLE_VARIABLE,)) * count + bytes((tc.CMD_SIMSTEP,))
         reply, size = self._exchange(b"".join(parts), numbers)
         teleports, found = wire.read_tick(reply[size:])
         self._teleports += teleports
@@ -166,7 +168,7 @@ class TraciSimulator:
 
     def read_collisions(self) -> NDArray[np.bool_]:
         """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""
-        reply, size = self._exchange(wire.GET_COLLIDING, [tc.CMD_GET_SIM_VARIABLE])
+        reply, size = self._exchange(wire.GET_COLLIDING, bytes((tc.CMD_GET_SIM_VARIABLE,)))
         colliding = np.zeros((self.num_envs, self.num_vehicles), dtype=np.bool_)
         for name in wire.read_strings(reply.tobytes(), size):
             colliding[parse_vehicle_id(name)] = True
@@ -180,17 +182,19 @@ class TraciSimulator:
         """Hang up, and end SUMO if it was started here; may be called again."""
         connection, self._connection = self._connection, None
         process, self._process = self._process, None
-        if connection is not None:
-            connection.close()
+        asked = connection is not None and connection.close()
         if process is not None:
-            process.end()
+            if asked:
+                process.end()
+            else:
+                process.kill()
 
     def _running(self) -> TraciConnection:
         if self._connection is None:
             raise SimulatorError("The simulator is not started (or is closed); call start() first.")
         return self._connection
 
-    def _exchange(self, body: bytes, numbers: list[int]) -> tuple[NDArray[np.uint8], int]:
+    def _exchange(self, body: bytes, numbers: bytes) -> tuple[NDArray[np.uint8], int]:
         connection = self._running()
         try:
             return connection.exchange(body, numbers)

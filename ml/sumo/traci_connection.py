@@ -102,7 +102,7 @@ class TraciConnection:
             alive()
             time.sleep(_RETRY_S)
 
-    def exchange(self, body: bytes, numbers: Sequence[int]) -> tuple[NDArray[np.uint8], int]:
+    def exchange(self, body: bytes, numbers: bytes) -> tuple[NDArray[np.uint8], int]:
         """Send commands as one message and take the reply.
 
         Args:
@@ -126,7 +126,7 @@ class TraciConnection:
         self._in_flight = True
         reply = self._round_trip(body)
         self._in_flight = False
-        return reply, wire.check_statuses(reply, numbers, len(numbers))
+        return reply, wire.check_statuses(reply, numbers)
 
     def load(self, options: Sequence[str]) -> None:
         """Let SUMO load another simulation.
@@ -137,7 +137,8 @@ class TraciConnection:
         """
         body = wire.command(tc.CMD_LOAD, wire.typed_strings(options))
         try:
-            self.exchange(body, [tc.CMD_LOAD])
+            self.exchange(body, bytes((tc.CMD_LOAD,)))
+            self._check_version()  # SUMO agrees before it reads the files; this comes after
         except SimulatorTimeoutError:
             raise
         except SimulatorError as error:
@@ -147,14 +148,21 @@ class TraciConnection:
                 "(ROADSENSE_CACHE_DIR) at the same place on both sides.",
             ) from error
 
-    def close(self) -> None:
-        """Ask SUMO to end and hang up; an error on the way is of no interest any more."""
+    def close(self) -> bool:
+        """Ask SUMO to end and hang up; an error on the way is of no interest any more.
+
+        Returns:
+            True if SUMO has agreed.
+        """
         try:
-            if not self._in_flight:
-                self._deadline_s = min(self._deadline_s, _CLOSE_DEADLINE_S)
-                self._round_trip(wire.command(tc.CMD_CLOSE))
+            if self._in_flight:
+                return False
+            self._deadline_s = min(self._deadline_s, _CLOSE_DEADLINE_S)
+            self._round_trip(wire.command(tc.CMD_CLOSE))
         except SimulatorError:
-            pass
+            return False
+        else:
+            return True
         finally:
             self.abandon()
 
@@ -163,7 +171,7 @@ class TraciConnection:
         self._socket.close()
 
     def _check_version(self) -> None:
-        reply, offset = self.exchange(wire.command(tc.CMD_GETVERSION), [tc.CMD_GETVERSION])
+        reply, offset = self.exchange(wire.command(tc.CMD_GETVERSION), bytes((tc.CMD_GETVERSION,)))
         api, name = wire.read_version(reply.tobytes(), offset)
         if api != tc.TRACI_VERSION:
             raise SimulatorVersionError(

@@ -20,7 +20,7 @@ from ml.errors import SimulatorError
 from ml.sumo.names import ENV_DIGITS, SLOT_DIGITS, VEHICLE_ID_LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -66,7 +66,7 @@ _DIGIT_COLUMNS = np.concatenate((_ENV_COLUMNS, _SLOT_COLUMNS))
 _ENV_WEIGHTS = 10 ** np.arange(_ENV_COLUMNS.size - 1, -1, -1)
 _SLOT_WEIGHTS = 10 ** np.arange(_SLOT_COLUMNS.size - 1, -1, -1)
 _SUBSCRIBED = bytes((tc.VAR_LANEPOSITION, tc.VAR_SPEED))
-_FOREVER = tc.INVALID_DOUBLE_VALUE
+_ALWAYS = struct.pack("!dd", 0.0, tc.INVALID_DOUBLE_VALUE)
 _TELEPORTS = bytes((1, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER))
 
 
@@ -170,15 +170,19 @@ def set_vehicle_type(variable: int, name: str, value: bytes) -> bytes:
 
 def subscribe_vehicle(name: str) -> bytes:
     """Pack a subscription to a vehicle's lane position and speed, for as long as it lives."""
-    content = struct.pack("!dd", 0.0, _FOREVER) + string(name)
-    content += bytes((len(_SUBSCRIBED),)) + _SUBSCRIBED
+    content = _ALWAYS + string(name) + bytes((len(_SUBSCRIBED),)) + _SUBSCRIBED
     return command(tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE, content)
+
+
+def unsubscribe_vehicle(name: str) -> bytes:
+    """Pack the end of a subscription; SUMO answers one of a removed vehicle with an error."""
+    return command(tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE, _ALWAYS + string(name) + bytes(1))
 
 
 SIMULATION_STEP = command(tc.CMD_SIMSTEP, struct.pack("!d", 0.0))
 SUBSCRIBE_TELEPORTS = command(
     tc.CMD_SUBSCRIBE_SIM_VARIABLE,
-    struct.pack("!dd", 0.0, _FOREVER) + string("") + _TELEPORTS,
+    _ALWAYS + string("") + _TELEPORTS,
 )
 GET_COLLIDING = command(
     tc.CMD_GET_SIM_VARIABLE,
@@ -213,13 +217,12 @@ class FloatCommands:
         return records.tobytes()
 
 
-def check_statuses(reply: NDArray[np.uint8], commands: Iterable[int], count: int) -> int:
+def check_statuses(reply: NDArray[np.uint8], numbers: bytes) -> int:
     """Check the statuses at a reply's start.
 
     Args:
         reply: The reply without its length, uint8.
-        commands: The numbers of the `count` commands that were sent, in order.
-        count: How many there were.
+        numbers: The numbers of the commands that were sent, in order.
 
     Returns:
         How many bytes they take.
@@ -227,14 +230,12 @@ def check_statuses(reply: NDArray[np.uint8], commands: Iterable[int], count: int
     Raises:
         SimulatorError: SUMO answered one of them with an error; the message has SUMO's words.
     """
-    size = count * _OK_STATUS_LENGTH
-    statuses = reply[:size]
-    if statuses.size == size:
-        statuses = statuses.reshape(count, _OK_STATUS_LENGTH)
-        numbers = np.fromiter(commands, np.uint8, count)
-        well = (statuses[:, 0] == _OK_STATUS_LENGTH) & (statuses[:, 1] == numbers)
-        if well.all() and not statuses[:, 2:].any():
-            return size
+    count = len(numbers)
+    expected = np.zeros((count, _OK_STATUS_LENGTH), dtype=np.uint8)
+    expected[:, 0] = _OK_STATUS_LENGTH
+    expected[:, 1] = np.frombuffer(numbers, np.uint8)
+    if reply[: expected.size].tobytes() == expected.tobytes():
+        return expected.size
     raise SimulatorError(_first_complaint(reply.tobytes(), count))
 
 
@@ -315,7 +316,7 @@ def read_subscriptions(data: NDArray[np.uint8], count: int) -> Readings:
     _require_size(data.size, count, stride)
     rows = data.reshape(count, stride)
     statuses = np.ascontiguousarray(rows[:, :_OK_STATUS_LENGTH]).ravel()
-    check_statuses(statuses, [tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE] * count, count)
+    check_statuses(statuses, bytes((tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE,)) * count)
     return read_results(np.ascontiguousarray(rows[:, _OK_STATUS_LENGTH:]).ravel(), count)
 
 

@@ -27,9 +27,9 @@ EDGES = f"""<edges>
 """
 
 
-def main() -> None:
-    """Generate ``highway.net.xml`` beside this script."""
-    net_file = HERE / "highway.net.xml"
+def generate(directory: Path) -> Path:
+    """Write ``highway.net.xml`` into a directory and return its path."""
+    net_file = directory / "highway.net.xml"
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         (work / "nodes.nod.xml").write_text(NODES, encoding="utf-8")
@@ -43,6 +43,12 @@ def main() -> None:
         sources = ["-n", "nodes.nod.xml", "-e", "edges.edg.xml"]
         run_netconvert([*sources, "-o", str(net_file), *options], cwd=work)
     strip_header(net_file)
+    return net_file
+
+
+def main() -> None:
+    """Generate the network beside this script."""
+    net_file = generate(HERE)
     print(f"wrote {net_file.name}: {LENGTH_M:.0f} m, limit {SPEED_LIMIT_MPS} m/s")
 
 

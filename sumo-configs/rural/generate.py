@@ -85,9 +85,9 @@ def plain_xml() -> tuple[str, str]:
     )
 
 
-def main() -> None:
-    """Generate ``rural.net.xml`` beside this script."""
-    net_file = HERE / "rural.net.xml"
+def generate(directory: Path) -> Path:
+    """Write ``rural.net.xml`` into a directory and return its path."""
+    net_file = directory / "rural.net.xml"
     nodes, edges = plain_xml()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -102,6 +102,12 @@ def main() -> None:
         sources = ["-n", "nodes.nod.xml", "-e", "edges.edg.xml"]
         run_netconvert([*sources, "-o", str(net_file), *options], cwd=work)
     strip_header(net_file)
+    return net_file
+
+
+def main() -> None:
+    """Generate the network beside this script."""
+    net_file = generate(HERE)
     length_m = sum(arc.length_m for stretch in STRETCHES for arc in stretch.arcs)
     print(f"wrote {net_file.name}: {length_m:.0f} m in {len(STRETCHES)} edges")
 
