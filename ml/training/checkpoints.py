@@ -101,8 +101,8 @@ def restore(model: BaseAlgorithm, checkpoint: Checkpoint) -> None:
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise CheckpointError(
             f"{_name(checkpoint.source)} does not fit this policy: {first} It was made with "
-            "another network, or for another version of the observation. Resume with the configuration "
-            "and the version of RoadSense that made it (see versions.json)."
+            "another network, or for another version of the observation. Use the configuration and "
+            "the version of RoadSense that made it (see versions.json)."
         ) from error
     for name, value in checkpoint.counters.items():
         setattr(model, name, value)

@@ -39,6 +39,8 @@ class Layers:
 
     def put(self, path: KeyPath, value: Any, place: str) -> None:
         """Set one value over whatever an earlier layer says."""
+        for store in (self.values, self.places):
+            store.pop(path, None)  # so that the order of the keys is that of the settings
         self.values[path] = value
         self.places[path] = place
 
@@ -116,14 +118,18 @@ class Layers:
             head = tuple(str(part) for part in path[:length])
             if head in self.places:
                 return self.places[head]
-        # A rule about a section as a whole: whoever set something in it last.
+        return "configuration"
+
+    def _latest_place(self, path: tuple[int | str, ...]) -> str:
+        """Where something in a section was set last."""
         inside = [place for key, place in self.places.items() if key[: len(path)] == path]
-        return inside[-1] if inside else "configuration"
+        return inside[-1] if inside else self.place(path)
 
     def _describe(self, error: ValidationError) -> str:
         lines = []
         for item in error.errors(include_url=False):
             path = item["loc"]
+            place = self.place(path)
             name = ".".join(str(part) for part in path)
             if item["type"] == "extra_forbidden":
                 known = keys_at(tuple(str(part) for part in path[:-1]))
@@ -131,9 +137,10 @@ class Layers:
                 text = f"unknown key {name!r}.{hint} Known here: {', '.join(known)}."
             elif item["type"] == "value_error":
                 text = f"{name + ': ' if name else ''}{describe_rule(item)}"
+                place = self._latest_place(path)  # such a rule is about a section as a whole
             else:
                 text = f"{name or 'configuration'} = {item['input']!r}: {describe_rule(item)}"
-            lines.append(f"{self.place(path)}: {text}")
+            lines.append(f"{place}: {text}")
         return "\n".join(lines)
 
 

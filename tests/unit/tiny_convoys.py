@@ -9,14 +9,24 @@ against SUMO.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import io
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from ml.envs.observation_spec import observation_space
+from ml.errors import EvaluationError
 from ml.keyed_random import fold, uniform
+from ml.training.checkpoints import load_model
+
+if TYPE_CHECKING:
+    from ml.training.config import TrainConfig
+    from ml.training.deployment import Deployment
 
 EPISODE_TICKS = 10
 KINDS = ("hazard", "benign", "free")
@@ -104,3 +114,37 @@ class TinyConvoys(VecEnv):
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None):
         return [False] * self.num_envs
+
+
+def build_tiny(config: TrainConfig, deployment: Deployment, seed: int) -> TinyConvoys:
+    """Stand in for the environment builder of a training."""
+    del deployment
+    return TinyConvoys(config.num_envs, seed)
+
+
+def evaluate_tiny(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Play the game with a model; runs in the evaluation child."""
+    model = load_model(io.BytesIO(content))
+    env = TinyConvoys(config.evaluation.episodes, config.evaluation.seed)
+    obs, total = env.reset(), 0.0
+    for _ in range(EPISODE_TICKS):
+        obs, rewards, _, _ = env.step(model.predict(obs, deterministic=True)[0])
+        total += float(rewards.mean())
+    return {"mean_return": total}
+
+
+def evaluate_and_die(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """End the child as the kernel does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return evaluate_tiny(content, config)
+
+
+def evaluate_and_fail(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Fail as an evaluation does whose SUMO will not start."""
+    raise EvaluationError(f"no valid episode in {config.evaluation.episodes} ({len(content) > 0})")
+
+
+def evaluate_for_ever(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Never answer."""
+    time.sleep(3600.0)
+    return evaluate_tiny(content, config)
