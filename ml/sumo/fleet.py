@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SAME_LANE_TOLERANCE_M = 0.05
 INCONSISTENCY_M = 0.1
+_NOBODY = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +123,21 @@ class Fleet:
                 )
         controlled = commands.controlled.ravel() & self.present
         speed_mps = commands.speed_mps.ravel()
-        seized = controlled & ~self._controlled
-        released = self._controlled & ~controlled & self.present
         told = controlled & ~np.isnan(speed_mps)
-        if seized.any():
-            silent = seized & ~told
+        seized = released = _NOBODY
+        if (controlled != self._controlled).any():
+            taken = controlled & ~self._controlled
+            seized = np.flatnonzero(taken)
+            released = np.flatnonzero(self._controlled & ~controlled)
+            silent = taken & ~told
             speed_mps = np.where(silent, self._speed_mps, speed_mps)
             told |= silent
+            self._controlled = controlled
         factor = commands.speed_factor.ravel()
         changed = self.present & ~np.isnan(factor)
-        self._controlled = controlled
         orders = Orders(
-            seized=np.flatnonzero(seized),
-            released=np.flatnonzero(released),
+            seized=seized,
+            released=released,
             speed_index=np.flatnonzero(told),
             speed_mps=speed_mps[told],
             factor_index=np.flatnonzero(changed),

@@ -65,7 +65,9 @@ class Road:
         self.length_m = float(self.lane_start_m[-1] + self.lane_length_m[-1])
         self.car_length_m = CAR_LENGTH_M
         self._speed_limit_mps = np.array([lane.speed_limit_mps for lane in lanes], dtype=np.float64)
-        self._knot_m, self._start_xy_m, self._slope_xy = _centre_line(lanes, self.lane_start_m)
+        self._knot_m, xy_m, slope_xy = _centre_line(lanes, self.lane_start_m)
+        self._x_m, self._y_m = np.ascontiguousarray(xy_m.T)
+        self._slope_x, self._slope_y = np.ascontiguousarray(slope_xy.T)
 
     def pose(
         self,
@@ -79,11 +81,16 @@ class Road:
             x_m, y_m, heading_deg: float64; the heading in degrees clockwise from north, [0, 360).
         """
         front_m = self._checked(route_pos_m)
-        x_m, y_m = self._point(front_m)
-        rear_x_m, rear_y_m = self._point(front_m - self.car_length_m)
-        heading_deg = np.degrees(np.arctan2(x_m - rear_x_m, y_m - rear_y_m))
-        # A tiny negative angle plus 360 rounds to 360, hence the second modulo.
-        return x_m, y_m, np.mod(np.mod(heading_deg, 360.0), 360.0)
+        both_m = np.stack((front_m, front_m - self.car_length_m))
+        # The last knot before each point; what lies before the road's start goes straight back.
+        segment = np.maximum(np.searchsorted(self._knot_m, both_m, side="right") - 1, 0)
+        along_m = both_m - self._knot_m.take(segment)
+        x_m = self._x_m.take(segment) + self._slope_x.take(segment) * along_m
+        y_m = self._y_m.take(segment) + self._slope_y.take(segment) * along_m
+        heading_deg = np.degrees(np.arctan2(x_m[0] - x_m[1], y_m[0] - y_m[1]))
+        heading_deg = np.where(heading_deg < 0.0, heading_deg + 360.0, heading_deg)
+        # A tiny negative angle plus 360 rounds to 360.
+        return x_m[0], y_m[0], np.where(heading_deg < 360.0, heading_deg, 0.0)  # noqa: PLR2004
 
     def locate(self, route_pos_m: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the lane and the position on it, int64 index into `lane_ids` and metres."""
@@ -111,16 +118,6 @@ class Road:
 
     def _lane_index(self, position_m: NDArray[np.float64]) -> NDArray[np.int64]:
         return np.searchsorted(self.lane_start_m, position_m, side="right") - 1
-
-    def _point(
-        self,
-        position_m: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Interpolate the centre line; before its start it goes straight back."""
-        segment = np.maximum(np.searchsorted(self._knot_m, position_m, side="right") - 1, 0)
-        along_m = position_m - self._knot_m[segment]
-        point = self._start_xy_m[segment] + self._slope_xy[segment] * along_m[..., None]
-        return point[..., 0], point[..., 1]
 
 
 def _centre_line(

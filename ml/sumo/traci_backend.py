@@ -78,6 +78,7 @@ class TraciSimulator:
         self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
         self._set_speed = wire.FloatCommands(tc.VAR_SPEED, self._fleet.ids)
         self._set_factor = wire.FloatCommands(tc.VAR_SPEED_FACTOR, self._fleet.ids)
+        self._reader = wire.ResultReader()
         self._by_index = np.zeros((2, len(self._fleet.ids)))
         self._process: SumoProcess | None = None
         self._connection: TraciConnection | None = None
@@ -161,7 +162,7 @@ class TraciSimulator:
         parts.append(wire.SIMULATION_STEP)
         numbers = bytes((tc.CMD_SET_VEHICLE_VARIABLE,)) * count + bytes((tc.CMD_SIMSTEP,))
         reply, size = self._exchange(b"".join(parts), numbers)
-        teleports, found = wire.read_tick(reply[size:])
+        teleports, found = self._reader.read_tick(reply[size:])
         self._teleports += teleports
         self._take_over(found)
         return self._fleet.state()

@@ -70,8 +70,14 @@ _ALWAYS = struct.pack("!dd", 0.0, tc.INVALID_DOUBLE_VALUE)
 _TELEPORTS = bytes((1, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER))
 
 
+_POSITION_OFFSET, _SPEED_OFFSET = _RESULT.itemsize - 19, _RESULT.itemsize - 8
+# What is not a value in a result: all before the position, and between position and speed.
+_HEAD = slice(0, _POSITION_OFFSET)
+_MIDDLE = slice(_POSITION_OFFSET + 8, _SPEED_OFFSET)
+
+
 def _result_frame() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """Return a result's bytes and the columns of those that are the same in every result."""
+    """Return the bytes that are the same in every result, and their columns."""
     record = np.zeros(1, dtype=_RESULT)
     record["length"] = _RESULT.itemsize
     record["response"] = tc.RESPONSE_SUBSCRIBE_VEHICLE_VARIABLE
@@ -80,12 +86,8 @@ def _result_frame() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
     record["count"] = len(_SUBSCRIBED)
     record["position_variable"], record["speed_variable"] = _SUBSCRIBED
     record["position_type"] = record["speed_type"] = tc.TYPE_DOUBLE
-    values = np.zeros(_RESULT.itemsize, dtype=np.bool_)
-    for name in ("lane_pos_m", "speed_mps"):
-        offset = int(_RESULT.fields[name][1]) if _RESULT.fields else 0
-        values[offset : offset + 8] = True
-    values[_DIGIT_COLUMNS] = True
-    fixed = np.flatnonzero(~values)
+    columns = np.arange(_RESULT.itemsize)
+    fixed = np.setdiff1d(np.concatenate((columns[_HEAD], columns[_MIDDLE])), _DIGIT_COLUMNS)
     return record.view(np.uint8)[fixed], fixed
 
 
@@ -285,27 +287,6 @@ def _first_complaint(data: bytes, count: int) -> str:
     return f"SUMO's reply to {count} TraCI commands cannot be understood ({len(data)} bytes)."
 
 
-def read_tick(data: NDArray[np.uint8]) -> tuple[int, Readings]:
-    """Read what follows the statuses of a tick: the subscription to teleports, then vehicles.
-
-    Returns:
-        The number of teleports in this tick, and the vehicles' values.
-
-    Raises:
-        SimulatorError: The bytes are of another form.
-    """
-    head = data[: _TICK_HEAD.size].tobytes()
-    if len(head) < _TICK_HEAD.size:
-        raise SimulatorError(f"SUMO's reply to a tick is too short ({data.size} bytes).")
-    count, frame, teleports = _TICK_HEAD.unpack(head)
-    if frame != _TELEPORTS_FRAME:
-        raise SimulatorError(
-            "SUMO's reply to a tick does not start with the number of teleports. "
-            "Does another program use this SUMO too?",
-        )
-    return teleports, read_results(data[_TICK_HEAD.size :], count - 1)
-
-
 def read_subscriptions(data: NDArray[np.uint8], count: int) -> Readings:
     """Read the answers to `count` subscriptions: each a status and the first result.
 
@@ -317,34 +298,70 @@ def read_subscriptions(data: NDArray[np.uint8], count: int) -> Readings:
     rows = data.reshape(count, stride)
     statuses = np.ascontiguousarray(rows[:, :_OK_STATUS_LENGTH]).ravel()
     check_statuses(statuses, bytes((tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE,)) * count)
-    return read_results(np.ascontiguousarray(rows[:, _OK_STATUS_LENGTH:]).ravel(), count)
+    return ResultReader().read_results(rows[:, _OK_STATUS_LENGTH:].tobytes(), count)
 
 
-def read_results(data: NDArray[np.uint8], count: int) -> Readings:
-    """Read subscription results of vehicles.
+class ResultReader:
+    """Reads the results of a tick, and remembers whose they were.
 
-    Args:
-        data: The results' bytes, uint8, and nothing else.
-        count: How many there must be.
-
-    Raises:
-        SimulatorError: The bytes are not that many results of lane position and speed.
+    From one tick to the next the same vehicles come in the same order, so all but the values is
+    the same to the byte, and need not be understood again.
     """
-    _require_size(data.size, count, _RESULT.itemsize)
-    rows = data.reshape(count, _RESULT.itemsize)
-    if not (rows[:, _FRAME_COLUMNS] == _FRAME).all():
-        raise SimulatorError(
-            "SUMO sent vehicle values of another form than lane position and speed of our cars. "
-            "Does another program use this SUMO too?",
+
+    def __init__(self) -> None:
+        self._frames = b""
+        self._env = self._slot = np.zeros(0, dtype=np.int64)
+
+    def read_tick(self, data: NDArray[np.uint8]) -> tuple[int, Readings]:
+        """Read what follows the statuses of a tick: the subscription to teleports, then vehicles.
+
+        Returns:
+            The number of teleports in this tick, and the vehicles' values.
+
+        Raises:
+            SimulatorError: The bytes are of another form.
+        """
+        head = data[: _TICK_HEAD.size].tobytes()
+        if len(head) < _TICK_HEAD.size:
+            raise SimulatorError(f"SUMO's reply to a tick is too short ({data.size} bytes).")
+        count, frame, teleports = _TICK_HEAD.unpack(head)
+        if frame != _TELEPORTS_FRAME:
+            raise SimulatorError(
+                "SUMO's reply to a tick does not start with the number of teleports. "
+                "Does another program use this SUMO too?",
+            )
+        return teleports, self.read_results(data[_TICK_HEAD.size :].tobytes(), count - 1)
+
+    def read_results(self, data: bytes, count: int) -> Readings:
+        """Read subscription results of vehicles.
+
+        Args:
+            data: The results' bytes and nothing else.
+            count: How many there must be.
+
+        Raises:
+            SimulatorError: The bytes are not that many results of lane position and speed.
+        """
+        _require_size(len(data), count, _RESULT.itemsize)
+        records = np.frombuffer(data, dtype=_RESULT)
+        rows = np.frombuffer(data, np.uint8).reshape(count, _RESULT.itemsize)
+        frames = rows[:, _HEAD].tobytes() + rows[:, _MIDDLE].tobytes()
+        if frames != self._frames:
+            if not (rows[:, _FRAME_COLUMNS] == _FRAME).all():
+                raise SimulatorError(
+                    "SUMO sent vehicle values of another form than lane position and speed of our "
+                    "cars. Does another program use this SUMO too?",
+                )
+            digits = rows[:, _DIGIT_COLUMNS].astype(np.int64) - ord("0")
+            self._env = digits[:, : _ENV_COLUMNS.size] @ _ENV_WEIGHTS
+            self._slot = digits[:, _ENV_COLUMNS.size :] @ _SLOT_WEIGHTS
+            self._frames = frames
+        return Readings(
+            env=self._env,
+            slot=self._slot,
+            lane_pos_m=records["lane_pos_m"].astype(np.float64),
+            speed_mps=records["speed_mps"].astype(np.float64),
         )
-    records = rows.view(_RESULT)[:, 0]
-    digits = rows[:, _DIGIT_COLUMNS].astype(np.int64) - ord("0")
-    return Readings(
-        env=digits[:, : _ENV_COLUMNS.size] @ _ENV_WEIGHTS,
-        slot=digits[:, _ENV_COLUMNS.size :] @ _SLOT_WEIGHTS,
-        lane_pos_m=records["lane_pos_m"].astype(np.float64),
-        speed_mps=records["speed_mps"].astype(np.float64),
-    )
 
 
 def _require_size(size: int, count: int, stride: int) -> None:
