@@ -47,14 +47,14 @@ class LatencyParameters(RadioSection):
     base_ms: float = Field(
         default=1.5,
         ge=0.0,
-        le=1000.0,
+        le=10_000.0,
         description="Least latency: 1.26 ms of a 90-byte frame on the air at 1 Mb/s, and the MAC.",
         json_schema_extra=_RANDOMISABLE,
     )
     tail_median_ms: float = Field(
         default=1.6,
         ge=0.0,
-        le=1000.0,
+        le=10_000.0,
         description="Median of the log-normal part; 0 switches it off.",
         json_schema_extra=_RANDOMISABLE,
     )

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml.keyed_random import Stream, extend, fold, normal, normal_pair, text_key, uniform
+
+GOLDEN_KEYS = [3435578002447734108, 6951105908394997573, 10795733860528299290]
+GOLDEN_UNIFORMS = [0.43775600474440823, 0.5069350657438018, 0.5331771269611756]
+GOLDEN_TEXT = 7727038445840812001
+WORDS = st.integers(-(2**63), 2**63 - 1)
+
+
+def test_draws_are_the_same_for_ever():
+    """The generator's numbers are a contract: a seed of today gives the same runs tomorrow."""
+    assert [int(k) for k in fold(7, [1, 2, -3], Stream.GPS)] == GOLDEN_KEYS
+    assert uniform(fold(7, [1, 2, -3])).tolist() == GOLDEN_UNIFORMS
+    assert text_key("car-1") == GOLDEN_TEXT
+
+
+@given(WORDS, WORDS, WORDS)
+def test_a_draw_does_not_depend_on_the_array_around_it(key: int, part: int, other: int):
+    """The same key and part give the same draw alone and within any array."""
+    alone = fold(key, part)
+    together = fold([key, other], [[part], [other]])
+    assert together.shape == (2, 2)
+    assert together[0, 0] == alone[0]
+    assert uniform(together)[0, 0] == uniform(alone)[0]
+
+
+@given(WORDS, WORDS, WORDS)
+def test_extend_adds_one_part(key: int, first: int, second: int):
+    """A key folded once per episode and extended per tick is the key folded at once."""
+    assert extend(fold(key, first), second)[0] == fold(key, first, second)[0]
+
+
+def test_neighbouring_keys_are_unrelated():
+    """Consecutive counters, seeds and streams give uncorrelated uniform draws of full range."""
+    n = 40_000
+    by_counter = uniform(fold(1, Stream.GPS, np.arange(n)))
+    by_seed = uniform(fold(np.arange(n), Stream.GPS, 1))
+    by_stream = uniform(fold(1, Stream.GPS_COMMON, np.arange(n)))
+    for draws in (by_counter, by_seed, by_stream):
+        assert 0.0 <= draws.min() < 1e-3
+        assert 1.0 - 1e-3 < draws.max() < 1.0
+        counts, _ = np.histogram(draws, bins=64, range=(0.0, 1.0))
+        chi_square = ((counts - n / 64) ** 2 / (n / 64)).sum()
+        assert 25.0 < chi_square < 115.0  # 63 degrees of freedom, outside has p < 1e-4
+    bound = 4.0 / np.sqrt(n)
+    assert abs(np.corrcoef(by_counter[:-1], by_counter[1:])[0, 1]) < bound
+    assert abs(np.corrcoef(by_counter, by_stream)[0, 1]) < bound
+    assert abs(np.corrcoef(by_counter, by_seed)[0, 1]) < bound
+
+
+def test_normal_pairs_are_standard_normal_and_uncorrelated():
+    """Both draws of a pair have mean 0, variance 1 and normal tails, and do not know each other."""
+    n = 200_000
+    keys = fold(3, Stream.SPEED_SENSOR, np.arange(n))
+    first, second = normal_pair(keys)
+    assert np.array_equal(first, normal(keys))
+    for draws in (first, second):
+        assert abs(draws.mean()) < 4.0 / np.sqrt(n)
+        assert abs(draws.var() - 1.0) < 4.0 * np.sqrt(2.0 / n)
+        for limit, share in ((1.0, 0.317311), (2.0, 0.045500), (3.0, 0.002700)):
+            beyond = (np.abs(draws) > limit).mean()
+            assert abs(beyond - share) < 4.0 * np.sqrt(share / n)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 4.0 / np.sqrt(n)
+    assert abs(np.corrcoef(first**2, second**2)[0, 1]) < 4.0 / np.sqrt(n)

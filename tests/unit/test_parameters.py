@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.errors import ParameterError
+from ml.keyed_random import fold
+from ml.parameters import PRESET_NAMES, Parameters, draw_episode_parameters, load_parameters
+
+PRESETS = Path(load_parameters.__code__.co_filename).parent / "presets"
+
+
+@pytest.fixture
+def clean() -> dict:
+    """The content of the preset `clean`, to be broken."""
+    return json.loads((PRESETS / "clean.json").read_text(encoding="utf-8"))
+
+
+def _refusal(tmp_path: Path, content: dict | str | bytes) -> str:
+    path = tmp_path / "mine.json"
+    if isinstance(content, dict):
+        content = json.dumps(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ParameterError) as refused:
+        load_parameters(path)
+    text = str(refused.value)
+    assert str(path) in text
+    assert text.count("\n") < 24, "one screen"
+    for jargon in ("pydantic", "validation error", "type=", "input_", "extra_forbidden"):
+        assert jargon not in text
+    return text
+
+
+def test_every_preset_loads_and_so_does_its_copy(tmp_path: Path):
+    """A preset's name, the path of its file and a file written from it give the same parameters."""
+    assert {path.stem for path in PRESETS.glob("*.json")} == set(PRESET_NAMES)
+    for name in PRESET_NAMES:
+        parameters = load_parameters(name)
+        assert load_parameters(PRESETS / f"{name}.json") == parameters
+        copy = tmp_path / f"{name}.json"
+        copy.write_text(parameters.model_dump_json(indent=2), encoding="utf-8")
+        assert load_parameters(str(copy)) == parameters
+
+
+def test_an_unknown_preset_gets_the_nearest_and_the_list():
+    """A slip in a preset's name is answered with the name that was probably meant."""
+    with pytest.raises(ParameterError) as refused:
+        load_parameters("burty")
+    assert "unknown radio preset 'burty'; did you mean 'bursty'?" in str(refused.value)
+    assert "ideal, clean, bursty, shadowed, or the path" in str(refused.value)
+    with pytest.raises(ParameterError, match="unknown radio preset 'xyz'\n"):
+        load_parameters("xyz")
+
+
+def test_a_missing_or_unreadable_file_is_an_error(tmp_path: Path):
+    """A file that was asked for and is not there is never replaced by a default."""
+    with pytest.raises(ParameterError, match=r"nowhere\.json: cannot be read \(No such file"):
+        load_parameters("nowhere.json")
+    with pytest.raises(ParameterError, match=r"cannot be read \(Is a directory\)"):
+        load_parameters(tmp_path)
+    assert "byte 1 is not UTF-8 text" in _refusal(tmp_path, b'"\xff"')
+
+
+def test_malformed_json_is_shown_by_line_and_column(tmp_path: Path):
+    """A comma too many is found at its line and column."""
+    text = _refusal(tmp_path, '{\n  "radio": {},,\n}')
+    assert "line 2, column 15: not JSON" in text
+    assert "the key 'b' stands twice" in _refusal(tmp_path, '{"a": {"b": 1, "b": 2}}')
+    assert "the value NaN is not a finite number" in _refusal(tmp_path, '{"a": NaN}')
+
+
+def test_a_wrong_key_gets_the_nearest_and_the_list(tmp_path: Path, clean: dict):
+    """An unknown key is named with its place, the nearest allowed key and all allowed ones."""
+    clean["radio"]["latency"]["base"] = 1.0
+    clean["radio"]["loss"]["by_distance"][1]["probabilty"] = 0.1
+    text = _refusal(tmp_path, clean)
+    assert "2 mistakes" in text
+    assert "radio.latency.base: unknown key; did you mean 'base_ms'?" in text
+    assert "Allowed here: base_ms, tail_median_ms, tail_sigma." in text
+    assert "radio.loss.by_distance[1].probabilty: unknown key; did you mean 'probability'?" in text
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "text"),
+    [
+        (("radio", "latency", "base_ms"), -1, "radio.latency.base_ms = -1: allowed is a number"),
+        (("radio", "latency", "base_ms"), "4 ms", 'base_ms = "4 ms": allowed is a number from 0'),
+        (("radio", "latency", "base_ms"), True, "radio.latency.base_ms = true: allowed is"),
+        (("radio", "beacon", "phase_ms"), 100, "= 100: allowed is a number from 0 to below 100"),
+        (("radio", "time_to_live_ms"), 0, "allowed is a number above 0 to 1e+07"),
+        (("radio", "loss", "by_distance"), [], "by_distance = []: allowed is a list [...]"),
+        (("radio", "loss", "by_distance"), 3, "by_distance = 3: allowed is a list [...]"),
+        (("radio", "loss"), 3, "radio.loss = 3: allowed is a section {...}"),
+        (("radio",), [], "radio = []: allowed is a section {...}"),
+        (("schema_version",), 2, "schema_version = 2: allowed is 1"),
+        (("provenance",), "", 'provenance = "": allowed is a text'),
+        (("sensors", "position", "mode"), "gps", "mode = \"gps\": allowed is 'fused' or 'hold'"),
+        (("sensors", "position", "hold_period_s"), 0.25, "hold_period_s = 0.25, allowed are mult"),
+        (("sensors", "position", "hold_delay_s"), 1.0, "allowed is less than hold_period_s = 1"),
+        (("sensors", "position", "common_share"), 1.1, "allowed is a number from 0 to 1"),
+        (("radio", "loss", "burst_factor"), 0.5, "radio.loss: at 0 m the mean burst is 1.25 x"),
+    ],
+)
+def test_a_wrong_value_names_key_value_and_what_is_allowed(
+    tmp_path: Path, clean: dict, place: tuple[str, ...], value: object, text: str
+):
+    """The error holds the key's path, the value as it stands in the file, and the range."""
+    section = clean
+    for part in place[:-1]:
+        section = section[part]
+    section[place[-1]] = value
+    assert text in _refusal(tmp_path, clean)
+
+
+def test_a_wrong_knot_is_named_by_its_number(tmp_path: Path, clean: dict):
+    """A value in the table of losses is found by its index."""
+    clean["radio"]["loss"]["by_distance"][2]["probability"] = 1.5
+    text = _refusal(tmp_path, clean)
+    assert "radio.loss.by_distance[2].probability = 1.5: allowed is a number from 0 to 1." in text
+
+
+def test_a_missing_key_is_named(tmp_path: Path, clean: dict):
+    """What has no default must be there; the error says what belongs in its place."""
+    del clean["radio"]["loss"], clean["provenance"]
+    text = _refusal(tmp_path, clean)
+    assert "radio.loss: is missing; add it: a section {...}." in text
+    assert "provenance: is missing; add it: a text" in text
+
+
+def test_many_mistakes_fit_one_screen(tmp_path: Path, clean: dict):
+    """The first eight mistakes are explained, the rest counted."""
+    for k in range(20):
+        clean["radio"][f"nonsense_{k}"] = [0] * 1000
+    text = _refusal(tmp_path, clean)
+    assert "20 mistakes" in text
+    assert "and 12 more" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "span", "text"),
+    [
+        ("radio.loss.odds_facto", [1, 2], "did you mean 'radio.loss.odds_factor'? Allowed are"),
+        ("radio.time_to_live_ms", [1, 2], "is the same for every episode; allowed are radio.lat"),
+        ("radio.latency.base_ms", [2, 1], "[2, 1], allowed is [low, high] with low not above"),
+        ("sensors.position.common_share", [0, 2], "allowed on both ends is a number from 0 to 1"),
+        ("radio.latency.base_ms", 3, "radio.latency.base_ms: allowed is a list of two numbers"),
+        ("radio.latency.base_ms", [1], "radio.latency.base_ms: allowed is a list of two numbers"),
+        ("radio.loss.odds_factor", [1, 9], "at the worst of radio.loss.odds_factor and radio.lo"),
+    ],
+)
+def test_a_wrong_range_of_randomisation_is_explained(
+    tmp_path: Path, clean: dict, name: str, span: object, text: str
+):
+    """Unknown names, fixed parameters, ranges outside the allowed and impossible losses."""
+    clean["domain_randomisation"][name] = span
+    assert text in _refusal(tmp_path, clean)
+
+
+def test_episode_parameters_are_drawn_uniformly_and_by_name():
+    """Draws fill their range, repeat with the episode's key, and ignore other names."""
+    parameters = load_parameters("clean")
+    keys = fold(3, np.arange(4000), 0)
+    drawn = draw_episode_parameters(parameters, keys)
+    assert set(drawn) == set(parameters.domain_randomisation)
+    for name, (low, high) in parameters.domain_randomisation.items():
+        values = drawn[name]
+        assert low <= values.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < values.max() < high
+        assert abs(values.mean() - (low + high) / 2) < 4 * (high - low) / np.sqrt(12 * 4000)
+    matrix = np.corrcoef(np.array(list(drawn.values())))
+    assert np.abs(matrix - np.eye(len(matrix))).max() < 4 / np.sqrt(4000) + 0.01
+
+    name = "radio.latency.base_ms"
+    fewer = Parameters.model_validate_json(
+        parameters.model_copy(
+            update={"domain_randomisation": {name: parameters.domain_randomisation[name]}}
+        ).model_dump_json()
+    )
+    assert np.array_equal(draw_episode_parameters(fewer, keys[7:9])[name], drawn[name][7:9])
+    assert draw_episode_parameters(load_parameters("ideal"), keys) == {}
