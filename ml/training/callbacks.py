@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -60,31 +61,39 @@ class MetricsCallback(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         figures = self._environment.tick_metrics() | episode_figures(self._episodes)
+        recent = list(self.model.ep_info_buffer or ())
+        if recent:
+            figures["rollout/ep_rew_mean"] = fmean(info["r"] for info in recent)
+            figures["rollout/ep_len_mean"] = fmean(info["l"] for info in recent)
         # From rollout end to rollout end: acting, simulating and learning.
         elapsed_s = max(time.monotonic() - self._started_s, 1e-9)
         rate = (self.num_timesteps - self._started_step) / elapsed_s
         figures["time/steps_per_second"] = rate
         for name, value in figures.items():
             self.logger.record(name, value)
-        self._progress.update(self.num_timesteps, self._sentence(figures))
+        self._progress.update(self.num_timesteps, _sentence(figures))
         self._begin_window()
 
+    # SB3 would write an update's losses with the next rollout, and those of the last update never.
+    # We write once per rollout, after its update, so that all its figures share one step.
+
+    def _on_rollout_start(self) -> None:
+        self.logger.dump(self._started_step)
+
     def _on_training_end(self) -> None:
-        # SB3 writes an update's losses with the next rollout; the last update has none.
-        if any(name.startswith("train/") for name in self.logger.name_to_value):
-            self.logger.dump(self._started_step)
+        self.logger.dump(self._started_step)
 
     def _begin_window(self) -> None:
         self._episodes = []
         self._started_s = time.monotonic()
         self._started_step = self.num_timesteps
 
-    def _sentence(self, figures: Mapping[str, float]) -> str:
-        recent = [info["r"] for info in self.model.ep_info_buffer or ()]
-        mean = f"{sum(recent) / len(recent):.1f}" if recent else "–"
-        rate = figures.get("episodes/collision_rate")
-        crashes = "–" if rate is None else f"{rate:.0%}"
-        return f"return {mean}, collisions {crashes}, {figures['time/steps_per_second']:,.0f}/s"
+
+def _sentence(figures: Mapping[str, float]) -> str:
+    mean, rate = figures.get("rollout/ep_rew_mean"), figures.get("episodes/collision_rate")
+    shown = "–" if mean is None else f"{mean:.1f}"
+    crashes = "–" if rate is None else f"{rate:.0%}"
+    return f"return {shown}, collisions {crashes}, {figures['time/steps_per_second']:,.0f}/s"
 
 
 def episode_figures(

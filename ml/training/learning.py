@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ml.training.run_directory import RunDirectory
     from ml.training.stop_signals import StopSignals
 
+_NEVER = 2**62
+
 
 def start_environment(model: PPO) -> None:
     """Reset the environment now, which starts SUMO, so that a failure comes before any writing."""
@@ -113,7 +115,10 @@ class Learning:
         try:
             # Counting goes on from the restored step; SB3 adds it to `total_timesteps` itself.
             self._model.learn(
-                steps, callback=CallbackList(self._callbacks), reset_num_timesteps=False
+                steps,
+                callback=CallbackList(self._callbacks),
+                log_interval=_NEVER,  # MetricsCallback writes
+                reset_num_timesteps=False,
             )
             if not self._stopping.stopped:
                 self._saving.boundary_step = self._model.num_timesteps

@@ -1,8 +1,8 @@
 # ruff: noqa: D102, ARG002 (the methods are those of SB3's VecEnv)
 """A small environment with the convoy's spaces and a signal that a set policy can learn.
 
-The wanted action is the largest first feature among the peers that are heard (0 with none), so
-that an extractor which ignores the mask, or the set, cannot reach the best return of 10.
+Every peer that is heard tells the wanted action in its first feature; rows that are masked tell
+something else. A constant action returns 5 at most, the best policy 10.
 It is for fast tests of the training loop; whether the convoys themselves are right is tested
 against SUMO.
 """
@@ -53,13 +53,16 @@ class TinyConvoys(VecEnv):
             cells = np.arange(np.prod(box.shape)).reshape(box.shape)
             share = uniform(fold(key.reshape(-1, *[1] * len(box.shape)), what, cells))
             observation[name] = (share * box.high).astype(np.float32)
-        observation["peer_mask"] = (observation["peer_mask"] > 0.5).astype(np.float32)
+        heard = observation["peer_mask"] > 0.5
+        observation["peer_mask"] = heard.astype(np.float32)
+        told = uniform(fold(key, len(KINDS))).astype(np.float32)[:, None]
+        first, high = observation["peers"][:, :, 0], self.observation_space["peers"].high[0, 0]
+        observation["peers"][:, :, 0] = np.where(heard, told * high, first)
         return observation
 
     def _wanted(self) -> np.ndarray:
-        obs = self._observe()
-        signal = obs["peers"][:, :, 0] / self.observation_space["peers"].high[0, 0]
-        return (signal * obs["peer_mask"]).max(axis=1)
+        key = fold(self.game_seed, np.arange(self.num_envs), self._episode, self._tick)
+        return 2.0 * uniform(fold(key, len(KINDS))) - 1.0
 
     def reset(self) -> dict[str, np.ndarray]:
         self._tick[:] = 0
