@@ -78,6 +78,10 @@ class Fleet:
         self._lane = np.zeros(count, dtype=np.int64)
         self._lane_start_m = np.zeros(count)
 
+    def clear(self) -> None:
+        """Forget every car: SUMO has started anew."""
+        self.drop(np.arange(self.present.size))
+
     def admit(self, placement: Placement) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Check a placement and take it over.
 

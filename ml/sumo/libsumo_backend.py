@@ -104,6 +104,9 @@ class LibsumoSimulator:
                 f"The embedded SUMO could not load {tiles.net_file}: {error}. SUMO has said why "
                 f"above. If the file is damaged, delete {tiles.net_file.parent} and try again.",
             ) from error
+        self._fleet.clear()
+        self._live_ids = []
+        self._teleports = 0
         _owner = weakref.ref(self)
         self._sumo = libsumo
 

@@ -8,7 +8,8 @@ import numpy as np
 from traci import constants as tc
 
 from ml.errors import SimulatorError, SimulatorTimeoutError
-from ml.sumo import traci_wire as wire
+from ml.sumo import traci_commands as wire
+from ml.sumo import traci_replies as replies
 from ml.sumo.fleet import Fleet
 from ml.sumo.insertion import insertions
 from ml.sumo.names import parse_vehicle_id
@@ -78,7 +79,7 @@ class TraciSimulator:
         self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
         self._set_speed = wire.FloatCommands(tc.VAR_SPEED, self._fleet.ids)
         self._set_factor = wire.FloatCommands(tc.VAR_SPEED_FACTOR, self._fleet.ids)
-        self._reader = wire.ResultReader()
+        self._reader = replies.ResultReader()
         self._by_index = np.zeros((2, len(self._fleet.ids)))
         self._process: SumoProcess | None = None
         self._connection: TraciConnection | None = None
@@ -96,27 +97,29 @@ class TraciSimulator:
             return
         tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
         options = load_options(tiles)
-        if self._host is None:
-            self._process = SumoProcess(options, gui=self._gui)
-            host, port, alive = LOOPBACK, self._process.port, self._process.require_alive
-            try:
+        self._fleet.clear()
+        self._teleports = 0
+        try:
+            if self._host is None:
+                self._process = SumoProcess(options, gui=self._gui)
                 self._connection = TraciConnection.open(
-                    host,
-                    port,
+                    LOOPBACK,
+                    self._process.port,
                     deadline_s=self._deadline_s,
-                    alive=alive,
+                    alive=self._process.require_alive,
                 )
-            except BaseException:
-                self.close()
-                raise
-        else:
-            self._connection = TraciConnection.open(
-                self._host,
-                self._port,
-                deadline_s=self._deadline_s,
-            )
-            self._connection.load(options)
-        self._exchange(wire.SUBSCRIBE_TELEPORTS, bytes((tc.CMD_SUBSCRIBE_SIM_VARIABLE,)))
+            else:
+                self._connection = TraciConnection.open(
+                    self._host,
+                    self._port,
+                    deadline_s=self._deadline_s,
+                )
+                self._connection.load(options)
+            numbers = bytes((tc.CMD_SUBSCRIBE_SIM_VARIABLE,))
+            self._exchange(wire.SUBSCRIBE_TELEPORTS, numbers)
+        except BaseException:
+            self.close()
+            raise
 
     def place(self, placement: Placement) -> None:
         """Insert convoys; see `Simulator.place`."""
@@ -134,7 +137,7 @@ class TraciSimulator:
         subscriptions = [wire.subscribe_vehicle(ids[index]) for index in placed.tolist()]
         numbers = bytes(map(wire.number_of, commands))
         reply, size = self._exchange(b"".join((*commands, *subscriptions)), numbers)
-        found = wire.read_subscriptions(reply[size:], placed.size)
+        found = replies.read_subscriptions(reply[size:], placed.size)
         index = found.env * self.num_vehicles + found.slot
         if not np.array_equal(index, placed):
             raise SimulatorError("SUMO answered subscriptions in another order than it was asked.")
@@ -171,7 +174,7 @@ class TraciSimulator:
         """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""
         reply, size = self._exchange(wire.GET_COLLIDING, bytes((tc.CMD_GET_SIM_VARIABLE,)))
         colliding = np.zeros((self.num_envs, self.num_vehicles), dtype=np.bool_)
-        for name in wire.read_strings(reply.tobytes(), size):
+        for name in replies.read_strings(reply.tobytes(), size):
             colliding[parse_vehicle_id(name)] = True
         return colliding
 
@@ -206,7 +209,7 @@ class TraciSimulator:
                 raise
             raise SimulatorError(f"{error} Its last words: {self._process.last_words()}") from error
 
-    def _take_over(self, found: wire.Readings) -> None:
+    def _take_over(self, found: replies.Readings) -> None:
         """Hand a tick's values to the fleet; cars that SUMO did not report have left the road."""
         index = found.env * self.num_vehicles + found.slot
         fleet = self._fleet

@@ -13,7 +13,8 @@ import numpy as np
 from traci import constants as tc
 
 from ml.errors import SimulatorError, SimulatorTimeoutError, SimulatorVersionError
-from ml.sumo import traci_wire as wire
+from ml.sumo import traci_commands as wire
+from ml.sumo import traci_replies as replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,7 +127,7 @@ class TraciConnection:
         self._in_flight = True
         reply = self._round_trip(body)
         self._in_flight = False
-        return reply, wire.check_statuses(reply, numbers)
+        return reply, replies.check_statuses(reply, numbers)
 
     def load(self, options: Sequence[str]) -> None:
         """Let SUMO load another simulation.
@@ -172,7 +173,7 @@ class TraciConnection:
 
     def _check_version(self) -> None:
         reply, offset = self.exchange(wire.command(tc.CMD_GETVERSION), bytes((tc.CMD_GETVERSION,)))
-        api, name = wire.read_version(reply.tobytes(), offset)
+        api, name = replies.read_version(reply.tobytes(), offset)
         if api != tc.TRACI_VERSION:
             raise SimulatorVersionError(
                 f"SUMO at {self.where} is {name!r} and speaks TraCI version {api}; this client "

@@ -323,6 +323,16 @@ def test_a_simulator_that_does_not_run_says_so(make_simulator, backend):
         simulator.step(commands((1, 2)))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_closed_simulator_can_start_again(make_simulator, backend):
+    """It starts empty, and tells the same story again."""
+    simulator = make_simulator(backend, "rural", num_envs=2, num_vehicles=4)
+    first = rollout(simulator, [7, 8], 40, episode_ticks=30)
+    simulator.close()
+    simulator.start()
+    assert rollout(simulator, [7, 8], 40, episode_ticks=30) == first
+
+
 def test_a_second_embedded_simulation_is_refused(make_simulator):
     """The first one lives on; once it is closed or dropped another may start."""
     first = make_simulator("libsumo", num_vehicles=2)

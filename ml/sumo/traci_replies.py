@@ -1,10 +1,8 @@
-"""TraCI's bytes: commands are packed, replies are read as arrays.
+"""TraCI's replies, read as arrays.
 
-Everything is big-endian. A command is its length (one byte, or 0 and four bytes), its number and
-its content; each gets a status back: length, number, result and a text that is empty when all went
-well, so seven bytes. Vehicle identifiers have a fixed length, so the commands of a tick and the
-subscription results in its reply are records of a fixed stride: numpy writes and reads them at
-once.
+Everything is big-endian. Each command gets a status: length, number, result and a text that is
+empty when all went well, so seven bytes. Vehicle identifiers have a fixed length, so the
+subscription results of a tick are records of a fixed stride, which numpy reads at once.
 """
 
 from __future__ import annotations
@@ -18,28 +16,12 @@ from traci import constants as tc
 
 from ml.errors import SimulatorError
 from ml.sumo.names import ENV_DIGITS, SLOT_DIGITS, VEHICLE_ID_LENGTH
+from ml.sumo.traci_commands import TELEPORTS, VEHICLE_VALUES, string
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-_SHORT_COMMAND = 255
 _OK_STATUS_LENGTH = 7
-_ID = f"S{VEHICLE_ID_LENGTH}"
-
-# One set-command with a number as its value, e.g. setSpeed.
-_SET_FLOAT = np.dtype(
-    [
-        ("length", "u1"),
-        ("command", "u1"),
-        ("variable", "u1"),
-        ("id_length", ">i4"),
-        ("id", _ID),
-        ("type", "u1"),
-        ("value", ">f8"),
-    ],
-)
 # One subscription result with lane position and speed; its length is always the long form.
 _RESULT = np.dtype(
     [
@@ -47,7 +29,7 @@ _RESULT = np.dtype(
         ("length", ">i4"),
         ("response", "u1"),
         ("id_length", ">i4"),
-        ("id", _ID),
+        ("id", f"S{VEHICLE_ID_LENGTH}"),
         ("count", "u1"),
         ("position_variable", "u1"),
         ("position_status", "u1"),
@@ -65,11 +47,6 @@ _ENV_COLUMNS, _SLOT_COLUMNS = _ID_COLUMNS[ENV_DIGITS], _ID_COLUMNS[SLOT_DIGITS]
 _DIGIT_COLUMNS = np.concatenate((_ENV_COLUMNS, _SLOT_COLUMNS))
 _ENV_WEIGHTS = 10 ** np.arange(_ENV_COLUMNS.size - 1, -1, -1)
 _SLOT_WEIGHTS = 10 ** np.arange(_SLOT_COLUMNS.size - 1, -1, -1)
-_SUBSCRIBED = bytes((tc.VAR_LANEPOSITION, tc.VAR_SPEED))
-_ALWAYS = struct.pack("!dd", 0.0, tc.INVALID_DOUBLE_VALUE)
-_TELEPORTS = bytes((1, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER))
-
-
 _POSITION_OFFSET, _SPEED_OFFSET = _RESULT.itemsize - 19, _RESULT.itemsize - 8
 # What is not a value in a result: all before the position, and between position and speed.
 _HEAD = slice(0, _POSITION_OFFSET)
@@ -83,8 +60,7 @@ def _result_frame() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
     record["response"] = tc.RESPONSE_SUBSCRIBE_VEHICLE_VARIABLE
     record["id_length"] = VEHICLE_ID_LENGTH
     record["id"] = b"c0000.v00"
-    record["count"] = len(_SUBSCRIBED)
-    record["position_variable"], record["speed_variable"] = _SUBSCRIBED
+    record["count"], record["position_variable"], record["speed_variable"] = VEHICLE_VALUES
     record["position_type"] = record["speed_type"] = tc.TYPE_DOUBLE
     columns = np.arange(_RESULT.itemsize)
     fixed = np.setdiff1d(np.concatenate((columns[_HEAD], columns[_MIDDLE])), _DIGIT_COLUMNS)
@@ -92,6 +68,14 @@ def _result_frame() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
 
 
 _FRAME, _FRAME_COLUMNS = _result_frame()
+# The result of the subscription to teleports, up to its value.
+_TELEPORTS_FRAME = (
+    struct.pack("!BiB", 0, 18, tc.RESPONSE_SUBSCRIBE_SIM_VARIABLE)
+    + string("")
+    + TELEPORTS
+    + bytes((tc.RTYPE_OK, tc.TYPE_INTEGER))
+)
+_TICK_HEAD = struct.Struct(f"!i{len(_TELEPORTS_FRAME)}si")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,114 +93,6 @@ class Readings:
     slot: NDArray[np.int64]
     lane_pos_m: NDArray[np.float64]
     speed_mps: NDArray[np.float64]
-
-
-def string(text: str) -> bytes:
-    """Pack a string: its length and its bytes."""
-    data = text.encode()
-    return struct.pack("!i", len(data)) + data
-
-
-def typed_string(text: str) -> bytes:
-    """Pack a string value."""
-    return bytes((tc.TYPE_STRING,)) + string(text)
-
-
-def typed_float(value: float) -> bytes:
-    """Pack a double value."""
-    return struct.pack("!Bd", tc.TYPE_DOUBLE, value)
-
-
-def typed_int(value: int) -> bytes:
-    """Pack an integer value."""
-    return struct.pack("!Bi", tc.TYPE_INTEGER, value)
-
-
-def typed_byte(value: int) -> bytes:
-    """Pack a byte value."""
-    return struct.pack("!Bb", tc.TYPE_BYTE, value)
-
-
-def typed_strings(texts: Sequence[str]) -> bytes:
-    """Pack a list of strings."""
-    return struct.pack("!Bi", tc.TYPE_STRINGLIST, len(texts)) + b"".join(map(string, texts))
-
-
-def compound(*items: bytes) -> bytes:
-    """Pack values that are already typed into one."""
-    return struct.pack("!Bi", tc.TYPE_COMPOUND, len(items)) + b"".join(items)
-
-
-def command(number: int, content: bytes = b"") -> bytes:
-    """Pack one command."""
-    length = len(content) + 2
-    if length <= _SHORT_COMMAND:
-        return bytes((length, number)) + content
-    return struct.pack("!BiB", 0, length + 4, number) + content
-
-
-def number_of(packed: bytes) -> int:
-    """Return the number of a packed command."""
-    return packed[1] if packed[0] else packed[5]
-
-
-def set_vehicle(variable: int, name: str, value: bytes) -> bytes:
-    """Pack a command that changes a vehicle."""
-    return command(tc.CMD_SET_VEHICLE_VARIABLE, bytes((variable,)) + string(name) + value)
-
-
-def set_vehicle_type(variable: int, name: str, value: bytes) -> bytes:
-    """Pack a command that changes a vehicle type."""
-    return command(tc.CMD_SET_VEHICLETYPE_VARIABLE, bytes((variable,)) + string(name) + value)
-
-
-def subscribe_vehicle(name: str) -> bytes:
-    """Pack a subscription to a vehicle's lane position and speed, for as long as it lives."""
-    content = _ALWAYS + string(name) + bytes((len(_SUBSCRIBED),)) + _SUBSCRIBED
-    return command(tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE, content)
-
-
-def unsubscribe_vehicle(name: str) -> bytes:
-    """Pack the end of a subscription; SUMO answers one of a removed vehicle with an error."""
-    return command(tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE, _ALWAYS + string(name) + bytes(1))
-
-
-SIMULATION_STEP = command(tc.CMD_SIMSTEP, struct.pack("!d", 0.0))
-SUBSCRIBE_TELEPORTS = command(
-    tc.CMD_SUBSCRIBE_SIM_VARIABLE,
-    _ALWAYS + string("") + _TELEPORTS,
-)
-GET_COLLIDING = command(
-    tc.CMD_GET_SIM_VARIABLE,
-    bytes((tc.VAR_COLLIDING_VEHICLES_IDS,)) + string(""),
-)
-# The result of the subscription to teleports, up to its value.
-_TELEPORTS_FRAME = (
-    struct.pack("!BiB", 0, 18, tc.RESPONSE_SUBSCRIBE_SIM_VARIABLE)
-    + string("")
-    + _TELEPORTS
-    + bytes((tc.RTYPE_OK, tc.TYPE_INTEGER))
-)
-_TICK_HEAD = struct.Struct(f"!i{len(_TELEPORTS_FRAME)}si")
-
-
-class FloatCommands:
-    """Set-commands with one number, one template per vehicle, packed in one go."""
-
-    def __init__(self, variable: int, names: Sequence[str]) -> None:
-        self._templates = np.zeros(len(names), dtype=_SET_FLOAT)
-        self._templates["length"] = _SET_FLOAT.itemsize
-        self._templates["command"] = tc.CMD_SET_VEHICLE_VARIABLE
-        self._templates["variable"] = variable
-        self._templates["id_length"] = VEHICLE_ID_LENGTH
-        self._templates["id"] = names
-        self._templates["type"] = tc.TYPE_DOUBLE
-
-    def pack(self, index: NDArray[np.int64], values: NDArray[np.float64]) -> bytes:
-        """Pack the commands for the vehicles at `index`."""
-        records = self._templates[index]
-        records["value"] = values
-        return records.tobytes()
 
 
 def check_statuses(reply: NDArray[np.uint8], numbers: bytes) -> int:

@@ -1,0 +1,206 @@
+"""TraCI's bytes, written and read, and the connection's errors against a socket of our own."""
+
+import socket
+import struct
+import threading
+
+import numpy as np
+import pytest
+from traci import constants as tc
+
+from ml.errors import SimulatorError, SimulatorTimeoutError, SimulatorVersionError
+from ml.sumo import traci_commands as commands
+from ml.sumo import traci_replies as replies
+from ml.sumo.names import vehicle_id
+from ml.sumo.traci_connection import TraciConnection
+
+
+def ok(*numbers):
+    return b"".join(bytes((7, number, 0, 0, 0, 0, 0)) for number in numbers)
+
+
+def refusal(number, text):
+    body = bytes((number, 0xFF)) + commands.string(text)
+    return bytes((len(body) + 1,)) + body
+
+
+def result(name, lane_pos_m, speed_mps, variable=tc.VAR_LANEPOSITION):
+    body = bytes((tc.RESPONSE_SUBSCRIBE_VEHICLE_VARIABLE,)) + commands.string(name) + bytes((2,))
+    body += bytes((variable, 0)) + commands.typed_float(lane_pos_m)
+    body += bytes((tc.VAR_SPEED, 0)) + commands.typed_float(speed_mps)
+    return struct.pack("!Bi", 0, len(body) + 5) + body
+
+
+def as_array(data):
+    return np.frombuffer(data, dtype=np.uint8)
+
+
+def test_a_command_is_its_length_number_and_content():
+    """Short commands have a one-byte length, long ones a four-byte length behind a 0."""
+    assert commands.command(0x7F) == b"\x02\x7f"
+    assert commands.command(0x01, b"x" * 253) == b"\xff\x01" + b"x" * 253
+    assert commands.command(0x01, b"x" * 254) == b"\x00\x00\x00\x01\x04\x01" + b"x" * 254
+    for packed in (commands.command(0x42), commands.command(0x42, bytes(400))):
+        assert commands.number_of(packed) == 0x42
+
+
+def test_speed_commands_of_a_tick_equal_single_ones():
+    """Packing many at once gives the bytes of packing each."""
+    names = [vehicle_id(env, slot) for env in range(3) for slot in range(2)]
+    index = np.array([4, 1])
+    packed = commands.FloatCommands(tc.VAR_SPEED, names).pack(index, np.array([12.5, 0.0]))
+    single = [
+        commands.set_vehicle(tc.VAR_SPEED, "c0002.v00", commands.typed_float(12.5)),
+        commands.set_vehicle(tc.VAR_SPEED, "c0000.v01", commands.typed_float(0.0)),
+    ]
+    assert packed == b"".join(single)
+
+
+def test_statuses_take_seven_bytes_each():
+    """A reply whose statuses are all well says where the rest begins."""
+    data = as_array(ok(0xC4, 0xC4, 0x02) + b"rest")
+    assert replies.check_statuses(data, bytes((0xC4, 0xC4, 0x02))) == 21
+
+
+def test_sumos_complaint_is_handed_on():
+    """The first refused command's text is in the error, wherever it stands."""
+    data = as_array(ok(0xC4) + refusal(0xC4, "Vehicle 'c0001.v02' is not known") + ok(0x02))
+    with pytest.raises(SimulatorError, match=r"0xc4 with an error: Vehicle 'c0001\.v02' is not kn"):
+        replies.check_statuses(data, bytes((0xC4, 0xC4, 0x02)))
+
+
+@pytest.mark.parametrize("data", [b"", ok(0xC4)[:-1], ok(0xC5), b"\x00\x7f"])
+def test_statuses_that_make_no_sense_are_an_error(data):
+    """Too short, or of a command that was not sent."""
+    with pytest.raises(SimulatorError, match="cannot be understood"):
+        replies.check_statuses(as_array(data), bytes((0xC4,)))
+
+
+def test_results_are_matched_by_their_names():
+    """Values belong to the car that the record names, in whatever order they come."""
+    data = result("c0012.v03", 1.5, 20.0) + result("c0000.v10", 2.5, 0.0)
+    readings = replies.ResultReader().read_results(data, 2)
+    assert readings.env.tolist() == [12, 0]
+    assert readings.slot.tolist() == [3, 10]
+    assert readings.lane_pos_m.tolist() == [1.5, 2.5]
+    assert readings.speed_mps.tolist() == [20.0, 0.0]
+
+
+def test_a_change_of_order_is_noticed():
+    """What the reader remembers of the last tick does not outlive a change of order."""
+    reader = replies.ResultReader()
+    a, b = result("c0000.v00", 1.0, 2.0), result("c0000.v01", 3.0, 4.0)
+    assert reader.read_results(a + b, 2).slot.tolist() == [0, 1]
+    assert reader.read_results(a + b, 2).slot.tolist() == [0, 1]
+    assert reader.read_results(b + a, 2).slot.tolist() == [1, 0]
+    assert reader.read_results(b, 1).slot.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        result("c0000.v00", 1.0, 2.0)[:-1],
+        result("c0000.v00", 1.0, 2.0, variable=tc.VAR_ANGLE),
+        result("c0000xv00", 1.0, 2.0),
+    ],
+)
+def test_results_of_another_form_are_an_error(data):
+    """Other lengths, variables or names are not ours to interpret."""
+    with pytest.raises(SimulatorError, match="Does another program use this SUMO too"):
+        replies.ResultReader().read_results(data, 1)
+
+
+class Server:
+    """A socket that sends prepared replies and keeps what it was sent."""
+
+    def __init__(self, *answers):
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._answers = answers
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self):
+        connection, _ = self._listening.accept()
+        with connection:
+            for answer in self._answers:
+                connection.recv(65536)
+                if answer is None:
+                    return
+                for part in answer if isinstance(answer, list) else [answer]:
+                    connection.sendall(part)
+            connection.recv(65536)
+
+    def close(self):
+        self._listening.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def serve():
+    """Start servers that are closed at the end."""
+    servers = []
+
+    def start(*answers):
+        servers.append(Server(*answers))
+        return servers[-1].port
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def message(body):
+    return struct.pack("!i", len(body) + 4) + body
+
+
+def version(api):
+    body = struct.pack("!Bi", 0, api) + commands.string("SUMO 9.9.9")
+    return message(ok(0) + bytes((len(body) + 1,)) + body)
+
+
+def test_another_version_is_refused(serve):
+    """The message names both versions and does not try again."""
+    port = serve(version(tc.TRACI_VERSION - 1))
+    with pytest.raises(SimulatorVersionError, match=rf"'SUMO 9\.9\.9'.*{tc.TRACI_VERSION - 1}"):
+        TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
+
+
+def test_a_reply_in_pieces_is_put_together(serve):
+    """A message longer than the buffer, arriving piece by piece, comes out whole."""
+    body = ok(0x02) + bytes(200_000)
+    whole = message(body)
+    pieces = [whole[:2], whole[2:9], whole[9:100_000], whole[100_000:]]
+    connection = TraciConnection.open(
+        "127.0.0.1", serve(version(tc.TRACI_VERSION), pieces), deadline_s=5.0
+    )
+    reply, offset = connection.exchange(commands.SIMULATION_STEP, bytes((0x02,)))
+    assert reply.tobytes() == body
+    assert offset == 7
+    connection.abandon()
+
+
+def test_half_a_reply_is_a_timeout(serve):
+    """The deadline holds for the whole reply, and the connection is spoilt after it."""
+    port = serve(version(tc.TRACI_VERSION), message(ok(0x02))[:6])
+    connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
+    connection._deadline_s = 0.2
+    with pytest.raises(SimulatorTimeoutError, match=rf"127\.0\.0\.1:{port} did not answer"):
+        connection.exchange(commands.SIMULATION_STEP, bytes((0x02,)))
+    with pytest.raises(SimulatorError, match="interrupted"):
+        connection.exchange(commands.SIMULATION_STEP, bytes((0x02,)))
+    assert connection.close() is False
+
+
+def test_something_else_that_listens_is_named(serve):
+    """A server that does not speak TraCI is an error at the deadline that says so."""
+    port = serve(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    with pytest.raises(SimulatorTimeoutError, match=rf"No SUMO answered at 127\.0\.0\.1:{port}"):
+        TraciConnection.open("127.0.0.1", port, deadline_s=0.3)
+
+
+def test_a_connection_that_closes_at_once_is_tried_again(serve):
+    """A server that hangs up is not yet SUMO; the last cause is in the message."""
+    port = serve(None)
+    with pytest.raises(SimulatorTimeoutError, match="within 0.3 s; last error"):
+        TraciConnection.open("127.0.0.1", port, deadline_s=0.3)
