@@ -75,7 +75,7 @@ class ObservationBuilder:
         self._sequence[rows] = -1
         self._said[rows] = 0.0
         self._said_ms[rows] = 0
-        nobody = np.zeros((rows.size, self._sequence.shape[1]), dtype=bool)
+        nobody = np.zeros((rows.size, MAX_PEERS), dtype=bool)
         peers = np.zeros((*nobody.shape, len(PEER_FEATURES)))
         age_s = np.full(nobody.shape, _NOBODY_AGE_S)
         ego = self._ego_features(peers, age_s, nobody, rows, measured)

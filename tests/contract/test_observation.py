@@ -1,0 +1,93 @@
+"""What the ego believes, held against the truth, on real SUMO."""
+
+import numpy as np
+import pytest
+
+from ml.envs import EnvConfig
+from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.observation_spec import EGO_INDEX, EGO_SCALE, PEER_INDEX, PEER_SCALE
+
+pytestmark = pytest.mark.sumo
+
+CAR_M = 4.5
+
+
+def column(observation, name):
+    """A peer feature in its own unit, (num_envs, 8)."""
+    return observation["peers"][:, :, PEER_INDEX[name]] * PEER_SCALE[PEER_INDEX[name]]
+
+
+@pytest.fixture
+def open_env():
+    """Build one environment and close it at the end."""
+    opened = []
+
+    def build(num_envs, forced=None, **config):
+        env = ConvoyVecEnv(num_envs, EnvConfig(**config), seed=17, forced_kind=forced)
+        opened.append(env)
+        return env
+
+    yield build
+    for env in opened:
+        env.close()
+
+
+@pytest.mark.parametrize(("scenario", "tolerance_m"), [("highway", 0.05), ("rural", 0.5)])
+def test_with_perfect_radio_and_sensors_the_gap_is_the_true_gap(open_env, scenario, tolerance_m):
+    """Predicted from 100 ms ago to now, also around bends (where a chord is not an arc)."""
+    env = open_env(16, "free", scenario=scenario, radio="ideal", num_peers=(3, 3))
+    env.reset()
+    checked = 0
+    for _ in range(200):
+        observation, _, done, _ = env.step(np.zeros((16, 1), dtype=np.float32))
+        truth = env.batch.truth
+        true_gap = truth.route_pos_m[:, 1:] - truth.route_pos_m[:, :1] - CAR_M
+        error = np.abs(column(observation, "gap")[:, :3] - true_gap)[~done]
+        near = true_gap[~done] < 60.0
+        assert error[near].max(initial=0.0) < tolerance_m
+        checked += int(near.sum())
+    assert checked > 1000
+
+
+def test_a_braking_peer_shows_onset_then_decay(open_env):
+    """While it brakes, its present acceleration lies below its past; later its past is slower."""
+    env = open_env(8, "hazard", radio="ideal", num_peers=(1, 1))
+    env.reset()
+    onset = decay = 0
+    for _ in range(300):
+        observation, _, done, _ = env.step(np.full((8, 1), -0.01, dtype=np.float32))
+        accel, before = (
+            column(observation, "accel")[:, 0],
+            column(observation, "accel_3_before")[:, 0],
+        )
+        slowed = column(observation, "slowed_since_3")[:, 0]
+        onset += int(((accel < -2.0) & (before > -1.0) & ~done).sum())
+        decay += int(((accel > -0.5) & (before < -2.0) & (slowed > 0.1) & ~done).sum())
+    assert onset >= 8
+    assert decay >= 3
+
+
+def test_of_twelve_peers_the_eight_nearest_are_kept(open_env):
+    """More peers than rows: no error, and the car in front is never the one dropped."""
+    env = open_env(4, "free", radio="ideal", num_peers=(12, 12))
+    env.reset()
+    for _ in range(20):
+        observation, *_ = env.step(np.zeros((4, 1), dtype=np.float32))
+    assert observation["peer_mask"].sum(axis=1).tolist() == [8.0] * 4
+    assert np.sort(column(observation, "cars_between"), axis=1).tolist() == [list(range(8))] * 4
+    truth = env.batch.truth
+    index = EGO_INDEX["nearest_gap"]
+    nearest = observation["ego"][:, index] * EGO_SCALE[index]
+    assert nearest == pytest.approx(np.minimum(truth.gap_m, 150.0), abs=0.1)
+
+
+def test_the_policy_sees_its_last_command_and_not_the_truth(open_env):
+    """With noisy sensors own speed differs from the truth; the command is exact."""
+    env = open_env(16, "free", radio="clean")
+    env.reset()
+    for _ in range(30):
+        observation, *_ = env.step(np.full((16, 1), 0.5, dtype=np.float32))
+    ego = observation["ego"] * EGO_SCALE
+    assert ego[:, EGO_INDEX["last_command"]] == pytest.approx(np.full(16, 1.3))
+    error = ego[:, EGO_INDEX["speed"]] - env.batch.truth.speed_mps[:, 0]
+    assert 0.02 < np.std(error) < 0.5
