@@ -1,4 +1,4 @@
-"""Everything that comes from environment variables, read in one place.
+"""What the trainer takes from environment variables, read in one place.
 
 | Variable | Meaning | Default |
 |---|---|---|
@@ -9,9 +9,8 @@
 | `MODELS_DIR` | where the finished model goes, too | ml/models/saved |
 | `SUMO_HOST` | a SUMO to connect to; makes `traci` the backend | none: SUMO in the process |
 | `SUMO_PORT` | its port | 8813 |
-| `ROADSENSE_CACHE_DIR` | generated networks, for us and for that SUMO | ~/.cache/roadsense |
 
-An empty variable counts as unset: that is how Compose passes what the user left out.
+`ROADSENSE_CACHE_DIR` is the simulator's own (`ml/sumo/cache.py`). An empty variable counts as unset: that is how Compose passes what the user left out.
 """
 
 from __future__ import annotations
@@ -44,7 +43,6 @@ class Deployment:
         models_dir: Where the finished model goes.
         sumo_host: Host of a running SUMO, or none.
         sumo_port: Its port.
-        cache_dir: Where generated networks go; none: the default place.
     """
 
     preset: str | None
@@ -54,7 +52,6 @@ class Deployment:
     models_dir: Path
     sumo_host: str | None
     sumo_port: int
-    cache_dir: Path | None
 
 
 def read_deployment(environ: Mapping[str, str] = os.environ) -> Deployment:
@@ -68,7 +65,6 @@ def read_deployment(environ: Mapping[str, str] = os.environ) -> Deployment:
         return environ.get(name, "").strip() or None
 
     names = ("TOTAL_TIMESTEPS", "NUM_ENVS", "SEED")
-    cache_dir = get("ROADSENSE_CACHE_DIR")
     return Deployment(
         preset=get("PRESET"),
         resume=get("RESUME"),
@@ -77,7 +73,6 @@ def read_deployment(environ: Mapping[str, str] = os.environ) -> Deployment:
         models_dir=Path(get("MODELS_DIR") or "ml/models/saved"),
         sumo_host=get("SUMO_HOST"),
         sumo_port=_port(get("SUMO_PORT")),
-        cache_dir=Path(cache_dir) if cache_dir else None,
     )
 
 

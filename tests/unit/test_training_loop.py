@@ -100,8 +100,9 @@ def _fail_at(step: int) -> Callable[..., tiny.TinyConvoys]:
 def test_it_learns(trainer: Callable[..., int], tmp_path: Path):
     """The small game, which needs mask and set, is learnt in a fixed budget."""
     code = trainer(*NO_EVALUATION, "--num-envs", "16", "--ppo.n-steps", "640",
-                   "--ppo.batch-size", "160", "--ppo.n-epochs", "6", "--ppo.ent-coef", "0", "--ppo.gamma", "0.1",
-                   "--ppo.learning-rate", "0.003", "--total-timesteps", "16000")  # fmt: skip
+                   "--ppo.batch-size", "160", "--ppo.n-epochs", "6", "--ppo.ent-coef", "0",
+                   "--ppo.gamma", "0.1", "--ppo.learning-rate", "0.003",
+                   "--total-timesteps", "16000")  # fmt: skip
     assert code == 0
     judge = TrainConfig(evaluation=EvaluationConfig(episodes=200))
     final = (_only_run(tmp_path) / "final.zip").read_bytes()
@@ -130,7 +131,7 @@ def test_the_curves(trainer: Callable[..., int], tmp_path: Path):
     curves = _scalars(run)
     steps = [160, 320, 480]
     for tag in ("rollout/ep_rew_mean", "rollout/ep_len_mean", "reward/headway",
-                "radio/age_p50_ms", "radio/delivery_ratio", "time/steps_per_second",
+                "radio/age_p50_s", "radio/delivery_ratio", "time/steps_per_second",
                 "episodes/collision_rate"):  # fmt: skip
         assert curves[tag] == steps, tag
     assert {f"episodes/collision_rate_{kind}" for kind in tiny.KINDS} <= curves.keys()

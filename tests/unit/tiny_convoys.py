@@ -99,7 +99,7 @@ class TinyConvoys(VecEnv):
         return self._observe(), rewards, dones, infos
 
     def tick_metrics(self) -> dict[str, float]:
-        return {"reward/headway": 0.5, "radio/age_p50_ms": 66.0, "radio/delivery_ratio": 0.9}
+        return {"reward/headway": 0.5, "radio/age_p50_s": 0.066, "radio/delivery_ratio": 0.9}
 
     def close(self) -> None:
         self.closed = True

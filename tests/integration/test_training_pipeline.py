@@ -1,0 +1,205 @@
+"""The whole way on real SUMO: train, save, load, resume, stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ml.envs.config import MAX_PEERS, EnvConfig
+from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.errors import ScenarioError
+from ml.training.checkpoints import load_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.sumo, pytest.mark.slow]
+
+STEPS = 4096
+SHORT = (
+    "--num-envs", "8", "--ppo.n-steps", "1024", "--ppo.batch-size", "128", "--ppo.n-epochs", "2",
+    "--episode-s", "15", "--checkpoints.every-steps", "1024",
+    "--evaluation.every-steps", "2048", "--evaluation.episodes", "8",
+    "--evaluation.closing-episodes", "8",
+)  # fmt: skip
+
+
+class _Place:
+    """A place of its own to train in, each time in a fresh process, as a user does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        unset = ("PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "RESUME", "SUMO_HOST")
+        self.environ = {key: value for key, value in os.environ.items() if key not in unset} | {
+            "RUNS_DIR": str(path / "runs"),
+            "MODELS_DIR": str(path / "models"),
+            "PYTHONWARNINGS": "error",
+        }
+
+    def command(self, *argv: str) -> list[str]:
+        return [sys.executable, "-m", "ml.training.train_convoy", *argv]
+
+    def train(self, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*argv),
+            env=self.environ | environ,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300.0,
+        )
+
+    @property
+    def run(self) -> Path:
+        (run,) = (self.path / "runs").iterdir()
+        return run
+
+    @property
+    def model(self) -> Path:
+        return self.path / "models" / "deep_sets_final.zip"
+
+    def scalars(self) -> dict[str, list[int]]:
+        events = EventAccumulator(str(self.run / "tb"))
+        events.Reload()
+        return {tag: [e.step for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> _Place:
+    """A short training that has ended well."""
+    place = _Place(tmp_path_factory.mktemp("trained"))
+    done = place.train(*SHORT, "--total-timesteps", str(STEPS))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return place
+
+
+@pytest.fixture
+def environment() -> Iterator[ConvoyVecEnv]:
+    """A batch of four convoys on real SUMO."""
+    env = ConvoyVecEnv(4, EnvConfig(num_peers=(2, 5)), seed=9)
+    yield env
+    env.close()
+
+
+def test_observations_hold_the_peers(environment: ConvoyVecEnv):
+    """The observation is a Dict with one row for each of N peers, whatever N, and their mask."""
+    assert isinstance(environment.observation_space, spaces.Dict)
+    observation = environment.reset()
+    heard = []
+    for _ in range(20):
+        observation, *_ = environment.step(np.zeros((4, 1), dtype=np.float32))
+        assert set(observation) == {"ego", "peers", "peer_mask"}
+        assert observation["peers"].shape[:2] == observation["peer_mask"].shape == (4, MAX_PEERS)
+        for row in range(4):
+            one = {key: value[row] for key, value in observation.items()}
+            assert environment.observation_space.contains(one)
+        heard.append(observation["peer_mask"].sum(axis=1))
+    most = np.max(heard, axis=0)
+    np.testing.assert_array_equal(most, environment.batch.plan.num_peers)
+    assert np.unique(most).size > 1  # N varies from convoy to convoy
+
+
+def test_the_model_exists_and_plain_sb3_drives_with_it(trained: _Place, environment: ConvoyVecEnv):
+    """`PPO.load` needs the file alone; the model drives convoys of another size."""
+    model = PPO.load(trained.model, device="cpu")
+    assert model.num_timesteps == STEPS
+    observation = environment.reset()
+    for _ in range(50):
+        action, _ = model.predict(observation, deterministic=True)
+        observation, reward, *_ = environment.step(action)
+        assert np.isfinite(reward).all()
+    assert sum(p.numel() for p in model.policy.parameters()) < 20_000
+
+
+def test_training_changed_the_policy(trained: _Place):
+    """The final weights are not those of an earlier checkpoint."""
+    steps = sorted((trained.run / "checkpoints").glob("step_*.zip"))
+    assert [path.name for path in steps] == [f"step_{n:09d}.zip" for n in (2048, 3072, 4096)]
+    early, final = (load_model(p).get_parameters()["policy"] for p in (steps[0], trained.model))
+    assert any((early[name] != final[name]).any() for name in early)
+
+
+def test_the_curves_of_a_real_training(trained: _Place):
+    """Rollout, losses, each reward term, radio, crashes, speed and evaluation: all are there."""
+    curves = trained.scalars()
+    for tag in ("rollout/ep_rew_mean", "train/value_loss", "reward/headway", "reward/safety",
+                "reward/collision", "reward/comfort", "reward/false_braking",
+                "radio/delivery_ratio", "radio/age_p50_s", "radio/age_p95_s",
+                "time/steps_per_second", "evaluation/mean_return"):  # fmt: skip
+        assert tag in curves, sorted(curves)
+    assert "episodes/collision_rate" in curves
+    assert curves["evaluation/mean_return"] == [2048, 4096]
+    lines = (trained.run / "metrics.jsonl").read_text().splitlines()
+    ratios = [json.loads(line).get("radio/delivery_ratio") for line in lines]
+    assert all(0.5 < ratio < 1.0 for ratio in ratios if ratio is not None)  # the `clean` radio
+
+
+def test_best_model_and_closing_table(trained: _Place):
+    """The best model loads, and the table has the policy beside its baselines."""
+    assert load_model(trained.run / "best.zip").num_timesteps in {2048, 4096}
+    rows = json.loads((trained.run / "evaluation" / "closing.json").read_text())
+    drivers = [row["driver"] for row in rows]
+    assert {"trained policy (final)", "do-nothing", "always-brake"} <= set(drivers)
+    table = (trained.run / "evaluation" / "closing.md").read_text()
+    assert all(driver in table for driver in drivers)
+
+
+def test_stop_and_resume(tmp_path: Path):
+    """SIGTERM in mid-training exits with 143; resuming continues the same run to its end."""
+    place = _Place(tmp_path)
+    command = place.command(*SHORT, "--total-timesteps", "1000000")
+    with subprocess.Popen(
+        command, env=place.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as trainer:
+        assert trainer.stdout is not None
+        for line in trainer.stdout:
+            if line.startswith("step ") and "return" in line:
+                break
+        trainer.send_signal(signal.SIGTERM)
+        _, errors = trainer.communicate(timeout=60.0)
+    assert trainer.returncode == 143, errors
+    saved = (place.run / "checkpoints" / "latest").read_text()
+    step = int(saved.removeprefix("step_").split(".")[0])
+    total = step + 2048
+    done = place.train(TOTAL_TIMESTEPS=str(total), RESUME="latest")
+    assert done.returncode == 0, done.stderr
+    assert f"at step {step:,}" in done.stdout
+    assert PPO.load(place.model, device="cpu").num_timesteps == total
+    steps = place.scalars()["train/value_loss"]
+    assert steps == list(range(1024, total + 1, 1024))
+
+
+def test_a_scenario_that_is_missing_costs_seconds(tmp_path: Path):
+    """Exit code 2, one message without a traceback, and no run directory."""
+    place = _Place(tmp_path)
+    done = place.train("--scenario", "nowhere.sumocfg")
+    assert done.returncode == 2
+    assert "nowhere.sumocfg" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "runs").iterdir()) == []
+    with pytest.raises(ScenarioError):
+        ConvoyVecEnv(1, EnvConfig(scenario="nowhere.sumocfg"))
+
+
+def test_traci_trains_to_the_same_weights(tmp_path: Path):
+    """The backend changes nothing: the same seed gives the same policy over TraCI."""
+    weights = []
+    for backend in ("libsumo", "traci"):
+        place = _Place(tmp_path / backend)
+        done = place.train(*SHORT, "--evaluation.every-steps", "0", "--evaluation.closing-episodes",
+                           "0", "--total-timesteps", "2048", "--backend", backend)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        weights.append(load_model(place.model).get_parameters()["policy"])
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
