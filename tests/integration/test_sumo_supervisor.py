@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ class Service:
 
     process: subprocess.Popen[bytes]
     port: int
+    clients: list[traci.connection.Connection] = field(default_factory=list)
 
     def sumo_pid(self) -> int | None:
         """Return the process id of the SUMO that runs now."""
@@ -59,8 +60,10 @@ class Service:
         return wait_for(other_sumo, "a listening SUMO")
 
     def connect(self) -> traci.connection.Connection:
-        """Connect a client to the listening SUMO."""
-        return traci.connect(self.port, numRetries=0)
+        """Connect a client to the listening SUMO; its socket is closed after the test."""
+        client = traci.connect(self.port, numRetries=0)
+        self.clients.append(client)
+        return client
 
 
 def wait_for(probe: Callable[[], int | None], what: str) -> int:
@@ -90,6 +93,9 @@ def service() -> Iterator[Service]:
     finally:
         process.terminate()
         process.wait(BACK_WITHIN_S)
+        for client in running.clients:
+            if hasattr(client, "_socket"):  # gone from a client that was closed
+                client._socket.close()
 
 
 def test_client_can_load_and_step_and_the_next_client_too(service: Service) -> None:
@@ -113,7 +119,6 @@ def test_health_check_passes_while_listening_and_while_serving(service: Service)
     client = service.connect()
     client.simulationStep()
     assert service.is_healthy()
-    client.close()
 
 
 def test_health_check_fails_where_nobody_listens(service: Service) -> None:
@@ -133,7 +138,7 @@ def test_killed_sumo_comes_back(service: Service) -> None:
     service.wait_until_listening(not_pid=pid)
     with pytest.raises(traci.exceptions.FatalTraCIError):
         client.simulationStep()
-    service.connect().close()
+    service.connect()
 
 
 def test_frozen_sumo_is_replaced_when_its_client_gives_up(service: Service) -> None:
@@ -145,7 +150,7 @@ def test_frozen_sumo_is_replaced_when_its_client_gives_up(service: Service) -> N
     os.kill(pid, signal.SIGSTOP)
     client._socket.close()
     service.wait_until_listening(not_pid=pid)
-    service.connect().close()
+    service.connect()
 
 
 def test_frozen_sumo_with_a_patient_client_is_left_alone(service: Service) -> None:
@@ -158,7 +163,6 @@ def test_frozen_sumo_with_a_patient_client_is_left_alone(service: Service) -> No
     os.kill(pid, signal.SIGCONT)
     client.simulationStep()
     assert service.sumo_pid() == pid
-    client.close()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
@@ -167,14 +171,13 @@ def test_stop_ends_both(service: Service, signal_number: signal.Signals, state: 
     """One signal to the supervisor ends it and SUMO, whatever SUMO is doing."""
     pid = service.sumo_pid()
     assert pid is not None
-    client = service.connect() if state != "listening" else None
+    if state != "listening":
+        service.connect()
     if state == "frozen":
         os.kill(pid, signal.SIGSTOP)
     service.process.send_signal(signal_number)
     assert service.process.wait(BACK_WITHIN_S) == 0
     assert not Path(f"/proc/{pid}").exists()
-    if client is not None:
-        client._socket.close()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,260 @@
+"""The services on a real Docker Engine, from a copy of this folder as a fresh clone has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from docker.models.containers import Container
+
+pytestmark = [pytest.mark.compose, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+SERVERS = ("sumo", "tensorboard")
+RUNNING = ("sumo", "tensorboard", "train")
+DEADLINE_S = 120.0
+EXIT_SIGTERM = 143
+# As root we would own nothing that the containers write: they keep their default user then.
+APP_UID = os.getuid() or 1000
+APP_GID = os.getgid() or 1000
+
+
+@dataclass
+class Stack:
+    """A running Compose project.
+
+    Attributes:
+        clone: Its folder.
+        environment: Variables that Compose was given.
+        engine: Client of the Docker Engine.
+    """
+
+    clone: Path
+    environment: dict[str, str]
+    engine: docker.DockerClient
+
+    def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `docker compose` in the clone; a failure fails the test with what it printed."""
+        done = subprocess.run(
+            ["docker", "compose", *arguments],  # noqa: S607 (wherever docker is)
+            cwd=self.clone,
+            env=self.environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+        return done
+
+    def container(self, service: str) -> Container:
+        """Return a service's container with its present state."""
+        project = self.environment["COMPOSE_PROJECT_NAME"]
+        labels = [f"com.docker.compose.project={project}", f"com.docker.compose.service={service}"]
+        (found,) = self.engine.containers.list(all=True, filters={"label": labels})
+        return found
+
+    def execute(self, service: str, *command: str) -> tuple[int, str]:
+        """Run a command in a container; return its status and what it printed."""
+        status, output = self.container(service).exec_run(list(command))
+        return status, output.decode()
+
+
+def wait_for(probe: Callable[[], Any], what: str) -> Any:
+    """Return the first true result of `probe`."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s:
+        if result := probe():
+            return result
+        time.sleep(0.5)
+    return pytest.fail(f"no {what} within {DEADLINE_S:.0f} s")
+
+
+def copy_as_cloned(target: Path) -> None:
+    """Copy every file that git tracks or would track."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Bring everything up, with a training that outlasts the tests; take it down after them."""
+    clone = tmp_path_factory.mktemp("clone")
+    copy_as_cloned(clone)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "COMPOSE_PROJECT_NAME": f"roadsense-test-{os.getpid()}",
+        "TENSORBOARD_PORT": str(port),
+        "APP_UID": str(APP_UID),
+        "APP_GID": str(APP_GID),
+        "TOTAL_TIMESTEPS": "5000000",
+    }
+    engine = docker.from_env()
+    running = Stack(clone, environment, engine)
+    try:
+        running.compose("up", "--detach", "--build")
+        yield running
+    finally:
+        running.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "5")
+        engine.close()
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_server_is_healthy(stack: Stack, service: str) -> None:
+    """SUMO passes its health check with a client connected, TensorBoard passes its own."""
+    wait_for(lambda: stack.container(service).health == "healthy", f"healthy {service}")
+
+
+def test_training_writes_events_that_belong_to_the_user(stack: Stack) -> None:
+    """Curves appear on the host while the training runs."""
+
+    def written() -> Path | None:
+        for events in stack.clone.glob("runs/*/tb/**/events.out.tfevents.*"):
+            accumulator = EventAccumulator(str(events))
+            accumulator.Reload()
+            if accumulator.Tags()["scalars"]:
+                return events
+        return None
+
+    events = wait_for(written, "TensorBoard events")
+    assert events.stat().st_uid == APP_UID
+    assert events.stat().st_gid == APP_GID
+    assert stack.container("train").status == "running"
+
+
+def test_tensorboard_shows_the_run(stack: Stack) -> None:
+    """The page on 127.0.0.1 knows the run that is being trained."""
+    address = f"http://127.0.0.1:{stack.environment['TENSORBOARD_PORT']}"
+
+    def runs() -> list[str]:
+        with urllib.request.urlopen(f"{address}/data/runs", timeout=10) as reply:  # noqa: S310
+            return list(json.load(reply))
+
+    wait_for(lambda: stack.container("tensorboard").health == "healthy", "healthy tensorboard")
+    assert "-spec-s" in wait_for(runs, "run in TensorBoard")[0]
+
+
+@pytest.mark.parametrize("service", RUNNING)
+def test_service_runs_without_any_privilege(stack: Stack, service: str) -> None:
+    """Not root, no capability left or to be had, system calls filtered."""
+    _, text = stack.execute(service, "cat", "/proc/1/status")
+    status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    assert status["Uid"].split() == [str(APP_UID)] * 4
+    assert status["Gid"].split() == [str(APP_GID)] * 4
+    assert int(status["CapEff"], 16) == 0
+    assert int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+
+
+@pytest.mark.parametrize("service", RUNNING)
+def test_root_file_system_cannot_be_written(stack: Stack, service: str) -> None:
+    """Only the mounted folders and /tmp take files."""
+    status, output = stack.execute(service, "touch", "/opt/mark")
+    assert status != 0
+    assert "Read-only file system" in output
+    status, output = stack.execute(service, "touch", "/tmp/mark")  # noqa: S108
+    assert status == 0, output
+
+
+def test_only_tensorboard_has_a_published_port(stack: Stack) -> None:
+    """The engine itself says what is reachable from outside its networks."""
+    published = {
+        service: {port: hosts for port, hosts in stack.container(service).ports.items() if hosts}
+        for service in RUNNING
+    }
+    port = stack.environment["TENSORBOARD_PORT"]
+    assert published == {
+        "sumo": {},
+        "tensorboard": {"6006/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]},
+        "train": {},
+    }
+
+
+@pytest.mark.parametrize("service", ["sumo", "train"])
+def test_simulation_has_no_way_out(stack: Stack, service: str) -> None:
+    """An address outside the internal network cannot even be tried."""
+    # 192.0.2.0/24 is nobody's (RFC 5737).
+    attempt = "import socket; socket.create_connection(('192.0.2.1', 9), timeout=5)"
+    status, output = stack.execute(service, "python3", "-c", attempt)
+    assert status != 0
+    assert "Network is unreachable" in output
+
+
+def test_tensorboard_cannot_find_sumo(stack: Stack) -> None:
+    """What is published is not on the simulation's network."""
+    attempt = "import socket; socket.getaddrinfo('sumo', 8813)"
+    status, output = stack.execute("tensorboard", "python3", "-c", attempt)
+    assert status != 0
+    assert "gaierror" in output
+
+
+def test_sumo_cannot_write_what_it_loads(stack: Stack) -> None:
+    """The generated networks are there for SUMO, read-only."""
+    status, output = stack.execute("sumo", "ls", "/var/cache/roadsense")
+    assert status == 0
+    assert output.split()
+    status, output = stack.execute("sumo", "touch", "/var/cache/roadsense/mark")
+    assert status != 0
+    assert "Read-only file system" in output
+
+
+def test_prepare_leaves_a_strangers_folder_alone_and_says_so(stack: Stack) -> None:
+    """A folder that is neither root's nor APP_UID's keeps its owner; the remedy is printed."""
+    done = stack.compose("run", "--rm", "--no-deps", "--env", "APP_UID=54321", "prepare")
+    assert f"APP_UID={APP_UID}\nAPP_GID={APP_GID}" in done.stdout + done.stderr
+    assert (stack.clone / "runs").stat().st_uid == APP_UID
+
+
+def test_stopped_training_saves_and_says_why_it_ended(stack: Stack) -> None:
+    """`docker compose stop train` leaves a checkpoint that training can go on from."""
+    stack.compose("stop", "train")
+    assert stack.container("train").attrs["State"]["ExitCode"] == EXIT_SIGTERM
+    (latest,) = stack.clone.glob("runs/*/checkpoints/latest")
+    assert (latest.parent / latest.read_text(encoding="utf-8").strip()).is_file()
+
+
+def test_killed_sumo_comes_back_in_its_container(stack: Stack) -> None:
+    """SIGKILL to SUMO's process: its supervisor starts another one and the service is healthy."""
+    find = (
+        "import pathlib; print(*(p.parent.name for p in pathlib.Path('/proc').glob('[0-9]*/exe')"
+        " if p.exists() and p.resolve().name == 'sumo'))"
+    )
+
+    def listening_sumo() -> str:
+        _, pids = stack.execute("sumo", "python3", "-c", find)
+        status, _ = stack.execute("sumo", "python3", "/opt/supervisor/healthcheck.py")
+        return pids.strip() if status == 0 else ""
+
+    before = wait_for(listening_sumo, "SUMO")
+    kill = f"import os; os.kill({before}, {signal.SIGKILL:d})"
+    status, output = stack.execute("sumo", "python3", "-c", kill)
+    assert status == 0, output
+    assert wait_for(lambda: listening_sumo() not in {"", before}, "new SUMO")
+    assert stack.container("sumo").attrs["RestartCount"] == 0
