@@ -1,0 +1,75 @@
+# RoadSense without Docker. `make help` lists the targets; CI runs these very lines.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The CPU build of torch where its index can be reached; requirements.txt says more.
+CPU_TORCH := --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu
+SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor.
+# Options for the program a target runs: make train ARGS="--preset fast"
+ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# Installed anew when a list of packages changes.
+.venv/installed: requirements.txt requirements-dev.txt pyproject.toml
+	python=$$(scripts/preflight) && "$$python" -m venv .venv
+	@echo "Installing packages into .venv (some 400 MB to download, once)"
+	$(PIP) install $(CPU_TORCH) --constraint requirements.txt torch
+	$(PIP) install --requirement requirements.txt --requirement requirements-dev.txt
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	touch $@
+
+.PHONY: train
+train: .venv/installed ## train with SUMO in the process; options: ARGS="--preset fast"
+	$(BIN)/roadsense train $(ARGS)
+
+.PHONY: tensorboard
+tensorboard: .venv/installed ## show the runs on http://localhost:6006
+	$(BIN)/tensorboard --logdir runs $(ARGS)
+
+.PHONY: test
+test: .venv/installed ## run all tests that need no Docker
+	$(BIN)/pytest -m "not compose" $(ARGS)
+
+.PHONY: test-compose
+test-compose: .venv/installed ## run the tests that need a Docker Engine
+	$(BIN)/pytest -m compose $(ARGS)
+
+.PHONY: smoke
+smoke: ## train a little in containers, from a copy of this folder
+	.ci/compose-smoke
+
+.PHONY: lint
+lint: .venv/installed ## check style, types, imports, scripts, images and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/shellcheck $$(git grep -lE '^#!.*(bash|sh)$$')
+	$(BIN)/hadolint services/*/Dockerfile
+	$(BIN)/yamllint --strict .
+	$(SCHEMA)compose-spec docker-compose.yml
+	$(SCHEMA)github-workflows .github/workflows/*.yml
+	$(SCHEMA)github-issue-forms .github/ISSUE_TEMPLATE/*.yml
+	$(SCHEMA)citation-file-format CITATION.cff
+	$(BIN)/codespell $$(git ls-files)
+
+.PHONY: format
+format: .venv/installed ## format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: ci
+ci: ## all that CI runs, Docker included
+	.ci/run
+
+.PHONY: clean
+clean: ## remove .venv and caches; runs and models stay
+	rm -rf .venv build *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find ml tests services -name __pycache__ -prune -exec rm -r {} +

@@ -1,0 +1,62 @@
+"""requirements.txt and pyproject.toml agree."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[0-9][0-9a-z.]*) +# via \S", re.MULTILINE)
+
+
+def pins(file: str) -> dict[str, str]:
+    """Return {name: version} of a requirements file, each line of which must be a pin."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    found = {match["name"]: match["version"] for match in PIN.finditer(text)}
+    assert len(found) == len(lines), f"{file}: a line is not of the form name==version  # via …"
+    return found
+
+
+@pytest.fixture
+def dependencies() -> list[Requirement]:
+    """Return what pyproject.toml asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [Requirement(text) for text in project["dependencies"]]
+
+
+def test_each_dependency_is_pinned_to_a_version_that_is_allowed(
+    dependencies: list[Requirement],
+) -> None:
+    """What is installed is what pyproject.toml asks for."""
+    pinned = pins("requirements.txt")
+    for dependency in dependencies:
+        version = pinned[canonicalize_name(dependency.name)]
+        assert dependency.specifier.contains(version), f"{dependency} is pinned to {version}"
+
+
+def test_sumo_has_one_version(dependencies: list[Requirement]) -> None:
+    """Client, library and simulator speak the same protocol and drive the same cars."""
+    pinned = pins("requirements.txt")
+    family = ("eclipse-sumo", "libsumo", "sumo-data", "sumolib", "traci")
+    assert len({pinned[name] for name in family}) == 1
+    assert {str(d.specifier) for d in dependencies if d.name in family} == {
+        f"=={pinned['libsumo']}"
+    }
+
+
+def test_no_package_is_pinned_twice() -> None:
+    """The two files can be installed together."""
+    assert not pins("requirements.txt").keys() & pins("requirements-dev.txt").keys()
+
+
+def test_torch_carries_neither_local_version_nor_hash() -> None:
+    """PyPI's build and the CPU build of torch both satisfy the pin."""
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert "+" not in pins("requirements.txt")["torch"]
+    assert "--hash" not in text
