@@ -39,7 +39,7 @@ def content_key(*parts: bytes | str | int) -> str:
 
 
 def publish(entry: Path, build: Callable[[Path], None]) -> Path:
-    """Return a cache entry, built first if it does not exist.
+    """Return a cache entry's absolute path, built first if it does not exist.
 
     Args:
         entry: The directory that the entry is, or will be.
@@ -48,6 +48,7 @@ def publish(entry: Path, build: Callable[[Path], None]) -> Path:
     Raises:
         SimulatorError: The cache directory cannot be written.
     """
+    entry = entry.expanduser().absolute()
     if entry.is_dir():
         return entry
     try:

@@ -165,7 +165,15 @@ def _reduced_network(
             encoding="utf-8",
         )
         arguments = ["-s", str(net_file), "--keep-edges.explicit", ",".join(route_edges)]
-        arguments += ["-x", "unused.con.xml", "-o", "reduced.net.xml", "--xml-validation", "never"]
+        arguments += [
+            "--offset.disable-normalization",
+            "-x",
+            "unused.con.xml",
+            "-o",
+            "reduced.net.xml",
+            "--xml-validation",
+            "never",
+        ]
         run_netconvert(arguments, cwd=directory)
         strip_header(directory / "reduced.net.xml")
 

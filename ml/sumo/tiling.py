@@ -80,7 +80,10 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Tile
     def build(directory: Path) -> None:
         first = directory / "first.net.xml"
         arguments = ["-s", str(scenario.net_file), "--prefix", tile_prefix(0), "-o", first.name]
-        run_netconvert([*arguments, "--xml-validation", "never"], cwd=directory)
+        run_netconvert(
+            [*arguments, "--offset.disable-normalization", "--xml-validation", "never"],
+            cwd=directory,
+        )
         strip_header(first)
         text = first.read_text(encoding="utf-8")
         first.unlink()

@@ -26,7 +26,7 @@ def bare_sumo():
 
 @pytest.mark.parametrize("name", ["highway", "rural"])
 def test_poses_are_sumos_own(bare_sumo, name):
-    """x and y within a centimetre and the angle within a hundredth of a degree, all the way."""
+    """Points within a centimetre and the angle within a hundredth of a degree, all the way."""
     scenario = load_scenario(name)
     road = scenario.road
     bare_sumo(scenario.net_file)

@@ -8,6 +8,7 @@ from ml.sumo.road import Lane, Road
 
 
 def lane(name, length_m, shape, *, limit=10.0, internal=False):
+    """A lane along points (x, y) or (x, y, z)."""
     points = np.array([(*point, 0.0) if len(point) == 2 else point for point in shape], dtype=float)
     return Lane(name, length_m, limit, internal, points)
 
@@ -25,7 +26,7 @@ def bend():
 
 
 def test_positions_follow_the_centre_line(bend):
-    """x and y lie on the lane's shape at the distance along it."""
+    """Points lie on the lane's shape at the distance along it."""
     x_m, y_m, _ = bend.pose(np.array([[0.0, 50.0], [105.0, 210.0]]))
     np.testing.assert_allclose(x_m, [[0.0, 0.0], [4.0, 108.0]], atol=1e-12)
     np.testing.assert_allclose(y_m, [[0.0, 50.0], [103.0, 106.0]], atol=1e-12)

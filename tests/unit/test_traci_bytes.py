@@ -16,15 +16,18 @@ from ml.sumo.traci_connection import TraciConnection
 
 
 def ok(*numbers):
+    """The statuses of commands that went well."""
     return b"".join(bytes((7, number, 0, 0, 0, 0, 0)) for number in numbers)
 
 
 def refusal(number, text):
+    """The status of a command that SUMO refuses."""
     body = bytes((number, 0xFF)) + commands.string(text)
     return bytes((len(body) + 1,)) + body
 
 
 def result(name, lane_pos_m, speed_mps, variable=tc.VAR_LANEPOSITION):
+    """A subscription result."""
     body = bytes((tc.RESPONSE_SUBSCRIBE_VEHICLE_VARIABLE,)) + commands.string(name) + bytes((2,))
     body += bytes((variable, 0)) + commands.typed_float(lane_pos_m)
     body += bytes((tc.VAR_SPEED, 0)) + commands.typed_float(speed_mps)
@@ -32,6 +35,7 @@ def result(name, lane_pos_m, speed_mps, variable=tc.VAR_LANEPOSITION):
 
 
 def as_array(data):
+    """Bytes as the connection hands them on."""
     return np.frombuffer(data, dtype=np.uint8)
 
 
@@ -132,6 +136,7 @@ class Server:
             connection.recv(65536)
 
     def close(self):
+        """Stop listening and wait for the thread."""
         self._listening.close()
         self._thread.join()
 
@@ -151,10 +156,12 @@ def serve():
 
 
 def message(body):
+    """A whole TraCI message."""
     return struct.pack("!i", len(body) + 4) + body
 
 
 def version(api):
+    """The reply to the version command."""
     body = struct.pack("!Bi", 0, api) + commands.string("SUMO 9.9.9")
     return message(ok(0) + bytes((len(body) + 1,)) + body)
 
@@ -202,5 +209,5 @@ def test_something_else_that_listens_is_named(serve):
 def test_a_connection_that_closes_at_once_is_tried_again(serve):
     """A server that hangs up is not yet SUMO; the last cause is in the message."""
     port = serve(None)
-    with pytest.raises(SimulatorTimeoutError, match="within 0.3 s; last error"):
+    with pytest.raises(SimulatorTimeoutError, match=r"within 0\.3 s; last error"):
         TraciConnection.open("127.0.0.1", port, deadline_s=0.3)
