@@ -94,7 +94,7 @@ def service() -> Iterator[Service]:
         process.terminate()
         process.wait(BACK_WITHIN_S)
         for client in running.clients:
-            if hasattr(client, "_socket"):  # gone from a client that was closed
+            if client._socket is not None:  # as in a client that was closed
                 client._socket.close()
 
 
