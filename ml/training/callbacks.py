@@ -7,7 +7,7 @@ fresh, no sample is half used, and the step count is that of the last point on t
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,13 +16,17 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ml.training.checkpoints import model_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
+    from ml.evaluation.rollout import EpisodeSummary
     from ml.training.best_model import BestModel
     from ml.training.checkpoints import CheckpointStore
     from ml.training.evaluation_child import Evaluated, EvaluationChild
     from ml.training.progress import ProgressDisplay
     from ml.training.stop_signals import StopSignals
+
+_RECENT_EPISODES = 100
+"""As many as SB3 takes for the mean return: a rollout alone may end no episode, or only crashes."""
 
 
 class ReportsTicks(Protocol):
@@ -44,7 +48,8 @@ class MetricsCallback(BaseCallback):
         super().__init__()
         self._environment = environment
         self._progress = progress
-        self._episodes: list[Mapping[str, float | int | str | bool]] = []
+        self._episodes: deque[EpisodeSummary] = deque(maxlen=_RECENT_EPISODES)
+        self._finished = 0
         self._started_s = 0.0
         self._started_step = 0
 
@@ -57,11 +62,13 @@ class MetricsCallback(BaseCallback):
             for info in self.locals["infos"]:
                 if "episode_summary" in info:
                     self._episodes.append(info["episode_summary"])
+                    self._finished += 1
         return True
 
     def _on_rollout_end(self) -> None:
         figures = self._environment.tick_metrics() | episode_figures(self._episodes)
         recent = list(self.model.ep_info_buffer or ())
+        figures["episodes/finished"] = float(self._finished)
         if recent:
             figures["rollout/ep_rew_mean"] = fmean(info["r"] for info in recent)
             figures["rollout/ep_len_mean"] = fmean(info["l"] for info in recent)
@@ -84,7 +91,7 @@ class MetricsCallback(BaseCallback):
         self.logger.dump(self._started_step)
 
     def _begin_window(self) -> None:
-        self._episodes = []
+        self._finished = 0
         self._started_s = time.monotonic()
         self._started_step = self.num_timesteps
 
@@ -96,14 +103,11 @@ def _sentence(figures: Mapping[str, float]) -> str:
     return f"return {shown}, collisions {crashes}, {figures['time/steps_per_second']:,.0f}/s"
 
 
-def episode_figures(
-    episodes: list[Mapping[str, float | int | str | bool]],
-) -> dict[str, float]:
-    """Summarise the episodes that ended in a rollout; nothing where none did.
+def episode_figures(episodes: Collection[EpisodeSummary]) -> dict[str, float]:
+    """Summarise recent episodes; nothing where there are none.
 
     Returns:
-        Collision rates (overall and by kind) over valid episodes, the share of invalid ones, and
-        the number of all.
+        Collision rates (overall and by kind) over valid episodes, and the share of invalid ones.
     """
     if not episodes:
         return {}
@@ -113,7 +117,6 @@ def episode_figures(
         by_kind["episodes/collision_rate"].append(bool(episode["collision"]))
         by_kind[f"episodes/collision_rate_{episode['kind']}"].append(bool(episode["collision"]))
     figures = {name: sum(crashes) / len(crashes) for name, crashes in by_kind.items()}
-    figures["episodes/finished"] = float(len(episodes))
     figures["episodes/invalid_share"] = 1.0 - len(valid) / len(episodes)
     return figures
 

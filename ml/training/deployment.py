@@ -10,7 +10,8 @@
 | `SUMO_HOST` | a SUMO to connect to; makes `traci` the backend | none: SUMO in the process |
 | `SUMO_PORT` | its port | 8813 |
 
-`ROADSENSE_CACHE_DIR` is the simulator's own (`ml/sumo/cache.py`). An empty variable counts as unset: that is how Compose passes what the user left out.
+An empty variable counts as unset: that is how Compose passes what the user left out.
+(`ROADSENSE_CACHE_DIR` is the simulator's own: see `ml/sumo/cache.py`.)
 """
 
 from __future__ import annotations
