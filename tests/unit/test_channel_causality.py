@@ -298,6 +298,30 @@ def test_newest_is_not_replaced_by_an_older_message_that_comes_late(monkeypatch)
     assert channel.pending() == []
 
 
+def test_of_doubles_that_arrive_together_the_one_sent_first_stays(monkeypatch):
+    """Which slot a frame happened to wait in decides nothing."""
+    channel = BroadcastChannel(_radio(0.0, 4), num_envs=1, num_sources=1)
+    put = channel._queue.put
+    arrivals_us = iter([10_000, 50_000, 50_000])
+
+    def planned(sending, _, numbers, payload):
+        put(sending, np.array([[[next(arrivals_us)]]]), numbers, payload)
+
+    monkeypatch.setattr(channel._queue, "put", planned)
+    for at_us, timestamp_ms in ((0, 1), (5_000, 7), (20_000, 7)):
+        # The poll at 20 ms frees the first slot, so the last frame waits before the second.
+        channel.deliver(np.array([at_us]))
+        channel.transmit(
+            sending=np.ones((1, 1), dtype=bool),
+            t_generated_us=np.array([[at_us]]),
+            timestamp_ms=np.array([[timestamp_ms]]),
+            payload=np.zeros((1, 1, 6)),
+            sender_xy_m=np.zeros((1, 1, 2)),
+            receiver_xy_m=np.zeros((1, 1, 2)),
+        )
+    assert channel.deliver(np.array([60_000])).sequence[0, 0, 0] == 1
+
+
 def test_clocks_of_different_offset_estimate_the_same_age():
     """What a board computes from its own readings does not depend on when it was switched on."""
     ages = []

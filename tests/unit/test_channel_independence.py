@@ -111,7 +111,9 @@ def test_another_receiver_changes_no_fate():
     one, two = _drive(_channel(3, 4)), _drive(_channel(3, 4, num_receivers=2))
     for name, values in one.items():
         assert np.array_equal(values[:, :, 0], two[name][:, :, 0])
-    assert not np.array_equal(two["received"][:, :, 0], two["received"][:, :, 1])
+    both = two["heard"].all(axis=2) & (two["sequence"][:, :, 0] == two["sequence"][:, :, 1])
+    assert both.sum() > 300
+    assert (two["received"][:, :, 0] != two["received"][:, :, 1])[both].mean() > 0.99
 
 
 def test_resetting_one_convoy_leaves_the_others_alone():
