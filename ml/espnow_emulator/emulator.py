@@ -41,10 +41,19 @@ class ESPNOWEmulator:
     Args:
         params: Of the radio, or a whole parameter set.
         seed: Of all random draws.
+
+    Raises:
+        EmulatorError: What was given as params is neither.
     """
 
     def __init__(self, params: RadioParameters | HasRadio, seed: int = 0) -> None:
-        self._parameters = params if isinstance(params, RadioParameters) else params.radio
+        radio = params if isinstance(params, RadioParameters) else getattr(params, "radio", None)
+        if not isinstance(radio, RadioParameters):
+            raise EmulatorError(
+                f"params is {params!r}, allowed are RadioParameters or what has them as `radio`: "
+                "load a preset or file with ml.parameters.load_parameters."
+            )
+        self._parameters = radio
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
