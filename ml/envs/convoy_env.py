@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import gymnasium as gym
 import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Backend = Literal["libsumo", "traci"]
 
 
-class ConvoyEnv(gym.Env["Observation", "NDArray[np.float32]"]):
+class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
     """The last car of a convoy, which knows the cars ahead by ESP-NOW radio alone.
 
     **Action** `Box(-1, 1, (1,), float32)`: longitudinal acceleration. −1 is −8 m/s², 0 holds the
@@ -72,7 +72,7 @@ class ConvoyEnv(gym.Env["Observation", "NDArray[np.float32]"]):
         ParameterError: The radio's parameter file is missing or wrong.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium declares it per instance)
 
     def __init__(
         self,

@@ -229,7 +229,7 @@ def _place_cars(
             "(num_peers) or a lower initial_speed_mps."
         )
     start = _ROAD_START_M + draws.convoy(_Draw.START) * np.maximum(room - travel_m, 0.0)
-    route_pos = start[:, None] + offset
+    route_pos: NDArray[np.float64] = start[:, None] + offset
     # A car cannot be inserted inside a junction: move it, and all ahead of it, beyond.
     for slot in range(route_pos.shape[1]):
         here = np.minimum(route_pos[:, slot], road.length_m)

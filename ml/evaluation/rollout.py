@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml.envs.config import EnvConfig, EpisodeKind
+    from ml.envs.observation import Observation
     from ml.evaluation.drivers import Driver
 
 EpisodeSummary = dict[str, float | int | str | bool]
@@ -77,7 +78,8 @@ def run_episodes(
     try:
         observation = env.reset()
         while any(len(rows) < want for rows, want in zip(done, quota, strict=True)):
-            action = action_from_accel(driver.accel(env.batch, observation))
+            seen = cast("Observation", observation)
+            action = action_from_accel(driver.accel(env.batch, seen))
             observation, _, ended, infos = env.step(action[:, None])
             for row in np.flatnonzero(ended):
                 if len(done[row]) < quota[row]:
