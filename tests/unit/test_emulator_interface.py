@@ -76,7 +76,7 @@ def test_parameters_may_come_with_their_set():
     emulator = ESPNOWEmulator(SimpleNamespace(radio=_radio(base_ms=9.0)), seed=1)
     emulator.transmit(_message(), THERE, HERE, 0.0)
     assert emulator.sync_and_get_messages(50.0)["car-1"].age_ms == 9.0
-    with pytest.raises(EmulatorError, match=r"params is 'clean', .* load_parameters"):
+    with pytest.raises(EmulatorError, match=r"params is 'clean', .*load_parameters"):
         ESPNOWEmulator("clean", seed=1)
 
 
