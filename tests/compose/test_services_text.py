@@ -34,8 +34,8 @@ def instructions(dockerfile: Path) -> list[tuple[str, str]]:
 def first_stage(dockerfile: Path) -> list[tuple[str, str]]:
     """Return the instructions up to the second FROM."""
     steps = instructions(dockerfile)
-    froms = [index for index, (name, _) in enumerate(steps) if name == "FROM"]
-    return steps[: froms[1]]
+    stages = [index for index, (name, _) in enumerate(steps) if name == "FROM"]
+    return steps[: stages[1]]
 
 
 def dockerfile_of(service: str) -> Path:
