@@ -1,7 +1,8 @@
 """What SUMO has to be told to put a car on the road, the same for both backends.
 
-The order matters. Some car-following models work out constants when they are made (IDM from its
-acceleration and deceleration, say), and a vehicle's own setters leave those stale. So first the
+The order matters. Car-following models work out constants when they are made (IDM one of its
+acceleration and deceleration, all of them the deceleration that they show to others), and a
+vehicle's own setters leave those stale. So first the
 shared type gets the car's parameters, then the car is made from it; setting its minimum gap gives
 it a type of its own, freshly worked out. ``add`` alone would be refused at a gap that SUMO thinks
 unsafe; ``moveTo`` then puts the car on its exact place at once.

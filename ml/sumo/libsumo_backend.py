@@ -122,7 +122,6 @@ class LibsumoSimulator:
                 vehicle_type.setTau(car.vehicle_type, car.tau_s)
                 vehicle_type.setAccel(car.vehicle_type, car.accel_mps2)
                 vehicle_type.setDecel(car.vehicle_type, car.decel_mps2)
-                vehicle_type.setApparentDecel(car.vehicle_type, car.decel_mps2)
                 vehicle.add(
                     car.name,
                     car.route,

@@ -238,7 +238,6 @@ def _insert(car: Insertion) -> list[bytes]:
         wire.set_vehicle_type(tc.VAR_TAU, kind, real(car.tau_s)),
         wire.set_vehicle_type(tc.VAR_ACCEL, kind, real(car.accel_mps2)),
         wire.set_vehicle_type(tc.VAR_DECEL, kind, real(car.decel_mps2)),
-        wire.set_vehicle_type(tc.VAR_APPARENT_DECEL, kind, real(car.decel_mps2)),
         wire.set_vehicle(tc.ADD_FULL, name, added),
         wire.set_vehicle(tc.VAR_MINGAP, name, real(car.min_gap_m)),
         wire.set_vehicle(tc.VAR_SPEED_FACTOR, name, real(car.speed_factor)),

@@ -95,28 +95,12 @@ def test_a_town_is_cut_down_to_the_route(grid, write, tmp_path, lanes, edges):
         "traci", scenario, num_envs=2, num_vehicles=2, cache_dir=tmp_path / "cache"
     )
     shape = (2, 2)
-    full = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 2.0}
     try:
         simulator.start()
-        simulator.place(
-            Placement(
-                env_indices=np.arange(2),
-                present=np.ones(shape, bool),
-                route_pos_m=np.array([[20.0, 60.0], [30.0, 90.0]]),
-                speed_mps=np.full(shape, 10.0),
-                controlled=np.zeros(shape, bool),
-                drivers=DriverParameters(
-                    **{name: np.full(shape, value) for name, value in full.items()},
-                    speed_factor=np.ones(shape),
-                ),
-            ),
-        )
-        nothing = TickCommands(
-            np.zeros(shape, bool), np.full(shape, np.nan), np.full(shape, np.nan)
-        )
+        simulator.place(_uncontrolled([[20.0, 60.0], [30.0, 90.0]], 10.0))
         furthest = np.zeros(shape)
         for _ in range(2500):
-            state = simulator.step(nothing)
+            state = simulator.step(_no_commands(shape))
             furthest = np.maximum(furthest, state.route_pos_m)
             if not state.present.any():
                 break
@@ -181,6 +165,32 @@ def test_a_route_that_needs_lane_changes_is_an_error(grid, write, tmp_path):
         load_scenario(cfg, cache_dir=tmp_path)
 
 
+def test_nobody_overtakes_on_a_second_lane(write, tmp_path):
+    """A fast driver stays behind a slow one, although the road has room."""
+    (tmp_path / "n.nod.xml").write_text(
+        '<nodes><node id="a" x="0" y="0"/><node id="b" x="3000" y="0"/></nodes>', encoding="utf-8"
+    )
+    (tmp_path / "e.edg.xml").write_text(
+        '<edges><edge id="wide" from="a" to="b" numLanes="2" speed="25"/></edges>',
+        encoding="utf-8",
+    )
+    run_netconvert(["-n", "n.nod.xml", "-e", "e.edg.xml", "-o", "wide.net.xml"], cwd=tmp_path)
+    cfg = write("wide.net.xml", '<route id="convoy" edges="wide"/>')
+    scenario = load_scenario(cfg, cache_dir=tmp_path)
+    simulator = create_simulator(
+        "libsumo", scenario, num_envs=1, num_vehicles=2, cache_dir=tmp_path
+    )
+    try:
+        simulator.start()
+        simulator.place(_uncontrolled([[100.0, 160.0]], 12.0, speed_factor=[[1.2, 0.5]]))
+        for _ in range(900):
+            state = simulator.step(_no_commands((1, 2)))
+            assert state.route_pos_m[0, 0] < state.route_pos_m[0, 1] - 4.5
+        assert state.present.all()
+    finally:
+        simulator.close()
+
+
 def test_traffic_lights_are_refused_with_a_remedy_that_works(grid, write, tmp_path):
     """The command in the message makes a network that can be used."""
     net = grid(1, "--default-junction-type", "traffic_light")
@@ -227,3 +237,24 @@ def test_missing_and_malformed_files_are_errors(grid, write, tmp_path):
     cfg.write_text("<configuration/>", encoding="utf-8")
     with pytest.raises(ScenarioError, match="names 0 network files"):
         load_scenario(cfg, cache_dir=tmp_path)
+
+
+def _uncontrolled(positions_m, speed_mps, speed_factor=1.0):
+    """Convoys that SUMO's car-following drives."""
+    shape = np.shape(positions_m)
+    full = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 2.0}
+    return Placement(
+        env_indices=np.arange(shape[0]),
+        present=np.ones(shape, bool),
+        route_pos_m=np.array(positions_m),
+        speed_mps=np.full(shape, speed_mps),
+        controlled=np.zeros(shape, bool),
+        drivers=DriverParameters(
+            **{name: np.full(shape, value) for name, value in full.items()},
+            speed_factor=np.broadcast_to(speed_factor, shape).astype(float),
+        ),
+    )
+
+
+def _no_commands(shape):
+    return TickCommands(np.zeros(shape, bool), np.full(shape, np.nan), np.full(shape, np.nan))
