@@ -110,7 +110,13 @@ class EvaluationChild:
         self._process = context.Process(
             target=_serve, args=(theirs, evaluator, config), name="evaluation", daemon=True
         )
-        self._process.start()
+        # Ctrl-C reaches the whole process group, but the trainer decides when the child ends. A
+        # blocked signal stays blocked in the child, from its first instruction.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()  # so that the child's death reads as the end of the pipe
         self._pending: _Pending | None = None
         self.failure: EvaluationError | None = None
@@ -199,8 +205,6 @@ class EvaluationChild:
 
 def _serve(connection: Connection, evaluator: Evaluator, config: TrainConfig) -> None:
     """Answer questions until the pipe ends, which it does when the trainer does."""
-    # Ctrl-C reaches the whole process group; the trainer decides when the child ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch  # noqa: PLC0415 (only the child needs it here)
 
     torch.set_num_threads(1)

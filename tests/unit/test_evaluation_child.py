@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -124,6 +125,16 @@ def test_waiting_ends_when_the_user_wants_to_stop(
     assert child.wait(lambda: next(asked)) is None
     child.close()
     assert not child._process.is_alive()
+
+
+def test_ctrl_c_does_not_reach_the_child(content: bytes, start: Callable[..., EvaluationChild]):
+    """An interrupt of the whole process group leaves the child answering, even while it starts."""
+    child = start(tiny.evaluate_tiny, episodes=1)
+    for _ in range(2):
+        os.kill(child._process.pid or 0, signal.SIGINT)
+        child.request(1, content)
+        assert child.wait(_never) is not None, child.failure
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_the_child_does_not_outlive_a_killed_trainer(tmp_path: Path):

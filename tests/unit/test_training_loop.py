@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +24,6 @@ from ml.training.session import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from rich.console import Console
 
@@ -205,6 +207,69 @@ def test_a_signal_in_the_first_rollout(trainer: Callable[..., int], tmp_path: Pa
     assert load_model(_only_run(tmp_path) / "final.zip").num_timesteps == 320
 
 
+def test_a_signal_before_training_stops_at_once(trainer: Callable[..., int], tmp_path: Path):
+    """While the environment is being built there is nothing to save: no run is left."""
+    survived = []
+
+    def build(config: TrainConfig, deployment: object, seed: int) -> tiny.TinyConvoys:
+        del deployment
+        os.kill(os.getpid(), signal.SIGTERM)
+        survived.append(True)
+        return tiny.TinyConvoys(config.num_envs, seed)
+
+    assert trainer(*SMALL, *NO_EVALUATION, build_environment=build) == 143
+    assert not survived
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_signal_during_the_closing_table(trainer: Callable[..., int], tmp_path: Path):
+    """The models are saved by then; resuming writes the table alone."""
+    closed = []
+
+    def close(run: RunDirectory, config: TrainConfig, console: Console) -> None:
+        del run, config, console
+        if not closed:
+            closed.append("interrupted")
+            os.kill(os.getpid(), signal.SIGINT)
+        closed.append("written")
+
+    assert trainer(*SMALL, *NO_EVALUATION, "--total-timesteps", "160", close=close) == 130
+    assert (_only_run(tmp_path) / "final.zip").exists()
+    assert trainer("--resume", "latest", close=close) == 0
+    assert closed == ["interrupted", "written"]
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path):
+    """A trainer that hangs while saving is ended by the second signal, with the same exit code."""
+    script = tmp_path / "trainer.py"
+    script.write_text(
+        "import os, signal, sys, time\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import tiny_convoys as tiny\n"
+        "from ml.training import train_convoy\n"
+        "from ml.training.session import Parts\n"
+        "class Hanging(tiny.TinyConvoys):\n"
+        "    def step_wait(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        "    parts = Parts(build_environment=lambda c, d, s: Hanging(c.num_envs, s))\n"
+        "    sys.exit(train_convoy.main(['--evaluation.every-steps', '0'], parts=parts))\n"
+    )
+    environ = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path])),
+        "RUNS_DIR": str(tmp_path / "runs"),
+        "MODELS_DIR": str(tmp_path / "models"),
+    }
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environ, check=False, capture_output=True, text=True, timeout=50.0,
+    )  # fmt: skip
+    assert done.returncode == 143, done.stderr
+    assert "SIGTERM: saving and stopping; a second signal ends at once" in done.stdout
+
+
 def test_signal_handlers_are_given_back(trainer: Callable[..., int]):
     """After the training the process answers Ctrl-C as before."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -311,6 +376,17 @@ def test_the_best_model_is_kept(trainer: Callable[..., int], tmp_path: Path):
     best = load_model(run / "best.zip").num_timesteps
     assert found[best] == max(found.values())
     assert json.loads((run / "evaluation" / "best.json").read_text())["step"] == best
+
+
+def test_a_later_model_that_is_worse_is_not_kept(trainer: Callable[..., int], tmp_path: Path):
+    """Best is best, not last; also when the run is resumed."""
+    arguments = ("--total-timesteps", "480", "--evaluation.every-steps", "160")
+    assert trainer(*SMALL, *arguments, evaluator=tiny.evaluate_downhill) == 0
+    best = _only_run(tmp_path) / "best.zip"
+    assert load_model(best).num_timesteps == 160
+    resumed = ("--resume", "latest", "--total-timesteps", "640")
+    assert trainer(*resumed, evaluator=tiny.evaluate_downhill) == 0
+    assert load_model(best).num_timesteps == 160
 
 
 @pytest.mark.parametrize("evaluator", [tiny.evaluate_and_die, tiny.evaluate_and_fail])

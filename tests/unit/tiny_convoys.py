@@ -151,3 +151,9 @@ def evaluate_for_ever(content: bytes, config: TrainConfig) -> dict[str, float]:
     """Never answer."""
     time.sleep(3600.0)
     return evaluate_tiny(content, config)
+
+
+def evaluate_downhill(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Find each later model worse than the one before."""
+    del config
+    return {"mean_return": -float(load_model(io.BytesIO(content)).num_timesteps)}
