@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 _owner: weakref.ref[LibsumoSimulator] | None = None
 
 
-def _import_libsumo() -> Any:
+def _import_libsumo() -> tuple[Any, Any]:
+    """Return libsumo and the compiled module under it."""
     try:
-        return importlib.import_module("libsumo")
+        return importlib.import_module("libsumo"), importlib.import_module("libsumo._libsumo")
     except ImportError as error:
         raise SimulatorError(
             f"libsumo cannot be loaded: {error}. {MISSING_LIBRARIES_HINT}",
@@ -74,6 +75,9 @@ class LibsumoSimulator:
         self._cache_dir = cache_dir
         self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
         self._sumo: Any = None
+        self._set_speed: Any = None
+        self._get_speed: Any = None
+        self._get_lane_pos: Any = None
         self._teleports = 0
         self._live_ids: list[str] = []
 
@@ -87,7 +91,7 @@ class LibsumoSimulator:
         global _owner  # noqa: PLW0603 - libsumo's state is the process's, so is its owner
         if self._sumo is not None:
             return
-        libsumo = _import_libsumo()
+        libsumo, native = _import_libsumo()
         if _owner is not None and _owner() is None and libsumo.isLoaded():
             libsumo.close()  # its owner was dropped without close()
         if libsumo.isLoaded():
@@ -109,6 +113,11 @@ class LibsumoSimulator:
         self._teleports = 0
         _owner = weakref.ref(self)
         self._sumo = libsumo
+        # libsumo.vehicle wraps these in Python functions, at half their own cost again; they are
+        # called for every car in every tick.
+        self._set_speed = native.vehicle_setSpeed
+        self._get_speed = native.vehicle_getSpeed
+        self._get_lane_pos = native.vehicle_getLanePosition
 
     def place(self, placement: Placement) -> None:
         """Insert convoys; see `Simulator.place`."""
@@ -135,12 +144,13 @@ class LibsumoSimulator:
                 if car.controlled:
                     vehicle.setSpeedMode(car.name, SPEED_MODE_UNCHECKED)
                     vehicle.setSpeed(car.name, car.speed_mps)
-            found_m = self._read(vehicle.getLanePosition, [ids[index] for index in placed])
-            found_mps = self._read(vehicle.getSpeed, [ids[index] for index in placed])
+            names = [ids[index] for index in placed.tolist()]
+            found_m = self._read(self._get_lane_pos, names)
+            found_mps = self._read(self._get_speed, names)
         except sumo.TraCIException as error:
             raise SimulatorError(f"SUMO refused to insert a convoy: {error}.") from error
         self._fleet.confirm(placed, found_m, found_mps)
-        self._live_ids = [ids[index] for index in self._fleet.live]
+        self._live_ids = [ids[index] for index in self._fleet.live.tolist()]
 
     def step(self, commands: TickCommands) -> TrafficState:
         """Command, simulate and read one tick; see `Simulator.step`."""
@@ -153,7 +163,7 @@ class LibsumoSimulator:
             for index in orders.released.tolist():
                 vehicle.setSpeed(ids[index], SPEED_RELEASED)
                 vehicle.setSpeedMode(ids[index], SPEED_MODE_DEFAULT)
-            set_speed = vehicle.setSpeed
+            set_speed = self._set_speed
             for index, value in zip(
                 orders.speed_index.tolist(),
                 orders.speed_mps.tolist(),
@@ -170,8 +180,8 @@ class LibsumoSimulator:
             self._teleports += sumo.simulation.getStartingTeleportNumber()
             if sumo.simulation.getArrivedNumber():
                 self._drop_arrived()
-            lane_pos_m = self._read(vehicle.getLanePosition, self._live_ids)
-            speed_mps = self._read(vehicle.getSpeed, self._live_ids)
+            lane_pos_m = self._read(self._get_lane_pos, self._live_ids)
+            speed_mps = self._read(self._get_speed, self._live_ids)
         except (sumo.TraCIException, sumo.FatalTraCIError) as error:
             raise SimulatorError(f"The embedded SUMO failed in a tick: {error}.") from error
         self._fleet.advance(lane_pos_m, speed_mps)
@@ -211,4 +221,4 @@ class LibsumoSimulator:
         live = self._fleet.live
         gone = [name not in on_road for name in self._live_ids]
         self._fleet.drop(live[gone])
-        self._live_ids = [self._fleet.ids[index] for index in self._fleet.live]
+        self._live_ids = [self._fleet.ids[index] for index in self._fleet.live.tolist()]

@@ -193,7 +193,8 @@ class TraciConnection:
                     f"What answers at {self.where} does not speak TraCI (length {length}).",
                 )
             if length > len(self._buffer):
-                self._buffer.extend(bytes(length))
+                # A new one, since an earlier reply may still look into the old one.
+                self._buffer = self._buffer[:got] + bytearray(length)
             self._receive(got, length, began)
         except TimeoutError as error:
             raise SimulatorTimeoutError(

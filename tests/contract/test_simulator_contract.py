@@ -245,6 +245,25 @@ def test_both_backends_and_every_batch_tell_the_same_story(make_simulator, scena
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_history_does_not_depend_on_when_it_starts(make_simulator, backend):
+    """The same convoy drives the same way early and late in a simulation, to the last bit."""
+    simulator = make_simulator(backend, "rural", num_vehicles=4)
+
+    def history():
+        simulator.place(convoy([300.0, 330.0, 366.0, 410.0], 13.7, controlled=False, tau_s=1.31))
+        return b"".join(
+            simulator.step(commands((1, 4), controlled=False)).route_pos_m.tobytes()
+            for _ in range(211)
+        )
+
+    first = history()
+    assert history() == first
+    for _ in range(37):
+        simulator.step(commands((1, 4), controlled=False))
+    assert history() == first
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_cars_that_leave_the_road_are_absent(make_simulator, backend):
     """Reaching the road's end is no error; the car is absent, the others and new ones drive on."""
     simulator = make_simulator(backend, num_envs=2, num_vehicles=3)
