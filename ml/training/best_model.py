@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 from ml.training.atomic_files import write_atomically
@@ -47,15 +48,17 @@ class BestModel:
         Raises:
             OSError: The disk is full or the directory is gone.
         """
-        values = {f"evaluation/{name}": value for name, value in answer.figures.items()}
+        # A rate over no episodes is not a number; it is no point of a curve either.
+        figures = {name: value for name, value in answer.figures.items() if math.isfinite(value)}
+        values = {f"evaluation/{name}": value for name, value in figures.items()}
         for writer in self._writers:
             writer.write(values, dict.fromkeys(values, ()), answer.step)
-        mean = answer.figures["mean_return"]
+        mean = figures["mean_return"]
         is_best = mean > self._best_return
         if is_best:
             self._best_return = mean
             write_atomically(self._run.best_model, answer.content)
-            record = {"step": answer.step, **answer.figures}
+            record = {"step": answer.step, **figures}
             write_atomically(self._record_file, json.dumps(record, indent=2) + "\n")
         mark = " (best so far)" if is_best else ""
         self._tell(f"evaluation at step {answer.step:,}: mean return {mean:.1f}{mark}")

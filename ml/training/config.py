@@ -86,7 +86,7 @@ class TrainConfig(_Section):
     preset: str = "spec"
     """Set of defaults that the run started from."""
     total_timesteps: Count = TOTAL_TIMESTEPS
-    """Steps of the whole run, all environments together, resumed parts included."""
+    """Steps of the whole run, all environments together, rounded up to whole rollouts."""
     num_envs: Annotated[int, Field(ge=1, le=4096)] = 64
     """Convoys that drive at the same time, all in one SUMO."""
     seed: Seed = 0
@@ -112,7 +112,8 @@ def check_combinations(config: TrainConfig) -> None:
     """
     n_steps, num_envs, batch = config.ppo.n_steps, config.num_envs, config.ppo.batch_size
     if n_steps % num_envs:
-        fitting = max(n for n in range(1, num_envs) if n_steps % n == 0)
+        divisors = [n for n in range(1, min(n_steps, 2 * num_envs) + 1) if n_steps % n == 0]
+        fitting = min(divisors, key=lambda n: abs(n - num_envs))
         rounded = max(round(n_steps / num_envs), 1) * num_envs
         raise ConfigError(
             f"ppo.n_steps = {n_steps} (rollout over all environments) is not a multiple of "

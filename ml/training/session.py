@@ -101,6 +101,7 @@ class Session:
             model = build_learner(config, environment, seed)
             if checkpoint is not None:
                 restore(model, checkpoint)
+            self._say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys")
             start_environment(model)
             run = self._prepare_run(start_step)
             child = self._start_child(open_things)

@@ -59,7 +59,8 @@ def test_it_answers_what_the_same_process_would(
         assert child.busy
         answer = child.wait(_never)
         assert answer is not None
-        assert (answer.step, answer.figures, answer.content) == (step, expected, content)
+        assert (answer.step, answer.content) == (step, content)
+        assert answer.figures == pytest.approx(expected, nan_ok=True, rel=1e-6)
         assert not child.busy
 
 

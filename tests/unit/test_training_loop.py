@@ -375,7 +375,9 @@ def test_the_best_model_is_kept(trainer: Callable[..., int], tmp_path: Path):
     assert sorted(_scalars(run)["evaluation/mean_return"]) == sorted(found)
     best = load_model(run / "best.zip").num_timesteps
     assert found[best] == max(found.values())
-    assert json.loads((run / "evaluation" / "best.json").read_text())["step"] == best
+    record = (run / "evaluation" / "best.json").read_text()
+    assert json.loads(record)["step"] == best
+    assert "NaN" not in record
 
 
 def test_a_later_model_that_is_worse_is_not_kept(trainer: Callable[..., int], tmp_path: Path):

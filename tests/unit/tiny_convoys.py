@@ -133,7 +133,7 @@ def evaluate_tiny(content: bytes, config: TrainConfig) -> dict[str, float]:
     for _ in range(EPISODE_TICKS):
         obs, rewards, _, _ = env.step(model.predict(obs, deterministic=True)[0])
         total += float(rewards.mean())
-    return {"mean_return": total}
+    return {"mean_return": total, "hazard_collision_rate": float("nan")}
 
 
 def evaluate_and_die(content: bytes, config: TrainConfig) -> dict[str, float]:
