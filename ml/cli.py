@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -48,16 +50,24 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Measure training throughput as a share of what the learner alone could do."""
+    """Measure environment and training against their ceilings and the usual way, side by side."""
 
     num_envs: int = 64
-    """Convoys in the batch."""
+    """Convoys of the main comparison."""
     num_peers: int = 5
-    """Cars ahead of each ego."""
+    """Cars ahead of each ego in the main comparison."""
     radio: str = "clean"
     """Radio preset, or a parameter file."""
     rounds: int = 5
     """Rounds that count; one more warms up."""
+    grid: bool = True
+    """Measure the environment over batch sizes and numbers of peers, too."""
+    profile: bool = False
+    """Only show where a tick of the environment goes."""
+    json: Path | None = None
+    """Write all figures to this file."""
+    picture: Path | None = Path("bench.png")
+    """Draw the figures into this file."""
 
 
 def _train(arguments: Sequence[str]) -> int:
@@ -105,20 +115,31 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
 def _bench(arguments: Sequence[str]) -> int:
     options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
-    from ml.bench.throughput import bench  # noqa: PLC0415
+    from ml.bench.bench import bench  # noqa: PLC0415
+    from ml.bench.profile import profile  # noqa: PLC0415
 
     console = Console()
+    if options.profile:
+        with console.status("profiling"):
+            table = profile(options.num_envs, options.num_peers, options.radio)
+        console.print(table)
+        return 0
     with console.status("measuring") as status:
         report = bench(
             num_envs=options.num_envs,
             num_peers=options.num_peers,
             radio=options.radio,
             rounds=options.rounds,
-            on_round=lambda n: status.update(
-                f"round {n} of {options.rounds}" if n else "warming up"
-            ),
+            grid=options.grid,
+            on_part=status.update,
         )
-    console.print(report.table())
+    for table in report.tables():
+        console.print(table)
+    if options.json is not None:
+        options.json.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
+    if options.picture is not None:
+        report.draw(options.picture)
+        console.print(f"picture: {options.picture}")
     return 0
 
 

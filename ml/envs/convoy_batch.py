@@ -60,6 +60,8 @@ class ConvoyBatch:
         status: (num_envs,) int64 of `EpisodeStatus`.
         tick: (num_envs,) int64, ticks since reset.
         commanded_accel_mps2: (num_envs,) float64, the ego's, within the vehicle's limits.
+        simulator: The SUMO that carries the batch.
+        stack: Sensors and radio.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class ConvoyBatch:
         scenario = load_scenario(config.scenario)
         self._road = scenario.road
         parameters = load_parameters(config.radio)
-        self._simulator = create_simulator(
+        self.simulator = create_simulator(
             config.backend,
             scenario,
             num_envs=num_envs,
@@ -92,7 +94,7 @@ class ConvoyBatch:
             gui=gui,
         )
         self._started = False
-        self._stack = V2VStack(
+        self.stack = V2VStack(
             parameters,
             self._road,
             num_envs=num_envs,
@@ -126,16 +128,16 @@ class ConvoyBatch:
     @property
     def ego(self) -> Measurement:
         """What the nodes believe of themselves after the last tick; the ego is slot 0."""
-        if self._stack.measured is None:
+        if self.stack.measured is None:
             raise EnvironmentStateError("nothing was measured yet: reset and step the environment")
-        return self._stack.measured
+        return self.stack.measured
 
     @property
     def peer_table(self) -> PeerTable:
         """The ego's peer table after the last tick."""
-        if self._stack.table is None:
+        if self.stack.table is None:
             raise EnvironmentStateError("nothing was received yet: reset and step the environment")
-        return self._stack.table
+        return self.stack.table
 
     @property
     def now_us(self) -> NDArray[np.int64]:
@@ -165,13 +167,13 @@ class ConvoyBatch:
             Their first observations, rows in the order given.
         """
         if not self._started:
-            self._simulator.start()
+            self.simulator.start()
             self._started = True
         rows = np.arange(self.num_envs) if rows is None else rows
         self.episode[rows] += 1
         keys = fold(self.seed, self._env_index[rows], self.episode[rows])
         plan, placement = draw_episodes(keys, rows, self.config, self._road, kind)
-        self._simulator.place(placement)
+        self.simulator.place(placement)
         self.plan.write(rows, plan)
         self._expected[rows] = placement.present
         self.tick[rows] = 0
@@ -181,7 +183,7 @@ class ConvoyBatch:
         self.truth.write(rows, start)
         self._director.reset(rows, keys)
         self._tracker.reset(rows)
-        measured = self._stack.reset(rows, keys, placement.present, start)
+        measured = self.stack.reset(rows, keys, placement.present, start)
         return self._observer.start(rows, measured)
 
     def advance(self, actions: NDArray[np.floating]) -> None:
@@ -214,7 +216,7 @@ class ConvoyBatch:
         )
         self._controlled[:, 0] = self._drive_ego
         self._command_mps[:, 0] = command if self._drive_ego else np.nan
-        state = self._simulator.step(
+        state = self.simulator.step(
             TickCommands(
                 controlled=self._controlled, speed_mps=self._command_mps, speed_factor=factor
             )
@@ -225,11 +227,11 @@ class ConvoyBatch:
 
     def transmit(self, traffic: GroundTruth) -> None:
         """Send the beacons of the tick that led to `traffic`: fire and forget."""
-        self._stack.transmit(self.tick, self._before, traffic)
+        self.stack.transmit(self.tick, self._before, traffic)
 
     def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
         """Deliver what has arrived by `now_us`, (num_envs,) int64."""
-        return self._stack.receive(now_us)
+        return self.stack.receive(now_us)
 
     def observe(self) -> Observation:
         """Build the observation from the peer table and the ego's own sensors."""
@@ -256,10 +258,10 @@ class ConvoyBatch:
         observer = self._observer
         clipped = {"observation/clipped_share": observer.clipped / max(observer.built, 1)}
         observer.clipped = observer.built = 0
-        teleports = {"simulator/teleports": float(self._simulator.teleport_count())}
-        return self._tracker.drain() | self._stack.drain() | clipped | teleports
+        teleports = {"simulator/teleports": float(self.simulator.teleport_count())}
+        return self._tracker.drain() | self.stack.drain() | clipped | teleports
 
     def close(self) -> None:
         """End SUMO; may be called twice."""
-        self._simulator.close()
+        self.simulator.close()
         self._started = False

@@ -56,8 +56,8 @@ class V2VStack:
         self._randomise = randomise
         self._audit = audit
         num_sources = num_slots - 1
-        self._sensors = SensorBank(parameters.sensors, num_envs=num_envs, num_vehicles=num_slots)
-        self._channel = BroadcastChannel(
+        self.sensors = SensorBank(parameters.sensors, num_envs=num_envs, num_vehicles=num_slots)
+        self.channel = BroadcastChannel(
             parameters.radio, num_envs=num_envs, num_sources=num_sources
         )
         self._beacons = BeaconSchedule(parameters.radio, num_envs=num_envs, num_sources=num_sources)
@@ -88,13 +88,13 @@ class V2VStack:
             What the nodes of these convoys believe at tick 0, (n, num_slots).
         """
         drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
-        self._sensors.reset(rows, keys, overrides=drawn)
-        self._channel.reset(rows, keys, overrides=drawn)
+        self.sensors.reset(rows, keys, overrides=drawn)
+        self.channel.reset(rows, keys, overrides=drawn)
         self._beacons.reset(rows, keys)
         self._clocks.reset(rows, keys)
         self._sending[rows] = present[:, 1:]
         x_m, y_m, heading_deg = self._road.pose(truth.route_pos_m)
-        return self._sensors.measure_start(
+        return self.sensors.measure_start(
             rows,
             x_m=x_m,
             y_m=y_m,
@@ -121,7 +121,7 @@ class V2VStack:
             return earlier + fraction * (later - earlier)
 
         x_m, y_m, heading_deg = self._road.pose(at_beacon(before.route_pos_m, now.route_pos_m))
-        measured = self._sensors.measure(
+        measured = self.sensors.measure(
             tick,
             x_m=x_m,
             y_m=y_m,
@@ -141,7 +141,7 @@ class V2VStack:
         ):
             payload[:, :, field] = values[:, 1:]
         true_xy = np.stack([x_m, y_m], axis=2)
-        self._channel.transmit(
+        self.channel.transmit(
             sending=self._sending,
             t_generated_us=t_generated_us,
             timestamp_ms=self._clocks.local_ms(t_generated_us),
@@ -156,7 +156,7 @@ class V2VStack:
         Raises:
             EnvironmentStateError: The audit found a message from the future.
         """
-        table = self._channel.deliver(now_us)
+        table = self.channel.deliver(now_us)
         self.table = table
         if self._audit:
             self._check_causality(table, now_us)
@@ -181,7 +181,7 @@ class V2VStack:
 
     def drain(self) -> dict[str, float]:
         """Delivery ratio and age of information (true time) since the last call."""
-        report = dict(self._channel.drain_counters())
+        report = dict(self.channel.drain_counters())
         if self._ages_s:
             ages = np.concatenate(self._ages_s)
             self._ages_s.clear()

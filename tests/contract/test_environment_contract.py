@@ -152,14 +152,14 @@ def test_our_collisions_are_sumos_collisions(make_vec_env):
     for _ in range(500):
         batch.status[:] = EpisodeStatus.RUNNING  # drive on through the wreck
         batch.advance(np.zeros((16, 1), dtype=np.float32))
-        reported |= batch._simulator.read_collisions()[:, 0] & ~crashed
+        reported |= batch.simulator.read_collisions()[:, 0] & ~crashed
         crashed |= batch.truth.gap_m <= 0.0
-        reported |= batch._simulator.read_collisions()[:, 0]
+        reported |= batch.simulator.read_collisions()[:, 0]
         if crashed.all():
             break
     assert crashed.all()
     batch.advance(np.zeros((16, 1), dtype=np.float32))
-    reported |= batch._simulator.read_collisions()[:, 0]
+    reported |= batch.simulator.read_collisions()[:, 0]
     assert reported.all()
 
 

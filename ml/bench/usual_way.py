@@ -1,0 +1,135 @@
+"""(f) The field's usual way, built for comparison alone.
+
+One environment; SUMO over TraCI, started anew for every episode of 400 ticks; six getters per car
+and tick through the Python client; no radio, no sensors; Stable-Baselines3's default PPO.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import traci
+from gymnasium import spaces
+from stable_baselines3 import PPO
+
+from ml.envs.actuation import DT_S, accel_from_action
+from ml.envs.config import EnvConfig
+from ml.envs.episodes import draw_episodes
+from ml.envs.observation_spec import observation_space
+from ml.keyed_random import fold
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.sumo.cache import default_cache_dir
+from ml.sumo.insertion import insertions
+from ml.sumo.netconvert import sumo_program
+from ml.sumo.options import SPEED_MODE_UNCHECKED, load_options
+from ml.sumo.scenarios import load_scenario
+from ml.sumo.tiling import tile_scenario
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_EPISODE_TICKS = 400
+_ROLLOUT = 2048
+
+
+class UsualEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
+    """One convoy on one SUMO, as most SUMO environments are written."""
+
+    def __init__(self, num_peers: int) -> None:
+        self.observation_space = observation_space()
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
+        self._config = EnvConfig(num_peers=(num_peers, num_peers))
+        self._scenario = load_scenario(self._config.scenario)
+        tiles = tile_scenario(self._scenario, 1, cache_dir=default_cache_dir())
+        self._command = [str(sumo_program("sumo")), *load_options(tiles)]
+        self._cars: list[str] = []
+        self._episode = self._tick = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start SUMO again and insert the cars."""
+        super().reset(seed=seed, options=options)
+        self.close()
+        with contextlib.redirect_stdout(io.StringIO()):  # the client announces each retry
+            traci.start(self._command)
+        key = fold(0, 0, self._episode)
+        _, placement = draw_episodes(key, np.array([0]), self._config, self._scenario.road, "free")
+        self._cars = []
+        for car in insertions(placement, self._scenario.road):
+            traci.vehicle.add(car.name, car.route, car.vehicle_type, departSpeed=str(car.speed_mps))
+            traci.vehicle.moveTo(car.name, car.lane, car.lane_pos_m)
+            self._cars.append(car.name)
+        traci.vehicle.setSpeedMode(self._cars[0], SPEED_MODE_UNCHECKED)
+        self._episode += 1
+        self._tick = 0
+        return self._observe(), {}
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Command the ego, simulate, and ask for every value of every car."""
+        speed = traci.vehicle.getSpeed(self._cars[0])
+        accel = float(accel_from_action(action)[0])
+        traci.vehicle.setSpeed(self._cars[0], max(speed + accel * DT_S, 0.0))
+        traci.simulationStep()
+        self._tick += 1
+        return self._observe(), 0.0, False, self._tick >= _EPISODE_TICKS, {}
+
+    def close(self) -> None:
+        """End SUMO if it runs."""
+        if self._cars:
+            traci.close()
+            self._cars = []
+
+    def _observe(self) -> dict[str, Any]:
+        vehicle = traci.vehicle
+        rows = []
+        for car in self._cars:
+            x_m, y_m = vehicle.getPosition(car)
+            rows.append(
+                (
+                    x_m,
+                    y_m,
+                    vehicle.getSpeed(car),
+                    vehicle.getAngle(car),
+                    vehicle.getAcceleration(car),
+                    vehicle.getLanePosition(car),
+                    len(vehicle.getLaneID(car)),
+                )
+            )
+        own, others = np.array(rows[0]), np.array(rows[1:])
+        boxes = self.observation_space.spaces  # type: ignore[attr-defined]
+        seen = {key: np.zeros(box.shape, dtype=np.float32) for key, box in boxes.items()}
+        seen["peers"][: len(others), :7] = np.clip((others - own) / 1000.0, -0.5, 0.5)
+        seen["peer_mask"][: len(others)] = 1.0
+        return seen
+
+
+class UsualWay:
+    """(f) Stable-Baselines3's default PPO on it."""
+
+    name = "f: the field's usual way"
+
+    def __init__(self, num_peers: int) -> None:
+        self._env = UsualEnv(num_peers)
+        self._model = PPO(
+            "MultiInputPolicy",
+            self._env,
+            policy_kwargs=create_deep_set_policy_kwargs(),
+            device="cpu",
+            seed=0,
+        )
+
+    def run(self) -> int:
+        """Learn on for one rollout."""
+        self._model.learn(_ROLLOUT, reset_num_timesteps=False)
+        return _ROLLOUT
+
+    def close(self) -> None:
+        """End its SUMO."""
+        self._env.close()

@@ -1,0 +1,132 @@
+"""What the bench measures: each workload runs a slice of work and says how many steps it did.
+
+Letters are those of the report: (a) SUMO with its necessary traffic, (b) the environment, (c) PPO
+on the environment, (d) PPO on an environment that does nothing; (e) b and c over TraCI; (f) the
+field's usual way is in `ml.bench.usual_way`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from stable_baselines3 import PPO
+
+from ml.bench.ceiling import NoOpVecEnv
+from ml.envs.config import EnvConfig
+from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.sumo.names import vehicle_id
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+STEPS_PER_ENV, BATCH_SIZE, EPOCHS = 128, 1024, 4
+_ROLLOUTS = 2
+
+
+class Workload(Protocol):
+    """Something that can be run for a while, again and again.
+
+    Attributes:
+        name: What the report calls it.
+    """
+
+    name: str
+
+    def run(self) -> int:
+        """Do a slice of work and return how many environment steps it was."""
+
+
+class BareSumo:
+    """(a) Step, one speed command per convoy, lane position and speed of every car read.
+
+    The smallest work that any environment must have SUMO do, as plain libsumo calls on the
+    simulation that an environment has just reset; nothing is computed from what is read.
+    """
+
+    name = "a: SUMO with its necessary traffic"
+
+    def __init__(self, env: ConvoyVecEnv) -> None:
+        self._env = env
+        # The compiled functions under libsumo's Python wrappers, the fastest there are.
+        self._native: Any = importlib.import_module("libsumo._libsumo")
+
+    def run(self) -> int:
+        """Drive the egos at their speeds for a while."""
+        env, native = self._env, self._native
+        env.reset()
+        batch = env.batch
+        present = np.argwhere(batch.truth.present)
+        names = [vehicle_id(int(convoy), int(slot)) for convoy, slot in present]
+        egos = [vehicle_id(convoy, 0) for convoy in range(env.num_envs)]
+        speeds = batch.truth.speed_mps[:, 0].tolist()
+        step, command = native.simulation_step, native.vehicle_setSpeed
+        position, speed = native.vehicle_getLanePosition, native.vehicle_getSpeed
+        for _ in range(STEPS_PER_ENV):
+            for name, value in zip(egos, speeds, strict=True):
+                command(name, value)
+            step()
+            for name in names:
+                position(name)
+            for name in names:
+                speed(name)
+        return STEPS_PER_ENV * env.num_envs
+
+
+class Driving:
+    """(b) The environment, stepped with small random actions."""
+
+    def __init__(self, env: ConvoyVecEnv, name: str = "b: the environment") -> None:
+        self.name = name
+        self._env = env
+        rng = np.random.default_rng(0)
+        size = (STEPS_PER_ENV, env.num_envs, 1)
+        self._actions = rng.uniform(-0.2, 0.2, size).astype(np.float32)
+
+    def run(self) -> int:
+        """Drive on from where the last run ended."""
+        for action in self._actions:
+            self._env.step(action)
+        return STEPS_PER_ENV * self._env.num_envs
+
+
+class Learning:
+    """(c, d) PPO end to end: rollouts, updates and all that Stable-Baselines3 does around them."""
+
+    def __init__(self, env: VecEnv, name: str) -> None:
+        self.name = name
+        self._steps = _ROLLOUTS * STEPS_PER_ENV * env.num_envs
+        self._model = PPO(
+            "MultiInputPolicy",
+            env,
+            n_steps=STEPS_PER_ENV,
+            batch_size=min(BATCH_SIZE, STEPS_PER_ENV * env.num_envs),
+            n_epochs=EPOCHS,
+            policy_kwargs=create_deep_set_policy_kwargs(),
+            device="cpu",
+            seed=0,
+        )
+
+    def run(self) -> int:
+        """Learn on for two rollouts."""
+        self._model.learn(self._steps, reset_num_timesteps=False)
+        return self._steps
+
+
+def environment(
+    num_envs: int, num_peers: int, radio: str, backend: str = "libsumo"
+) -> ConvoyVecEnv:
+    """Open an environment and reset it."""
+    config = EnvConfig.model_validate(
+        {"backend": backend, "num_peers": (num_peers, num_peers), "radio": radio}
+    )
+    env = ConvoyVecEnv(num_envs, config)
+    env.reset()
+    return env
+
+
+def ceiling(num_envs: int) -> Learning:
+    """(d) The learner alone, at the same hyperparameters, network and shapes."""
+    return Learning(NoOpVecEnv(num_envs), "d: PPO on an environment that does nothing")
