@@ -100,6 +100,7 @@ def _interleave(
     for number in range(rounds + 1):  # the first warms up and is not counted
         for i, workload in enumerate(workloads):
             on_part(f"round {number} of {rounds}, {workload.name}" if number else "warming up")
+            workload.prepare()
             start = perf_counter()
             steps = workload.run()
             elapsed = perf_counter() - start

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from matplotlib.axes import Axes
+
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
@@ -118,7 +120,7 @@ class BenchReport:
             costs.add_column(f"{peer} peers", justify="right")
         for size in sizes:
             costs.add_row(str(size), *(f"{self.cost_us[size, peer]:.1f}" for peer in peers))
-        return [rates, ratios, costs]
+        return [rates, ratios, costs] if self.cost_us else [rates, ratios]
 
     def as_json(self) -> dict[str, Any]:
         """Build what `--json` writes."""
@@ -141,24 +143,34 @@ class BenchReport:
         mpl.use("Agg")
         from matplotlib import pyplot as plt  # noqa: PLC0415
 
-        figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
-        names = [run.name for run in self.workloads]
-        values = [run.typical for run in self.workloads]
-        bars = left.barh(names, values, color="#3b6ea5")
-        left.bar_label(bars, [f"{value:,.0f}" for value in values], padding=4)
-        left.set(xscale="log", xlabel="environment steps per second (log scale)")
-        left.set_xlim(right=max(values) * 6)
-        left.invert_yaxis()
-        left.set_title(f"{self.num_envs} convoys of {self.num_peers} peers, radio {self.radio}")
-        for peers in sorted({peer for _, peer in self.cost_us}):
-            points = sorted((n, cost) for (n, peer), cost in self.cost_us.items() if peer == peers)
-            right.plot(*zip(*points, strict=True), marker="o", label=f"{peers} peers")
-        sizes = sorted({size for size, _ in self.cost_us})
-        right.set(xscale="log", yscale="log", xlabel="convoys in the batch", ylabel="µs per step")
-        right.set_xticks(sizes, [str(size) for size in sizes])
-        right.minorticks_off()
-        right.grid(visible=True, alpha=0.3)
-        right.set_title("cost of an environment step")
-        right.legend()
+        panels = 2 if self.cost_us else 1
+        figure, axes = plt.subplots(
+            1, panels, figsize=(6.5 * panels, 4.8), layout="constrained", squeeze=False
+        )
+        self._draw_workloads(axes[0, 0])
+        if self.cost_us:
+            self._draw_costs(axes[0, 1])
         figure.savefig(file, dpi=110)
         plt.close(figure)
+
+    def _draw_workloads(self, axes: Axes) -> None:
+        names = [run.name for run in self.workloads]
+        values = [run.typical for run in self.workloads]
+        bars = axes.barh(names, values, color="#3b6ea5")
+        axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=4)
+        axes.set(xscale="log", xlabel="environment steps per second (log scale)")
+        axes.set_xlim(right=max(values) * 8)
+        axes.invert_yaxis()
+        axes.set_title(f"{self.num_envs} convoys of {self.num_peers} peers, radio {self.radio}")
+
+    def _draw_costs(self, axes: Axes) -> None:
+        for peers in sorted({peer for _, peer in self.cost_us}):
+            points = sorted((n, cost) for (n, peer), cost in self.cost_us.items() if peer == peers)
+            axes.plot(*zip(*points, strict=True), marker="o", label=f"{peers} peers")
+        sizes = sorted({size for size, _ in self.cost_us})
+        axes.set(xscale="log", yscale="log", xlabel="convoys in the batch", ylabel="µs per step")
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
+        axes.grid(visible=True, alpha=0.3)
+        axes.set_title("cost of an environment step")
+        axes.legend()

@@ -62,6 +62,7 @@ class UsualEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         self._cars = []
         for car in insertions(placement, self._scenario.road):
             traci.vehicle.add(car.name, car.route, car.vehicle_type, departSpeed=str(car.speed_mps))
+            traci.vehicle.setSpeedFactor(car.name, car.speed_factor)
             traci.vehicle.moveTo(car.name, car.lane, car.lane_pos_m)
             self._cars.append(car.name)
         traci.vehicle.setSpeedMode(self._cars[0], SPEED_MODE_UNCHECKED)
@@ -124,6 +125,9 @@ class UsualWay:
             device="cpu",
             seed=0,
         )
+
+    def prepare(self) -> None:
+        """Nothing: learning goes on from where it was."""
 
     def run(self) -> int:
         """Learn on for one rollout."""

@@ -35,6 +35,9 @@ class Workload(Protocol):
 
     name: str
 
+    def prepare(self) -> None:
+        """Get ready, untimed."""
+
     def run(self) -> int:
         """Do a slice of work and return how many environment steps it was."""
 
@@ -53,10 +56,13 @@ class BareSumo:
         # The compiled functions under libsumo's Python wrappers, the fastest there are.
         self._native: Any = importlib.import_module("libsumo._libsumo")
 
+    def prepare(self) -> None:
+        """Put every convoy at the start of an episode."""
+        self._env.reset()
+
     def run(self) -> int:
-        """Drive the egos at their speeds for a while."""
+        """Drive the egos at their speeds for a while, behind the environment's back."""
         env, native = self._env, self._native
-        env.reset()
         batch = env.batch
         present = np.argwhere(batch.truth.present)
         names = [vehicle_id(int(convoy), int(slot)) for convoy, slot in present]
@@ -85,8 +91,12 @@ class Driving:
         size = (STEPS_PER_ENV, env.num_envs, 1)
         self._actions = rng.uniform(-0.2, 0.2, size).astype(np.float32)
 
+    def prepare(self) -> None:
+        """Begin anew: another workload may have moved the cars."""
+        self._env.reset()
+
     def run(self) -> int:
-        """Drive on from where the last run ended."""
+        """Drive for a while, through the resets that fall due."""
         for action in self._actions:
             self._env.step(action)
         return STEPS_PER_ENV * self._env.num_envs
@@ -108,6 +118,9 @@ class Learning:
             device="cpu",
             seed=0,
         )
+
+    def prepare(self) -> None:
+        """Nothing: learning goes on from where it was."""
 
     def run(self) -> int:
         """Learn on for two rollouts."""
