@@ -14,11 +14,14 @@ Usage: fold what is constant into a key once per episode, fold what changes once
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ml.compiled import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -112,3 +115,30 @@ def normal_pair(key: NDArray[np.uint64]) -> tuple[NDArray[np.float64], NDArray[n
     radius = np.sqrt(-2.0 * np.log1p(-uniform(key)))
     angle = 2.0 * np.pi * uniform(key ^ _MIX_1)
     return radius * np.cos(angle), radius * np.sin(angle)
+
+
+@compiled
+def extend_one(key: np.uint64, part: int) -> np.uint64:
+    """`extend` for one key inside a compiled loop; the same bits."""
+    word = (key ^ np.uint64(part)) + _GOLDEN
+    word = (word ^ (word >> _SHIFT_30)) * _MIX_1
+    word = (word ^ (word >> _SHIFT_27)) * _MIX_2
+    return word ^ (word >> _SHIFT_31)
+
+
+@compiled
+def uniform_one(key: np.uint64) -> float:
+    """`uniform` for one key inside a compiled loop; the same bits."""
+    word = key + _GOLDEN
+    word = (word ^ (word >> _SHIFT_30)) * _MIX_1
+    word = (word ^ (word >> _SHIFT_27)) * _MIX_2
+    word ^= word >> _SHIFT_31
+    return float(word >> _SHIFT_11) * _TO_UNIT
+
+
+@compiled
+def normal_pair_one(key: np.uint64) -> tuple[float, float]:
+    """`normal_pair` for one key inside a compiled loop; the same but for the last bits."""
+    radius = math.sqrt(-2.0 * math.log1p(-uniform_one(key)))
+    angle = 2.0 * math.pi * uniform_one(key ^ _MIX_1)
+    return radius * math.cos(angle), radius * math.sin(angle)
