@@ -184,7 +184,7 @@ class ConvoyBatch:
         self._director.reset(rows, keys)
         self._tracker.reset(rows)
         measured = self.stack.reset(rows, keys, placement.present, start)
-        return self._observer.start(rows, measured)
+        return self._observer.start(rows, self.stack.channel.table, measured)
 
     def advance(self, actions: NDArray[np.floating]) -> None:
         """Command every ego and planned braking, and simulate one tick.
