@@ -22,7 +22,7 @@ from ml.envs.episodes import EpisodePlan, draw_episodes
 from ml.envs.ground_truth import GroundTruth
 from ml.envs.hazards import PeerDirector
 from ml.envs.observation import ObservationBuilder
-from ml.envs.reward import reward_terms, weigh
+from ml.envs.reward import reward_terms, weights_of
 from ml.envs.termination import EpisodeStatus, judge
 from ml.envs.v2v_stack import TICK_US, V2VStack
 from ml.errors import EnvironmentStateError
@@ -106,7 +106,8 @@ class ConvoyBatch:
             num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
         )
         self._director = PeerDirector(num_envs, self.num_slots)
-        self._tracker = EpisodeTracker(num_envs, config.reward)
+        self._weights = weights_of(config.reward)
+        self._tracker = EpisodeTracker(num_envs, self._weights)
 
         shape = (num_envs, self.num_slots)
         self.seed = seed
@@ -242,10 +243,12 @@ class ConvoyBatch:
         self.status = judge(
             self.truth, self._expected, self.tick, self.episode_ticks, self._road.length_m
         )
-        braking = self.braking_now
-        terms = reward_terms(self.truth, braking, self.status == EpisodeStatus.COLLISION)
-        self._tracker.record(terms, self.truth, braking)
-        return weigh(terms, self.config.reward)
+        collided = self.status == EpisodeStatus.COLLISION
+        terms, needless = reward_terms(self.truth, self.braking_now, collided)
+        self._tracker.record(terms, needless, self.truth)
+        # Not a matrix product, whose rounding may depend on the batch's size.
+        reward: NDArray[np.float64] = (terms * self._weights).sum(axis=1)
+        return reward
 
     def summary(self, row: int) -> dict[str, float | int | str | bool]:
         """Describe the episode that has just ended in a convoy."""

@@ -6,86 +6,70 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.envs.actuation import DT_S
 from ml.envs.config import KINDS
-from ml.envs.reward import FALSE_BRAKE_MPS2, TERMS, has_cause_to_brake
+from ml.envs.reward import FALSE_BRAKE_MPS2, TERMS
 from ml.envs.termination import EpisodeStatus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.envs.config import RewardWeights
     from ml.envs.episodes import EpisodePlan
     from ml.envs.ground_truth import GroundTruth
 
 _HEADWAY_SPEED_MPS = 5.0
 """Time headway is averaged above this speed; below it the standstill distance decides."""
 
+_SUMS = ("headway_s", "headway_ticks", "distance_m", "braking_ticks", "false_brakes")
+_HEADWAY_S, _HEADWAY_TICKS, _DISTANCE_M, _BRAKING_TICKS, _FALSE_BRAKES = range(len(_SUMS))
+
 
 class EpisodeTracker:
     """Sums over each running episode, and over the ticks since the last report."""
 
-    def __init__(self, num_envs: int, weights: RewardWeights) -> None:
-        self._weights = np.array([getattr(weights, name) for name in TERMS])
+    def __init__(self, num_envs: int, weights: NDArray[np.float64]) -> None:
+        self._weights = weights
         self._terms = np.zeros((num_envs, len(TERMS)))
-        self._sums = {
-            name: np.zeros(num_envs)
-            for name in (
-                "headway_s",
-                "headway_ticks",
-                "distance_m",
-                "braking_ticks",
-                "false_brakes",
-            )
-        }
+        self._sums = np.zeros((num_envs, len(_SUMS)))
         self._min_gap_m = np.full(num_envs, np.inf)
         self._max_braking = np.zeros(num_envs)
-        self._was_false = np.zeros(num_envs, dtype=bool)
-        self._window = np.zeros(len(TERMS))
-        self._fired = np.zeros(len(TERMS))
+        self._was_needless = np.zeros(num_envs, dtype=bool)
+        self._window = np.zeros((2, len(TERMS)))
         self._window_ticks = 0
 
     def reset(self, rows: NDArray[np.int64]) -> None:
         """Begin new episodes in the given convoys."""
         self._terms[rows] = 0.0
-        for values in self._sums.values():
-            values[rows] = 0.0
+        self._sums[rows] = 0.0
         self._min_gap_m[rows] = np.inf
         self._max_braking[rows] = 0.0
-        self._was_false[rows] = False
+        self._was_needless[rows] = False
 
     def record(
-        self,
-        terms: dict[str, NDArray[np.float64]],
-        truth: GroundTruth,
-        braking_now: NDArray[np.bool_],
+        self, terms: NDArray[np.float64], needless: NDArray[np.bool_], truth: GroundTruth
     ) -> None:
-        """Add a tick of the whole batch."""
-        stacked = np.stack([terms[name] for name in TERMS], axis=1)
-        self._terms += stacked
-        self._window += stacked.sum(axis=0)
-        self._fired += (stacked != 0.0).sum(axis=0)
-        self._window_ticks += stacked.shape[0]
-
-        speed, accel = truth.speed_mps[:, 0], truth.accel_mps2[:, 0]
-        fast = speed > _HEADWAY_SPEED_MPS
-        hard = accel < -FALSE_BRAKE_MPS2
-        false = hard & ~has_cause_to_brake(truth, braking_now)
-        sums = self._sums
-        sums["headway_s"] += np.where(fast, truth.gap_m / np.maximum(speed, 1.0), 0.0)
-        sums["headway_ticks"] += fast
-        sums["distance_m"] += speed * DT_S
-        sums["braking_ticks"] += hard
-        sums["false_brakes"] += false & ~self._was_false
-        self._was_false = false
-        np.minimum(self._min_gap_m, truth.gap_m, out=self._min_gap_m)
-        np.maximum(self._max_braking, -accel, out=self._max_braking)
+        """Add a tick of the whole batch; arguments as `reward_terms` returns them."""
+        _record(
+            terms,
+            needless,
+            truth.speed_mps,
+            truth.accel_mps2,
+            truth.gap_m,
+            self._terms,
+            self._sums,
+            self._min_gap_m,
+            self._max_braking,
+            self._was_needless,
+            self._window,
+        )
+        self._window_ticks += needless.size
 
     def summary(
         self, row: int, plan: EpisodePlan, status: int, tick: int, episode: int
     ) -> dict[str, float | int | str | bool]:
         """Describe the episode that ends in convoy `row`."""
-        sums = {name: float(values[row]) for name, values in self._sums.items()}
+        sums = dict(zip(_SUMS, self._sums[row].tolist(), strict=True))
         moving = sums["headway_ticks"] > 0
         summary: dict[str, float | int | str | bool] = {
             "episode": episode,
@@ -110,15 +94,44 @@ class EpisodeTracker:
 
     def drain(self) -> dict[str, float]:
         """Mean of each weighted term per tick, and its firing rate, since the last call."""
-        ticks = max(self._window_ticks, 1)
+        means, firing = self._window / max(self._window_ticks, 1)
         report = {
-            f"reward/{name}": float(self._window[i] * self._weights[i] / ticks)
-            for i, name in enumerate(TERMS)
+            f"reward/{name}": float(m) for name, m in zip(TERMS, means * self._weights, strict=True)
         }
-        report |= {
-            f"reward_firing/{name}": float(self._fired[i] / ticks) for i, name in enumerate(TERMS)
-        }
+        report |= {f"reward_firing/{name}": float(f) for name, f in zip(TERMS, firing, strict=True)}
         self._window[:] = 0.0
-        self._fired[:] = 0.0
         self._window_ticks = 0
         return report
+
+
+@compiled
+def _record(
+    terms: NDArray[np.float64],
+    needless: NDArray[np.bool_],
+    speed_mps: NDArray[np.float64],
+    accel_mps2: NDArray[np.float64],
+    gap_m: NDArray[np.float64],
+    term_sums: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    min_gap_m: NDArray[np.float64],
+    max_braking_mps2: NDArray[np.float64],
+    was_needless: NDArray[np.bool_],
+    window: NDArray[np.float64],
+) -> None:
+    """Add a tick to the sums, from `term_sums` on; `sums` has a column for each of `_SUMS`."""
+    for e in range(needless.size):
+        for t in range(terms.shape[1]):
+            term_sums[e, t] += terms[e, t]
+            window[0, t] += terms[e, t]
+            window[1, t] += terms[e, t] != 0.0
+        speed, accel = speed_mps[e, 0], accel_mps2[e, 0]
+        if speed > _HEADWAY_SPEED_MPS:
+            sums[e, _HEADWAY_S] += gap_m[e] / speed
+            sums[e, _HEADWAY_TICKS] += 1.0
+        sums[e, _DISTANCE_M] += speed * DT_S
+        sums[e, _BRAKING_TICKS] += accel < -FALSE_BRAKE_MPS2
+        # An event begins where needless braking does.
+        sums[e, _FALSE_BRAKES] += needless[e] and not was_needless[e]
+        was_needless[e] = needless[e]
+        min_gap_m[e] = min(min_gap_m[e], gap_m[e])
+        max_braking_mps2[e] = max(max_braking_mps2[e], -accel)

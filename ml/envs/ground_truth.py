@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.envs.actuation import DT_S
 from ml.sumo.road import CAR_LENGTH_M
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from ml.sumo.protocol import TrafficState
 
+_CONTACT_M = 1e-3
 TTC_HORIZON_S = 60.0
 """A longer time to collision is reported as this: the cars are not on a collision course."""
 
@@ -54,14 +56,27 @@ class GroundTruth:
         speed_mps: NDArray[np.float64],
     ) -> GroundTruth:
         """Describe cars that have just been placed and do not accelerate yet."""
-        zero = np.zeros_like(speed_mps)
-        return cls._derive(present, route_pos_m, speed_mps, zero, np.zeros(zero.shape[0]))
+        truth = cls._empty(speed_mps.shape)
+        still = np.zeros(speed_mps.shape)
+        _describe(present, route_pos_m, speed_mps, speed_mps, still, *truth.arrays())
+        return truth
 
     def advance(self, state: TrafficState) -> GroundTruth:
         """Describe the tick that led from here to `state`."""
-        accel = np.where(state.present, (state.speed_mps - self.speed_mps) / DT_S, 0.0)
-        jerk = (accel[:, 0] - self.accel_mps2[:, 0]) / DT_S
-        return self._derive(state.present, state.route_pos_m, state.speed_mps, accel, jerk)
+        truth = self._empty(self.speed_mps.shape)
+        _describe(
+            state.present,
+            state.route_pos_m,
+            state.speed_mps,
+            self.speed_mps,
+            self.accel_mps2,
+            *truth.arrays(),
+        )
+        return truth
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All arrays, in the order of the attributes."""
+        return tuple(getattr(self, name) for name in self.__slots__)
 
     def write(self, rows: NDArray[np.int64], other: GroundTruth) -> None:
         """Replace the given convoys by another description's rows."""
@@ -69,29 +84,48 @@ class GroundTruth:
             getattr(self, name)[rows] = getattr(other, name)
 
     @classmethod
-    def _derive(
-        cls,
-        present: NDArray[np.bool_],
-        route_pos_m: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-        accel_mps2: NDArray[np.float64],
-        jerk_mps3: NDArray[np.float64],
-    ) -> GroundTruth:
-        gaps = route_pos_m[:, 1:] - route_pos_m[:, :-1] - CAR_LENGTH_M
-        both = present[:, 1:] & present[:, :-1]
-        gaps = np.where(both, gaps, np.inf)
-        gap = gaps[:, 0]
-        peer_gap = gaps[:, 1:].min(axis=1, initial=np.inf)
-        closing = np.maximum(speed_mps[:, 0] - speed_mps[:, 1], 0.0)
-        room = np.maximum(gap, 1e-3)
-        return cls(
-            present=present.copy(),
-            route_pos_m=route_pos_m.copy(),
-            speed_mps=speed_mps.copy(),
-            accel_mps2=accel_mps2,
-            gap_m=gap.copy(),
-            peer_gap_m=peer_gap,
-            ttc_s=np.minimum(room / np.maximum(closing, 1e-6), TTC_HORIZON_S),
-            drac_mps2=closing**2 / (2.0 * room),
-            jerk_mps3=jerk_mps3,
-        )
+    def _empty(cls, shape: tuple[int, ...]) -> GroundTruth:
+        cars = [np.empty(shape) for _ in range(3)]
+        convoys = [np.empty(shape[0]) for _ in range(5)]
+        return cls(np.empty(shape, dtype=bool), *cars, *convoys)
+
+
+@compiled
+def _describe(
+    now_present: NDArray[np.bool_],
+    now_route_pos_m: NDArray[np.float64],
+    now_speed_mps: NDArray[np.float64],
+    before_speed_mps: NDArray[np.float64],
+    before_accel_mps2: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    route_pos_m: NDArray[np.float64],
+    speed_mps: NDArray[np.float64],
+    accel_mps2: NDArray[np.float64],
+    gap_m: NDArray[np.float64],
+    peer_gap_m: NDArray[np.float64],
+    ttc_s: NDArray[np.float64],
+    drac_mps2: NDArray[np.float64],
+    jerk_mps3: NDArray[np.float64],
+) -> None:
+    """Fill a `GroundTruth` (from `present` on) from the traffic now and a tick before."""
+    num_envs, num_slots = now_speed_mps.shape
+    for e in range(num_envs):
+        gap_m[e] = peer_gap_m[e] = np.inf
+        for v in range(num_slots):
+            here = now_present[e, v]
+            present[e, v] = here
+            route_pos_m[e, v] = now_route_pos_m[e, v]
+            speed_mps[e, v] = now_speed_mps[e, v]
+            change = now_speed_mps[e, v] - before_speed_mps[e, v]
+            accel_mps2[e, v] = change / DT_S if here else 0.0
+            if v > 0 and here and present[e, v - 1]:
+                gap = route_pos_m[e, v] - route_pos_m[e, v - 1] - CAR_LENGTH_M
+                if v == 1:
+                    gap_m[e] = gap
+                else:
+                    peer_gap_m[e] = min(peer_gap_m[e], gap)
+        closing = max(speed_mps[e, 0] - speed_mps[e, 1], 0.0)
+        room = max(gap_m[e], _CONTACT_M)
+        ttc_s[e] = min(room / closing, TTC_HORIZON_S) if closing > 0.0 else TTC_HORIZON_S
+        drac_mps2[e] = closing * closing / (2.0 * room)
+        jerk_mps3[e] = (accel_mps2[e, 0] - before_accel_mps2[e, 0]) / DT_S

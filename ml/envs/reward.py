@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.envs.config import RewardWeights
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ml.envs.ground_truth import GroundTruth
 
 TERMS = tuple(RewardWeights.model_fields)
+_HEADWAY, _SAFETY, _COLLISION, _COMFORT, _FALSE_BRAKING = range(len(TERMS))
 PENALTIES = ("safety", "comfort", "false_braking")
 """Terms that must be silent in ordinary driving (audited)."""
 
@@ -36,68 +38,100 @@ _MOVING_MPS = 1.0
 _JERK_FREE_MPS3, _JERK_FULL_MPS3 = 5.0, 80.0
 FALSE_BRAKE_MPS2 = 2.0
 _BRAKE_FULL_MPS2 = 8.0
-_CAUSE_TTC_S, _CAUSE_DRAC_MPS2 = 6.0, 0.5
+_CAUSE_TTC_S, _CAUSE_DRAC_MPS2, _CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0
 
 
-def _ramp(
-    values: NDArray[np.float64], start: float | NDArray[np.float64], full: float
-) -> NDArray[np.float64]:
+@compiled
+def _ramp(value: float, start: float, full: float) -> float:
     """0 up to `start`, 1 from `full`, linear between."""
-    return np.clip((values - start) / (full - start), 0.0, 1.0)
+    return min(max((value - start) / (full - start), 0.0), 1.0)
 
 
-def has_cause_to_brake(truth: GroundTruth, braking_now: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(num_envs,) bool: something in the traffic justifies braking harder than 2 m/s².
+@compiled
+def _has_cause_to_brake(
+    accel_mps2: NDArray[np.float64], speed_mps: float, gap_m: float, ttc_s: float, drac_mps2: float
+) -> bool:
+    """Whether the traffic justifies braking harder than 2 m/s².
 
-    A peer's planned braking is in progress, the time to collision is below 6 s, the needed
-    deceleration is above 0.5 m/s², any peer ahead brakes harder than 1 m/s², or the gap is below
-    the standstill distance and half a second.
+    The time to collision is below 6 s, the needed deceleration above 0.5 m/s², a peer ahead
+    brakes harder than 1 m/s², or the gap is below the standstill distance and half a second.
     """
-    speed = truth.speed_mps[:, 0]
-    peer_brakes = (truth.accel_mps2[:, 1:] < -1.0).any(axis=1)
-    close = truth.gap_m < STANDSTILL_M + _SHORT_HEADWAY_S * speed
-    closing = (truth.ttc_s < _CAUSE_TTC_S) | (truth.drac_mps2 > _CAUSE_DRAC_MPS2)
-    return braking_now | peer_brakes | close | closing
+    if ttc_s < _CAUSE_TTC_S or drac_mps2 > _CAUSE_DRAC_MPS2:
+        return True
+    if gap_m < STANDSTILL_M + _SHORT_HEADWAY_S * speed_mps:
+        return True
+    for v in range(1, accel_mps2.size):  # noqa: SIM110 (numba compiles no generators)
+        if accel_mps2[v] < -_CAUSE_PEER_BRAKES_MPS2:
+            return True
+    return False
+
+
+@compiled
+def _terms(
+    speed_mps: NDArray[np.float64],
+    accel_mps2: NDArray[np.float64],
+    gap_m: NDArray[np.float64],
+    ttc_s: NDArray[np.float64],
+    drac_mps2: NDArray[np.float64],
+    jerk_mps3: NDArray[np.float64],
+    braking_now: NDArray[np.bool_],
+    collided: NDArray[np.bool_],
+    terms: NDArray[np.float64],
+    needless: NDArray[np.bool_],
+) -> None:
+    """Fill `terms` (num_envs, 5) and `needless` (num_envs,); see `reward_terms`."""
+    for e in range(gap_m.size):
+        speed, accel, gap = speed_mps[e, 0], accel_mps2[e, 0], gap_m[e]
+        low = STANDSTILL_M + BAND_LOW_S * speed
+        high = STANDSTILL_M + BAND_EXTRA_M + BAND_HIGH_S * speed
+        near_enough = 1.0 - _ramp(gap - high, 0.0, _FALLOFF_HIGH_M)
+        terms[e, _HEADWAY] = min(max(gap / low, 0.0), 1.0, near_enough)
+
+        danger = _ramp(drac_mps2[e], _DRAC_FREE_MPS2, _DRAC_FULL_MPS2)
+        if speed > _MOVING_MPS:
+            danger = max(danger, min(max(1.0 - gap / (_SHORT_HEADWAY_S * speed), 0.0), 1.0))
+        terms[e, _SAFETY] = -danger
+        terms[e, _COLLISION] = -1.0 if collided[e] else 0.0
+        terms[e, _COMFORT] = -_ramp(abs(jerk_mps3[e]), _JERK_FREE_MPS3, _JERK_FULL_MPS3)
+
+        needless[e] = accel < -FALSE_BRAKE_MPS2 and not (
+            braking_now[e] or _has_cause_to_brake(accel_mps2[e], speed, gap, ttc_s[e], drac_mps2[e])
+        )
+        false = _ramp(-accel, FALSE_BRAKE_MPS2, _BRAKE_FULL_MPS2) if needless[e] else 0.0
+        terms[e, _FALSE_BRAKING] = -false
 
 
 def reward_terms(
     truth: GroundTruth, braking_now: NDArray[np.bool_], collided: NDArray[np.bool_]
-) -> dict[str, NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Compute every term, unweighted.
 
     Args:
         truth: Ground truth of the batch.
-        braking_now: (num_envs,) bool, a planned braking is in progress.
+        braking_now: (num_envs,) bool, a planned braking is in progress, which is cause enough.
         collided: (num_envs,) bool.
 
     Returns:
-        Term name → (num_envs,) float64 within the range of the table above.
+        The terms, (num_envs, 5) float64, a column for each of `TERMS` within the range of the
+        table above; and where the ego brakes harder than 2 m/s² without cause, (num_envs,) bool.
     """
-    speed, accel = truth.speed_mps[:, 0], truth.accel_mps2[:, 0]
-    low = STANDSTILL_M + BAND_LOW_S * speed
-    high = STANDSTILL_M + BAND_EXTRA_M + BAND_HIGH_S * speed
-    too_near = np.clip(truth.gap_m / low, 0.0, 1.0)
-    too_far = 1.0 - _ramp(truth.gap_m - high, 0.0, _FALLOFF_HIGH_M)
-    short = np.clip(1.0 - truth.gap_m / (_SHORT_HEADWAY_S * np.maximum(speed, 1e-6)), 0.0, 1.0)
-    danger = np.maximum(
-        _ramp(truth.drac_mps2, _DRAC_FREE_MPS2, _DRAC_FULL_MPS2),
-        np.where(speed > _MOVING_MPS, short, 0.0),
+    terms = np.empty((collided.size, len(TERMS)))
+    needless = np.empty(collided.size, dtype=bool)
+    _terms(
+        truth.speed_mps,
+        truth.accel_mps2,
+        truth.gap_m,
+        truth.ttc_s,
+        truth.drac_mps2,
+        truth.jerk_mps3,
+        braking_now,
+        collided,
+        terms,
+        needless,
     )
-    needless = ~has_cause_to_brake(truth, braking_now)
-    return {
-        "headway": np.minimum(too_near, too_far),
-        "safety": -danger,
-        "collision": -collided.astype(np.float64),
-        "comfort": -_ramp(np.abs(truth.jerk_mps3), _JERK_FREE_MPS3, _JERK_FULL_MPS3),
-        "false_braking": -np.where(
-            needless, _ramp(-accel, FALSE_BRAKE_MPS2, _BRAKE_FULL_MPS2), 0.0
-        ),
-    }
+    return terms, needless
 
 
-def weigh(terms: dict[str, NDArray[np.float64]], weights: RewardWeights) -> NDArray[np.float64]:
-    """Sum the weighted terms; (num_envs,) float64."""
-    total = np.zeros_like(terms["headway"])
-    for name in TERMS:
-        total += getattr(weights, name) * terms[name]
-    return total
+def weights_of(weights: RewardWeights) -> NDArray[np.float64]:
+    """The weights in the order of `TERMS`, (5,)."""
+    return np.array([getattr(weights, name) for name in TERMS])

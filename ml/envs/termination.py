@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.envs.actuation import DT_S
 from ml.envs.episodes import ROAD_END_MARGIN_M
 
@@ -37,6 +38,12 @@ class EpisodeStatus(IntEnum):
         return self >= EpisodeStatus.PEERS_COLLIDED
 
 
+# What a compiled loop writes must be plain numbers.
+_RUNNING, _COLLISION, _TIME_LIMIT, _ROAD_END, _PEERS_COLLIDED, _VEHICLE_MISSING = (
+    int(status) for status in EpisodeStatus
+)
+
+
 def judge(
     truth: GroundTruth,
     expected: NDArray[np.bool_],
@@ -56,13 +63,48 @@ def judge(
     Returns:
         (num_envs,) int64 of `EpisodeStatus`.
     """
-    status = np.zeros(tick.size, dtype=np.int64)
-    status[tick >= episode_ticks] = EpisodeStatus.TIME_LIMIT
-    # A car that reaches the end vanishes from SUMO: stop a tick and a margin before that.
-    reach = truth.route_pos_m + 2.0 * DT_S * truth.speed_mps
-    near_end = np.where(truth.present, reach, 0.0).max(axis=1) >= road_length_m - ROAD_END_MARGIN_M
-    status[near_end] = EpisodeStatus.ROAD_END
-    status[truth.peer_gap_m <= 0.0] = EpisodeStatus.PEERS_COLLIDED
-    status[truth.gap_m <= 0.0] = EpisodeStatus.COLLISION
-    status[(expected & ~truth.present).any(axis=1)] = EpisodeStatus.VEHICLE_MISSING
+    status = np.empty(tick.size, dtype=np.int64)
+    _judge(
+        truth.present,
+        truth.route_pos_m,
+        truth.speed_mps,
+        truth.gap_m,
+        truth.peer_gap_m,
+        expected,
+        tick,
+        episode_ticks,
+        road_length_m,
+        status,
+    )
     return status
+
+
+@compiled
+def _judge(
+    present: NDArray[np.bool_],
+    route_pos_m: NDArray[np.float64],
+    speed_mps: NDArray[np.float64],
+    gap_m: NDArray[np.float64],
+    peer_gap_m: NDArray[np.float64],
+    expected: NDArray[np.bool_],
+    tick: NDArray[np.int64],
+    episode_ticks: int,
+    road_length_m: float,
+    status: NDArray[np.int64],
+) -> None:
+    """Fill `status`; see `judge`."""
+    for e in range(tick.size):
+        status[e] = _TIME_LIMIT if tick[e] >= episode_ticks else _RUNNING
+        missing = False
+        for v in range(present.shape[1]):
+            missing |= expected[e, v] and not present[e, v]
+            # A car that reaches the end vanishes from SUMO: stop a tick and a margin before that.
+            reach = route_pos_m[e, v] + 2.0 * DT_S * speed_mps[e, v]
+            if present[e, v] and reach >= road_length_m - ROAD_END_MARGIN_M:
+                status[e] = _ROAD_END
+        if peer_gap_m[e] <= 0.0:
+            status[e] = _PEERS_COLLIDED
+        if gap_m[e] <= 0.0:
+            status[e] = _COLLISION
+        if missing:
+            status[e] = _VEHICLE_MISSING

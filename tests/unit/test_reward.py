@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ml.envs.config import RewardWeights
 from ml.envs.ground_truth import GroundTruth
-from ml.envs.reward import TERMS, reward_terms, weigh
+from ml.envs.reward import TERMS, reward_terms, weights_of
 
 CAR_M = 4.5
 
@@ -24,8 +24,8 @@ def traffic(*, gap, own, lead, accel=0.0, lead_accel=0.0, jerk=0.0):
 
 def terms_of(truth, *, braking=False, collided=False):
     """The unweighted terms of a batch of one."""
-    values = reward_terms(truth, np.array([braking]), np.array([collided]))
-    return {name: float(value[0]) for name, value in values.items()}
+    terms, _ = reward_terms(truth, np.array([braking]), np.array([collided]))
+    return dict(zip(TERMS, terms[0].tolist(), strict=True))
 
 
 def test_ordinary_following_earns_the_headway_term_and_nothing_else():
@@ -76,9 +76,11 @@ def test_braking_with_a_cause_is_not_false(why, kwargs):
 
 def test_a_collision_costs_its_weight_once():
     """The collision term is −1 where bumpers touched."""
-    terms = reward_terms(traffic(gap=-0.1, own=10.0, lead=0.0), np.array([True]), np.array([True]))
+    terms, _ = reward_terms(
+        traffic(gap=-0.1, own=10.0, lead=0.0), np.array([True]), np.array([True])
+    )
     weights = RewardWeights(headway=0.0, safety=0.0, comfort=0.0, false_braking=0.0, collision=7.0)
-    assert weigh(terms, weights)[0] == -7.0
+    assert terms[0] @ weights_of(weights) == -7.0
 
 
 @given(
