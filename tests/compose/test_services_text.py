@@ -164,8 +164,8 @@ def test_health_check_of_sumo_does_not_connect() -> None:
 def test_networks_are_seen_under_one_path_and_written_by_training_alone() -> None:
     """SUMO loads what the trainer wrote: same volume, same path, read-only for SUMO."""
     path = "/var/cache/roadsense"
-    assert mounts("train")[path] == ("networks", "rw")
-    assert mounts("sumo")[path] == ("networks", "ro")
+    assert mounts("train")[path] == ("cache", "rw")
+    assert mounts("sumo")[path] == ("cache", "ro")
     environment = dict(
         assignment.split("=", 1)
         for step, arguments in instructions(dockerfile_of("train"))
