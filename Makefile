@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The CPU build of torch where its index can be reached; requirements.txt says more.
 CPU_TORCH := --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor.
