@@ -62,10 +62,10 @@ class NaiveLink:
 
     def send(self, timestamp_ms: int, generated_us: int, arrival_us: int, payload) -> None:
         """Note a frame; a timestamp over 1 s back is a reboot."""
-        if self.newest_ms is not None and timestamp_ms < self.newest_ms - 1000:
-            self.epoch += 1
-            self.newest_ms = timestamp_ms
-        self.newest_ms = max(timestamp_ms, self.newest_ms or timestamp_ms)
+        newest_ms = timestamp_ms if self.newest_ms is None else self.newest_ms
+        rebooted = timestamp_ms < newest_ms - 1000
+        self.epoch += rebooted
+        self.newest_ms = timestamp_ms if rebooted else max(timestamp_ms, newest_ms)
         sequence = len(self.frames)
         self.frames.append(
             Frame(sequence, self.epoch, timestamp_ms, generated_us, arrival_us, payload)

@@ -177,6 +177,21 @@ def test_heading_is_worse_when_slow_and_held_when_nearly_standing():
     assert 0.4 < (north > 180.0).mean() < 0.6
 
 
+def test_errors_of_one_car_do_not_know_each_other():
+    """Position, speed, heading and acceleration err independently at a tick, and white over it."""
+    parameters = SensorParameters(position=PositionParameters(sd_m=0.0, white_sd_m=1.0))
+    bank, first = _started(parameters, 1000, 4)
+    record = _record(bank, first, 2)
+    now = np.array([values[1].ravel() for values in record.values()])
+    later = np.array([values[2].ravel() for values in record.values()])
+    matrix = np.corrcoef(np.concatenate([now, later]))
+    names = list(record)
+    for row, column in zip(*np.nonzero(np.triu(np.ones((10, 10)), 1)), strict=True):
+        lasting = column == row + 5 and names[row] in ("speed_mps", "accel_mps2")
+        if not lasting:
+            assert abs(matrix[row, column]) < 4.0 / np.sqrt(4000), (row, column)
+
+
 def test_accelerometer_has_a_bias_per_episode_white_noise_and_a_lag():
     """The bias lasts the episode, the noise does not, and a step is followed with its lag."""
     bank, first = _started(SensorParameters(), 500, 4)
