@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# Docker creates a missing bind source as root's, where the containers' user could not write.
-# Such folders, and only the folders themselves, become APP_UID:APP_GID's. One that is somebody
-# else's stays so.
+# Docker creates a missing bind source as root's, where the containers' user could not write. Such
+# folders, and only the folders themselves, become APP_UID:APP_GID's; one that is somebody else's
+# stays so. A volume is nobody's but ours: it is given away with all it holds.
 #
-#   APP_UID=1000 APP_GID=1000 prepare FOLDER...
+#   APP_UID=1000 APP_GID=1000 prepare [--volume FOLDER] FOLDER...
 set -euo pipefail
+
+if [ "$1" = --volume ]; then
+  [ "$(stat -c %u "$2")" = "$APP_UID" ] || chown --recursive "$APP_UID:$APP_GID" "$2"
+  shift 2
+fi
 
 for folder in "$@"; do
   owner=$(stat -c %u "$folder")

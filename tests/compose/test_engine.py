@@ -30,9 +30,9 @@ SERVERS = ("sumo", "tensorboard")
 RUNNING = ("sumo", "tensorboard", "train")
 DEADLINE_S = 120.0
 EXIT_SIGTERM = 143
-# As root we would own nothing that the containers write: they keep their default user then.
-APP_UID = os.getuid() or 1000
-APP_GID = os.getgid() or 1000
+# Ours; as root, any that is neither root nor the images' own 1000.
+APP_UID = os.getuid() or 4321
+APP_GID = os.getgid() or 4321
 
 
 @dataclass
@@ -227,7 +227,9 @@ def test_sumo_cannot_write_what_it_loads(stack: Stack) -> None:
 
 def test_prepare_leaves_a_strangers_folder_alone_and_says_so(stack: Stack) -> None:
     """A folder that is neither root's nor APP_UID's keeps its owner; the remedy is printed."""
-    done = stack.compose("run", "--rm", "--no-deps", "--env", "APP_UID=54321", "prepare")
+    done = stack.compose(
+        "run", "--rm", "--no-deps", "--env", "APP_UID=54321", "prepare", "/outputs/runs"
+    )
     assert f"APP_UID={APP_UID}\nAPP_GID={APP_GID}" in done.stdout + done.stderr
     assert (stack.clone / "runs").stat().st_uid == APP_UID
 

@@ -191,7 +191,7 @@ def test_prepare_is_given_each_folder_that_training_writes() -> None:
     """What the trainer writes to is made the user's before."""
     written = {source for source, options in mounts("train").values() if options == "rw"}
     assert {source for source, _ in mounts("prepare").values()} == written
-    assert SERVICES["prepare"]["command"] == list(mounts("prepare"))
+    assert SERVICES["prepare"]["command"] == ["--volume", *mounts("prepare")]
 
 
 def test_each_variable_is_documented_with_its_default() -> None:
