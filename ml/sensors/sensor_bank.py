@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.errors import EnvironmentStateError
-from ml.keyed_random import Stream, extend, fold, normal, normal_pair, uniform
+from ml.keyed_random import Stream, fold, normal, uniform
+from ml.sensors import sensing
 from ml.sensors.position_hold import PositionHold
 from ml.sensors.sensor_parameters import TICK_S
 
@@ -21,11 +22,8 @@ if TYPE_CHECKING:
 
 PREFIX = "sensors."
 _NOT_STARTED = -2
-_FULL_CIRCLE_DEG = 360.0
-_SLOWEST_MPS = 0.1
 _SHORTEST_LAG_S = 1e-9
-# What the draws of a vehicle and tick are for; each gives two normals.
-_OWN, _WHITE, _SPEED_HEADING, _ACCELERATION = range(4)
+# Of the draws, in their order.
 _STREAMS = (
     (Stream.GPS, 0),
     (Stream.GPS, 1),
@@ -89,23 +87,13 @@ class SensorBank:
         self._hold = (
             PositionHold(position, num_envs, num_vehicles) if position.mode == "hold" else None
         )
-        self._num_vehicles = num_vehicles
+        self._everyone = np.arange(num_envs)
         self._tick = np.full(num_envs, _NOT_STARTED, dtype=np.int64)
-        self._keys = np.zeros((len(_STREAMS), *shape), dtype=np.uint64)
-        self._common_key = np.zeros((num_envs, 1), dtype=np.uint64)
-        # Unit-variance states and the factors that give them their size; (E, 1) per convoy.
-        self._own, self._common = np.zeros((2, *shape)), np.zeros((2, num_envs, 1))
-        self._speed_error = np.zeros(shape)
-        self._bias_mps2, self._accel_mps2 = np.zeros(shape), np.zeros(shape)
-        self._heading_deg = np.zeros(shape)
-        column = (num_envs, 1)
-        self._own_sd_m, self._common_sd_m = np.zeros(column), np.zeros(column)
-        self._white_sd_m, self._believed_sd_m = np.zeros(column), np.zeros(column)
-        self._speed_sd_mps, self._heading_sd_deg = np.zeros(column), np.zeros(column)
-        self._accel_sd_mps2 = np.zeros(column)
-        self._keep_position, self._renew_position = np.zeros(column), np.zeros(column)
-        self._keep_speed, self._renew_speed = np.zeros(column), np.zeros(column)
-        self._keep_accel = np.zeros(column)
+        self._keys = np.zeros((*shape, sensing.NUM_DRAWS), dtype=np.uint64)
+        self._common_key = np.zeros(num_envs, dtype=np.uint64)
+        self._sizes = np.zeros((num_envs, sensing.NUM_SIZES))
+        self._memory = np.zeros((*shape, sensing.NUM_MEMORIES))
+        self._common = np.zeros((num_envs, 2))
 
     def reset(
         self,
@@ -128,29 +116,34 @@ class SensorBank:
         """
         values = self._episode_values(len(env_indices), overrides or {})
         sd_m, share = values["position.sd_m"], values["position.common_share"]
-        self._common_sd_m[env_indices] = np.sqrt(share) * sd_m
-        self._own_sd_m[env_indices] = np.sqrt(1.0 - share) * sd_m
-        self._white_sd_m[env_indices] = values["position.white_sd_m"]
-        self._believed_sd_m[env_indices] = np.hypot(sd_m, values["position.white_sd_m"])
-        self._speed_sd_mps[env_indices] = values["speed.sd_mps"]
-        self._heading_sd_deg[env_indices] = values["heading.sd_deg"]
-        self._accel_sd_mps2[env_indices] = values["accelerometer.white_sd_mps2"]
         lag_s = np.maximum(values["accelerometer.lag_s"], _SHORTEST_LAG_S)
-        self._keep_accel[env_indices] = np.exp(-TICK_S / lag_s)
-        for tau_s, keep, renew in (
-            (values["position.tau_s"], self._keep_position, self._renew_position),
-            (values["speed.tau_s"], self._keep_speed, self._renew_speed),
+        position_tau_s, speed_tau_s = values["position.tau_s"], values["speed.tau_s"]
+        for column, value in (
+            (sensing.OWN_SD_M, np.sqrt(1.0 - share) * sd_m),
+            (sensing.COMMON_SD_M, np.sqrt(share) * sd_m),
+            (sensing.WHITE_SD_M, values["position.white_sd_m"]),
+            (sensing.BELIEVED_SD_M, np.hypot(sd_m, values["position.white_sd_m"])),
+            (sensing.SPEED_SD_MPS, values["speed.sd_mps"]),
+            (sensing.HEADING_SD_DEG, values["heading.sd_deg"]),
+            (sensing.ACCEL_SD_MPS2, values["accelerometer.white_sd_mps2"]),
+            (sensing.KEEP_POSITION, np.exp(-TICK_S / position_tau_s)),
+            (sensing.RENEW_POSITION, np.sqrt(-np.expm1(-2.0 * TICK_S / position_tau_s))),
+            (sensing.KEEP_SPEED, np.exp(-TICK_S / speed_tau_s)),
+            (sensing.RENEW_SPEED, np.sqrt(-np.expm1(-2.0 * TICK_S / speed_tau_s))),
+            (sensing.KEEP_ACCEL, np.exp(-TICK_S / lag_s)),
         ):
-            keep[env_indices] = np.exp(-TICK_S / tau_s)
-            renew[env_indices] = np.sqrt(-np.expm1(-2.0 * TICK_S / tau_s))
+            self._sizes[env_indices, column] = value
 
         episode = episode_keys[:, None]
-        slot = np.arange(self._num_vehicles)
-        for row, (stream, part) in enumerate(_STREAMS):
-            self._keys[row, env_indices] = fold(episode, stream, slot, part)
-        self._common_key[env_indices] = fold(episode, Stream.GPS_COMMON)
+        slot = np.arange(self._keys.shape[1])
+        for draw, (stream, part) in enumerate(_STREAMS):
+            self._keys[env_indices, :, draw] = fold(episode, stream, slot, part)
+        self._common_key[env_indices] = fold(episode_keys, Stream.GPS_COMMON)
         bias_draw = normal(fold(episode, Stream.ACCELEROMETER, slot, 1))
-        self._bias_mps2[env_indices] = values["accelerometer.bias_sd_mps2"] * bias_draw
+        bias_sd_mps2 = values["accelerometer.bias_sd_mps2"][:, None]
+        self._memory[env_indices] = 0.0
+        self._common[env_indices] = 0.0
+        self._memory[env_indices, :, sensing.BIAS] = bias_sd_mps2 * bias_draw
         if self._hold is not None:
             self._hold.reset(env_indices, uniform(fold(episode, Stream.GPS, slot, 2)))
         self._tick[env_indices] = _NOT_STARTED
@@ -180,20 +173,11 @@ class SensorBank:
         Returns:
             Arrays (K, V).
         """
-        start = np.zeros((len(env_indices), 1), dtype=np.int64)
-        first, second = normal_pair(extend(self._keys[:, env_indices], start))
-        common = normal_pair(extend(self._common_key[env_indices], start))
-        self._own[:, env_indices] = first[_OWN], second[_OWN]
-        self._common[:, env_indices] = common
-        self._speed_error[env_indices] = first[_SPEED_HEADING]
-        self._accel_mps2[env_indices] = accel_mps2
-        position_m = self._position(env_indices, x_m, y_m, first, second)
-        if self._hold is not None:
-            self._hold.start(env_indices, position_m)
         self._tick[env_indices] = 0
-        return self._measurement(
-            env_indices, position_m, speed_mps, heading_deg, first, second, start=True
-        )
+        out = self._measure(env_indices, x_m, y_m, speed_mps, heading_deg, accel_mps2)
+        if self._hold is not None:
+            self._hold.start(env_indices, out[:2])
+        return Measurement(*out)
 
     def measure(
         self,
@@ -223,7 +207,7 @@ class SensorBank:
                 started.
         """
         due = self._tick + 1
-        if not np.array_equal(tick, due):
+        if (tick != due).any():
             env = int(np.argmax(tick != due))
             raise EnvironmentStateError(
                 f"the sensors of convoy {env} were asked for tick {tick[env]} after "
@@ -231,80 +215,53 @@ class SensorBank:
                 "tick: call measure_start after reset, then measure once per tick."
             )
         self._tick = due
-        column = tick[:, None]
-        first, second = normal_pair(extend(self._keys, column))
-        common = normal_pair(extend(self._common_key, column))
-        self._own *= self._keep_position
-        self._own[0] += self._renew_position * first[_OWN]
-        self._own[1] += self._renew_position * second[_OWN]
-        self._common *= self._keep_position
-        self._common[0] += self._renew_position * common[0]
-        self._common[1] += self._renew_position * common[1]
-        self._speed_error *= self._keep_speed
-        self._speed_error += self._renew_speed * first[_SPEED_HEADING]
-        # In this form a lag of 0 gives the truth to the last bit.
-        self._accel_mps2 *= self._keep_accel
-        self._accel_mps2 += (1.0 - self._keep_accel) * accel_mps2
-        position_m = self._position(slice(None), x_m, y_m, first, second)
+        out = self._measure(self._everyone, x_m, y_m, speed_mps, heading_deg, accel_mps2)
         if self._hold is not None:
-            position_m = self._hold.update(tick, position_m)
-        return self._measurement(
-            slice(None), position_m, speed_mps, heading_deg, first, second, start=False
-        )
+            out[:2] = self._hold.update(tick, out[:2])
+        return Measurement(*out)
 
-    def _position(
+    def _measure(
         self,
-        rows: NDArray[np.int64] | slice,
+        rows: NDArray[np.int64],
         x_m: NDArray[np.float64],
         y_m: NDArray[np.float64],
-        first: NDArray[np.float64],
-        second: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        error_m = self._own_sd_m[rows] * self._own[:, rows]
-        error_m += self._common_sd_m[rows] * self._common[:, rows]
-        error_m[0] += self._white_sd_m[rows] * first[_WHITE]
-        error_m[1] += self._white_sd_m[rows] * second[_WHITE]
-        error_m[0] += x_m
-        error_m[1] += y_m
-        return error_m
-
-    def _measurement(
-        self,
-        rows: NDArray[np.int64] | slice,
-        position_m: NDArray[np.float64],
         speed_mps: NDArray[np.float64],
         heading_deg: NDArray[np.float64],
-        first: NDArray[np.float64],
-        second: NDArray[np.float64],
-        *,
-        start: bool,
-    ) -> Measurement:
-        speed = speed_mps + self._speed_sd_mps[rows] * self._speed_error[rows]
-        np.maximum(speed, 0.0, out=speed)
-        # No better below full accuracy than 1 / speed allows, and no worse than when last valid.
-        slow = np.maximum(speed, max(self._heading_hold_mps, _SLOWEST_MPS))
-        growth = np.maximum(self._heading_full_mps / slow, 1.0)
-        heading = heading_deg + self._heading_sd_deg[rows] * growth * second[_SPEED_HEADING]
-        heading %= _FULL_CIRCLE_DEG
-        heading[heading == _FULL_CIRCLE_DEG] = 0.0  # -1e-20 % 360.0 is 360.0
-        if not start:
-            heading = np.where(speed < self._heading_hold_mps, self._heading_deg[rows], heading)
-        self._heading_deg[rows] = heading
-        accel = self._accel_mps2[rows] + self._bias_mps2[rows]
-        accel += self._accel_sd_mps2[rows] * first[_ACCELERATION]
-        return Measurement(
-            x_m=position_m[0],
-            y_m=position_m[1],
-            speed_mps=speed,
-            heading_deg=heading,
-            accel_mps2=accel,
-            position_sd_m=np.broadcast_to(self._believed_sd_m[rows], speed.shape),
+        accel_mps2: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """(6, K, V) float64 in the order of `Measurement`."""
+        out = np.empty((6, *x_m.shape))
+        sensing.sense_position(
+            rows,
+            self._tick,
+            x_m,
+            y_m,
+            self._keys,
+            self._common_key,
+            self._sizes,
+            self._memory,
+            self._common,
+            out,
         )
+        sensing.sense_motion(
+            rows,
+            self._tick,
+            speed_mps,
+            heading_deg,
+            accel_mps2,
+            self._keys,
+            self._sizes,
+            self._heading_full_mps,
+            self._heading_hold_mps,
+            self._memory,
+            out,
+        )
+        return out
 
     def _episode_values(
         self, count: int, overrides: Mapping[str, NDArray[np.float64]]
     ) -> dict[str, NDArray[np.float64]]:
-        values = {name: np.full((count, 1), value) for name, value in self._defaults.items()}
+        values = {name: np.full(count, value) for name, value in self._defaults.items()}
         for name, drawn in overrides.items():
             if not name.startswith(PREFIX):
                 continue
@@ -314,5 +271,5 @@ class SensorBank:
                     f"override {name!r} with shape {np.shape(drawn)}: allowed are ({count},) "
                     f"finite values of one of {', '.join(PREFIX + n for n in values)}."
                 )
-            values[known] = np.asarray(drawn, dtype=np.float64)[:, None]
+            values[known] = np.asarray(drawn, dtype=np.float64)
         return values
