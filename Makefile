@@ -20,7 +20,7 @@ help: ## list the targets
 .venv/installed: requirements.txt requirements-dev.txt pyproject.toml
 	python=$$(scripts/preflight) && "$$python" -m venv .venv
 	@echo "Installing packages into .venv (some 400 MB to download, once)"
-	$(PIP) install $(CPU_TORCH) --constraint requirements.txt torch
+	$(PIP) install $(CPU_TORCH) --no-deps $$(grep -o '^torch==[0-9.]*' requirements.txt)
 	$(PIP) install --requirement requirements.txt --requirement requirements-dev.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	touch $@
