@@ -100,6 +100,8 @@ def test_shadowed_loses_as_the_board_in_the_door_did():
     lost, _ = _run("shadowed", np.linspace(2.0, 50.0, SOURCES), 1500)
     assert 0.84 <= lost.mean() <= 0.86
     assert 14.0 <= _mean_burst(lost) <= 15.2
+    # Episodes do not begin with a spell of good radio.
+    assert lost[0].mean() > 0.85 - 4.0 * np.sqrt(0.85 * 0.15 / lost[0].size)
     eight_in_a_row = np.lib.stride_tricks.sliding_window_view(lost, 8, axis=0).all(axis=-1)
     assert 0.45 < eight_in_a_row.mean() < 0.60  # .85 (1 - 1 / 14.5)^7 = .52
 
