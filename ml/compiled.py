@@ -7,12 +7,14 @@ takes seconds once; its result is cached beside the source, or in `NUMBA_CACHE_D
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound="Callable[..., object]")
 
@@ -24,3 +26,19 @@ def compiled(function: Function) -> Function:
     A division by zero gives what numpy gives, not an exception.
     """
     return cast("Function", numba.njit(cache=True, error_model="numpy")(function))
+
+
+def elementwise(
+    signature: str,
+) -> Callable[[Callable[..., object]], Callable[..., NDArray[Any]]]:
+    """Compile a function of numbers into a numpy ufunc, which broadcasts over arrays.
+
+    Args:
+        signature: Its one signature, as numba writes it: `"float64(uint64)"`.
+    """
+
+    def compile_it(function: Callable[..., object]) -> Callable[..., NDArray[Any]]:
+        ufunc = numba.vectorize([signature], cache=True)(function)  # type: ignore[no-untyped-call]
+        return cast("Callable[..., NDArray[Any]]", ufunc)
+
+    return compile_it

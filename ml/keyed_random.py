@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import compiled, elementwise
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,8 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _SHIFT_30, _SHIFT_27, _SHIFT_31, _SHIFT_11 = (np.uint64(n) for n in (30, 27, 31, 11))
 _TO_UNIT = 2.0**-53
+_ALL_BITS = 2**64 - 1
+_NO_PART = np.zeros(1, dtype=np.uint64)
 
 
 class Stream(IntEnum):
@@ -52,22 +54,57 @@ class Stream(IntEnum):
     ACCELEROMETER = 14
 
 
-def _mix(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble 64-bit words; a bijection. Works in place on the array that it is given."""
-    key ^= key >> _SHIFT_30
-    key *= _MIX_1
-    key ^= key >> _SHIFT_27
-    key *= _MIX_2
-    key ^= key >> _SHIFT_31
-    return key
-
-
-def _words(values: ArrayLike) -> NDArray[np.uint64]:
-    """View integers of any sign as 64-bit words, at least one-dimensional (so they may wrap)."""
-    array = np.atleast_1d(np.asarray(values))
+def _words(values: ArrayLike) -> NDArray[np.uint64] | np.uint64:
+    """View integers of any sign as 64-bit words."""
+    if isinstance(values, int):
+        return np.uint64(values & _ALL_BITS)
+    array = np.asarray(values)
     if array.dtype == np.uint64:
         return array
     return array.astype(np.int64).view(np.uint64)
+
+
+@compiled
+def extend_one(key: np.uint64, part: np.uint64 | int) -> np.uint64:
+    """`extend` for one key inside a compiled loop; the same bits."""
+    word = (key ^ np.uint64(part)) + _GOLDEN
+    word = (word ^ (word >> _SHIFT_30)) * _MIX_1
+    word = (word ^ (word >> _SHIFT_27)) * _MIX_2
+    return word ^ (word >> _SHIFT_31)
+
+
+@compiled
+def uniform_one(key: np.uint64) -> float:
+    """`uniform` for one key inside a compiled loop; the same bits."""
+    return float(extend_one(key, 0) >> _SHIFT_11) * _TO_UNIT
+
+
+@compiled
+def normal_pair_one(key: np.uint64) -> tuple[float, float]:
+    """`normal_pair` for one key inside a compiled loop; the same bits."""
+    radius = math.sqrt(-2.0 * math.log1p(-uniform_one(key)))
+    angle = 2.0 * math.pi * uniform_one(key ^ _MIX_1)
+    return radius * math.cos(angle), radius * math.sin(angle)
+
+
+@elementwise("uint64(uint64, uint64)")
+def _extend(key: np.uint64, part: np.uint64) -> np.uint64:
+    return extend_one(key, part)
+
+
+@elementwise("float64(uint64)")
+def _uniform(key: np.uint64) -> float:
+    return uniform_one(key)
+
+
+@elementwise("float64(uint64)")
+def _first_normal(key: np.uint64) -> float:
+    return normal_pair_one(key)[0]
+
+
+@elementwise("float64(uint64)")
+def _second_normal(key: np.uint64) -> float:
+    return normal_pair_one(key)[1]
 
 
 def fold(key: ArrayLike, *parts: ArrayLike) -> NDArray[np.uint64]:
@@ -80,26 +117,10 @@ def fold(key: ArrayLike, *parts: ArrayLike) -> NDArray[np.uint64]:
     Returns:
         uint64 keys of the broadcast shape, at least one-dimensional.
     """
-    state = _mix(_words(key) + _GOLDEN)
+    state = _extend(_words(key), _NO_PART)
     for part in parts:
-        state = _mix((state ^ _words(part)) + _GOLDEN)
+        state = _extend(state, _words(part))
     return state
-
-
-def uniform(key: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Uniform draws in [0, 1) with 53 bits, one per key."""
-    return (_mix(key + _GOLDEN) >> _SHIFT_11).astype(np.float64) * _TO_UNIT
-
-
-def normal(key: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Standard normal draws, one per key (Box and Muller, 1958)."""
-    radius = np.sqrt(-2.0 * np.log1p(-uniform(key)))
-    return radius * np.cos(2.0 * np.pi * uniform(key ^ _MIX_1))
-
-
-def text_key(text: str) -> int:
-    """Return a stable 63-bit integer for a name, for use as a key part."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def extend(key: NDArray[np.uint64], part: ArrayLike) -> NDArray[np.uint64]:
@@ -107,38 +128,24 @@ def extend(key: NDArray[np.uint64], part: ArrayLike) -> NDArray[np.uint64]:
 
     For hot paths, where the constant part is folded once per episode.
     """
-    return _mix((key ^ _words(part)) + _GOLDEN)
+    return _extend(key, _words(part))
+
+
+def uniform(key: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Uniform draws in [0, 1) with 53 bits, one per key."""
+    return _uniform(key)
+
+
+def normal(key: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Standard normal draws, one per key (Box and Muller, 1958)."""
+    return _first_normal(key)
 
 
 def normal_pair(key: NDArray[np.uint64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Two independent standard normal draws per key; the first is `normal(key)`."""
-    radius = np.sqrt(-2.0 * np.log1p(-uniform(key)))
-    angle = 2.0 * np.pi * uniform(key ^ _MIX_1)
-    return radius * np.cos(angle), radius * np.sin(angle)
+    return _first_normal(key), _second_normal(key)
 
 
-@compiled
-def extend_one(key: np.uint64, part: int) -> np.uint64:
-    """`extend` for one key inside a compiled loop; the same bits."""
-    word = (key ^ np.uint64(part)) + _GOLDEN
-    word = (word ^ (word >> _SHIFT_30)) * _MIX_1
-    word = (word ^ (word >> _SHIFT_27)) * _MIX_2
-    return word ^ (word >> _SHIFT_31)
-
-
-@compiled
-def uniform_one(key: np.uint64) -> float:
-    """`uniform` for one key inside a compiled loop; the same bits."""
-    word = key + _GOLDEN
-    word = (word ^ (word >> _SHIFT_30)) * _MIX_1
-    word = (word ^ (word >> _SHIFT_27)) * _MIX_2
-    word ^= word >> _SHIFT_31
-    return float(word >> _SHIFT_11) * _TO_UNIT
-
-
-@compiled
-def normal_pair_one(key: np.uint64) -> tuple[float, float]:
-    """`normal_pair` for one key inside a compiled loop; the same but for the last bits."""
-    radius = math.sqrt(-2.0 * math.log1p(-uniform_one(key)))
-    angle = 2.0 * math.pi * uniform_one(key ^ _MIX_1)
-    return radius * math.cos(angle), radius * math.sin(angle)
+def text_key(text: str) -> int:
+    """Return a stable 63-bit integer for a name, for use as a key part."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") >> 1

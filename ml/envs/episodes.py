@@ -15,7 +15,7 @@ import numpy as np
 from ml.envs.actuation import DT_S
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.errors import ScenarioError
-from ml.keyed_random import Stream, fold, uniform
+from ml.keyed_random import Stream, extend, fold, uniform
 from ml.sumo.protocol import DriverParameters, Placement
 from ml.sumo.road import CAR_LENGTH_M
 
@@ -104,19 +104,21 @@ class EpisodePlan:
 
 
 class _Draws:
-    """The uniform draws of some episodes, by question."""
+    """The uniform draws of some episodes, by question; all are drawn at once."""
 
     def __init__(self, keys: NDArray[np.uint64], num_slots: int) -> None:
-        self._keys = fold(keys, Stream.SCENARIO)
-        self._slots = np.arange(num_slots)
+        asked = fold(keys, Stream.SCENARIO)[:, None]
+        asked = extend(asked, np.arange(len(_Draw) + 1))
+        self._convoy = uniform(asked)
+        self._vehicle = uniform(extend(asked[:, :, None], np.arange(num_slots)))
 
     def convoy(self, what: _Draw, low: float = 0.0, high: float = 1.0) -> NDArray[np.float64]:
         """One value per convoy, (n,)."""
-        return low + (high - low) * uniform(fold(self._keys, what))
+        return low + (high - low) * self._convoy[:, what]
 
     def vehicle(self, what: _Draw, low: float, high: float) -> NDArray[np.float64]:
         """One value per vehicle, (n, num_slots)."""
-        return low + (high - low) * uniform(fold(self._keys[:, None], what, self._slots))
+        return low + (high - low) * self._vehicle[:, what]
 
 
 def draw_episodes(
