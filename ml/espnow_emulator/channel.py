@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks
-from ml.espnow_emulator.in_flight import NEVER_US, FrameField, InFlightQueue
+from ml.espnow_emulator.in_flight import FrameField, InFlightQueue
+from ml.espnow_emulator.latency import LogNormalLatency
 from ml.espnow_emulator.loss import BurstLoss
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.peer_table import PeerTable
-from ml.keyed_random import Stream, extend, fold, normal, uniform
+from ml.keyed_random import Stream, extend_one, fold, uniform_one
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +28,7 @@ PREFIX = "radio."
 _LONG_AGO_MS = -(2**62)
 _LONG_AGO_US = np.iinfo(np.int64).min
 _REBOOT_MS = 1000
+_SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US = (int(field) for field in FrameField)
 
 
 class BroadcastChannel:
@@ -68,9 +72,7 @@ class BroadcastChannel:
             "loss.odds_factor": parameters.loss.odds_factor,
             "loss.burst_factor": parameters.loss.burst_factor,
         }
-        self._base_us = np.full((num_envs, 1, 1), latency.base_ms * 1000.0)
-        self._median_us = np.full((num_envs, 1, 1), latency.tail_median_ms * 1000.0)
-        self._sigma = np.full((num_envs, 1, 1), latency.tail_sigma)
+        self._latency = LogNormalLatency(latency, num_envs)
         self._keys = np.zeros((2, *links), dtype=np.uint64)
         # Of the frame that each source sends next (sequence) or sent last (the rest).
         self._numbers = np.zeros((len(FrameField), *frames), dtype=np.int64)
@@ -108,9 +110,12 @@ class BroadcastChannel:
             EmulatorError: An override that the channel does not know, or that cannot be.
         """
         values = self._episode_values(len(env_indices), overrides or {})
-        self._base_us[env_indices, 0, 0] = values["latency.base_ms"] * 1000.0
-        self._median_us[env_indices, 0, 0] = values["latency.tail_median_ms"] * 1000.0
-        self._sigma[env_indices, 0, 0] = values["latency.tail_sigma"]
+        self._latency.reset(
+            env_indices,
+            values["latency.base_ms"],
+            values["latency.tail_median_ms"],
+            values["latency.tail_sigma"],
+        )
         self._loss.reset(env_indices, values["loss.odds_factor"], values["loss.burst_factor"])
         if source_keys is None:
             source_keys = np.arange(1, self.num_sources + 1)
@@ -162,30 +167,15 @@ class BroadcastChannel:
         self._check_frames(
             sending, t_generated_us, timestamp_ms, payload, sender_xy_m, receiver_xy_m
         )
-        east = sender_xy_m[:, None, :, 0] - receiver_xy_m[:, :, None, 0]
-        north = sender_xy_m[:, None, :, 1] - receiver_xy_m[:, :, None, 1]
-        sequence, epoch, timestamps_ms, generated_us = self._numbers
-        draws = extend(self._keys, sequence[:, None])
+        loss_keys, latency_keys = self._keys
+        sequence = self._numbers[FrameField.SEQUENCE]
+        draw, distance_m = np.empty(self._links), np.empty(self._links)
+        _set_out(loss_keys, sequence, sender_xy_m, receiver_xy_m, draw, distance_m)
         lost = self._loss.lost(
-            uniform(draws[0]),
-            np.sqrt(east * east + north * north),
-            first=sequence[:, None] == 0,
-            sending=sending[:, None],
+            draw, distance_m, first=(sequence == 0)[:, None], sending=sending[:, None]
         )
-        latency_us = normal(draws[1])
-        latency_us *= self._sigma
-        np.exp(latency_us, out=latency_us)
-        latency_us *= self._median_us
-        latency_us += self._base_us
-        arrival_us = t_generated_us[:, None] + np.rint(latency_us).astype(np.int64)
-        np.copyto(arrival_us, NEVER_US, where=lost)
-
-        rebooted = sending & (timestamp_ms < self._newest_sent_ms - _REBOOT_MS)
-        newest = sending & (timestamp_ms > self._newest_sent_ms)
-        np.copyto(self._newest_sent_ms, timestamp_ms, where=newest | rebooted)
-        epoch += rebooted
-        timestamps_ms[:] = timestamp_ms
-        generated_us[:] = t_generated_us
+        arrival_us = self._latency.arrivals_us(latency_keys, sequence, t_generated_us, lost)
+        _number_frames(sending, t_generated_us, timestamp_ms, self._newest_sent_ms, self._numbers)
         self._queue.put(sending, arrival_us, self._numbers, payload)
         sequence += sending
         self._sent += int(np.count_nonzero(sending)) * self._links[1]
@@ -266,19 +256,81 @@ class BroadcastChannel:
             ("sender_xy_m", sender_xy_m),
             ("receiver_xy_m", receiver_xy_m),
         ):
-            # A sum is finite if all its terms are, and is one pass without a temporary array.
-            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+            if not _finite(array.reshape(-1)):
                 place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
                 raise EmulatorError(
                     f"{name}{list(place)} is {array[place]}, allowed are finite numbers: correct "
                     "it where the message is made."
                 )
-        early = sending & (t_generated_us < self._now_us[:, None])
-        if early.any():
-            env, source = (int(i[0]) for i in np.nonzero(early))
+        frame = _first_early(sending, t_generated_us, self._now_us)
+        if frame >= 0:
+            env, source = divmod(frame, num_sources)
             raise EmulatorError(
                 f"source {source} of convoy {env} transmits at "
                 f"{t_generated_us[env, source] / 1000:g} ms, but messages were delivered up to "
                 f"{self._now_us[env] / 1000:g} ms already; allowed is that time or later: "
                 "transmit first, then deliver."
             )
+
+
+@compiled
+def _set_out(
+    keys: NDArray[np.uint64],
+    sequence: NDArray[np.int64],
+    sender_xy_m: NDArray[np.float64],
+    receiver_xy_m: NDArray[np.float64],
+    draw: NDArray[np.float64],
+    distance_m: NDArray[np.float64],
+) -> None:
+    """Fill a frame's draw, uniform in [0, 1), and how far it has to go, (E, R, S) each."""
+    for e in range(keys.shape[0]):
+        for r in range(keys.shape[1]):
+            for s in range(keys.shape[2]):
+                draw[e, r, s] = uniform_one(extend_one(keys[e, r, s], sequence[e, s]))
+                east_m = sender_xy_m[e, s, 0] - receiver_xy_m[e, r, 0]
+                north_m = sender_xy_m[e, s, 1] - receiver_xy_m[e, r, 1]
+                distance_m[e, r, s] = math.sqrt(east_m * east_m + north_m * north_m)
+
+
+@compiled
+def _number_frames(
+    sending: NDArray[np.bool_],
+    t_generated_us: NDArray[np.int64],
+    timestamp_ms: NDArray[np.int64],
+    newest_sent_ms: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+) -> None:
+    """Write into `numbers` (4, E, S) what each frame carries, and notice who was started anew."""
+    for e in range(sending.shape[0]):
+        for s in range(sending.shape[1]):
+            stamp_ms = timestamp_ms[e, s]
+            numbers[_TIMESTAMP_MS, e, s] = stamp_ms
+            numbers[_GENERATED_US, e, s] = t_generated_us[e, s]
+            if not sending[e, s]:
+                continue
+            if stamp_ms < newest_sent_ms[e, s] - _REBOOT_MS:
+                numbers[_EPOCH, e, s] += 1
+                newest_sent_ms[e, s] = stamp_ms
+            newest_sent_ms[e, s] = max(newest_sent_ms[e, s], stamp_ms)
+
+
+@compiled
+def _finite(values: NDArray[np.float64]) -> bool:
+    """Tell whether all of (n,) are finite."""
+    for value in values:  # noqa: SIM110  a loop, to be compiled
+        if not math.isfinite(value):
+            return False
+    return True
+
+
+@compiled
+def _first_early(
+    sending: NDArray[np.bool_], t_generated_us: NDArray[np.int64], now_us: NDArray[np.int64]
+) -> int:
+    """Return the first frame, counted over all convoys, from before now (E,), or -1."""
+    num_envs, num_sources = sending.shape
+    for e in range(num_envs):
+        for s in range(num_sources):
+            if sending[e, s] and t_generated_us[e, s] < now_us[e]:
+                return int(e * num_sources + s)
+    return -1

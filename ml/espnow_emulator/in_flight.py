@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.espnow_emulator.messages import PayloadField
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-NEVER_US: Final = np.iinfo(np.int64).max
+NEVER_US: Final = int(np.iinfo(np.int64).max)
 _SLOTS_AT_FIRST = 4
 
 
@@ -28,29 +26,11 @@ class FrameField(IntEnum):
     GENERATED_US = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """Frames that have arrived, at most one per link.
-
-    Attributes:
-        arrived: (E, R, S) bool.
-        arrival_us: (E, R, S) int64, true time; 0 where nothing arrived.
-        numbers: (4, E, 1 or R, S) int64, indexed by `FrameField`.
-        payload: (E, 1 or R, S, F) float64.
-    """
-
-    arrived: NDArray[np.bool_]
-    arrival_us: NDArray[np.int64]
-    numbers: NDArray[np.int64]
-    payload: NDArray[np.float64]
-
-
 class InFlightQueue:
     """Pending frames of a whole batch in arrays; it doubles its slots rather than drop one.
 
     A frame takes the lowest slot of its source from which no receiver has anything to expect any
-    more. The slot's axis comes first, so that one slot of all links is one contiguous block and
-    an empty block costs a single comparison.
+    more.
 
     Args:
         num_envs: E.
@@ -88,32 +68,31 @@ class InFlightQueue:
             numbers: (4, E, S) int64, indexed by `FrameField`.
             payload: (E, S, F) float64.
         """
-        waiting = sending
-        slot = 0
-        while waiting.any():
-            if slot == self.num_slots:
-                self._grow()
-            free = (self._arrival_us[slot] == NEVER_US).all(axis=1)
-            here = waiting & free
-            np.copyto(self._arrival_us[slot], arrival_us, where=here[:, None])
-            np.copyto(self._numbers[slot], numbers, where=here)
-            np.copyto(self._payload[slot], payload, where=here[:, :, None])
-            waiting = waiting & ~free
-            slot += 1
+        done = 0
+        while True:
+            done = _put(
+                done,
+                sending,
+                arrival_us,
+                numbers,
+                payload,
+                self._arrival_us,
+                self._numbers,
+                self._payload,
+            )
+            if done == sending.size:
+                return
+            self._grow()
 
-    def take(self, now_us: NDArray[np.int64]) -> Iterator[Arrivals]:
-        """Take out what has arrived by now (E,), in no particular order."""
-        slots, masks = [], []
-        for slot, pending in enumerate(self._arrival_us):
-            arrived = pending <= now_us[:, None, None]
-            if arrived.any():
-                slots.append(slot)
-                masks.append(arrived)
-        parts = [self._out_of(slot, arrived) for slot, arrived in zip(slots, masks, strict=True)]
-        if len(parts) > 1 and np.add.reduce(masks, dtype=np.int8).max() == 1:
-            yield _merged(parts)
-        else:
-            yield from parts
+    def slots(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return the slots themselves, for the loop that takes out what has arrived.
+
+        Returns:
+            arrival_us: (slots, E, R, S) int64, true time; NEVER_US where nothing is expected.
+            numbers: (slots, 4, E, S) int64, indexed by `FrameField`.
+            payload: (slots, E, S, F) float64.
+        """
+        return self._arrival_us, self._numbers, self._payload
 
     def pending(self) -> list[tuple[int, int, int, int]]:
         """Return (convoy, receiver, source, sequence) of every frame that has yet to arrive."""
@@ -121,13 +100,6 @@ class InFlightQueue:
         sequence = self._numbers[slot, FrameField.SEQUENCE, env, source]
         return sorted(
             zip(env.tolist(), receiver.tolist(), source.tolist(), sequence.tolist(), strict=True)
-        )
-
-    def _out_of(self, slot: int, arrived: NDArray[np.bool_]) -> Arrivals:
-        arrival_us = np.where(arrived, self._arrival_us[slot], 0)
-        np.copyto(self._arrival_us[slot], NEVER_US, where=arrived)
-        return Arrivals(
-            arrived, arrival_us, self._numbers[slot][:, :, None], self._payload[slot][:, None]
         )
 
     def _grow(self) -> None:
@@ -138,16 +110,45 @@ class InFlightQueue:
         self._payload = np.concatenate([self._payload, np.zeros_like(self._payload)])
 
 
-def _merged(parts: list[Arrivals]) -> Arrivals:
-    """Lay arrivals from several slots over each other; no link may have two."""
-    shape = parts[0].arrived.shape
-    arrived = parts[0].arrived.copy()
-    arrival_us = parts[0].arrival_us.copy()
-    numbers = np.broadcast_to(parts[0].numbers, (len(FrameField), *shape)).copy()
-    payload = np.broadcast_to(parts[0].payload, (*shape, len(PayloadField))).copy()
-    for part in parts[1:]:
-        arrived |= part.arrived
-        arrival_us += part.arrival_us
-        np.copyto(numbers, part.numbers, where=part.arrived)
-        np.copyto(payload, part.payload, where=part.arrived[..., None])
-    return Arrivals(arrived, arrival_us, numbers, payload)
+@compiled
+def _put(
+    begin: int,
+    sending: NDArray[np.bool_],
+    arrival_us: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    payload: NDArray[np.float64],
+    slot_arrival_us: NDArray[np.int64],
+    slot_numbers: NDArray[np.int64],
+    slot_payload: NDArray[np.float64],
+) -> int:
+    """Put frames into slots, from source `begin` on, counted over all convoys.
+
+    Returns:
+        The first source without a free slot, or E · S where every frame has found one.
+    """
+    num_slots, _, num_receivers, num_sources = slot_arrival_us.shape
+    for source in range(begin, sending.size):
+        e, s = source // num_sources, source % num_sources
+        if not sending[e, s]:
+            continue
+        slot = 0
+        while slot < num_slots and _taken(slot_arrival_us[slot, e], s):
+            slot += 1
+        if slot == num_slots:
+            return source
+        for r in range(num_receivers):
+            slot_arrival_us[slot, e, r, s] = arrival_us[e, r, s]
+        for field in range(numbers.shape[0]):
+            slot_numbers[slot, field, e, s] = numbers[field, e, s]
+        for field in range(payload.shape[2]):
+            slot_payload[slot, e, s, field] = payload[e, s, field]
+    return sending.size
+
+
+@compiled
+def _taken(arrival_us: NDArray[np.int64], source: int) -> bool:
+    """Tell whether any receiver, (R, S), still expects this slot's frame of a source."""
+    for r in range(arrival_us.shape[0]):  # noqa: SIM110  a loop, to be compiled
+        if arrival_us[r, source] != NEVER_US:
+            return True
+    return False

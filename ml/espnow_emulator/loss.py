@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.errors import EmulatorError
 
 if TYPE_CHECKING:
@@ -37,11 +38,9 @@ class BurstLoss:
         self._burst = np.array([knot.mean_burst_frames for knot in knots])
         self._all_lost = bool((self._probability == 1.0).all())
         self._none_lost = bool((self._probability == 0.0).all())
-        self._some_free = bool((self._probability == 0.0).any())
-        self._one_burst = bool((self._burst == self._burst[0]).all())
         self._bad = np.zeros(shape, dtype=bool)
-        self._odds_factor = np.full((shape[0], 1, 1), parameters.odds_factor)
-        self._burst_factor = np.full((shape[0], 1, 1), parameters.burst_factor)
+        self._odds_factor = np.full(shape[0], parameters.odds_factor)
+        self._burst_factor = np.full(shape[0], parameters.burst_factor)
 
     def reset(
         self,
@@ -55,8 +54,8 @@ class BurstLoss:
             EmulatorError: No chain has these statistics.
         """
         self._bad[env_indices] = False
-        self._odds_factor[env_indices, 0, 0] = odds_factor
-        self._burst_factor[env_indices, 0, 0] = burst_factor
+        self._odds_factor[env_indices] = odds_factor
+        self._burst_factor[env_indices] = burst_factor
         if self._all_lost:
             return
         burst = self._burst * burst_factor[:, None]
@@ -92,19 +91,72 @@ class BurstLoss:
             return np.zeros(draw.shape, dtype=bool)
         if self._all_lost:
             return np.broadcast_to(sending, draw.shape)
-        probability = np.interp(distance_m, self._distance_m, self._probability)
-        odds = probability / (1.0 - probability)
-        odds *= self._odds_factor
-        burst = (
-            self._burst[0]
-            if self._one_burst
-            else np.interp(distance_m, self._distance_m, self._burst)
+        lost = np.zeros(draw.shape, dtype=bool)
+        _move_chains(
+            draw,
+            distance_m,
+            first,
+            sending,
+            self._distance_m,
+            self._probability,
+            self._burst,
+            self._odds_factor,
+            self._burst_factor,
+            self._bad,
+            lost,
         )
-        leave = 1.0 / (burst * self._burst_factor)
-        threshold = np.where(self._bad, 1.0 - leave, odds * leave)
-        if self._some_free:
-            threshold[odds == 0.0] = 0.0
-        if first.any():
-            np.copyto(threshold, odds / (1.0 + odds), where=first)
-        np.copyto(self._bad, draw < threshold, where=sending)
-        return self._bad & sending
+        return lost
+
+
+@compiled
+def _move_chains(
+    draw: NDArray[np.float64],
+    distance_m: NDArray[np.float64],
+    first: NDArray[np.bool_],
+    sending: NDArray[np.bool_],
+    knot_m: NDArray[np.float64],
+    probability: NDArray[np.float64],
+    mean_burst: NDArray[np.float64],
+    odds_factor: NDArray[np.float64],
+    burst_factor: NDArray[np.float64],
+    bad: NDArray[np.bool_],
+    lost: NDArray[np.bool_],
+) -> None:
+    """Move the chain `bad` (E, R, S) of each link that sends and note in `lost` what it loses.
+
+    The knots are (n,), the factors (E,), the rest as for `BurstLoss.lost`.
+    """
+    for e in range(bad.shape[0]):
+        for r in range(bad.shape[1]):
+            for s in range(bad.shape[2]):
+                if not sending[e, 0, s]:
+                    continue
+                p = _interpolated(distance_m[e, r, s], knot_m, probability)
+                odds = p / (1.0 - p) * odds_factor[e]
+                leave = 1.0 / (
+                    _interpolated(distance_m[e, r, s], knot_m, mean_burst) * burst_factor[e]
+                )
+                if first[e, 0, s]:
+                    threshold = odds / (1.0 + odds)
+                elif bad[e, r, s] and odds > 0.0:
+                    threshold = 1.0 - leave
+                else:
+                    threshold = odds * leave
+                bad[e, r, s] = draw[e, r, s] < threshold
+                lost[e, r, s] = bad[e, r, s]
+
+
+@compiled
+def _interpolated(
+    distance_m: float, knot_m: NDArray[np.float64], values: NDArray[np.float64]
+) -> float:
+    """Linear between knots, constant before the first and after the last."""
+    k = 0
+    while k < knot_m.size and knot_m[k] <= distance_m:
+        k += 1
+    if k == 0:
+        return float(values[0])
+    if k == knot_m.size:
+        return float(values[-1])
+    slope = (values[k] - values[k - 1]) / (knot_m[k] - knot_m[k - 1])
+    return float(slope * (distance_m - knot_m[k - 1]) + values[k - 1])

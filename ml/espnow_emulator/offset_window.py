@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+
+from ml.compiled import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WINDOW_BUCKETS: Final = 12
 BUCKET_MS: Final = 5_000
-EMPTY_MS: Final = np.iinfo(np.int64).max
+EMPTY_MS: Final = int(np.iinfo(np.int64).max)
 _LONG_AGO = np.iinfo(np.int64).min // 4
+
+
+class WindowArrays(NamedTuple):
+    """The memory of an `OffsetWindow`, as its loops want it; int64.
+
+    Attributes:
+        smallest_ms: (E, R, S), EMPTY_MS where no reception lies in the window.
+        bucket_ms: (E, R, S, 12), the smallest of each bucket, by bucket number modulo 12.
+        current: (E, R), the number of the present bucket.
+        epoch: (E, R, S), the source's boot epoch that the window is of.
+    """
+
+    smallest_ms: NDArray[np.int64]
+    bucket_ms: NDArray[np.int64]
+    current: NDArray[np.int64]
+    epoch: NDArray[np.int64]
 
 
 class OffsetWindow:
@@ -28,22 +46,25 @@ class OffsetWindow:
         shape: (E, R, S).
 
     Attributes:
+        arrays: The memory itself; `note_reception` adds to it.
         smallest_ms: (E, R, S) int64, EMPTY_MS where no reception lies in the window.
     """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.smallest_ms: NDArray[np.int64] = np.full(shape, EMPTY_MS, np.int64)
-        self._buckets = np.full((WINDOW_BUCKETS, *shape), EMPTY_MS, np.int64)
-        self._current = np.full(shape[:2], _LONG_AGO, np.int64)
-        self._epoch = np.zeros(shape, dtype=np.int64)
-        self._links: NDArray[np.int64] = np.arange(self.smallest_ms.size).reshape(shape)
+        self.arrays = WindowArrays(
+            smallest_ms=np.full(shape, EMPTY_MS, np.int64),
+            bucket_ms=np.full((*shape, WINDOW_BUCKETS), EMPTY_MS, np.int64),
+            current=np.full(shape[:2], _LONG_AGO, np.int64),
+            epoch=np.zeros(shape, dtype=np.int64),
+        )
+        self.smallest_ms = self.arrays.smallest_ms
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Forget all receptions of the given convoys."""
-        self.smallest_ms[env_indices] = EMPTY_MS
-        self._buckets[:, env_indices] = EMPTY_MS
-        self._current[env_indices] = _LONG_AGO
-        self._epoch[env_indices] = 0
+        self.arrays.smallest_ms[env_indices] = EMPTY_MS
+        self.arrays.bucket_ms[env_indices] = EMPTY_MS
+        self.arrays.current[env_indices] = _LONG_AGO
+        self.arrays.epoch[env_indices] = 0
 
     def advance(self, elapsed_ms: NDArray[np.int64]) -> None:
         """Move to the present and drop what has left the window.
@@ -51,45 +72,49 @@ class OffsetWindow:
         Args:
             elapsed_ms: (E, R) int64, each receiver's clock since the start of the episode.
         """
-        present = elapsed_ms // BUCKET_MS
-        moved = present != self._current
-        if not moved.any():
-            return
-        env, receiver = np.nonzero(moved)
-        new, old = present[env, receiver], self._current[env, receiver]
-        place = np.arange(WINDOW_BUCKETS)[:, None]
-        stands_for = new - (new - place) % WINDOW_BUCKETS
-        buckets = self._buckets[:, env, receiver]
-        buckets[stands_for > old] = EMPTY_MS
-        self._buckets[:, env, receiver] = buckets
-        self.smallest_ms[env, receiver] = buckets.min(axis=0)
-        self._current[env, receiver] = new
+        _advance(self.arrays, elapsed_ms)
 
-    def add(
-        self,
-        received: NDArray[np.bool_],
-        offset_ms: NDArray[np.int64],
-        elapsed_ms: NDArray[np.int64],
-        epoch: NDArray[np.int64],
-    ) -> None:
-        """Take note of receptions; call `advance` first.
 
-        Args:
-            received: (E, R, S) bool.
-            offset_ms: (E, R, S) int64, reception in the receiver's clock less the timestamp.
-            elapsed_ms: (E, R, S) int64, the receiver's clock at the reception.
-            epoch: (E, R, S) int64, the source's boot epoch that the message is from.
-        """
-        rebooted = received & (epoch > self._epoch)
-        if rebooted.any():
-            np.copyto(self._epoch, epoch, where=rebooted)
-            self._buckets[:, rebooted] = EMPTY_MS
-            self.smallest_ms[rebooted] = EMPTY_MS
-        bucket = elapsed_ms // BUCKET_MS
-        inside = received & (epoch == self._epoch)
-        inside &= bucket > self._current[:, :, None] - WINDOW_BUCKETS
-        offset = np.where(inside, offset_ms, EMPTY_MS)
-        flat = (bucket % WINDOW_BUCKETS) * self._links.size + self._links
-        cells = self._buckets.reshape(-1)
-        cells[flat] = np.minimum(cells[flat], offset)
-        np.minimum(self.smallest_ms, offset, out=self.smallest_ms)
+@compiled
+def _advance(window: WindowArrays, elapsed_ms: NDArray[np.int64]) -> None:
+    """Empty the buckets that have left the window; arguments as for `OffsetWindow.advance`."""
+    num_envs, num_receivers, num_sources = window.epoch.shape
+    for e in range(num_envs):
+        for r in range(num_receivers):
+            new, old = elapsed_ms[e, r] // BUCKET_MS, window.current[e, r]
+            if new == old:
+                continue
+            window.current[e, r] = new
+            for s in range(num_sources):
+                buckets = window.bucket_ms[e, r, s]
+                for place in range(WINDOW_BUCKETS):
+                    stands_for = new - (new - place) % WINDOW_BUCKETS
+                    if stands_for > old:
+                        buckets[place] = EMPTY_MS
+                window.smallest_ms[e, r, s] = buckets.min()
+
+
+@compiled
+def note_reception(
+    window: WindowArrays, link: tuple[int, int, int], offset_ms: int, elapsed_ms: int, epoch: int
+) -> None:
+    """Add one reception to a window that has been moved to the present.
+
+    Args:
+        window: Of all links.
+        link: (convoy, receiver, source).
+        offset_ms: Reception in the receiver's clock less the timestamp.
+        elapsed_ms: The receiver's clock at the reception, since the start of the episode.
+        epoch: The source's boot epoch that the message is from.
+    """
+    env, receiver, source = link
+    if epoch > window.epoch[link]:
+        window.epoch[link] = epoch
+        window.smallest_ms[link] = EMPTY_MS
+        window.bucket_ms[link][:] = EMPTY_MS
+    bucket = elapsed_ms // BUCKET_MS
+    oldest = window.current[env, receiver] - WINDOW_BUCKETS + 1
+    if epoch == window.epoch[link] and bucket >= oldest:
+        place = (env, receiver, source, bucket % WINDOW_BUCKETS)
+        window.bucket_ms[place] = min(window.bucket_ms[place], offset_ms)
+        window.smallest_ms[link] = min(window.smallest_ms[link], offset_ms)

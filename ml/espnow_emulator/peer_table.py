@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.espnow_emulator.in_flight import FrameField
+from ml.compiled import compiled
+from ml.espnow_emulator.clock import elapsed_one_ms
+from ml.espnow_emulator.in_flight import NEVER_US, FrameField
 from ml.espnow_emulator.messages import PayloadField
-from ml.espnow_emulator.offset_window import EMPTY_MS, OffsetWindow
+from ml.espnow_emulator.offset_window import EMPTY_MS, OffsetWindow, note_reception
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.clock import NodeClocks
-    from ml.espnow_emulator.in_flight import Arrivals, InFlightQueue
+    from ml.espnow_emulator.in_flight import InFlightQueue
+    from ml.espnow_emulator.offset_window import WindowArrays
 
     Scalar = TypeVar("Scalar", bound=np.generic)
+
+_SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US = (int(field) for field in FrameField)
 
 
 def _read_only(array: NDArray[Scalar]) -> NDArray[Scalar]:
@@ -97,14 +102,18 @@ class PeerTable:
         Returns:
             (E, R, S) float64, whole milliseconds, 0 where nothing was heard.
         """
-        local_ms = self._clocks.local_ms(now_us)[:, :, None]
-        offset = self._window.smallest_ms
-        empty = offset == EMPTY_MS
-        if empty.any():
-            offset = np.where(empty, self._received_local_ms - self.timestamp_ms, offset)
-        age: NDArray[np.float64] = (local_ms - self.timestamp_ms - offset).astype(np.float64)
-        age[~self._heard] = 0.0
-        return age
+        age_ms = np.zeros(self._heard.shape)
+        _estimate_age(
+            now_us,
+            self._clocks.offset_ms,
+            self._clocks.drift_ppm,
+            self._heard,
+            self._numbers,
+            self._received_local_ms,
+            self._window.smallest_ms,
+            age_ms,
+        )
+        return age_ms
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Forget every message of the given convoys (called by the channel)."""
@@ -123,30 +132,99 @@ class PeerTable:
             now_us: (E,) int64, true time.
         """
         self._window.advance(self._clocks.elapsed_ms(now_us))
-        for arrivals in queue.take(now_us):
-            self._receive(arrivals)
+        _receive(
+            now_us,
+            *queue.slots(),
+            self._clocks.offset_ms,
+            self._clocks.drift_ppm,
+            self._window.arrays,
+            self._heard,
+            self._numbers,
+            self._received_us,
+            self._received_local_ms,
+            self._payload,
+        )
 
-    def _receive(self, arrivals: Arrivals) -> None:
-        arrived, received_us, numbers = arrivals.arrived, arrivals.arrival_us, arrivals.numbers
-        sequence, epoch, timestamp_ms, _ = numbers
-        known_sequence, known_epoch, known_timestamp_ms, _ = self._numbers
-        elapsed_ms = self._clocks.elapsed_ms(received_us)
-        local_ms = elapsed_ms + self._clocks.offset_ms[:, :, None]
-        self._window.add(arrived, local_ms - timestamp_ms, elapsed_ms, epoch)
 
-        newer = timestamp_ms > known_timestamp_ms
-        double = arrived & self._heard & (timestamp_ms == known_timestamp_ms)
-        if double.any():
-            # Arrivals come in no order, so of two doubles the later may have come first here.
-            earlier = received_us < self._received_us
-            earlier |= (received_us == self._received_us) & (sequence < known_sequence)
-            newer = newer | (double & earlier)
-        newer = newer & (epoch == known_epoch)
-        newer = newer | (epoch > known_epoch) | ~self._heard
-        newer &= arrived
+@compiled
+def _receive(
+    now_us: NDArray[np.int64],
+    slot_arrival_us: NDArray[np.int64],
+    slot_numbers: NDArray[np.int64],
+    slot_payload: NDArray[np.float64],
+    clock_offset_ms: NDArray[np.int64],
+    clock_drift_ppm: NDArray[np.float64],
+    window: WindowArrays,
+    heard: NDArray[np.bool_],
+    numbers: NDArray[np.int64],
+    received_us: NDArray[np.int64],
+    received_local_ms: NDArray[np.int64],
+    payload: NDArray[np.float64],
+) -> None:
+    """Empty the slots whose frames have arrived by now (E,) and keep what is newer than known.
 
-        np.copyto(self._numbers, numbers, where=newer)
-        np.copyto(self._received_us, received_us, where=newer)
-        np.copyto(self._received_local_ms, local_ms, where=newer)
-        np.copyto(self._payload, arrivals.payload, where=newer[..., None])
-        self._heard |= newer
+    Slots are as `InFlightQueue.slots` returns them, clocks (E, R), and the last five are the
+    table's own arrays.
+    """
+    num_slots, num_envs, num_receivers, num_sources = slot_arrival_us.shape
+    for slot in range(num_slots):
+        for e in range(num_envs):
+            for r in range(num_receivers):
+                for s in range(num_sources):
+                    arrival_us = slot_arrival_us[slot, e, r, s]
+                    if arrival_us > now_us[e]:
+                        continue
+                    slot_arrival_us[slot, e, r, s] = NEVER_US
+                    elapsed_ms = elapsed_one_ms(arrival_us, clock_drift_ppm[e, r])
+                    local_ms = elapsed_ms + clock_offset_ms[e, r]
+                    offset_ms = local_ms - slot_numbers[slot, _TIMESTAMP_MS, e, s]
+                    epoch = slot_numbers[slot, _EPOCH, e, s]
+                    note_reception(window, (e, r, s), offset_ms, elapsed_ms, epoch)
+                    frame = (
+                        epoch,
+                        slot_numbers[slot, _TIMESTAMP_MS, e, s],
+                        -arrival_us,
+                        -slot_numbers[slot, _SEQUENCE, e, s],
+                    )
+                    known = (
+                        numbers[_EPOCH, e, r, s],
+                        numbers[_TIMESTAMP_MS, e, r, s],
+                        -received_us[e, r, s],
+                        -numbers[_SEQUENCE, e, r, s],
+                    )
+                    # Newest by boot epoch, then timestamp; of doubles the first to arrive.
+                    if heard[e, r, s] and frame < known:
+                        continue
+                    heard[e, r, s] = True
+                    received_us[e, r, s] = arrival_us
+                    received_local_ms[e, r, s] = local_ms
+                    for field in range(numbers.shape[0]):
+                        numbers[field, e, r, s] = slot_numbers[slot, field, e, s]
+                    for field in range(payload.shape[3]):
+                        payload[e, r, s, field] = slot_payload[slot, e, s, field]
+
+
+@compiled
+def _estimate_age(
+    now_us: NDArray[np.int64],
+    clock_offset_ms: NDArray[np.int64],
+    clock_drift_ppm: NDArray[np.float64],
+    heard: NDArray[np.bool_],
+    numbers: NDArray[np.int64],
+    received_local_ms: NDArray[np.int64],
+    smallest_offset_ms: NDArray[np.int64],
+    age_ms: NDArray[np.float64],
+) -> None:
+    """Fill `age_ms` (E, R, S) where something was heard; see `PeerTable.age_est_ms`."""
+    num_envs, num_receivers, num_sources = heard.shape
+    for e in range(num_envs):
+        for r in range(num_receivers):
+            local_ms = elapsed_one_ms(now_us[e], clock_drift_ppm[e, r]) + clock_offset_ms[e, r]
+            for s in range(num_sources):
+                if not heard[e, r, s]:
+                    continue
+                timestamp_ms = numbers[_TIMESTAMP_MS, e, r, s]
+                offset_ms = smallest_offset_ms[e, r, s]
+                if offset_ms == EMPTY_MS:
+                    offset_ms = received_local_ms[e, r, s] - timestamp_ms
+                age_ms[e, r, s] = local_ms - timestamp_ms - offset_ms

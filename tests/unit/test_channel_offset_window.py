@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.espnow_emulator.offset_window import BUCKET_MS, EMPTY_MS, WINDOW_BUCKETS, OffsetWindow
+from ml.espnow_emulator.offset_window import (
+    BUCKET_MS,
+    EMPTY_MS,
+    WINDOW_BUCKETS,
+    OffsetWindow,
+    note_reception,
+)
 
 # (elapsed ms at the poll, then how long before it the message came, and its offset)
 POLLS = st.lists(
@@ -18,10 +24,7 @@ POLLS = st.lists(
 
 
 def _add(window: OffsetWindow, elapsed_ms: int, offset_ms: int, epoch: int = 0) -> None:
-    def one(value: int) -> np.ndarray:
-        return np.array([[[value]]])
-
-    window.add(one(1).astype(bool), one(offset_ms), one(elapsed_ms), one(epoch))
+    note_reception(window.arrays, (0, 0, 0), offset_ms, elapsed_ms, epoch)
 
 
 @settings(max_examples=200, deadline=None)
