@@ -18,7 +18,7 @@ from stable_baselines3 import PPO
 
 from ml.envs.actuation import DT_S, accel_from_action
 from ml.envs.config import EnvConfig
-from ml.envs.episodes import draw_episodes
+from ml.envs.episodes import EpisodeSource
 from ml.envs.observation_spec import observation_space
 from ml.keyed_random import fold
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
@@ -46,6 +46,7 @@ class UsualEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         self._scenario = load_scenario(self._config.scenario)
         tiles = tile_scenario(self._scenario, 1, cache_dir=default_cache_dir())
         self._command = [str(sumo_program("sumo")), *load_options(tiles)]
+        self._episodes = EpisodeSource(self._config, self._scenario.road)
         self._cars: list[str] = []
         self._episode = self._tick = 0
 
@@ -58,7 +59,7 @@ class UsualEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         with contextlib.redirect_stdout(io.StringIO()):  # the client announces each retry
             traci.start(self._command)
         key = fold(0, 0, self._episode)
-        _, placement = draw_episodes(key, np.array([0]), self._config, self._scenario.road, "free")
+        _, placement = self._episodes.draw(key, np.array([0]), "free")
         self._cars = []
         for car in insertions(placement, self._scenario.road):
             traci.vehicle.add(car.name, car.route, car.vehicle_type, departSpeed=str(car.speed_mps))

@@ -18,7 +18,7 @@ from ml.envs.actuation import (
     speed_command,
 )
 from ml.envs.episode_tracker import EpisodeTracker
-from ml.envs.episodes import EpisodePlan, draw_episodes
+from ml.envs.episodes import EpisodePlan, EpisodeSource
 from ml.envs.ground_truth import GroundTruth
 from ml.envs.hazards import PeerDirector
 from ml.envs.observation import ObservationBuilder
@@ -105,6 +105,7 @@ class ConvoyBatch:
         self._observer = ObservationBuilder(
             num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
         )
+        self._episodes = EpisodeSource(config, self._road)
         self._director = PeerDirector(num_envs, self.num_slots)
         self._weights = weights_of(config.reward)
         self._tracker = EpisodeTracker(num_envs, self._weights)
@@ -173,7 +174,7 @@ class ConvoyBatch:
         rows = np.arange(self.num_envs) if rows is None else rows
         self.episode[rows] += 1
         keys = fold(self.seed, self._env_index[rows], self.episode[rows])
-        plan, placement = draw_episodes(keys, rows, self.config, self._road, kind)
+        plan, placement = self._episodes.draw(keys, rows, kind)
         self.simulator.place(placement)
         self.plan.write(rows, plan)
         self._expected[rows] = placement.present

@@ -30,6 +30,7 @@ _ROAD_START_M = 20.0
 ROAD_END_MARGIN_M = 20.0
 _EGO_STANDSTILL_M = 5.0
 _SHORTEST_EPISODE_S = 10.0
+_LIMIT_SAMPLES = 500
 _FULL_STOP_SHARE = 0.6
 _DRIFT_M = 30.0
 """What the convoy may have moved against an ego that held its speed until the onset."""
@@ -121,69 +122,84 @@ class _Draws:
         return low + (high - low) * self._vehicle[:, what]
 
 
-def draw_episodes(
-    keys: NDArray[np.uint64],
-    env_indices: NDArray[np.int64],
-    config: EnvConfig,
-    road: Road,
-    forced_kind: EpisodeKind | None = None,
-) -> tuple[EpisodePlan, Placement]:
-    """Draw episodes and where their cars start.
+class EpisodeSource:
+    """Draws episodes for one road.
 
     Args:
-        keys: (n,) uint64, the episodes' keys.
-        env_indices: (n,) int64, the convoys that they are for.
         config: Ranges and shares.
         road: The road that carries them.
-        forced_kind: Overrides the drawn kind.
-
-    Returns:
-        The plan and the placement, rows in the order of `keys`.
-
-    Raises:
-        ScenarioError: The road is too short for the convoy.
     """
-    num_slots = 1 + config.max_convoy_peers
-    draws = _Draws(keys, num_slots)
-    rows = np.arange(keys.size)
 
-    few, many = config.num_peers
-    num_peers = few + (draws.convoy(_Draw.PEERS) * (many - few + 1)).astype(np.int64)
-    present = np.arange(num_slots) <= num_peers[:, None]
-    drivers = _draw_drivers(draws)
-    low, high = config.initial_speed_mps
-    # The lowest limit of the road, so that a convoy never starts above what the road allows.
-    slowest_mps = float(road.speed_limit_mps(np.linspace(0.0, road.length_m, 200)).min())
-    speed = draws.convoy(_Draw.SPEED, min(low, slowest_mps), min(high, slowest_mps))
-    route_pos = _place_cars(draws, config, road, num_peers, drivers, speed)
+    def __init__(self, config: EnvConfig, road: Road) -> None:
+        self._config = config
+        self._road = road
+        # The road's lowest limit, so that a convoy never starts above what the road allows.
+        limits = road.speed_limit_mps(np.linspace(0.0, road.length_m, _LIMIT_SAMPLES))
+        self._slowest_mps = float(limits.min())
+        self._has_junctions = bool(road.lane_internal.any())
 
-    leader_factor = speed / road.speed_limit_mps(route_pos[rows, num_peers])
-    # Followers would like to go faster than the leader, as in any platoon that holds together.
-    drivers.speed_factor[:] *= leader_factor[:, None]
-    drivers.speed_factor[rows, num_peers] = leader_factor
+    def draw(
+        self,
+        keys: NDArray[np.uint64],
+        env_indices: NDArray[np.int64],
+        forced_kind: EpisodeKind | None = None,
+    ) -> tuple[EpisodePlan, Placement]:
+        """Draw episodes and where their cars start.
 
-    plan = EpisodePlan.empty(keys.size)
-    plan.num_peers[:] = num_peers
-    plan.leader_factor[:] = leader_factor
-    if forced_kind is None:
-        mix = config.episode_mix
-        edges = [mix.hazard, mix.hazard + mix.benign]
-        plan.kind[:] = np.searchsorted(edges, draws.convoy(_Draw.KIND), side="right")
-    else:
-        plan.kind[:] = KINDS.index(forced_kind)
-    _plan_braking(plan, draws, config, speed, route_pos)
+        Args:
+            keys: (n,) uint64, the episodes' keys.
+            env_indices: (n,) int64, the convoys that they are for.
+            forced_kind: Overrides the drawn kind.
 
-    controlled = np.zeros((keys.size, num_slots), dtype=bool)
-    controlled[:, 0] = config.ego_control == "policy"
-    placement = Placement(
-        env_indices=env_indices,
-        present=present,
-        route_pos_m=np.where(present, route_pos, 0.0),
-        speed_mps=np.where(present, speed[:, None], 0.0),
-        controlled=controlled,
-        drivers=drivers,
-    )
-    return plan, placement
+        Returns:
+            The plan and the placement, rows in the order of `keys`.
+
+        Raises:
+            ScenarioError: The road is too short for the convoy.
+        """
+        config, road = self._config, self._road
+        num_slots = 1 + config.max_convoy_peers
+        draws = _Draws(keys, num_slots)
+        rows = np.arange(keys.size)
+
+        few, many = config.num_peers
+        num_peers = few + (draws.convoy(_Draw.PEERS) * (many - few + 1)).astype(np.int64)
+        present = np.arange(num_slots) <= num_peers[:, None]
+        drivers = _draw_drivers(draws)
+        low, high = config.initial_speed_mps
+        slowest_mps = self._slowest_mps
+        speed = draws.convoy(_Draw.SPEED, min(low, slowest_mps), min(high, slowest_mps))
+        route_pos = _place_cars(draws, config, road, num_peers, drivers, speed)
+        if self._has_junctions:
+            _leave_junctions(road, route_pos)
+
+        leader_factor = speed / road.speed_limit_mps(route_pos[rows, num_peers])
+        # Followers would like to go faster than the leader, as in any platoon that holds together.
+        drivers.speed_factor[:] *= leader_factor[:, None]
+        drivers.speed_factor[rows, num_peers] = leader_factor
+
+        plan = EpisodePlan.empty(keys.size)
+        plan.num_peers[:] = num_peers
+        plan.leader_factor[:] = leader_factor
+        if forced_kind is None:
+            mix = config.episode_mix
+            edges = [mix.hazard, mix.hazard + mix.benign]
+            plan.kind[:] = np.searchsorted(edges, draws.convoy(_Draw.KIND), side="right")
+        else:
+            plan.kind[:] = KINDS.index(forced_kind)
+        _plan_braking(plan, draws, config, speed, route_pos)
+
+        controlled = np.zeros((keys.size, num_slots), dtype=bool)
+        controlled[:, 0] = config.ego_control == "policy"
+        placement = Placement(
+            env_indices=env_indices,
+            present=present,
+            route_pos_m=np.where(present, route_pos, 0.0),
+            speed_mps=np.where(present, speed[:, None], 0.0),
+            controlled=controlled,
+            drivers=drivers,
+        )
+        return plan, placement
 
 
 def _draw_drivers(draws: _Draws) -> DriverParameters:
@@ -232,11 +248,14 @@ def _place_cars(
         )
     start = _ROAD_START_M + draws.convoy(_Draw.START) * np.maximum(room - travel_m, 0.0)
     route_pos: NDArray[np.float64] = start[:, None] + offset
-    # A car cannot be inserted inside a junction: move it, and all ahead of it, beyond.
-    for slot in range(route_pos.shape[1]):
-        here = np.minimum(route_pos[:, slot], road.length_m)
-        route_pos[:, slot:] += (_beyond_junction(road, here) - here)[:, None]
     return route_pos
+
+
+def _leave_junctions(road: Road, route_pos_m: NDArray[np.float64]) -> None:
+    """Move a car that would be inserted inside a junction, and all ahead of it, beyond."""
+    for slot in range(route_pos_m.shape[1]):
+        here = np.minimum(route_pos_m[:, slot], road.length_m)
+        route_pos_m[:, slot:] += (_beyond_junction(road, here) - here)[:, None]
 
 
 def _beyond_junction(road: Road, route_pos_m: NDArray[np.float64]) -> NDArray[np.float64]:
