@@ -106,7 +106,7 @@ class ConvoyBatch:
             num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
         )
         self._episodes = EpisodeSource(config, self._road)
-        self._director = PeerDirector(num_envs, self.num_slots)
+        self._director = PeerDirector(num_envs)
         self._weights = weights_of(config.reward)
         self._tracker = EpisodeTracker(num_envs, self._weights)
 

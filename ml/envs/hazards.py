@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.envs.actuation import DT_S
-from ml.keyed_random import Stream, fold, normal
+from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,15 +19,14 @@ if TYPE_CHECKING:
 _LEADER_PERIOD_TICKS = 10
 _LEADER_SD = 0.015
 _LEADER_TAU_S = 10.0
-_LEADER_DECAY = float(np.exp(-_LEADER_PERIOD_TICKS * DT_S / _LEADER_TAU_S))
+_LEADER_DECAY = math.exp(-_LEADER_PERIOD_TICKS * DT_S / _LEADER_TAU_S)
+_LEADER_FRESH_SD = _LEADER_SD * math.sqrt(1.0 - _LEADER_DECAY**2)
 
 
 class PeerDirector:
     """Turns episode plans into per-tick commands for the peers of a batch."""
 
-    def __init__(self, num_envs: int, num_slots: int) -> None:
-        self._rows = np.arange(num_envs)
-        self._slots = np.arange(num_slots)
+    def __init__(self, num_envs: int) -> None:
         self._leader_noise = np.zeros(num_envs)
         self._leader_keys = np.zeros(num_envs, dtype=np.uint64)
 
@@ -59,22 +60,56 @@ class PeerDirector:
         Returns:
             (num_envs, num_slots) float64 speed factors, NaN where unchanged.
         """
-        braking = self.braking_now(plan, tick)
-        is_braking = (self._slots == plan.brake_slot[:, None]) & braking[:, None]
-        target = np.maximum(
-            speed_mps - plan.brake_mps2[:, None] * DT_S,
-            np.minimum(plan.final_speed_mps[:, None], speed_mps),
+        factor = np.empty(speed_mps.shape)
+        _command(
+            tick,
+            speed_mps,
+            plan.num_peers,
+            plan.brake_slot,
+            plan.onset_tick,
+            plan.release_tick,
+            plan.brake_mps2,
+            plan.final_speed_mps,
+            plan.leader_factor,
+            self._leader_keys,
+            self._leader_noise,
+            controlled,
+            command_mps,
+            factor,
         )
-        controlled[:, 1:] = is_braking[:, 1:]
-        command_mps[:, 1:] = np.where(is_braking[:, 1:], target[:, 1:], np.nan)
-
-        # An Ornstein–Uhlenbeck speed factor, renewed once a second.
-        factor = np.full(speed_mps.shape, np.nan)
-        renew = np.flatnonzero(tick % _LEADER_PERIOD_TICKS == 0)
-        if renew.size:
-            draw = normal(fold(self._leader_keys[renew], tick[renew]))
-            fresh = _LEADER_SD * np.sqrt(1.0 - _LEADER_DECAY**2) * draw
-            self._leader_noise[renew] = self._leader_noise[renew] * _LEADER_DECAY + fresh
-            change = 1.0 + self._leader_noise[renew]
-            factor[renew, plan.num_peers[renew]] = plan.leader_factor[renew] * change
         return factor
+
+
+@compiled
+def _command(
+    tick: NDArray[np.int64],
+    speed_mps: NDArray[np.float64],
+    num_peers: NDArray[np.int64],
+    brake_slot: NDArray[np.int64],
+    onset_tick: NDArray[np.int64],
+    release_tick: NDArray[np.int64],
+    brake_mps2: NDArray[np.float64],
+    final_speed_mps: NDArray[np.float64],
+    leader_factor: NDArray[np.float64],
+    leader_keys: NDArray[np.uint64],
+    leader_noise: NDArray[np.float64],
+    controlled: NDArray[np.bool_],
+    command_mps: NDArray[np.float64],
+    factor: NDArray[np.float64],
+) -> None:
+    """Fill the peers' columns of the last three; see `PeerDirector.command`."""
+    for e in range(tick.size):
+        factor[e, 0] = np.nan
+        for v in range(1, speed_mps.shape[1]):
+            controlled[e, v] = False
+            command_mps[e, v] = factor[e, v] = np.nan
+        v = brake_slot[e]
+        if v > 0 and onset_tick[e] <= tick[e] < release_tick[e]:
+            speed = speed_mps[e, v]
+            controlled[e, v] = True
+            command_mps[e, v] = max(speed - brake_mps2[e] * DT_S, min(final_speed_mps[e], speed))
+        if tick[e] % _LEADER_PERIOD_TICKS == 0:
+            # An Ornstein–Uhlenbeck speed factor, renewed once a second.
+            draw, _ = normal_pair_one(extend_one(leader_keys[e], tick[e]))
+            leader_noise[e] = leader_noise[e] * _LEADER_DECAY + _LEADER_FRESH_SD * draw
+            factor[e, num_peers[e]] = leader_factor[e] * (1.0 + leader_noise[e])
