@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,24 @@ def test_torch_carries_neither_local_version_nor_hash() -> None:
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     assert "+" not in pins("requirements.txt")["torch"]
     assert "--hash" not in text
+
+
+def test_each_package_that_the_code_imports_is_pinned() -> None:
+    """What works where more is installed works after `make train`, too."""
+    own = {"ml", *sys.stdlib_module_names}
+    imported: dict[str, Path] = {}
+    for file in sorted((ROOT / "ml").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            else:
+                continue
+            imported.update({name.split(".")[0]: file for name in names})
+
+    pinned = pins("requirements.txt").keys()
+    distributions = packages_distributions()
+    for name in imported.keys() - own:
+        providers = {canonicalize_name(found) for found in distributions.get(name, [])}
+        assert providers & pinned, f"{imported[name]} imports {name}, which is not pinned"
