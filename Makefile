@@ -23,6 +23,7 @@ help: ## list the targets
 	$(PIP) install $(CPU_TORCH) --no-deps $$(grep -o '^torch==[0-9.]*' requirements.txt)
 	$(PIP) install --requirement requirements.txt --requirement requirements-dev.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
+	$(BIN)/roadsense compile
 	touch $@
 
 .PHONY: train

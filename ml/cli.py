@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _INTERRUPTED = 130
+_COMPILE_TICKS = 15  # more than an episode, so that resets are compiled, too
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,31 @@ def _observation(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _compile(arguments: Sequence[str]) -> int:
+    tyro.cli(_CompileOptions, prog="roadsense compile", args=arguments)
+    import numpy as np  # noqa: PLC0415
+
+    from ml.envs.config import EnvConfig  # noqa: PLC0415
+    from ml.envs.convoy_vec_env import ConvoyVecEnv  # noqa: PLC0415
+
+    env = ConvoyVecEnv(2, EnvConfig(episode_s=1.0, domain_randomisation=True))
+    try:
+        env.reset()
+        for _ in range(_COMPILE_TICKS):
+            env.step(np.zeros((2, 1), dtype=np.float32))
+    finally:
+        env.close()
+    return 0
+
+
 @dataclass(frozen=True)
 class _NoOptions:
     """Print the table of the observation's features, as in docs/observation.md."""
+
+
+@dataclass(frozen=True)
+class _CompileOptions:
+    """Compile the environment's loops now; otherwise the first run does, in some ten seconds."""
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
@@ -161,6 +184,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "evaluate": ("put a saved model beside its baselines", _evaluate),
     "audit-reward": ("check that the reward ranks drivers as a person would", _audit_reward),
     "bench": ("measure training throughput against its ceiling", _bench),
+    "compile": ("compile the environment's loops ahead of the first run", _compile),
     "observation": ("print the table of the observation's features", _observation),
 }
 
