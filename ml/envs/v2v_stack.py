@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, NodeClocks, PayloadField
 from ml.parameters import draw_episode_parameters
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 TICK_US = 100_000
 _AGE_SAMPLE_TICKS = 5
+_X_M, _Y_M, _SPEED_MPS, _HEADING_DEG, _ACCEL_MPS2, _POSITION_SD_M = (int(f) for f in PayloadField)
 
 
 class V2VStack:
@@ -63,7 +65,6 @@ class V2VStack:
         self._beacons = BeaconSchedule(parameters.radio, num_envs=num_envs, num_sources=num_sources)
         self._clocks = NodeClocks(parameters.radio, num_envs=num_envs, num_nodes=num_sources)
         self._sending = np.zeros((num_envs, num_sources), dtype=bool)
-        self._fraction = np.ones((num_envs, num_slots))
         self.measured: Measurement | None = None
         self.table: PeerTable | None = None
         self._ages_s: list[NDArray[np.float64]] = []
@@ -112,42 +113,46 @@ class V2VStack:
             now: Ground truth of this tick.
         """
         t_generated_us = self._beacons.generated_us(tick)
-        fraction = self._fraction
-        fraction[:, 1:] = 1.0 - (tick[:, None] * TICK_US - t_generated_us) / TICK_US
-
-        def at_beacon(
-            earlier: NDArray[np.float64], later: NDArray[np.float64]
-        ) -> NDArray[np.float64]:
-            return earlier + fraction * (later - earlier)
-
-        x_m, y_m, heading_deg = self._road.pose(at_beacon(before.route_pos_m, now.route_pos_m))
+        route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *before.speed_mps.shape))
+        _interpolate(
+            tick * TICK_US,
+            t_generated_us,
+            before.route_pos_m,
+            now.route_pos_m,
+            before.speed_mps,
+            now.speed_mps,
+            before.accel_mps2,
+            now.accel_mps2,
+            state,
+        )
+        x_m, y_m, heading_deg = self._road.pose(route_pos_m)
         measured = self.sensors.measure(
             tick,
             x_m=x_m,
             y_m=y_m,
-            speed_mps=at_beacon(before.speed_mps, now.speed_mps),
+            speed_mps=speed_mps,
             heading_deg=heading_deg,
-            accel_mps2=at_beacon(before.accel_mps2, now.accel_mps2),
+            accel_mps2=accel_mps2,
         )
         self.measured = measured
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
-        for field, values in (
-            (PayloadField.X_M, measured.x_m),
-            (PayloadField.Y_M, measured.y_m),
-            (PayloadField.SPEED_MPS, measured.speed_mps),
-            (PayloadField.HEADING_DEG, measured.heading_deg),
-            (PayloadField.ACCEL_MPS2, measured.accel_mps2),
-            (PayloadField.POSITION_SD_M, measured.position_sd_m),
-        ):
-            payload[:, :, field] = values[:, 1:]
-        true_xy = np.stack([x_m, y_m], axis=2)
+        _load(
+            measured.x_m,
+            measured.y_m,
+            measured.speed_mps,
+            measured.heading_deg,
+            measured.accel_mps2,
+            measured.position_sd_m,
+            payload,
+        )
+        true_xy = np.stack((x_m, y_m), axis=2)
         self.channel.transmit(
             sending=self._sending,
             t_generated_us=t_generated_us,
             timestamp_ms=self._clocks.local_ms(t_generated_us),
             payload=payload,
-            sender_xy_m=true_xy[:, 1:],
-            receiver_xy_m=true_xy[:, :1],
+            sender_xy_m=np.ascontiguousarray(true_xy[:, 1:]),
+            receiver_xy_m=np.ascontiguousarray(true_xy[:, :1]),
         )
 
     def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
@@ -193,3 +198,51 @@ class V2VStack:
                     "radio/age_max_s": float(largest),
                 }
         return report
+
+
+@compiled
+def _interpolate(
+    now_us: NDArray[np.int64],
+    t_generated_us: NDArray[np.int64],
+    pos_before_m: NDArray[np.float64],
+    pos_now_m: NDArray[np.float64],
+    speed_before_mps: NDArray[np.float64],
+    speed_now_mps: NDArray[np.float64],
+    accel_before_mps2: NDArray[np.float64],
+    accel_now_mps2: NDArray[np.float64],
+    state: NDArray[np.float64],
+) -> None:
+    """Fill `state` (3, num_envs, num_slots) with each car's position, speed and acceleration.
+
+    A peer's are those at its beacon, `t_generated_us` (num_envs, num_slots − 1), between the tick
+    before and now (num_envs,); the ego's are now's.
+    """
+    for e in range(state.shape[1]):
+        for v in range(state.shape[2]):
+            share = 1.0 if v == 0 else 1.0 - (now_us[e] - t_generated_us[e, v - 1]) / TICK_US
+            pos_m, speed_mps = pos_before_m[e, v], speed_before_mps[e, v]
+            accel_mps2 = accel_before_mps2[e, v]
+            state[0, e, v] = pos_m + share * (pos_now_m[e, v] - pos_m)
+            state[1, e, v] = speed_mps + share * (speed_now_mps[e, v] - speed_mps)
+            state[2, e, v] = accel_mps2 + share * (accel_now_mps2[e, v] - accel_mps2)
+
+
+@compiled
+def _load(
+    x_m: NDArray[np.float64],
+    y_m: NDArray[np.float64],
+    speed_mps: NDArray[np.float64],
+    heading_deg: NDArray[np.float64],
+    accel_mps2: NDArray[np.float64],
+    position_sd_m: NDArray[np.float64],
+    payload: NDArray[np.float64],
+) -> None:
+    """Fill the peers' payloads (num_envs, num_slots − 1, F) from measurements of all cars."""
+    for e in range(payload.shape[0]):
+        for s in range(payload.shape[1]):
+            payload[e, s, _X_M] = x_m[e, s + 1]
+            payload[e, s, _Y_M] = y_m[e, s + 1]
+            payload[e, s, _SPEED_MPS] = speed_mps[e, s + 1]
+            payload[e, s, _HEADING_DEG] = heading_deg[e, s + 1]
+            payload[e, s, _ACCEL_MPS2] = accel_mps2[e, s + 1]
+            payload[e, s, _POSITION_SD_M] = position_sd_m[e, s + 1]

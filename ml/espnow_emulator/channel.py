@@ -170,7 +170,7 @@ class BroadcastChannel:
         loss_keys, latency_keys = self._keys
         sequence = self._numbers[FrameField.SEQUENCE]
         draw, distance_m = np.empty(self._links), np.empty(self._links)
-        _set_out(loss_keys, sequence, sender_xy_m, receiver_xy_m, draw, distance_m)
+        _draws_and_distances(loss_keys, sequence, sender_xy_m, receiver_xy_m, draw, distance_m)
         lost = self._loss.lost(
             draw, distance_m, first=(sequence == 0)[:, None], sending=sending[:, None]
         )
@@ -274,7 +274,7 @@ class BroadcastChannel:
 
 
 @compiled
-def _set_out(
+def _draws_and_distances(
     keys: NDArray[np.uint64],
     sequence: NDArray[np.int64],
     sender_xy_m: NDArray[np.float64],
@@ -282,7 +282,7 @@ def _set_out(
     draw: NDArray[np.float64],
     distance_m: NDArray[np.float64],
 ) -> None:
-    """Fill a frame's draw, uniform in [0, 1), and how far it has to go, (E, R, S) each."""
+    """Fill each frame's draw, uniform in [0, 1), and how far it has to go, (E, R, S)."""
     for e in range(keys.shape[0]):
         for r in range(keys.shape[1]):
             for s in range(keys.shape[2]):

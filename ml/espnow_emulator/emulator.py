@@ -160,7 +160,7 @@ class _Link:
             sending=_SENDING,
             t_generated_us=np.array([[now_us]]),
             timestamp_ms=np.array([[message.timestamp_ms]]),
-            payload=np.array([[message.payload()]]),
+            payload=np.array([[message.payload()]], dtype=np.float64),
             sender_xy_m=sender_xy_m,
             receiver_xy_m=receiver_xy_m,
         )

@@ -131,9 +131,7 @@ def _put(
         e, s = source // num_sources, source % num_sources
         if not sending[e, s]:
             continue
-        slot = 0
-        while slot < num_slots and _taken(slot_arrival_us[slot, e], s):
-            slot += 1
+        slot = _free_slot(slot_arrival_us, e, s)
         if slot == num_slots:
             return source
         for r in range(num_receivers):
@@ -146,9 +144,13 @@ def _put(
 
 
 @compiled
-def _taken(arrival_us: NDArray[np.int64], source: int) -> bool:
-    """Tell whether any receiver, (R, S), still expects this slot's frame of a source."""
-    for r in range(arrival_us.shape[0]):  # noqa: SIM110  a loop, to be compiled
-        if arrival_us[r, source] != NEVER_US:
-            return True
-    return False
+def _free_slot(slot_arrival_us: NDArray[np.int64], env: int, source: int) -> int:
+    """Return the lowest slot that no receiver expects a source's frame from, or their number."""
+    num_slots, _, num_receivers, _ = slot_arrival_us.shape
+    for slot in range(num_slots):
+        free = True
+        for r in range(num_receivers):
+            free = free and slot_arrival_us[slot, env, r, source] == NEVER_US
+        if free:
+            return slot
+    return int(num_slots)

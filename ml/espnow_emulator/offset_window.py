@@ -86,12 +86,13 @@ def _advance(window: WindowArrays, elapsed_ms: NDArray[np.int64]) -> None:
                 continue
             window.current[e, r] = new
             for s in range(num_sources):
-                buckets = window.bucket_ms[e, r, s]
+                buckets, smallest_ms = window.bucket_ms[e, r, s], EMPTY_MS
                 for place in range(WINDOW_BUCKETS):
                     stands_for = new - (new - place) % WINDOW_BUCKETS
                     if stands_for > old:
                         buckets[place] = EMPTY_MS
-                window.smallest_ms[e, r, s] = buckets.min()
+                    smallest_ms = min(smallest_ms, buckets[place])
+                window.smallest_ms[e, r, s] = smallest_ms
 
 
 @compiled

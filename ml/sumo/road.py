@@ -7,11 +7,13 @@ the rest here, from the one copy of the road that is not offset.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.errors import SimulatorError
 
 if TYPE_CHECKING:
@@ -65,9 +67,7 @@ class Road:
         self.length_m = float(self.lane_start_m[-1] + self.lane_length_m[-1])
         self.car_length_m = CAR_LENGTH_M
         self._speed_limit_mps = np.array([lane.speed_limit_mps for lane in lanes], dtype=np.float64)
-        self._knot_m, xy_m, slope_xy = _centre_line(lanes, self.lane_start_m)
-        self._x_m, self._y_m = np.ascontiguousarray(xy_m.T)
-        self._slope_x, self._slope_y = np.ascontiguousarray(slope_xy.T)
+        self._knot_m, self._xy_m, self._slope_xy = _centre_line(lanes, self.lane_start_m)
 
     def pose(
         self,
@@ -80,17 +80,20 @@ class Road:
         Returns:
             x_m, y_m, heading_deg: float64; the heading in degrees clockwise from north, [0, 360).
         """
-        front_m = self._checked(route_pos_m)
-        both_m = np.stack((front_m, front_m - self.car_length_m))
-        # The last knot before each point; what lies before the road's start goes straight back.
-        segment = np.maximum(np.searchsorted(self._knot_m, both_m, side="right") - 1, 0)
-        along_m = both_m - self._knot_m.take(segment)
-        x_m = self._x_m.take(segment) + self._slope_x.take(segment) * along_m
-        y_m = self._y_m.take(segment) + self._slope_y.take(segment) * along_m
-        heading_deg = np.degrees(np.arctan2(x_m[0] - x_m[1], y_m[0] - y_m[1]))
-        heading_deg = np.where(heading_deg < 0.0, heading_deg + 360.0, heading_deg)
-        # A tiny negative angle plus 360 rounds to 360.
-        return x_m[0], y_m[0], np.where(heading_deg < 360.0, heading_deg, 0.0)  # noqa: PLR2004
+        front_m = np.asarray(route_pos_m, dtype=np.float64)
+        pose = np.empty((3, *front_m.shape))
+        on_road = _draw_cars(
+            front_m.ravel(),
+            self.car_length_m,
+            self.length_m,
+            self._knot_m,
+            self._xy_m,
+            self._slope_xy,
+            pose.reshape(3, -1),
+        )
+        if not on_road:
+            self._checked(front_m)
+        return pose[0], pose[1], pose[2]
 
     def locate(self, route_pos_m: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the lane and the position on it, int64 index into `lane_ids` and metres."""
@@ -143,4 +146,51 @@ def _centre_line(
     length_m = np.diff(knot_m, append=knot_m[-1])[:, None]
     step_xy_m = np.diff(xy_m, axis=0, append=xy_m[-1:])
     slope_xy = np.divide(step_xy_m, length_m, out=np.zeros_like(xy_m), where=length_m > 0.0)
-    return knot_m, xy_m, slope_xy
+    return knot_m, np.ascontiguousarray(xy_m), slope_xy
+
+
+@compiled
+def _draw_cars(
+    front_m: NDArray[np.float64],
+    car_length_m: float,
+    road_length_m: float,
+    knot_m: NDArray[np.float64],
+    xy_m: NDArray[np.float64],
+    slope_xy: NDArray[np.float64],
+    pose: NDArray[np.float64],
+) -> bool:
+    """Fill `pose` (3, n) for front bumpers (n,); False at the first that is not on the road."""
+    for i in range(front_m.size):
+        if not 0.0 <= front_m[i] <= road_length_m:
+            return False
+        front_x_m, front_y_m = _point(front_m[i], knot_m, xy_m, slope_xy)
+        rear_x_m, rear_y_m = _point(front_m[i] - car_length_m, knot_m, xy_m, slope_xy)
+        heading_deg = math.degrees(math.atan2(front_x_m - rear_x_m, front_y_m - rear_y_m))
+        if heading_deg < 0.0:
+            heading_deg += 360.0
+        pose[0, i], pose[1, i] = front_x_m, front_y_m
+        # A tiny negative angle plus 360 rounds to 360.
+        pose[2, i] = heading_deg if heading_deg < 360.0 else 0.0  # noqa: PLR2004
+    return True
+
+
+@compiled
+def _point(
+    along_m: float,
+    knot_m: NDArray[np.float64],
+    xy_m: NDArray[np.float64],
+    slope_xy: NDArray[np.float64],
+) -> tuple[float, float]:
+    """Return x and y on the centre line; what lies before the road's start goes straight back."""
+    # Halve until the last knot that is not beyond the point.
+    low, high = 0, knot_m.size
+    while high - low > 1:
+        middle = (low + high) // 2
+        if knot_m[middle] <= along_m:
+            low = middle
+        else:
+            high = middle
+    beyond_m = along_m - knot_m[low]
+    x_m = xy_m[low, 0] + slope_xy[low, 0] * beyond_m
+    y_m = xy_m[low, 1] + slope_xy[low, 1] * beyond_m
+    return x_m, y_m
