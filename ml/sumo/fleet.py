@@ -10,11 +10,13 @@ which is less than half of SUMO's shortest lane (0.1 m).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml.errors import SimulatorError
+from ml.sumo import fleet_kernels as kernels
+from ml.sumo.insertion import Admission
 from ml.sumo.names import MAX_VEHICLES, vehicle_id
 from ml.sumo.protocol import DT_S, TrafficState
 
@@ -24,14 +26,14 @@ if TYPE_CHECKING:
     from ml.sumo.protocol import Placement, TickCommands
     from ml.sumo.road import Road
 
-SAME_LANE_TOLERANCE_M = 0.05
-INCONSISTENCY_M = 0.1
-_NOBODY = np.zeros(0, dtype=np.int64)
+_EXACT_M = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
     """What has to be told to SUMO before a tick; indices are flat, convoy · V + slot.
+
+    The arrays are views that the next tick's orders overwrite.
 
     Attributes:
         seized: Cars that SUMO must stop checking from now on.
@@ -75,41 +77,43 @@ class Fleet:
         self._controlled = np.zeros(count, dtype=np.bool_)
         self._position_m = np.zeros(count)
         self._speed_mps = np.zeros(count)
-        self._lane = np.zeros(count, dtype=np.int64)
         self._lane_start_m = np.zeros(count)
+        self._order_index = np.zeros((4, count), dtype=np.int64)
+        self._order_value = np.zeros((4, count))
+        self._order_count = np.zeros(4, dtype=np.int64)
 
     def clear(self) -> None:
         """Forget every car: SUMO has started anew."""
         self.drop(np.arange(self.present.size))
 
-    def admit(self, placement: Placement) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def admit(self, placement: Placement) -> Admission:
         """Check a placement and take it over.
-
-        Returns:
-            removed, placed: Flat indices of the cars to take off the road and to put on it. The
-            latter are in the order of ``placement.present``'s true entries, row by row.
 
         Raises:
             SimulatorError: Wrong shapes, a convoy twice or out of range, a value that is not
                 finite, a negative speed, or a position off the road or inside a junction.
         """
-        self._check(placement)
-        num_vehicles = self._shape[1]
-        slots = placement.env_indices[:, None] * num_vehicles + np.arange(num_vehicles)
-        placed = slots[placement.present]
-        removed = slots[self.present[slots]]
-        self.present[slots] = placement.present
-        self._controlled[slots] = placement.controlled & placement.present
+        position_m = self._check(placement)
+        here = placement.present
+        slots = placement.env_indices[:, None] * self._shape[1] + np.arange(self._shape[1])
+        admission = Admission.decide(
+            slots,
+            self.present[slots],
+            self._position_m[slots],
+            self._controlled[slots],
+            placement,
+        )
+        placed = admission.placed
+        self.present[slots] = here
+        self._controlled[slots] = placement.controlled & here
         self._position_m[slots] = 0.0
         self._speed_mps[slots] = 0.0
-        position_m = placement.route_pos_m[placement.present]
-        lane, _ = self._road.locate(position_m)
         self._position_m[placed] = position_m
-        self._speed_mps[placed] = placement.speed_mps[placement.present]
-        self._lane[placed] = lane
+        self._speed_mps[placed] = placement.speed_mps[here]
+        lane, _ = self._road.locate(position_m)
         self._lane_start_m[placed] = self._road.lane_start_m[lane]
         self.live = np.flatnonzero(self.present)
-        return removed, placed
+        return admission
 
     def orders(self, commands: TickCommands) -> Orders:
         """Turn a tick's commands into what has changed, and remember who drives.
@@ -118,38 +122,37 @@ class Fleet:
             SimulatorError: A shape is wrong, or a command is negative or infinite (SUMO would take
                 a negative speed for "drive as you like").
         """
-        for name in ("controlled", "speed_mps", "speed_factor"):
-            shape = getattr(commands, name).shape
-            if shape != self._shape:
-                raise SimulatorError(
-                    f"TickCommands.{name} has shape {shape}; this simulator has {self._shape} "
-                    "(num_envs, num_vehicles).",
-                )
-        controlled = commands.controlled.ravel() & self.present
-        speed_mps = commands.speed_mps.ravel()
-        told = controlled & ~np.isnan(speed_mps)
-        seized = released = _NOBODY
-        if (controlled != self._controlled).any():
-            taken = controlled & ~self._controlled
-            seized = np.flatnonzero(taken)
-            released = np.flatnonzero(self._controlled & ~controlled)
-            silent = taken & ~told
-            speed_mps = np.where(silent, self._speed_mps, speed_mps)
-            told |= silent
-            self._controlled = controlled
-        factor = commands.speed_factor.ravel()
-        changed = self.present & ~np.isnan(factor)
-        orders = Orders(
-            seized=seized,
-            released=released,
-            speed_index=np.flatnonzero(told),
-            speed_mps=speed_mps[told],
-            factor_index=np.flatnonzero(changed),
-            factor=factor[changed],
+        controlled = self._flat(commands.controlled, "controlled", np.bool_)
+        speed_mps = self._flat(commands.speed_mps, "speed_mps", np.float64)
+        factor = self._flat(commands.speed_factor, "speed_factor", np.float64)
+        index, value = self._order_index, self._order_value
+        fault = kernels.sort_commands(
+            controlled,
+            speed_mps,
+            factor,
+            self.present,
+            self._controlled,
+            self._speed_mps,
+            index,
+            value,
+            self._order_count,
         )
-        self._check_range("speed_mps", orders.speed_index, orders.speed_mps)
-        self._check_range("speed_factor", orders.factor_index, orders.factor)
-        return orders
+        if fault != kernels.NO_FAULT:
+            car, is_factor = divmod(fault, 2)
+            name, values = ("speed_factor", factor) if is_factor else ("speed_mps", speed_mps)
+            raise SimulatorError(
+                f"TickCommands.{name} of {self.ids[car]} is {values[car]}; it must be at least 0 "
+                "and finite, or NaN for no command.",
+            )
+        seized, released, told, changed = self._order_count.tolist()
+        return Orders(
+            seized=index[kernels.SEIZED, :seized],
+            released=index[kernels.RELEASED, :released],
+            speed_index=index[kernels.SPEED, :told],
+            speed_mps=value[kernels.SPEED, :told],
+            factor_index=index[kernels.FACTOR, :changed],
+            factor=value[kernels.FACTOR, :changed],
+        )
 
     def drop(self, index: NDArray[np.int64]) -> None:
         """Note that cars have left the road."""
@@ -159,24 +162,44 @@ class Fleet:
         self._speed_mps[index] = 0.0
         self.live = np.flatnonzero(self.present)
 
-    def advance(self, lane_pos_m: NDArray[np.float64], speed_mps: NDArray[np.float64]) -> None:
-        """Take over what SUMO says of the live cars after a tick; arrays in the order of `live`.
+    def advance(
+        self,
+        lane_pos_m: NDArray[np.float64],
+        speed_mps: NDArray[np.float64],
+        cars: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Take over what SUMO says of all live cars after a tick.
+
+        Args:
+            lane_pos_m: float64, one for each car.
+            speed_mps: float64, one for each car.
+            cars: int64, whose they are; None for those of `live`.
 
         Raises:
             SimulatorError: A car is not where a tick at its speed can have brought it.
         """
-        live = self.live
-        expected_m = self._position_m[live] + (self._speed_mps[live] + speed_mps) * (0.5 * DT_S)
-        position_m = self._lane_start_m[live] + lane_pos_m
-        elsewhere = np.flatnonzero(np.abs(position_m - expected_m) > SAME_LANE_TOLERANCE_M)
-        if elsewhere.size:
-            position_m[elsewhere] = self._change_lane(
-                live[elsewhere],
-                lane_pos_m[elsewhere],
-                expected_m[elsewhere],
+        if cars is None:
+            cars = self.live
+        fault = kernels.follow_cars(
+            cars,
+            lane_pos_m,
+            speed_mps,
+            self._road.lane_start_m,
+            self._road.lane_length_m,
+            self._position_m,
+            self._speed_mps,
+            self._lane_start_m,
+        )
+        if fault != kernels.NO_FAULT:
+            car = int(cars[fault])
+            mean_mps = 0.5 * (self._speed_mps[car] + speed_mps[fault])
+            raise SimulatorError(
+                f"{self.ids[car]} jumped: expected at route position "
+                f"{self._position_m[car] + mean_mps * DT_S:.3f} m, but SUMO reports lane position "
+                f"{lane_pos_m[fault]:.3f} m, which fits no lane there (tolerance "
+                f"{kernels.INCONSISTENCY_M} m). The network may hold lanes that the route does "
+                "not pass.",
             )
-        self._position_m[live] = position_m
-        self._speed_mps[live] = speed_mps
 
     def confirm(
         self,
@@ -190,7 +213,7 @@ class Fleet:
             SimulatorError: It did not.
         """
         off_m = self._lane_start_m[placed] + lane_pos_m - self._position_m[placed]
-        wrong = (np.abs(off_m) > 1e-9) | (speed_mps != self._speed_mps[placed])  # noqa: PLR2004
+        wrong = ~(np.abs(off_m) <= _EXACT_M) | (speed_mps != self._speed_mps[placed])
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             index = int(placed[first])
@@ -208,40 +231,25 @@ class Fleet:
             speed_mps=self._speed_mps.reshape(self._shape).copy(),
         )
 
-    def _change_lane(
-        self,
-        index: NDArray[np.int64],
-        lane_pos_m: NDArray[np.float64],
-        expected_m: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """Find the lanes that cars have got onto; return their route positions."""
-        starts_m, lengths_m = self._road.lane_start_m, self._road.lane_length_m
-        around = np.searchsorted(starts_m, expected_m, side="right")[:, None] - np.arange(3)
-        candidates = np.clip(around, 0, starts_m.size - 1)
-        off_m = np.abs(starts_m[candidates] + lane_pos_m[:, None] - expected_m[:, None])
-        off_m[lane_pos_m[:, None] > lengths_m[candidates] + SAME_LANE_TOLERANCE_M] = np.inf
-        rows = np.arange(index.size)
-        best = np.argmin(off_m, axis=1)
-        if not (off_m[rows, best] <= INCONSISTENCY_M).all():
-            worst = int(np.argmax(off_m[rows, best]))
+    def _flat(self, array: NDArray[Any], name: str, dtype: type[np.generic]) -> NDArray[Any]:
+        """Return a command's array as the kernel wants it."""
+        if array.shape != self._shape:
             raise SimulatorError(
-                f"{self.ids[int(index[worst])]} jumped: expected at route position "
-                f"{expected_m[worst]:.3f} m, but SUMO reports lane position "
-                f"{lane_pos_m[worst]:.3f} m, which fits no lane there (tolerance "
-                f"{INCONSISTENCY_M} m). The network may hold lanes that the route does not pass.",
+                f"TickCommands.{name} has shape {array.shape}; this simulator has {self._shape} "
+                "(num_envs, num_vehicles).",
             )
-        lane = candidates[rows, best]
-        self._lane[index] = lane
-        self._lane_start_m[index] = starts_m[lane]
-        position_m: NDArray[np.float64] = starts_m[lane] + lane_pos_m
-        return position_m
+        return np.ascontiguousarray(array, dtype).reshape(-1)
 
-    def _check(self, placement: Placement) -> None:
+    def _check(self, placement: Placement) -> NDArray[np.float64]:
+        """Check a placement; return the route positions of the cars that are present."""
         num_envs, num_vehicles = self._shape
         env = placement.env_indices
-        if np.unique(env).size != env.size or ((env < 0) | (env >= num_envs)).any():
+        named = env.tolist()
+        if len(set(named)) != len(named) or (
+            named and not 0 <= min(named) <= max(named) < num_envs
+        ):
             raise SimulatorError(
-                f"Placement.env_indices is {env.tolist()}; it must name distinct convoys in "
+                f"Placement.env_indices is {named}; it must name distinct convoys in "
                 f"0 … {num_envs - 1}.",
             )
         drivers = placement.drivers
@@ -252,35 +260,26 @@ class Fleet:
             "speed_mps": placement.speed_mps,
             **{f"drivers.{name}": getattr(drivers, name) for name in drivers.__slots__},
         }
-        here = placement.present
         for name, array in arrays.items():
             if array.shape != (env.size, num_vehicles):
                 raise SimulatorError(
                     f"Placement.{name} has shape {array.shape}; it must be "
                     f"{(env.size, num_vehicles)} (convoys, vehicle slots).",
                 )
-            if not np.isfinite(array[here]).all() or (array[here] < 0.0).any():
-                raise SimulatorError(
-                    f"Placement.{name} of a present vehicle is negative or not finite: "
-                    f"{array[here][~(array[here] >= 0.0) | ~np.isfinite(array[here])][0]}.",
-                )
-        inside = ~self._road.placeable(placement.route_pos_m[here])
-        if inside.any():
-            raise SimulatorError(
-                f"Route position {placement.route_pos_m[here][inside][0]} m lies inside a "
-                "junction, where SUMO cannot insert a car. Ask Road.placeable first.",
-            )
-
-    def _check_range(
-        self,
-        name: str,
-        index: NDArray[np.int64],
-        values: NDArray[np.float64],
-    ) -> None:
+        here = placement.present
+        values = np.array([array[here] for array in arrays.values()], dtype=np.float64)
         wrong = ~((values >= 0.0) & (values < np.inf))
         if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
+            row, column = np.argwhere(wrong)[0]
             raise SimulatorError(
-                f"TickCommands.{name} of {self.ids[int(index[first])]} is {values[first]}; it must "
-                "be at least 0 and finite, or NaN for no command.",
+                f"Placement.{list(arrays)[row]} of a present vehicle is negative or not finite: "
+                f"{values[row, column]}.",
             )
+        position_m: NDArray[np.float64] = values[list(arrays).index("route_pos_m")]
+        inside = ~self._road.placeable(position_m)
+        if inside.any():
+            raise SimulatorError(
+                f"Route position {position_m[inside][0]} m lies inside a junction, where SUMO "
+                "cannot insert a car. Ask Road.placeable first.",
+            )
+        return position_m

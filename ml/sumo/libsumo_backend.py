@@ -18,6 +18,7 @@ from ml.sumo.insertion import insertions
 from ml.sumo.names import parse_vehicle_id
 from ml.sumo.netconvert import MISSING_LIBRARIES_HINT
 from ml.sumo.options import (
+    ADD_AT,
     LANE_CHANGE_NEVER,
     SPEED_MODE_DEFAULT,
     SPEED_MODE_UNCHECKED,
@@ -75,9 +76,8 @@ class LibsumoSimulator:
         self._cache_dir = cache_dir
         self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
         self._sumo: Any = None
-        self._set_speed: Any = None
-        self._get_speed: Any = None
-        self._get_lane_pos: Any = None
+        self._native: Any = None
+        self._failures: tuple[type[Exception], ...] = ()
         self._teleports = 0
         self._live_ids: list[str] = []
 
@@ -113,84 +113,83 @@ class LibsumoSimulator:
         self._teleports = 0
         _owner = weakref.ref(self)
         self._sumo = libsumo
-        # libsumo.vehicle wraps these in Python functions, at half their own cost again; they are
-        # called for every car in every tick.
-        self._set_speed = native.vehicle_setSpeed
-        self._get_speed = native.vehicle_getSpeed
-        self._get_lane_pos = native.vehicle_getLanePosition
+        # libsumo.vehicle wraps its functions in Python ones, at half their own cost again; they
+        # are called for every car in every tick.
+        self._native = native
+        self._failures = (libsumo.TraCIException, libsumo.FatalTraCIError)
 
     def place(self, placement: Placement) -> None:
         """Insert convoys; see `Simulator.place`."""
-        sumo = self._running()
-        vehicle, vehicle_type, ids = sumo.vehicle, sumo.vehicletype, self._fleet.ids
-        removed, placed = self._fleet.admit(placement)
+        native, ids = self._running(), self._fleet.ids
+        admission = self._fleet.admit(placement)
         try:
-            for index in removed.tolist():
-                vehicle.remove(ids[index])
-            for car in insertions(placement, self.road):
-                vehicle_type.setTau(car.vehicle_type, car.tau_s)
-                vehicle_type.setAccel(car.vehicle_type, car.accel_mps2)
-                vehicle_type.setDecel(car.vehicle_type, car.decel_mps2)
-                vehicle.add(
-                    car.name,
-                    car.route,
-                    car.vehicle_type,
-                    departSpeed=repr(car.speed_mps),
-                )
-                vehicle.setMinGap(car.name, car.min_gap_m)
-                vehicle.setSpeedFactor(car.name, car.speed_factor)
-                vehicle.setLaneChangeMode(car.name, LANE_CHANGE_NEVER)
-                vehicle.moveTo(car.name, car.lane, car.lane_pos_m)
+            for index in admission.removed.tolist():
+                native.vehicle_remove(ids[index])
+            cars = list(insertions(placement, self.road))
+            renewed, was_controlled = admission.renewed, admission.was_controlled
+            for place in admission.sequence.tolist():
+                car = cars[place]
+                name, kind = car.name, car.vehicle_type
+                native.vehicletype_setTau(kind, car.tau_s)
+                native.vehicletype_setAccel(kind, car.accel_mps2)
+                native.vehicletype_setDecel(kind, car.decel_mps2)
+                if renewed[place]:
+                    native.vehicle_setType(name, kind)
+                    native.vehicle_setPreviousSpeed(name, car.speed_mps, 0.0)
+                else:
+                    speed = repr(car.speed_mps)
+                    native.vehicle_add(name, car.route, kind, *ADD_AT, speed)
+                    native.vehicle_setLaneChangeMode(name, LANE_CHANGE_NEVER)
+                native.vehicle_setMinGap(name, car.min_gap_m)
+                native.vehicle_setSpeedFactor(name, car.speed_factor)
+                native.vehicle_moveTo(name, car.lane, car.lane_pos_m)
                 if car.controlled:
-                    vehicle.setSpeedMode(car.name, SPEED_MODE_UNCHECKED)
-                    vehicle.setSpeed(car.name, car.speed_mps)
-            names = [ids[index] for index in placed.tolist()]
-            found_m = self._read(self._get_lane_pos, names)
-            found_mps = self._read(self._get_speed, names)
-        except sumo.TraCIException as error:
+                    if not was_controlled[place]:
+                        native.vehicle_setSpeedMode(name, SPEED_MODE_UNCHECKED)
+                    native.vehicle_setSpeed(name, car.speed_mps)
+                elif was_controlled[place]:
+                    native.vehicle_setSpeed(name, SPEED_RELEASED)
+                    native.vehicle_setSpeedMode(name, SPEED_MODE_DEFAULT)
+            names = [ids[index] for index in admission.placed.tolist()]
+            found_m = _read(native.vehicle_getLanePosition, names)
+            found_mps = _read(native.vehicle_getSpeed, names)
+        except self._failures as error:
             raise SimulatorError(f"SUMO refused to insert a convoy: {error}.") from error
-        self._fleet.confirm(placed, found_m, found_mps)
+        self._fleet.confirm(admission.placed, found_m, found_mps)
         self._live_ids = [ids[index] for index in self._fleet.live.tolist()]
 
     def step(self, commands: TickCommands) -> TrafficState:
         """Command, simulate and read one tick; see `Simulator.step`."""
-        sumo = self._running()
-        vehicle, ids = sumo.vehicle, self._fleet.ids
-        orders = self._fleet.orders(commands)
+        native, fleet = self._running(), self._fleet
+        ids = fleet.ids
+        orders = fleet.orders(commands)
         try:
             for index in orders.seized.tolist():
-                vehicle.setSpeedMode(ids[index], SPEED_MODE_UNCHECKED)
+                native.vehicle_setSpeedMode(ids[index], SPEED_MODE_UNCHECKED)
             for index in orders.released.tolist():
-                vehicle.setSpeed(ids[index], SPEED_RELEASED)
-                vehicle.setSpeedMode(ids[index], SPEED_MODE_DEFAULT)
-            set_speed = self._set_speed
-            for index, value in zip(
-                orders.speed_index.tolist(),
-                orders.speed_mps.tolist(),
-                strict=True,
+                native.vehicle_setSpeed(ids[index], SPEED_RELEASED)
+                native.vehicle_setSpeedMode(ids[index], SPEED_MODE_DEFAULT)
+            for tell, cars, values in (
+                (native.vehicle_setSpeed, orders.speed_index, orders.speed_mps),
+                (native.vehicle_setSpeedFactor, orders.factor_index, orders.factor),
             ):
-                set_speed(ids[index], value)
-            for index, value in zip(
-                orders.factor_index.tolist(),
-                orders.factor.tolist(),
-                strict=True,
-            ):
-                vehicle.setSpeedFactor(ids[index], value)
-            sumo.simulationStep()
-            self._teleports += sumo.simulation.getStartingTeleportNumber()
-            if sumo.simulation.getArrivedNumber():
+                for index, value in zip(cars.tolist(), values.tolist(), strict=True):
+                    tell(ids[index], value)
+            native.simulation_step()
+            self._teleports += native.simulation_getStartingTeleportNumber()
+            if native.simulation_getArrivedNumber():
                 self._drop_arrived()
-            lane_pos_m = self._read(self._get_lane_pos, self._live_ids)
-            speed_mps = self._read(self._get_speed, self._live_ids)
-        except (sumo.TraCIException, sumo.FatalTraCIError) as error:
+            lane_pos_m = _read(native.vehicle_getLanePosition, self._live_ids)
+            speed_mps = _read(native.vehicle_getSpeed, self._live_ids)
+        except self._failures as error:
             raise SimulatorError(f"The embedded SUMO failed in a tick: {error}.") from error
-        self._fleet.advance(lane_pos_m, speed_mps)
-        return self._fleet.state()
+        fleet.advance(lane_pos_m, speed_mps)
+        return fleet.state()
 
     def read_collisions(self) -> NDArray[np.bool_]:
         """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""
         colliding = np.zeros((self.num_envs, self.num_vehicles), dtype=np.bool_)
-        for name in self._running().simulation.getCollidingVehiclesIDList():
+        for name in self._running().simulation_getCollidingVehiclesIDList():
             colliding[parse_vehicle_id(name)] = True
         return colliding
 
@@ -210,15 +209,15 @@ class LibsumoSimulator:
     def _running(self) -> Any:
         if self._sumo is None:
             raise SimulatorError("The simulator is not started (or is closed); call start() first.")
-        return self._sumo
-
-    @staticmethod
-    def _read(getter: Callable[[str], float], names: list[str]) -> NDArray[np.float64]:
-        return np.fromiter(map(getter, names), np.float64, len(names))
+        return self._native
 
     def _drop_arrived(self) -> None:
-        on_road = set(self._sumo.vehicle.getIDList())
+        on_road = set(self._native.vehicle_getIDList())
         live = self._fleet.live
         gone = [name not in on_road for name in self._live_ids]
         self._fleet.drop(live[gone])
         self._live_ids = [self._fleet.ids[index] for index in self._fleet.live.tolist()]
+
+
+def _read(getter: Callable[[str], float], names: list[str]) -> NDArray[np.float64]:
+    return np.fromiter(map(getter, names), np.float64, len(names))

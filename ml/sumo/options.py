@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SPEED_MODE_UNCHECKED = 0
 SPEED_MODE_DEFAULT = 31
 LANE_CHANGE_NEVER = 0
+ADD_AT = ("now", "first", "base")  # when and where to add a car; it is moved at once
 SPEED_RELEASED = -1.0  # what setSpeed takes for "drive as you like"
 
 

@@ -14,6 +14,7 @@ from ml.sumo.fleet import Fleet
 from ml.sumo.insertion import insertions
 from ml.sumo.names import parse_vehicle_id
 from ml.sumo.options import (
+    ADD_AT,
     LANE_CHANGE_NEVER,
     SPEED_MODE_DEFAULT,
     SPEED_MODE_UNCHECKED,
@@ -124,16 +125,21 @@ class TraciSimulator:
     def place(self, placement: Placement) -> None:
         """Insert convoys; see `Simulator.place`."""
         self._running()
-        removed, placed = self._fleet.admit(placement)
-        ids = self._fleet.ids
-        gone = np.setdiff1d(removed, placed).tolist()
+        admission = self._fleet.admit(placement)
+        ids, placed = self._fleet.ids, admission.placed
+        gone = np.setdiff1d(admission.removed, placed).tolist()
         commands = [wire.unsubscribe_vehicle(ids[index]) for index in gone]
         commands += [
             wire.set_vehicle(tc.REMOVE, ids[index], wire.typed_byte(tc.REMOVE_VAPORIZED))
-            for index in removed.tolist()
+            for index in admission.removed.tolist()
         ]
-        for car in insertions(placement, self.road):
-            commands += _insert(car)
+        cars = list(insertions(placement, self.road))
+        for place in admission.sequence.tolist():
+            commands += _insert(
+                cars[place],
+                renewed=bool(admission.renewed[place]),
+                was_controlled=bool(admission.was_controlled[place]),
+            )
         subscriptions = [wire.subscribe_vehicle(ids[index]) for index in placed.tolist()]
         numbers = bytes(map(wire.number_of, commands))
         reply, size = self._exchange(b"".join((*commands, *subscriptions)), numbers)
@@ -223,29 +229,42 @@ class TraciSimulator:
         fleet.advance(lane_pos_m[fleet.live], speed_mps[fleet.live])
 
 
-def _insert(car: Insertion) -> list[bytes]:
+def _insert(car: Insertion, *, renewed: bool, was_controlled: bool) -> list[bytes]:
     """Pack the commands that put a car on the road."""
     real, kind, name = wire.typed_float, car.vehicle_type, car.name
     text = wire.typed_string
-    added = wire.compound(
-        *(text(word) for word in (car.route, kind, "now", "first", "base", repr(car.speed_mps))),
-        *(text(word) for word in ("current", "max", "current", "", "", "")),
-        wire.typed_int(0),
-        wire.typed_int(0),
-    )
-    place = (text(car.lane), real(car.lane_pos_m), wire.typed_int(tc.MOVE_AUTOMATIC))
     commands = [
         wire.set_vehicle_type(tc.VAR_TAU, kind, real(car.tau_s)),
         wire.set_vehicle_type(tc.VAR_ACCEL, kind, real(car.accel_mps2)),
         wire.set_vehicle_type(tc.VAR_DECEL, kind, real(car.decel_mps2)),
-        wire.set_vehicle(tc.ADD_FULL, name, added),
+    ]
+    if renewed:
+        speed = wire.compound(real(car.speed_mps), real(0.0))
+        commands.append(wire.set_vehicle(tc.VAR_TYPE, name, text(kind)))
+        commands.append(wire.set_vehicle(tc.VAR_PREV_SPEED, name, speed))
+    else:
+        added = wire.compound(
+            *(text(word) for word in (car.route, kind, *ADD_AT, repr(car.speed_mps))),
+            *(text(word) for word in ("current", "max", "current", "", "", "")),
+            wire.typed_int(0),
+            wire.typed_int(0),
+        )
+        never = wire.typed_int(LANE_CHANGE_NEVER)
+        commands.append(wire.set_vehicle(tc.ADD_FULL, name, added))
+        commands.append(wire.set_vehicle(tc.VAR_LANECHANGE_MODE, name, never))
+    place = (text(car.lane), real(car.lane_pos_m), wire.typed_int(tc.MOVE_AUTOMATIC))
+    commands += [
         wire.set_vehicle(tc.VAR_MINGAP, name, real(car.min_gap_m)),
         wire.set_vehicle(tc.VAR_SPEED_FACTOR, name, real(car.speed_factor)),
-        wire.set_vehicle(tc.VAR_LANECHANGE_MODE, name, wire.typed_int(LANE_CHANGE_NEVER)),
         wire.set_vehicle(tc.VAR_MOVE_TO, name, wire.compound(*place)),
     ]
     if car.controlled:
         unchecked = wire.typed_int(SPEED_MODE_UNCHECKED)
-        commands.append(wire.set_vehicle(tc.VAR_SPEEDSETMODE, name, unchecked))
+        if not was_controlled:
+            commands.append(wire.set_vehicle(tc.VAR_SPEEDSETMODE, name, unchecked))
         commands.append(wire.set_vehicle(tc.VAR_SPEED, name, real(car.speed_mps)))
+    elif was_controlled:
+        default = wire.typed_int(SPEED_MODE_DEFAULT)
+        commands.append(wire.set_vehicle(tc.VAR_SPEED, name, real(SPEED_RELEASED)))
+        commands.append(wire.set_vehicle(tc.VAR_SPEEDSETMODE, name, default))
     return commands

@@ -264,6 +264,56 @@ def test_a_history_does_not_depend_on_when_it_starts(make_simulator, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("scenario", ["highway", "rural"])
+def test_a_history_does_not_depend_on_what_came_before(make_simulator, backend, scenario):
+    """A convoy placed over another drives as on an empty road, to the last bit.
+
+    The earlier one is behind, ahead, spread over it, on the lanes around it, smaller, larger, or
+    has just driven through itself, and was commanded, released or never touched.
+    """
+    size = 5
+    simulator = make_simulator(backend, scenario, num_vehicles=size)
+    wanted_m = [1858.3, 1888.2, 1906.1, 1920.7, 1952.2]
+    assert simulator.road.placeable(wanted_m).all()
+
+    def drive(ticks, *, ours=False, **columns):
+        told = commands((1, size), controlled=ours, **columns)
+        states = [simulator.step(told) for _ in range(ticks)]
+        return b"".join(s.route_pos_m.tobytes() + s.speed_mps.tobytes() for s in states)
+
+    def history(*, ours):
+        simulator.place(convoy(wanted_m, 10.3, controlled=ours, tau_s=1.37, decel_mps2=3.3))
+        return drive(3, ours=ours, slot0=10.0) + drive(60)
+
+    expected = {}
+    for ours in (False, True):
+        simulator.close()
+        simulator.start()
+        expected[ours] = history(ours=ours)
+    assert expected[False] != expected[True]
+    pasts_m = [
+        np.array(wanted_m) - 700.0,
+        np.array(wanted_m) + 80.0,
+        np.array(wanted_m) + 1000.0,
+        [1430.0, 1520.0, 1560.0, 1600.0, 1700.0],
+        [1700.0, 1870.0, 1900.0, 2000.0, 2300.0],
+        [1850.0, 1853.0, 1890.0, 1990.0, 2600.0],
+    ]
+    for past_m in pasts_m:
+        for was_ours in (False, True):
+            for ours in (False, True):
+                simulator.place(convoy(past_m, 12.0, controlled=was_ours, min_gap_m=1.1))
+                drive(20, ours=was_ours, slot0=30.0, slot2=0.0)
+                assert history(ours=ours) == expected[ours]
+    for missing in (0, 2, 4):
+        smaller = convoy(pasts_m[0], 12.0)
+        smaller.present[0, missing] = False
+        simulator.place(smaller)
+        drive(5)
+        assert history(ours=False) == expected[False]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_cars_that_leave_the_road_are_absent(make_simulator, backend):
     """Reaching the road's end is no error; the car is absent, the others and new ones drive on."""
     simulator = make_simulator(backend, num_envs=2, num_vehicles=3)
