@@ -16,7 +16,7 @@ import numpy as np
 
 from ml.errors import SimulatorError
 from ml.sumo import fleet_kernels as kernels
-from ml.sumo.insertion import Admission
+from ml.sumo.insertion import Admission, in_order
 from ml.sumo.names import MAX_VEHICLES, vehicle_id
 from ml.sumo.protocol import DT_S, TrafficState
 
@@ -78,6 +78,7 @@ class Fleet:
         self._position_m = np.zeros(count)
         self._speed_mps = np.zeros(count)
         self._lane_start_m = np.zeros(count)
+        self._muddled = np.zeros(num_envs, dtype=np.bool_)
         self._order_index = np.zeros((4, count), dtype=np.int64)
         self._order_value = np.zeros((4, count))
         self._order_count = np.zeros(4, dtype=np.int64)
@@ -101,6 +102,7 @@ class Fleet:
             self.present[slots],
             self._position_m[slots],
             self._controlled[slots],
+            self._muddled[placement.env_indices],
             placement,
         )
         placed = admission.placed
@@ -108,6 +110,7 @@ class Fleet:
         self._controlled[slots] = placement.controlled & here
         self._position_m[slots] = 0.0
         self._speed_mps[slots] = 0.0
+        self._muddled[placement.env_indices] = ~in_order(placement.route_pos_m, here)
         self._position_m[placed] = position_m
         self._speed_mps[placed] = placement.speed_mps[here]
         lane, _ = self._road.locate(position_m)
@@ -189,6 +192,8 @@ class Fleet:
             self._position_m,
             self._speed_mps,
             self._lane_start_m,
+            self.present,
+            self._muddled,
         )
         if fault != kernels.NO_FAULT:
             car = int(cars[fault])

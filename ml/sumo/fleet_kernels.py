@@ -95,6 +95,8 @@ def follow_cars(
     position_m: NDArray[np.float64],
     now_mps: NDArray[np.float64],
     car_lane_start_m: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    muddled: NDArray[np.bool_],
 ) -> int:
     """Move cars to where SUMO says they are, onto the next lane where need be.
 
@@ -107,6 +109,8 @@ def follow_cars(
         position_m: (N,) float64, along the route; updated.
         now_mps: (N,) float64; updated.
         car_lane_start_m: (N,) float64, the start of the lane that each car is on; updated.
+        present: (N,) bool.
+        muddled: (E,) bool; set for convoys in which a car has passed one of a higher slot.
 
     Returns:
         NO_FAULT, or the place in `cars` of the first that is on no lane near where it must be;
@@ -131,4 +135,11 @@ def follow_cars(
             car_lane_start_m[car] = start_m
         position_m[car] = start_m + lane_pos_m[row]
         now_mps[car] = speed_mps[row]
+    slots = present.size // muddled.size
+    for env in range(muddled.size):
+        reached_m = -np.inf
+        for car in range(env * slots, (env + 1) * slots):
+            if present[car]:
+                muddled[env] |= position_m[car] <= reached_m
+                reached_m = max(reached_m, position_m[car])
     return NO_FAULT

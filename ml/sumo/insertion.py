@@ -11,8 +11,8 @@ Making a car costs SUMO more than all the rest, so a car that is on the road alr
 and made again but renewed: it gets the shared type again, its speed, and its place. What SUMO
 remembers of a car beyond that does not bear on how it drives on, which the contract tests prove.
 But a lane keeps its cars in the order in which they stand, and ``moveTo`` within a lane does not
-sort them. So a convoy is renewed only if its cars keep their order along the road, and they are
-moved such that none passes another on the way.
+sort them. So a convoy is renewed only if its cars stand and always stood in the order of their
+slots, and they are moved such that none passes another on the way.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class Admission:
         present: NDArray[np.bool_],
         position_m: NDArray[np.float64],
         controlled: NDArray[np.bool_],
+        muddled: NDArray[np.bool_],
         placement: Placement,
     ) -> Admission:
         """Decide which cars are renewed.
@@ -113,11 +114,12 @@ class Admission:
             present: (K, V) bool, who is on the road now.
             position_m: (K, V) float64, where they are.
             controlled: (K, V) bool, who obeys our speed command.
+            muddled: (K,) bool, where a car has ever passed one of a higher slot since they were
+                placed.
             placement: What is asked for.
         """
         here, there_m = placement.present, placement.route_pos_m
-        stay = present & here
-        stay &= (_in_order(position_m, stay) & _in_order(there_m, stay))[:, None]
+        stay = present & here & (in_order(there_m, here) & ~muddled)[:, None]
         # Those that move forwards go first, the one in front leading; then those that move back,
         # the last one leading; then new ones, which SUMO sorts in.
         slot = np.arange(slots.shape[1])
@@ -133,7 +135,7 @@ class Admission:
         )
 
 
-def _in_order(position_m: NDArray[np.float64], cars: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def in_order(position_m: NDArray[np.float64], cars: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tell in which convoys each of the cars is ahead of all that have a lower slot, (K,) bool."""
     reached_m = np.maximum.accumulate(np.where(cars, position_m, -np.inf), axis=1)
     ahead = position_m[:, 1:] > reached_m[:, :-1]

@@ -313,6 +313,26 @@ def test_a_history_does_not_depend_on_what_came_before(make_simulator, backend, 
         assert history(ours=False) == expected[False]
 
 
+def test_cars_that_have_passed_each_other_are_placed_well(make_simulator):
+    """Two cars drive through each other, change lanes, and back: the next placement is exact."""
+    simulator = make_simulator("libsumo", "rural", num_vehicles=2)
+
+    def history():
+        simulator.place(convoy([2158.0, 2190.0], 10.0, controlled=False))
+        states = [simulator.step(commands((1, 2), controlled=False)) for _ in range(40)]
+        return b"".join(s.route_pos_m.tobytes() + s.speed_mps.tobytes() for s in states)
+
+    expected = history()
+    simulator.place(convoy([1900.0, 1910.0], 12.0))
+    for slot0, slot1 in ((30.0, 5.0), (2.0, 30.0)):
+        for _ in range(40):
+            state = simulator.step(commands((1, 2), slot0=slot0, slot1=slot1))
+        lanes = simulator.road.locate(state.route_pos_m[0])[0].tolist()
+        assert lanes == ([6, 4] if slot0 == 30.0 else [6, 6])
+    assert gap_m(state)[0] > 0.0
+    assert history() == expected
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_cars_that_leave_the_road_are_absent(make_simulator, backend):
     """Reaching the road's end is no error; the car is absent, the others and new ones drive on."""
