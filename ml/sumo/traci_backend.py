@@ -80,8 +80,7 @@ class TraciSimulator:
         self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
         self._set_speed = wire.FloatCommands(tc.VAR_SPEED, self._fleet.ids)
         self._set_factor = wire.FloatCommands(tc.VAR_SPEED_FACTOR, self._fleet.ids)
-        self._reader = replies.ResultReader()
-        self._by_index = np.zeros((2, len(self._fleet.ids)))
+        self._reader = replies.ResultReader(num_envs, num_vehicles)
         self._process: SumoProcess | None = None
         self._connection: TraciConnection | None = None
         self._teleports = 0
@@ -143,9 +142,8 @@ class TraciSimulator:
         subscriptions = [wire.subscribe_vehicle(ids[index]) for index in placed.tolist()]
         numbers = bytes(map(wire.number_of, commands))
         reply, size = self._exchange(b"".join((*commands, *subscriptions)), numbers)
-        found = replies.read_subscriptions(reply[size:], placed.size)
-        index = found.env * self.num_vehicles + found.slot
-        if not np.array_equal(index, placed):
+        found = self._reader.read_subscriptions(reply[size:], placed.size)
+        if not np.array_equal(found.cars, placed):
             raise SimulatorError("SUMO answered subscriptions in another order than it was asked.")
         self._fleet.confirm(placed, found.lane_pos_m, found.speed_mps)
 
@@ -217,16 +215,12 @@ class TraciSimulator:
 
     def _take_over(self, found: replies.Readings) -> None:
         """Hand a tick's values to the fleet; cars that SUMO did not report have left the road."""
-        index = found.env * self.num_vehicles + found.slot
         fleet = self._fleet
-        if index.size != fleet.live.size:
+        if found.cars.size != fleet.live.size:
             reported = np.zeros(fleet.present.size, dtype=np.bool_)
-            reported[index] = True
+            reported[found.cars] = True
             fleet.drop(np.flatnonzero(fleet.present & ~reported))
-        lane_pos_m, speed_mps = self._by_index
-        lane_pos_m[index] = found.lane_pos_m
-        speed_mps[index] = found.speed_mps
-        fleet.advance(lane_pos_m[fleet.live], speed_mps[fleet.live])
+        fleet.advance(found.lane_pos_m, found.speed_mps, found.cars)
 
 
 def _insert(car: Insertion, *, renewed: bool, was_controlled: bool) -> list[bytes]:

@@ -2,19 +2,21 @@
 
 Everything is big-endian. Each command gets a status: length, number, result and a text that is
 empty when all went well, so seven bytes. Vehicle identifiers have a fixed length, so the
-subscription results of a tick are records of a fixed stride, which numpy reads at once.
+subscription results of a tick are records of a fixed stride, which one loop reads.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from traci import constants as tc
 
 from ml.errors import SimulatorError
+from ml.sumo import traci_kernels as kernels
 from ml.sumo.names import ENV_DIGITS, SLOT_DIGITS, VEHICLE_ID_LENGTH
 from ml.sumo.traci_commands import TELEPORTS, VEHICLE_VALUES, string
 
@@ -41,20 +43,14 @@ _RESULT = np.dtype(
         ("speed_mps", ">f8"),
     ],
 )
-_ID_OFFSET = 10
-_ID_COLUMNS = np.arange(_ID_OFFSET, _ID_OFFSET + VEHICLE_ID_LENGTH)
-_ENV_COLUMNS, _SLOT_COLUMNS = _ID_COLUMNS[ENV_DIGITS], _ID_COLUMNS[SLOT_DIGITS]
-_DIGIT_COLUMNS = np.concatenate((_ENV_COLUMNS, _SLOT_COLUMNS))
-_ENV_WEIGHTS = 10 ** np.arange(_ENV_COLUMNS.size - 1, -1, -1)
-_SLOT_WEIGHTS = 10 ** np.arange(_SLOT_COLUMNS.size - 1, -1, -1)
-_POSITION_OFFSET, _SPEED_OFFSET = _RESULT.itemsize - 19, _RESULT.itemsize - 8
-# What is not a value in a result: all before the position, and between position and speed.
-_HEAD = slice(0, _POSITION_OFFSET)
-_MIDDLE = slice(_POSITION_OFFSET + 8, _SPEED_OFFSET)
+_ID_OFFSET, _POSITION_OFFSET, _SPEED_OFFSET = (
+    _RESULT.fields[name][1]  # type: ignore[index]
+    for name in ("id", "lane_pos_m", "speed_mps")
+)
 
 
-def _result_frame() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """Return the bytes that are the same in every result, and their columns."""
+def _result_frame() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the bytes that are the same in every result, and what each byte means."""
     record = np.zeros(1, dtype=_RESULT)
     record["length"] = _RESULT.itemsize
     record["response"] = tc.RESPONSE_SUBSCRIBE_VEHICLE_VARIABLE
@@ -62,12 +58,15 @@ def _result_frame() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
     record["id"] = b"c0000.v00"
     record["count"], record["position_variable"], record["speed_variable"] = VEHICLE_VALUES
     record["position_type"] = record["speed_type"] = tc.TYPE_DOUBLE
-    columns = np.arange(_RESULT.itemsize)
-    fixed = np.setdiff1d(np.concatenate((columns[_HEAD], columns[_MIDDLE])), _DIGIT_COLUMNS)
-    return record.view(np.uint8)[fixed], fixed
+    meaning = np.full(_RESULT.itemsize, kernels.FIXED, dtype=np.uint8)
+    name = meaning[_ID_OFFSET : _ID_OFFSET + VEHICLE_ID_LENGTH]
+    name[ENV_DIGITS], name[SLOT_DIGITS] = kernels.CONVOY_DIGIT, kernels.SLOT_DIGIT
+    meaning[_POSITION_OFFSET : _POSITION_OFFSET + 8] = kernels.POSITION
+    meaning[_SPEED_OFFSET : _SPEED_OFFSET + 8] = kernels.SPEED
+    return record.view(np.uint8), meaning
 
 
-_FRAME, _FRAME_COLUMNS = _result_frame()
+_FRAME, _MEANING = _result_frame()
 # The result of the subscription to teleports, up to its value.
 _TELEPORTS_FRAME = (
     struct.pack("!BiB", 0, 18, tc.RESPONSE_SUBSCRIBE_SIM_VARIABLE)
@@ -82,15 +81,15 @@ _TICK_HEAD = struct.Struct(f"!i{len(_TELEPORTS_FRAME)}si")
 class Readings:
     """Subscription results of one tick, in the order in which SUMO sent them.
 
+    The arrays are views that the next reading overwrites.
+
     Attributes:
-        env: int64, convoy of each.
-        slot: int64, vehicle slot of each.
+        cars: int64, whose they are: convoy · V + slot.
         lane_pos_m: float64.
         speed_mps: float64.
     """
 
-    env: NDArray[np.int64]
-    slot: NDArray[np.int64]
+    cars: NDArray[np.int64]
     lane_pos_m: NDArray[np.float64]
     speed_mps: NDArray[np.float64]
 
@@ -108,13 +107,15 @@ def check_statuses(reply: NDArray[np.uint8], numbers: bytes) -> int:
     Raises:
         SimulatorError: SUMO answered one of them with an error; the message has SUMO's words.
     """
-    count = len(numbers)
-    expected = np.zeros((count, _OK_STATUS_LENGTH), dtype=np.uint8)
-    expected[:, 0] = _OK_STATUS_LENGTH
-    expected[:, 1] = np.frombuffer(numbers, np.uint8)
-    if reply[: expected.size].tobytes() == expected.tobytes():
-        return expected.size
-    raise SimulatorError(_first_complaint(reply.tobytes(), count))
+    expected = _good_statuses(numbers)
+    if reply[: len(expected)].tobytes() == expected:
+        return len(expected)
+    raise SimulatorError(_first_complaint(reply.tobytes(), len(numbers)))
+
+
+@lru_cache(maxsize=16)
+def _good_statuses(numbers: bytes) -> bytes:
+    return b"".join(bytes((_OK_STATUS_LENGTH, number, 0, 0, 0, 0, 0)) for number in numbers)
 
 
 def read_strings(data: bytes, offset: int) -> list[str]:
@@ -163,30 +164,17 @@ def _first_complaint(data: bytes, count: int) -> str:
     return f"SUMO's reply to {count} TraCI commands cannot be understood ({len(data)} bytes)."
 
 
-def read_subscriptions(data: NDArray[np.uint8], count: int) -> Readings:
-    """Read the answers to `count` subscriptions: each a status and the first result.
-
-    Raises:
-        SimulatorError: One was refused, or the bytes are of another form.
-    """
-    stride = _OK_STATUS_LENGTH + _RESULT.itemsize
-    _require_size(data.size, count, stride)
-    rows = data.reshape(count, stride)
-    statuses = np.ascontiguousarray(rows[:, :_OK_STATUS_LENGTH]).ravel()
-    check_statuses(statuses, bytes((tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE,)) * count)
-    return ResultReader().read_results(rows[:, _OK_STATUS_LENGTH:].tobytes(), count)
-
-
 class ResultReader:
-    """Reads the results of a tick, and remembers whose they were.
+    """Reads vehicle values into arrays of its own."""
 
-    From one tick to the next the same vehicles come in the same order, so all but the values is
-    the same to the byte, and need not be understood again.
-    """
-
-    def __init__(self) -> None:
-        self._frames = b""
-        self._env = self._slot = np.zeros(0, dtype=np.int64)
+    def __init__(self, num_envs: int, num_vehicles: int) -> None:
+        self._num_vehicles = num_vehicles
+        capacity = num_envs * num_vehicles
+        self._cars = np.zeros(capacity, dtype=np.int64)
+        self._lane_pos_m = np.zeros(capacity)
+        self._speed_mps = np.zeros(capacity)
+        self._lane_pos_bits = self._lane_pos_m.view(np.int64)
+        self._speed_bits = self._speed_mps.view(np.int64)
 
     def read_tick(self, data: NDArray[np.uint8]) -> tuple[int, Readings]:
         """Read what follows the statuses of a tick: the subscription to teleports, then vehicles.
@@ -197,52 +185,65 @@ class ResultReader:
         Raises:
             SimulatorError: The bytes are of another form.
         """
-        head = data[: _TICK_HEAD.size].tobytes()
-        if len(head) < _TICK_HEAD.size:
+        if data.size < _TICK_HEAD.size:
             raise SimulatorError(f"SUMO's reply to a tick is too short ({data.size} bytes).")
-        count, frame, teleports = _TICK_HEAD.unpack(head)
+        count, frame, teleports = _TICK_HEAD.unpack(data[: _TICK_HEAD.size].tobytes())
         if frame != _TELEPORTS_FRAME:
             raise SimulatorError(
                 "SUMO's reply to a tick does not start with the number of teleports. "
                 "Does another program use this SUMO too?",
             )
-        return teleports, self.read_results(data[_TICK_HEAD.size :].tobytes(), count - 1)
+        return teleports, self.read_results(data[_TICK_HEAD.size :], count - 1)
 
-    def read_results(self, data: bytes, count: int) -> Readings:
+    def read_subscriptions(self, data: NDArray[np.uint8], count: int) -> Readings:
+        """Read the answers to `count` subscriptions: each a status and the first result.
+
+        Raises:
+            SimulatorError: One was refused, or the bytes are of another form.
+        """
+        stride = _OK_STATUS_LENGTH + _RESULT.itemsize
+        if data.size == count * stride:
+            statuses = data.reshape(count, stride)[:, :_OK_STATUS_LENGTH].ravel()
+            check_statuses(statuses, bytes((tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE,)) * count)
+        return self._read(data, count, before=_OK_STATUS_LENGTH)
+
+    def read_results(self, data: NDArray[np.uint8], count: int) -> Readings:
         """Read subscription results of vehicles.
 
         Args:
-            data: The results' bytes and nothing else.
+            data: The results' bytes and nothing else, uint8.
             count: How many there must be.
 
         Raises:
             SimulatorError: The bytes are not that many results of lane position and speed.
         """
-        _require_size(len(data), count, _RESULT.itemsize)
-        records = np.frombuffer(data, dtype=_RESULT)
-        rows = np.frombuffer(data, np.uint8).reshape(count, _RESULT.itemsize)
-        frames = rows[:, _HEAD].tobytes() + rows[:, _MIDDLE].tobytes()
-        if frames != self._frames:
-            if not (rows[:, _FRAME_COLUMNS] == _FRAME).all():
-                raise SimulatorError(
-                    "SUMO sent vehicle values of another form than lane position and speed of our "
-                    "cars. Does another program use this SUMO too?",
-                )
-            digits = rows[:, _DIGIT_COLUMNS].astype(np.int64) - ord("0")
-            self._env = digits[:, : _ENV_COLUMNS.size] @ _ENV_WEIGHTS
-            self._slot = digits[:, _ENV_COLUMNS.size :] @ _SLOT_WEIGHTS
-            self._frames = frames
-        return Readings(
-            env=self._env,
-            slot=self._slot,
-            lane_pos_m=records["lane_pos_m"].astype(np.float64),
-            speed_mps=records["speed_mps"].astype(np.float64),
-        )
+        return self._read(data, count, before=0)
 
-
-def _require_size(size: int, count: int, stride: int) -> None:
-    if size != count * stride:
-        raise SimulatorError(
-            f"SUMO sent {size} bytes of vehicle values; {count} vehicles take {count * stride}. "
-            "Does another program use this SUMO too?",
+    def _read(self, data: NDArray[np.uint8], count: int, *, before: int) -> Readings:
+        """Read results with so many other bytes before each."""
+        stride = before + _RESULT.itemsize
+        if data.size != count * stride or not 0 <= count <= self._cars.size:
+            raise SimulatorError(
+                f"SUMO sent {data.size} bytes of vehicle values; {count} of at most "
+                f"{self._cars.size} vehicles take {count * stride}. "
+                "Does another program use this SUMO too?",
+            )
+        cars = self._cars[:count]
+        fault = kernels.read_records(
+            data,
+            before,
+            stride,
+            _FRAME,
+            _MEANING,
+            self._num_vehicles,
+            self._cars.size,
+            cars,
+            self._lane_pos_bits[:count],
+            self._speed_bits[:count],
         )
+        if fault != kernels.UNDERSTOOD:
+            raise SimulatorError(
+                "SUMO sent vehicle values of another form than lane position and speed of our "
+                "cars. Does another program use this SUMO too?",
+            )
+        return Readings(cars, self._lane_pos_m[:count], self._speed_mps[:count])

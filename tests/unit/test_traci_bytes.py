@@ -83,21 +83,20 @@ def test_statuses_that_make_no_sense_are_an_error(data):
 def test_results_are_matched_by_their_names():
     """Values belong to the car that the record names, in whatever order they come."""
     data = result("c0012.v03", 1.5, 20.0) + result("c0000.v10", 2.5, 0.0)
-    readings = replies.ResultReader().read_results(data, 2)
-    assert readings.env.tolist() == [12, 0]
-    assert readings.slot.tolist() == [3, 10]
+    readings = replies.ResultReader(13, 11).read_results(as_array(data), 2)
+    assert readings.cars.tolist() == [12 * 11 + 3, 10]
     assert readings.lane_pos_m.tolist() == [1.5, 2.5]
     assert readings.speed_mps.tolist() == [20.0, 0.0]
 
 
 def test_a_change_of_order_is_noticed():
-    """What the reader remembers of the last tick does not outlive a change of order."""
-    reader = replies.ResultReader()
+    """Whose the values are is read anew in every tick."""
+    reader = replies.ResultReader(1, 2)
     a, b = result("c0000.v00", 1.0, 2.0), result("c0000.v01", 3.0, 4.0)
-    assert reader.read_results(a + b, 2).slot.tolist() == [0, 1]
-    assert reader.read_results(a + b, 2).slot.tolist() == [0, 1]
-    assert reader.read_results(b + a, 2).slot.tolist() == [1, 0]
-    assert reader.read_results(b, 1).slot.tolist() == [1]
+    assert reader.read_results(as_array(a + b), 2).cars.tolist() == [0, 1]
+    assert reader.read_results(as_array(a + b), 2).cars.tolist() == [0, 1]
+    assert reader.read_results(as_array(b + a), 2).cars.tolist() == [1, 0]
+    assert reader.read_results(as_array(b), 1).cars.tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -106,12 +105,15 @@ def test_a_change_of_order_is_noticed():
         result("c0000.v00", 1.0, 2.0)[:-1],
         result("c0000.v00", 1.0, 2.0, variable=tc.VAR_ANGLE),
         result("c0000xv00", 1.0, 2.0),
+        result("c00x0.v00", 1.0, 2.0),
+        result("c0000.v02", 1.0, 2.0),
+        result("c0003.v00", 1.0, 2.0),
     ],
 )
 def test_results_of_another_form_are_an_error(data):
     """Other lengths, variables or names are not ours to interpret."""
     with pytest.raises(SimulatorError, match="Does another program use this SUMO too"):
-        replies.ResultReader().read_results(data, 1)
+        replies.ResultReader(3, 2).read_results(as_array(data), 1)
 
 
 class Server:
