@@ -89,6 +89,37 @@ def test_a_convoy_is_the_same_alone_and_in_a_batch(make_vec_env, radio):
     assert drive(alone, 300) == in_batch
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_episode_replays_from_its_number_alone(make_vec_env, backend):
+    """The third episode is the same after two others, crashes included, and all by itself."""
+    common = {"seed": 8, "backend": backend, "scenario": "rural", "radio": "bursty"}
+    env = make_vec_env(4, episode_s=20.0, **common)
+    env.reset()
+    ends = np.zeros(4, dtype=np.int64)
+    seen = [[] for _ in range(4)]
+    while ends.min() < 3:
+        observation, reward, done, _ = env.step(np.full((4, 1), 0.02, dtype=np.float32))
+        for row in np.flatnonzero(ends == 2):
+            seen[row].append((observation["peers"][row].tobytes(), reward[row]))
+        ends += done
+    env.close()
+
+    env = make_vec_env(4, episode_s=20.0, **common)
+    env.batch.episode[:] = 1
+    env.reset()
+    replayed = [[] for _ in range(4)]
+    running = np.ones(4, dtype=bool)
+    while running.any():
+        observation, reward, done, _ = env.step(np.full((4, 1), 0.02, dtype=np.float32))
+        for row in np.flatnonzero(running):
+            replayed[row].append((observation["peers"][row].tobytes(), reward[row]))
+        running &= ~done
+    for row in range(4):
+        # The observation at the end is the next episode's first; the reward is this one's last.
+        assert [r for _, r in replayed[row]] == [r for _, r in seen[row]]
+        assert replayed[row][:-1] == seen[row][:-1]
+
+
 def test_another_seed_gives_other_episodes(make_vec_env):
     """The digest depends on the seed: the identities above are not of constants."""
     digests = set()
