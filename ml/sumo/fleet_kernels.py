@@ -86,6 +86,22 @@ def sort_commands(
 
 
 @compiled
+def _note_passing(
+    position_m: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    muddled: NDArray[np.bool_],
+) -> None:
+    """Set `muddled`, (E,) bool, where a car is not behind all of higher slots; others (N,)."""
+    slots = present.size // muddled.size
+    for env in range(muddled.size):
+        reached_m = -np.inf
+        for car in range(env * slots, (env + 1) * slots):
+            if present[car]:
+                muddled[env] |= position_m[car] <= reached_m
+                reached_m = max(reached_m, position_m[car])
+
+
+@compiled
 def follow_cars(
     cars: NDArray[np.int64],
     lane_pos_m: NDArray[np.float64],
@@ -121,7 +137,9 @@ def follow_cars(
         expected_m = position_m[car] + (now_mps[car] + speed_mps[row]) * (0.5 * DT_S)
         start_m = car_lane_start_m[car]
         if not abs(start_m + lane_pos_m[row] - expected_m) <= SAME_LANE_TOLERANCE_M:
-            last = np.searchsorted(lane_start_m, expected_m, side="right")
+            last = 0
+            while last < lane_start_m.size and lane_start_m[last] <= expected_m:
+                last += 1
             least_m = np.inf
             for back in range(_CANDIDATES):
                 lane = min(max(last - back, 0), lane_start_m.size - 1)
@@ -135,11 +153,5 @@ def follow_cars(
             car_lane_start_m[car] = start_m
         position_m[car] = start_m + lane_pos_m[row]
         now_mps[car] = speed_mps[row]
-    slots = present.size // muddled.size
-    for env in range(muddled.size):
-        reached_m = -np.inf
-        for car in range(env * slots, (env + 1) * slots):
-            if present[car]:
-                muddled[env] |= position_m[car] <= reached_m
-                reached_m = max(reached_m, position_m[car])
+    _note_passing(position_m, present, muddled)
     return NO_FAULT

@@ -1,7 +1,8 @@
-"""SUMO behind a TCP connection: one message per tick, all cars read from one reply."""
+"""SUMO behind a TCP connection: one change of processes per tick, all cars read at once."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ from ml.sumo.tiling import tile_scenario
 from ml.sumo.traci_connection import TraciConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -80,7 +82,9 @@ class TraciSimulator:
         self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
         self._set_speed = wire.FloatCommands(tc.VAR_SPEED, self._fleet.ids)
         self._set_factor = wire.FloatCommands(tc.VAR_SPEED_FACTOR, self._fleet.ids)
-        self._reader = replies.ResultReader(num_envs, num_vehicles)
+        self._questions = wire.VehicleQuestions(self._fleet.ids)
+        self._reader = replies.TickReader(self._fleet.ids)
+        self._live_questions = b""
         self._process: SumoProcess | None = None
         self._connection: TraciConnection | None = None
         self._teleports = 0
@@ -98,6 +102,7 @@ class TraciSimulator:
         tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
         options = load_options(tiles)
         self._fleet.clear()
+        self._live_questions = b""
         self._teleports = 0
         try:
             if self._host is None:
@@ -115,8 +120,6 @@ class TraciSimulator:
                     deadline_s=self._deadline_s,
                 )
                 self._connection.load(options)
-            numbers = bytes((tc.CMD_SUBSCRIBE_SIM_VARIABLE,))
-            self._exchange(wire.SUBSCRIBE_TELEPORTS, numbers)
         except BaseException:
             self.close()
             raise
@@ -126,9 +129,7 @@ class TraciSimulator:
         self._running()
         admission = self._fleet.admit(placement)
         ids, placed = self._fleet.ids, admission.placed
-        gone = np.setdiff1d(admission.removed, placed).tolist()
-        commands = [wire.unsubscribe_vehicle(ids[index]) for index in gone]
-        commands += [
+        commands = [
             wire.set_vehicle(tc.REMOVE, ids[index], wire.typed_byte(tc.REMOVE_VAPORIZED))
             for index in admission.removed.tolist()
         ]
@@ -139,13 +140,14 @@ class TraciSimulator:
                 renewed=bool(admission.renewed[place]),
                 was_controlled=bool(admission.was_controlled[place]),
             )
-        subscriptions = [wire.subscribe_vehicle(ids[index]) for index in placed.tolist()]
         numbers = bytes(map(wire.number_of, commands))
-        reply, size = self._exchange(b"".join((*commands, *subscriptions)), numbers)
-        found = self._reader.read_subscriptions(reply[size:], placed.size)
-        if not np.array_equal(found.cars, placed):
-            raise SimulatorError("SUMO answered subscriptions in another order than it was asked.")
-        self._fleet.confirm(placed, found.lane_pos_m, found.speed_mps)
+        body = b"".join((*commands, self._questions.pack(placed)))
+        reply, size = self._exchange(body, numbers)
+        found = self._reader.read_cars(reply[size:], placed)
+        if found is None:
+            raise SimulatorError("SUMO does not know cars that it has just inserted.")
+        self._fleet.confirm(placed, *found)
+        self._live_questions = self._questions.pack(self._fleet.live)
 
     def step(self, commands: TickCommands) -> TrafficState:
         """Command, simulate and read one tick; see `Simulator.step`."""
@@ -168,10 +170,22 @@ class TraciSimulator:
             count += orders.factor_index.size
         parts.append(wire.SIMULATION_STEP)
         numbers = bytes((tc.CMD_SET_VEHICLE_VARIABLE,)) * count + bytes((tc.CMD_SIMSTEP,))
-        reply, size = self._exchange(b"".join(parts), numbers)
-        teleports, found = self._reader.read_tick(reply[size:])
+        questions = wire.GET_TELEPORTS + self._live_questions
+        with self._explained():
+            reply = self._running().exchange_two(b"".join(parts), numbers, questions)
+        teleports, size = replies.read_teleports(reply)
         self._teleports += teleports
-        self._take_over(found)
+        found = self._reader.read_cars(reply[size:], self._fleet.live)
+        if found is None:
+            self._drop_arrived()
+            reply, _ = self._exchange(self._live_questions, b"")
+            found = self._reader.read_cars(reply, self._fleet.live)
+            if found is None:
+                raise SimulatorError(
+                    "SUMO answered questions after our cars with bytes of another form. "
+                    "Is it of another release than this client?",
+                )
+        self._fleet.advance(*found)
         return self._fleet.state()
 
     def read_collisions(self) -> NDArray[np.bool_]:
@@ -203,9 +217,14 @@ class TraciSimulator:
         return self._connection
 
     def _exchange(self, body: bytes, numbers: bytes) -> tuple[NDArray[np.uint8], int]:
-        connection = self._running()
+        with self._explained():
+            return self._running().exchange(body, numbers)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Add to an error what our own SUMO has to say about it."""
         try:
-            return connection.exchange(body, numbers)
+            yield
         except SimulatorTimeoutError:
             raise
         except SimulatorError as error:
@@ -213,14 +232,14 @@ class TraciSimulator:
                 raise
             raise SimulatorError(f"{error} Its last words: {self._process.last_words()}") from error
 
-    def _take_over(self, found: replies.Readings) -> None:
-        """Hand a tick's values to the fleet; cars that SUMO did not report have left the road."""
+    def _drop_arrived(self) -> None:
+        """Find out which cars have left the road."""
+        reply, size = self._exchange(wire.GET_VEHICLES, bytes((tc.CMD_GET_VEHICLE_VARIABLE,)))
+        on_road = set(replies.read_strings(reply.tobytes(), size))
         fleet = self._fleet
-        if found.cars.size != fleet.live.size:
-            reported = np.zeros(fleet.present.size, dtype=np.bool_)
-            reported[found.cars] = True
-            fleet.drop(np.flatnonzero(fleet.present & ~reported))
-        fleet.advance(found.lane_pos_m, found.speed_mps, found.cars)
+        gone = [fleet.ids[index] not in on_road for index in fleet.live.tolist()]
+        fleet.drop(fleet.live[gone])
+        self._live_questions = self._questions.pack(fleet.live)
 
 
 def _insert(car: Insertion, *, renewed: bool, was_controlled: bool) -> list[bytes]:

@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# What is subscribed to, as its count and its variables.
-VEHICLE_VALUES = bytes((2, tc.VAR_LANEPOSITION, tc.VAR_SPEED))
-TELEPORTS = bytes((1, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER))
+# What is asked of every car after a tick, in this order; all are doubles.
+VEHICLE_VALUES = (tc.VAR_LANEPOSITION, tc.VAR_SPEED)
 
 _SHORT_COMMAND = 255
-_ALWAYS = struct.pack("!dd", 0.0, tc.INVALID_DOUBLE_VALUE)  # from when to when to subscribe
 # One set-command with a number as its value, e.g. setSpeed.
 _SET_FLOAT = np.dtype(
     [
@@ -99,26 +97,19 @@ def set_vehicle_type(variable: int, name: str, value: bytes) -> bytes:
     return command(tc.CMD_SET_VEHICLETYPE_VARIABLE, bytes((variable,)) + string(name) + value)
 
 
-def subscribe_vehicle(name: str) -> bytes:
-    """Pack a subscription to a vehicle's lane position and speed, for as long as it lives."""
-    content = _ALWAYS + string(name) + VEHICLE_VALUES
-    return command(tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE, content)
+def _get_simulation(variable: int) -> bytes:
+    return command(tc.CMD_GET_SIM_VARIABLE, bytes((variable,)) + string(""))
 
 
-def unsubscribe_vehicle(name: str) -> bytes:
-    """Pack the end of a subscription; SUMO answers one of a removed vehicle with an error."""
-    return command(tc.CMD_SUBSCRIBE_VEHICLE_VARIABLE, _ALWAYS + string(name) + bytes(1))
+def get_vehicle(variable: int, name: str) -> bytes:
+    """Pack a question after a vehicle's value."""
+    return command(tc.CMD_GET_VEHICLE_VARIABLE, bytes((variable,)) + string(name))
 
 
 SIMULATION_STEP = command(tc.CMD_SIMSTEP, struct.pack("!d", 0.0))
-SUBSCRIBE_TELEPORTS = command(
-    tc.CMD_SUBSCRIBE_SIM_VARIABLE,
-    _ALWAYS + string("") + TELEPORTS,
-)
-GET_COLLIDING = command(
-    tc.CMD_GET_SIM_VARIABLE,
-    bytes((tc.VAR_COLLIDING_VEHICLES_IDS,)) + string(""),
-)
+GET_TELEPORTS = _get_simulation(tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER)
+GET_COLLIDING = _get_simulation(tc.VAR_COLLIDING_VEHICLES_IDS)
+GET_VEHICLES = get_vehicle(tc.TRACI_ID_LIST, "")
 
 
 class FloatCommands:
@@ -138,3 +129,15 @@ class FloatCommands:
         records = self._templates[index]
         records["value"] = values
         return records.tobytes()
+
+
+class VehicleQuestions:
+    """The questions after `VEHICLE_VALUES`, for many vehicles packed in one go."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        packed = (get_vehicle(value, name) for name in names for value in VEHICLE_VALUES)
+        self._records = np.frombuffer(b"".join(packed), np.uint8).reshape(len(names), -1)
+
+    def pack(self, index: NDArray[np.int64]) -> bytes:
+        """Pack the questions after the vehicles at `index`."""
+        return self._records[index].tobytes()

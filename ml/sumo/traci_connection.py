@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import time
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _RETRY_S = 0.05
 _CLOSE_DEADLINE_S = 2.0
 _HEADER = struct.Struct("!i")
+_MAX_AHEAD = 4096  # commands whose statuses, 7 bytes each, surely find room while we still send
 
 
 def _name_of(error: OSError) -> str:
@@ -119,15 +121,34 @@ class TraciConnection:
             SimulatorError: SUMO is gone, answered with an error, or an earlier exchange was cut
                 short.
         """
-        if self._in_flight:
-            raise SimulatorError(
-                f"The connection to SUMO at {self.where} was interrupted in the middle of a "
-                "message and cannot be used any more. Close this simulator and start another.",
-            )
-        self._in_flight = True
-        reply = self._round_trip(body)
-        self._in_flight = False
+        (reply,) = self._round_trip(body)
         return reply, replies.check_statuses(reply, numbers)
+
+    def exchange_two(self, body: bytes, numbers: bytes, next_body: bytes) -> NDArray[np.uint8]:
+        """Send two messages at once and take both replies.
+
+        SUMO simulates a step only after all other commands of its message, so what is asked about
+        the time after it stands in a message of its own; waiting for the first reply before
+        sending that one would cost a change of processes.
+
+        Args:
+            body: The packed commands of the first message, a step among them.
+            numbers: Their numbers; statuses are all that the reply to them has.
+            next_body: The packed commands of the second message.
+
+        Returns:
+            The second reply, as in `exchange`, none of its statuses checked.
+
+        Raises:
+            SimulatorTimeoutError, SimulatorError: As in `exchange`.
+        """
+        if len(numbers) > _MAX_AHEAD:
+            self.exchange(body, numbers)
+            (second,) = self._round_trip(next_body)
+        else:
+            first, second = self._round_trip(body, next_body)
+            replies.check_statuses(first, numbers)
+        return second
 
     def load(self, options: Sequence[str]) -> None:
         """Let SUMO load another simulation.
@@ -156,8 +177,6 @@ class TraciConnection:
             True if SUMO has agreed.
         """
         try:
-            if self._in_flight:
-                return False
             self._deadline_s = min(self._deadline_s, _CLOSE_DEADLINE_S)
             self._round_trip(wire.command(tc.CMD_CLOSE))
         except SimulatorError:
@@ -181,21 +200,34 @@ class TraciConnection:
                 "(pip install eclipse-sumo, as pinned in pyproject.toml).",
             )
 
-    def _round_trip(self, body: bytes) -> NDArray[np.uint8]:
+    def _round_trip(self, *bodies: bytes) -> list[NDArray[np.uint8]]:
+        """Send messages and take as many replies."""
+        if self._in_flight:
+            raise SimulatorError(
+                f"The connection to SUMO at {self.where} was interrupted in the middle of a "
+                "message and cannot be used any more. Close this simulator and start another.",
+            )
+        self._in_flight = True
         began = time.monotonic()
+        ends = [0]
         try:
             self._socket.settimeout(self._deadline_s)
-            self._socket.sendall(_HEADER.pack(len(body) + _HEADER.size) + body)
-            got = self._receive(0, _HEADER.size, began)
-            (length,) = _HEADER.unpack_from(self._buffer)
-            if length < _HEADER.size:
-                raise SimulatorError(
-                    f"What answers at {self.where} does not speak TraCI (length {length}).",
-                )
-            if length > len(self._buffer):
-                # A new one, since an earlier reply may still look into the old one.
-                self._buffer = self._buffer[:got] + bytearray(length)
-            self._receive(got, length, began)
+            headers = (_HEADER.pack(len(body) + _HEADER.size) for body in bodies)
+            self._socket.sendall(b"".join(chain.from_iterable(zip(headers, bodies, strict=True))))
+            got = 0
+            for _ in bodies:
+                start = ends[-1]
+                got = self._receive(got, start + _HEADER.size, began)
+                (length,) = _HEADER.unpack_from(self._buffer, start)
+                if length < _HEADER.size:
+                    raise SimulatorError(
+                        f"What answers at {self.where} does not speak TraCI (length {length}).",
+                    )
+                ends.append(start + length)
+                if ends[-1] + _HEADER.size > len(self._buffer):
+                    # A new one, since an earlier reply may still look into the old one.
+                    self._buffer = self._buffer[:got] + bytearray(ends[-1])
+                got = self._receive(got, ends[-1], began)
         except TimeoutError as error:
             raise SimulatorTimeoutError(
                 f"SUMO at {self.where} did not answer within {self._deadline_s:.1f} s (waited "
@@ -207,7 +239,9 @@ class TraciConnection:
                 f"The connection to SUMO at {self.where} broke: {_name_of(error)}. SUMO has "
                 "probably ended; its own words are in its log (`docker compose logs sumo`).",
             ) from error
-        return np.frombuffer(self._buffer, np.uint8, length - _HEADER.size, _HEADER.size)
+        self._in_flight = False
+        everything = np.frombuffer(self._buffer, np.uint8)
+        return [everything[start + _HEADER.size : end] for start, end in pairwise(ends)]
 
     def _receive(self, got: int, wanted: int, began: float) -> int:
         """Read until `wanted` bytes are in the buffer; return how many there are."""

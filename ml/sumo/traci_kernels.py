@@ -1,4 +1,4 @@
-"""TraCI's vehicle values, read in one compiled loop."""
+"""TraCI's answers about vehicles, read in one compiled loop."""
 
 from __future__ import annotations
 
@@ -10,66 +10,41 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FIXED, CONVOY_DIGIT, SLOT_DIGIT, POSITION, SPEED = range(5)
 UNDERSTOOD = -1
-_ZERO = ord("0")
+_VALUE_BYTES = 8  # a float64
 
 
 @compiled
-def read_records(
+def read_answers(
     data: NDArray[np.uint8],
-    start: int,
-    stride: int,
-    frame: NDArray[np.uint8],
-    meaning: NDArray[np.uint8],
-    num_vehicles: int,
-    num_cars: int,
     cars: NDArray[np.int64],
-    lane_pos_bits: NDArray[np.int64],
-    speed_bits: NDArray[np.int64],
+    frames: NDArray[np.uint8],
+    value_bits: NDArray[np.int64],
 ) -> int:
-    """Read subscription results that all have one form.
+    """Read the answers to questions after numbers, several for each car.
+
+    An answer is bytes that are known beforehand and then a big-endian float64.
 
     Args:
-        data: (bytes,) uint8, long enough for what is asked for.
-        start: Where the first result starts.
-        stride: Bytes from one result to the next.
-        frame: (record,) uint8, the bytes that are the same in every result.
-        meaning: (record,) uint8, what each byte of a result is.
-        num_vehicles: V.
-        num_cars: E · V.
-        cars: (n,) int64, filled: convoy · V + slot of each result.
-        lane_pos_bits: (n,) int64, filled: the bits of a float64.
-        speed_bits: (n,) int64, filled: the bits of a float64.
+        data: (n · values · answer,) uint8.
+        cars: (n,) int64, the cars that were asked about, in order.
+        frames: (N, values, answer) uint8, every car's answers, whatever their last eight bytes.
+        value_bits: (values, n) int64, filled: the bits of the float64 numbers.
 
     Returns:
-        UNDERSTOOD, or the number of the first result of another form or of no car of ours.
+        UNDERSTOOD, or the place in `cars` of the first whose answers are of another form.
     """
+    _, values, answer = frames.shape
+    known = answer - _VALUE_BYTES
+    at = 0
     for row in range(cars.size):
-        first = start + row * stride
-        convoy, slot, position, speed = 0, 0, 0, 0
-        for column in range(frame.size):
-            byte = int(data[first + column])
-            what = meaning[column]
-            if what == FIXED:
-                if byte != frame[column]:
+        for value in range(values):
+            for column in range(known):
+                if data[at + column] != frames[cars[row], value, column]:
                     return row
-            elif what == POSITION:
-                position = (position << 8) | byte
-            elif what == SPEED:
-                speed = (speed << 8) | byte
-            else:
-                digit = byte - _ZERO
-                if not 0 <= digit <= 9:  # noqa: PLR2004
-                    return row
-                if what == CONVOY_DIGIT:
-                    convoy = 10 * convoy + digit
-                else:
-                    slot = 10 * slot + digit
-        car = convoy * num_vehicles + slot
-        if slot >= num_vehicles or car >= num_cars:
-            return row
-        cars[row] = car
-        lane_pos_bits[row] = position
-        speed_bits[row] = speed
+            bits = 0
+            for column in range(known, answer):
+                bits = (bits << 8) | int(data[at + column])
+            value_bits[value, row] = bits
+            at += answer
     return UNDERSTOOD

@@ -26,12 +26,13 @@ def refusal(number, text):
     return bytes((len(body) + 1,)) + body
 
 
-def result(name, lane_pos_m, speed_mps, variable=tc.VAR_LANEPOSITION):
-    """A subscription result."""
-    body = bytes((tc.RESPONSE_SUBSCRIBE_VEHICLE_VARIABLE,)) + commands.string(name) + bytes((2,))
-    body += bytes((variable, 0)) + commands.typed_float(lane_pos_m)
-    body += bytes((tc.VAR_SPEED, 0)) + commands.typed_float(speed_mps)
-    return struct.pack("!Bi", 0, len(body) + 5) + body
+def answers(name, lane_pos_m, speed_mps, variable=tc.VAR_LANEPOSITION):
+    """The answers to the questions after a car's values."""
+    packed = b""
+    for asked, value in ((variable, lane_pos_m), (tc.VAR_SPEED, speed_mps)):
+        body = bytes((0xB4, asked)) + commands.string(name) + commands.typed_float(value)
+        packed += ok(0xA4) + bytes((len(body) + 1,)) + body
+    return packed
 
 
 def as_array(data):
@@ -80,40 +81,57 @@ def test_statuses_that_make_no_sense_are_an_error(data):
         replies.check_statuses(as_array(data), bytes((0xC4,)))
 
 
-def test_results_are_matched_by_their_names():
-    """Values belong to the car that the record names, in whatever order they come."""
-    data = result("c0012.v03", 1.5, 20.0) + result("c0000.v10", 2.5, 0.0)
-    readings = replies.ResultReader(13, 11).read_results(as_array(data), 2)
-    assert readings.cars.tolist() == [12 * 11 + 3, 10]
-    assert readings.lane_pos_m.tolist() == [1.5, 2.5]
-    assert readings.speed_mps.tolist() == [20.0, 0.0]
+NAMES = [vehicle_id(env, slot) for env in range(2) for slot in range(12)]
 
 
-def test_a_change_of_order_is_noticed():
-    """Whose the values are is read anew in every tick."""
-    reader = replies.ResultReader(1, 2)
-    a, b = result("c0000.v00", 1.0, 2.0), result("c0000.v01", 3.0, 4.0)
-    assert reader.read_results(as_array(a + b), 2).cars.tolist() == [0, 1]
-    assert reader.read_results(as_array(a + b), 2).cars.tolist() == [0, 1]
-    assert reader.read_results(as_array(b + a), 2).cars.tolist() == [1, 0]
-    assert reader.read_results(as_array(b), 1).cars.tolist() == [1]
+def read(data, cars):
+    """Read answers about some of `NAMES`."""
+    return replies.TickReader(NAMES).read_cars(as_array(data), np.array(cars, dtype=np.int64))
+
+
+def test_questions_of_many_cars_equal_single_ones():
+    """Packing many at once gives the bytes of packing each."""
+    packed = commands.VehicleQuestions(NAMES).pack(np.array([13, 2]))
+    values = (tc.VAR_LANEPOSITION, tc.VAR_SPEED)
+    single = [commands.get_vehicle(v, n) for n in ("c0001.v01", "c0000.v02") for v in values]
+    assert packed == b"".join(single)
+
+
+def test_values_are_read_to_the_bit():
+    """Numbers come out as they were packed, in the order of the cars."""
+    data = answers("c0001.v03", 1.0 / 3.0, 20.0) + answers("c0000.v10", -2.5, 1e-300)
+    lane_pos_m, speed_mps = read(data, [15, 10])
+    assert lane_pos_m.tolist() == [1.0 / 3.0, -2.5]
+    assert speed_mps.tolist() == [20.0, 1e-300]
+    assert [values.size for values in read(b"", [])] == [0, 0]
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        result("c0000.v00", 1.0, 2.0)[:-1],
-        result("c0000.v00", 1.0, 2.0, variable=tc.VAR_ANGLE),
-        result("c0000xv00", 1.0, 2.0),
-        result("c00x0.v00", 1.0, 2.0),
-        result("c0000.v02", 1.0, 2.0),
-        result("c0003.v00", 1.0, 2.0),
+        answers("c0000.v00", 1.0, 2.0)[:-1],
+        answers("c0000.v00", 1.0, 2.0) + b"x",
+        answers("c0000.v00", 1.0, 2.0, variable=tc.VAR_ANGLE),
+        answers("c0000.v01", 1.0, 2.0),
+        answers("c0001.v00", 1.0, 2.0),
+        answers("c0000.v00", 1.0, 2.0).replace(b"\xa4\x00", b"\xa4\xff"),
+        refusal(0xA4, "Vehicle 'c0000.v00' is not known.") * 2,
     ],
 )
-def test_results_of_another_form_are_an_error(data):
-    """Other lengths, variables or names are not ours to interpret."""
-    with pytest.raises(SimulatorError, match="Does another program use this SUMO too"):
-        replies.ResultReader(3, 2).read_results(as_array(data), 1)
+def test_answers_of_another_form_are_noticed(data):
+    """Another length, variable, car or status is not read as a value."""
+    assert read(data, [0]) is None
+
+
+def test_teleports_come_first():
+    """The number of teleports is read; anything else in its place is an error."""
+    body = bytes((0xBB, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER)) + commands.string("")
+    body += commands.typed_int(259)
+    data = ok(0xAB) + bytes((len(body) + 1,)) + body
+    assert replies.read_teleports(as_array(data + b"more")) == (259, len(data))
+    for other in (data[:-1], b"", data.replace(b"\xbb", b"\xbc")):
+        with pytest.raises(SimulatorError, match="do not start with the number of teleports"):
+            replies.read_teleports(as_array(other))
 
 
 class Server:
@@ -186,6 +204,28 @@ def test_a_reply_in_pieces_is_put_together(serve):
     reply, offset = connection.exchange(commands.SIMULATION_STEP, bytes((0x02,)))
     assert reply.tobytes() == body
     assert offset == 7
+    connection.abandon()
+
+
+def test_two_messages_get_their_own_replies(serve):
+    """Two replies that come as one stream, in pieces, are told apart, also beyond the buffer."""
+    first, second = ok(0x02) + bytes(4), bytes(range(256)) * 600
+    whole = message(first) + message(second)
+    for pieces in ([whole], [whole[:13], whole[13:17], whole[17:70_000], whole[70_000:]]):
+        port = serve(version(tc.TRACI_VERSION), pieces)
+        connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
+        reply = connection.exchange_two(commands.SIMULATION_STEP, b"\x02", commands.GET_TELEPORTS)
+        assert reply.tobytes() == second
+        connection.abandon()
+
+
+def test_a_refusal_in_the_first_of_two_messages_is_an_error(serve):
+    """The first reply's complaint is handed on."""
+    reply = message(refusal(0xC4, "no such car") + ok(0x02)) + message(b"second")
+    port = serve(version(tc.TRACI_VERSION), reply)
+    connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
+    with pytest.raises(SimulatorError, match="no such car"):
+        connection.exchange_two(commands.SIMULATION_STEP, b"\xc4\x02", commands.GET_TELEPORTS)
     connection.abandon()
 
 
