@@ -19,7 +19,7 @@ help: ## list the targets
 # Installed anew when a list of packages changes.
 .venv/installed: requirements.txt requirements-dev.txt pyproject.toml
 	python=$$(scripts/preflight) && "$$python" -m venv .venv
-	@echo "Installing packages into .venv (some 400 MB to download, once)"
+	@echo "Installing packages into .venv (once; 0.5 GB to download, 3 GB with PyPI's CUDA build of torch)"
 	$(PIP) install $(CPU_TORCH) --no-deps $$(grep -o '^torch==[0-9.]*' requirements.txt)
 	$(PIP) install --requirement requirements.txt --requirement requirements-dev.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
