@@ -229,6 +229,16 @@ def test_a_refusal_in_the_first_of_two_messages_is_an_error(serve):
     connection.abandon()
 
 
+def test_many_commands_are_not_sent_ahead(serve, monkeypatch):
+    """With very many commands the second message waits for the first reply."""
+    monkeypatch.setattr("ml.sumo.traci_connection._MAX_AHEAD", 0)
+    port = serve(version(tc.TRACI_VERSION), message(ok(0x02) + bytes(4)), message(b"second"))
+    connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
+    reply = connection.exchange_two(commands.SIMULATION_STEP, b"\x02", commands.GET_TELEPORTS)
+    assert reply.tobytes() == b"second"
+    connection.abandon()
+
+
 def test_half_a_reply_is_a_timeout(serve):
     """The deadline holds for the whole reply, and the connection is spoilt after it."""
     port = serve(version(tc.TRACI_VERSION), message(ok(0x02))[:6])
