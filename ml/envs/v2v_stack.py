@@ -115,7 +115,7 @@ class V2VStack:
         t_generated_us = self._beacons.generated_us(tick)
         route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *before.speed_mps.shape))
         _interpolate(
-            tick * TICK_US,
+            tick,
             t_generated_us,
             before.route_pos_m,
             now.route_pos_m,
@@ -135,8 +135,15 @@ class V2VStack:
             accel_mps2=accel_mps2,
         )
         self.measured = measured
-        payload = np.empty((*t_generated_us.shape, len(PayloadField)))
+        num_envs, num_sources = t_generated_us.shape
+        payload = np.empty((num_envs, num_sources, len(PayloadField)))
+        sender_xy_m, receiver_xy_m = (
+            np.empty((num_envs, num_sources, 2)),
+            np.empty((num_envs, 1, 2)),
+        )
         _load(
+            x_m,
+            y_m,
             measured.x_m,
             measured.y_m,
             measured.speed_mps,
@@ -144,15 +151,16 @@ class V2VStack:
             measured.accel_mps2,
             measured.position_sd_m,
             payload,
+            sender_xy_m,
+            receiver_xy_m,
         )
-        true_xy = np.stack((x_m, y_m), axis=2)
         self.channel.transmit(
             sending=self._sending,
             t_generated_us=t_generated_us,
             timestamp_ms=self._clocks.local_ms(t_generated_us),
             payload=payload,
-            sender_xy_m=np.ascontiguousarray(true_xy[:, 1:]),
-            receiver_xy_m=np.ascontiguousarray(true_xy[:, :1]),
+            sender_xy_m=sender_xy_m,
+            receiver_xy_m=receiver_xy_m,
         )
 
     def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
@@ -202,7 +210,7 @@ class V2VStack:
 
 @compiled
 def _interpolate(
-    now_us: NDArray[np.int64],
+    tick: NDArray[np.int64],
     t_generated_us: NDArray[np.int64],
     pos_before_m: NDArray[np.float64],
     pos_now_m: NDArray[np.float64],
@@ -215,11 +223,13 @@ def _interpolate(
     """Fill `state` (3, num_envs, num_slots) with each car's position, speed and acceleration.
 
     A peer's are those at its beacon, `t_generated_us` (num_envs, num_slots − 1), between the tick
-    before and now (num_envs,); the ego's are now's.
+    before and this one (num_envs,); the ego's are this one's.
     """
     for e in range(state.shape[1]):
         for v in range(state.shape[2]):
-            share = 1.0 if v == 0 else 1.0 - (now_us[e] - t_generated_us[e, v - 1]) / TICK_US
+            share = 1.0
+            if v > 0:
+                share -= (tick[e] * TICK_US - t_generated_us[e, v - 1]) / TICK_US
             pos_m, speed_mps = pos_before_m[e, v], speed_before_mps[e, v]
             accel_mps2 = accel_before_mps2[e, v]
             state[0, e, v] = pos_m + share * (pos_now_m[e, v] - pos_m)
@@ -229,6 +239,8 @@ def _interpolate(
 
 @compiled
 def _load(
+    true_x_m: NDArray[np.float64],
+    true_y_m: NDArray[np.float64],
     x_m: NDArray[np.float64],
     y_m: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
@@ -236,13 +248,21 @@ def _load(
     accel_mps2: NDArray[np.float64],
     position_sd_m: NDArray[np.float64],
     payload: NDArray[np.float64],
+    sender_xy_m: NDArray[np.float64],
+    receiver_xy_m: NDArray[np.float64],
 ) -> None:
-    """Fill the peers' payloads (num_envs, num_slots − 1, F) from measurements of all cars."""
+    """Fill what the channel takes: what the peers say of themselves, and where the nodes are.
+
+    Truth and measurements are (num_envs, num_slots), the payload (num_envs, num_slots − 1, F).
+    """
     for e in range(payload.shape[0]):
+        receiver_xy_m[e, 0, 0], receiver_xy_m[e, 0, 1] = true_x_m[e, 0], true_y_m[e, 0]
         for s in range(payload.shape[1]):
-            payload[e, s, _X_M] = x_m[e, s + 1]
-            payload[e, s, _Y_M] = y_m[e, s + 1]
-            payload[e, s, _SPEED_MPS] = speed_mps[e, s + 1]
-            payload[e, s, _HEADING_DEG] = heading_deg[e, s + 1]
-            payload[e, s, _ACCEL_MPS2] = accel_mps2[e, s + 1]
-            payload[e, s, _POSITION_SD_M] = position_sd_m[e, s + 1]
+            v = s + 1
+            sender_xy_m[e, s, 0], sender_xy_m[e, s, 1] = true_x_m[e, v], true_y_m[e, v]
+            payload[e, s, _X_M] = x_m[e, v]
+            payload[e, s, _Y_M] = y_m[e, v]
+            payload[e, s, _SPEED_MPS] = speed_mps[e, v]
+            payload[e, s, _HEADING_DEG] = heading_deg[e, v]
+            payload[e, s, _ACCEL_MPS2] = accel_mps2[e, v]
+            payload[e, s, _POSITION_SD_M] = position_sd_m[e, v]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ml.compiled import elementwise
 from ml.keyed_random import Stream, fold, uniform
 
 if TYPE_CHECKING:
@@ -64,4 +65,9 @@ class BeaconSchedule:
         Returns:
             (E, S) int64: (k - 1) * 100,000 + phase, in true time of the episode.
         """
-        return (tick[:, None] - 1) * BEACON_PERIOD_US + self.phase_us
+        return _generated_us(tick[:, None], self.phase_us)
+
+
+@elementwise("int64(int64, int64)")
+def _generated_us(tick: int, phase_us: int) -> int:
+    return (tick - 1) * BEACON_PERIOD_US + phase_us

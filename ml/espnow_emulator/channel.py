@@ -59,7 +59,15 @@ class BroadcastChannel:
     ) -> None:
         links = (num_envs, num_receivers, num_sources)
         frames = (num_envs, num_sources)
-        self._links, self._frames = links, frames
+        self._links = links
+        self._shapes = {
+            "sending": frames,
+            "t_generated_us": frames,
+            "timestamp_ms": frames,
+            "payload": (*frames, len(PayloadField)),
+            "sender_xy_m": (*frames, 2),
+            "receiver_xy_m": (num_envs, num_receivers, 2),
+        }
         self.receiver_clocks = NodeClocks(parameters, num_envs=num_envs, num_nodes=num_receivers)
         self.table = PeerTable(self.receiver_clocks, num_sources)
         self._queue = InFlightQueue(num_envs, num_receivers, num_sources)
@@ -74,8 +82,12 @@ class BroadcastChannel:
         }
         self._latency = LogNormalLatency(latency, num_envs)
         self._keys = np.zeros((2, *links), dtype=np.uint64)
-        # Of the frame that each source sends next (sequence) or sent last (the rest).
+        self._next_sequence = np.zeros(frames, dtype=np.int64)
+        self._epoch = np.zeros(frames, dtype=np.int64)
+        # Of the frames of this tick, filled anew by each `transmit`.
         self._numbers = np.zeros((len(FrameField), *frames), dtype=np.int64)
+        self._first = np.zeros((num_envs, 1, num_sources), dtype=bool)
+        self._draw, self._distance_m = np.zeros(links), np.zeros(links)
         self._newest_sent_ms = np.full(frames, _LONG_AGO_MS)
         self._now_us = np.full(num_envs, _LONG_AGO_US)
         self._sent = self._lost = 0
@@ -125,7 +137,8 @@ class BroadcastChannel:
         self._keys[0, env_indices] = fold(episode, Stream.RADIO_LOSS, *link)
         self._keys[1, env_indices] = fold(episode, Stream.RADIO_LATENCY, *link)
         self.receiver_clocks.reset(env_indices, episode_keys, node_keys=receivers)
-        self._numbers[:, env_indices] = 0
+        self._next_sequence[env_indices] = 0
+        self._epoch[env_indices] = 0
         self._newest_sent_ms[env_indices] = _LONG_AGO_MS
         self.clear(env_indices)
 
@@ -169,16 +182,25 @@ class BroadcastChannel:
         )
         loss_keys, latency_keys = self._keys
         sequence = self._numbers[FrameField.SEQUENCE]
-        draw, distance_m = np.empty(self._links), np.empty(self._links)
-        _draws_and_distances(loss_keys, sequence, sender_xy_m, receiver_xy_m, draw, distance_m)
+        sent = _number_frames(
+            sending,
+            t_generated_us,
+            timestamp_ms,
+            self._next_sequence,
+            self._epoch,
+            self._newest_sent_ms,
+            self._numbers,
+            self._first,
+        )
+        _draws_and_distances(
+            loss_keys, sequence, sender_xy_m, receiver_xy_m, self._draw, self._distance_m
+        )
         lost = self._loss.lost(
-            draw, distance_m, first=(sequence == 0)[:, None], sending=sending[:, None]
+            self._draw, self._distance_m, first=self._first, sending=sending[:, None]
         )
         arrival_us = self._latency.arrivals_us(latency_keys, sequence, t_generated_us, lost)
-        _number_frames(sending, t_generated_us, timestamp_ms, self._newest_sent_ms, self._numbers)
         self._queue.put(sending, arrival_us, self._numbers, payload)
-        sequence += sending
-        self._sent += int(np.count_nonzero(sending)) * self._links[1]
+        self._sent += sent * self._links[1]
         self._lost += int(np.count_nonzero(lost))
 
     def deliver(self, now_us: NDArray[np.int64]) -> PeerTable:
@@ -239,38 +261,31 @@ class BroadcastChannel:
         sender_xy_m: NDArray[np.float64],
         receiver_xy_m: NDArray[np.float64],
     ) -> None:
-        num_envs, num_receivers, num_sources = self._links
-        fields = len(PayloadField)
-        for name, array, shape in (
-            ("sending", sending, self._frames),
-            ("t_generated_us", t_generated_us, self._frames),
-            ("timestamp_ms", timestamp_ms, self._frames),
-            ("payload", payload, (num_envs, num_sources, fields)),
-            ("sender_xy_m", sender_xy_m, (num_envs, num_sources, 2)),
-            ("receiver_xy_m", receiver_xy_m, (num_envs, num_receivers, 2)),
-        ):
+        arrays = (sending, t_generated_us, timestamp_ms, payload, sender_xy_m, receiver_xy_m)
+        for (name, shape), array in zip(self._shapes.items(), arrays, strict=True):
             if array.shape != shape:
                 raise EmulatorError(f"{name} has shape {array.shape}, allowed is {shape}.")
+        if _faultless(sending, t_generated_us, payload, sender_xy_m, receiver_xy_m, self._now_us):
+            return
         for name, array in (
             ("payload", payload),
             ("sender_xy_m", sender_xy_m),
             ("receiver_xy_m", receiver_xy_m),
         ):
-            if not _finite(array.reshape(-1)):
+            if not np.isfinite(array).all():
                 place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
                 raise EmulatorError(
                     f"{name}{list(place)} is {array[place]}, allowed are finite numbers: correct "
                     "it where the message is made."
                 )
-        frame = _first_early(sending, t_generated_us, self._now_us)
-        if frame >= 0:
-            env, source = divmod(frame, num_sources)
-            raise EmulatorError(
-                f"source {source} of convoy {env} transmits at "
-                f"{t_generated_us[env, source] / 1000:g} ms, but messages were delivered up to "
-                f"{self._now_us[env] / 1000:g} ms already; allowed is that time or later: "
-                "transmit first, then deliver."
-            )
+        early = sending & (t_generated_us < self._now_us[:, None])
+        env, source = (int(i[0]) for i in np.nonzero(early))
+        raise EmulatorError(
+            f"source {source} of convoy {env} transmits at "
+            f"{t_generated_us[env, source] / 1000:g} ms, but messages were delivered up to "
+            f"{self._now_us[env] / 1000:g} ms already; allowed is that time or later: "
+            "transmit first, then deliver."
+        )
 
 
 @compiled
@@ -297,40 +312,59 @@ def _number_frames(
     sending: NDArray[np.bool_],
     t_generated_us: NDArray[np.int64],
     timestamp_ms: NDArray[np.int64],
+    next_sequence: NDArray[np.int64],
+    epochs: NDArray[np.int64],
     newest_sent_ms: NDArray[np.int64],
     numbers: NDArray[np.int64],
-) -> None:
-    """Write into `numbers` (4, E, S) what each frame carries, and notice who was started anew."""
+    first: NDArray[np.bool_],
+) -> int:
+    """Fill what each frame carries, `numbers` (4, E, S), and notice who was started anew.
+
+    `first` (E, 1, S) says which is its source's first of the episode; the rest is (E, S).
+
+    Returns:
+        How many frames are sent.
+    """
+    sent = 0
     for e in range(sending.shape[0]):
         for s in range(sending.shape[1]):
-            stamp_ms = timestamp_ms[e, s]
-            numbers[_TIMESTAMP_MS, e, s] = stamp_ms
-            numbers[_GENERATED_US, e, s] = t_generated_us[e, s]
             if not sending[e, s]:
                 continue
-            if stamp_ms < newest_sent_ms[e, s] - _REBOOT_MS:
-                numbers[_EPOCH, e, s] += 1
-                newest_sent_ms[e, s] = stamp_ms
-            newest_sent_ms[e, s] = max(newest_sent_ms[e, s], stamp_ms)
+            if timestamp_ms[e, s] < newest_sent_ms[e, s] - _REBOOT_MS:
+                epochs[e, s] += 1
+                newest_sent_ms[e, s] = timestamp_ms[e, s]
+            newest_sent_ms[e, s] = max(newest_sent_ms[e, s], timestamp_ms[e, s])
+            numbers[_SEQUENCE, e, s] = next_sequence[e, s]
+            numbers[_EPOCH, e, s] = epochs[e, s]
+            numbers[_TIMESTAMP_MS, e, s] = timestamp_ms[e, s]
+            numbers[_GENERATED_US, e, s] = t_generated_us[e, s]
+            first[e, 0, s] = next_sequence[e, s] == 0
+            next_sequence[e, s] += 1
+            sent += 1
+    return sent
 
 
 @compiled
-def _finite(values: NDArray[np.float64]) -> bool:
-    """Tell whether all of (n,) are finite."""
-    for value in values:  # noqa: SIM110  a loop, to be compiled
-        if not math.isfinite(value):
-            return False
-    return True
-
-
-@compiled
-def _first_early(
-    sending: NDArray[np.bool_], t_generated_us: NDArray[np.int64], now_us: NDArray[np.int64]
-) -> int:
-    """Return the first frame, counted over all convoys, from before now (E,), or -1."""
-    num_envs, num_sources = sending.shape
-    for e in range(num_envs):
-        for s in range(num_sources):
+def _faultless(
+    sending: NDArray[np.bool_],
+    t_generated_us: NDArray[np.int64],
+    payload: NDArray[np.float64],
+    sender_xy_m: NDArray[np.float64],
+    receiver_xy_m: NDArray[np.float64],
+    now_us: NDArray[np.int64],
+) -> bool:
+    """Tell whether all values are finite and no frame is from before the last delivery (E,)."""
+    for e in range(sending.shape[0]):
+        for s in range(sending.shape[1]):
             if sending[e, s] and t_generated_us[e, s] < now_us[e]:
-                return int(e * num_sources + s)
-    return -1
+                return False
+            for field in range(payload.shape[2]):
+                if not math.isfinite(payload[e, s, field]):
+                    return False
+            if not math.isfinite(sender_xy_m[e, s, 0]) or not math.isfinite(sender_xy_m[e, s, 1]):
+                return False
+        for r in range(receiver_xy_m.shape[1]):
+            x_m, y_m = receiver_xy_m[e, r, 0], receiver_xy_m[e, r, 1]
+            if not math.isfinite(x_m) or not math.isfinite(y_m):
+                return False
+    return True

@@ -10,13 +10,9 @@ from ml.compiled import compiled, elementwise
 from ml.keyed_random import Stream, fold, normal, uniform
 
 if TYPE_CHECKING:
-    from typing import TypeVar
-
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.radio_parameters import RadioParameters
-
-    Number = TypeVar("Number", np.int64, np.float64)
 
 
 class NodeClocks:
@@ -65,8 +61,8 @@ class NodeClocks:
         self.offset_ms[env_indices] = np.floor(uniform(key) * span_ms).astype(np.int64)
         self.drift_ppm[env_indices] = np.clip(drift, -limit, limit)
 
-    def elapsed_ms(self, t_us: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how far each clock has moved on since true time 0.
+    def local_ms(self, t_us: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what each clock shows at a true time.
 
         Args:
             t_us: True time, (E,) or (E, N, ...) int64.
@@ -76,27 +72,21 @@ class NodeClocks:
         """
         if t_us.ndim == 1:
             t_us = t_us[:, None]
-        return _elapsed_ms(t_us, self._beside(self.drift_ppm, t_us))
-
-    def local_ms(self, t_us: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return what each clock shows at a true time; shapes as in `elapsed_ms`."""
-        elapsed = self.elapsed_ms(t_us)
-        elapsed += self._beside(self.offset_ms, elapsed)
-        return elapsed
-
-    @staticmethod
-    def _beside(per_node: NDArray[Number], times: NDArray[np.int64]) -> NDArray[Number]:
-        """Give (E, N) as many axes as `times` has."""
-        return per_node.reshape(per_node.shape + (1,) * (times.ndim - 2))
+        more_axes = (1,) * (t_us.ndim - 2)
+        return _local_ms(
+            t_us,
+            self.drift_ppm.reshape(*self.drift_ppm.shape, *more_axes),
+            self.offset_ms.reshape(*self.offset_ms.shape, *more_axes),
+        )
 
 
 @compiled
 def elapsed_one_ms(t_us: int, drift_ppm: float) -> int:
-    """`NodeClocks.elapsed_ms` for one clock inside a compiled loop."""
+    """How far one clock has moved on since true time 0, floored, inside a compiled loop."""
     correction_us = np.rint(t_us * (drift_ppm * 1e-6))
     return int(t_us + np.int64(correction_us)) // 1000
 
 
-@elementwise("int64(int64, float64)")
-def _elapsed_ms(t_us: int, drift_ppm: float) -> int:
-    return elapsed_one_ms(t_us, drift_ppm)
+@elementwise("int64(int64, float64, int64)")
+def _local_ms(t_us: int, drift_ppm: float, offset_ms: int) -> int:
+    return offset_ms + elapsed_one_ms(t_us, drift_ppm)

@@ -46,7 +46,7 @@ class OffsetWindow:
         shape: (E, R, S).
 
     Attributes:
-        arrays: The memory itself; `note_reception` adds to it.
+        arrays: The memory itself, for `move_on` and `note_reception`.
         smallest_ms: (E, R, S) int64, EMPTY_MS where no reception lies in the window.
     """
 
@@ -66,40 +66,36 @@ class OffsetWindow:
         self.arrays.current[env_indices] = _LONG_AGO
         self.arrays.epoch[env_indices] = 0
 
-    def advance(self, elapsed_ms: NDArray[np.int64]) -> None:
-        """Move to the present and drop what has left the window.
-
-        Args:
-            elapsed_ms: (E, R) int64, each receiver's clock since the start of the episode.
-        """
-        _advance(self.arrays, elapsed_ms)
-
 
 @compiled
-def _advance(window: WindowArrays, elapsed_ms: NDArray[np.int64]) -> None:
-    """Empty the buckets that have left the window; arguments as for `OffsetWindow.advance`."""
-    num_envs, num_receivers, num_sources = window.epoch.shape
-    for e in range(num_envs):
-        for r in range(num_receivers):
-            new, old = elapsed_ms[e, r] // BUCKET_MS, window.current[e, r]
-            if new == old:
-                continue
-            window.current[e, r] = new
-            for s in range(num_sources):
-                buckets, smallest_ms = window.bucket_ms[e, r, s], EMPTY_MS
-                for place in range(WINDOW_BUCKETS):
-                    stands_for = new - (new - place) % WINDOW_BUCKETS
-                    if stands_for > old:
-                        buckets[place] = EMPTY_MS
-                    smallest_ms = min(smallest_ms, buckets[place])
-                window.smallest_ms[e, r, s] = smallest_ms
+def move_on(window: WindowArrays, env: int, receiver: int, elapsed_ms: int) -> None:
+    """Move a receiver's windows to the present and drop what has left them.
+
+    Args:
+        window: Of all links.
+        env: Convoy.
+        receiver: Receiver.
+        elapsed_ms: The receiver's clock since the start of the episode.
+    """
+    new, old = elapsed_ms // BUCKET_MS, window.current[env, receiver]
+    if new == old:
+        return
+    window.current[env, receiver] = new
+    for s in range(window.epoch.shape[2]):
+        smallest_ms = EMPTY_MS
+        for place in range(WINDOW_BUCKETS):
+            stands_for = new - (new - place) % WINDOW_BUCKETS
+            if stands_for > old:
+                window.bucket_ms[env, receiver, s, place] = EMPTY_MS
+            smallest_ms = min(smallest_ms, window.bucket_ms[env, receiver, s, place])
+        window.smallest_ms[env, receiver, s] = smallest_ms
 
 
 @compiled
 def note_reception(
     window: WindowArrays, link: tuple[int, int, int], offset_ms: int, elapsed_ms: int, epoch: int
 ) -> None:
-    """Add one reception to a window that has been moved to the present.
+    """Add one reception to a window that was moved to the present by `move_on`.
 
     Args:
         window: Of all links.
@@ -112,10 +108,12 @@ def note_reception(
     if epoch > window.epoch[link]:
         window.epoch[link] = epoch
         window.smallest_ms[link] = EMPTY_MS
-        window.bucket_ms[link][:] = EMPTY_MS
+        # Cell by cell: to make a view would cost more than all the rest of this function.
+        for place in range(WINDOW_BUCKETS):
+            window.bucket_ms[env, receiver, source, place] = EMPTY_MS
     bucket = elapsed_ms // BUCKET_MS
     oldest = window.current[env, receiver] - WINDOW_BUCKETS + 1
     if epoch == window.epoch[link] and bucket >= oldest:
-        place = (env, receiver, source, bucket % WINDOW_BUCKETS)
-        window.bucket_ms[place] = min(window.bucket_ms[place], offset_ms)
+        cell = (env, receiver, source, bucket % WINDOW_BUCKETS)
+        window.bucket_ms[cell] = min(window.bucket_ms[cell], offset_ms)
         window.smallest_ms[link] = min(window.smallest_ms[link], offset_ms)

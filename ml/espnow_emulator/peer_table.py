@@ -10,7 +10,7 @@ from ml.compiled import compiled
 from ml.espnow_emulator.clock import elapsed_one_ms
 from ml.espnow_emulator.in_flight import NEVER_US, FrameField
 from ml.espnow_emulator.messages import PayloadField
-from ml.espnow_emulator.offset_window import EMPTY_MS, OffsetWindow, note_reception
+from ml.espnow_emulator.offset_window import EMPTY_MS, OffsetWindow, move_on, note_reception
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -131,7 +131,6 @@ class PeerTable:
             queue: Pending frames; those that arrived leave it.
             now_us: (E,) int64, true time.
         """
-        self._window.advance(self._clocks.elapsed_ms(now_us))
         _receive(
             now_us,
             *queue.slots(),
@@ -167,9 +166,10 @@ def _receive(
     table's own arrays.
     """
     num_slots, num_envs, num_receivers, num_sources = slot_arrival_us.shape
-    for slot in range(num_slots):
-        for e in range(num_envs):
-            for r in range(num_receivers):
+    for e in range(num_envs):
+        for r in range(num_receivers):
+            move_on(window, e, r, elapsed_one_ms(now_us[e], clock_drift_ppm[e, r]))
+            for slot in range(num_slots):
                 for s in range(num_sources):
                     arrival_us = slot_arrival_us[slot, e, r, s]
                     if arrival_us > now_us[e]:

@@ -10,6 +10,7 @@ from ml.espnow_emulator.offset_window import (
     EMPTY_MS,
     WINDOW_BUCKETS,
     OffsetWindow,
+    move_on,
     note_reception,
 )
 
@@ -36,7 +37,7 @@ def test_the_minimum_is_that_of_the_present_bucket_and_the_eleven_before(polls):
     now_ms = 0
     for pause_ms, messages in polls:
         now_ms += pause_ms
-        window.advance(np.array([[now_ms]]))
+        move_on(window.arrays, 0, 0, now_ms)
         for before_ms, offset_ms in messages:
             receptions.append((now_ms - before_ms, offset_ms))
             _add(window, now_ms - before_ms, offset_ms)
@@ -50,7 +51,7 @@ def test_the_window_reaches_back_at_most_a_minute(age_ms: int, *, counts: bool):
     """At the end of a bucket what is just under a minute old counts, and a minute does not."""
     window = OffsetWindow((1, 1, 1))
     now_ms = 20 * BUCKET_MS - 1
-    window.advance(np.array([[now_ms]]))
+    move_on(window.arrays, 0, 0, now_ms)
     _add(window, now_ms, 9)
     _add(window, now_ms - age_ms, 3)
     assert window.smallest_ms[0, 0, 0] == (3 if counts else 9)
@@ -59,7 +60,7 @@ def test_the_window_reaches_back_at_most_a_minute(age_ms: int, *, counts: bool):
 def test_a_reboot_empties_the_window_and_the_old_boot_counts_no_more():
     """After a message of a new boot, offsets of the old one neither stay nor come back late."""
     window = OffsetWindow((1, 1, 1))
-    window.advance(np.array([[1_000]]))
+    move_on(window.arrays, 0, 0, 1_000)
     _add(window, 900, -5_000)
     _add(window, 950, 40, epoch=1)
     assert window.smallest_ms[0, 0, 0] == 40
