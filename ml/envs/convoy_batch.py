@@ -148,8 +148,8 @@ class ConvoyBatch:
 
     @property
     def braking_now(self) -> NDArray[np.bool_]:
-        """(num_envs,) bool: a planned braking, hazard or benign, is in progress."""
-        return self._director.braking_now(self.plan, self.tick)
+        """(num_envs,) bool: a planned braking was commanded in the last tick."""
+        return self._director.braking_now(self.plan, self.tick - 1)
 
     def reseed(self, seed: int) -> None:
         """Start the sequence of episodes of another seed at the next reset."""
@@ -214,7 +214,12 @@ class ConvoyBatch:
         self.commanded_accel_mps2 = accel
         self._observer.remember_command(accel)
         factor = self._director.command(
-            self.plan, self.tick, speed, self._controlled, self._command_mps
+            self.plan,
+            self.tick,
+            speed,
+            self._leader_limit_mps(),
+            self._controlled,
+            self._command_mps,
         )
         self._controlled[:, 0] = self._drive_ego
         self._command_mps[:, 0] = command if self._drive_ego else np.nan
@@ -226,6 +231,10 @@ class ConvoyBatch:
         self.tick += 1
         self._before = self.truth
         self.truth = self.truth.advance(state)
+
+    def _leader_limit_mps(self) -> NDArray[np.float64]:
+        leader_pos = self.truth.route_pos_m[np.arange(self.num_envs), self.plan.num_peers]
+        return self._road.speed_limit_mps(leader_pos)
 
     def transmit(self, traffic: GroundTruth) -> None:
         """Send the beacons of the tick that led to `traffic`: fire and forget."""

@@ -31,6 +31,7 @@ class EpisodeTracker:
     def __init__(self, num_envs: int, weights: NDArray[np.float64]) -> None:
         self._weights = weights
         self._terms = np.zeros((num_envs, len(TERMS)))
+        self._firing = np.zeros((num_envs, len(TERMS)))
         self._sums = np.zeros((num_envs, len(_SUMS)))
         self._min_gap_m = np.full(num_envs, np.inf)
         self._max_braking = np.zeros(num_envs)
@@ -41,6 +42,7 @@ class EpisodeTracker:
     def reset(self, rows: NDArray[np.int64]) -> None:
         """Begin new episodes in the given convoys."""
         self._terms[rows] = 0.0
+        self._firing[rows] = 0.0
         self._sums[rows] = 0.0
         self._min_gap_m[rows] = np.inf
         self._max_braking[rows] = 0.0
@@ -57,6 +59,7 @@ class EpisodeTracker:
             truth.accel_mps2,
             truth.gap_m,
             self._terms,
+            self._firing,
             self._sums,
             self._min_gap_m,
             self._max_braking,
@@ -90,6 +93,7 @@ class EpisodeTracker:
         }
         for i, name in enumerate(TERMS):
             summary[f"reward_{name}"] = float(self._terms[row, i] * self._weights[i])
+            summary[f"firing_{name}"] = float(self._firing[row, i])
         return summary
 
     def drain(self) -> dict[str, float]:
@@ -112,6 +116,7 @@ def _record(
     accel_mps2: NDArray[np.float64],
     gap_m: NDArray[np.float64],
     term_sums: NDArray[np.float64],
+    firing: NDArray[np.float64],
     sums: NDArray[np.float64],
     min_gap_m: NDArray[np.float64],
     max_braking_mps2: NDArray[np.float64],
@@ -123,6 +128,7 @@ def _record(
         for t in range(terms.shape[1]):
             term_sums[e, t] += terms[e, t]
             window[0, t] += terms[e, t]
+            firing[e, t] += terms[e, t] != 0.0
             window[1, t] += terms[e, t] != 0.0
         speed, accel = speed_mps[e, 0], accel_mps2[e, 0]
         if speed > _HEADWAY_SPEED_MPS:

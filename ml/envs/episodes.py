@@ -32,6 +32,14 @@ _EGO_STANDSTILL_M = 5.0
 _SHORTEST_EPISODE_S = 10.0
 _LIMIT_SAMPLES = 500
 _FULL_STOP_SHARE = 0.6
+_TAU_S = (0.9, 1.8)
+_MIN_GAP_M = (1.5, 3.0)
+_GAP_SPREAD = (0.9, 1.1)
+_EARLIEST_ONSET_S = 1.0
+_FAST_LEADER = 1.1
+"""A leader may be this much faster than its initial speed."""
+_HARDEST_MPS2 = 8.0
+_HOLD_SPREAD = (1.2, 1.8)
 _DRIFT_M = 30.0
 """What the convoy may have moved against an ego that held its speed until the onset."""
 
@@ -70,7 +78,7 @@ class EpisodePlan:
         brake_mps2: (n,) float64, its deceleration, positive.
         final_speed_mps: (n,) float64, the speed it brakes down to, in m/s.
         release_tick: (n,) int64, tick from which it follows traffic again.
-        leader_factor: (n,) float64, the leader's desired speed over the limit.
+        leader_speed_mps: (n,) float64, the leader's desired speed, give or take its slow changes.
     """
 
     kind: NDArray[np.int64]
@@ -80,7 +88,7 @@ class EpisodePlan:
     brake_mps2: NDArray[np.float64]
     final_speed_mps: NDArray[np.float64]
     release_tick: NDArray[np.int64]
-    leader_factor: NDArray[np.float64]
+    leader_speed_mps: NDArray[np.float64]
 
     @classmethod
     def empty(cls, rows: int) -> EpisodePlan:
@@ -95,7 +103,7 @@ class EpisodePlan:
             brake_mps2=floats[0],
             final_speed_mps=floats[1],
             release_tick=ints[4],
-            leader_factor=floats[2],
+            leader_speed_mps=floats[2],
         )
 
     def write(self, rows: NDArray[np.int64], other: EpisodePlan) -> None:
@@ -137,6 +145,30 @@ class EpisodeSource:
         limits = road.speed_limit_mps(np.linspace(0.0, road.length_m, _LIMIT_SAMPLES))
         self._slowest_mps = float(limits.min())
         self._has_junctions = bool(road.lane_internal.any())
+        self._require_room()
+
+    def _require_room(self) -> None:
+        """Refuse a road on which the longest and fastest convoy could not drive for a while.
+
+        Raises:
+            ScenarioError: It is too short.
+        """
+        config, road = self._config, self._road
+        speed = min(config.initial_speed_mps[1], self._slowest_mps)
+        peers = config.max_convoy_peers
+        ego_gap = _EGO_STANDSTILL_M + config.ego_time_gap_s[1] * speed
+        peer_gap = _relaxed_gap(_MIN_GAP_M[1], _TAU_S[1], speed) * _GAP_SPREAD[1]
+        convoy_m = ego_gap + (peers - 1) * peer_gap + peers * CAR_LENGTH_M
+        junctions_m = float(road.lane_length_m[road.lane_internal].sum())
+        ends_m = _ROAD_START_M + ROAD_END_MARGIN_M + junctions_m
+        needed_m = convoy_m + ends_m + speed * _SHORTEST_EPISODE_S
+        if road.length_m < needed_m:
+            raise ScenarioError(
+                f"the road is {road.length_m:.0f} m long; a convoy of {peers} peers at "
+                f"{speed:.1f} m/s may take {convoy_m:.0f} m and needs {needed_m:.0f} m to drive "
+                f"for {_SHORTEST_EPISODE_S:.0f} s. Use a longer route, fewer peers (num_peers) or "
+                "a lower initial_speed_mps."
+            )
 
     def draw(
         self,
@@ -173,21 +205,22 @@ class EpisodeSource:
         if self._has_junctions:
             _leave_junctions(road, route_pos)
 
-        leader_factor = speed / road.speed_limit_mps(route_pos[rows, num_peers])
-        # Followers would like to go faster than the leader, as in any platoon that holds together.
-        drivers.speed_factor[:] *= leader_factor[:, None]
-        drivers.speed_factor[rows, num_peers] = leader_factor
+        # Followers would like to go faster than the leader, as in any platoon that holds together,
+        # also where the limit is lowest. The leader holds its speed (see PeerDirector).
+        drivers.speed_factor[:] *= (speed / slowest_mps)[:, None]
+        limit_mps = road.speed_limit_mps(route_pos[rows, num_peers])
+        drivers.speed_factor[rows, num_peers] = speed / limit_mps
 
         plan = EpisodePlan.empty(keys.size)
         plan.num_peers[:] = num_peers
-        plan.leader_factor[:] = leader_factor
+        plan.leader_speed_mps[:] = speed
         if forced_kind is None:
             mix = config.episode_mix
             edges = [mix.hazard, mix.hazard + mix.benign]
             plan.kind[:] = np.searchsorted(edges, draws.convoy(_Draw.KIND), side="right")
         else:
             plan.kind[:] = KINDS.index(forced_kind)
-        _plan_braking(plan, draws, config, speed, route_pos)
+        self._plan_braking(plan, draws, speed, route_pos)
 
         controlled = np.zeros((keys.size, num_slots), dtype=bool)
         controlled[:, 0] = config.ego_control == "policy"
@@ -201,14 +234,62 @@ class EpisodeSource:
         )
         return plan, placement
 
+    def _plan_braking(
+        self,
+        plan: EpisodePlan,
+        draws: _Draws,
+        speed: NDArray[np.float64],
+        route_pos: NDArray[np.float64],
+    ) -> None:
+        """Decide who brakes, when, how hard and for how long; from the initial state alone."""
+        rows = np.arange(speed.size)
+        hazard, benign = plan.kind == HAZARD, plan.kind == BENIGN
+        rank = 1 + (draws.convoy(_Draw.RANK) * plan.num_peers).astype(np.int64)
+        plan.brake_slot[:] = np.where(plan.kind == FREE, 0, rank)
+        onset_s = draws.convoy(_Draw.ONSET, 0.1, 0.5) * self._config.episode_s
+        braking = draws.convoy(_Draw.BRAKING)
+        plan.brake_mps2[:] = np.where(hazard, 3.0 + 5.0 * braking, 0.5 + 1.5 * braking)
+        full_stop = draws.convoy(_Draw.FULL_STOP) < _FULL_STOP_SHARE
+        slow_share = draws.convoy(_Draw.FINAL_SPEED)
+        # Speeds wander by a few per cent until the onset: 0.28 stays below 0.3.
+        benign_final = 1.0 - (0.1 + 0.16 * slow_share)
+        hazard_final = np.where(full_stop, 0.0, 0.4 * slow_share)
+        plan.final_speed_mps[:] = speed * np.where(benign, benign_final, hazard_final)
+
+        # The episode lasts until its time limit, or until the leader comes to the road's end.
+        leader_pos = route_pos[rows, plan.num_peers]
+        road_left_m = self._road.length_m - ROAD_END_MARGIN_M - leader_pos
+        end_s = np.minimum(self._config.episode_s, road_left_m / (_FAST_LEADER * speed))
+
+        def latest_onset_s() -> NDArray[np.float64]:
+            return end_s - _time_to_hit_s(plan, speed, route_pos)
+
+        # Where it would end before an ego that holds its speed hits the car in front, the peer
+        # brakes to a stop; then harder, and it is the car in front; and sooner.
+        plan.final_speed_mps[hazard & (latest_onset_s() < onset_s)] = 0.0
+        late = hazard & (latest_onset_s() < _EARLIEST_ONSET_S)
+        plan.brake_slot[late] = 1
+        plan.brake_mps2[late] = _HARDEST_MPS2
+        latest = np.maximum(latest_onset_s(), _EARLIEST_ONSET_S)
+        onset_s = np.where(hazard, np.minimum(onset_s, latest), onset_s)
+        plan.onset_tick[:] = onset_s / DT_S
+
+        slowing_s = (speed - plan.final_speed_mps) / plan.brake_mps2
+        hold_s = np.where(
+            hazard,
+            _time_to_hit_s(plan, speed, route_pos) * draws.convoy(_Draw.HOLD, *_HOLD_SPREAD),
+            slowing_s + draws.convoy(_Draw.HOLD, 0.5, 3.0),
+        )
+        plan.release_tick[:] = plan.onset_tick + np.ceil(hold_s / DT_S)
+
 
 def _draw_drivers(draws: _Draws) -> DriverParameters:
     """Peers as people: ranges around the IDM's usual values (Treiber and Kesting, 2013)."""
     drivers = DriverParameters(
-        tau_s=draws.vehicle(_Draw.TAU, 0.9, 1.8),
+        tau_s=draws.vehicle(_Draw.TAU, *_TAU_S),
         accel_mps2=draws.vehicle(_Draw.ACCEL, 1.2, 2.4),
         decel_mps2=draws.vehicle(_Draw.DECEL, 2.0, 3.5),
-        min_gap_m=draws.vehicle(_Draw.MIN_GAP, 1.5, 3.0),
+        min_gap_m=draws.vehicle(_Draw.MIN_GAP, *_MIN_GAP_M),
         speed_factor=draws.vehicle(_Draw.SPEED_FACTOR, 1.1, 1.4),
     )
     # The ego's own values count only where SUMO drives it: the defaults of SUMO's Krauss model.
@@ -229,8 +310,8 @@ def _place_cars(
 ) -> NDArray[np.float64]:
     """Front-bumper positions along the road, (n, num_slots) float64 m, near equilibrium."""
     # Gap of car k to car k+1: the IDM's at 80 % of the desired speed, give or take a tenth.
-    relaxed = (drivers.min_gap_m + drivers.tau_s * speed[:, None]) / np.sqrt(1.0 - 0.8**4)
-    gap = relaxed * draws.vehicle(_Draw.GAP, 0.9, 1.1)
+    relaxed = _relaxed_gap(drivers.min_gap_m, drivers.tau_s, speed[:, None])
+    gap = relaxed * draws.vehicle(_Draw.GAP, *_GAP_SPREAD)
     gap[:, 0] = _EGO_STANDSTILL_M + speed * draws.convoy(_Draw.EGO_GAP, *config.ego_time_gap_s)
     offset = np.zeros_like(gap)
     offset[:, 1:] = np.cumsum(gap[:, :-1] + CAR_LENGTH_M, axis=1)
@@ -238,17 +319,18 @@ def _place_cars(
     convoy_m = offset[np.arange(num_peers.size), num_peers]
     travel_m = 1.15 * speed * config.episode_s
     room = road.length_m - ROAD_END_MARGIN_M - _ROAD_START_M - convoy_m
-    if (room < speed * _SHORTEST_EPISODE_S).any():
-        worst = int(np.argmin(room))
-        raise ScenarioError(
-            f"the road is {road.length_m:.0f} m long, too short for a convoy of "
-            f"{num_peers[worst]} peers over {convoy_m[worst]:.0f} m at {speed[worst]:.1f} m/s and "
-            f"at least {_SHORTEST_EPISODE_S:.0f} s of driving. Use a longer route, fewer peers "
-            "(num_peers) or a lower initial_speed_mps."
-        )
     start = _ROAD_START_M + draws.convoy(_Draw.START) * np.maximum(room - travel_m, 0.0)
     route_pos: NDArray[np.float64] = start[:, None] + offset
     return route_pos
+
+
+def _relaxed_gap(
+    min_gap_m: NDArray[np.float64] | float,
+    tau_s: NDArray[np.float64] | float,
+    speed_mps: NDArray[np.float64] | float,
+) -> NDArray[np.float64]:
+    """The IDM's equilibrium gap at 80 % of the desired speed."""
+    return np.asarray((min_gap_m + tau_s * speed_mps) / np.sqrt(1.0 - 0.8**4))
 
 
 def _leave_junctions(road: Road, route_pos_m: NDArray[np.float64]) -> None:
@@ -270,47 +352,18 @@ def _beyond_junction(road: Road, route_pos_m: NDArray[np.float64]) -> NDArray[np
     return moved
 
 
-def _plan_braking(
-    plan: EpisodePlan,
-    draws: _Draws,
-    config: EnvConfig,
-    speed: NDArray[np.float64],
-    route_pos: NDArray[np.float64],
-) -> None:
-    """Decide who brakes, when, how hard and for how long; from the initial state alone."""
+def _time_to_hit_s(
+    plan: EpisodePlan, speed: NDArray[np.float64], route_pos: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How long after the onset an ego that holds its speed has hit the car in front, (n,).
+
+    It closes its distance to the braking car, less the cars between, which queue up behind that.
+    """
     rows = np.arange(speed.size)
-    hazard, benign = plan.kind == HAZARD, plan.kind == BENIGN
-    plan.brake_slot[:] = np.where(
-        plan.kind == FREE, 0, 1 + (draws.convoy(_Draw.RANK) * plan.num_peers).astype(np.int64)
-    )
-    plan.onset_tick[:] = draws.convoy(_Draw.ONSET, 0.1, 0.5) * config.episode_s / DT_S
-
-    braking = draws.convoy(_Draw.BRAKING)
-    plan.brake_mps2[:] = np.where(hazard, 3.0 + 5.0 * braking, 0.5 + 1.5 * braking)
-    full_stop = draws.convoy(_Draw.FULL_STOP) < _FULL_STOP_SHARE
-    slow_share = draws.convoy(_Draw.FINAL_SPEED)
-    hazard_final = np.where(full_stop, 0.0, 0.4 * slow_share)
-    benign_final = 1.0 - (0.1 + 0.2 * slow_share)
-    plan.final_speed_mps[:] = speed * np.where(benign, benign_final, hazard_final)
-
-    # An ego that holds its speed closes the distance to the braking car, less the cars between.
     between_m = CAR_LENGTH_M * np.maximum(plan.brake_slot - 1, 0)
-    distance = route_pos[rows, plan.brake_slot] - CAR_LENGTH_M - route_pos[:, 0] - between_m
-
-    def time_to_hit(final: NDArray[np.float64]) -> NDArray[np.float64]:
-        braking_s = (speed - final) / plan.brake_mps2
-        lag = distance + _DRIFT_M + braking_s * (speed + final) / 2.0
-        return (lag - final * braking_s) / (speed - final)
-
-    # Where the episode would end first, the car brakes to a stop, and sooner.
-    left_s = config.episode_s - plan.onset_tick * DT_S
-    plan.final_speed_mps[hazard & (time_to_hit(plan.final_speed_mps) > left_s)] = 0.0
-    latest_s = np.maximum(config.episode_s - time_to_hit(plan.final_speed_mps), 1.0)
-    latest_tick = (latest_s / DT_S).astype(np.int64)
-    plan.onset_tick[:] = np.where(hazard, np.minimum(plan.onset_tick, latest_tick), plan.onset_tick)
-    hold_s = np.where(
-        hazard,
-        time_to_hit(plan.final_speed_mps) * draws.convoy(_Draw.HOLD, 1.0, 1.5),
-        (speed - plan.final_speed_mps) / plan.brake_mps2 + draws.convoy(_Draw.HOLD, 0.5, 3.0),
-    )
-    plan.release_tick[:] = plan.onset_tick + np.ceil(hold_s / DT_S)
+    apart_m = route_pos[rows, plan.brake_slot] - CAR_LENGTH_M - route_pos[:, 0] - between_m
+    final = plan.final_speed_mps
+    slowing_s = (speed - final) / plan.brake_mps2
+    to_close_m = apart_m + _DRIFT_M + slowing_s * (speed + final) / 2.0
+    time_s: NDArray[np.float64] = (to_close_m - final * slowing_s) / (speed - final)
+    return time_s

@@ -45,6 +45,7 @@ class PeerDirector:
         plan: EpisodePlan,
         tick: NDArray[np.int64],
         speed_mps: NDArray[np.float64],
+        limit_mps: NDArray[np.float64],
         controlled: NDArray[np.bool_],
         command_mps: NDArray[np.float64],
     ) -> NDArray[np.float64]:
@@ -54,6 +55,7 @@ class PeerDirector:
             plan: The batch's plans.
             tick: (num_envs,) int64, ticks since reset, before the step.
             speed_mps: (num_envs, num_slots) true speeds.
+            limit_mps: (num_envs,) the speed limit where the leader is.
             controlled: (num_envs, num_slots) bool, written in columns 1 and up.
             command_mps: (num_envs, num_slots), written likewise.
 
@@ -70,7 +72,8 @@ class PeerDirector:
             plan.release_tick,
             plan.brake_mps2,
             plan.final_speed_mps,
-            plan.leader_factor,
+            plan.leader_speed_mps,
+            limit_mps,
             self._leader_keys,
             self._leader_noise,
             controlled,
@@ -90,7 +93,8 @@ def _command(
     release_tick: NDArray[np.int64],
     brake_mps2: NDArray[np.float64],
     final_speed_mps: NDArray[np.float64],
-    leader_factor: NDArray[np.float64],
+    leader_speed_mps: NDArray[np.float64],
+    limit_mps: NDArray[np.float64],
     leader_keys: NDArray[np.uint64],
     leader_noise: NDArray[np.float64],
     controlled: NDArray[np.bool_],
@@ -112,4 +116,5 @@ def _command(
             # An Ornstein–Uhlenbeck speed factor, renewed once a second.
             draw, _ = normal_pair_one(extend_one(leader_keys[e], tick[e]))
             leader_noise[e] = leader_noise[e] * _LEADER_DECAY + _LEADER_FRESH_SD * draw
-            factor[e, num_peers[e]] = leader_factor[e] * (1.0 + leader_noise[e])
+            wish_mps = leader_speed_mps[e] * (1.0 + leader_noise[e])
+            factor[e, num_peers[e]] = wish_mps / limit_mps[e]

@@ -67,15 +67,18 @@ def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
     ]
 
 
+def _title(rows: Sequence[DriverFigures]) -> str:
+    drawn = rows[0].episodes + rows[0].invalid
+    left_out = ", ".join(f"{row.driver}: {row.invalid}" for row in rows if row.invalid)
+    title = f"{drawn} episodes each, the same for every driver"
+    return f"{title}; invalid and left out: {left_out}" if left_out else title
+
+
 def as_table(rows: Sequence[DriverFigures]) -> Table:
     """Build the console table."""
-    invalid = sum(row.invalid for row in rows)
-    table = Table(
-        title=f"{rows[0].episodes} episodes each, the same for every driver"
-        + (f"; {invalid} invalid left out" if invalid else "")
-    )
+    table = Table(title=_title(rows))
     for i, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="left" if i == 0 else "right")
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for cells in as_rows(rows):
         table.add_row(*cells)
     return table

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 from rich.table import Table
 
+from ml.envs.actuation import DT_S
 from ml.envs.config import EpisodeKind
 from ml.envs.reward import PENALTIES, TERMS
 from ml.evaluation.drivers import OracleDriver, SumoDriver, always_brake, do_nothing
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml.envs.config import EnvConfig
+    from ml.evaluation.rollout import EpisodeSummary
 
 AUDIT_SEED = 2_000_003
 MAX_FIRING = 0.05
@@ -56,7 +58,7 @@ class AuditReport:
         tables = []
         for kind in get_args(EpisodeKind):
             table = Table(title=f"{kind} episodes: mean per tick, share of ticks not 0")
-            table.add_column("driver")
+            table.add_column("driver", no_wrap=True)
             for term in TERMS:
                 table.add_column(term.replace("_", "\n"), justify="right", no_wrap=True)
             for column in ("return", "crashed"):
@@ -100,10 +102,16 @@ def audit_reward(
             result = run_episodes(driver, config, episodes=episodes, seed=seed, kind=kind)
             cells[driver.name, kind] = AuditCell(
                 figures=figures(result),
-                mean={term: result.metrics[f"reward/{term}"] for term in TERMS},
-                firing={term: result.metrics[f"reward_firing/{term}"] for term in TERMS},
+                mean={term: _per_tick(result.episodes, f"reward_{term}") for term in TERMS},
+                firing={term: _per_tick(result.episodes, f"firing_{term}") for term in TERMS},
             )
     return AuditReport(cells, _complaints(cells))
+
+
+def _per_tick(episodes: list[EpisodeSummary], name: str) -> float:
+    """A summed figure per tick, over all ticks of the counted episodes."""
+    ticks = sum(round(float(episode["duration_s"]) / DT_S) for episode in episodes)
+    return sum(float(episode[name]) for episode in episodes) / ticks
 
 
 def _complaints(cells: dict[tuple[str, EpisodeKind], AuditCell]) -> list[str]:

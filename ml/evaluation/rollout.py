@@ -28,7 +28,8 @@ class RolloutResult:
     Attributes:
         driver: Its name.
         episodes: One summary an episode (`ml.envs.episode_tracker`), ordered by convoy, then time.
-        metrics: Means over all ticks, as `ConvoyVecEnv.tick_metrics` names them.
+        metrics: What the radio did, over all ticks of the batch, as `ConvoyVecEnv.tick_metrics`
+            names it; figures of the driver come from the episodes.
     """
 
     driver: str
