@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from ml import __version__
-from ml.errors import RoadSenseError
+from ml.errors import ConfigError, RoadSenseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,6 +71,16 @@ class BenchOptions:
     """Draw the figures into this file."""
 
 
+def _require(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{name} = {value}; allowed is {least} or more")
+
+
+def _require_folder(name: str, file: Path | None) -> None:
+    if file is not None and not file.parent.is_dir():
+        raise ConfigError(f"{name} = {file}: there is no folder {file.parent}. Create it first.")
+
+
 def _train(arguments: Sequence[str]) -> int:
     from ml.training.train_convoy import main as train  # noqa: PLC0415 (torch is slow to import)
 
@@ -79,6 +89,7 @@ def _train(arguments: Sequence[str]) -> int:
 
 def _audit_reward(arguments: Sequence[str]) -> int:
     options = tyro.cli(AuditOptions, prog="roadsense audit-reward", args=arguments)
+    _require("--episodes", options.episodes, 1)
     from ml.envs.config import EnvConfig  # noqa: PLC0415
     from ml.evaluation.reward_audit import audit_reward  # noqa: PLC0415
 
@@ -100,6 +111,7 @@ def _audit_reward(arguments: Sequence[str]) -> int:
 
 def _evaluate(arguments: Sequence[str]) -> int:
     options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
+    _require("--episodes", options.episodes, 1)
     from ml.envs.config import EnvConfig  # noqa: PLC0415
     from ml.evaluation.closing import as_table, baselines, compare  # noqa: PLC0415
     from ml.evaluation.drivers import PolicyDriver  # noqa: PLC0415
@@ -116,6 +128,10 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
 def _bench(arguments: Sequence[str]) -> int:
     options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
+    _require("--rounds", options.rounds, 1)
+    _require("--num-envs", options.num_envs, 1)
+    _require_folder("--json", options.json)
+    _require_folder("--picture", options.picture)
     from ml.bench.bench import bench  # noqa: PLC0415
     from ml.bench.profile import profile  # noqa: PLC0415
 

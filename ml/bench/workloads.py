@@ -11,11 +11,13 @@ import importlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from pydantic import ValidationError
 from stable_baselines3 import PPO
 
 from ml.bench.ceiling import NoOpVecEnv
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.errors import ConfigError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.sumo.names import vehicle_id
 
@@ -131,10 +133,18 @@ class Learning:
 def environment(
     num_envs: int, num_peers: int, radio: str, backend: str = "libsumo"
 ) -> ConvoyVecEnv:
-    """Open an environment and reset it."""
-    config = EnvConfig.model_validate(
-        {"backend": backend, "num_peers": (num_peers, num_peers), "radio": radio}
-    )
+    """Open an environment and reset it.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+    try:
+        config = EnvConfig.model_validate(
+            {"backend": backend, "num_peers": (num_peers, num_peers), "radio": radio}
+        )
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise ConfigError(f"num_peers = {num_peers}: {message}") from error
     env = ConvoyVecEnv(num_envs, config)
     env.reset()
     return env

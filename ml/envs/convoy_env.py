@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import gymnasium as gym
@@ -17,8 +19,6 @@ from ml.envs.termination import EpisodeStatus
 from ml.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from ml.envs.ground_truth import GroundTruth
@@ -58,9 +58,9 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         sumo_cfg: A scenario's name or the path of a sumocfg with a route called `convoy` (or a
             single route); None for the default scenario.
         render_mode: None; to watch, see `gui`.
-        backend: "libsumo" (SUMO in this process) or "traci".
-        num_peers: Cars ahead: a number, or the (fewest, most) of a draw.
-        radio: A radio preset's name or a parameter file.
+        backend: "libsumo" (SUMO in this process, the default) or "traci".
+        num_peers: Cars ahead: a number, or the (fewest, most) of a draw; None for (1, 8).
+        radio: A radio preset's name or a parameter file; None for "clean".
         config: A whole configuration, instead of the arguments above.
         sumo_host: Host of a running SUMO (backend `traci`); None starts one.
         sumo_port: Its TraCI port.
@@ -78,17 +78,29 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         self,
         sumo_cfg: str | Path | None = None,
         render_mode: str | None = None,
-        backend: Backend = "libsumo",
-        num_peers: int | tuple[int, int] = (1, 8),
-        radio: str | Path = "clean",
+        backend: Backend | None = None,
+        num_peers: int | tuple[int, int] | None = None,
+        radio: str | Path | None = None,
         *,
         config: EnvConfig | None = None,
         sumo_host: str | None = None,
         sumo_port: int | None = None,
         gui: bool = False,
     ) -> None:
+        arguments = {
+            "scenario": sumo_cfg,
+            "backend": backend,
+            "num_peers": num_peers,
+            "radio": radio,
+        }
+        given = {name: value for name, value in arguments.items() if value is not None}
         if config is None:
-            config = _config_of(sumo_cfg, backend, num_peers, radio)
+            config = _config_of(given)
+        elif given:
+            raise ConfigError(
+                f"config and {', '.join(given)} were given; a config holds them all, so give "
+                "either, for example config=EnvConfig(radio='bursty')."
+            )
         if render_mode is not None:
             raise ConfigError(
                 f"render_mode = {render_mode!r}; only None is allowed. To watch the convoy drive, "
@@ -190,26 +202,17 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         }
 
 
-def _config_of(
-    sumo_cfg: str | Path | None,
-    backend: str,
-    num_peers: int | tuple[int, int],
-    radio: str | Path,
-) -> EnvConfig:
-    few, many = (num_peers, num_peers) if isinstance(num_peers, int) else num_peers
-    values: dict[str, Any] = {
-        "backend": backend,
-        "num_peers": (few, many),
-        "radio": str(radio),
-    }
-    if sumo_cfg is not None:
-        values["scenario"] = str(sumo_cfg)
+def _config_of(given: dict[str, Any]) -> EnvConfig:
+    values = {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
+    if isinstance(values.get("num_peers"), Integral) and not isinstance(values["num_peers"], bool):
+        values["num_peers"] = (int(values["num_peers"]),) * 2
     try:
-        return EnvConfig(**values)
+        return EnvConfig.model_validate(values, strict=True)
     except ValidationError as error:
         wrong = error.errors()[0]
         where = ".".join(str(part) for part in wrong["loc"])
-        raise ConfigError(f"{where} = {wrong['input']!r}: {wrong['msg']}") from error
+        value = given.get(str(wrong["loc"][0])) if wrong["loc"] else values
+        raise ConfigError(f"{where or 'arguments'} = {value!r}: {wrong['msg']}") from error
 
 
 def _forced_kind(options: dict[str, Any] | None) -> EpisodeKind | None:

@@ -1,7 +1,7 @@
 """The observation as data: each feature's name, scale, bounds and meaning.
 
-One specification serves training, replay and export. `OBSERVATION_VERSION` changes with it, so
-that a saved policy can tell whether it fits.
+One specification serves training, replay and export. `OBSERVATION_VERSION` changes whenever a
+feature does.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.vec_env import VecMonitor
 
 import ml.envs
-from ml.envs import EnvConfig, EpisodeMix
+from ml.envs import ConvoyEnv, EnvConfig, EpisodeMix
 from ml.envs.config import KINDS
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.termination import EpisodeStatus
-from ml.errors import EnvironmentStateError
+from ml.errors import ConfigError, EnvironmentStateError
 
 pytestmark = pytest.mark.sumo
 
@@ -131,9 +131,10 @@ def test_another_seed_gives_other_episodes(make_vec_env):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_ego_that_holds_its_speed_crashes_in_every_hazard(make_vec_env, backend):
+@pytest.mark.parametrize("config", [{}, {"scenario": "rural"}, {"episode_s": 10.0}])
+def test_an_ego_that_holds_its_speed_crashes_in_every_hazard(make_vec_env, backend, config):
     """SUMO does not brake for it: what a policy avoids, it avoids itself."""
-    env = make_vec_env(32, backend=backend, forced="hazard", seed=5)
+    env = make_vec_env(32, backend=backend, forced="hazard", seed=5, **config)
     env.reset()
     first = {}
     while len(first) < 32:
@@ -174,24 +175,20 @@ def test_the_ego_does_what_it_is_told(make_vec_env, backend):
 
 
 def test_our_collisions_are_sumos_collisions(make_vec_env):
-    """Where the gap closes, SUMO's own report names the ego at that tick or the next."""
+    """SUMO's own report first names the ego at the tick in which the gap closes, or the next."""
     env = make_vec_env(16, forced="hazard", seed=9)
     batch = env.batch
     batch.reset(kind="hazard")
-    crashed = np.zeros(16, dtype=bool)
-    reported = np.zeros(16, dtype=bool)
-    for _ in range(500):
+    crashed, reported = np.full(16, -1), np.full(16, -1)
+    for tick in range(500):
         batch.status[:] = EpisodeStatus.RUNNING  # drive on through the wreck
         batch.advance(np.zeros((16, 1), dtype=np.float32))
-        reported |= batch.simulator.read_collisions()[:, 0] & ~crashed
-        crashed |= batch.truth.gap_m <= 0.0
-        reported |= batch.simulator.read_collisions()[:, 0]
-        if crashed.all():
+        crashed[(crashed < 0) & (batch.truth.gap_m <= 0.0)] = tick
+        reported[(reported < 0) & batch.simulator.read_collisions()[:, 0]] = tick
+        if (crashed >= 0).all() and tick > crashed.max():
             break
-    assert crashed.all()
-    batch.advance(np.zeros((16, 1), dtype=np.float32))
-    reported |= batch.simulator.read_collisions()[:, 0]
-    assert reported.all()
+    assert (crashed >= 0).all()
+    assert set((reported - crashed).tolist()) <= {0, 1}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -254,6 +251,49 @@ def test_a_crash_terminates_and_the_time_limit_truncates(make_vec_env):
             assert infos[row]["episode"]["l"] * 0.1 == pytest.approx(summary["duration_s"])
             statuses.add(summary["status"])
     assert statuses == {"collision", "time_limit"}
+
+
+def test_the_terminal_observation_is_the_last_of_the_episode(make_vec_env):
+    """It is what a convoy that is not reset sees at its end, and not the next one's first."""
+    common = {"seed": 13, "radio": "bursty", "episode_s": 4.0}
+    env = make_vec_env(2, **common)
+    env.reset()
+    done = np.zeros(2, dtype=bool)
+    while not done[0]:
+        observation, _, done, infos = env.step(np.full((2, 1), 0.1, dtype=np.float32))
+    terminal = infos[0]["terminal_observation"]
+    env.close()
+    single = ConvoyEnv(config=EnvConfig(radio="bursty", episode_s=4.0))
+    try:
+        single.reset(seed=13)
+        ended = False
+        while not ended:
+            last, _, terminated, truncated, _ = single.step(np.full(1, 0.1, dtype=np.float32))
+            ended = terminated or truncated
+    finally:
+        single.close()
+    for key, value in terminal.items():
+        np.testing.assert_array_equal(value, last[key])
+    assert not np.array_equal(terminal["ego"], observation["ego"][0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"num_peers": 0}, "num_peers.* = 0"),
+        ({"num_peers": "12"}, "num_peers = '12'"),
+        ({"num_peers": True}, "num_peers = True"),
+        ({"num_peers": 2.5}, "num_peers = 2.5"),
+        ({"num_peers": (3, 1)}, "must not exceed"),
+        ({"backend": "foo"}, "backend = 'foo'"),
+        ({"render_mode": "human"}, "gui=True"),
+        ({"config": EnvConfig(), "radio": "bursty"}, "config and radio were given"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(arguments, complaint):
+    """Nothing is guessed, and nothing that was given is ignored."""
+    with pytest.raises(ConfigError, match=complaint):
+        ConvoyEnv(**arguments)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -91,3 +91,22 @@ def test_the_policy_sees_its_last_command_and_not_the_truth(open_env):
     assert ego[:, EGO_INDEX["last_command"]] == pytest.approx(np.full(16, 1.3))
     error = ego[:, EGO_INDEX["speed"]] - env.batch.truth.speed_mps[:, 0]
     assert 0.02 < np.std(error) < 0.5
+
+
+def test_peers_are_known_by_what_they_measured_and_by_estimated_age(open_env):
+    """Speeds on the air differ from the truth by the sensor's error; the age is the board's."""
+    env = open_env(32, "free", radio="clean", num_peers=(2, 2))
+    env.reset()
+    for _ in range(20):
+        observation, *_ = env.step(np.zeros((32, 1), dtype=np.float32))
+    batch = env.batch
+    shown = observation["peer_mask"][:, :2] == 1.0
+    error = column(observation, "speed")[:, :2] - batch.truth.speed_mps[:, 1:]
+    assert 0.05 < np.std(error[shown]) < 0.5
+    east_error = (batch.peer_table.payload[:, 0, :, 0] - batch.truth.route_pos_m[:, 1:])[shown]
+    assert 1.0 < np.std(east_error) < 10.0
+    age_s = column(observation, "age")[:, :2]
+    estimated = batch.peer_table.age_est_ms(batch.now_us)[:, 0] / 1000.0
+    true = batch.peer_table.age_true_us(batch.now_us)[:, 0] / 1e6
+    assert age_s[shown] == pytest.approx(estimated[shown], abs=1e-4)
+    assert (age_s[shown] < true[shown]).all()
