@@ -130,16 +130,12 @@ class ConvoyBatch:
     @property
     def ego(self) -> Measurement:
         """What the nodes believe of themselves after the last tick; the ego is slot 0."""
-        if self.stack.measured is None:
-            raise EnvironmentStateError("nothing was measured yet: reset and step the environment")
         return self.stack.measured
 
     @property
     def peer_table(self) -> PeerTable:
         """The ego's peer table after the last tick."""
-        if self.stack.table is None:
-            raise EnvironmentStateError("nothing was received yet: reset and step the environment")
-        return self.stack.table
+        return self.stack.channel.table
 
     @property
     def now_us(self) -> NDArray[np.int64]:
@@ -186,7 +182,7 @@ class ConvoyBatch:
         self._director.reset(rows, keys)
         self._tracker.reset(rows)
         measured = self.stack.reset(rows, keys, placement.present, start)
-        return self._observer.start(rows, self.stack.channel.table, measured)
+        return self._observer.start(rows, self.peer_table, measured)
 
     def advance(self, actions: NDArray[np.floating]) -> None:
         """Command every ego and planned braking, and simulate one tick.

@@ -182,12 +182,9 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         batch = self.batch
         truth, plan = batch.truth, batch.plan
         peers = int(plan.num_peers[0])
-        heard = batch.tick[0] > 0
-        table = batch.peer_table if heard else None
-        ages: list[float | None] = [None] * peers
-        if table is not None:
-            age_us = table.age_true_us(batch.now_us)[0, 0]
-            ages = [float(age_us[i]) / 1e6 if table.heard[0, 0, i] else None for i in range(peers)]
+        table = batch.peer_table
+        age_us = table.age_true_us(batch.now_us)[0, 0]
+        ages = [float(age_us[i]) / 1e6 if table.heard[0, 0, i] else None for i in range(peers)]
         return {
             "episode_kind": KINDS[int(plan.kind[0])],
             "num_peers": peers,

@@ -7,6 +7,7 @@ before any is delivered; what is delivered has arrived by now.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from ml.compiled import compiled
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, NodeClocks, PayloadField
 from ml.parameters import draw_episode_parameters
-from ml.sensors import SensorBank
+from ml.sensors import Measurement, SensorBank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from ml.envs.ground_truth import GroundTruth
     from ml.espnow_emulator import PeerTable
     from ml.parameters import Parameters
-    from ml.sensors import Measurement
     from ml.sumo.road import Road
 
 TICK_US = 100_000
 _AGE_SAMPLE_TICKS = 5
+_MOST_AGE_SAMPLES = 1000
 _X_M, _Y_M, _SPEED_MPS, _HEADING_DEG, _ACCEL_MPS2, _POSITION_SD_M = (int(f) for f in PayloadField)
 
 
@@ -65,9 +66,9 @@ class V2VStack:
         self._beacons = BeaconSchedule(parameters.radio, num_envs=num_envs, num_sources=num_sources)
         self._clocks = NodeClocks(parameters.radio, num_envs=num_envs, num_nodes=num_sources)
         self._sending = np.zeros((num_envs, num_sources), dtype=bool)
-        self.measured: Measurement | None = None
-        self.table: PeerTable | None = None
-        self._ages_s: list[NDArray[np.float64]] = []
+        self.measured = Measurement(*np.zeros((6, num_envs, num_slots)))
+        # Bounded, for users who never ask for the metrics.
+        self._ages_s: deque[NDArray[np.float64]] = deque(maxlen=_MOST_AGE_SAMPLES)
         self._polls = 0
 
     def reset(
@@ -95,7 +96,7 @@ class V2VStack:
         self._clocks.reset(rows, keys)
         self._sending[rows] = present[:, 1:]
         x_m, y_m, heading_deg = self._road.pose(truth.route_pos_m)
-        return self.sensors.measure_start(
+        measured = self.sensors.measure_start(
             rows,
             x_m=x_m,
             y_m=y_m,
@@ -103,6 +104,9 @@ class V2VStack:
             heading_deg=heading_deg,
             accel_mps2=truth.accel_mps2,
         )
+        for name in Measurement.__slots__:
+            getattr(self.measured, name)[rows] = getattr(measured, name)
+        return measured
 
     def transmit(self, tick: NDArray[np.int64], before: GroundTruth, now: GroundTruth) -> None:
         """Send every peer's beacon of the tick that has just been simulated.
@@ -170,7 +174,6 @@ class V2VStack:
             EnvironmentStateError: The audit found a message from the future.
         """
         table = self.channel.deliver(now_us)
-        self.table = table
         if self._audit:
             self._check_causality(table, now_us)
         self._polls += 1

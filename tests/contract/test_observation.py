@@ -110,3 +110,13 @@ def test_peers_are_known_by_what_they_measured_and_by_estimated_age(open_env):
     true = batch.peer_table.age_true_us(batch.now_us)[:, 0] / 1e6
     assert age_s[shown] == pytest.approx(estimated[shown], abs=1e-4)
     assert (age_s[shown] < true[shown]).all()
+
+
+def test_what_the_ego_believes_belongs_to_the_episode_that_runs(open_env):
+    """After a convoy's reset its measured speed is near its new speed, not the last episode's."""
+    env = open_env(16, "free", radio="clean", episode_s=1.0)
+    env.reset()
+    for _ in range(25):
+        env.step(np.zeros((16, 1), dtype=np.float32))
+        error = env.batch.ego.speed_mps[:, 0] - env.batch.truth.speed_mps[:, 0]
+        assert np.abs(error).max() < 1.0
