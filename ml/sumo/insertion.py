@@ -97,6 +97,11 @@ class Admission:
     was_controlled: NDArray[np.bool_]
     sequence: NDArray[np.int64]
 
+    @property
+    def only_renews(self) -> bool:
+        """Whether the same cars are on the road before and after."""
+        return self.removed.size == 0 and bool(self.renewed.all())
+
     @classmethod
     def decide(
         cls,

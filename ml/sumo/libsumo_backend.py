@@ -156,7 +156,8 @@ class LibsumoSimulator:
         except self._failures as error:
             raise SimulatorError(f"SUMO refused to insert a convoy: {error}.") from error
         self._fleet.confirm(admission.placed, found_m, found_mps)
-        self._live_ids = [ids[index] for index in self._fleet.live.tolist()]
+        if not admission.only_renews:
+            self._live_ids = [ids[index] for index in self._fleet.live.tolist()]
 
     def step(self, commands: TickCommands) -> TrafficState:
         """Command, simulate and read one tick; see `Simulator.step`."""

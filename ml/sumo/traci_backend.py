@@ -147,7 +147,8 @@ class TraciSimulator:
         if found is None:
             raise SimulatorError("SUMO does not know cars that it has just inserted.")
         self._fleet.confirm(placed, *found)
-        self._live_questions = self._questions.pack(self._fleet.live)
+        if not admission.only_renews:
+            self._live_questions = self._questions.pack(self._fleet.live)
 
     def step(self, commands: TickCommands) -> TrafficState:
         """Command, simulate and read one tick; see `Simulator.step`."""

@@ -109,7 +109,7 @@ class TraciConnection:
         """Send commands as one message and take the reply.
 
         Args:
-            body: The packed commands.
+            body: The packed commands; nothing is sent if there are none.
             numbers: The numbers of the commands whose statuses come first in the reply.
 
         Returns:
@@ -121,6 +121,8 @@ class TraciConnection:
             SimulatorError: SUMO is gone, answered with an error, or an earlier exchange was cut
                 short.
         """
+        if not body:  # SUMO would not answer
+            return np.zeros(0, dtype=np.uint8), 0
         (reply,) = self._round_trip(body)
         return reply, replies.check_statuses(reply, numbers)
 

@@ -354,6 +354,15 @@ def test_cars_that_leave_the_road_are_absent(make_simulator, backend):
     assert np.array(present)[:, 1].all()
     simulator.place(leaving)
     assert simulator.step(commands((2, 3))).present.all()
+    simulator.place(stack([leaving, convoy(leaving.route_pos_m[0], 20.0, env=1)]))
+    for _ in range(120):
+        state = simulator.step(commands((2, 3), slot0=20.0, slot1=20.0, slot2=20.0))
+    assert not state.present.any()
+    empty = convoy([100.0, 200.0, 300.0], 20.0)
+    empty.present[:] = False
+    simulator.place(empty)
+    simulator.place(staying)
+    assert simulator.step(commands((2, 3))).present.tolist() == [[False] * 3, [True] * 3]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
