@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,6 +48,9 @@ class Parts:
     build_environment: EnvironmentBuilder = build_environment
     evaluator: Evaluator = evaluate_policy
     close: Callable[[RunDirectory, TrainConfig, Console], None] = write_closing_table
+
+
+_STDERR = 2
 
 
 class Session:
@@ -164,8 +168,11 @@ class Session:
     def _store(self, run: RunDirectory) -> CheckpointStore:
         return CheckpointStore(run.checkpoints, self._config.checkpoints.keep)
 
-    def _announce_stop(self, received: signal.Signals) -> None:
-        self._say(f"{received.name}: saving and stopping; a second signal ends at once")
+    @staticmethod
+    def _announce_stop(received: signal.Signals) -> None:
+        # In a signal handler: the console may be in the midst of a line, and is not reentrant.
+        line = f"{received.name}: saving and stopping; a second signal ends at once\n"
+        os.write(_STDERR, line.encode())
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -267,7 +267,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path):
         env=environ, check=False, capture_output=True, text=True, timeout=50.0,
     )  # fmt: skip
     assert done.returncode == 143, done.stderr
-    assert "SIGTERM: saving and stopping; a second signal ends at once" in done.stdout
+    assert "SIGTERM: saving and stopping; a second signal ends at once" in done.stderr
 
 
 def test_signal_handlers_are_given_back(trainer: Callable[..., int]):
