@@ -2,11 +2,18 @@
 
 A tick of 64 convoys is a few hundred small numpy calls, and most of their time is the calls
 themselves. A kernel says the same as a plain loop over cars and runs as one call. Compilation
-takes seconds once; its result is cached beside the source, or in `NUMBA_CACHE_DIR`.
+takes seconds once; its result is kept in `NUMBA_CACHE_DIR`, or in the cache directory of RoadSense
+(`ROADSENSE_CACHE_DIR`, `~/.cache/roadsense`).
 """
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
+from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
@@ -15,6 +22,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+
+def _source_digest() -> str:
+    """Digest of this package's sources.
+
+    numba recompiles a loop when its own file changes, but not when a function changes that it calls
+    in another file. So every state of the sources has a folder of its own.
+    """
+    digest = blake2b(digest_size=8)
+    package = Path(__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _cache_folder() -> Path:
+    """Where compiled loops are kept; a folder for this process where none can be written."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    shared = os.environ.get("ROADSENSE_CACHE_DIR")
+    base = Path(shared) if shared else Path.home() / ".cache" / "roadsense"
+    folder = (Path(named) if named else base / "numba") / _source_digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        folder = Path(tempfile.mkdtemp(prefix="roadsense-numba-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
 
 Function = TypeVar("Function", bound="Callable[..., object]")
 
