@@ -94,15 +94,16 @@ class Fleet:
             SimulatorError: Wrong shapes, a convoy twice or out of range, a value that is not
                 finite, a negative speed, or a position off the road or inside a junction.
         """
-        position_m = self._check(placement)
+        position_m, lane = self._check(placement)
         here = placement.present
         slots = placement.env_indices[:, None] * self._shape[1] + np.arange(self._shape[1])
+        ordered = in_order(placement.route_pos_m, here)
         admission = Admission.decide(
             slots,
             self.present[slots],
             self._position_m[slots],
             self._controlled[slots],
-            self._muddled[placement.env_indices],
+            ordered & ~self._muddled[placement.env_indices],
             placement,
         )
         placed = admission.placed
@@ -110,10 +111,9 @@ class Fleet:
         self._controlled[slots] = placement.controlled & here
         self._position_m[slots] = 0.0
         self._speed_mps[slots] = 0.0
-        self._muddled[placement.env_indices] = ~in_order(placement.route_pos_m, here)
+        self._muddled[placement.env_indices] = ~ordered
         self._position_m[placed] = position_m
         self._speed_mps[placed] = placement.speed_mps[here]
-        lane, _ = self._road.locate(position_m)
         self._lane_start_m[placed] = self._road.lane_start_m[lane]
         self.live = np.flatnonzero(self.present)
         return admission
@@ -245,8 +245,8 @@ class Fleet:
             )
         return np.ascontiguousarray(array, dtype).reshape(-1)
 
-    def _check(self, placement: Placement) -> NDArray[np.float64]:
-        """Check a placement; return the route positions of the cars that are present."""
+    def _check(self, placement: Placement) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Check a placement; return route positions and lanes of the cars that are present."""
         num_envs, num_vehicles = self._shape
         env = placement.env_indices
         named = env.tolist()
@@ -272,7 +272,7 @@ class Fleet:
                     f"{(env.size, num_vehicles)} (convoys, vehicle slots).",
                 )
         here = placement.present
-        values = np.array([array[here] for array in arrays.values()], dtype=np.float64)
+        values = np.array(list(arrays.values()), dtype=np.float64)[:, here]
         wrong = ~((values >= 0.0) & (values < np.inf))
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
@@ -281,10 +281,11 @@ class Fleet:
                 f"{values[row, column]}.",
             )
         position_m: NDArray[np.float64] = values[list(arrays).index("route_pos_m")]
-        inside = ~self._road.placeable(position_m)
+        lane, _ = self._road.locate(position_m)
+        inside = self._road.lane_internal[lane]
         if inside.any():
             raise SimulatorError(
                 f"Route position {position_m[inside][0]} m lies inside a junction, where SUMO "
                 "cannot insert a car. Ask Road.placeable first.",
             )
-        return position_m
+        return position_m, lane

@@ -109,7 +109,7 @@ class Admission:
         present: NDArray[np.bool_],
         position_m: NDArray[np.float64],
         controlled: NDArray[np.bool_],
-        muddled: NDArray[np.bool_],
+        ordered: NDArray[np.bool_],
         placement: Placement,
     ) -> Admission:
         """Decide which cars are renewed.
@@ -119,12 +119,11 @@ class Admission:
             present: (K, V) bool, who is on the road now.
             position_m: (K, V) float64, where they are.
             controlled: (K, V) bool, who obeys our speed command.
-            muddled: (K,) bool, where a car has ever passed one of a higher slot since they were
-                placed.
+            ordered: (K,) bool, where cars stood, stand and will stand in the order of their slots.
             placement: What is asked for.
         """
         here, there_m = placement.present, placement.route_pos_m
-        stay = present & here & (in_order(there_m, here) & ~muddled)[:, None]
+        stay = present & here & ordered[:, None]
         # Those that move forwards go first, the one in front leading; then those that move back,
         # the last one leading; then new ones, which SUMO sorts in.
         slot = np.arange(slots.shape[1])
