@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.errors import EnvironmentStateError
 
 if TYPE_CHECKING:
@@ -20,6 +21,39 @@ MAX_BRAKING_MPS2 = 8.0
 MAX_ACCEL_MPS2 = 2.6
 MAX_SPEED_MPS = 55.0
 DT_S = 0.1
+
+
+@compiled
+def _accel_of(action: float) -> float:
+    return action * (MAX_BRAKING_MPS2 if action < 0.0 else MAX_ACCEL_MPS2)
+
+
+@compiled
+def _accel_rows(actions: NDArray[np.float64], accel_mps2: NDArray[np.float64]) -> int:
+    """Fill the accelerations (n,); return the first action out of range, −1 if there is none."""
+    for i in range(actions.size):
+        if not abs(actions[i]) <= 1.0:  # so that NaN is caught, too
+            return i
+        accel_mps2[i] = _accel_of(actions[i])
+    return -1
+
+
+@compiled
+def _command_rows(
+    accel_mps2: NDArray[np.float64],
+    speed_mps: NDArray[np.float64],
+    command_mps: NDArray[np.float64],
+    commands: NDArray[np.float64],
+) -> None:
+    """See `command_egos`."""
+    for e in range(accel_mps2.size):
+        speed = speed_mps[e, 0]
+        command = min(max(speed + accel_mps2[e] * DT_S, 0.0), MAX_SPEED_MPS)
+        command_mps[e, 0] = command
+        # At standstill and at top speed less is commanded than was wished.
+        accel = min(max((command - speed) / DT_S, -MAX_BRAKING_MPS2), MAX_ACCEL_MPS2)
+        commands[e, 1] = commands[e, 0]
+        commands[e, 0] = accel
 
 
 def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -34,25 +68,37 @@ def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
     Raises:
         EnvironmentStateError: An action is not a number or lies outside [−1, 1].
     """
-    values = action.astype(np.float64)
-    bad = ~(np.abs(values) <= 1.0)
-    if bad.any():
-        where = int(np.flatnonzero(bad)[0])
+    accel_mps2 = np.empty(action.size)
+    bad = _accel_rows(action.astype(np.float64), accel_mps2)
+    if bad >= 0:
         raise EnvironmentStateError(
-            f"action[{where}] = {values[where]} lies outside [-1, 1]. "
+            f"action[{bad}] = {action[bad]} lies outside [-1, 1]. "
             "Clip the policy's output to the action space before stepping."
         )
-    return values * np.where(values < 0.0, MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+    return accel_mps2
+
+
+def command_egos(
+    accel_mps2: NDArray[np.float64],
+    speed_mps: NDArray[np.float64],
+    command_mps: NDArray[np.float64],
+    commands: NDArray[np.float64],
+) -> None:
+    """Command each ego the speed that it shall have at the end of the tick.
+
+    Never backwards, never above the vehicle's top speed.
+
+    Args:
+        accel_mps2: (num_envs,), what is wished for.
+        speed_mps: (num_envs, num_slots), true speeds; the ego is slot 0.
+        command_mps: (num_envs, num_slots), column 0 is written.
+        commands: (num_envs, 2), the last two accelerations that were commanded within the
+            vehicle's limits, the newest first; moved on.
+    """
+    _command_rows(accel_mps2, speed_mps, command_mps, commands)
 
 
 def action_from_accel(accel_mps2: NDArray[np.float64]) -> NDArray[np.float32]:
     """Invert `accel_from_action` for accelerations that the vehicle can do; others saturate."""
     action = accel_mps2 / np.where(accel_mps2 < 0.0, MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
     return np.clip(action, -1.0, 1.0).astype(np.float32)
-
-
-def speed_command(
-    speed_mps: NDArray[np.float64], accel_mps2: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Speed at the end of the tick; never backwards, never above the vehicle's top speed."""
-    return np.clip(speed_mps + accel_mps2 * DT_S, 0.0, MAX_SPEED_MPS)

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.envs.actuation import (
-    DT_S,
-    MAX_ACCEL_MPS2,
-    MAX_BRAKING_MPS2,
-    accel_from_action,
-    speed_command,
-)
+from ml.envs.actuation import DT_S, accel_from_action, command_egos
 from ml.envs.episode_tracker import EpisodeTracker
 from ml.envs.episodes import EpisodePlan, EpisodeSource
 from ml.envs.ground_truth import GroundTruth
@@ -59,7 +53,6 @@ class ConvoyBatch:
         truth: Ground truth after the last tick.
         status: (num_envs,) int64 of `EpisodeStatus`.
         tick: (num_envs,) int64, ticks since reset.
-        commanded_accel_mps2: (num_envs,) float64, the ego's, within the vehicle's limits.
         simulator: The SUMO that carries the batch.
         stack: Sensors and radio.
     """
@@ -93,6 +86,10 @@ class ConvoyBatch:
             port=sumo_port,
             gui=gui,
         )
+        limits = self._road.speed_limit_mps(self._road.lane_start_m)
+        same = bool((limits == limits[0]).all())
+        self._only_limit_mps = np.full(num_envs, limits[0]) if same else None
+        self._rows = np.arange(num_envs)
         self._started = False
         self.stack = V2VStack(
             parameters,
@@ -117,7 +114,6 @@ class ConvoyBatch:
         self.plan = EpisodePlan.empty(num_envs)
         self.tick = np.zeros(num_envs, dtype=np.int64)
         self.status = np.full(num_envs, EpisodeStatus.TIME_LIMIT, dtype=np.int64)
-        self.commanded_accel_mps2 = np.zeros(num_envs)
         self.truth = GroundTruth.start(
             np.zeros(shape, dtype=bool), np.zeros(shape), np.zeros(shape)
         )
@@ -136,6 +132,11 @@ class ConvoyBatch:
     def peer_table(self) -> PeerTable:
         """The ego's peer table after the last tick."""
         return self.stack.channel.table
+
+    @property
+    def commanded_accel_mps2(self) -> NDArray[np.float64]:
+        """(num_envs,) float64, what each ego was last told, within the vehicle's limits."""
+        return self._observer.commands[:, 0]
 
     @property
     def now_us(self) -> NDArray[np.int64]:
@@ -176,7 +177,6 @@ class ConvoyBatch:
         self._expected[rows] = placement.present
         self.tick[rows] = 0
         self.status[rows] = EpisodeStatus.RUNNING
-        self.commanded_accel_mps2[rows] = 0.0
         start = GroundTruth.start(placement.present, placement.route_pos_m, placement.speed_mps)
         self.truth.write(rows, start)
         self._director.reset(rows, keys)
@@ -205,10 +205,7 @@ class ConvoyBatch:
                 "reset it before stepping on"
             )
         speed = self.truth.speed_mps
-        command = speed_command(speed[:, 0], accel_from_action(actions[:, 0]))
-        accel = np.clip((command - speed[:, 0]) / DT_S, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
-        self.commanded_accel_mps2 = accel
-        self._observer.remember_command(accel)
+        wish = accel_from_action(actions[:, 0])
         factor = self._director.command(
             self.plan,
             self.tick,
@@ -217,8 +214,8 @@ class ConvoyBatch:
             self._controlled,
             self._command_mps,
         )
+        command_egos(wish, speed, self._command_mps, self._observer.commands)
         self._controlled[:, 0] = self._drive_ego
-        self._command_mps[:, 0] = command if self._drive_ego else np.nan
         state = self.simulator.step(
             TickCommands(
                 controlled=self._controlled, speed_mps=self._command_mps, speed_factor=factor
@@ -229,7 +226,9 @@ class ConvoyBatch:
         self.truth = self.truth.advance(state)
 
     def _leader_limit_mps(self) -> NDArray[np.float64]:
-        leader_pos = self.truth.route_pos_m[np.arange(self.num_envs), self.plan.num_peers]
+        if self._only_limit_mps is not None:
+            return self._only_limit_mps
+        leader_pos = self.truth.route_pos_m[self._rows, self.plan.num_peers]
         return self._road.speed_limit_mps(leader_pos)
 
     def transmit(self, traffic: GroundTruth) -> None:

@@ -40,6 +40,7 @@ class ObservationBuilder:
         time_to_live_ms: A peer whose newest message is older is not shown.
 
     Attributes:
+        commands: (num_envs, 2) float64, the last two commanded accelerations, the newest first.
         clipped: Values held to their bounds so far.
         built: Values computed so far.
     """
@@ -47,7 +48,7 @@ class ObservationBuilder:
     def __init__(self, num_envs: int, num_sources: int, time_to_live_ms: float) -> None:
         self._time_to_live_ms = float(time_to_live_ms)
         self._all = np.arange(num_envs)
-        self._commands = np.zeros((num_envs, 2))
+        self.commands = np.zeros((num_envs, 2))
         self._speeds = np.zeros((num_envs, _SPEED_TICKS))
         shape = (num_envs, num_sources)
         self._known = np.full(shape, -1, dtype=np.int64)
@@ -73,17 +74,12 @@ class ObservationBuilder:
         Returns:
             The observation's rows, (n, …).
         """
-        self._commands[rows] = 0.0
+        self.commands[rows] = 0.0
         self._speeds[rows] = measured.speed_mps[:, :1]
         self._known[rows] = -1
         self._said[rows] = 0.0
         self._said_ms[rows] = 0
         return self._fill(rows, table, np.zeros(table.heard.shape), measured)
-
-    def remember_command(self, accel_mps2: NDArray[np.float64]) -> None:
-        """Note the acceleration (num_envs,) that the ego was last told to have."""
-        self._commands[:, 1] = self._commands[:, 0]
-        self._commands[:, 0] = accel_mps2
 
     def build(
         self, table: PeerTable, measured: Measurement, now_us: NDArray[np.int64]
@@ -135,7 +131,7 @@ class ObservationBuilder:
             age_ms,
             table.payload,
             self._time_to_live_ms,
-            self._commands,
+            self.commands,
             self._speeds,
             self._said,
             self._said_ms,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.envs.actuation import accel_from_action, action_from_accel, speed_command
+from ml.envs.actuation import accel_from_action, action_from_accel, command_egos
 from ml.errors import EnvironmentStateError
 
 
@@ -30,5 +30,11 @@ def test_an_action_out_of_range_is_refused_by_name(bad):
 
 
 def test_the_speed_command_never_goes_backwards():
-    """A car that brakes to a standstill stays there."""
-    assert speed_command(np.array([0.3, 10.0]), np.array([-8.0, 1.0])).tolist() == [0.0, 10.1]
+    """A car that brakes to a standstill stays there, and that is what counts as commanded."""
+    speed, commands = np.array([[0.3, 7.0], [10.0, 7.0]]), np.array([[-1.0, 9.0], [0.5, 9.0]])
+    command = np.full((2, 2), np.nan)
+    command_egos(np.array([-8.0, 1.0]), speed, command, commands)
+    assert command[:, 0].tolist() == [0.0, 10.1]
+    assert np.isnan(command[:, 1]).all()
+    assert commands[:, 0] == pytest.approx([-3.0, 1.0])
+    assert commands[:, 1].tolist() == [-1.0, 0.5]
