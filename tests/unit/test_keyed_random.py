@@ -90,3 +90,13 @@ def test_a_draw_inside_a_compiled_loop_is_the_draw_of_the_array():
     assert [uniform_one(key) for key in keys] == uniform(keys).tolist()
     pairs = np.array([normal_pair_one(key) for key in keys])
     np.testing.assert_allclose(pairs.T, normal_pair(keys), rtol=0.0, atol=1e-13)
+
+
+def test_normal_draws_are_box_and_mullers_of_the_uniform_ones():
+    """The series for sine and cosine agrees with the mathematics library."""
+    keys = fold(11, np.arange(20_000))
+    radius = np.sqrt(-2.0 * np.log1p(-uniform(keys)))
+    angle = 2.0 * np.pi * uniform(keys ^ np.uint64(0xBF58476D1CE4E5B9))
+    first, second = normal_pair(keys)
+    np.testing.assert_allclose(first, radius * np.cos(angle), rtol=0.0, atol=1e-14)
+    np.testing.assert_allclose(second, radius * np.sin(angle), rtol=0.0, atol=1e-14)
