@@ -36,7 +36,7 @@ def test_the_profile_names_the_parts_of_a_tick(capsys):
     [
         (["fly"], "no command 'fly'"),
         (["audit-reward", "--episodes", "0"], "--episodes = 0; allowed is 1 or more"),
-        (["audit-reward", "--radio", "cleann"], "did you mean 'clean'"),
+        (["audit-reward", "--radio", "burst"], "did you mean 'bursty'"),
         (["bench", "--rounds", "0"], "--rounds = 0"),
         (["bench", "--json", "nowhere/bench.json"], "there is no folder nowhere"),
         (["evaluate", "nothing.zip"], "nothing.zip"),
