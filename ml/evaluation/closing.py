@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from ml.evaluation.drivers import SumoDriver, always_brake, do_nothing
+from ml.evaluation.drivers import make_driver
 from ml.evaluation.metrics import DriverFigures, figures
 from ml.evaluation.rollout import run_episodes
 
@@ -49,7 +49,7 @@ def compare(
 
 def baselines() -> list[Driver]:
     """Who stands beside the policy in the closing table."""
-    return [do_nothing(), always_brake(), SumoDriver()]
+    return [make_driver("do-nothing"), make_driver("always-brake"), make_driver("sumo")]
 
 
 def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from ml.envs.actuation import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, accel_from_action
+from ml.envs.actuation import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, accel_from_action
+from ml.evaluation.controllers import views
+from ml.evaluation.controllers.registry import make_controller
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,9 +16,7 @@ if TYPE_CHECKING:
 
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.observation import Observation
-
-_HARDLY_MPS2 = 0.1
-"""A leader that brakes less than this takes for ever to stop."""
+    from ml.evaluation.controllers.protocol import Controller
 
 
 class Driver(Protocol):
@@ -34,19 +34,33 @@ class Driver(Protocol):
         """Acceleration for the next tick, (num_envs,) float64 m/s² in [−8, 2.6]."""
 
 
-class ConstantDriver:
-    """The same acceleration whatever happens."""
+class ControllerDriver:
+    """A controller at the wheel: shows it what it may know, once per tick.
+
+    Args:
+        controller: The controller; its memory belongs to the one batch that is being driven.
+    """
 
     ego_control: Literal["policy", "sumo"] = "policy"
 
-    def __init__(self, name: str, accel_mps2: float) -> None:
-        self.name = name
-        self._accel_mps2 = accel_mps2
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+        self.name = controller.name
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
-        """Return the constant."""
+        """Begin the episodes that are at their first tick, then ask the controller."""
         del observation
-        return np.full(batch.num_envs, self._accel_mps2)
+        begun = np.flatnonzero(batch.tick == 0)
+        if begun.size:
+            self.controller.reset(begun, batch.num_envs)
+        if self.controller.knows == "truth":
+            peers, ego = views.of_truth(batch)
+        else:
+            ego = views.own_sensors(batch)
+            by_radio = self.controller.knows == "radio"
+            nobody = views.of_nobody(batch.num_envs, batch.num_slots - 1)
+            peers = views.by_radio(batch) if by_radio else nobody
+        return np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
 
 
 class SumoDriver:
@@ -59,41 +73,6 @@ class SumoDriver:
         """Return zeros, which nobody reads."""
         del observation
         return np.zeros(batch.num_envs)
-
-
-class OracleDriver:
-    """A bound: perfect, instant knowledge of the car in front, and a calm hand.
-
-    Headway control towards a standstill distance and time gap inside the reward's band, with the
-    leader's acceleration fed forward; the braking that it takes to stop behind a leader that goes
-    on braking as it does, or to match its speed, overrides that (as the safe distance of Gipps,
-    1981, does for the worst case).
-    """
-
-    name = "oracle"
-    ego_control: Literal["policy", "sumo"] = "policy"
-    _STANDSTILL_M, _TIME_GAP_S = 7.0, 1.1
-    _GAP_GAIN, _SPEED_GAIN = 0.12, 0.7
-    _MARGIN_M = 2.0
-    _URGENT_MPS2 = 2.0
-    _CALM_STEP_MPS2 = 4.5 * DT_S
-
-    def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
-        """Drive on ground truth."""
-        del observation
-        truth = batch.truth
-        own, lead = truth.speed_mps[:, 0], truth.speed_mps[:, 1]
-        error = truth.gap_m - (self._STANDSTILL_M + self._TIME_GAP_S * own)
-        wish = self._GAP_GAIN * error + self._SPEED_GAIN * (lead - own) + truth.accel_mps2[:, 1]
-        last = truth.accel_mps2[:, 0]
-        wish = np.clip(wish, last - self._CALM_STEP_MPS2, last + self._CALM_STEP_MPS2)
-        room = truth.gap_m - self._MARGIN_M - own * DT_S
-        lead_stops_m = lead**2 / (2.0 * np.maximum(-truth.accel_mps2[:, 1], _HARDLY_MPS2))
-        to_stop = own**2 / (2.0 * np.maximum(room + lead_stops_m, 0.1))
-        to_match = np.maximum(own - lead, 0.0) ** 2 / (2.0 * np.maximum(room, 0.1))
-        needed = np.maximum(to_stop, to_match)
-        wish = np.where(needed > self._URGENT_MPS2, np.minimum(wish, -needed), wish)
-        return np.clip(wish, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
 
 
 class PolicyDriver:
@@ -112,11 +91,13 @@ class PolicyDriver:
         return accel_from_action(action[:, 0])
 
 
-def do_nothing() -> ConstantDriver:
-    """Hold the speed: the bound below which nothing was learnt."""
-    return ConstantDriver("do-nothing", 0.0)
+def make_driver(spec: str) -> Driver:
+    """Build a driver: "sumo" is SUMO's car-following, anything else a controller.
 
+    Args:
+        spec: As `make_controller` takes it.
 
-def always_brake() -> ConstantDriver:
-    """Stop and stay: never crashes, never arrives."""
-    return ConstantDriver("always-brake", -MAX_BRAKING_MPS2)
+    Raises:
+        EvaluationError: There is no such controller.
+    """
+    return SumoDriver() if spec == "sumo" else ControllerDriver(make_controller(spec))

@@ -13,7 +13,7 @@ from rich.table import Table
 from ml.envs.actuation import DT_S
 from ml.envs.config import EpisodeKind
 from ml.envs.reward import PENALTIES, TERMS
-from ml.evaluation.drivers import OracleDriver, SumoDriver, always_brake, do_nothing
+from ml.evaluation.drivers import SumoDriver, make_driver
 from ml.evaluation.metrics import DriverFigures, figures
 from ml.evaluation.rollout import run_episodes
 
@@ -27,8 +27,8 @@ AUDIT_SEED = 2_000_003
 MAX_FIRING = 0.05
 """A penalty may fire in at most this share of the ticks of ordinary free driving."""
 
-_DO_NOTHING, _ALWAYS_BRAKE = do_nothing().name, always_brake().name
-_FOLLOWING, _ORACLE = SumoDriver.name, OracleDriver.name
+_DO_NOTHING, _ALWAYS_BRAKE, _ORACLE = "do-nothing", "always-brake", "oracle"
+_FOLLOWING = SumoDriver.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def audit_reward(
     """
     cells: dict[tuple[str, EpisodeKind], AuditCell] = {}
     for kind in get_args(EpisodeKind):
-        for driver in (do_nothing(), always_brake(), SumoDriver(), OracleDriver()):
+        for driver in map(make_driver, (_DO_NOTHING, _ALWAYS_BRAKE, "sumo", _ORACLE)):
             if on_cell is not None:
                 on_cell(driver.name, kind)
             result = run_episodes(driver, config, episodes=episodes, seed=seed, kind=kind)
