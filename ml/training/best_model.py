@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from ml.training.atomic_files import write_atomically
+from ml.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,10 +19,10 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
 
+from ml.atomic_files import PARTIAL_SUFFIX, write_atomically
 from ml.envs.observation_spec import observation_space
 from ml.errors import CheckpointError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
-from ml.training.atomic_files import PARTIAL_SUFFIX, write_atomically
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

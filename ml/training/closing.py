@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from ml.atomic_files import write_atomically
 from ml.evaluation.closing import as_json, as_markdown, as_table, baselines, compare
 from ml.evaluation.drivers import PolicyDriver
-from ml.training.atomic_files import write_atomically
 from ml.training.checkpoints import load_model
 
 if TYPE_CHECKING:

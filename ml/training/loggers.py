@@ -10,8 +10,8 @@ import numpy as np
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from ml.atomic_files import write_atomically
 from ml.errors import CheckpointError
-from ml.training.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml.atomic_files import write_atomically
 from ml.errors import CheckpointError, ConfigError
-from ml.training.atomic_files import write_atomically
 from ml.training.config_files import to_yaml
 from ml.training.versions import read_versions
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml.training.atomic_files import check_writable, write_atomically
+from ml.atomic_files import check_writable, write_atomically
 from ml.training.checkpoints import (
     Checkpoint,
     CheckpointStore,

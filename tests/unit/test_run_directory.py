@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ml import atomic_files
+from ml.atomic_files import check_writable, write_atomically
 from ml.errors import CheckpointError, ConfigError
-from ml.training import atomic_files
-from ml.training.atomic_files import check_writable, write_atomically
 from ml.training.config import TrainConfig
 from ml.training.config_files import Layers
 from ml.training.run_directory import RunDirectory, create_run, find_run
