@@ -1,0 +1,170 @@
+"""Statistics of paired episodes: two controllers met the same cases and the same packet fates.
+
+The unit is the case: a pair of numbers, one for each controller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from ml.keyed_random import fold, text_key, uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+RESAMPLES = 2000
+_LEVEL = 0.95
+_TAILS = (50.0 * (1.0 - _LEVEL), 50.0 * (1.0 + _LEVEL))
+_MOST_DRAWS = 2_000_000
+"""Resampled indices that are held at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedEstimate:
+    """A figure of two controllers and their difference.
+
+    Attributes:
+        pairs: Cases that entered.
+        candidate: The candidate's figure.
+        baseline: The baseline's.
+        low: Lower end of the 95 % interval of candidate − baseline.
+        high: Upper end.
+        p_value: Two-sided, of no difference; 1 where nothing can be said.
+    """
+
+    pairs: int
+    candidate: float
+    baseline: float
+    low: float
+    high: float
+    p_value: float
+
+    @property
+    def difference(self) -> float:
+        """Candidate − baseline."""
+        return self.candidate - self.baseline
+
+
+def paired_rates(candidate: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> PairedEstimate:
+    """Compare how often something happened.
+
+    The interval is Newcombe's for paired proportions (Statistics in Medicine 17, 1998, p. 2635,
+    method 10); the test is McNemar's, exact on the cases in which only one of the two was hit.
+
+    Args:
+        candidate: (n,) bool, n ≥ 1.
+        baseline: (n,) bool, the same cases.
+    """
+    n = candidate.size
+    both = int((candidate & baseline).sum())
+    only_candidate = int((candidate & ~baseline).sum())
+    only_baseline = int((~candidate & baseline).sum())
+    neither = n - both - only_candidate - only_baseline
+
+    share_c, low_c, high_c = _wilson(both + only_candidate, n)
+    share_b, low_b, high_b = _wilson(both + only_baseline, n)
+    margins = (
+        (both + only_candidate)
+        * (only_baseline + neither)
+        * (both + only_baseline)
+        * (only_candidate + neither)
+    )
+    product = float(both * neither - only_candidate * only_baseline)
+    if product > 0.0:  # a continuity correction, towards no correlation
+        product = max(product - n / 2.0, 0.0)
+    correlation = product / np.sqrt(margins) if margins else 0.0
+    below, above = share_c - low_c, high_b - share_b
+    delta = np.sqrt(below**2 - 2.0 * correlation * below * above + above**2)
+    below, above = share_b - low_b, high_c - share_c
+    epsilon = np.sqrt(above**2 - 2.0 * correlation * above * below + below**2)
+
+    discordant = only_candidate + only_baseline
+    p_value = stats.binomtest(only_candidate, discordant).pvalue if discordant else 1.0
+    return PairedEstimate(
+        pairs=n,
+        candidate=share_c,
+        baseline=share_b,
+        low=float(share_c - share_b - delta),
+        high=float(share_c - share_b + epsilon),
+        p_value=float(p_value),
+    )
+
+
+def paired_ratios(
+    candidate: tuple[NDArray[np.float64], NDArray[np.float64]],
+    baseline: tuple[NDArray[np.float64], NDArray[np.float64]],
+    *,
+    key: str,
+    resamples: int = RESAMPLES,
+) -> PairedEstimate:
+    """Compare sums over sums: events per km, or means where every divisor is 1.
+
+    The interval is that of the bootstrap over cases (percentiles); the test is Student's on the
+    standard error of the bootstrap.
+
+    Args:
+        candidate: Dividends and divisors, (n,) float64 each, n ≥ 1, divisors' sum above 0.
+        baseline: The same for the same cases.
+        key: What is resampled; the draws depend on it and on n alone.
+        resamples: How often.
+    """
+    n = candidate[0].size
+    columns = np.stack([*candidate, *baseline])
+    drawn = _resampled_sums(columns, key, resamples)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        differences = drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]
+    differences = differences[np.isfinite(differences)]
+    sums = columns.sum(axis=1)
+    value_c, value_b = float(sums[0] / sums[1]), float(sums[2] / sums[3])
+    if n < 2 or differences.size < 2:  # noqa: PLR2004 (no spread to speak of)
+        return PairedEstimate(n, value_c, value_b, float("-inf"), float("inf"), 1.0)
+    low, high = np.percentile(differences, _TAILS)
+    error = float(differences.std(ddof=1))
+    apart = abs(value_c - value_b)
+    if error > 0.0:
+        p_value = float(2.0 * stats.t.sf(apart / error, n - 1))
+    else:
+        p_value = 0.0 if apart > 0.0 else 1.0
+    return PairedEstimate(n, value_c, value_b, float(low), float(high), p_value)
+
+
+def holm_significant(p_values: Sequence[float], alpha: float = 0.05) -> list[bool]:
+    """Say which of several tests reject, so that all together err with probability `alpha`.
+
+    Holm's step-down procedure (Scandinavian Journal of Statistics 6, 1979, p. 65).
+
+    Returns:
+        A flag per test, in the order given.
+    """
+    significant = [False] * len(p_values)
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[i] > alpha / (len(p_values) - rank):
+            break
+        significant[i] = True
+    return significant
+
+
+def _wilson(hits: int, trials: int) -> tuple[float, float, float]:
+    """Return share, lower and upper end of Wilson's 95 % interval."""
+    interval = stats.binomtest(hits, trials).proportion_ci(_LEVEL, method="wilson")
+    return hits / trials, float(interval.low), float(interval.high)
+
+
+def _resampled_sums(columns: NDArray[np.float64], key: str, resamples: int) -> NDArray[np.float64]:
+    """Sum each of the columns (k, n) over n cases drawn with replacement: (resamples, k)."""
+    n = columns.shape[1]
+    sums = np.empty((resamples, columns.shape[0]))
+    at_once = max(_MOST_DRAWS // n, 1)
+    for start in range(0, resamples, at_once):
+        rows = np.arange(start, min(start + at_once, resamples))
+        drawn = uniform(fold(text_key(key), rows[:, None], np.arange(n)))
+        index = (drawn * n).astype(np.int64)
+        for i, column in enumerate(columns):
+            sums[rows, i] = column[index].sum(axis=1)
+    return sums
