@@ -205,7 +205,7 @@ def test_the_bootstrap_is_the_same_every_time():
 
 
 def test_holm_steps_down():
-    """The smallest of m is held against 5 % / m, the next against 5 % / (m − 1), until one fails."""
+    """The smallest of m meets 5 % / m, the next 5 % / (m − 1), until one fails."""
     assert holm_significant([0.04, 0.01, 0.03, 0.2]) == [False, True, False, False]
     assert holm_significant([0.02, 0.01]) == [True, True]
     assert holm_significant([]) == []
