@@ -82,6 +82,14 @@ class EnvConfig(_Model):
     """Weights of the reward terms."""
     ego_control: Literal["policy", "sumo"] = "policy"
     """Who drives the ego: the actions, or SUMO's own car-following (a baseline; actions unused)."""
+    radio_position: Literal["own", "reference"] = "own"
+    """Whose position decides what the ego's radio hears: its own, as on the road, or that of the
+    reference driver, so that every controller meets the same fates of every packet."""
+    reference_gap: Annotated[float, Field(ge=0.5, le=5.0)] | Literal["own"] = 1.5
+    """Initial time headway of the reference driver, s; `own`: it starts where the ego does."""
+    stop_at_collision: bool = True
+    """End an episode when the ego crashes. False (evaluation): the ego stays where it crashed and
+    the peers drive on, so that what the case was like is known to its end."""
     audit_causality: bool = False
     """Check at run time that no observation holds a message from the future."""
 

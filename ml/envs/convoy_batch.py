@@ -16,10 +16,11 @@ from ml.envs.episodes import EpisodePlan, EpisodeSource
 from ml.envs.ground_truth import GroundTruth
 from ml.envs.hazards import PeerDirector
 from ml.envs.observation import ObservationBuilder
+from ml.envs.reference_driver import ReferenceDriver
 from ml.envs.reward import reward_terms, weights_of
 from ml.envs.termination import EpisodeStatus, judge
 from ml.envs.v2v_stack import TICK_US, V2VStack
-from ml.errors import EnvironmentStateError
+from ml.errors import EnvironmentStateError, ScenarioError
 from ml.keyed_random import fold
 from ml.parameters import load_parameters
 from ml.sumo.factory import create_simulator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.config import EnvConfig, EpisodeKind
+    from ml.envs.episode_supply import SupplyMaker
     from ml.envs.observation import Observation
     from ml.espnow_emulator import PeerTable
     from ml.sensors import Measurement
@@ -48,13 +50,17 @@ class ConvoyBatch:
         sumo_host: Host of a running SUMO (backend `traci`); None starts one.
         sumo_port: Its TraCI port.
         gui: Open sumo-gui (backend `traci`).
+        supply: Makes the source of episodes, for a road; None draws them as `config` says.
 
     Attributes:
         truth: Ground truth after the last tick.
         status: (num_envs,) int64 of `EpisodeStatus`.
+        wrecked: (num_envs,) bool, the ego has crashed and its episode goes on without it; only
+            where `stop_at_collision` is off.
         tick: (num_envs,) int64, ticks since reset.
         simulator: The SUMO that carries the batch.
         stack: Sensors and radio.
+        reference: The drivers that decide what was avoidable.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class ConvoyBatch:
         sumo_host: str | None = None,
         sumo_port: int | None = None,
         gui: bool = False,
+        supply: SupplyMaker | None = None,
     ) -> None:
         if num_envs < 1:
             raise EnvironmentStateError(f"num_envs = {num_envs}; a batch holds at least one convoy")
@@ -102,8 +109,9 @@ class ConvoyBatch:
         self._observer = ObservationBuilder(
             num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
         )
-        self._episodes = EpisodeSource(config, self._road)
-        self._director = PeerDirector(num_envs)
+        self._episodes = (supply or EpisodeSource)(config, self._road)
+        self._director = PeerDirector(num_envs, self.num_slots, self._episodes.script_ticks)
+        self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._weights = weights_of(config.reward)
         self._tracker = EpisodeTracker(num_envs, self._weights)
 
@@ -122,6 +130,7 @@ class ConvoyBatch:
         self._controlled = np.zeros(shape, dtype=bool)
         self._command_mps = np.full(shape, np.nan)
         self._drive_ego = config.ego_control == "policy"
+        self.wrecked = np.zeros(num_envs, dtype=bool)
 
     @property
     def ego(self) -> Measurement:
@@ -154,13 +163,18 @@ class ConvoyBatch:
         self.episode[:] = -1
 
     def reset(
-        self, rows: NDArray[np.int64] | None = None, kind: EpisodeKind | None = None
+        self,
+        rows: NDArray[np.int64] | None = None,
+        kind: EpisodeKind | None = None,
+        cases: NDArray[np.int64] | None = None,
     ) -> Observation:
         """Begin the next episode of some convoys; the others are not disturbed.
 
         Args:
             rows: (n,) convoys; None for all.
             kind: Force the kind of episode.
+            cases: (n,) int64, which case each of them runs: it is then episode 0 of the convoy of
+                that number, whatever its place in the batch. None: each convoy's own next.
 
         Returns:
             Their first observations, rows in the order given.
@@ -169,9 +183,13 @@ class ConvoyBatch:
             self.simulator.start()
             self._started = True
         rows = np.arange(self.num_envs) if rows is None else rows
-        self.episode[rows] += 1
+        if cases is None:
+            self.episode[rows] += 1
+        else:
+            self._env_index[rows] = cases
+            self.episode[rows] = 0
         keys = fold(self.seed, self._env_index[rows], self.episode[rows])
-        plan, placement = self._episodes.draw(keys, rows, kind)
+        plan, placement = self._episodes.draw(keys, rows, kind, self._env_index[rows])
         self.simulator.place(placement)
         self.plan.write(rows, plan)
         self._expected[rows] = placement.present
@@ -179,7 +197,12 @@ class ConvoyBatch:
         self.status[rows] = EpisodeStatus.RUNNING
         start = GroundTruth.start(placement.present, placement.route_pos_m, placement.speed_mps)
         self.truth.write(rows, start)
+        self.wrecked[rows] = False
         self._director.reset(rows, keys)
+        if self._episodes.script_ticks:
+            self._director.script_mps[rows] = self._episodes.script_mps(self._env_index[rows])
+        self.reference.reset(rows, start)
+        self._require_reference_on_road(rows)
         self._tracker.reset(rows)
         measured = self.stack.reset(rows, keys, placement.present, start)
         return self._observer.start(rows, self.peer_table, measured)
@@ -216,6 +239,10 @@ class ConvoyBatch:
         )
         command_egos(wish, speed, self._command_mps, self._observer.commands)
         self._controlled[:, 0] = self._drive_ego
+        if self.wrecked.any():
+            # It stands where it crashed, and nobody behind the peers drives into their way.
+            self._controlled[self.wrecked, 0] = True
+            self._command_mps[self.wrecked, 0] = 0.0
         state = self.simulator.step(
             TickCommands(
                 controlled=self._controlled, speed_mps=self._command_mps, speed_factor=factor
@@ -224,6 +251,20 @@ class ConvoyBatch:
         self.tick += 1
         self._before = self.truth
         self.truth = self.truth.advance(state)
+        self.reference.advance(self.plan, self.tick, self._before, self.truth)
+
+    def _require_reference_on_road(self, rows: NDArray[np.int64]) -> None:
+        """Refuse to hear the radio where there is no road.
+
+        Raises:
+            ScenarioError: The reference driver would start before the road does.
+        """
+        start_m = float(self.reference.route_pos_m[rows].min())
+        if self.config.radio_position == "reference" and start_m < 0.0:
+            raise ScenarioError(
+                f"the reference driver would start {-start_m:.1f} m before the road does. Use "
+                'reference_gap = "own", a lower initial_speed_mps, or start the convoy further on.'
+            )
 
     def _leader_limit_mps(self) -> NDArray[np.float64]:
         if self._only_limit_mps is not None:
@@ -233,11 +274,15 @@ class ConvoyBatch:
 
     def transmit(self, traffic: GroundTruth) -> None:
         """Send the beacons of the tick that led to `traffic`: fire and forget."""
-        self.stack.transmit(self.tick, self._before, traffic)
+        from_reference = self.config.radio_position == "reference"
+        receiver_pos_m = self.reference.route_pos_m if from_reference else None
+        self.stack.transmit(self.tick, self._before, traffic, receiver_pos_m)
 
     def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
         """Deliver what has arrived by `now_us`, (num_envs,) int64."""
-        return self.stack.receive(now_us)
+        table = self.stack.receive(now_us)
+        self.reference.listen(self.plan, self.tick, table)
+        return table
 
     def observe(self) -> Observation:
         """Build the observation from the peer table and the ego's own sensors."""
@@ -245,10 +290,19 @@ class ConvoyBatch:
 
     def judge(self) -> NDArray[np.float64]:
         """Decide who has ended and return the rewards, (num_envs,) float64."""
+        stops = self.config.stop_at_collision
         self.status = judge(
-            self.truth, self._expected, self.tick, self.episode_ticks, self._road.length_m
+            self.truth,
+            self._expected,
+            self.tick,
+            self.episode_ticks,
+            self._road.length_m,
+            stop_at_collision=stops,
         )
         collided = self.status == EpisodeStatus.COLLISION
+        if not stops:
+            collided = (self.truth.gap_m <= 0.0) & ~self.wrecked
+            self.wrecked |= collided
         terms, needless = reward_terms(self.truth, self.braking_now, collided)
         self._tracker.record(terms, needless, self.truth)
         # Not a matrix product, whose rounding may depend on the batch's size.

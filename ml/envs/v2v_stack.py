@@ -108,13 +108,21 @@ class V2VStack:
             getattr(self.measured, name)[rows] = getattr(measured, name)
         return measured
 
-    def transmit(self, tick: NDArray[np.int64], before: GroundTruth, now: GroundTruth) -> None:
+    def transmit(
+        self,
+        tick: NDArray[np.int64],
+        before: GroundTruth,
+        now: GroundTruth,
+        receiver_pos_m: NDArray[np.float64] | None = None,
+    ) -> None:
         """Send every peer's beacon of the tick that has just been simulated.
 
         Args:
             tick: (num_envs,) int64, the tick's number since reset, from 1.
             before: Ground truth of the tick before.
             now: Ground truth of this tick.
+            receiver_pos_m: (num_envs,) float64, where along the road the radio takes the ego to
+                be; None for where it is.
         """
         t_generated_us = self._beacons.generated_us(tick)
         route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *before.speed_mps.shape))
@@ -158,6 +166,8 @@ class V2VStack:
             sender_xy_m,
             receiver_xy_m,
         )
+        if receiver_pos_m is not None:
+            receiver_xy_m[:, 0, 0], receiver_xy_m[:, 0, 1], _ = self._road.pose(receiver_pos_m)
         self.channel.transmit(
             sending=self._sending,
             t_generated_us=t_generated_us,
