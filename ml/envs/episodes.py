@@ -14,6 +14,7 @@ import numpy as np
 
 from ml.envs.actuation import DT_S
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
+from ml.envs.spacing import leave_junctions, relaxed_gap_m
 from ml.errors import ScenarioError
 from ml.keyed_random import Stream, extend, fold, uniform
 from ml.sumo.protocol import DriverParameters, Placement
@@ -112,6 +113,24 @@ class EpisodePlan:
             getattr(self, field.name)[rows] = getattr(other, field.name)
 
 
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """What is given instead of drawn, so that a set of episodes is balanced; a row per episode.
+
+    Attributes:
+        kind: (n,) int64, index into `KINDS`.
+        num_peers: (n,) int64, within the configured range.
+        brake_rank: (n,) int64 in 1 … num_peers; not used where nobody brakes. A hazard that would
+            not reach the ego before the road's end comes from the car in front all the same.
+        ego_time_gap_s: (n, 2) float64, the range that the ego's time gap is drawn from.
+    """
+
+    kind: NDArray[np.int64]
+    num_peers: NDArray[np.int64]
+    brake_rank: NDArray[np.int64]
+    ego_time_gap_s: NDArray[np.float64]
+
+
 class _Draws:
     """The uniform draws of some episodes, by question; all are drawn at once."""
 
@@ -138,6 +157,8 @@ class EpisodeSource:
         road: The road that carries them.
     """
 
+    script_ticks = 0
+
     def __init__(self, config: EnvConfig, road: Road) -> None:
         self._config = config
         self._road = road
@@ -157,7 +178,7 @@ class EpisodeSource:
         speed = min(config.initial_speed_mps[1], self._slowest_mps)
         peers = config.max_convoy_peers
         ego_gap = _EGO_STANDSTILL_M + config.ego_time_gap_s[1] * speed
-        peer_gap = _relaxed_gap(_MIN_GAP_M[1], _TAU_S[1], speed) * _GAP_SPREAD[1]
+        peer_gap = relaxed_gap_m(_MIN_GAP_M[1], _TAU_S[1], speed) * _GAP_SPREAD[1]
         convoy_m = ego_gap + (peers - 1) * peer_gap + peers * CAR_LENGTH_M
         junctions_m = float(road.lane_length_m[road.lane_internal].sum())
         ends_m = _ROAD_START_M + ROAD_END_MARGIN_M + junctions_m
@@ -175,6 +196,8 @@ class EpisodeSource:
         keys: NDArray[np.uint64],
         env_indices: NDArray[np.int64],
         forced_kind: EpisodeKind | None = None,
+        cases: NDArray[np.int64] | None = None,
+        strata: Strata | None = None,
     ) -> tuple[EpisodePlan, Placement]:
         """Draw episodes and where their cars start.
 
@@ -182,6 +205,8 @@ class EpisodeSource:
             keys: (n,) uint64, the episodes' keys.
             env_indices: (n,) int64, the convoys that they are for.
             forced_kind: Overrides the drawn kind.
+            cases: Not used: a key says all.
+            strata: Values that are given instead of drawn; the other draws are what they were.
 
         Returns:
             The plan and the placement, rows in the order of `keys`.
@@ -189,6 +214,7 @@ class EpisodeSource:
         Raises:
             ScenarioError: The road is too short for the convoy.
         """
+        del cases
         config, road = self._config, self._road
         num_slots = 1 + config.max_convoy_peers
         draws = _Draws(keys, num_slots)
@@ -196,14 +222,20 @@ class EpisodeSource:
 
         few, many = config.num_peers
         num_peers = few + (draws.convoy(_Draw.PEERS) * (many - few + 1)).astype(np.int64)
+        if strata is not None:
+            num_peers = strata.num_peers
         present = np.arange(num_slots) <= num_peers[:, None]
         drivers = _draw_drivers(draws)
         low, high = config.initial_speed_mps
         slowest_mps = self._slowest_mps
         speed = draws.convoy(_Draw.SPEED, min(low, slowest_mps), min(high, slowest_mps))
-        route_pos = _place_cars(draws, config, road, num_peers, drivers, speed)
+        time_gap_s = draws.convoy(_Draw.EGO_GAP, *config.ego_time_gap_s)
+        if strata is not None:
+            low_s, high_s = strata.ego_time_gap_s.T
+            time_gap_s = low_s + (high_s - low_s) * draws.convoy(_Draw.EGO_GAP)
+        route_pos = _place_cars(draws, config, road, num_peers, drivers, speed, time_gap_s)
         if self._has_junctions:
-            _leave_junctions(road, route_pos)
+            leave_junctions(road, route_pos)
 
         # Followers would like to go faster than the leader, as in any platoon that holds together,
         # also where the limit is lowest. The leader holds its speed (see PeerDirector).
@@ -214,13 +246,16 @@ class EpisodeSource:
         plan = EpisodePlan.empty(keys.size)
         plan.num_peers[:] = num_peers
         plan.leader_speed_mps[:] = speed
-        if forced_kind is None:
+        if strata is not None:
+            plan.kind[:] = strata.kind
+        elif forced_kind is None:
             mix = config.episode_mix
             edges = [mix.hazard, mix.hazard + mix.benign]
             plan.kind[:] = np.searchsorted(edges, draws.convoy(_Draw.KIND), side="right")
         else:
             plan.kind[:] = KINDS.index(forced_kind)
-        self._plan_braking(plan, draws, speed, route_pos)
+        ranks = None if strata is None else strata.brake_rank
+        self._plan_braking(plan, draws, speed, route_pos, ranks)
 
         controlled = np.zeros((keys.size, num_slots), dtype=bool)
         controlled[:, 0] = config.ego_control == "policy"
@@ -234,17 +269,24 @@ class EpisodeSource:
         )
         return plan, placement
 
+    def script_mps(self, cases: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return nothing, (n, num_slots, 0): plans say all."""
+        return np.empty((cases.size, 1 + self._config.max_convoy_peers, 0))
+
     def _plan_braking(
         self,
         plan: EpisodePlan,
         draws: _Draws,
         speed: NDArray[np.float64],
         route_pos: NDArray[np.float64],
+        forced_rank: NDArray[np.int64] | None,
     ) -> None:
         """Decide who brakes, when, how hard and for how long; from the initial state alone."""
         rows = np.arange(speed.size)
         hazard, benign = plan.kind == HAZARD, plan.kind == BENIGN
         rank = 1 + (draws.convoy(_Draw.RANK) * plan.num_peers).astype(np.int64)
+        if forced_rank is not None:
+            rank = forced_rank
         plan.brake_slot[:] = np.where(plan.kind == FREE, 0, rank)
         onset_s = draws.convoy(_Draw.ONSET, 0.1, 0.5) * self._config.episode_s
         braking = draws.convoy(_Draw.BRAKING)
@@ -307,12 +349,13 @@ def _place_cars(
     num_peers: NDArray[np.int64],
     drivers: DriverParameters,
     speed: NDArray[np.float64],
+    ego_time_gap_s: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Front-bumper positions along the road, (n, num_slots) float64 m, near equilibrium."""
     # Gap of car k to car k+1: the IDM's at 80 % of the desired speed, give or take a tenth.
-    relaxed = _relaxed_gap(drivers.min_gap_m, drivers.tau_s, speed[:, None])
+    relaxed = relaxed_gap_m(drivers.min_gap_m, drivers.tau_s, speed[:, None])
     gap = relaxed * draws.vehicle(_Draw.GAP, *_GAP_SPREAD)
-    gap[:, 0] = _EGO_STANDSTILL_M + speed * draws.convoy(_Draw.EGO_GAP, *config.ego_time_gap_s)
+    gap[:, 0] = _EGO_STANDSTILL_M + speed * ego_time_gap_s
     offset = np.zeros_like(gap)
     offset[:, 1:] = np.cumsum(gap[:, :-1] + CAR_LENGTH_M, axis=1)
 
@@ -322,34 +365,6 @@ def _place_cars(
     start = _ROAD_START_M + draws.convoy(_Draw.START) * np.maximum(room - travel_m, 0.0)
     route_pos: NDArray[np.float64] = start[:, None] + offset
     return route_pos
-
-
-def _relaxed_gap(
-    min_gap_m: NDArray[np.float64] | float,
-    tau_s: NDArray[np.float64] | float,
-    speed_mps: NDArray[np.float64] | float,
-) -> NDArray[np.float64]:
-    """The IDM's equilibrium gap at 80 % of the desired speed."""
-    return np.asarray((min_gap_m + tau_s * speed_mps) / np.sqrt(1.0 - 0.8**4))
-
-
-def _leave_junctions(road: Road, route_pos_m: NDArray[np.float64]) -> None:
-    """Move a car that would be inserted inside a junction, and all ahead of it, beyond."""
-    for slot in range(route_pos_m.shape[1]):
-        here = np.minimum(route_pos_m[:, slot], road.length_m)
-        route_pos_m[:, slot:] += (_beyond_junction(road, here) - here)[:, None]
-
-
-def _beyond_junction(road: Road, route_pos_m: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Move positions inside a junction to the start of the next lane that leads on."""
-    lane, _ = road.locate(route_pos_m)
-    moved = route_pos_m.copy()
-    inside = road.lane_internal[lane]
-    while inside.any():
-        lane[inside] += 1
-        moved[inside] = road.lane_start_m[lane[inside]]
-        inside = road.lane_internal[lane]
-    return moved
 
 
 def _time_to_hit_s(

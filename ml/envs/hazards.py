@@ -24,9 +24,16 @@ _LEADER_FRESH_SD = _LEADER_SD * math.sqrt(1.0 - _LEADER_DECAY**2)
 
 
 class PeerDirector:
-    """Turns episode plans into per-tick commands for the peers of a batch."""
+    """Turns episode plans into per-tick commands for the peers of a batch.
 
-    def __init__(self, num_envs: int) -> None:
+    Attributes:
+        script_mps: (num_envs, num_slots, ticks) float64, the speed that a peer shall have at the
+            end of each tick of its episode; NaN where the plan or SUMO drives it. `ticks` is 0
+            where nothing is scripted.
+    """
+
+    def __init__(self, num_envs: int, num_slots: int, script_ticks: int = 0) -> None:
+        self.script_mps = np.full((num_envs, num_slots, script_ticks), np.nan)
         self._leader_noise = np.zeros(num_envs)
         self._leader_keys = np.zeros(num_envs, dtype=np.uint64)
 
@@ -73,6 +80,7 @@ class PeerDirector:
             plan.brake_mps2,
             plan.final_speed_mps,
             plan.leader_speed_mps,
+            self.script_mps,
             limit_mps,
             self._leader_keys,
             self._leader_noise,
@@ -94,6 +102,7 @@ def _command(
     brake_mps2: NDArray[np.float64],
     final_speed_mps: NDArray[np.float64],
     leader_speed_mps: NDArray[np.float64],
+    script_mps: NDArray[np.float64],
     limit_mps: NDArray[np.float64],
     leader_keys: NDArray[np.uint64],
     leader_noise: NDArray[np.float64],
@@ -112,6 +121,12 @@ def _command(
             speed = speed_mps[e, v]
             controlled[e, v] = True
             command_mps[e, v] = max(speed - brake_mps2[e] * DT_S, min(final_speed_mps[e], speed))
+        if tick[e] < script_mps.shape[2]:
+            for v in range(1, speed_mps.shape[1]):
+                wanted_mps = script_mps[e, v, tick[e]]
+                if not np.isnan(wanted_mps):
+                    controlled[e, v] = True
+                    command_mps[e, v] = wanted_mps
         if tick[e] % _LEADER_PERIOD_TICKS == 0:
             # An Ornstein–Uhlenbeck speed factor, renewed once a second.
             draw, _ = normal_pair_one(extend_one(leader_keys[e], tick[e]))

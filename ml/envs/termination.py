@@ -50,6 +50,8 @@ def judge(
     tick: NDArray[np.int64],
     episode_ticks: int,
     road_length_m: float,
+    *,
+    stop_at_collision: bool = True,
 ) -> NDArray[np.int64]:
     """Decide each convoy's `EpisodeStatus` after a tick; the gravest wins.
 
@@ -59,6 +61,7 @@ def judge(
         tick: (num_envs,) int64 ticks since reset.
         episode_ticks: Time limit.
         road_length_m: Length of the road.
+        stop_at_collision: Whether the ego's crash ends its episode.
 
     Returns:
         (num_envs,) int64 of `EpisodeStatus`.
@@ -74,6 +77,7 @@ def judge(
         tick,
         episode_ticks,
         road_length_m,
+        stop_at_collision,
         status,
     )
     return status
@@ -90,6 +94,7 @@ def _judge(
     tick: NDArray[np.int64],
     episode_ticks: int,
     road_length_m: float,
+    stop_at_collision: bool,  # noqa: FBT001 (numba takes no keyword-only arguments)
     status: NDArray[np.int64],
 ) -> None:
     """Fill `status`; see `judge`."""
@@ -104,7 +109,7 @@ def _judge(
                 status[e] = _ROAD_END
         if peer_gap_m[e] <= 0.0:
             status[e] = _PEERS_COLLIDED
-        if gap_m[e] <= 0.0:
+        if stop_at_collision and gap_m[e] <= 0.0:
             status[e] = _COLLISION
         if missing:
             status[e] = _VEHICLE_MISSING
