@@ -1,0 +1,193 @@
+"""What a controller costs in headway for what it gives in safety, calm or comfort.
+
+A controller with a time gap is a curve, not a point: two controllers are compared where they keep
+the same distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from matplotlib.ticker import NullLocator
+
+from ml.reports.style import BLACK, GREY, POLICY_COLOUR, WIDTH_IN, new_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ml.reports.style import FamilyStyle
+
+_ROOM = 1.12
+_LEGEND_COLUMNS = 3
+_LEGEND_ROW_IN = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierPoint:
+    """One controller on one radio.
+
+    Attributes:
+        name: Of the controller.
+        family: Whose curve it is on; points of a family are joined in the order of headway.
+        role: `policy` and `bound` are points of their own, `classical` ones are joined.
+        headway_s: Mean time headway.
+        value: What it gives.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+    """
+
+    name: str
+    family: str
+    role: Literal["policy", "classical", "bound"]
+    headway_s: float
+    value: float
+    low: float
+    high: float
+
+    @property
+    def drawable(self) -> bool:
+        """Whether both coordinates are numbers."""
+        return bool(np.isfinite(self.headway_s) and np.isfinite(self.value))
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierAxis:
+    """The vertical axis.
+
+    Attributes:
+        label: With its unit.
+        linear_below: The axis is logarithmic above this value and linear below, down to 0; none
+            for a linear axis.
+        top: Its upper end; none: as the points need it.
+    """
+
+    label: str
+    linear_below: float | None = None
+    top: float | None = None
+
+
+def draw_frontier(
+    points: Sequence[FrontierPoint],
+    axis: FrontierAxis,
+    styles: Mapping[str, FamilyStyle],
+    title: str,
+) -> Figure:
+    """Draw headway against one figure for every controller; call it in the house style.
+
+    Args:
+        points: Of one suite on one radio.
+        axis: What is drawn upwards.
+        styles: Look of each classical family.
+        title: Names the radio.
+    """
+    shown = [point for point in points if point.drawable]
+    within = [point for point in shown if point.role != "bound"] or shown
+    entries = len({point.family for point in shown})
+    rows = -(-entries // _LEGEND_COLUMNS)
+    figure = new_figure(WIDTH_IN, 3.7 + _LEGEND_ROW_IN * rows)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel="mean time headway above 5 m/s, s", ylabel=axis.label)
+    if not shown:
+        axes.text(0.5, 0.5, "no episodes", transform=axes.transAxes, ha="center", color=GREY)
+        return figure
+    right = max(point.headway_s for point in within) * _ROOM
+    axes.set_xlim(0.0, right)
+    _scale(axes, axis, within)
+    for family in dict.fromkeys(point.family for point in shown):
+        of_family = [p for p in shown if p.family == family and p.headway_s <= right]
+        _draw_family(axes, sorted(of_family, key=lambda p: p.headway_s), styles)
+    beyond = [point for point in shown if point.headway_s > right]
+    if beyond:
+        names = ", ".join(f"{point.name} ({point.headway_s:.1f} s)" for point in beyond)
+        axes.set_xlabel(axes.get_xlabel() + f"\nfarther right: {names}")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=_LEGEND_COLUMNS)
+    return figure
+
+
+def _scale(axes: Axes, axis: FrontierAxis, points: Sequence[FrontierPoint]) -> None:
+    highest = max(max(p.value, p.high if np.isfinite(p.high) else p.value) for p in points)
+    top = axis.top if axis.top is not None else max(highest * _ROOM, 1e-3)
+    if axis.linear_below is None:
+        axes.set_ylim(0.0, top)
+        return
+    least = axis.linear_below
+    axes.set_yscale("symlog", linthresh=least, linscale=0.6)
+    ticks = [0.0, *(least * 10.0**k for k in range(6) if least * 10.0**k <= top)]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    # Room below 0, so that a marker at 0 is whole, and above the top for one there.
+    axes.set_ylim(-0.18 * least, top * 1.7)
+
+
+def _draw_family(
+    axes: Axes, points: Sequence[FrontierPoint], styles: Mapping[str, FamilyStyle]
+) -> None:
+    if not points:
+        return
+    first = points[0]
+    x = [point.headway_s for point in points]
+    y = [point.value for point in points]
+    spread = np.array(
+        [
+            [max(p.value - p.low, 0.0) if np.isfinite(p.low) else 0.0 for p in points],
+            [max(p.high - p.value, 0.0) if np.isfinite(p.high) else 0.0 for p in points],
+        ]
+    )
+    if first.role == "bound":
+        axes.errorbar(
+            x,
+            y,
+            spread,
+            color=GREY,
+            marker="s",
+            markersize=5,
+            markerfacecolor="white",
+            linestyle="none",
+            elinewidth=0.8,
+        )
+        for point in points:
+            axes.annotate(
+                point.name,
+                (point.headway_s, point.value),
+                xytext=(5, 5),
+                textcoords="offset points",
+                fontsize=8,
+                color=GREY,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+                zorder=6,
+            )
+    elif first.role == "policy":
+        axes.errorbar(
+            x,
+            y,
+            spread,
+            color=POLICY_COLOUR,
+            marker="*",
+            markersize=14,
+            markeredgecolor=BLACK,
+            markeredgewidth=0.6,
+            linestyle="none",
+            elinewidth=1.6,
+            label=first.family,
+            zorder=5,
+        )
+    else:
+        style = styles[first.family]
+        axes.errorbar(
+            x,
+            y,
+            spread,
+            color=style.colour,
+            marker=style.marker,
+            linestyle=style.dash,
+            markersize=5,
+            elinewidth=0.8,
+            alpha=0.9,
+            label=first.family,
+        )
