@@ -12,6 +12,7 @@ import numpy as np
 from ml.reports.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH_IN, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -62,6 +63,11 @@ class EpisodePanels:
         self._cursors = [panel.axvline(0.0, color=BLACK, linewidth=0.8) for panel in axes]
         for cursor in self._cursors:
             cursor.set_visible(False)
+
+    @property
+    def artists(self) -> list[Artist]:
+        """What `show_until` changes."""
+        return [*(line for line, _ in self._lines), self._arrivals[0], *self._cursors]
 
     def show_until(self, tick: int) -> None:
         """Cover what comes after a tick, and mark it."""
