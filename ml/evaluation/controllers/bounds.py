@@ -20,7 +20,7 @@ _HARDLY_MPS2 = 0.1
 """A leader that brakes less than this takes for ever to stop."""
 
 
-class Constant(Stateless):
+class Constant:
     """The same acceleration whatever happens.
 
     Do-nothing (0) is the bound below which nothing was learnt; always-brake (−8) never crashes
@@ -32,10 +32,15 @@ class Constant(Stateless):
     """
 
     knows: Knows = "nothing"
+    standstill_m = None
+    time_gap_s = None
 
     def __init__(self, name: str, accel_mps2: float) -> None:
-        super().__init__(name, None, None)
+        self.name = name
         self._accel_mps2 = accel_mps2
+
+    def reset(self, rows: NDArray[np.int64], num_envs: int) -> None:
+        """Do nothing: there is no past."""
 
     def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
         """Return the constant."""
@@ -63,13 +68,13 @@ class Oracle(Stateless):
     _CALM_STEP_MPS2 = 4.5 * DT_S
 
     def __init__(self, time_gap_s: float = 1.1, standstill_m: float = 7.0) -> None:
-        super().__init__("oracle", standstill_m, time_gap_s)
-        self._gap_s, self._standstill_m = time_gap_s, standstill_m
+        super().__init__("oracle", time_gap_s, standstill_m)
+        self.name = "oracle"
 
     def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
         """Drive on ground truth."""
         lead, own = estimate(peers, ego).lead(), ego.speed_mps
-        error = lead.gap_m - (self._standstill_m + self._gap_s * own)
+        error = lead.gap_m - (self.standstill_m + self.time_gap_s * own)
         wish = self._GAP_GAIN * error + self._SPEED_GAIN * (lead.speed_mps - own) + lead.accel_mps2
         last = ego.accel_mps2
         wish = np.clip(wish, last - self._CALM_STEP_MPS2, last + self._CALM_STEP_MPS2)

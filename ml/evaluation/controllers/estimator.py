@@ -40,6 +40,9 @@ class Estimate:
             until it stands in a row with all of them; infinite where not heard.
         speed_mps: Predicted to now, never below 0.
         accel_mps2: As last reported; 0 once the peer is predicted to stand.
+        said_gap_m: From the own front bumper to where the peer's rear one was when it sent its
+            newest message, m; infinite where not heard.
+        said_mps: Its speed then, m/s.
         age_s: Of its newest message.
         position_sd_m: Standard deviation of the difference of the two positions, if their errors
             are independent, m.
@@ -51,6 +54,8 @@ class Estimate:
     room_m: NDArray[np.float64]
     speed_mps: NDArray[np.float64]
     accel_mps2: NDArray[np.float64]
+    said_gap_m: NDArray[np.float64]
+    said_mps: NDArray[np.float64]
     age_s: NDArray[np.float64]
     position_sd_m: NDArray[np.float64]
     rank: NDArray[np.int64]
@@ -63,6 +68,8 @@ class Estimate:
             gap_m=self.gap_m[rows, nearest],
             speed_mps=self.speed_mps[rows, nearest],
             accel_mps2=self.accel_mps2[rows, nearest],
+            said_gap_m=self.said_gap_m[rows, nearest],
+            said_mps=self.said_mps[rows, nearest],
             age_s=self.age_s[rows, nearest],
             position_sd_m=self.position_sd_m[rows, nearest],
         )
@@ -76,6 +83,8 @@ class Lead:
     gap_m: NDArray[np.float64]
     speed_mps: NDArray[np.float64]
     accel_mps2: NDArray[np.float64]
+    said_gap_m: NDArray[np.float64]
+    said_mps: NDArray[np.float64]
     age_s: NDArray[np.float64]
     position_sd_m: NDArray[np.float64]
 
@@ -91,7 +100,7 @@ def estimate(peers: PeerView, ego: EgoView) -> Estimate:
         ego: What is known of the ego.
     """
     shape = peers.heard.shape
-    room_m, gap_m = np.full(shape, np.inf), np.full(shape, np.inf)
+    room_m, gap_m, said_gap_m = (np.full(shape, np.inf) for _ in range(3))
     speed_mps, accel_mps2, position_sd_m = np.zeros((3, *shape))
     rank = np.zeros(shape, dtype=np.int64)
     _estimate(
@@ -108,6 +117,7 @@ def estimate(peers: PeerView, ego: EgoView) -> Estimate:
         ego.heading_deg,
         ego.position_sd_m,
         gap_m,
+        said_gap_m,
         room_m,
         speed_mps,
         accel_mps2,
@@ -120,6 +130,8 @@ def estimate(peers: PeerView, ego: EgoView) -> Estimate:
         room_m=room_m,
         speed_mps=speed_mps,
         accel_mps2=accel_mps2,
+        said_gap_m=said_gap_m,
+        said_mps=peers.speed_mps,
         age_s=peers.age_s,
         position_sd_m=position_sd_m,
         rank=rank,
@@ -163,13 +175,14 @@ def _estimate(
     own_heading_deg: NDArray[np.float64],
     own_sd_m: NDArray[np.float64],
     gap_m: NDArray[np.float64],
+    said_gap_m: NDArray[np.float64],
     room_m: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
     accel_mps2: NDArray[np.float64],
     position_sd_m: NDArray[np.float64],
     rank: NDArray[np.int64],
 ) -> None:
-    """Fill the last six, (E, S); see `estimate`."""
+    """Fill the last seven, (E, S); see `estimate`."""
     for e in range(heard.shape[0]):
         heading = math.radians(own_heading_deg[e])
         for s in range(heard.shape[1]):
@@ -179,7 +192,8 @@ def _estimate(
             turn -= 2.0 * math.pi * math.floor((turn + math.pi) / (2.0 * math.pi))
             travelled, speed, accel = _travel(said_mps[e, s], said_mps2[e, s], age_s[e, s])
             ahead = _along(x_m[e, s] - own_x_m[e], y_m[e, s] - own_y_m[e], heading, turn)
-            gap_m[e, s] = ahead + travelled - CAR_LENGTH_M
+            said_gap_m[e, s] = ahead - CAR_LENGTH_M
+            gap_m[e, s] = said_gap_m[e, s] + travelled
             speed_mps[e, s], accel_mps2[e, s] = speed, accel
             position_sd_m[e, s] = math.hypot(sd_m[e, s], own_sd_m[e])
         for s in range(heard.shape[1]):

@@ -53,22 +53,33 @@ class Controller(Protocol):
         """
 
 
+USUAL_STANDSTILL_M = 9.0
+"""Twice the error of a distance between two GPS receivers, on either side: at less, a controller
+that knows its distance by GPS alone creeps into the car in front."""
+
+
+def name_of(kind: str, time_gap_s: float, standstill_m: float) -> str:
+    """Name a controller by its parameters; the usual standstill distance goes without saying."""
+    usual = standstill_m == USUAL_STANDSTILL_M
+    return f"{kind} {time_gap_s:g} s" + ("" if usual else f" {standstill_m:g} m")
+
+
 class Stateless:
-    """Base of the controllers without a memory.
+    """Base of the followers without a memory.
 
     Attributes:
         knows: The radio, unless a subclass says otherwise.
         name: See `Controller`.
-        standstill_m: m.
         time_gap_s: s.
+        standstill_m: m.
     """
 
     knows: Knows = "radio"
 
-    def __init__(self, name: str, standstill_m: float | None, time_gap_s: float | None) -> None:
-        self.name = name
-        self.standstill_m = standstill_m
+    def __init__(self, kind: str, time_gap_s: float, standstill_m: float) -> None:
+        self.name = name_of(kind, time_gap_s, standstill_m)
         self.time_gap_s = time_gap_s
+        self.standstill_m = standstill_m
 
     def reset(self, rows: NDArray[np.int64], num_envs: int) -> None:
         """Do nothing: there is no past."""

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ml.errors import EvaluationError
 from ml.evaluation.controllers.bounds import Oracle, always_brake, do_nothing
-from ml.evaluation.controllers.headway import ConstantTimeHeadway
+from ml.evaluation.controllers.car_following import (
+    AdaptiveCruiseControl,
+    IntelligentDriver,
+    Krauss,
+)
+from ml.evaluation.controllers.headway import ConstantTimeHeadway, Threshold
+from ml.evaluation.controllers.platoon import PathCacc, Ploeg
+from ml.evaluation.controllers.predictive import PredictiveHeadway
 from ml.evaluation.controllers.protocol import OnTruth, WithoutRadio
+from ml.evaluation.controllers.safety import CarefulDriver, RssFollower
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +47,17 @@ ENTRIES: dict[str, Entry] = {
     "do-nothing": Entry(do_nothing),
     "always-brake": Entry(always_brake),
     "oracle": Entry(Oracle),
+    "predictive": Entry(PredictiveHeadway, _GAPS_S),
+    "predictive-hard": Entry(partial(PredictiveHeadway, soft=False), _GAPS_S),
+    "threshold": Entry(Threshold, _GAPS_S),
     "cth": Entry(ConstantTimeHeadway, _GAPS_S),
+    "idm": Entry(IntelligentDriver, _GAPS_S),
+    "krauss": Entry(Krauss, _GAPS_S),
+    "acc": Entry(AdaptiveCruiseControl, _GAPS_S),
+    "path-cacc": Entry(PathCacc, _GAPS_S),
+    "ploeg": Entry(Ploeg, _GAPS_S),
+    "rss": Entry(RssFollower, _GAPS_S),
+    "careful": Entry(CarefulDriver, _GAPS_S),
 }
 _WRAPPERS: dict[str, Callable[[Controller], Controller]] = {"truth": OnTruth, "off": WithoutRadio}
 
