@@ -112,6 +112,11 @@ class EpisodePlan:
         for field in fields(self):
             getattr(self, field.name)[rows] = getattr(other, field.name)
 
+    def take(self, other: EpisodePlan, rows: NDArray[np.int64]) -> None:
+        """Replace all rows by the given ones of another plan."""
+        for field in fields(self):
+            getattr(self, field.name)[:] = getattr(other, field.name)[rows]
+
 
 @dataclass(frozen=True, slots=True)
 class Strata:

@@ -25,10 +25,12 @@ class Driver(Protocol):
     Attributes:
         name: What tables call it.
         ego_control: "sumo" where SUMO's car-following drives and `accel` is not asked.
+        needs_observation: Whether it looks at the observation; where False, none is built.
     """
 
     name: str
     ego_control: Literal["policy", "sumo"]
+    needs_observation: bool
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Acceleration for the next tick, (num_envs,) float64 m/s² in [−8, 2.6]."""
@@ -42,6 +44,7 @@ class ControllerDriver:
     """
 
     ego_control: Literal["policy", "sumo"] = "policy"
+    needs_observation = False
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
@@ -68,6 +71,7 @@ class SumoDriver:
 
     name = "SUMO's car-following"
     ego_control: Literal["policy", "sumo"] = "sumo"
+    needs_observation = False
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Return zeros, which nobody reads."""
@@ -79,6 +83,7 @@ class PolicyDriver:
     """A trained Stable-Baselines3 policy, without exploration noise."""
 
     ego_control: Literal["policy", "sumo"] = "policy"
+    needs_observation = True
 
     def __init__(self, model: BaseAlgorithm, name: str = "trained policy") -> None:
         self.name = name

@@ -1,0 +1,264 @@
+"""From the trace of an episode to its figures; ground truth only, but for what the radio did.
+
+False brake: an event of the ego braking harder than 2 m/s² without cause. Cause is any peer that
+really brakes harder than 1 m/s² or did within the last 2 s, or a needed deceleration (DRAC) above
+1 m/s². One event ends where the braking or its lack of cause does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.envs.actuation import DT_S
+from ml.evaluation.delay_budget import delay_budget_s
+from ml.evaluation.trace import Column, EpisodeTrace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.evaluation.result import CrashClass
+
+TTC_HORIZON_S = 60.0
+TTC_CRITICAL_S = 1.5
+"""TTC* of the time-exposed and time-integrated measures."""
+RSS_RESPONSE_S, RSS_ACCEL_MPS2, RSS_LEAST_BRAKING_MPS2, RSS_MOST_BRAKING_MPS2 = 1.0, 3.5, 4.0, 8.0
+"""Defaults of ad-rss-lib (Gassmann et al., IEEE IV 2019)."""
+FALSE_BRAKE_MPS2, CAUSE_PEER_MPS2, CAUSE_DRAC_MPS2, CAUSE_LASTS_S = 2.0, 1.0, 1.0, 2.0
+REACTION_MPS2 = 1.0
+BRAKING_MPS2 = 0.2
+HEADWAY_SPEED_MPS = 5.0
+_STANDING_MPS = 1.0
+_LEAST_NORM, _LEAST_DIP_MPS = 0.1, 0.5
+_SETTLING_S = 10.0
+_NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """What is known of an episode beside its trace.
+
+    Attributes:
+        hazard: A peer brings a hazard.
+        num_peers: Cars ahead of the ego.
+        onset_tick: First tick of the braking.
+        avoidable: The reference driver did not crash.
+        informed_s: When the first message that shows the hazard had arrived, s since reset; None
+            if it never did.
+        standstill_m: The controller's standstill distance; None where it has none.
+        frequency_hz: Of a sinusoidal leader; None otherwise.
+    """
+
+    hazard: bool
+    num_peers: int
+    onset_tick: int
+    avoidable: bool
+    informed_s: float | None
+    standstill_m: float | None = None
+    frequency_hz: float | None = None
+
+
+def measure(trace: EpisodeTrace, facts: CaseFacts) -> dict[str, Any]:
+    """Compute every figure of `EpisodeRow` that a trace decides, by the row's names.
+
+    What is not defined in this episode is NaN. Figures of the ego end at its crash.
+    """
+    crash_tick = trace.crash_tick
+    last = trace.ticks if crash_tick is None else crash_tick
+    driven = EpisodeTrace(trace.values[:, : last + 1])
+    return {
+        "crash": crash_tick is not None,
+        "impact_speed_mps": _NAN if crash_tick is None else _impact_speed(driven),
+        **_safety(driven, crashed=crash_tick is not None),
+        **_comfort(driven, crashed=crash_tick is not None),
+        **_following(driven, facts),
+        **_string(driven, facts),
+        **_radio(trace, facts.num_peers),
+        **_cause_of_crash(trace, driven, facts, crashed=crash_tick is not None),
+        "mean_return": float(driven[Column.REWARD].sum()),
+    }
+
+
+def ttc_s(trace: EpisodeTrace) -> NDArray[np.float64]:
+    """Time to collision at constant speeds (Hayward, 1972), at most 60 s, (ticks + 1,)."""
+    gap, closing = trace[Column.GAP_M], _closing(trace)
+    ttc = np.full(gap.shape, TTC_HORIZON_S)
+    np.divide(np.maximum(gap, 0.0), closing, out=ttc, where=closing > 0.0)
+    capped: NDArray[np.float64] = np.minimum(ttc, TTC_HORIZON_S)
+    return capped
+
+
+def drac_mps2(trace: EpisodeTrace) -> NDArray[np.float64]:
+    """Deceleration rate to avoid a crash, closing² / (2 gap), (ticks + 1,); NaN in contact."""
+    gap, closing = trace[Column.GAP_M], np.maximum(_closing(trace), 0.0)
+    drac = np.full(gap.shape, _NAN)
+    np.divide(closing**2, 2.0 * gap, out=drac, where=gap > 0.0)
+    return drac
+
+
+def rss_distance_m(speed_mps: Any, lead_mps: Any) -> NDArray[np.float64]:
+    """Safe longitudinal distance of RSS (Shalev-Shwartz et al., 2017), same shape as the speeds."""
+    reached = speed_mps + RSS_RESPONSE_S * RSS_ACCEL_MPS2
+    distance = (
+        speed_mps * RSS_RESPONSE_S
+        + 0.5 * RSS_ACCEL_MPS2 * RSS_RESPONSE_S**2
+        + reached**2 / (2.0 * RSS_LEAST_BRAKING_MPS2)
+        - lead_mps**2 / (2.0 * RSS_MOST_BRAKING_MPS2)
+    )
+    safe: NDArray[np.float64] = np.maximum(distance, 0.0)
+    return safe
+
+
+def false_brakes(trace: EpisodeTrace) -> int:
+    """Count the events of braking without cause; see the module."""
+    window = round(CAUSE_LASTS_S / DT_S)
+    peer_brakes = trace[Column.HARDEST_PEER_MPS2] < -CAUSE_PEER_MPS2
+    so_far = np.concatenate(([0], np.cumsum(peer_brakes)))
+    ticks = np.arange(peer_brakes.size)
+    recently = so_far[ticks + 1] > so_far[np.maximum(ticks - window, 0)]
+    drac = np.nan_to_num(drac_mps2(trace), nan=np.inf)
+    # What is needed at a tick's start is what its braking answers.
+    needed = np.maximum(drac, np.concatenate(([0.0], drac[:-1]))) > CAUSE_DRAC_MPS2
+    wrong = (trace[Column.ACCEL_MPS2] < -FALSE_BRAKE_MPS2) & ~recently & ~needed
+    return int(wrong[0]) + int((wrong[1:] & ~wrong[:-1]).sum())
+
+
+def _closing(trace: EpisodeTrace) -> NDArray[np.float64]:
+    return trace[Column.SPEED_MPS] - trace[Column.LEAD_SPEED_MPS]
+
+
+def _impact_speed(driven: EpisodeTrace) -> float:
+    """Closing speed where the gap passed 0 between the last two ticks."""
+    gap, closing = driven[Column.GAP_M][-2:], _closing(driven)[-2:]
+    share = gap[0] / (gap[0] - gap[-1]) if gap[0] > gap[-1] else 1.0
+    return float(max(closing[0] + share * (closing[-1] - closing[0]), 0.0))
+
+
+def _safety(driven: EpisodeTrace, *, crashed: bool) -> dict[str, float]:
+    gap, ttc, drac = driven[Column.GAP_M], ttc_s(driven), drac_mps2(driven)
+    exposed = ttc < TTC_CRITICAL_S
+    safe_m = rss_distance_m(driven[Column.SPEED_MPS], driven[Column.LEAD_SPEED_MPS])
+    return {
+        "min_gap_m": 0.0 if crashed else float(gap.min()),
+        "min_ttc_s": float(ttc.min()),
+        "max_drac_mps2": float(np.nanmax(drac)),
+        "tet_s": float(exposed.sum() * DT_S),
+        "tit_s2": float((TTC_CRITICAL_S - ttc[exposed]).sum() * DT_S),
+        "share_below_rss": float((gap < safe_m).mean()),
+    }
+
+
+def _comfort(driven: EpisodeTrace, *, crashed: bool) -> dict[str, float | int]:
+    accel = driven[Column.ACCEL_MPS2][1:]
+    if crashed:
+        accel = accel[:-1]  # what the impact did is not the controller's
+    jerk = np.abs(np.diff(accel)) / DT_S
+    return {
+        "false_brakes": false_brakes(driven),
+        "braking_share": float((accel < -BRAKING_MPS2).mean()) if accel.size else _NAN,
+        "jerk_p95_mps3": float(np.percentile(jerk, 95)) if jerk.size else _NAN,
+        "max_decel_mps2": float(np.abs(np.minimum(accel, 0.0)).max()) if accel.size else _NAN,
+    }
+
+
+def _following(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:
+    speed, gap = driven[Column.SPEED_MPS], driven[Column.GAP_M]
+    distance_m = float((speed[1:] + speed[:-1]).sum() * 0.5 * DT_S)
+    lead_m = float(driven[Column.LEAD_POS_M][-1] - driven[Column.LEAD_POS_M][0])
+    moving, standing = speed > HEADWAY_SPEED_MPS, speed < _STANDING_MPS
+    standstill_m = facts.standstill_m
+    if standstill_m is None:
+        standstill_m = float(np.median(gap[standing])) if standing.any() else _NAN
+    net = (gap - standstill_m)[moving] / speed[moving]
+    return {
+        "distance_m": distance_m,
+        "progress": distance_m / lead_m if lead_m > 1.0 else _NAN,
+        "headway_s": float((gap[moving] / speed[moving]).mean()) if moving.any() else _NAN,
+        "headway_net_s": float(net.mean()) if moving.any() else _NAN,
+    }
+
+
+def _string(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:
+    own, ahead = driven[Column.ACCEL_MPS2], driven[Column.LEAD_ACCEL_MPS2]
+    norm = float(np.sqrt((ahead**2).sum() * DT_S))
+    speed, lead_speed = driven[Column.SPEED_MPS], driven[Column.LEAD_SPEED_MPS]
+    lead_dip = float(lead_speed[0] - lead_speed.min())
+    return {
+        "string_gain_l2": float(np.sqrt((own**2).sum() * DT_S)) / norm
+        if norm > _LEAST_NORM
+        else _NAN,
+        "speed_dip_ratio": float(speed[0] - speed.min()) / lead_dip
+        if lead_dip > _LEAST_DIP_MPS
+        else _NAN,
+        "gain_at_fundamental": _NAN
+        if facts.frequency_hz is None
+        else _gain_at(facts.frequency_hz, speed, lead_speed, facts.onset_tick),
+    }
+
+
+def _gain_at(
+    frequency_hz: float, speed: NDArray[np.float64], lead: NDArray[np.float64], onset_tick: int
+) -> float:
+    """Ratio of amplitudes over the last whole periods, once the beginning has died away."""
+    period = round(1.0 / frequency_hz / DT_S)
+    ticks = (speed.size - onset_tick - round(_SETTLING_S / DT_S)) // period * period
+    if ticks < period:
+        return _NAN
+    turn = np.exp(-2j * np.pi * frequency_hz * DT_S * np.arange(ticks))
+    own, ahead = (abs(((s[-ticks:] - s[-ticks:].mean()) * turn).sum()) for s in (speed, lead))
+    return float(own / ahead) if ahead > 0.0 else _NAN
+
+
+def _radio(trace: EpisodeTrace, num_peers: int) -> dict[str, float]:
+    heard = trace[Column.HEARD] > 0.0
+    ages = trace[Column.AGE_S][heard]
+    p50, p95, largest = np.percentile(ages, [50, 95, 100]) if ages.size else (_NAN,) * 3
+    arrivals = np.flatnonzero(trace[Column.FRESH])
+    silences = np.diff(np.concatenate(([0], arrivals, [trace.ticks])))
+    sent = trace.ticks * num_peers
+    return {
+        "delivery_ratio": float(trace[Column.FRESH_PEERS].sum() / sent) if sent else _NAN,
+        "age_p50_s": float(p50),
+        "age_p95_s": float(p95),
+        "age_max_s": float(largest),
+        "longest_blackout_s": float(silences.max() * DT_S),
+    }
+
+
+def _cause_of_crash(
+    trace: EpisodeTrace, driven: EpisodeTrace, facts: CaseFacts, *, crashed: bool
+) -> dict[str, Any]:
+    """Reaction times, delay budget and the class of a crash."""
+    informed = facts.hazard and facts.informed_s is not None
+    budget_s = reaction_s = message_delay_s = _NAN
+    onset = facts.onset_tick
+    if facts.hazard:
+        lead_m = trace[Column.LEAD_POS_M]
+        budget_s = delay_budget_s(
+            lead_m - lead_m[0],
+            float(trace[Column.GAP_M][0]),
+            float(trace[Column.SPEED_MPS][0]),
+            onset,
+        )
+        accel = driven[Column.ACCEL_MPS2][onset + 1 :]
+        braked = np.flatnonzero((accel if not crashed else accel[:-1]) < -REACTION_MPS2)
+        reaction_s = float(braked[0] * DT_S) if braked.size else _NAN
+        if facts.informed_s is not None:
+            message_delay_s = facts.informed_s - onset * DT_S
+    crash_class: CrashClass = ""
+    if crashed and not facts.avoidable:
+        crash_class = "unavoidable"
+    elif crashed:
+        in_time = not facts.hazard or (informed and message_delay_s <= budget_s)
+        crash_class = "informed" if in_time else "blackout"
+    return {
+        "crash_class": crash_class,
+        "avoidable": facts.avoidable,
+        "informed": informed,
+        "delay_budget_s": budget_s,
+        "message_delay_s": message_delay_s,
+        "reaction_after_onset_s": reaction_s,
+        "reaction_after_message_s": reaction_s - message_delay_s,
+    }

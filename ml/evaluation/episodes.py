@@ -1,0 +1,212 @@
+"""Run a driver through the cases of a suite, and measure each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.envs.actuation import action_from_accel
+from ml.envs.config import KINDS
+from ml.envs.convoy_batch import ConvoyBatch
+from ml.envs.episodes import HAZARD
+from ml.envs.termination import EpisodeStatus
+from ml.errors import EvaluationError
+from ml.evaluation.episode_metrics import CaseFacts, measure
+from ml.evaluation.result import EpisodeRow
+from ml.evaluation.trace import TraceRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ml.envs.config import EnvConfig
+    from ml.envs.episode_supply import SupplyMaker
+    from ml.evaluation.drivers import Driver
+    from ml.evaluation.suites.suite import Suite
+    from ml.evaluation.trace import EpisodeTrace
+
+BATCH = 64
+EVALUATION_SEED = 3_000_017
+"""Seed of the cases; no training, periodic evaluation, closing table or audit draws from it."""
+
+
+class CaseRunner:
+    """A driver and the batch that it drives through cases.
+
+    Case c is episode 0 of convoy c whatever the batch, so that any of them can be run alone.
+
+    Args:
+        driver: Who drives.
+        suite: What it is put through.
+        config: What decides an episode, the radio among it; its `ego_control` is the driver's.
+        seed: Seed of every draw.
+        num_envs: Convoys in the batch.
+
+    Attributes:
+        batch: The batch.
+    """
+
+    def __init__(
+        self, driver: Driver, suite: Suite, config: EnvConfig, *, seed: int, num_envs: int
+    ) -> None:
+        self._driver = driver
+        self._suite = suite
+        self._seed = seed
+        self._controller = getattr(driver, "controller", None)
+        supply: SupplyMaker = suite.supply
+        self.batch = ConvoyBatch(
+            config.model_copy(update={"ego_control": driver.ego_control}),
+            num_envs=num_envs,
+            seed=seed,
+            supply=supply,
+        )
+        batch = self.batch
+        self._recorder = TraceRecorder(num_envs, batch.num_slots - 1, batch.episode_ticks)
+
+    def run(
+        self,
+        cases: Sequence[int],
+        *,
+        on_tick: Callable[[ConvoyBatch], None] | None = None,
+        on_episode: Callable[[EpisodeRow, EpisodeTrace], None] | None = None,
+    ) -> list[EpisodeRow]:
+        """Run cases, each once.
+
+        Args:
+            cases: Numbers of the cases.
+            on_tick: Told the batch after every tick, before episodes that ended are replaced.
+            on_episode: Told each episode's row and trace.
+
+        Returns:
+            A row per case, in the order of `cases`.
+        """
+        batch, num_envs = self.batch, self.batch.num_envs
+        # A convoy whose list is done repeats its last case, unmeasured, until all are done.
+        lists = [list(cases[e::num_envs]) or [cases[0]] for e in range(num_envs)]
+        measured = [len(cases[e::num_envs]) for e in range(num_envs)]
+        turn = np.zeros(num_envs, dtype=np.int64)
+        rows: dict[int, EpisodeRow] = {}
+
+        def begin(convoys: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, np.ndarray]:
+            numbers = [lists[e][min(int(turn[e]), len(lists[e]) - 1)] for e in convoys]
+            first = batch.reset(convoys, cases=np.array(numbers, dtype=np.int64))
+            self._recorder.begin(batch, convoys)
+            return first
+
+        observation = begin(np.arange(num_envs))
+        while len(rows) < len(cases):
+            accel_mps2 = self._driver.accel(batch, observation)
+            batch.advance(action_from_accel(accel_mps2)[:, None])
+            batch.transmit(batch.truth)
+            batch.receive(batch.now_us)
+            if self._driver.needs_observation:
+                observation = batch.observe()
+            reward = batch.judge()
+            self._recorder.record(batch, reward)
+            if on_tick is not None:
+                on_tick(batch)
+            ended = np.flatnonzero(batch.status)
+            if not ended.size:
+                continue
+            for e in ended.tolist():
+                if turn[e] < measured[e]:
+                    case = lists[e][int(turn[e])]
+                    trace = self._recorder.episode(e, int(batch.tick[e]))
+                    rows[case] = row = self._row(case, e, trace)
+                    if on_episode is not None:
+                        on_episode(row, trace)
+                turn[e] += 1
+            for name, values in begin(ended).items():
+                observation[name][ended] = values
+        return [rows[case] for case in cases]
+
+    def _row(self, case: int, e: int, trace: EpisodeTrace) -> EpisodeRow:
+        batch, suite = self.batch, self._suite
+        labels = suite.labels(case)
+        plan, reference = batch.plan, batch.reference
+        status = EpisodeStatus(batch.status[e])
+        frequency = labels.get("frequency_hz")
+        facts = CaseFacts(
+            hazard=plan.kind[e] == HAZARD,
+            num_peers=int(plan.num_peers[e]),
+            onset_tick=int(plan.onset_tick[e]),
+            avoidable=not bool(reference.collided[e]),
+            informed_s=float(reference.informed_us[e]) / 1e6 if reference.informed[e] else None,
+            standstill_m=getattr(self._controller, "standstill_m", None),
+            frequency_hz=None if frequency is None else float(frequency),
+        )
+        return EpisodeRow(
+            suite=suite.name,
+            radio=batch.config.radio,
+            controller=self._driver.name,
+            case=case,
+            seed=self._seed,
+            env_index=case,
+            episode=0,
+            kind=KINDS[int(plan.kind[e])],
+            num_peers=facts.num_peers,
+            brake_rank=int(plan.brake_slot[e]),
+            invalid=status.is_invalid,
+            status=status.name.lower(),
+            duration_s=float(trace.time_s[-1]),
+            labels=labels,
+            **measure(trace, facts),
+        )
+
+    def close(self) -> None:
+        """End SUMO; may be called twice."""
+        self.batch.close()
+
+
+def run_suite(
+    driver: Driver,
+    suite: Suite,
+    *,
+    radio: str,
+    seed: int = EVALUATION_SEED,
+    radio_position: str = "reference",
+    cases: Sequence[int] | None = None,
+    num_envs: int = BATCH,
+    on_tick: Callable[[ConvoyBatch], None] | None = None,
+    on_episode: Callable[[EpisodeRow, EpisodeTrace], None] | None = None,
+) -> list[EpisodeRow]:
+    """Run a driver through a suite, on a SUMO of its own.
+
+    Args:
+        driver: Who drives.
+        suite: What it is put through.
+        radio: Preset or parameter file.
+        seed: Seed of every draw.
+        radio_position: Whose position decides packets' fates; see `EnvConfig.radio_position`.
+        cases: Which cases; None for all.
+        num_envs: Largest batch.
+        on_tick: See `CaseRunner.run`.
+        on_episode: See `CaseRunner.run`.
+
+    Returns:
+        A row per case.
+
+    Raises:
+        EvaluationError: A case is asked for that the suite does not have, or none.
+    """
+    wanted = range(suite.num_cases) if cases is None else cases
+    for case in wanted:
+        if not 0 <= case < suite.num_cases:
+            raise EvaluationError(
+                f"suite {suite.name} has no case {case}; allowed is 0 … {suite.num_cases - 1}"
+            )
+    if not wanted:
+        raise EvaluationError(f"suite {suite.name}: no case was asked for")
+    rounds = -(-len(wanted) // num_envs)
+    changes = {"radio": radio, "radio_position": radio_position}
+    runner = CaseRunner(
+        driver,
+        suite,
+        suite.config.model_copy(update=changes),
+        seed=seed,
+        num_envs=-(-len(wanted) // rounds),
+    )
+    try:
+        return runner.run(wanted, on_tick=on_tick, on_episode=on_episode)
+    finally:
+        runner.close()

@@ -1,0 +1,1 @@
+"""Suites: what controllers are put through. Each says in its docstring where it comes from."""

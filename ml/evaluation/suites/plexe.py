@@ -1,0 +1,54 @@
+"""The platoon manoeuvres of Plexe (Segata et al., IEEE VNC 2014): 8 cars at 100 km/h.
+
+The leader's speed swings by ±10 km/h at 0.2 Hz, or it brakes with 8 m/s² to a stop. The cars
+between it and the ego are people, as everywhere here, at the gaps that people keep, not Plexe's
+5 m: the swing reaches the ego through them. What is asked is whether the ego damps it.
+"""
+
+from __future__ import annotations
+
+from ml.envs.manoeuvres import ManoeuvreCase, brake, braking_ticks, following_gap_m, swing
+from ml.evaluation.suites.suite import KMH, Suite, scripted_suite
+
+CARS = 8
+SPEED_KMH = 100.0
+SWING_KMH, SWING_HZ = 10.0, 0.2
+DECEL_MPS2 = 8.0
+_EGO_TIME_GAP_S = 1.5
+_ONSET_TICK, _TICKS = 50, 500
+
+
+def plexe(name: str, repeats: int) -> Suite:
+    """Build both manoeuvres.
+
+    Args:
+        name: Its specification.
+        repeats: How often each is run.
+    """
+    speed, leader = SPEED_KMH * KMH, CARS - 1
+    gaps_m = (_EGO_TIME_GAP_S * speed, *[following_gap_m(speed)] * (leader - 1))
+    swinging = swing(speed, SWING_KMH * KMH, SWING_HZ, onset_tick=_ONSET_TICK, ticks=_TICKS)
+    braking = brake(speed, DECEL_MPS2, 0.0, onset_tick=_ONSET_TICK, ticks=_TICKS)
+    cases = [
+        ManoeuvreCase(
+            kind="free",
+            gaps_m=gaps_m,
+            speed_mps=(speed,) * CARS,
+            script_mps={leader: swinging},
+            brake_rank=0,
+            onset_tick=_ONSET_TICK,
+            release_tick=_TICKS,
+            labels={"manoeuvre": "sinusoidal", "frequency_hz": SWING_HZ},
+        ),
+        ManoeuvreCase(
+            kind="hazard",
+            gaps_m=gaps_m,
+            speed_mps=(speed,) * CARS,
+            script_mps={leader: braking},
+            brake_rank=leader,
+            onset_tick=_ONSET_TICK,
+            release_tick=_ONSET_TICK + braking_ticks(speed, DECEL_MPS2, 0.0),
+            labels={"manoeuvre": "braking", "decel_mps2": DECEL_MPS2},
+        ),
+    ]
+    return scripted_suite(name, cases, ticks=_TICKS, reference_gap=1.5, repeats=repeats)

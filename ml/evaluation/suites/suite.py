@@ -1,0 +1,85 @@
+"""What a suite is: a configuration, a supply of episodes, and what to say of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ml.envs.actuation import DT_S
+from ml.envs.config import EnvConfig
+from ml.envs.manoeuvres import ManoeuvreSupply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Literal
+
+    from ml.envs.episode_supply import EpisodeSupply, SupplyMaker
+    from ml.envs.manoeuvres import ManoeuvreCase
+    from ml.sumo.road import Road
+
+Label = float | int | str
+KMH = 1.0 / 3.6
+"""m/s in a km/h."""
+G_MPS2 = 9.81
+LEAD_IN_TICKS = 10
+"""A second of steady driving before a scripted braking, so that peers are heard before it, as
+on the road; the grids themselves begin at the braking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A set of cases.
+
+    Attributes:
+        name: What made it: its specification, such as `r157` or `r157:2`.
+        config: Scenario, duration, number of peers and the reference driver's gap.
+        num_cases: Cases per radio and seed.
+        supply: Makes the source of episodes; case c is convoy c's episode 0.
+        labels: What is said of a case.
+        options: Figures that distinguish this suite from one of the same name.
+    """
+
+    name: str
+    config: EnvConfig
+    num_cases: int
+    supply: SupplyMaker
+    labels: Callable[[int], dict[str, Label]]
+    options: dict[str, Label] = field(default_factory=dict)
+
+
+def scripted_suite(
+    name: str,
+    cases: Sequence[ManoeuvreCase],
+    *,
+    ticks: int,
+    reference_gap: float | Literal["own"],
+    scenario: str = "highway",
+    repeats: int = 1,
+) -> Suite:
+    """Build a suite of manoeuvres.
+
+    Args:
+        name: Its specification.
+        cases: The manoeuvres.
+        ticks: Duration of each.
+        reference_gap: Time headway of the reference driver, s, or "own" for each case's own gap.
+        scenario: The road.
+        repeats: How often each is run, with other sensors' errors and packets' fates each time;
+            case c is manoeuvre c modulo their number.
+    """
+
+    def supply(config: EnvConfig, road: Road) -> EpisodeSupply:
+        return ManoeuvreSupply(cases, config, road)
+
+    def labels(case: int) -> dict[str, Label]:
+        return dict(cases[case % len(cases)].labels)
+
+    most = max(len(case.gaps_m) for case in cases)
+    config = EnvConfig(
+        scenario=scenario,
+        num_peers=(1, most),
+        episode_s=ticks * DT_S,
+        reference_gap=reference_gap,
+        stop_at_collision=False,
+    )
+    return Suite(name, config, len(cases) * repeats, supply, labels, {"repeats": repeats})
