@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ml.envs.observation import Observation
     from ml.evaluation.controllers.protocol import Controller
 
+_ROWS_AT_ONCE = 64
+
 
 class Driver(Protocol):
     """Something that drives the egos of a batch.
@@ -90,10 +92,25 @@ class PolicyDriver:
         self._model = model
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
-        """Ask the policy."""
-        del batch
-        action, _ = self._model.predict(dict(observation), deterministic=True)
-        return accel_from_action(action[:, 0])
+        """Ask the policy, always for the same number of convoys at once.
+
+        A matrix product's last bits depend on how many rows it has: padded, a convoy's action is
+        the same alone and in any batch, so that an episode can be run again bit for bit.
+        """
+        num_envs = batch.num_envs
+        actions = np.empty(num_envs, dtype=np.float32)
+        for start in range(0, num_envs, _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, num_envs))
+            padding = _ROWS_AT_ONCE - (rows.stop - start)
+            asked = {
+                name: np.concatenate(
+                    [values[rows], np.zeros_like(values, shape=(padding, *values.shape[1:]))]
+                )
+                for name, values in observation.items()
+            }
+            answer, _ = self._model.predict(asked, deterministic=True)
+            actions[rows] = answer[: rows.stop - start, 0]
+        return accel_from_action(actions)
 
 
 def make_driver(spec: str) -> Driver:
