@@ -40,20 +40,32 @@ def _accel_rows(actions: NDArray[np.float64], accel_mps2: NDArray[np.float64]) -
 
 @compiled
 def _command_rows(
-    accel_mps2: NDArray[np.float64],
+    actions: NDArray[np.floating],
     speed_mps: NDArray[np.float64],
     command_mps: NDArray[np.float64],
     commands: NDArray[np.float64],
-) -> None:
-    """See `command_egos`."""
-    for e in range(accel_mps2.size):
+) -> int:
+    """See `command_egos`; return the first action out of range, −1 if there is none."""
+    for e in range(actions.size):
+        if not abs(actions[e]) <= 1.0:  # so that NaN is caught, too
+            return e
+    for e in range(actions.size):
         speed = speed_mps[e, 0]
-        command = min(max(speed + accel_mps2[e] * DT_S, 0.0), MAX_SPEED_MPS)
+        wish_mps2 = _accel_of(float(actions[e]))
+        command = min(max(speed + wish_mps2 * DT_S, 0.0), MAX_SPEED_MPS)
         command_mps[e, 0] = command
         # At standstill and at top speed less is commanded than was wished.
         accel = min(max((command - speed) / DT_S, -MAX_BRAKING_MPS2), MAX_ACCEL_MPS2)
         commands[e, 1] = commands[e, 0]
         commands[e, 0] = accel
+    return -1
+
+
+def _out_of_range(row: int, action: NDArray[np.floating]) -> EnvironmentStateError:
+    return EnvironmentStateError(
+        f"action[{row}] = {action[row]} lies outside [-1, 1]. "
+        "Clip the policy's output to the action space before stepping."
+    )
 
 
 def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -71,31 +83,33 @@ def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
     accel_mps2 = np.empty(action.size)
     bad = _accel_rows(action.astype(np.float64), accel_mps2)
     if bad >= 0:
-        raise EnvironmentStateError(
-            f"action[{bad}] = {action[bad]} lies outside [-1, 1]. "
-            "Clip the policy's output to the action space before stepping."
-        )
+        raise _out_of_range(bad, action)
     return accel_mps2
 
 
 def command_egos(
-    accel_mps2: NDArray[np.float64],
+    action: NDArray[np.floating],
     speed_mps: NDArray[np.float64],
     command_mps: NDArray[np.float64],
     commands: NDArray[np.float64],
 ) -> None:
     """Command each ego the speed that it shall have at the end of the tick.
 
-    Never backwards, never above the vehicle's top speed.
+    Never backwards, never above the vehicle's top speed. A wrong action changes nothing.
 
     Args:
-        accel_mps2: (num_envs,), what is wished for.
+        action: (num_envs,) in [−1, 1], see `accel_from_action`.
         speed_mps: (num_envs, num_slots), true speeds; the ego is slot 0.
         command_mps: (num_envs, num_slots), column 0 is written.
         commands: (num_envs, 2), the last two accelerations that were commanded within the
             vehicle's limits, the newest first; moved on.
+
+    Raises:
+        EnvironmentStateError: An action is not a number or lies outside [−1, 1].
     """
-    _command_rows(accel_mps2, speed_mps, command_mps, commands)
+    bad = _command_rows(action, speed_mps, command_mps, commands)
+    if bad >= 0:
+        raise _out_of_range(bad, action)
 
 
 def action_from_accel(accel_mps2: NDArray[np.float64]) -> NDArray[np.float32]:

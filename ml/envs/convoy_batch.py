@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.envs.actuation import DT_S, accel_from_action, command_egos
+from ml.envs.actuation import DT_S, command_egos
 from ml.envs.episode_tracker import EpisodeTracker
 from ml.envs.episodes import EpisodePlan, EpisodeSource
 from ml.envs.ground_truth import GroundTruth
 from ml.envs.hazards import PeerDirector
 from ml.envs.observation import ObservationBuilder
 from ml.envs.reference_driver import ReferenceDriver
-from ml.envs.reward import reward_terms, weights_of
-from ml.envs.termination import EpisodeStatus, judge
+from ml.envs.reward import weights_of
+from ml.envs.termination import EpisodeStatus
 from ml.envs.v2v_stack import TICK_US, V2VStack
+from ml.envs.verdict import judge_tick
 from ml.errors import EnvironmentStateError, ScenarioError
 from ml.keyed_random import fold
 from ml.parameters import load_parameters
@@ -221,14 +222,14 @@ class ConvoyBatch:
             raise EnvironmentStateError(
                 f"actions have shape {actions.shape}; expected ({self.num_envs}, 1)"
             )
-        if self.status.any():
+        if np.count_nonzero(self.status):
             over = int(np.flatnonzero(self.status)[0])
             raise EnvironmentStateError(
                 f"convoy {over} has ended ({EpisodeStatus(self.status[over]).name.lower()}); "
                 "reset it before stepping on"
             )
         speed = self.truth.speed_mps
-        wish = accel_from_action(actions[:, 0])
+        command_egos(actions[:, 0], speed, self._command_mps, self._observer.commands)
         factor = self._director.command(
             self.plan,
             self.tick,
@@ -237,9 +238,8 @@ class ConvoyBatch:
             self._controlled,
             self._command_mps,
         )
-        command_egos(wish, speed, self._command_mps, self._observer.commands)
         self._controlled[:, 0] = self._drive_ego
-        if self.wrecked.any():
+        if np.count_nonzero(self.wrecked):
             # It stands where it crashed, and nobody behind the peers drives into their way.
             self._controlled[self.wrecked, 0] = True
             self._command_mps[self.wrecked, 0] = 0.0
@@ -290,23 +290,18 @@ class ConvoyBatch:
 
     def judge(self) -> NDArray[np.float64]:
         """Decide who has ended and return the rewards, (num_envs,) float64."""
-        stops = self.config.stop_at_collision
-        self.status = judge(
+        self.status, reward = judge_tick(
             self.truth,
             self._expected,
             self.tick,
-            self.episode_ticks,
-            self._road.length_m,
-            stop_at_collision=stops,
+            self.plan,
+            self._tracker,
+            self._weights,
+            self.wrecked,
+            episode_ticks=self.episode_ticks,
+            road_length_m=self._road.length_m,
+            stop_at_collision=self.config.stop_at_collision,
         )
-        collided = self.status == EpisodeStatus.COLLISION
-        if not stops:
-            collided = (self.truth.gap_m <= 0.0) & ~self.wrecked
-            self.wrecked |= collided
-        terms, needless = reward_terms(self.truth, self.braking_now, collided)
-        self._tracker.record(terms, needless, self.truth)
-        # Not a matrix product, whose rounding may depend on the batch's size.
-        reward: NDArray[np.float64] = (terms * self._weights).sum(axis=1)
         return reward
 
     def summary(self, row: int) -> dict[str, float | int | str | bool]:

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.episodes import EpisodePlan
-    from ml.envs.ground_truth import GroundTruth
+
+    Memory = tuple[
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.bool_],
+        NDArray[np.float64],
+    ]
 
 _HEADWAY_SPEED_MPS = 5.0
 """Time headway is averaged above this speed; below it the standstill distance decides."""
@@ -38,6 +47,15 @@ class EpisodeTracker:
         self._was_needless = np.zeros(num_envs, dtype=bool)
         self._window = np.zeros((2, len(TERMS)))
         self._window_ticks = 0
+        self._memory: Memory = (
+            self._terms,
+            self._firing,
+            self._sums,
+            self._min_gap_m,
+            self._max_braking,
+            self._was_needless,
+            self._window,
+        )
 
     def reset(self, rows: NDArray[np.int64]) -> None:
         """Begin new episodes in the given convoys."""
@@ -48,25 +66,10 @@ class EpisodeTracker:
         self._max_braking[rows] = 0.0
         self._was_needless[rows] = False
 
-    def record(
-        self, terms: NDArray[np.float64], needless: NDArray[np.bool_], truth: GroundTruth
-    ) -> None:
-        """Add a tick of the whole batch; arguments as `reward_terms` returns them."""
-        _record(
-            terms,
-            needless,
-            truth.speed_mps,
-            truth.accel_mps2,
-            truth.gap_m,
-            self._terms,
-            self._firing,
-            self._sums,
-            self._min_gap_m,
-            self._max_braking,
-            self._was_needless,
-            self._window,
-        )
-        self._window_ticks += needless.size
+    def begin_tick(self) -> Memory:
+        """Count a tick of the whole batch and return what `record_tick` adds it to."""
+        self._window_ticks += self._was_needless.size
+        return self._memory
 
     def summary(
         self, row: int, plan: EpisodePlan, status: int, tick: int, episode: int
@@ -109,21 +112,16 @@ class EpisodeTracker:
 
 
 @compiled
-def _record(
+def record_tick(
     terms: NDArray[np.float64],
     needless: NDArray[np.bool_],
     speed_mps: NDArray[np.float64],
     accel_mps2: NDArray[np.float64],
     gap_m: NDArray[np.float64],
-    term_sums: NDArray[np.float64],
-    firing: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    min_gap_m: NDArray[np.float64],
-    max_braking_mps2: NDArray[np.float64],
-    was_needless: NDArray[np.bool_],
-    window: NDArray[np.float64],
+    memory: Memory,
 ) -> None:
-    """Add a tick to the sums, from `term_sums` on; `sums` has a column for each of `_SUMS`."""
+    """Add a tick of the whole batch; the first two as `fill_terms` fills them."""
+    term_sums, firing, sums, min_gap_m, max_braking_mps2, was_needless, window = memory
     for e in range(needless.size):
         for t in range(terms.shape[1]):
             term_sums[e, t] += terms[e, t]

@@ -76,7 +76,17 @@ class GroundTruth:
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """All arrays, in the order of the attributes."""
-        return tuple(getattr(self, name) for name in self.__slots__)
+        return (
+            self.present,
+            self.route_pos_m,
+            self.speed_mps,
+            self.accel_mps2,
+            self.gap_m,
+            self.peer_gap_m,
+            self.ttc_s,
+            self.drac_mps2,
+            self.jerk_mps3,
+        )
 
     def write(self, rows: NDArray[np.int64], other: GroundTruth) -> None:
         """Replace the given convoys by another description's rows."""
@@ -85,9 +95,7 @@ class GroundTruth:
 
     @classmethod
     def _empty(cls, shape: tuple[int, ...]) -> GroundTruth:
-        cars = [np.empty(shape) for _ in range(3)]
-        convoys = [np.empty(shape[0]) for _ in range(5)]
-        return cls(np.empty(shape, dtype=bool), *cars, *convoys)
+        return cls(np.empty(shape, dtype=bool), *np.empty((3, *shape)), *np.empty((5, shape[0])))
 
 
 @compiled

@@ -67,7 +67,7 @@ def _has_cause_to_brake(
 
 
 @compiled
-def _terms(
+def fill_terms(
     speed_mps: NDArray[np.float64],
     accel_mps2: NDArray[np.float64],
     gap_m: NDArray[np.float64],
@@ -117,7 +117,7 @@ def reward_terms(
     """
     terms = np.empty((collided.size, len(TERMS)))
     needless = np.empty(collided.size, dtype=bool)
-    _terms(
+    fill_terms(
         truth.speed_mps,
         truth.accel_mps2,
         truth.gap_m,

@@ -5,16 +5,13 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ml.compiled import compiled
 from ml.envs.actuation import DT_S
 from ml.envs.episodes import ROAD_END_MARGIN_M
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-
-    from ml.envs.ground_truth import GroundTruth
 
 
 class EpisodeStatus(IntEnum):
@@ -44,47 +41,8 @@ _RUNNING, _COLLISION, _TIME_LIMIT, _ROAD_END, _PEERS_COLLIDED, _VEHICLE_MISSING 
 )
 
 
-def judge(
-    truth: GroundTruth,
-    expected: NDArray[np.bool_],
-    tick: NDArray[np.int64],
-    episode_ticks: int,
-    road_length_m: float,
-    *,
-    stop_at_collision: bool = True,
-) -> NDArray[np.int64]:
-    """Decide each convoy's `EpisodeStatus` after a tick; the gravest wins.
-
-    Args:
-        truth: Ground truth of the batch.
-        expected: (num_envs, num_slots) bool, cars that must be there.
-        tick: (num_envs,) int64 ticks since reset.
-        episode_ticks: Time limit.
-        road_length_m: Length of the road.
-        stop_at_collision: Whether the ego's crash ends its episode.
-
-    Returns:
-        (num_envs,) int64 of `EpisodeStatus`.
-    """
-    status = np.empty(tick.size, dtype=np.int64)
-    _judge(
-        truth.present,
-        truth.route_pos_m,
-        truth.speed_mps,
-        truth.gap_m,
-        truth.peer_gap_m,
-        expected,
-        tick,
-        episode_ticks,
-        road_length_m,
-        stop_at_collision,
-        status,
-    )
-    return status
-
-
 @compiled
-def _judge(
+def decide_status(
     present: NDArray[np.bool_],
     route_pos_m: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
@@ -97,7 +55,21 @@ def _judge(
     stop_at_collision: bool,  # noqa: FBT001 (numba takes no keyword-only arguments)
     status: NDArray[np.int64],
 ) -> None:
-    """Fill `status`; see `judge`."""
+    """Decide each convoy's `EpisodeStatus` after a tick; the gravest wins.
+
+    Args:
+        present: As all that follow up to `peer_gap_m`, see `GroundTruth`.
+        route_pos_m: Front bumpers.
+        speed_mps: Speeds.
+        gap_m: From the ego to the car in front.
+        peer_gap_m: The smallest between two peers.
+        expected: (num_envs, num_slots) bool, cars that must be there.
+        tick: (num_envs,) int64 ticks since reset.
+        episode_ticks: Time limit.
+        road_length_m: Length of the road.
+        stop_at_collision: Whether the ego's crash ends its episode.
+        status: (num_envs,) int64, filled.
+    """
     for e in range(tick.size):
         status[e] = _TIME_LIMIT if tick[e] >= episode_ticks else _RUNNING
         missing = False

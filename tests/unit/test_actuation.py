@@ -33,7 +33,7 @@ def test_the_speed_command_never_goes_backwards():
     """A car that brakes to a standstill stays there, and that is what counts as commanded."""
     speed, commands = np.array([[0.3, 7.0], [10.0, 7.0]]), np.array([[-1.0, 9.0], [0.5, 9.0]])
     command = np.full((2, 2), np.nan)
-    command_egos(np.array([-8.0, 1.0]), speed, command, commands)
+    command_egos(np.array([-1.0, 1.0 / 2.6]), speed, command, commands)
     assert command[:, 0].tolist() == [0.0, 10.1]
     assert np.isnan(command[:, 1]).all()
     assert commands[:, 0] == pytest.approx([-3.0, 1.0])
