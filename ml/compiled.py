@@ -78,7 +78,8 @@ def elementwise(
     """
 
     def compile_it(function: Callable[..., object]) -> Callable[..., NDArray[Any]]:
-        ufunc = numba.vectorize([signature], cache=True)(function)  # type: ignore[no-untyped-call]
-        return cast("Callable[..., NDArray[Any]]", ufunc)
+        compiling = numba.vectorize([signature], cache=True)(function)  # type: ignore[no-untyped-call]
+        # The plain ufunc inside: numba's own dress looks at every argument in Python.
+        return cast("Callable[..., NDArray[Any]]", compiling.ufunc)
 
     return compile_it
