@@ -61,7 +61,9 @@ class UsualEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         key = fold(0, 0, self._episode)
         _, placement = self._episodes.draw(key, np.array([0]), "free")
         self._cars = []
-        for car in insertions(placement, self._scenario.road):
+        road = self._scenario.road
+        where = road.locate(placement.route_pos_m[placement.present])
+        for car in insertions(placement, road, *where):
             traci.vehicle.add(car.name, car.route, car.vehicle_type, departSpeed=str(car.speed_mps))
             traci.vehicle.setSpeedFactor(car.name, car.speed_factor)
             traci.vehicle.moveTo(car.name, car.lane, car.lane_pos_m)

@@ -9,14 +9,14 @@ which is less than half of SUMO's shortest lane (0.1 m).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ml.errors import SimulatorError
 from ml.sumo import fleet_kernels as kernels
-from ml.sumo.insertion import Admission, in_order
+from ml.sumo import placement_kernels as placing
+from ml.sumo.insertion import Admission
 from ml.sumo.names import MAX_VEHICLES, vehicle_id
 from ml.sumo.protocol import DT_S, TrafficState
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 _EXACT_M = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
+class Orders(NamedTuple):
     """What has to be told to SUMO before a tick; indices are flat, convoy · V + slot.
 
     The arrays are views that the next tick's orders overwrite.
@@ -75,8 +74,9 @@ class Fleet:
         self.present = np.zeros(count, dtype=np.bool_)
         self.live = np.zeros(0, dtype=np.int64)
         self._controlled = np.zeros(count, dtype=np.bool_)
-        self._position_m = np.zeros(count)
-        self._speed_mps = np.zeros(count)
+        # One block, so that one copy takes both.
+        self._moving = np.zeros((2, count))
+        self._position_m, self._speed_mps = self._moving
         self._lane_start_m = np.zeros(count)
         self._muddled = np.zeros(num_envs, dtype=np.bool_)
         self._order_index = np.zeros((4, count), dtype=np.int64)
@@ -94,28 +94,53 @@ class Fleet:
             SimulatorError: Wrong shapes, a convoy twice or out of range, a value that is not
                 finite, a negative speed, or a position off the road or inside a junction.
         """
-        position_m, lane = self._check(placement)
-        here = placement.present
-        slots = placement.env_indices[:, None] * self._shape[1] + np.arange(self._shape[1])
-        ordered = in_order(placement.route_pos_m, here)
-        admission = Admission.decide(
-            slots,
-            self.present[slots],
-            self._position_m[slots],
-            self._controlled[slots],
-            ordered & ~self._muddled[placement.env_indices],
-            placement,
+        asked = self._asked(placement)
+        numbers = tuple(asked.values())
+        road = self._road
+        env, here, controlled = placement.env_indices, placement.present, placement.controlled
+        if not placing.can_be_placed(
+            env,
+            here,
+            numbers,
+            self._muddled.size,
+            road.lane_start_m,
+            road.lane_internal,
+            road.length_m,
+        ):
+            raise self._refusal(placement, asked)
+        cars, lane_pos_m, flags = (
+            np.empty((4, here.size), dtype=np.int64),
+            np.empty(here.size),
+            np.empty((2, here.size), dtype=np.bool_),
         )
-        placed = admission.placed
-        self.present[slots] = here
-        self._controlled[slots] = placement.controlled & here
-        self._position_m[slots] = 0.0
-        self._speed_mps[slots] = 0.0
-        self._muddled[placement.env_indices] = ~ordered
-        self._position_m[placed] = position_m
-        self._speed_mps[placed] = placement.speed_mps[here]
-        self._lane_start_m[placed] = self._road.lane_start_m[lane]
-        self.live = np.flatnonzero(self.present)
+        gone, placed = placing.place_cars(
+            env,
+            here,
+            controlled,
+            placement.route_pos_m,
+            placement.speed_mps,
+            road.lane_start_m,
+            self.present,
+            self._controlled,
+            self._position_m,
+            self._speed_mps,
+            self._lane_start_m,
+            self._muddled,
+            cars,
+            lane_pos_m,
+            flags,
+        )
+        admission = Admission(
+            removed=cars[placing.REMOVED, :gone],
+            placed=cars[placing.PLACED, :placed],
+            lane=cars[placing.LANE, :placed],
+            lane_pos_m=lane_pos_m[:placed],
+            renewed=flags[0, :placed],
+            was_controlled=flags[1, :placed],
+            sequence=cars[placing.SEQUENCE, :placed],
+        )
+        if not admission.only_renews:
+            self.live = np.flatnonzero(self.present)
         return admission
 
     def orders(self, commands: TickCommands) -> Orders:
@@ -230,11 +255,9 @@ class Fleet:
 
     def state(self) -> TrafficState:
         """Return a copy of the state, shaped (E, V)."""
-        return TrafficState(
-            present=self.present.reshape(self._shape).copy(),
-            route_pos_m=self._position_m.reshape(self._shape).copy(),
-            speed_mps=self._speed_mps.reshape(self._shape).copy(),
-        )
+        route_pos_m, speed_mps = self._moving.copy().reshape(2, *self._shape)
+        present = self.present.copy().reshape(self._shape)
+        return TrafficState(present, route_pos_m, speed_mps)
 
     def _flat(self, array: NDArray[Any], name: str, dtype: type[np.generic]) -> NDArray[Any]:
         """Return a command's array as the kernel wants it."""
@@ -245,47 +268,51 @@ class Fleet:
             )
         return np.ascontiguousarray(array, dtype).reshape(-1)
 
-    def _check(self, placement: Placement) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Check a placement; return route positions and lanes of the cars that are present."""
-        num_envs, num_vehicles = self._shape
-        env = placement.env_indices
-        named = env.tolist()
-        if len(set(named)) != len(named) or (
-            named and not 0 <= min(named) <= max(named) < num_envs
-        ):
-            raise SimulatorError(
+    def _asked(self, placement: Placement) -> dict[str, NDArray[np.float64]]:
+        """Return a placement's numbers by name, after a look at the shapes."""
+        drivers = placement.drivers
+        numbers = {
+            "route_pos_m": placement.route_pos_m,
+            "speed_mps": placement.speed_mps,
+            "drivers.tau_s": drivers.tau_s,
+            "drivers.accel_mps2": drivers.accel_mps2,
+            "drivers.decel_mps2": drivers.decel_mps2,
+            "drivers.min_gap_m": drivers.min_gap_m,
+            "drivers.speed_factor": drivers.speed_factor,
+        }
+        shape = (placement.env_indices.size, self._shape[1])
+        flags = {"present": placement.present, "controlled": placement.controlled}
+        for name, array in (flags | numbers).items():
+            if array.shape != shape:
+                raise SimulatorError(
+                    f"Placement.{name} has shape {array.shape}; it must be "
+                    f"{shape} (convoys, vehicle slots).",
+                )
+        return numbers
+
+    def _refusal(
+        self, placement: Placement, asked: dict[str, NDArray[np.float64]]
+    ) -> SimulatorError:
+        """Say what is wrong with a placement that cannot be."""
+        num_envs = self._shape[0]
+        named = placement.env_indices.tolist()
+        if len(set(named)) != len(named) or not 0 <= min(named) <= max(named) < num_envs:
+            return SimulatorError(
                 f"Placement.env_indices is {named}; it must name distinct convoys in "
                 f"0 … {num_envs - 1}.",
             )
-        drivers = placement.drivers
-        arrays = {
-            "present": placement.present,
-            "controlled": placement.controlled,
-            "route_pos_m": placement.route_pos_m,
-            "speed_mps": placement.speed_mps,
-            **{f"drivers.{name}": getattr(drivers, name) for name in drivers.__slots__},
-        }
-        for name, array in arrays.items():
-            if array.shape != (env.size, num_vehicles):
-                raise SimulatorError(
-                    f"Placement.{name} has shape {array.shape}; it must be "
-                    f"{(env.size, num_vehicles)} (convoys, vehicle slots).",
-                )
         here = placement.present
-        values = np.array(list(arrays.values()), dtype=np.float64)[:, here]
-        wrong = ~((values >= 0.0) & (values < np.inf))
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            raise SimulatorError(
-                f"Placement.{list(arrays)[row]} of a present vehicle is negative or not finite: "
-                f"{values[row, column]}.",
-            )
-        position_m: NDArray[np.float64] = values[list(arrays).index("route_pos_m")]
-        lane, _ = self._road.locate(position_m)
-        inside = self._road.lane_internal[lane]
-        if inside.any():
-            raise SimulatorError(
-                f"Route position {position_m[inside][0]} m lies inside a junction, where SUMO "
-                "cannot insert a car. Ask Road.placeable first.",
-            )
-        return position_m, lane
+        for name, array in asked.items():
+            values = array[here]
+            wrong = ~((values >= 0.0) & (values < np.inf))
+            if wrong.any():
+                return SimulatorError(
+                    f"Placement.{name} of a present vehicle is negative or not finite: "
+                    f"{values[wrong][0]}.",
+                )
+        position_m = placement.route_pos_m[here]
+        inside = ~self._road.placeable(position_m)  # raises beyond the road's end
+        return SimulatorError(
+            f"Route position {position_m[inside][0]} m lies inside a junction, where SUMO "
+            "cannot insert a car. Ask Road.placeable first.",
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import weakref
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +81,8 @@ class LibsumoSimulator:
         self._failures: tuple[type[Exception], ...] = ()
         self._teleports = 0
         self._live_ids: list[str] = []
+        self._found = np.zeros((2, 0))
+        self._pack = Struct("")
 
     def start(self) -> None:
         """Start the embedded SUMO; does nothing if this simulator runs already.
@@ -109,7 +112,7 @@ class LibsumoSimulator:
                 f"above. If the file is damaged, delete {tiles.net_file.parent} and try again.",
             ) from error
         self._fleet.clear()
-        self._live_ids = []
+        self._note_live()
         self._teleports = 0
         _owner = weakref.ref(self)
         self._sumo = libsumo
@@ -125,7 +128,7 @@ class LibsumoSimulator:
         try:
             for index in admission.removed.tolist():
                 native.vehicle_remove(ids[index])
-            cars = list(insertions(placement, self.road))
+            cars = list(insertions(placement, self.road, admission.lane, admission.lane_pos_m))
             renewed, was_controlled = admission.renewed, admission.was_controlled
             for place in admission.sequence.tolist():
                 car = cars[place]
@@ -157,7 +160,7 @@ class LibsumoSimulator:
             raise SimulatorError(f"SUMO refused to insert a convoy: {error}.") from error
         self._fleet.confirm(admission.placed, found_m, found_mps)
         if not admission.only_renews:
-            self._live_ids = [ids[index] for index in self._fleet.live.tolist()]
+            self._note_live()
 
     def step(self, commands: TickCommands) -> TrafficState:
         """Command, simulate and read one tick; see `Simulator.step`."""
@@ -180,11 +183,16 @@ class LibsumoSimulator:
             self._teleports += native.simulation_getStartingTeleportNumber()
             if native.simulation_getArrivedNumber():
                 self._drop_arrived()
-            lane_pos_m = _read(native.vehicle_getLanePosition, self._live_ids)
-            speed_mps = _read(native.vehicle_getSpeed, self._live_ids)
+            names = self._live_ids
+            self._pack.pack_into(
+                self._found.data,
+                0,
+                *map(native.vehicle_getLanePosition, names),
+                *map(native.vehicle_getSpeed, names),
+            )
         except self._failures as error:
             raise SimulatorError(f"The embedded SUMO failed in a tick: {error}.") from error
-        fleet.advance(lane_pos_m, speed_mps)
+        fleet.advance(*self._found)
         return fleet.state()
 
     def read_collisions(self) -> NDArray[np.bool_]:
@@ -217,7 +225,13 @@ class LibsumoSimulator:
         live = self._fleet.live
         gone = [name not in on_road for name in self._live_ids]
         self._fleet.drop(live[gone])
+        self._note_live()
+
+    def _note_live(self) -> None:
+        """List the cars that are read in every tick, and make room for what they say."""
         self._live_ids = [self._fleet.ids[index] for index in self._fleet.live.tolist()]
+        self._found = np.zeros((2, len(self._live_ids)))
+        self._pack = Struct(f"{self._found.size}d")
 
 
 def _read(getter: Callable[[str], float], names: list[str]) -> NDArray[np.float64]:

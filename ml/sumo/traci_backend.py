@@ -133,7 +133,7 @@ class TraciSimulator:
             wire.set_vehicle(tc.REMOVE, ids[index], wire.typed_byte(tc.REMOVE_VAPORIZED))
             for index in admission.removed.tolist()
         ]
-        cars = list(insertions(placement, self.road))
+        cars = list(insertions(placement, self.road, admission.lane, admission.lane_pos_m))
         for place in admission.sequence.tolist():
             commands += _insert(
                 cars[place],
