@@ -82,35 +82,32 @@ class SumoDriver:
 
 
 class PolicyDriver:
-    """A trained Stable-Baselines3 policy, without exploration noise."""
+    """A trained Stable-Baselines3 policy, without exploration noise.
+
+    Args:
+        model: The policy.
+        name: What tables call it.
+        radio_off: Show it nobody: what the radio is worth to it is the difference.
+    """
 
     ego_control: Literal["policy", "sumo"] = "policy"
     needs_observation = True
 
-    def __init__(self, model: BaseAlgorithm, name: str = "trained policy") -> None:
+    def __init__(
+        self, model: BaseAlgorithm, name: str = "trained policy", *, radio_off: bool = False
+    ) -> None:
         self.name = name
         self._model = model
+        self._radio_off = radio_off
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
-        """Ask the policy, always for the same number of convoys at once.
-
-        A matrix product's last bits depend on how many rows it has: padded, a convoy's action is
-        the same alone and in any batch, so that an episode can be run again bit for bit.
-        """
-        num_envs = batch.num_envs
-        actions = np.empty(num_envs, dtype=np.float32)
-        for start in range(0, num_envs, _ROWS_AT_ONCE):
-            rows = slice(start, min(start + _ROWS_AT_ONCE, num_envs))
-            padding = _ROWS_AT_ONCE - (rows.stop - start)
-            asked = {
-                name: np.concatenate(
-                    [values[rows], np.zeros_like(values, shape=(padding, *values.shape[1:]))]
-                )
-                for name, values in observation.items()
-            }
-            answer, _ = self._model.predict(asked, deterministic=True)
-            actions[rows] = answer[: rows.stop - start, 0]
-        return accel_from_action(actions)
+        """Ask the policy."""
+        del batch
+        seen = dict(observation)
+        if self._radio_off:
+            seen |= {name: np.zeros_like(seen[name]) for name in ("peers", "peer_mask")}
+        action, _ = self._model.predict(seen, deterministic=True)
+        return accel_from_action(action[:, 0])
 
 
 def make_driver(spec: str) -> Driver:

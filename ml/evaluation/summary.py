@@ -1,0 +1,247 @@
+"""From episodes to figures with intervals, made from the rows alone.
+
+Rates have Wilson's 95 % interval. Means and ratios have the percentile interval of 2,000 bootstrap
+resamples over cases; the resamples depend on the number of cases alone, so that controllers which
+met the same cases are resampled alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ml.evaluation.metrics import Rate
+from ml.keyed_random import fold, uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from ml.evaluation.result import EpisodeRow
+
+RESAMPLES = 2000
+_SEED = 5
+_TAILS = (2.5, 97.5)
+_DIGITS = 6
+POOLED = "pooled"
+
+Episodes = Literal["all", "hazards", "quiet", "crashes"]
+"""`quiet`: benign and free ones. Invalid episodes count nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its 95 % interval; not a number where nothing can be said.
+
+    Attributes:
+        value: The estimate.
+        low: Lower end.
+        high: Upper end.
+        count: Episodes that it is made of.
+        hits: For a rate, in how many of them it happened; None for a mean.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+    hits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CellSummary:
+    """The figures of one controller in one suite on one radio.
+
+    Attributes:
+        suite: Name, or `POOLED`.
+        radio: Name, or `POOLED`.
+        controller: Name.
+        episodes: Valid episodes.
+        invalid: Episodes left out.
+        figures: By name: every name of `RATES`, `MEANS` and `RATIOS`.
+    """
+
+    suite: str
+    radio: str
+    controller: str
+    episodes: int
+    invalid: int
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    of: Callable[[EpisodeRow], bool]
+    hit: Callable[[EpisodeRow], bool]
+
+
+def _avoidable(row: EpisodeRow) -> bool:
+    return row.kind == "hazard" and row.avoidable
+
+
+RATES: dict[str, _Share] = {
+    "crash_rate": _Share(_avoidable, lambda row: row.crash),
+    "informed_crash_rate": _Share(_avoidable, lambda row: row.crash_class == "informed"),
+    "blackout_crash_rate": _Share(_avoidable, lambda row: row.crash_class == "blackout"),
+    "quiet_crash_rate": _Share(lambda row: row.kind != "hazard", lambda row: row.crash),
+    "unavoidable_rate": _Share(lambda row: row.kind == "hazard", lambda row: not row.avoidable),
+    "unavoidable_crash_rate": _Share(
+        lambda row: row.kind == "hazard" and not row.avoidable, lambda row: row.crash
+    ),
+    "informed_rate": _Share(lambda row: row.kind == "hazard", lambda row: row.informed),
+}
+"""`crash_rate` is the share of avoidable hazards that ended in a crash; crashes in unavoidable ones
+are counted apart."""
+
+MEANS: dict[str, Episodes] = {
+    "impact_speed_mps": "crashes",
+    "min_gap_m": "hazards",
+    "min_ttc_s": "hazards",
+    "max_drac_mps2": "hazards",
+    "tet_s": "hazards",
+    "tit_s2": "hazards",
+    "share_below_rss": "all",
+    "reaction_after_onset_s": "hazards",
+    "reaction_after_message_s": "hazards",
+    "braking_share": "quiet",
+    "max_decel_mps2": "all",
+    "jerk_p95_mps3": "all",
+    "headway_s": "all",
+    "headway_net_s": "all",
+    "string_gain_l2": "all",
+    "gain_at_fundamental": "all",
+    "speed_dip_ratio": "all",
+    "progress": "all",
+    "delivery_ratio": "all",
+    "age_p50_s": "all",
+    "age_p95_s": "all",
+    "age_max_s": "all",
+    "longest_blackout_s": "all",
+    "delay_budget_s": "hazards",
+    "mean_return": "all",
+}
+RATIOS: dict[str, tuple[str, str, float, Episodes]] = {
+    "false_brakes_per_km": ("false_brakes", "distance_m", 1000.0, "quiet"),
+    "false_brakes_per_h": ("false_brakes", "duration_s", 3600.0, "quiet"),
+}
+"""Name to (numerator, denominator, scale, episodes): of sums, not the mean of ratios."""
+
+FIGURES = (*RATES, *MEANS, *RATIOS)
+
+
+def summarise(
+    rows: Iterable[EpisodeRow], *, pool: Sequence[Literal["suite", "radio"]] = ()
+) -> list[CellSummary]:
+    """Summarise each controller in each suite on each radio.
+
+    Args:
+        rows: Episodes of any number of cells.
+        pool: What is put together instead.
+
+    Returns:
+        In the order in which suites, radios and controllers first appear.
+    """
+
+    def cell(row: EpisodeRow) -> tuple[str, str, str]:
+        suite = POOLED if "suite" in pool else row.suite
+        radio = POOLED if "radio" in pool else row.radio
+        return suite, radio, row.controller
+
+    listed = list(rows)
+    order = {key: i for i, key in enumerate(dict.fromkeys(map(cell, listed)))}
+    listed.sort(key=lambda row: order[cell(row)])  # stable: cases stay in their order
+    return [_summary(key, list(group)) for key, group in groupby(listed, key=cell)]
+
+
+def as_json(summaries: Sequence[CellSummary]) -> list[dict[str, Any]]:
+    """Build what `summary.json` holds; numbers to six digits, None for what is none."""
+
+    def number(value: float) -> float | None:
+        return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
+
+    return [
+        asdict(summary)
+        | {
+            "figures": {
+                name: {
+                    "value": number(figure.value),
+                    "low": number(figure.low),
+                    "high": number(figure.high),
+                    "count": figure.count,
+                    "hits": figure.hits,
+                }
+                for name, figure in summary.figures.items()
+            }
+        }
+        for summary in summaries
+    ]
+
+
+def _summary(key: tuple[str, str, str], rows: list[EpisodeRow]) -> CellSummary:
+    valid = [row for row in rows if not row.invalid]
+    figures: dict[str, Figure] = {}
+    for name, share in RATES.items():
+        of = [row for row in valid if share.of(row)]
+        rate = Rate.of(sum(share.hit(row) for row in of), len(of))
+        figures[name] = Figure(rate.share, rate.low, rate.high, rate.trials, rate.hits)
+    sums = [
+        (name, _column(rows, name), np.ones(len(rows)), _among(rows, episodes))
+        for name, episodes in MEANS.items()
+    ]
+    sums += [
+        (name, _column(rows, above) * scale, _column(rows, below), _among(rows, episodes))
+        for name, (above, below, scale, episodes) in RATIOS.items()
+    ]
+    figures |= _bootstrap(sums)
+    suite, radio, controller = key
+    return CellSummary(suite, radio, controller, len(valid), len(rows) - len(valid), figures)
+
+
+def _column(rows: list[EpisodeRow], name: str) -> NDArray[np.float64]:
+    return np.array([float(getattr(row, name)) for row in rows])
+
+
+def _among(rows: list[EpisodeRow], episodes: Episodes) -> NDArray[np.bool_]:
+    def wanted(row: EpisodeRow) -> bool:
+        if episodes == "hazards":
+            return row.kind == "hazard"
+        if episodes == "quiet":
+            return row.kind != "hazard"
+        return episodes == "all" or row.crash
+
+    return np.array([not row.invalid and wanted(row) for row in rows])
+
+
+@lru_cache(maxsize=2)
+def _resamples(cases: int) -> NDArray[np.float64]:
+    """How often each case is drawn in each resample, (RESAMPLES, cases)."""
+    draws = uniform(fold(_SEED, np.arange(RESAMPLES)[:, None], np.arange(cases)))
+    number = (draws * cases).astype(np.int64) + np.arange(RESAMPLES)[:, None] * cases
+    counts = np.bincount(number.ravel(), minlength=RESAMPLES * cases)
+    return counts.reshape(RESAMPLES, cases).astype(np.float64)
+
+
+def _bootstrap(
+    sums: list[tuple[str, NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]],
+) -> dict[str, Figure]:
+    """Ratios of sums over cases; each entry is (name, numerators, denominators, mask)."""
+    known = [mask & np.isfinite(above) & np.isfinite(below) for _, above, below, mask in sums]
+    top = np.stack([np.where(k, s[1], 0.0) for k, s in zip(known, sums, strict=True)], axis=1)
+    bottom = np.stack([np.where(k, s[2], 0.0) for k, s in zip(known, sums, strict=True)], axis=1)
+    weights = _resamples(top.shape[0])
+    above, below = weights @ top, weights @ bottom
+    figures = {}
+    for i, (name, *_) in enumerate(sums):
+        total, drawn = bottom[:, i].sum(), below[:, i] > 0.0
+        nothing = total == 0.0
+        value = float("nan") if nothing else float(top[:, i].sum() / total)
+        ends = (float("nan"),) * 2
+        if not nothing:
+            ends = np.percentile(above[drawn, i] / below[drawn, i], _TAILS).tolist()
+        figures[name] = Figure(value, *ends, int(known[i].sum()))
+    return figures
