@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
@@ -31,22 +31,6 @@ class AuditOptions:
     """Scenario in sumo-configs/, or a sumocfg."""
     radio: str = "clean"
     """Radio preset, or a parameter file."""
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """Put a saved model beside do-nothing, always-brake and SUMO's car-following."""
-
-    model: Annotated[str, tyro.conf.Positional]
-    """A model that `roadsense train` saved (.zip)."""
-    episodes: int = 192
-    """Episodes per driver, the same for each."""
-    scenario: str = "highway"
-    """Scenario in sumo-configs/, or a sumocfg."""
-    radio: str = "clean"
-    """Radio preset, or a parameter file."""
-    seed: int = 1_000_003
-    """Seed of the episodes."""
 
 
 @dataclass(frozen=True)
@@ -110,20 +94,9 @@ def _audit_reward(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: Sequence[str]) -> int:
-    options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
-    _require("--episodes", options.episodes, 1)
-    from ml.envs.config import EnvConfig  # noqa: PLC0415
-    from ml.evaluation.closing import as_table, baselines, compare  # noqa: PLC0415
-    from ml.evaluation.drivers import PolicyDriver  # noqa: PLC0415
-    from ml.training.checkpoints import load_model  # noqa: PLC0415
+    from ml.reports.evaluate import evaluate  # noqa: PLC0415 (torch is slow to import)
 
-    config = EnvConfig(scenario=options.scenario, radio=options.radio)
-    drivers = [PolicyDriver(load_model(options.model)), *baselines()]
-    console = Console()
-    with console.status("evaluating"):
-        rows = compare(drivers, config, episodes=options.episodes, seed=options.seed)
-    console.print(as_table(rows))
-    return 0
+    return evaluate(arguments)
 
 
 def _bench(arguments: Sequence[str]) -> int:
@@ -197,7 +170,7 @@ class _CompileOptions:
 
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "train": ("train a policy, or resume a training", _train),
-    "evaluate": ("put a saved model beside its baselines", _evaluate),
+    "evaluate": ("judge models beside classical controllers, and write a card", _evaluate),
     "audit-reward": ("check that the reward ranks drivers as a person would", _audit_reward),
     "bench": ("measure training throughput against its ceiling", _bench),
     "compile": ("compile the environment's loops ahead of the first run", _compile),

@@ -127,7 +127,7 @@ class CaseRunner:
         status = EpisodeStatus(batch.status[e])
         frequency = labels.get("frequency_hz")
         facts = CaseFacts(
-            hazard=plan.kind[e] == HAZARD,
+            hazard=bool(plan.kind[e] == HAZARD),
             num_peers=int(plan.num_peers[e]),
             onset_tick=int(plan.onset_tick[e]),
             avoidable=not bool(reference.collided[e]),

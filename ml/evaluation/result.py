@@ -266,8 +266,8 @@ def slug(text: str) -> str:
 
 
 def cell_file(suite: str, radio: str, controller: str) -> str:
-    """Return the path of a cell inside the result's folder; parts are slugs."""
-    return f"{CELLS_FOLDER}/{suite}__{slug(radio)}__{controller}.jsonl"
+    """Return the path of a cell inside the result's folder; the controller is given by its slug."""
+    return f"{CELLS_FOLDER}/{slug(suite)}__{slug(radio)}__{controller}.jsonl"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -1,0 +1,218 @@
+"""From what a user asks for to a manifest: who runs in which suite on which radio."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ml.errors import ConfigError, EvaluationError
+from ml.evaluation.controllers.registry import controller_names, frontier, make_controller
+from ml.evaluation.episodes import EVALUATION_SEED
+from ml.evaluation.evaluate import POLICY_FAMILY
+from ml.evaluation.result import (
+    CellRecord,
+    ControllerRecord,
+    Manifest,
+    RadioRecord,
+    cell_file,
+    slug,
+)
+from ml.evaluation.suites.registry import SUITE_NAMES, entry_of, make_suite
+from ml.parameters import load_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ml.evaluation.suites.suite import Suite
+
+SUMO_SPEC = "sumo"
+NO_BASELINES = "none"
+MAIN_SUITE = "convoy"
+_USUAL_GAP_S = 1.1
+_WRAPPERS = ("off", "truth")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked for.
+
+    Attributes:
+        models: Paths of saved models.
+        suites: Specifications.
+        radios: Names or files; empty for each suite's own.
+        controllers: Specifications; a bare name is its whole frontier. Empty for all: the suite
+            `convoy` gets every frontier, the others one controller per family. `none` for none.
+        seeds: Seeds of the cases.
+        episodes: Episodes of `convoy` over all its radios; None for its own number.
+        radio_position: Whose position decides packets' fates.
+    """
+
+    models: tuple[str, ...] = ()
+    suites: tuple[str, ...] = SUITE_NAMES
+    radios: tuple[str, ...] = ()
+    controllers: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (EVALUATION_SEED,)
+    episodes: int | None = None
+    radio_position: Literal["reference", "own"] = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where and with what an evaluation runs; see `Manifest`."""
+
+    version: str
+    git_commit: str | None
+    packages: dict[str, str | None]
+    command: str
+    created_utc: str
+
+
+def make_manifest(plan: Plan, origin: Origin) -> Manifest:
+    """Resolve a plan.
+
+    Raises:
+        ConfigError: An unknown suite, controller or number, or nothing to do.
+        ParameterError: An unknown radio, or a file that is wrong.
+    """
+    for name in ("suites", "controllers", "radios", "seeds", "models"):
+        _require_distinct(name, getattr(plan, name))
+    policies = _policies(plan.models)
+    chosen, everywhere = _baselines(plan.controllers)
+    controllers = [*policies, *chosen]
+    if not controllers:
+        raise ConfigError("nothing to evaluate: name a model, or leave out --controllers none")
+    everywhere |= {record.name for record in policies}
+    suites: dict[str, dict[str, float | int | str]] = {}
+    radios: dict[str, RadioRecord] = {}
+    cells = []
+    for asked in plan.suites:
+        names = plan.radios or entry_of(asked).radios
+        suite = make_suite(_with_episodes(asked, plan.episodes, len(names)))
+        suites[suite.name] = {"cases": suite.num_cases, **suite.options}
+        all_here = asked.partition(":")[0] == MAIN_SUITE
+        here = [c for c in controllers if all_here or c.name in everywhere]
+        for radio in names:
+            radios.setdefault(radio, _radio(radio))
+            cells += [_cell(suite, radio, record, len(plan.seeds)) for record in here]
+    return Manifest(
+        version=origin.version,
+        git_commit=origin.git_commit,
+        packages=origin.packages,
+        command=origin.command,
+        created_utc=origin.created_utc,
+        seeds=plan.seeds,
+        suites=suites,
+        radios=tuple(radios.values()),
+        controllers=tuple(controllers),
+        radio_position=plan.radio_position,
+        cells=tuple(cells),
+    )
+
+
+def _with_episodes(spec: str, episodes: int | None, radios: int) -> str:
+    """Share the episodes of `convoy` out among its radios; other specifications stay."""
+    name, colon, _ = spec.partition(":")
+    if name != MAIN_SUITE or colon:
+        return spec
+    total = episodes if episodes is not None else int(entry_of(spec).number)
+    return f"{name}:{-(-total // radios)}"
+
+
+def _cell(suite: Suite, radio: str, record: ControllerRecord, seeds: int) -> CellRecord:
+    return CellRecord(
+        suite=suite.name,
+        radio=radio,
+        controller=record.name,
+        file=cell_file(suite.name, radio, record.slug),
+        episodes=suite.num_cases * seeds,
+    )
+
+
+def _radio(name: str) -> RadioRecord:
+    content = json.dumps(load_parameters(name).model_dump(mode="json"), sort_keys=True)
+    return RadioRecord(name=name, sha256=hashlib.sha256(content.encode()).hexdigest())
+
+
+def _policies(models: Sequence[str]) -> list[ControllerRecord]:
+    records = []
+    for path in models:
+        try:
+            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(
+                f"model {path} cannot be read ({error.strerror}). Name a .zip that "
+                "`roadsense train` saved."
+            ) from error
+        name = path if len(models) > 1 else "policy"
+        for suffix, knows in (("", "radio"), (", radio off", "nothing")):
+            records.append(
+                ControllerRecord(
+                    name=name + suffix,
+                    spec=path,
+                    family=POLICY_FAMILY,
+                    slug=slug(name + suffix),
+                    knows="radio" if knows == "radio" else "nothing",
+                    model_sha256=digest,
+                )
+            )
+    return records
+
+
+def _baselines(asked: Sequence[str]) -> tuple[list[ControllerRecord], set[str]]:
+    """Return the controllers and the names of those that run in every suite."""
+    if tuple(asked) == (NO_BASELINES,):
+        return [], set()
+    specs: list[str] = []
+    everywhere: set[str] = set()
+    if asked:
+        for spec in asked:
+            specs += [spec] if ":" in spec or spec == SUMO_SPEC else _frontier(spec)
+        everywhere.update(specs)
+    else:
+        specs.append(SUMO_SPEC)
+        for name in controller_names():
+            points = _frontier(name)
+            specs += points
+            everywhere.add(f"{name}:{_USUAL_GAP_S:g}" if len(points) > 1 else points[0])
+        everywhere.add(SUMO_SPEC)
+    records = [_record(spec) for spec in dict.fromkeys(specs)]
+    _require_distinct("controllers", [record.name for record in records])
+    return records, {record.name for record in records if record.spec in everywhere}
+
+
+def _frontier(name: str) -> list[str]:
+    try:
+        return frontier(name)
+    except EvaluationError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _record(spec: str) -> ControllerRecord:
+    if spec == SUMO_SPEC:
+        name = "SUMO's car-following"
+        return ControllerRecord(name=name, spec=spec, family=spec, slug=spec, knows="truth")
+    try:
+        controller = make_controller(spec)
+    except EvaluationError as error:
+        raise ConfigError(str(error)) from error
+    parts = spec.split(":")
+    wrapped = parts[0] in _WRAPPERS
+    return ControllerRecord(
+        name=controller.name,
+        spec=spec,
+        family=":".join(parts[:2]) if wrapped else parts[0],
+        slug=slug(spec),
+        knows=controller.knows,
+        standstill_m=controller.standstill_m,
+        time_gap_s=controller.time_gap_s,
+    )
+
+
+def _require_distinct(what: str, values: Iterable[object]) -> None:
+    listed = list(values)
+    double = next((value for value in listed if listed.count(value) > 1), None)
+    if double is not None:
+        raise ConfigError(f"{what}: {double} is named twice; name it once")

@@ -1,0 +1,202 @@
+"""`roadsense evaluate`: judge models and controllers, and write a result with its card."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ml import __version__
+from ml.errors import ConfigError
+from ml.evaluation.compare import compare
+from ml.evaluation.console import tables
+from ml.evaluation.episodes import EVALUATION_SEED
+from ml.evaluation.evaluate import (
+    POLICY_FAMILY,
+    fill_result,
+    missing_cells,
+    open_result,
+    write_summary,
+)
+from ml.evaluation.planning import Origin, Plan, make_manifest
+from ml.evaluation.result import MANIFEST_FILE, read_manifest, read_rows
+from ml.evaluation.suites.registry import SUITE_NAMES
+from ml.training.checkpoints import load_model
+from ml.training.versions import read_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml.evaluation.result import EpisodeRow, Manifest
+
+CSV_FILE = "episodes.csv"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Judge saved models beside classical controllers and bounds, on the same cases and radio.
+
+    Without a model, the baselines alone. An evaluation that was stopped goes on where it stood
+    when the same command runs again with the same --out.
+    """
+
+    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Models that `roadsense train` saved (.zip)."""
+    suite: tuple[str, ...] = SUITE_NAMES
+    """Suites, as NAME or NAME:NUMBER: convoy:episodes, r157:time-gap, others:repeats."""
+    radio: tuple[str, ...] = ()
+    """Radio presets or parameter files; left out: each suite's own."""
+    controllers: tuple[str, ...] = ()
+    """Controllers, as NAME:TIME-GAP or NAME for all its time gaps; left out: all; none: none."""
+    seeds: tuple[int, ...] = (EVALUATION_SEED,)
+    """Seeds of the cases."""
+    episodes: int | None = None
+    """Episodes of the suite convoy over all its radios; left out: 1,000."""
+    out: Path | None = None
+    """Folder of the result; left out: evaluations/ and the time."""
+    against: str | None = None
+    """A model or a result to hold the first model against; exit code 1 where that is worse."""
+    radio_position: Literal["reference", "own"] = "reference"
+    """Whose position decides packets' fates: the reference driver's, or each controller's own."""
+    workers: int = 2
+    """Processes."""
+    csv: bool = False
+    """Write all episodes to episodes.csv, too."""
+    force: bool = False
+    """Replace the result of another evaluation in --out."""
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Returns:
+        0, or 1 where `--against` found the first model worse.
+
+    Raises:
+        RoadSenseError: With what to do next.
+    """
+    options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
+    _check(options)
+    console = Console()
+    other = None if options.against is None else Path(options.against)
+    other_is_result = other is not None and (other / MANIFEST_FILE).exists()
+    models = options.models
+    if other is not None and not other_is_result:
+        models = (*models, str(other))
+    for model in models:
+        load_model(model)  # so that a wrong file is told of before anything is written
+    plan = Plan(
+        models=models,
+        suites=options.suite,
+        radios=options.radio,
+        controllers=options.controllers,
+        seeds=options.seeds,
+        episodes=options.episodes,
+        radio_position=options.radio_position,
+    )
+    now = datetime.now(UTC)
+    folder = options.out or Path("evaluations") / now.strftime("%Y%m%dT%H%M%SZ")
+    manifest = open_result(folder, make_manifest(plan, _origin(arguments)), force=options.force)
+    console.print(f"result: {folder}", markup=False)
+    _fill(folder, manifest, options.workers, console)
+    summaries = write_summary(folder)
+    in_all = _in_every_suite(manifest)
+    for table in tables(summaries, in_all):
+        console.print(table)
+    if len(in_all) < len(manifest.controllers):
+        console.print("more controllers, at other time gaps, are in summary.json and on the card")
+    if options.csv:
+        _write_csv(folder / CSV_FILE, read_rows(folder))
+    if other is None:
+        return 0
+    rows = read_rows(folder)
+    if other_is_result:
+        theirs = _rows_of(read_rows(other), _first_policy(read_manifest(other)))
+    else:
+        theirs = _rows_of(rows, str(other))
+    comparison = compare(_rows_of(rows, _first_policy(manifest)), theirs)
+    console.print(comparison.table())
+    return comparison.exit_code
+
+
+def _check(options: EvaluateOptions) -> None:
+    for name in ("episodes", "workers"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} = {value}; allowed is 1 or more")
+    for name in ("suite", "seeds"):
+        if not getattr(options, name):
+            raise ConfigError(f"--{name} is empty; name at least one")
+    if options.against is not None and not options.models:
+        raise ConfigError("--against needs a MODEL to hold against it")
+
+
+def _origin(arguments: Sequence[str]) -> Origin:
+    versions = read_versions()
+    packages = dict(versions["packages"])
+    packages |= {"python": versions["python"], "machine": versions["machine"]}
+    return Origin(
+        version=__version__,
+        git_commit=versions["git_commit"],
+        packages=packages,
+        command=shlex.join(["roadsense", "evaluate", *arguments]),
+        created_utc=versions["started_utc"],
+    )
+
+
+def _fill(folder: Path, manifest: Manifest, workers: int, console: Console) -> None:
+    done = len(manifest.cells) - len(missing_cells(folder, manifest))
+    if done:
+        console.print(f"{done} of {len(manifest.cells)} cells are there already", markup=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    try:
+        with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+            task = progress.add_task("evaluating", total=len(manifest.cells), completed=done)
+            for cell in fill_result(folder, manifest, load_model=load_model, workers=workers):
+                said = f"{cell.controller} in {cell.suite} on {cell.radio}"
+                progress.update(task, advance=1, description=said)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nstopped; go on with --out {shlex.quote(str(folder))}\n")
+        raise
+
+
+def _in_every_suite(manifest: Manifest) -> list[str]:
+    """Controllers that ran in every suite, for a table that fits on a screen."""
+    ran = {(cell.suite, cell.controller) for cell in manifest.cells}
+    return [
+        record.name
+        for record in manifest.controllers
+        if all((suite, record.name) in ran for suite in manifest.suites)
+    ]
+
+
+def _first_policy(manifest: Manifest) -> str:
+    """Name of the first trained policy, or of the first controller where there is none."""
+    policies = [c.name for c in manifest.controllers if c.family == POLICY_FAMILY]
+    return (policies or [manifest.controllers[0].name])[0]
+
+
+def _rows_of(rows: Sequence[EpisodeRow], controller: str) -> list[EpisodeRow]:
+    return [row for row in rows if row.controller == controller]
+
+
+def _write_csv(file: Path, rows: Sequence[EpisodeRow]) -> None:
+    flat = [row.flat() for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(flat)
