@@ -9,6 +9,7 @@ import numpy as np
 from ml.envs.actuation import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, accel_from_action
 from ml.evaluation.controllers import views
 from ml.evaluation.controllers.registry import make_controller
+from ml.evaluation.silence import without_radio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,13 +102,26 @@ class PolicyDriver:
         self._radio_off = radio_off
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
-        """Ask the policy."""
-        del batch
-        seen = dict(observation)
-        if self._radio_off:
-            seen |= {name: np.zeros_like(seen[name]) for name in ("peers", "peer_mask")}
-        action, _ = self._model.predict(seen, deterministic=True)
-        return accel_from_action(action[:, 0])
+        """Ask the policy, always for the same number of convoys at once.
+
+        A matrix product's last bits depend on how many rows it has: padded, a convoy's action is
+        the same alone and in any batch, so that an episode can be run again bit for bit.
+        """
+        seen = without_radio(observation) if self._radio_off else observation
+        num_envs = batch.num_envs
+        actions = np.empty(num_envs, dtype=np.float32)
+        for start in range(0, num_envs, _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, num_envs))
+            padding = _ROWS_AT_ONCE - (rows.stop - start)
+            asked = {
+                name: np.concatenate(
+                    [values[rows], np.zeros_like(values, shape=(padding, *values.shape[1:]))]
+                )
+                for name, values in seen.items()
+            }
+            answer, _ = self._model.predict(asked, deterministic=True)
+            actions[rows] = answer[: rows.stop - start, 0]
+        return accel_from_action(actions)
 
 
 def make_driver(spec: str) -> Driver:
