@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -13,14 +14,12 @@ if TYPE_CHECKING:
     from ml.evaluation.summary import CellSummary, Figure
 
 _COLUMNS = (
-    ("crashes [95 %]", "crash_rate", "{:.1%}"),
-    ("without hazard", "quiet_crash_rate", "{:.1%}"),
-    ("false brakes\n/km", "false_brakes_per_km", "{:.2f}"),
-    ("headway\nnet, s", "headway_net_s", "{:.2f}"),
-    ("headway\ngross, s", "headway_s", "{:.2f}"),
-    ("jerk p95\nm/s³", "jerk_p95_mps3", "{:.1f}"),
-    ("reaction to\nmessage, s", "reaction_after_message_s", "{:.2f}"),
-    ("progress", "progress", "{:.1%}"),
+    ("crashes, %\n[95 %]", "crash_rate", 100.0, 1),
+    ("without\nhazard, %", "quiet_crash_rate", 100.0, 1),
+    ("false\nbrakes/km", "false_brakes_per_km", 1.0, 2),
+    ("headway\nnet, s", "headway_net_s", 1.0, 2),
+    ("jerk p95\nm/s³", "jerk_p95_mps3", 1.0, 1),
+    ("reaction\ns", "reaction_after_onset_s", 1.0, 2),
 )
 _WITH_INTERVAL = "crash_rate"
 
@@ -39,7 +38,7 @@ def tables(summaries: Sequence[CellSummary], controllers: Collection[str]) -> li
         key = summary.suite, summary.radio
         if key not in built:
             built[key] = _table(summary)
-        cells = (_text(name, form, summary.figures[name]) for _, name, form in _COLUMNS)
+        cells = (_text(name, summary.figures[name], by, n) for _, name, by, n in _COLUMNS)
         built[key].add_row(summary.controller, *cells)
     return list(built.values())
 
@@ -54,17 +53,17 @@ def _table(summary: CellSummary) -> Table:
         title += f" and {unavoidable:,} unavoidable"
     if summary.invalid:
         title += f"; {summary.invalid:,} invalid and left out"
-    table = Table(title=title)
-    table.add_column("controller", no_wrap=True)
-    for heading, _, _ in _COLUMNS:
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    table.add_column("controller")
+    for heading, *_ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
-def _text(name: str, form: str, figure: Figure) -> str:
+def _text(name: str, figure: Figure, scale: float, digits: int) -> str:
     if math.isnan(figure.value):
         return "–"
-    text = form.format(figure.value)
-    if name == _WITH_INTERVAL:
-        text += f" [{form.format(figure.low)}, {form.format(figure.high)}]"
-    return text
+    value, low, high = (
+        f"{scale * number:.{digits}f}" for number in (figure.value, figure.low, figure.high)
+    )
+    return f"{value} [{low}–{high}]" if name == _WITH_INTERVAL else value

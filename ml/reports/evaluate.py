@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ml.evaluation.result import EpisodeRow, Manifest
 
 CSV_FILE = "episodes.csv"
+_TELL_EACH = 25
+"""Cells between two lines where the console is a file and shows no bar."""
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,14 @@ def _fill(folder: Path, manifest: Manifest, workers: int, console: Console) -> N
         TimeElapsedColumn(),
     )
     try:
-        with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task("evaluating", total=len(manifest.cells), completed=done)
             for cell in fill_result(folder, manifest, load_model=load_model, workers=workers):
                 said = f"{cell.controller} in {cell.suite} on {cell.radio}"
                 progress.update(task, advance=1, description=said)
+                done += 1
+                if not console.is_terminal and done % _TELL_EACH == 0:
+                    console.print(f"{done} of {len(manifest.cells)} cells", markup=False)
     except KeyboardInterrupt:
         sys.stderr.write(f"\nstopped; go on with --out {shlex.quote(str(folder))}\n")
         raise
