@@ -114,3 +114,35 @@ def test_insertions_are_checked_to_the_bit(road):
         fleet.confirm(cars, np.array([10.0, 30.0]), np.array([8.0, 8.99]))
     with pytest.raises(SimulatorError, match=r"did not insert c0000\.v00 as asked"):
         fleet.confirm(cars, np.array([10.1, 30.0]), np.array([8.0, 9.0]))
+
+
+def test_cars_are_renewed_in_an_order_in_which_none_passes_another(road):
+    """Forwards the one in front goes first, backwards the last; a new car comes after both."""
+    fleet = placed(road, [10.0, 20.0, 30.0], [8.0, 8.0, 8.0])
+
+    def moved(positions_m, present=(True, True, True)):
+        shape = (1, 3)
+        return fleet.admit(
+            Placement(
+                env_indices=np.array([0]),
+                present=np.array([present]),
+                route_pos_m=np.array([positions_m]),
+                speed_mps=np.full(shape, 8.0),
+                controlled=np.zeros(shape, bool),
+                drivers=DriverParameters(*(np.ones(shape) for _ in range(5))),
+            ),
+        )
+
+    assert moved([15.0, 25.0, 35.0]).sequence.tolist() == [2, 1, 0]
+    assert moved([5.0, 15.0, 25.0]).sequence.tolist() == [0, 1, 2]
+    split = moved([1.0, 40.0, 50.0])
+    assert split.sequence.tolist() == [2, 1, 0]
+    assert split.renewed.tolist() == [True, True, True]
+    shorter = moved([2.0, 41.0, 0.0], (True, True, False))
+    assert shorter.removed.tolist() == [2]
+    grown = moved([1.0, 42.0, 55.0])
+    assert grown.sequence.tolist() == [1, 0, 2]
+    assert grown.renewed.tolist() == [True, True, False]
+    muddled = moved([9.0, 3.0, 20.0])
+    assert muddled.removed.tolist() == [0, 1, 2]
+    assert not muddled.renewed.any()
