@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.envs.actuation import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
+from ml.errors import EvaluationError
 from ml.evaluation.controllers.estimator import estimate
 from ml.evaluation.controllers.protocol import USUAL_STANDSTILL_M, Stateless
 
@@ -69,11 +70,19 @@ class Ploeg(Stateless):
     Args:
         time_gap_s: h, s.
         standstill_m: r, m.
+
+    Raises:
+        EvaluationError: The time gap is not above 0.
     """
 
     _KP, _KD = 0.2, 0.7
 
     def __init__(self, time_gap_s: float = 0.5, standstill_m: float = USUAL_STANDSTILL_M) -> None:
+        if time_gap_s <= 0.0:
+            raise EvaluationError(
+                f"ploeg: time gap {time_gap_s:g} s; its law divides by the time gap, which must "
+                "be above 0"
+            )
         super().__init__("Ploeg", time_gap_s, standstill_m)
         self._u = np.zeros(0)
 

@@ -83,7 +83,7 @@ def make_controller(spec: str) -> Controller:
             f"controller {spec!r}: {head} takes "
             + ("a time gap and a standstill distance at most" if most else "no parameters")
         )
-    return entry.build(*(_positive(text, spec) for text in texts))
+    return entry.build(*(_number(text, spec) for text in texts))
 
 
 def frontier(name: str) -> list[str]:
@@ -112,14 +112,14 @@ def _entry(name: str, spec: str) -> Entry:
     return ENTRIES[name]
 
 
-def _positive(text: str, spec: str) -> float:
+def _number(text: str, spec: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0.0 < value < float("inf"):
+    if not 0.0 <= value < float("inf"):
         raise EvaluationError(
-            f"controller {spec!r}: {text!r} is not a positive number. Write "
+            f"controller {spec!r}: {text!r} is not a number from 0 on. Write "
             "NAME:time_gap_s:standstill_m, as in 'cth:1.1:9'."
         )
     return value
