@@ -1,9 +1,10 @@
 """A standing queue behind a bend of the rural road.
 
-The end of a traffic jam is where rear-end crashes on rural roads are worst, and a bend hides it
-(the road-hazard use case of ETSI TR 102 638). One, three or six cars stand just behind each of
-five bends of 46° to 100°; none, one or two cars drive towards them in front of the ego, as people
-do; the first of the moving cars starts 150 m before the queue at 90 % of the speed limit there.
+The end of a traffic jam that a bend hides from the driver, one of the hazard warnings of ETSI
+TR 102 638 ("traffic condition warning"). One, three or six cars stand just behind each of five
+bends, which turn by 31° to 95° over the last 150 m; none, one or two cars drive towards them in
+front of the ego, as people do; the first of the moving cars starts 150 m before the queue at 90 %
+of the speed limit there.
 """
 
 from __future__ import annotations
