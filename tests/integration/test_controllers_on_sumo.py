@@ -1,0 +1,152 @@
+"""Planted truths about controllers, on real SUMO: an evaluation that could not fail proves nothing.
+
+All drive the same cases of the convoy suite, and meet the same fates of every packet.
+"""
+
+import numpy as np
+import pytest
+
+from ml.envs.observation_spec import EGO_INDEX, EGO_SCALE
+from ml.evaluation.controllers.headway import Threshold
+from ml.evaluation.controllers.protocol import Delayed
+from ml.evaluation.controllers.registry import controller_names
+from ml.evaluation.drivers import ControllerDriver, make_driver
+from ml.evaluation.episodes import CaseRunner, run_suite
+from ml.evaluation.silence import without_radio
+from ml.evaluation.suites.registry import make_suite
+
+pytestmark = pytest.mark.sumo
+
+SUITE = make_suite("convoy:400")
+CASES = range(120)
+FED_BY_RADIO = [
+    name for name in controller_names() if name not in {"do-nothing", "always-brake", "oracle"}
+]
+
+
+@pytest.fixture(scope="module")
+def drive():
+    """Run a driver through the cases, each driver once."""
+    known = {}
+
+    def run(spec, radio="clean"):
+        if (spec, radio) not in known:
+            rows = run_suite(make_driver(spec), SUITE, radio=radio, cases=CASES)
+            known[spec, radio] = [row for row in rows if not row.invalid]
+        return known[spec, radio]
+
+    return run
+
+
+def hazards(rows):
+    """Episodes with a hazard in which the reference driver does not crash."""
+    return [row for row in rows if row.kind == "hazard" and row.avoidable]
+
+
+def test_doing_nothing_crashes_in_nearly_every_avoidable_hazard(drive):
+    """Else the hazards are none, or somebody brakes for the ego."""
+    rows = hazards(drive("do-nothing"))
+    assert len(rows) > 60
+    assert np.mean([row.crash for row in rows]) > 0.95
+
+
+def test_always_braking_never_crashes(drive):
+    """Nor does it get anywhere."""
+    rows = drive("always-brake")
+    assert not any(row.crash for row in rows)
+    assert np.median([row.progress for row in rows]) < 0.2
+
+
+def test_the_oracle_never_crashes(drive):
+    """On any radio, since it uses none."""
+    assert not any(row.crash for row in drive("oracle"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FED_BY_RADIO)
+def test_radio_off_is_worse_than_radio_on(drive, name):
+    """A controller that does no better with its radio does not use it."""
+    on, off = hazards(drive(name)), hazards(drive(f"off:{name}"))
+    assert sum(row.crash for row in on) < 0.9 * sum(row.crash for row in off)
+
+
+def test_a_controller_that_is_one_tick_late_reacts_one_tick_later():
+    """Same cases, same packets: the reaction is 0.1 s later on average."""
+    reactions = []
+    for law in (Threshold(1.5), Delayed(Threshold(1.5), 1)):
+        rows = run_suite(ControllerDriver(law), SUITE, radio="ideal", cases=CASES)
+        reactions.append(
+            {row.case: row.reaction_after_onset_s for row in rows if row.kind == "hazard"}
+        )
+    prompt, late = (np.array([r[case] for case in sorted(reactions[0])]) for r in reactions)
+    both = np.isfinite(prompt) & np.isfinite(late)
+    assert both.sum() > 40
+    assert np.median((late - prompt)[both]) == pytest.approx(0.1, abs=0.01)
+    assert 0.05 < np.mean((late - prompt)[both]) < 0.2
+
+
+def deliveries(spec, position, radio="bursty"):
+    """What a controller's board held at every tick of 16 episodes, up to their ends."""
+    config = SUITE.config.model_copy(update={"radio": radio, "radio_position": position})
+    held = []
+
+    def note(batch):
+        table = batch.peer_table
+        arrays = (table.heard, table.sequence, table.received_us, table.payload)
+        held.append([np.where(batch.tick > len(held), 1, 0), *(array.copy() for array in arrays)])
+
+    runner = CaseRunner(make_driver(spec), SUITE, config, seed=5, num_envs=16)
+    try:
+        rows = runner.run(range(16), on_tick=note)
+    finally:
+        runner.close()
+    first = min(round(row.duration_s / 0.1) for row in rows)
+    return held[: first - 1], rows
+
+
+def same(one, other):
+    """Whether two records agree bit for bit as far as both reach."""
+    return all(
+        np.array_equal(a, b)
+        for at, beside in zip(one, other, strict=False)
+        for a, b in zip(at, beside, strict=True)
+    )
+
+
+def test_the_fates_of_packets_belong_to_the_case_and_not_to_the_controller():
+    """Along the reference driver's path two controllers hold the same; on their own, not."""
+    braking, rows = deliveries("always-brake", "reference")
+    following, others = deliveries("cth:1.1", "reference")
+    assert len(braking) > 150
+    assert same(braking, following)
+    assert [row.avoidable for row in rows] == [row.avoidable for row in others]
+    assert [row.message_delay_s for row in rows if row.informed] == [
+        row.message_delay_s for row in others if row.informed
+    ]
+    assert not same(deliveries("always-brake", "own")[0], deliveries("cth:1.1", "own")[0])
+
+
+def test_taking_the_radio_away_leaves_what_is_observed_before_anybody_is_heard():
+    """At an episode's first tick it changes nothing, since nothing has arrived; later it does."""
+    runner = CaseRunner(make_driver("cth"), SUITE, SUITE.config, seed=5, num_envs=64)
+    batch = runner.batch
+    try:
+        first = batch.reset()
+        for name, value in without_radio(first).items():
+            assert value == pytest.approx(first[name], rel=1e-6, abs=1e-7)
+        for _ in range(20):
+            batch.advance(np.zeros((64, 1)))
+            batch.transmit(batch.truth)
+            batch.receive(batch.now_us)
+            seen = batch.observe()
+    finally:
+        runner.close()
+    off = without_radio(seen)
+    heard = EGO_INDEX["peers_heard"]
+    assert (seen["ego"][:, heard] > 0).all()
+    assert not off["ego"][:, heard].any()
+    assert not off["peers"].any()
+    silence = EGO_INDEX["silence"]
+    assert (off["ego"][:, silence] * EGO_SCALE[silence] == 10.0).all()
+    own = [EGO_INDEX[name] for name in ("speed", "accel", "last_command", "position_sd")]
+    assert np.array_equal(off["ego"][:, own], seen["ego"][:, own])
