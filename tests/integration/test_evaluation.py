@@ -1,0 +1,238 @@
+"""An evaluation on real SUMO: the same bits again, the same fates for all, and on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+import ml.sumo.libsumo_backend as backend
+from ml.cli import main
+from ml.evaluation.drivers import make_driver
+from ml.evaluation.episode_metrics import drac_mps2, ttc_s
+from ml.evaluation.episodes import run_suite
+from ml.evaluation.result import read_manifest, read_rows, write_cell
+from ml.evaluation.suites.registry import make_suite
+from ml.evaluation.summary import summarise
+
+pytestmark = pytest.mark.sumo
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--suite", "ncap:1", "eebl:1", "--radio", "clean", "bursty", "--controllers")
+
+
+def flat(rows):
+    """What a file would hold of some rows."""
+    return [json.dumps(row.flat()) for row in rows]
+
+
+def test_a_cell_is_the_same_bits_again(tmp_path):
+    """Two runs of a cell write the same file, byte for byte."""
+    suite = make_suite("convoy:20")
+    for name in ("a", "b"):
+        rows = run_suite(make_driver("predictive:0.8"), suite, radio="bursty", seed=5)
+        write_cell(tmp_path / name, rows)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    other = run_suite(make_driver("predictive:0.8"), suite, radio="bursty", seed=6)
+    assert flat(other) != flat(rows)
+
+
+def test_a_case_alone_is_the_case_in_a_batch():
+    """Neither the batch's size nor its other cases change an episode: any can be replayed."""
+    suite = make_suite("convoy:20")
+    many = run_suite(make_driver("cth:1.1"), suite, radio="bursty", num_envs=7)
+    for case in (3, 13, 19):
+        (alone,) = run_suite(make_driver("cth:1.1"), suite, radio="bursty", cases=[case])
+        assert flat([alone]) == flat([many[case]])
+
+
+@pytest.mark.parametrize("spec", ["convoy:20", "eebl:1"])
+def test_mask_and_fates_belong_to_the_case(spec):
+    """Whoever drives, and whether it crashes, the case's radio and its avoidability are the same."""
+    suite = make_suite(spec)
+    runs = [
+        run_suite(make_driver(name), suite, radio="shadowed")
+        for name in ("do-nothing", "always-brake", "oracle")
+    ]
+    assert any(row.crash for row in runs[0])
+    assert not any(row.crash for row in runs[1])
+    names = ("avoidable", "informed", "message_delay_s", "delay_budget_s", "delivery_ratio")
+    names += ("age_p50_s", "age_max_s", "longest_blackout_s", "duration_s", "status")
+    for rows in zip(*runs, strict=True):
+        for name in names:
+            assert len({repr(getattr(row, name)) for row in rows}) == 1, name
+
+
+def test_on_the_road_the_own_position_decides():
+    """With `own`, controllers at different distances meet different fates of the same packets."""
+    suite = make_suite("convoy:20")
+    ratios = [
+        [r.delivery_ratio for r in run_suite(make_driver(name), suite, radio="bursty",
+                                             radio_position="own")]
+        for name in ("always-brake", "oracle")
+    ]  # fmt: skip
+    assert ratios[0] != ratios[1]
+
+
+@pytest.mark.parametrize("name", ["cth:1.1", "predictive:0.8", "idm:1.5"])
+def test_a_radio_that_is_off_is_worse_than_one_that_is_on(name):
+    """Who uses the radio crashes more often without it."""
+    suite = make_suite("convoy:60")
+    on, off = (
+        summarise(run_suite(make_driver(spec), suite, radio="clean"))[0].figures["crash_rate"]
+        for spec in (name, f"off:{name}")
+    )
+    assert on.count == off.count > 30
+    assert off.low > on.high
+
+
+def test_peers_of_a_crashed_ego_drive_on():
+    """After the crash the wreck stands, the episode goes on, and no car is disturbed by it."""
+    suite = make_suite("convoy:10")
+    paths = {}
+    for name in ("do-nothing", "always-brake"):
+        seen = []
+        rows = run_suite(
+            make_driver(name),
+            suite,
+            radio="clean",
+            on_tick=lambda batch, seen=seen: seen.append(batch.truth.route_pos_m[:, 1:].copy()),
+        )
+        paths[name] = np.array(seen)
+        assert all(row.duration_s == 50.0 for row in rows)
+        if name == "do-nothing":
+            assert sum(row.crash for row in rows) >= 6
+    assert np.array_equal(paths["do-nothing"], paths["always-brake"])
+
+
+def test_ttc_and_drac_agree_with_sumos_own_device(monkeypatch, tmp_path):
+    """SUMO's surrogate-safety device, through its own output file, finds the same extremes."""
+    file = tmp_path / "ssm.xml"
+    options = backend.load_options
+    wanted = [
+        *("--device.ssm.probability", "1", "--device.ssm.file", str(file)),
+        *("--device.ssm.measures", "TTC DRAC", "--device.ssm.thresholds", "60.0 0.0"),
+        *("--device.ssm.range", "300", "--device.ssm.extratime", "30"),
+        *("--device.ssm.trajectories", "true"),
+    ]
+    monkeypatch.setattr(backend, "load_options", lambda tiles: [*options(tiles), *wanted])
+    suite = make_suite("ncap:1")
+    cases = [4, 15, 21, 22, 27]
+    ours = {}
+
+    def note(row, trace):
+        if row.crash:
+            pytest.fail("choose cases without a crash: SUMO goes on measuring behind it")
+        ours[cases.index(row.case)] = ttc_s(trace)[1:], drac_mps2(trace)[1:]
+
+    run_suite(make_driver("cth:1.5"), suite, radio="clean", cases=cases, on_episode=note)
+    found = {}
+    for conflict in ET.parse(file).getroot().iter("conflict"):  # noqa: S314 (our own file)
+        if not conflict.get("ego").endswith("v0"):
+            continue
+        number = int("".join(c for c in conflict.get("ego").split("v")[0] if c.isdigit()))
+        spans = {
+            name: [float(v) if v != "NA" else np.nan for v in conflict.find(name).get("values").split()]
+            for name in ("TTCSpan", "DRACSpan")
+        }  # fmt: skip
+        found.setdefault(number, []).append(spans)
+    assert sorted(found) == list(range(len(cases)))
+    for number, conflicts in found.items():
+        ttc, drac = ours[number]
+        least = min(np.nanmin(c["TTCSpan"]) for c in conflicts)
+        most = max(np.nanmax(c["DRACSpan"]) for c in conflicts)
+        assert least == pytest.approx(ttc.min(), rel=0.01, abs=0.02)
+        assert most == pytest.approx(np.nanmax(drac), rel=0.01, abs=0.02)
+
+
+def cells(folder):
+    """Name and content of every cell."""
+    return {file.name: file.read_bytes() for file in (folder / "cells").glob("*.jsonl")}
+
+
+def test_a_killed_evaluation_goes_on_and_ends_the_same(tmp_path, capsys):
+    """SIGKILL in the middle loses no cell that was done; the rest is the same bits."""
+    arguments = [*SMALL, "cth", "always-brake"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ml.cli", "evaluate", *arguments, "--out", str(killed)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(1200):
+            if cells(killed) or process.poll() is not None:
+                break
+            time.sleep(0.1)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    before = cells(killed)
+    total = len(read_manifest(killed).cells)
+    assert 0 < len(before) < total
+    assert not (killed / "summary.json").exists()
+    stamps = {f.name: f.stat().st_mtime_ns for f in (killed / "cells").glob("*.jsonl")}
+    assert main(["evaluate", *arguments, "--out", str(killed)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{len(before)} of {total} cells are there already" in printed.replace("\n", " ")
+    assert main(["evaluate", *arguments, "--out", str(whole)]) == 0
+    after = cells(killed)
+    assert after == cells(whole)
+    assert len(after) == total
+    for name, stamp in stamps.items():
+        assert (killed / "cells" / name).stat().st_mtime_ns == stamp
+    assert (killed / "summary.json").read_bytes() == (whole / "summary.json").read_bytes()
+    rows = read_rows(killed)
+    assert len(rows) == sum(cell.episodes for cell in read_manifest(killed).cells)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nothing.zip"], "nothing.zip"),
+        (["--suite", "convoi"], "Did you mean 'convoy'"),
+        (["--suite", "r157:x"], "'x' is no time gap in s"),
+        (["--suite", "ncap:1.5"], "a whole number from 1 on"),
+        (["--radio", "burst"], "did you mean 'bursty'"),
+        (["--controllers", "chh:1"], "there is no 'chh'"),
+        (["--controllers", "none"], "nothing to evaluate"),
+        (["--controllers", "cth:1.1", "cth:1.1"], "is named twice"),
+        (["--episodes", "0"], "--episodes = 0; allowed is 1 or more"),
+        (["--against", "x"], "--against needs a MODEL"),
+    ],
+)
+def test_a_users_mistake_exits_with_2_and_writes_nothing(arguments, complaint, tmp_path, capsys):
+    """One screen that says what and what instead; no folder is left behind."""
+    out = tmp_path / "out"
+    assert main(["evaluate", *arguments, "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert len(said.splitlines()) < 20
+    assert not out.exists()
+
+
+def test_a_result_of_another_evaluation_is_not_touched(tmp_path, capsys):
+    """Other seeds into the same folder: refused with what differs, replaced with --force."""
+    arguments = ["evaluate", "--suite", "plexe:1", "--radio", "clean", "--controllers",
+                 "do-nothing", "--out", str(tmp_path / "out")]  # fmt: skip
+    assert main(arguments) == 0
+    before = cells(tmp_path / "out")
+    assert main([*arguments, "--seeds", "4"]) == 2
+    said = capsys.readouterr().err
+    assert "differs in seeds" in said
+    assert "--force" in said
+    assert cells(tmp_path / "out") == before
+    assert main([*arguments, "--seeds", "4", "--force"]) == 0
+    assert cells(tmp_path / "out") != before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert main([*arguments[:-1], str(tmp_path / "mine")]) == 2
+    assert "is not empty and holds no result" in capsys.readouterr().err
