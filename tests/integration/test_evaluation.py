@@ -54,7 +54,7 @@ def test_a_case_alone_is_the_case_in_a_batch():
 
 @pytest.mark.parametrize("spec", ["convoy:20", "eebl:1"])
 def test_mask_and_fates_belong_to_the_case(spec):
-    """Whoever drives, and whether it crashes, the case's radio and its avoidability are the same."""
+    """Whoever drives, and whether it crashes, the case's radio and avoidability are the same."""
     suite = make_suite(spec)
     runs = [
         run_suite(make_driver(name), suite, radio="shadowed")
@@ -111,8 +111,14 @@ def test_peers_of_a_crashed_ego_drive_on():
     assert np.array_equal(paths["do-nothing"], paths["always-brake"])
 
 
+def span(conflict, name):
+    """Values of a measure in SUMO's file, tick by tick; NaN where it is not defined."""
+    values = conflict.find(name).get("values").split()
+    return np.array([np.nan if value == "NA" else float(value) for value in values])
+
+
 def test_ttc_and_drac_agree_with_sumos_own_device(monkeypatch, tmp_path):
-    """SUMO's surrogate-safety device, through its own output file, finds the same extremes."""
+    """SUMO's surrogate-safety device finds the same values in every tick, in its own file."""
     file = tmp_path / "ssm.xml"
     options = backend.load_options
     wanted = [
@@ -122,33 +128,25 @@ def test_ttc_and_drac_agree_with_sumos_own_device(monkeypatch, tmp_path):
         *("--device.ssm.trajectories", "true"),
     ]
     monkeypatch.setattr(backend, "load_options", lambda tiles: [*options(tiles), *wanted])
-    suite = make_suite("ncap:1")
     cases = [4, 15, 21, 22, 27]
     ours = {}
 
     def note(row, trace):
-        if row.crash:
-            pytest.fail("choose cases without a crash: SUMO goes on measuring behind it")
-        ours[cases.index(row.case)] = ttc_s(trace)[1:], drac_mps2(trace)[1:]
+        assert not row.crash, "behind a crash there is nothing to compare"
+        ours[f"c{cases.index(row.case):04d}.v00"] = ttc_s(trace)[1:], drac_mps2(trace)[1:]
 
-    run_suite(make_driver("cth:1.5"), suite, radio="clean", cases=cases, on_episode=note)
-    found = {}
-    for conflict in ET.parse(file).getroot().iter("conflict"):  # noqa: S314 (our own file)
-        if not conflict.get("ego").endswith("v0"):
-            continue
-        number = int("".join(c for c in conflict.get("ego").split("v")[0] if c.isdigit()))
-        spans = {
-            name: [float(v) if v != "NA" else np.nan for v in conflict.find(name).get("values").split()]
-            for name in ("TTCSpan", "DRACSpan")
-        }  # fmt: skip
-        found.setdefault(number, []).append(spans)
-    assert sorted(found) == list(range(len(cases)))
-    for number, conflicts in found.items():
-        ttc, drac = ours[number]
-        least = min(np.nanmin(c["TTCSpan"]) for c in conflicts)
-        most = max(np.nanmax(c["DRACSpan"]) for c in conflicts)
-        assert least == pytest.approx(ttc.min(), rel=0.01, abs=0.02)
-        assert most == pytest.approx(np.nanmax(drac), rel=0.01, abs=0.02)
+    suite = make_suite("ncap:1")
+    run_suite(make_driver("cth:1.1"), suite, radio="clean", cases=cases, on_episode=note)
+    found = {c.get("ego"): c for c in ET.parse(file).getroot().iter("conflict")}  # noqa: S314
+    for ego, (ttc, drac) in ours.items():
+        theirs = span(found[ego], "TTCSpan")
+        known = theirs < 50.0
+        assert known.sum() > 15
+        assert ttc[: theirs.size][known] == pytest.approx(theirs[known], abs=0.006, rel=0.005)
+        theirs = span(found[ego], "DRACSpan")
+        known = ~np.isnan(theirs)
+        assert drac[: theirs.size][known] == pytest.approx(theirs[known], abs=0.006)
+        assert np.nanmax(drac) == pytest.approx(np.nanmax(theirs), abs=0.006)
 
 
 def cells(folder):
