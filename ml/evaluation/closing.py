@@ -5,17 +5,23 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.table import Table
 
+from ml.envs.episodes import EpisodeSource
+from ml.errors import EvaluationError
 from ml.evaluation.drivers import make_driver
-from ml.evaluation.metrics import DriverFigures, figures
-from ml.evaluation.rollout import run_episodes
+from ml.evaluation.episodes import run_suite
+from ml.evaluation.metrics import DriverFigures, Rate
+from ml.evaluation.suites.suite import Suite
+from ml.evaluation.summary import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ml.envs.config import EnvConfig
     from ml.evaluation.drivers import Driver
+    from ml.evaluation.result import EpisodeRow
 
 CLOSING_SEED = 1_000_003
 """Seed of the closing episodes; neither training nor periodic evaluation draws from it."""
@@ -33,7 +39,7 @@ _COLUMNS = (
 def compare(
     drivers: Sequence[Driver], config: EnvConfig, *, episodes: int, seed: int = CLOSING_SEED
 ) -> list[DriverFigures]:
-    """Run every driver through the same episodes.
+    """Run every driver through the same episodes, measured as `roadsense evaluate` does.
 
     Args:
         drivers: Who drives, in the order of the table.
@@ -43,8 +49,56 @@ def compare(
 
     Returns:
         A row per driver.
+
+    Raises:
+        EvaluationError: Fewer than one episode is asked for, or none was valid.
     """
-    return [figures(run_episodes(d, config, episodes=episodes, seed=seed)) for d in drivers]
+    suite = Suite(
+        name="closing",
+        config=config.model_copy(update={"stop_at_collision": False}),
+        num_cases=episodes,
+        supply=EpisodeSource,
+        labels=lambda _: {},
+    )
+    return [
+        _figures(
+            driver.name,
+            run_suite(
+                driver,
+                suite,
+                radio=config.radio,
+                seed=seed,
+                radio_position=config.radio_position,
+            ),
+        )
+        for driver in drivers
+    ]
+
+
+def _figures(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
+    valid = [row for row in rows if not row.invalid]
+    if not valid:
+        raise EvaluationError(
+            f"{driver}: none of {len(rows)} episodes was valid (peers collided or a vehicle went "
+            "missing). Try another road or fewer peers."
+        )
+    (summary,) = summarise(rows)
+    crashes = {
+        hazard: [row.crash for row in valid if (row.kind == "hazard") == hazard]
+        for hazard in (True, False)
+    }
+    returns = np.array([row.mean_return for row in valid])
+    return DriverFigures(
+        driver=driver,
+        episodes=len(valid),
+        invalid=summary.invalid,
+        hazard_crashes=Rate.of(sum(crashes[True]), len(crashes[True])),
+        other_crashes=Rate.of(sum(crashes[False]), len(crashes[False])),
+        false_brakes_per_km=summary.figures["false_brakes_per_km"].value,
+        time_headway_s=summary.figures["headway_s"].value,
+        mean_return=float(returns.mean()),
+        return_se=float(returns.std(ddof=1) / np.sqrt(returns.size)) if returns.size > 1 else 0.0,
+    )
 
 
 def baselines() -> list[Driver]:

@@ -179,7 +179,7 @@ class EpisodeRow:
         age_p95_s: 95th percentile.
         age_max_s: Largest.
         longest_blackout_s: Longest time without a new message of the car in front.
-        mean_return: Sum of the reward.
+        mean_return: Sum of the reward, up to a crash.
         labels: What the suite says of the case; `label_…` in the file.
     """
 
