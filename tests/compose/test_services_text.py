@@ -50,9 +50,11 @@ def mounts(service: str) -> dict[str, tuple[str, str]]:
     return {part[1]: (part[0], part[2] if len(part) > 2 else "rw") for part in parts}
 
 
-def test_each_dockerfile_makes_one_service() -> None:
-    """No Dockerfile is left over, and no service takes an image from elsewhere."""
-    assert sorted(dockerfile_of(service) for service in SERVICES) == DOCKERFILES
+def test_each_dockerfile_makes_a_service() -> None:
+    """No Dockerfile is left over, only the trainer's serves twice, and no image is a stranger's."""
+    others = [dockerfile_of(service) for service in SERVICES if service != "evaluate"]
+    assert sorted(others) == DOCKERFILES
+    assert dockerfile_of("evaluate") == dockerfile_of("train")
     assert not [name for name, service in SERVICES.items() if "image" in service]
 
 
@@ -146,6 +148,23 @@ def test_training_waits_for_what_it_needs() -> None:
     assert int(train["stop_grace_period"].removesuffix("s")) >= 30
 
 
+def test_evaluation_runs_on_request_and_writes_where_it_may() -> None:
+    """It starts with its profile alone, reaches nobody, and may change nothing but its results."""
+    evaluate = SERVICES["evaluate"]
+    assert evaluate["profiles"] == ["evaluate"]
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["evaluate"]
+    assert evaluate["network_mode"] == "none"
+    assert evaluate["restart"] == "no"
+    assert evaluate["entrypoint"] == ["python", "-m", "ml.cli", "evaluate"]
+    assert evaluate["depends_on"] == {"prepare": {"condition": "service_completed_successfully"}}
+    writable = {path: source for path, (source, mode) in mounts("evaluate").items() if mode == "rw"}
+    assert writable == {"/app/evaluations": "./evaluations", "/var/cache/roadsense": "cache"}
+    assert mounts("evaluate")["/app/ml/models/saved"] == ("./ml/models/saved", "ro")
+    assert mounts("evaluate")["/app/runs"] == ("./runs", "ro")
+    ready = {source: path for path, (source, _) in mounts("prepare").items()}
+    assert ready["./evaluations"] in SERVICES["prepare"]["command"]
+
+
 @pytest.mark.parametrize("name", ["sumo", "tensorboard"])
 def test_servers_come_back_and_tell_how_they_are(name: str) -> None:
     """A server that ends is started again, and its image has a health check."""
@@ -184,12 +203,18 @@ def test_mount_points_exist_and_belong_to_the_user(name: str) -> None:
         if step == "RUN" and "install -d -o 1000 -g 1000 " in arguments
         for folder in arguments.split("install -d -o 1000 -g 1000 ")[1].split()
     }
-    assert made == set(mounts(name))
+    shared = [service for service in HARDENED if dockerfile_of(service) == dockerfile_of(name)]
+    assert made == {path for service in shared for path in mounts(service)}
 
 
-def test_prepare_is_given_each_folder_that_training_writes() -> None:
-    """What the trainer writes to is made the user's before."""
-    written = {source for source, options in mounts("train").values() if options == "rw"}
+def test_prepare_is_given_each_folder_that_training_and_evaluation_write() -> None:
+    """What they write to is made the user's before."""
+    written = {
+        source
+        for service in ("train", "evaluate")
+        for source, options in mounts(service).values()
+        if options == "rw"
+    }
     assert {source for source, _ in mounts("prepare").values()} == written
     assert SERVICES["prepare"]["command"] == ["--volume", *mounts("prepare")]
 
