@@ -47,7 +47,8 @@ class CaseFacts:
         avoidable: The reference driver did not crash.
         informed_s: When the first message that shows the hazard had arrived, s since reset; None
             if it never did.
-        standstill_m: The controller's standstill distance; None where it has none.
+        standstill_m: The controller's standstill distance; NaN where it has none, None where the
+            median gap below 1 m/s is to be taken for it (trained policies).
         frequency_hz: Of a sinusoidal leader; None otherwise.
     """
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ml.envs.config import EnvConfig
     from ml.envs.episode_supply import SupplyMaker
+    from ml.evaluation.controllers.protocol import Controller
     from ml.evaluation.drivers import Driver
     from ml.evaluation.suites.suite import Suite
     from ml.evaluation.trace import EpisodeTrace
@@ -52,7 +53,7 @@ class CaseRunner:
         self._driver = driver
         self._suite = suite
         self._seed = seed
-        self._controller = getattr(driver, "controller", None)
+        self._controller: Controller | None = getattr(driver, "controller", None)
         supply: SupplyMaker = suite.supply
         self.batch = ConvoyBatch(
             config.model_copy(update={"ego_control": driver.ego_control}),
@@ -132,7 +133,7 @@ class CaseRunner:
             onset_tick=int(plan.onset_tick[e]),
             avoidable=not bool(reference.collided[e]),
             informed_s=float(reference.informed_us[e]) / 1e6 if reference.informed[e] else None,
-            standstill_m=getattr(self._controller, "standstill_m", None),
+            standstill_m=self._standstill_m(),
             frequency_hz=None if frequency is None else float(frequency),
         )
         return EpisodeRow(
@@ -152,6 +153,13 @@ class CaseRunner:
             labels=labels,
             **measure(trace, facts),
         )
+
+    def _standstill_m(self) -> float | None:
+        """The controller's; not a number where it has none, None for what has no parameters."""
+        if self._controller is None:
+            return None
+        standstill_m = self._controller.standstill_m
+        return float("nan") if standstill_m is None else float(standstill_m)
 
     def close(self) -> None:
         """End SUMO; may be called twice."""

@@ -155,6 +155,7 @@ def test_headway_is_gross_and_net_of_the_standstill_distance():
     assert found["headway_s"] == pytest.approx(1.5)
     assert found["headway_net_s"] == pytest.approx(1.0)
     assert math.isnan(measure(trace, facts())["headway_net_s"])
+    assert math.isnan(measure(trace, facts(standstill_m=math.nan))["headway_net_s"])
     slow = measure(trace_of(np.full(11, 4.9), np.full(11, 4.9), 30.0), facts())
     assert math.isnan(slow["headway_s"])
 
