@@ -102,6 +102,12 @@ def test_delay_budgets_of_car_to_car_rear_braking(gap_m, lead_mps2, budget):
     assert budget_s(gap_m, 50 / 3.6, lead_mps2, 0.0) == pytest.approx(budget, abs=0.02)
 
 
+def test_a_car_that_stops_within_a_step_has_driven_its_braking_distance():
+    """Ballistic, as SUMO: from 0.4 m/s at 8 m/s² 1 cm and no further; else v t + a t² / 2."""
+    assert roll(0.4, -8.0, 0.1) == (pytest.approx(0.01), 0.0)
+    assert roll(10.0, -8.0, 0.1) == (pytest.approx(0.96), pytest.approx(9.2))
+
+
 def test_the_careful_driver_waits_and_then_builds_up_its_braking():
     """From the message that shows the risk: 1.15 s of nothing, then steps of 1.265 m/s²."""
     controller = CarefulDriver(1.0, 9.0)

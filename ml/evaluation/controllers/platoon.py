@@ -27,7 +27,8 @@ class PathCacc(Stateless):
     C = 0.5, ξ = 1, ω = 0.2 Hz as in Plexe.
 
     The original keeps a constant distance (time gap 0); a time gap is added to it here, so that
-    its frontier can be drawn.
+    its frontier can be drawn. It was made for a platoon whose cars all obey it: where the car in
+    front brakes and the leader does not, it brakes half as hard, and crashes, on truth as well.
 
     Args:
         time_gap_s: s; 0 for the original.

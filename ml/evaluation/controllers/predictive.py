@@ -49,7 +49,7 @@ class PredictiveHeadway(Stateless):
     GIVEN_UP_M = 2.0
     """How much of the standstill distance an urgent braking may use. The rest is for the error of
     the distance between two GPS receivers, which a hard braking does not make smaller: with 5 m
-    given up the ego touches the car in front in 5 of 1,000 hazards, with 2 m in none of 2,000."""
+    given up the ego touches the car in front in 14 of 3,072 hazards, with 2 m in 1 of 10,240."""
     BETWEEN_M = 1.5
     """What two cars in front leave between them at standstill."""
     DELAY_S = 0.15
