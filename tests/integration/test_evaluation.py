@@ -92,22 +92,25 @@ def test_a_radio_that_is_off_is_worse_than_one_that_is_on(name):
     assert off.low > on.high
 
 
-def test_peers_of_a_crashed_ego_drive_on():
-    """After the crash the wreck stands, the episode goes on, and no car is disturbed by it."""
+def test_a_wreck_stands_and_the_peers_drive_on():
+    """After the crash the ego stays where it is, and no peer drives otherwise than without it."""
     suite = make_suite("convoy:10")
     paths = {}
     for name in ("do-nothing", "always-brake"):
-        seen = []
-        rows = run_suite(
-            make_driver(name),
-            suite,
-            radio="clean",
-            on_tick=lambda batch, seen=seen: seen.append(batch.truth.route_pos_m[:, 1:].copy()),
-        )
+        seen, speeds, wrecked = [], [], [np.zeros(10, dtype=bool)]
+
+        def watch(batch, seen=seen, speeds=speeds, wrecked=wrecked):
+            seen.append(batch.truth.route_pos_m[:, 1:].copy())
+            speeds.extend(batch.truth.speed_mps[wrecked[0], 0])
+            wrecked[0] = batch.wrecked.copy()
+
+        rows = run_suite(make_driver(name), suite, radio="clean", on_tick=watch)
         paths[name] = np.array(seen)
         assert all(row.duration_s == 50.0 for row in rows)
         if name == "do-nothing":
             assert sum(row.crash for row in rows) >= 6
+            assert len(speeds) > 100
+            assert set(speeds) == {0.0}
     assert np.array_equal(paths["do-nothing"], paths["always-brake"])
 
 
