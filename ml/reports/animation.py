@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -109,7 +109,7 @@ class _FrameCanvas:
     def __init__(self, figure: Figure, moving: list[Artist]) -> None:
         figure.set_dpi(_DPI)
         self._figure, self._moving = figure, moving
-        self._canvas: Any = FigureCanvasAgg(figure)  # its methods are not typed
+        self._canvas = cast("Any", FigureCanvasAgg(figure))  # its methods are not typed
         for artist in moving:
             artist.set_animated(True)
         self._canvas.draw()

@@ -1,0 +1,223 @@
+"""What of a result to show first: roles of the controllers, rivals of a policy, worst episodes."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ml.errors import EvaluationError
+from ml.evaluation.result import read_manifest, read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest
+
+Role = Literal["policy", "classical", "bound"]
+MOST_SHOWN_POLICIES = 3
+
+_SAME_HEADWAY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ResultView:
+    """A result, ready to be looked at.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What it was made from.
+        rows: (suite, radio, controller) to the episodes, invalid ones among them.
+    """
+
+    folder: Path
+    manifest: Manifest
+    rows: dict[tuple[str, str, str], list[EpisodeRow]]
+
+    @property
+    def suites(self) -> list[str]:
+        """Suites that have a cell, in the manifest's order."""
+        present = {suite for suite, _, _ in self.rows}
+        return [suite for suite in self.manifest.suites if suite in present]
+
+    def radios(self, suite: str) -> list[str]:
+        """Radios that a suite ran on, in the manifest's order."""
+        present = {radio for s, radio, _ in self.rows if s == suite}
+        return [radio.name for radio in self.manifest.radios if radio.name in present]
+
+    def controllers(self, suite: str, radio: str) -> list[ControllerRecord]:
+        """Controllers that ran there, in the manifest's order."""
+        return [c for c in self.manifest.controllers if (suite, radio, c.name) in self.rows]
+
+    @property
+    def main_suite(self) -> str:
+        """The suite that pictures are drawn of: `convoy` where it ran, else the first."""
+        named = [suite for suite in self.suites if suite.partition(":")[0] == "convoy"]
+        return (named or self.suites)[0]
+
+    def policies(self) -> list[ControllerRecord]:
+        """Trained policies that hear the radio."""
+        return [c for c in self.manifest.controllers if role_of(c) == "policy"]
+
+
+def load_view(folder: Path) -> ResultView:
+    """Read a result.
+
+    Raises:
+        EvaluationError: It is missing, damaged, or holds no episode.
+    """
+    manifest = read_manifest(folder)
+    rows: dict[tuple[str, str, str], list[EpisodeRow]] = {}
+    for row in read_rows(folder):
+        rows.setdefault((row.suite, row.radio, row.controller), []).append(row)
+    if not rows:
+        raise EvaluationError(
+            f"{folder} holds no episode yet. Run `roadsense evaluate` with the same --out again; "
+            "it goes on where it stopped."
+        )
+    return ResultView(folder, manifest, rows)
+
+
+def role_of(controller: ControllerRecord) -> Role:
+    """Tell trained policies from laws that know as much as they do, and from bounds."""
+    if controller.knows != "radio":
+        return "bound"
+    return "policy" if controller.model_sha256 is not None else "classical"
+
+
+def family_labels(controllers: Sequence[ControllerRecord]) -> dict[str, str]:
+    """Name each family by what its members' names have in common: "CTH" for "CTH 1.1 s"."""
+    names: dict[str, list[str]] = {}
+    for controller in controllers:
+        names.setdefault(controller.family, []).append(controller.name)
+    labels = {}
+    for family, members in names.items():
+        common = members[0]
+        while not all(name.startswith(common) for name in members):
+            common = common[:-1]
+        common = re.sub(r"[\s\d.,:;(]+$", "", re.sub(r"[\d.]+ s$", "", common))
+        labels[family] = common or family
+    return labels
+
+
+def mean_headway_s(rows: Sequence[EpisodeRow]) -> float:
+    """Mean of the episodes' mean time headway; not a number where none is known."""
+    known = [row.headway_s for row in rows if not row.invalid and not math.isnan(row.headway_s)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def avoidable_hazards(rows: Sequence[EpisodeRow]) -> list[EpisodeRow]:
+    """Valid hazard episodes that the reference driver survives."""
+    return [row for row in rows if row.kind == "hazard" and row.avoidable and not row.invalid]
+
+
+def crash_share(rows: Sequence[EpisodeRow]) -> float:
+    """Share of avoidable hazards that ended in a crash; not a number without any."""
+    counted = avoidable_hazards(rows)
+    return sum(row.crash for row in counted) / len(counted) if counted else float("nan")
+
+
+def representatives(view: ResultView, suite: str, radio: str) -> list[ControllerRecord]:
+    """Pick whom to show beside each other: policies, one law per family, and the bounds.
+
+    Of a family it is the member whose headway is nearest to the first policy's; without a policy,
+    the one that crashes least, and of those the one that keeps closest.
+    """
+    here = view.controllers(suite, radio)
+    rows = {c.name: view.rows[suite, radio, c.name] for c in here}
+    policies = [c for c in here if role_of(c) == "policy"]
+    target_s = mean_headway_s(rows[policies[0].name]) if policies else float("nan")
+
+    def preference(controller: ControllerRecord) -> tuple[float, float]:
+        headway_s = mean_headway_s(rows[controller.name])
+        if not math.isnan(target_s):
+            return (_last_if_nan(abs(headway_s - target_s)), 0.0)
+        return (_last_if_nan(crash_share(rows[controller.name])), _last_if_nan(headway_s))
+
+    chosen = {c.name for c in here if role_of(c) != "classical"}
+    families: dict[str, list[ControllerRecord]] = {}
+    for controller in here:
+        if role_of(controller) == "classical":
+            families.setdefault(controller.family, []).append(controller)
+    chosen |= {min(members, key=preference).name for members in families.values()}
+    return [c for c in here if c.name in chosen]
+
+
+def rival_of(
+    view: ResultView, suite: str, radio: str, policy: ControllerRecord
+) -> ControllerRecord | None:
+    """Pick the law to beat: of those that crash least, keeping no more distance than the policy.
+
+    Where every law keeps more, it is the closest-following one.
+    """
+    laws = [c for c in view.controllers(suite, radio) if role_of(c) == "classical"]
+    rows = {c.name: view.rows[suite, radio, c.name] for c in laws}
+    headway_s = {c.name: _last_if_nan(mean_headway_s(rows[c.name])) for c in laws}
+    own_s = mean_headway_s(view.rows[suite, radio, policy.name])
+    if not laws or math.isnan(own_s):
+        return None
+    as_close = [c for c in laws if headway_s[c.name] <= own_s + _SAME_HEADWAY_S]
+    if not as_close:
+        return min(laws, key=lambda c: headway_s[c.name])
+    return min(as_close, key=lambda c: (_last_if_nan(crash_share(rows[c.name])), headway_s[c.name]))
+
+
+def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
+    """Pick the worst episodes of the policies; without a policy, of the safest law.
+
+    Crashes that were avoidable come first, the hardest first; then other crashes; then the
+    narrowest escapes, by time to collision and gap.
+    """
+    watched = {controller.name for controller in view.policies()}
+    if not watched:
+        suite = view.main_suite
+        laws = [
+            c
+            for radio in view.radios(suite)
+            for c in representatives(view, suite, radio)
+            if role_of(c) == "classical"
+        ] or list(view.manifest.controllers)
+
+        def crashes(controller: ControllerRecord) -> float:
+            shares = [
+                crash_share(view.rows[suite, radio, controller.name])
+                for radio in view.radios(suite)
+                if (suite, radio, controller.name) in view.rows
+            ]
+            return _last_if_nan(float(np.mean(shares))) if shares else float("inf")
+
+        watched = {min(laws, key=crashes).name}
+    rows = [
+        row
+        for (_, _, controller), cell in view.rows.items()
+        for row in cell
+        if controller in watched and not row.invalid
+    ]
+    return sorted(rows, key=_badness)[:count]
+
+
+def _badness(row: EpisodeRow) -> tuple[float | int | str, ...]:
+    impact = -_zero_if_nan(row.impact_speed_mps)
+    order = 2 if not row.crash else 0 if row.avoidable else 1
+    return (
+        order,
+        impact if row.crash else _last_if_nan(row.min_ttc_s),
+        _last_if_nan(row.min_gap_m),
+        row.suite,
+        row.radio,
+        row.controller,
+        row.seed,
+        row.case,
+    )
+
+
+def _last_if_nan(value: float) -> float:
+    return float("inf") if math.isnan(value) else value
+
+
+def _zero_if_nan(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
