@@ -130,6 +130,7 @@ class ObservationBuilder:
             table.heard,
             age_ms,
             table.payload,
+            table.hops,
             self._time_to_live_ms,
             self.commands,
             self._speeds,

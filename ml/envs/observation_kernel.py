@@ -190,7 +190,6 @@ def _peer_row(
     row[_P_COS] = math.cos(turn)
     row[_P_AGE] = age_s
     row[_P_SD] = message[_SD]
-    row[_P_HOPS] = 0.0
 
 
 @compiled
@@ -258,6 +257,7 @@ def fill(
     heard: NDArray[np.bool_],
     age_ms: NDArray[np.float64],
     payload: NDArray[np.float64],
+    hops: NDArray[np.int64],
     time_to_live_ms: float,
     commands: NDArray[np.float64],
     speeds: NDArray[np.float64],
@@ -277,6 +277,7 @@ def fill(
         heard: (E, 1, S).
         age_ms: (E, 1, S), estimated.
         payload: (E, 1, S, F).
+        hops: (E, 1, S).
         time_to_live_ms: Older peers are not shown.
         commands: (E, 2), the last two commanded accelerations.
         speeds: (E, ticks), own speed in the last ticks; moved on.
@@ -310,6 +311,7 @@ def fill(
                 continue
             age_s = age_ms[e, 0, s] / 1000.0
             _peer_row(payload[e, 0, s], age_s, x_m[i, 0], y_m[i, 0], speed, heading, rows[s])
+            rows[s, _P_HOPS] = hops[e, 0, s]
             for back in range(1, HISTORY + 1):
                 at = _P_HISTORY + 3 * (back - 1)
                 rows[s, at] = said[e, s, back, 0]

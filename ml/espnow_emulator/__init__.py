@@ -4,31 +4,45 @@ from ml.espnow_emulator.beacons import BEACON_PERIOD_US, BeaconSchedule
 from ml.espnow_emulator.channel import BroadcastChannel
 from ml.espnow_emulator.clock import NodeClocks
 from ml.espnow_emulator.emulator import ESPNOWEmulator
+from ml.espnow_emulator.loss_parameters import (
+    BlackoutParameters,
+    GilbertElliottLoss,
+    IndependentLoss,
+    LossKnot,
+    LossPoint,
+    MarginLoss,
+)
 from ml.espnow_emulator.messages import PayloadField, ReceivedMessage, V2VMessage
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.espnow_emulator.radio_parameters import (
     BeaconParameters,
     ClockParameters,
-    LatencyParameters,
-    LossKnot,
-    LossParameters,
+    MacParameters,
     RadioParameters,
+    RelayParameters,
+    WireParameters,
 )
 
 __all__ = [
     "BEACON_PERIOD_US",
     "BeaconParameters",
     "BeaconSchedule",
+    "BlackoutParameters",
     "BroadcastChannel",
     "ClockParameters",
     "ESPNOWEmulator",
-    "LatencyParameters",
+    "GilbertElliottLoss",
+    "IndependentLoss",
     "LossKnot",
-    "LossParameters",
+    "LossPoint",
+    "MacParameters",
+    "MarginLoss",
     "NodeClocks",
     "PayloadField",
     "PeerTable",
     "RadioParameters",
     "ReceivedMessage",
+    "RelayParameters",
     "V2VMessage",
+    "WireParameters",
 ]

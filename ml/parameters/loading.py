@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ml.errors import ParameterError
-from ml.parameters.field_tree import allowed, dotted, field_at, section_at
+from ml.espnow_emulator.loss_parameters import LOSS_MODELS
+from ml.parameters.field_tree import allowed, dotted, field_at, section_at, without_tags
 from ml.parameters.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def _load_file(path: Path) -> Parameters:
             f"parameter file {path}: byte {error.start} is not UTF-8 text.\nSave the file as UTF-8."
         ) from error
     try:
-        json.loads(text, object_pairs_hook=_refuse_doubles, parse_constant=_refuse_constant)
+        content = json.loads(
+            text, object_pairs_hook=_refuse_doubles, parse_constant=_refuse_constant
+        )
     except json.JSONDecodeError as error:
         raise ParameterError(
             f"parameter file {path}, line {error.lineno}, column {error.colno}: not JSON "
@@ -73,6 +76,14 @@ def _load_file(path: Path) -> Parameters:
         ) from error
     except ValueError as error:
         raise ParameterError(f"parameter file {path}: {error}.") from error
+    if isinstance(content, dict) and content.get("schema_version") == 1:
+        raise ParameterError(
+            f"parameter file {path}: it has schema_version 1, of the radio before the margin "
+            "model; allowed is 2.\n"
+            'Set schema_version to 2, remove radio.latency (now radio.mac), add "model": '
+            '"gilbert_elliott" to radio.loss, and see the presets for the rest: '
+            f"{', '.join(PRESET_NAMES)}."
+        )
     try:
         return Parameters.model_validate_json(text)
     except ValidationError as error:
@@ -107,11 +118,17 @@ def _report(path: Path, errors: list[ErrorDetails]) -> str:
     )
 
 
+def _explain_tag(error: ErrorDetails) -> str:
+    given = error["ctx"].get("tag")
+    found = f"the model {given!r} is unknown" if given else "it does not say which model it is"
+    return f'{found}; allowed in its key "model" are {", ".join(LOSS_MODELS)}'
+
+
 def _explain(error: ErrorDetails) -> str:
     place = error["loc"]
-    where = dotted(place) or "the file"
-    if error["type"] == "value_error":
-        message = str(error["ctx"]["error"])
+    where = dotted(without_tags(Parameters, place)) or "the file"
+    if error["type"] == "value_error" or error["type"].startswith("union_tag"):
+        message = str(error["ctx"].get("error") or _explain_tag(error))
         return f"{where}: {message}." if place else f"{message}."
     if error["type"] == "extra_forbidden":
         section = section_at(Parameters, place[:-1])
