@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +108,7 @@ class Counters:
         return report
 
 
-@compiled
+@inlined
 def count_own_frame(
     counters: CounterArrays,
     receivers: NDArray[np.int64],

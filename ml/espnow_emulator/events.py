@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.espnow_emulator.clock import elapsed_one_ms
 from ml.espnow_emulator.counters import JUDGED_AFTER, Count, count_own_frame
 from ml.espnow_emulator.mac import (
@@ -113,7 +113,7 @@ class World(NamedTuple):
     listening: NDArray[np.bool_]
 
 
-@compiled
+@inlined
 def run_events(
     now_us: NDArray[np.int64],
     before_us: NDArray[np.int64],
@@ -154,7 +154,7 @@ def run_events(
     return now_us.size
 
 
-@compiled
+@inlined
 def _run_convoy(
     e: int,
     now_us: int,
@@ -189,7 +189,7 @@ def _run_convoy(
             air_node, air_us = next_start(world.mac, mac_rules, e)
 
 
-@compiled
+@inlined
 def _next_slot(store: StoreArrays, e: int) -> tuple[int, int]:
     """Which node has the next slot, and when: (node, NEVER_US) if none has."""
     first, first_us = 0, NEVER_US
@@ -204,7 +204,7 @@ def _next_slot(store: StoreArrays, e: int) -> tuple[int, int]:
     return first, first_us
 
 
-@compiled
+@inlined
 def _have_slot(e: int, node: int, t_us: int, world: World, mac_rules: MacRules) -> None:
     """A node hands its own frame and all that it relays to its MAC."""
     store, relays, counters = world.store, world.relays, world.counters
@@ -227,7 +227,7 @@ def _have_slot(e: int, node: int, t_us: int, world: World, mac_rules: MacRules) 
     relays.waiting[e, node] = 0
 
 
-@compiled
+@inlined
 def _judge_reception(e: int, source: int, sequence: int, world: World) -> None:
     """Count whether an earlier message of a source has reached the recorded nodes by any path."""
     judged = sequence - JUDGED_AFTER
@@ -241,7 +241,7 @@ def _judge_reception(e: int, source: int, sequence: int, world: World) -> None:
                 world.counters.total[_REACHED] += 1
 
 
-@compiled
+@inlined
 def _start_on_air(
     e: int, node: int, t_us: int, world: World, flight: FlightArrays, mac_rules: MacRules
 ) -> None:
@@ -281,7 +281,7 @@ def _start_on_air(
     mac.idle_from_us[e] = end_us
 
 
-@compiled
+@inlined
 def _collide(e: int, node: int, world: World, mac_rules: MacRules, end_us: int) -> None:
     """Lose the frame that a node has on the air; the medium is idle again at `end_us`."""
     word = take_head(world.mac, mac_rules, e, node, end_us)
@@ -290,7 +290,7 @@ def _collide(e: int, node: int, world: World, mac_rules: MacRules, end_us: int) 
         count_own_frame(world.counters, world.table.receivers, world.present, e, node, 0)
 
 
-@compiled
+@inlined
 def _send(
     e: int,
     transmitter: int,
@@ -328,7 +328,7 @@ def _send(
         flight.length[e] += 1
 
 
-@compiled
+@inlined
 def _arrive(e: int, t_us: int, world: World, flight: FlightArrays, relay_rules: RelayRules) -> None:
     """The first frame in flight arrives at all who receive it."""
     place = flight.head[e]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.espnow_emulator.message_store import LONG_AGO_US, sequence_of, source_of
 from ml.keyed_random import Stream, extend_one, fold, uniform_one
 
@@ -163,13 +163,13 @@ class Mac:
         self.arrays.idle_from_us[env_indices] = LONG_AGO_US
 
 
-@compiled
+@inlined
 def _frame_key(mac: MacArrays, key: np.uint64, env: int, word: int) -> np.uint64:
     source_key = mac.node_keys[env, source_of(word)]
     return extend_one(extend_one(key, source_key), sequence_of(word))
 
 
-@compiled
+@inlined
 def _become_head(mac: MacArrays, rules: MacRules, env: int, node: int, not_before_us: int) -> None:
     """Let the first frame of a queue contend, from a time on or when the MAC has it."""
     place = mac.head[env, node]
@@ -180,7 +180,7 @@ def _become_head(mac: MacArrays, rules: MacRules, env: int, node: int, not_befor
         mac.backoff[env, node] = int(uniform_one(key) * slots)
 
 
-@compiled
+@inlined
 def queue_frame(
     mac: MacArrays, rules: MacRules, env: int, node: int, word: int, slot_time_us: int
 ) -> bool:
@@ -207,7 +207,7 @@ def queue_frame(
     return True
 
 
-@compiled
+@inlined
 def start_us(mac: MacArrays, rules: MacRules, env: int, node: int) -> int:
     """When the first frame of a node's queue starts if nobody else does; NEVER_US without one."""
     if mac.length[env, node] == 0:
@@ -218,7 +218,7 @@ def start_us(mac: MacArrays, rules: MacRules, env: int, node: int) -> int:
     return int(idle_us + rules.difs_us + mac.backoff[env, node] * rules.slot_us)
 
 
-@compiled
+@inlined
 def next_start(mac: MacArrays, rules: MacRules, env: int) -> tuple[int, int]:
     """Which node is the next on the air, and when: (node, NEVER_US) if none is."""
     first, first_us = 0, NEVER_US
@@ -229,7 +229,7 @@ def next_start(mac: MacArrays, rules: MacRules, env: int) -> tuple[int, int]:
     return first, first_us
 
 
-@compiled
+@inlined
 def take_head(mac: MacArrays, rules: MacRules, env: int, node: int, end_us: int) -> int:
     """Take the first frame out of a queue, as it goes on the air until `end_us`; return it."""
     place = mac.head[env, node]
@@ -241,7 +241,7 @@ def take_head(mac: MacArrays, rules: MacRules, env: int, node: int, end_us: int)
     return int(word)
 
 
-@compiled
+@inlined
 def count_down(mac: MacArrays, rules: MacRules, env: int, node: int, busy_us: int) -> None:
     """Use up the slots that a waiting frame has counted before the medium became busy."""
     since_us = max(mac.contention_us[env, node], mac.idle_from_us[env]) + rules.difs_us
@@ -249,7 +249,7 @@ def count_down(mac: MacArrays, rules: MacRules, env: int, node: int, busy_us: in
     mac.backoff[env, node] -= min(max(counted, 0), mac.backoff[env, node])
 
 
-@compiled
+@inlined
 def receiver_delay_us(mac: MacArrays, env: int) -> int:
     """Time from a frame's end on the air to the receiver's program."""
     return int(mac.times[env, _H_RX])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.espnow_emulator.fading import gets_through, gets_through_unfaded, reception_table
 from ml.espnow_emulator.message_store import LONG_AGO_US
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
@@ -200,7 +200,7 @@ class MarginLinks:
         )
 
 
-@compiled
+@inlined
 def _step(value: float, memory: float, key: np.uint64, now_us: int) -> float:
     """One step of a process of variance 1 that keeps the share `memory` of its value."""
     return (
@@ -209,7 +209,7 @@ def _step(value: float, memory: float, key: np.uint64, now_us: int) -> float:
     )
 
 
-@compiled
+@inlined
 def _path_loss_db(distance_m: float, terms: NDArray[np.float64], env: int) -> float:
     """What the distance costs against 20 m."""
     loss_db = 10.0 * terms[env, _NEAR] * math.log10(min(distance_m, _BREAK_M) / _REFERENCE_M)
@@ -218,7 +218,7 @@ def _path_loss_db(distance_m: float, terms: NDArray[np.float64], env: int) -> fl
     return float(loss_db)
 
 
-@compiled
+@inlined
 def _move(
     now_us: NDArray[np.int64],
     present: NDArray[np.bool_],
@@ -270,7 +270,7 @@ def _move(
                 state.xy_m[e, i, 1] = node_xy_m[e, i, 1]
 
 
-@compiled
+@inlined
 def _move_common(
     now_us: int,
     memory: float,
@@ -290,7 +290,7 @@ def _move_common(
                 state.common[e, i] = _step(state.common[e, i], kept, state.common_key[e, i], now_us)
 
 
-@compiled
+@inlined
 def _move_pair(
     pair: tuple[int, int, int],
     now_us: int,
@@ -350,7 +350,7 @@ def _move_pair(
         chance[link] = (1.0 - terms[e, _FLOOR]) * through
 
 
-@compiled
+@inlined
 def _travelled_m(node_xy_m: NDArray[np.float64], state: _State, e: int, n: int) -> float:
     """How far a node has come since the links last moved."""
     east_m = node_xy_m[e, n, 0] - state.xy_m[e, n, 0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.espnow_emulator.messages import PayloadField
 
 if TYPE_CHECKING:
@@ -103,37 +103,37 @@ class MessageStore:
         arrays.generated_us[env_indices] = LONG_AGO_US
 
 
-@compiled
+@inlined
 def message_word(source: int, sequence: int, hops: int) -> int:
     """Pack what names a frame into one integer."""
     return (sequence << _WORD_BITS) | (hops << _SOURCE_BITS) | source
 
 
-@compiled
+@inlined
 def source_of(word: int) -> int:
     """Whose state a frame carries."""
     return word & (MAX_NODES - 1)
 
 
-@compiled
+@inlined
 def hops_of(word: int) -> int:
     """How often a frame was relayed."""
     return (word >> _SOURCE_BITS) & 7
 
 
-@compiled
+@inlined
 def sequence_of(word: int) -> int:
     """Which of its source's messages a frame carries."""
     return word >> _WORD_BITS
 
 
-@compiled
+@inlined
 def is_expired(store: StoreArrays, env: int, source: int, sequence: int) -> bool:
     """Tell whether a message is no longer in the store."""
     return bool(sequence < store.next_sequence[env, source] - DEPTH)
 
 
-@compiled
+@inlined
 def accept_frames(
     sending: NDArray[np.bool_],
     t_generated_us: NDArray[np.int64],
@@ -170,7 +170,7 @@ def accept_frames(
             store.next_sequence[e, n] = sequence + 1
 
 
-@compiled
+@inlined
 def are_faultless(
     sending: NDArray[np.bool_],
     t_generated_us: NDArray[np.int64],

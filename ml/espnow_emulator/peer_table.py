@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.espnow_emulator.clock import elapsed_one_ms
 from ml.espnow_emulator.message_store import DEPTH, FrameField, hops_of, sequence_of, source_of
 from ml.espnow_emulator.messages import PayloadField
@@ -156,7 +156,7 @@ class PeerTable:
         self.arrays.payload[env_indices] = 0.0
 
 
-@compiled
+@inlined
 def enter_message(
     table: TableArrays, store: StoreArrays, e: int, r: int, word: int, arrival_us: int
 ) -> None:
@@ -194,7 +194,7 @@ def enter_message(
         table.payload[e, r, s, field] = store.payload[e, source, place, field]
 
 
-@compiled
+@inlined
 def _estimate_age(
     now_us: NDArray[np.int64], table: TableArrays, age_ms: NDArray[np.float64]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.espnow_emulator.message_store import (
     DEPTH,
     hops_of,
@@ -98,7 +98,7 @@ class Relays:
         self.arrays.has_pose[env_indices] = False
 
 
-@compiled
+@inlined
 def has_seen(relays: RelayArrays, env: int, node: int, source: int, sequence: int) -> bool:
     """Tell whether a node has seen a message; what is older than its marks counts as seen."""
     before = relays.newest[env, node, source] - sequence
@@ -109,7 +109,7 @@ def has_seen(relays: RelayArrays, env: int, node: int, source: int, sequence: in
     return bool((relays.mask[env, node, source] >> np.uint64(before)) & _ONE)
 
 
-@compiled
+@inlined
 def mark_seen(relays: RelayArrays, env: int, node: int, source: int, sequence: int) -> bool:
     """Mark a message as seen by a node; False if it was already."""
     newest = relays.newest[env, node, source]
@@ -131,7 +131,7 @@ def mark_seen(relays: RelayArrays, env: int, node: int, source: int, sequence: i
     return True
 
 
-@compiled
+@inlined
 def note_own_pose(relays: RelayArrays, store: StoreArrays, env: int, node: int, place: int) -> None:
     """Remember where a node believed to be, and facing where, when it sent its own frame."""
     heading = math.radians(store.payload[env, node, place, _HEADING_DEG])
@@ -142,7 +142,7 @@ def note_own_pose(relays: RelayArrays, store: StoreArrays, env: int, node: int, 
     relays.has_pose[env, node] = True
 
 
-@compiled
+@inlined
 def is_ahead(
     relays: RelayArrays, rules: RelayRules, store: StoreArrays, env: int, node: int, word: int
 ) -> bool:
@@ -157,7 +157,7 @@ def is_ahead(
     return bool(along_m >= rules.least_cosine * distance_m)
 
 
-@compiled
+@inlined
 def keep_for_relay(
     relays: RelayArrays, rules: RelayRules, store: StoreArrays, env: int, node: int, word: int
 ) -> None:
@@ -174,7 +174,7 @@ def keep_for_relay(
     relays.waiting[env, node] = count + 1
 
 
-@compiled
+@inlined
 def _drop_expired(relays: RelayArrays, store: StoreArrays, env: int, node: int) -> None:
     """Make room: at most one entry per message of the store is left, so there is room then."""
     kept = 0
