@@ -72,12 +72,11 @@ def inlined(function: Function) -> Function:
     """Compile a part of a kernel, to be copied into the loop that calls it.
 
     For parts that take whole groups of arrays: to hand those over at each call, and to count who
-    holds them, would take longer than the work. Such a part neither makes nor returns an array.
+    holds them, would take longer than the work. Such a part neither makes nor returns an array. A
+    kernel that is made of such parts is declared in the same way.
     """
-    return cast(
-        "Function",
-        numba.njit(cache=True, error_model="numpy", forceinline=True, _nrt=False)(function),
-    )
+    options: dict[str, Any] = {"forceinline": True, "_nrt": False}
+    return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
 
 
 def elementwise(
