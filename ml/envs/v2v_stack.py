@@ -14,7 +14,7 @@ import numpy as np
 
 from ml.compiled import compiled
 from ml.errors import EnvironmentStateError
-from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, PayloadField
+from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, MessageFaults, PayloadField
 from ml.parameters import draw_episode_parameters
 from ml.sensors import Measurement, SensorBank
 
@@ -61,7 +61,10 @@ class V2VStack:
         self.sensors = SensorBank(parameters.sensors, num_envs=num_envs, num_vehicles=num_slots)
         self.channel = BroadcastChannel(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
         self._beacons = BeaconSchedule(parameters.radio, self.channel.node_clocks)
-        self._sending = np.zeros((num_envs, num_slots), dtype=bool)
+        self._faults = MessageFaults(
+            parameters.radio.faults, num_envs=num_envs, num_nodes=num_slots
+        )
+        self._present = np.zeros((num_envs, num_slots), dtype=bool)
         self.measured = Measurement(*np.zeros((6, num_envs, num_slots)))
         # Bounded, for users who never ask for the metrics.
         self._ages_s: deque[NDArray[np.float64]] = deque(maxlen=_MOST_AGE_SAMPLES)
@@ -89,7 +92,8 @@ class V2VStack:
         self.sensors.reset(rows, keys, overrides=drawn)
         self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)
-        self._sending[rows] = present
+        self._faults.reset(rows, keys)
+        self._present[rows] = present
         x_m, y_m, heading_deg = self._road.pose(truth.route_pos_m)
         measured = self.sensors.measure_start(
             rows,
@@ -138,10 +142,18 @@ class V2VStack:
         at_end = self._road.pose(now.route_pos_m)
         _load(at_end[0], at_end[1], _fields(measured), _fields(self.measured), payload, node_xy_m)
         self.measured = measured
-        self.channel.transmit(
-            sending=self._sending,
+        timestamp_ms = self.channel.node_clocks.local_ms(t_generated_us)
+        sending = self._faults.apply(
+            tick,
+            sending=self._present,
             t_generated_us=t_generated_us,
-            timestamp_ms=self.channel.node_clocks.local_ms(t_generated_us),
+            timestamp_ms=timestamp_ms,
+            payload=payload,
+        )
+        self.channel.transmit(
+            sending=sending,
+            t_generated_us=t_generated_us,
+            timestamp_ms=timestamp_ms,
             payload=payload,
             node_xy_m=node_xy_m,
             now_us=tick * TICK_US,

@@ -4,6 +4,8 @@ from ml.espnow_emulator.beacons import BEACON_PERIOD_US, BeaconSchedule
 from ml.espnow_emulator.channel import BroadcastChannel
 from ml.espnow_emulator.clock import NodeClocks
 from ml.espnow_emulator.emulator import ESPNOWEmulator
+from ml.espnow_emulator.fault_parameters import FaultParameters
+from ml.espnow_emulator.faults import MessageFaults
 from ml.espnow_emulator.loss_parameters import (
     BlackoutParameters,
     GilbertElliottLoss,
@@ -20,8 +22,9 @@ from ml.espnow_emulator.radio_parameters import (
     MacParameters,
     RadioParameters,
     RelayParameters,
-    WireParameters,
 )
+from ml.espnow_emulator.wire import GeoReference, pack, quantise, unpack
+from ml.espnow_emulator.wire_parameters import WireParameters
 
 __all__ = [
     "BEACON_PERIOD_US",
@@ -31,12 +34,15 @@ __all__ = [
     "BroadcastChannel",
     "ClockParameters",
     "ESPNOWEmulator",
+    "FaultParameters",
+    "GeoReference",
     "GilbertElliottLoss",
     "IndependentLoss",
     "LossKnot",
     "LossPoint",
     "MacParameters",
     "MarginLoss",
+    "MessageFaults",
     "NodeClocks",
     "PayloadField",
     "PeerTable",
@@ -45,4 +51,7 @@ __all__ = [
     "RelayParameters",
     "V2VMessage",
     "WireParameters",
+    "pack",
+    "quantise",
+    "unpack",
 ]

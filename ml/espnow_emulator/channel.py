@@ -22,9 +22,10 @@ from ml.espnow_emulator.message_store import (
     source_of,
 )
 from ml.espnow_emulator.messages import PayloadField
-from ml.espnow_emulator.parameter_section import limits_of, randomisable_values
 from ml.espnow_emulator.peer_table import PeerTable
+from ml.espnow_emulator.randomisable import limits_of, randomisable_values
 from ml.espnow_emulator.relays import Relays
+from ml.espnow_emulator.wire import GeoReference, quantise
 from ml.keyed_random import fold
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class BroadcastChannel:
                 "once."
             )
         self._parameters = parameters
+        wire = parameters.wire
+        self._reference = GeoReference.of(wire) if wire.quantise else None
         self.num_nodes = num_nodes
         nodes = (num_envs, num_nodes)
         self._shapes = {
@@ -216,7 +219,8 @@ class BroadcastChannel:
                 slot; from the last delivery up to now, and not before the node's last frame.
             timestamp_ms: (E, N) int64, the same in the source's clock. A jump back by more than
                 1 s against the newest sent since the source's last start is a new start.
-            payload: (E, N, F) float64, indexed by `PayloadField`.
+            payload: (E, N, F) float64, indexed by `PayloadField`; what arrives is rounded as the
+                message's bytes are, unless the parameters say otherwise.
             node_xy_m: (E, N, 2) float64, where the nodes are now, in truth.
             now_us: (E,) int64, true time, to which the links are moved.
 
@@ -224,6 +228,9 @@ class BroadcastChannel:
             EmulatorError: A wrong shape, a value that is not finite, or a time out of order.
         """
         self._check_frames(sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
+        if self._reference is not None:
+            payload = np.array(payload, order="C")
+            quantise(payload, self._reference)
         store = self._store.arrays
         self._links.move(Movement(now_us, sending, store.next_sequence, self._present, node_xy_m))
         accept_frames(sending, t_generated_us, timestamp_ms, payload, store)

@@ -11,7 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ml.espnow_emulator.parameter_section import RANDOMISABLE, RadioSection
+from ml.espnow_emulator.radio_section import RadioSection
+from ml.espnow_emulator.randomisable import RANDOMISABLE
 
 LOSS_MODELS = ("margin", "gilbert_elliott", "independent")
 _TOLERANCE = 1e-9

@@ -11,8 +11,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from ml.espnow_emulator.fault_parameters import FaultParameters
 from ml.espnow_emulator.loss_parameters import LossModel, MarginLoss
-from ml.espnow_emulator.parameter_section import RANDOMISABLE, RadioSection
+from ml.espnow_emulator.radio_section import RadioSection
+from ml.espnow_emulator.randomisable import RANDOMISABLE
+from ml.espnow_emulator.wire_parameters import WireParameters
 
 _PREAMBLE_US = 192
 _OVERHEAD_BYTES = 43
@@ -151,21 +154,6 @@ class ClockParameters(RadioSection):
     )
 
 
-class WireParameters(RadioSection):
-    """What the 90 bytes of a message do to its numbers."""
-
-    quantise: bool = Field(
-        default=True,
-        description="Round every value as the message's float32 fields do; 0.42 m in degrees.",
-    )
-    reference_lat_deg: float = Field(
-        default=48.137, ge=-80.0, le=80.0, description="Where the map's origin lies. [J]"
-    )
-    reference_lon_deg: float = Field(
-        default=11.575, ge=-180.0, le=180.0, description="Where the map's origin lies. [J]"
-    )
-
-
 class RadioParameters(RadioSection):
     """Everything the channel needs; see `ml.parameters` for files and presets."""
 
@@ -175,6 +163,7 @@ class RadioParameters(RadioSection):
     loss: LossModel = MarginLoss()
     clock: ClockParameters = ClockParameters()
     wire: WireParameters = WireParameters()
+    faults: FaultParameters = FaultParameters()
     time_to_live_ms: float = Field(
         default=10_000.0,
         gt=0.0,

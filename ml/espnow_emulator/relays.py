@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ml.espnow_emulator.radio_parameters import RelayParameters
 
 _MASK_BITS = 64
+_ALL_ROUND_DEG = 180.0
 _ONE = np.uint64(1)
 _X_M, _Y_M, _HEADING_DEG = (
     int(field) for field in (PayloadField.X_M, PayloadField.Y_M, PayloadField.HEADING_DEG)
@@ -75,11 +76,13 @@ class Relays:
 
     def __init__(self, parameters: RelayParameters, num_envs: int, num_nodes: int) -> None:
         nodes = (num_envs, num_nodes)
+        half_deg = parameters.cone_half_angle_deg
         self.capacity = num_nodes * DEPTH
         self.rules = RelayRules(
             max_hops=parameters.max_hops,
             front_cone=parameters.front_cone,
-            least_cosine=math.cos(math.radians(parameters.cone_half_angle_deg)),
+            # A full cone holds every direction, whatever the rounding.
+            least_cosine=math.cos(math.radians(half_deg)) if half_deg < _ALL_ROUND_DEG else -2.0,
         )
         self.arrays = RelayArrays(
             newest=np.full((*nodes, num_nodes), -1, np.int64),

@@ -1,19 +1,13 @@
-"""What all sections of the radio's parameters have in common."""
+"""Which numbers of a section may be drawn anew per episode, and within which limits."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 RANDOMISABLE: Final[dict[str, Any]] = {"randomisable": True}
-
-
-class RadioSection(BaseModel):
-    """Base of every section: immutable, no unknown keys, no text where a number belongs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def randomisable_values(section: BaseModel, prefix: str = "") -> dict[str, float]:
