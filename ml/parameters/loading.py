@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _PRESETS = Path(__file__).parent / "presets"
-PRESET_NAMES = ("ideal", "clean", "bursty", "shadowed")
+PRESET_NAMES = (
+    "ideal",
+    "clean",
+    "bursty",
+    "shadowed",
+    "in-car",
+    "good-install",
+    "blackout",
+    "gilbert-elliott",
+    "independent",
+)
+_SUFFIX = ".json"
 _MOST_MISTAKES = 8
 _MOST_CHARACTERS = 60
 
@@ -27,22 +38,23 @@ _MOST_CHARACTERS = 60
 def load_parameters(name_or_file: str | Path) -> Parameters:
     """Load a preset by its name or a JSON file by its path.
 
-    A bare word is a preset's name; what ends in `.json` or holds a path separator is a file.
+    A bare word is a preset's name; what has a suffix or holds a path separator is a file.
 
     Args:
-        name_or_file: `ideal`, `clean`, `bursty`, `shadowed`, or a path.
+        name_or_file: One of `PRESET_NAMES`, or a path that ends in `.json`.
 
     Returns:
         The validated parameters.
 
     Raises:
-        ParameterError: An unknown preset, a file that is missing or cannot be read, or content
-            that is not allowed.
+        ParameterError: An unknown preset, a file that is missing, has another suffix or cannot be
+            read, or content that is not allowed.
     """
     text = os.fspath(name_or_file)
     if text in PRESET_NAMES:
         return _load_file(_PRESETS / f"{text}.json")
-    is_path = isinstance(name_or_file, Path) or text.endswith(".json") or os.sep in text
+    path = Path(text)
+    is_path = isinstance(name_or_file, Path) or bool(path.suffix) or os.sep in text
     if not is_path:
         near = get_close_matches(text, PRESET_NAMES, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -50,7 +62,13 @@ def load_parameters(name_or_file: str | Path) -> Parameters:
             f"unknown radio preset {text!r}{hint}\n"
             f"Allowed are {', '.join(PRESET_NAMES)}, or the path of a parameter file (.json)."
         )
-    return _load_file(Path(text))
+    if path.suffix != _SUFFIX and not path.is_dir():
+        found = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise ParameterError(
+            f"parameter file {path}: its name {found}, allowed is {_SUFFIX}, for its content is "
+            f"JSON.\nRename the file, or use a preset: {', '.join(PRESET_NAMES)}."
+        )
+    return _load_file(path)
 
 
 def _load_file(path: Path) -> Parameters:
