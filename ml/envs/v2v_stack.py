@@ -16,7 +16,7 @@ from ml.compiled import compiled
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, MessageFaults, PayloadField
 from ml.parameters import draw_episode_parameters
-from ml.sensors import Measurement, SensorBank
+from ml.sensors import Measurement, RangingSensor, SensorBank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +42,12 @@ class V2VStack:
         num_slots: Vehicles per convoy, the ego included.
         randomise: Draw parameters anew per episode, from the file's ranges.
         audit: Check at run time that nothing is received before it was sent.
+
+    Attributes:
+        sensors: Of all cars.
+        ranging: Of the egos.
+        channel: The radio.
+        measured: What the nodes believed of themselves at their last sample, (num_envs, num_slots).
     """
 
     def __init__(
@@ -55,10 +61,12 @@ class V2VStack:
         audit: bool,
     ) -> None:
         self._parameters = parameters
+        self._everyone = np.arange(num_envs)
         self._road = road
         self._randomise = randomise
         self._audit = audit
         self.sensors = SensorBank(parameters.sensors, num_envs=num_envs, num_vehicles=num_slots)
+        self.ranging = RangingSensor(parameters.sensors.ranging, num_envs=num_envs)
         self.channel = BroadcastChannel(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
         self._beacons = BeaconSchedule(parameters.radio, self.channel.node_clocks)
         self._faults = MessageFaults(
@@ -90,6 +98,8 @@ class V2VStack:
         """
         drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
         self.sensors.reset(rows, keys, overrides=drawn)
+        self.ranging.reset(rows, keys)
+        self.ranging.measure(rows, np.zeros(rows.size, dtype=np.int64), truth.gap_m)
         self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)
         self._faults.reset(rows, keys)
@@ -116,10 +126,12 @@ class V2VStack:
             now: Ground truth of this tick.
         """
         t_generated_us = self._beacons.generated_us(tick)
+        sampled_us = t_generated_us.copy()
+        sampled_us[:, 0] = tick * TICK_US  # the ego decides at the tick's end
         route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *before.speed_mps.shape))
         _interpolate(
             tick,
-            t_generated_us,
+            sampled_us,
             before.route_pos_m,
             now.route_pos_m,
             before.speed_mps,
@@ -136,7 +148,9 @@ class V2VStack:
             speed_mps=speed_mps,
             heading_deg=heading_deg,
             accel_mps2=accel_mps2,
+            sampled_us=sampled_us,
         )
+        self.ranging.measure(self._everyone, tick, now.gap_m)
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
         node_xy_m = np.empty((*t_generated_us.shape, 2))
         at_end = self._road.pose(now.route_pos_m)
@@ -206,7 +220,7 @@ class V2VStack:
 @compiled
 def _interpolate(
     tick: NDArray[np.int64],
-    t_generated_us: NDArray[np.int64],
+    sampled_us: NDArray[np.int64],
     pos_before_m: NDArray[np.float64],
     pos_now_m: NDArray[np.float64],
     speed_before_mps: NDArray[np.float64],
@@ -217,14 +231,12 @@ def _interpolate(
 ) -> None:
     """Fill `state` (3, num_envs, num_slots) with each car's position, speed and acceleration.
 
-    A peer's are those at its beacon, `t_generated_us` (num_envs, num_slots), between the tick
-    before and this one (num_envs,); the ego's are this one's.
+    They are those at `sampled_us` (num_envs, num_slots), between the tick before and this one,
+    (num_envs,).
     """
     for e in range(state.shape[1]):
         for v in range(state.shape[2]):
-            share = 1.0
-            if v > 0:
-                share -= (tick[e] * TICK_US - t_generated_us[e, v]) / TICK_US
+            share = 1.0 - (tick[e] * TICK_US - sampled_us[e, v]) / TICK_US
             pos_m, speed_mps = pos_before_m[e, v], speed_before_mps[e, v]
             accel_mps2 = accel_before_mps2[e, v]
             state[0, e, v] = pos_m + share * (pos_now_m[e, v] - pos_m)
