@@ -27,6 +27,7 @@ PRESET_NAMES = (
     "in-car",
     "good-install",
     "blackout",
+    "gps-hold",
     "gilbert-elliott",
     "independent",
 )
