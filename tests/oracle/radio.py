@@ -201,6 +201,7 @@ class OracleRadio:
 
     def clear(self) -> None:
         """Boards off and on; links, sequence numbers and clocks live on."""
+        self.idle_from_us = 0
         self._events.clear()
         self.links.clear()
         self.link_model.forget_time()
@@ -208,6 +209,7 @@ class OracleRadio:
             node.queue.clear()
             node.relays.clear()
             node.seen.clear()
+            node.own = None
 
     # What happens inside.
 
