@@ -32,11 +32,17 @@ def autocorrelation(lost: NDArray[np.bool_], lag: int) -> float:
     Args:
         lost: (frames, drives, links) bool.
         lag: In frames.
+
+    Returns:
+        Between -1 and 1; 0 where nothing ever changes.
     """
     mean = lost.mean(axis=(0, 2), keepdims=True)
+    variance = float((mean * (1.0 - mean)).sum())
+    if variance == 0.0:
+        return 0.0
     centred = lost - mean
-    covariance = (centred[lag:] * centred[:-lag]).mean(axis=(0, 2)).sum()
-    return float(covariance / (mean * (1.0 - mean)).sum())
+    covariance = float((centred[lag:] * centred[:-lag]).mean(axis=(0, 2)).sum())
+    return covariance / variance
 
 
 def window_sd(lost: NDArray[np.bool_], frames: int) -> float:

@@ -66,28 +66,28 @@ class MacParameters(RadioSection):
         default=1.1,
         ge=0.0,
         le=50.0,
-        description="From sampling to the MAC, in the sender.",
+        description="From sampling to the MAC, in the sender. [R]",
         json_schema_extra=RANDOMISABLE,
     )
     h_rx_ms: float = Field(
         default=0.15,
         ge=0.0,
         le=50.0,
-        description="From the end on the air to the receiver's program.",
+        description="From the end on the air to the receiver's program. [R]",
         json_schema_extra=RANDOMISABLE,
     )
     wait_probability: float = Field(
-        default=0.3,
+        default=0.9,
         ge=0.0,
         le=1.0,
-        description="Share of frames that wait in the sender for something else.",
+        description="Share of frames that wait in the sender for something else. [R]",
         json_schema_extra=RANDOMISABLE,
     )
     wait_mean_ms: float = Field(
-        default=3.0,
+        default=1.5,
         ge=0.0,
         le=100.0,
-        description="Mean of that wait, exponential.",
+        description="Mean of that wait, exponential. [R]",
         json_schema_extra=RANDOMISABLE,
     )
     slot_us: int = Field(default=20, ge=1, le=1000, description="One slot of the backoff. [J]")
@@ -98,10 +98,13 @@ class MacParameters(RadioSection):
         default=31, ge=0, le=1023, description="The backoff is uniform in 0 to so many slots. [J]"
     )
     vulnerable_us: int = Field(
-        default=20,
+        default=15,
         ge=0,
         le=10_000,
-        description="Frames that start closer together collide: nobody hears so fast. [J]",
+        description=(
+            "Frames that start closer together collide: so long a station of IEEE 802.11 listens "
+            "to notice a busy channel; also what the contention table wants. [R]"
+        ),
     )
 
     @property

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
-from ml.parameters.field_tree import allowed
+from ml.parameters.field_tree import allowed, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ class Entry:
         name: Dotted, as in `domain_randomisation`: `radio.loss.margin_20m_db`.
         value: As in the file; None is `null`.
         unit: Empty for a bare number, a switch or a word.
-        allowed: The values that a file may hold, in words.
+        allowed: The values that a file may hold, briefly.
         drawn: The (low, high) it is drawn from per episode, if it is.
         basis: What it rests on, as far as its description is tagged.
         meaning: Its description, without the tags.
@@ -66,11 +67,11 @@ class Entry:
 
 
 def as_text(value: Any) -> str:
-    """Write a value as people do: `off` for null, short numbers."""
+    """Write a value as it stands in a file, numbers as short as they go."""
     if value is None:
-        return "off"
+        return "null"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -117,11 +118,21 @@ def _entry(
         name=prefix + name,
         value=value,
         unit=unit_of(name),
-        allowed=allowed(field),
+        allowed=_briefly(field),
         drawn=drawn.get(prefix + name),
         basis=basis_of(description),
         meaning=_TAG.sub("", description).strip().rstrip(".") + ".",
     )
+
+
+def _briefly(field: FieldInfo) -> str:
+    if field.annotation is bool:
+        return "true, false"
+    low, high = limits(field)
+    if math.isinf(low) and math.isinf(high):
+        return allowed(field).replace("'", "").replace(" or ", ", ")
+    or_null = ", null" if "null" in allowed(field) else ""
+    return f"{low:g} … {high:g}{or_null}"
 
 
 def basis_of(description: str) -> str:
