@@ -336,11 +336,12 @@ def _arrive(e: int, t_us: int, world: World, flight: FlightArrays, relay_rules: 
     flight.head[e] = (place + 1) % flight.word.shape[1]
     flight.length[e] -= 1
     source, sequence = source_of(word), sequence_of(word)
-    if is_expired(world.store, e, source, sequence):
-        world.counters.total[_EXPIRED] += 1
-        return
+    expired = is_expired(world.store, e, source, sequence)
     for node in range(world.present.shape[1]):
         if not (reached >> node) & 1:
+            continue
+        if expired:
+            world.counters.total[_EXPIRED] += 1
             continue
         if not mark_seen(world.relays, e, node, source, sequence):
             world.counters.total[_DUPLICATES] += 1
