@@ -24,7 +24,7 @@ from oracle.script import Deliver, Script, Snapshot, Transmit
 from oracle.table import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -110,6 +110,7 @@ def open_channel(
     scripts: Sequence[Script],
     *,
     receivers: Sequence[int] | None = None,
+    overrides: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> BroadcastChannel:
     """Make a channel at the beginning of the episodes of some scripts, a convoy each.
 
@@ -117,6 +118,7 @@ def open_channel(
         parameters: Of the radio.
         scripts: All of the same N.
         receivers: Recorded nodes; all, if left out.
+        overrides: Of parameters, by their dotted names, a number per convoy.
     """
     num_nodes = scripts[0].num_nodes
     channel = BroadcastChannel(
@@ -125,13 +127,23 @@ def open_channel(
         num_nodes=num_nodes,
         receivers=range(num_nodes) if receivers is None else receivers,
     )
+    begin_episodes(channel, scripts, overrides)
+    return channel
+
+
+def begin_episodes(
+    channel: BroadcastChannel,
+    scripts: Sequence[Script],
+    overrides: Mapping[str, NDArray[np.float64]] | None = None,
+) -> None:
+    """Reset all convoys of a channel to the beginnings of some scripts; see `open_channel`."""
     channel.reset(
         np.arange(len(scripts)),
         np.array([script.key for script in scripts], np.uint64),
         node_keys=np.array([script.node_keys for script in scripts]),
         present=np.array([script.present for script in scripts]),
+        overrides=overrides,
     )
-    return channel
 
 
 def clocks_of(channel: BroadcastChannel, env: int = 0) -> list[Clock]:

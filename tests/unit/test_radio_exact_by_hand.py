@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 TICK_US = 100_000
 KEY = 77
 AIR_US = 1_256
-QUIET = {"wait_probability": 0.0, "cw": 0}  # DIFS and nothing more
+TIMES = {"h_tx_ms": 1.1, "h_rx_ms": 0.15, "difs_us": 50, "slot_us": 20, "vulnerable_us": 20}
+QUIET = TIMES | {"wait_probability": 0.0, "cw": 0}  # DIFS and nothing more
 DIRECT_US = 1_100 + 50 + AIR_US + 150
 NO_RELAYS = {"max_hops": 0}
 OPEN_RELAYS = {"max_hops": 3, "front_cone": False}
@@ -152,7 +153,7 @@ def test_who_comes_while_the_medium_is_busy_waits_for_its_end(play):
 
 def test_backoff_is_drawn_per_frame_and_goes_on_where_it_was_interrupted(play):
     """Slots counted down before another frame began need not be counted again after it."""
-    mac = {"wait_probability": 0.0, "cw": 31, "vulnerable_us": 0}
+    mac = TIMES | {"wait_probability": 0.0, "cw": 31, "vulnerable_us": 0}
     slots = {j: math.floor(draw(Stream.MAC_BACKOFF, j, j, 0) * 32) for j in (1, 2)}
     assert slots[1] != slots[2]
     early, late = sorted(slots, key=slots.__getitem__)
@@ -166,7 +167,7 @@ def test_backoff_is_drawn_per_frame_and_goes_on_where_it_was_interrupted(play):
 
 def test_some_frames_wait_in_the_sender(play):
     """With probability p a frame is ready later, by an exponential time of its own draw."""
-    mac = {"wait_probability": 0.5, "wait_mean_ms": 4.0, "cw": 0}
+    mac = TIMES | {"wait_probability": 0.5, "wait_mean_ms": 4.0, "cw": 0}
     story = Story(2)
     for _ in range(12):
         story.tick({1: 20_000})

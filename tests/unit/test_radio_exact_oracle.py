@@ -116,6 +116,58 @@ def test_doubles_are_received_and_passed_on_once():
     assert len(sent) == len(set(sent))
 
 
+def test_a_convoy_of_thirty_two_agrees():
+    """As many nodes as a channel can hold, each relaying what it hears."""
+    style = replace(LONG, num_nodes=32, ticks=12, share_sending=0.5)
+    oracle = judge({"loss": {"model": "margin", "margin_20m_db": 25.0}}, style)
+    assert {reception.receiver for reception in oracle.receptions} >= {0, 30, 31}
+    assert any(reception.hops for reception in oracle.receptions)
+
+
+RANDOMISED = {
+    "mac.h_tx_ms": (0.6, 2.0),
+    "mac.h_rx_ms": (0.1, 0.5),
+    "mac.wait_probability": (0.1, 0.9),
+    "mac.wait_mean_ms": (1.0, 4.0),
+    "loss.margin_20m_db": (3.0, 18.0),
+    "loss.exponent_near": (0.6, 2.2),
+    "loss.exponent_far": (2.0, 3.5),
+    "loss.shadowing_sd_db": (3.0, 8.0),
+    "loss.shadowing_distance_m": (6.0, 25.0),
+    "loss.bias_sd_db": (0.0, 4.0),
+    "loss.bias_time_s": (1.0, 60.0),
+    "loss.antenna_sd_db": (1.0, 6.0),
+    "loss.fading_m": (1.0, 5.0),
+    "loss.car_first_db": (3.0, 12.0),
+    "loss.floor_loss": (0.0, 0.05),
+    "loss.blackout.loss": (0.2, 0.7),
+    "loss.blackout.length_s": (0.1, 0.5),
+    "loss.blackout.period_s": (0.6, 2.0),
+}
+
+
+def test_a_convoy_with_overrides_is_one_with_these_parameters():
+    """What is drawn for an episode acts as if the file had said it, in each convoy its own."""
+    rng = np.random.default_rng(3)
+    scripts = [write_script(replace(LONG, num_nodes=6, ticks=40))] * 3
+    drawn = {name: rng.uniform(low, high, 3) for name, (low, high) in RANDOMISED.items()}
+    plain: dict[str, Any] = {"loss": {"model": "margin", "blackout": {}}}
+    overrides = {f"radio.{name}": values for name, values in drawn.items()}
+    channel = open_channel(radio(**plain), scripts, overrides=overrides)
+    played = play_on_channel(radio(**plain), scripts, channel=channel)
+    for env, ours in enumerate(played):
+        sections: dict[str, Any] = {"mac": {}, "loss": {"model": "margin", "blackout": {}}}
+        for name, values in drawn.items():
+            *path, last = name.split(".")
+            section = sections
+            for part in path:
+                section = section[part]
+            section[last] = float(values[env])
+        parameters = oracle_parameters(radio(**sections))
+        agree(ours, play_on_oracle(scripts[env], parameters, clocks_of(channel, env))[0])
+    assert not np.array_equal(played[0][-1].received_us, played[1][-1].received_us)
+
+
 def test_the_chance_of_a_frame_is_the_mean_over_its_fading():
     """The tabulated P(M, m) is that of the integral, at the table's points and between them."""
     margins_db = np.array([-59.97, -20.0, -7.33, -0.04, 0.0, 0.31, 4.0, 12.25, 33.3])
