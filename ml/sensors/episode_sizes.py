@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ml.sensors.sensor_parameters import AccelerometerFaults, SensorParameters
 
 PREFIX = "sensors."
-_SHORTEST_LAG_S = 1e-9
+_SHORTEST_LAG_S = 1e-12
 _NO_GYROSCOPE = -1.0
 _EVEN_CHANCE = 0.5
 

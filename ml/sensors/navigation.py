@@ -38,7 +38,7 @@ def navigate(
         env: Which convoy.
         car: Which vehicle, env * V + slot.
         now_us: True time of this sample.
-        accel_mps2: What the accelerometer says.
+        accel_mps2: What the accelerometer says, in the mean since the last sample.
         truth: x, y, speed, heading at this sample.
         keys: (E * V, NUM_DRAWS), as all that follow see `take_fix`.
         sizes: (E, NUM_SIZES).

@@ -53,7 +53,7 @@ def sense(
         for v in range(num_cars):
             car, now_us = env * num_cars + v, sampled_us[k, v]
             truth = x_m[k, v], y_m[k, v], speed_mps[k, v], heading_deg[k, v]
-            lag_keep = 0.0
+            step_us, lag_keep = 0, 0.0
             if start:
                 _begin(env, car, now_us, truth, sizes, memory, times)
             else:
@@ -61,19 +61,24 @@ def sense(
                 lag_keep = sizes[env, at.LAG_KEEP]
                 if step_us != tick_us:
                     lag_keep = math.exp(-1e-6 * step_us / sizes[env, at.LAG_S])
+            was = memory[car, at.LAGGED_ACCEL]
             # In this form a lag of 0 gives the truth to the last bit.
-            lagged = lag_keep * memory[car, at.LAGGED_ACCEL] + (1.0 - lag_keep) * accel_mps2[k, v]
+            lagged = lag_keep * was + (1.0 - lag_keep) * accel_mps2[k, v]
             memory[car, at.LAGGED_ACCEL] = lagged
-            bias = memory[car, at.ACCEL_BIAS]
+            gain, bias = memory[car, at.ACCEL_GAIN], memory[car, at.ACCEL_BIAS]
             shake, _ = normal_pair_one(extend_one(keys[car, at.ACCELERATION], tick))
             noise = sizes[env, at.ACCEL_SD_MPS2] * shake
-            accel = memory[car, at.ACCEL_GAIN] * lagged + bias + noise
+            # What the node integrates since its last sample; before the start, its bias alone.
+            mean = bias
+            if step_us > 0:
+                gained_mps = truth[2] - memory[car, at.TRUE_SPEED]
+                gained_mps -= sizes[env, at.LAG_S] * (lagged - was)
+                mean = gain * (1e6 * gained_mps / step_us) + bias + noise
             navigate(
                 env,
                 car,
                 now_us,
-                # The time before the start is one long step, over which noise would average out.
-                bias if start else accel,
+                mean,
                 truth,
                 keys,
                 sizes,
@@ -85,7 +90,7 @@ def sense(
             out[at.OUT_Y, k, v] = memory[car, at.Y]
             out[at.OUT_SPEED, k, v] = memory[car, at.SPEED]
             out[at.OUT_HEADING, k, v] = memory[car, at.HEADING]
-            out[at.OUT_ACCEL, k, v] = accel
+            out[at.OUT_ACCEL, k, v] = gain * lagged + bias + noise
             out[at.OUT_SD, k, v] = believed_sd_m(env, car, now_us, sizes, memory, times)
 
 

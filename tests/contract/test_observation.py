@@ -155,3 +155,28 @@ def test_an_optional_ranging_sensor_sees_the_car_ahead(open_env, tmp_path):
         error = (range_m - gap_m)[valid & running]
         assert 0.25 < error.std() < 0.35
         assert abs(error.mean()) < 0.05
+
+
+def test_what_a_peer_says_of_itself_is_of_its_beacons_moment(open_env, tmp_path):
+    """Reckoned without errors, a message's state is the true one at its own time in the tick."""
+    file = tmp_path / "reckoned.json"
+    content = json.loads(load_parameters("ideal").model_dump_json())
+    content["sensors"]["position"]["mode"] = "fused"
+    content["radio"]["beacon"] = {"phase_ms": None, "jitter_ms": 40.0}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    env = open_env(16, "hazard", radio=str(file), num_peers=(3, 3), scenario="highway")
+    env.reset()
+    checked = 0
+    for _ in range(150):
+        before = env.batch.truth
+        _, _, done, _ = env.step(np.zeros((16, 1), dtype=np.float32))
+        table, now = env.batch.peer_table, env.batch.truth
+        # A convoy that has just ended shows its next episode.
+        share = table.t_generated_us[:, 0] / 1e5 - (env.batch.tick[:, None] - 1)
+        said = table.payload[:, 0]
+        for field, name in ((0, "route_pos_m"), (2, "speed_mps")):
+            was, then = getattr(before, name)[:, 1:], getattr(now, name)[:, 1:]
+            error = np.abs(said[..., field] - was - share * (then - was))[~done]
+            assert error.max() < 0.03, name
+        checked += int((~done).sum())
+    assert checked > 1500

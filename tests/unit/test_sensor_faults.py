@@ -139,12 +139,34 @@ def test_biased_boards_are_off_by_the_bias_either_way():
 
 def test_an_inverted_accelerometer_pulls_the_fused_speed_the_wrong_way():
     """Between fixes the node believes to speed up while it brakes."""
-    sound, _, _ = _drive(_parameters("fused"), 40)
-    faults = AccelerometerFaults(inverted_probability=1.0)
-    wrong, _, _ = _drive(_parameters("fused", accelerometer=faults), 40)
-    # The drive is even; the accelerometer's −2 or +2 shows in what is reckoned within a second.
-    assert sound[20:].min() == pytest.approx(-1.0, abs=0.2)
-    assert wrong[20:].max() == pytest.approx(1.0, abs=0.2)
+    for faults, worst_mps in (
+        (AccelerometerFaults(), 0.0),
+        (AccelerometerFaults(inverted_probability=1.0), 4.0),
+        (AccelerometerFaults(misaligned_probability=1.0), 2.0),
+    ):
+        bank = SensorBank(_parameters("fused", accelerometer=faults), num_envs=20, num_vehicles=5)
+        rows = np.arange(20)
+        bank.reset(rows, fold(9, rows))
+        errors = []
+        for k in range(81):
+            t_s = 0.1 * k
+            truth = {
+                name: np.full((20, 5), value)
+                for name, value in {
+                    "x_m": 0.0,
+                    "y_m": SPEED_MPS * t_s - t_s * t_s,
+                    "speed_mps": SPEED_MPS - 2.0 * t_s,
+                    "heading_deg": 0.0,
+                    "accel_mps2": -2.0 if k else 0.0,
+                }.items()
+            }
+            measured = (
+                bank.measure(np.full(20, k), **truth) if k else bank.measure_start(rows, **truth)
+            )
+            errors.append(measured.speed_mps - truth["speed_mps"])
+        # Just before the next fix it is a second old; each second the error begins anew.
+        assert np.max(errors) == pytest.approx(worst_mps, abs=0.05 * worst_mps + 1e-9)
+        assert np.min(errors) > -1e-9
 
 
 def test_a_board_is_not_inverted_and_misaligned_at_once():
