@@ -157,6 +157,7 @@ def play_on_channel(
     scripts: Sequence[Script],
     *,
     channel: BroadcastChannel | None = None,
+    late: bool = False,
 ) -> list[list[Snapshot]]:
     """Play scripts side by side, as one batch.
 
@@ -164,32 +165,49 @@ def play_on_channel(
         parameters: Of the radio.
         scripts: A convoy each; all of the same N and the same kinds of steps.
         channel: As opened; a new one that records all nodes, if left out.
+        late: Photograph the tables not at once after each deliver, but just before the next one
+            (or a `clear`), when more has been transmitted.
 
     Returns:
-        One list of snapshots per script.
+        One list of snapshots per script, one for each deliver.
     """
     if channel is None:
         channel = open_channel(parameters, scripts)
-    snapshots: list[list[Snapshot]] = [[] for _ in scripts]
+    moments: list[list[Snapshot]] = []
+    delivered_us: NDArray[np.int64] | None = None
     for steps in zip(*(script.steps for script in scripts), strict=True):
         first = steps[0]
         if isinstance(first, Transmit):
-            channel.transmit(
-                **{
-                    name: np.stack([getattr(step, name) for step in steps])
-                    for name in ("sending", "t_generated_us", "timestamp_ms", "payload")
-                },
-                node_xy_m=np.stack([step.xy_m for step in steps]),
-                now_us=np.array([step.now_us for step in steps]),
-            )
-        elif isinstance(first, Deliver):
-            now_us = np.array([step.now_us for step in steps])
-            channel.deliver(now_us)
-            for env, photographs in enumerate(snapshots):
-                photographs.append(_photograph(channel, env, now_us))
+            _transmit(channel, steps)
+            continue
+        if late and delivered_us is not None:
+            moments.append(_photographs(channel, delivered_us))
+        delivered_us = None
+        if isinstance(first, Deliver):
+            delivered_us = np.array([step.now_us for step in steps])
+            channel.deliver(delivered_us)
+            if not late:
+                moments.append(_photographs(channel, delivered_us))
         else:
             channel.clear(np.arange(len(scripts)))
-    return snapshots
+    if late and delivered_us is not None:
+        moments.append(_photographs(channel, delivered_us))
+    return [list(of_one) for of_one in zip(*moments, strict=True)]
+
+
+def _transmit(channel: BroadcastChannel, steps: Sequence[Any]) -> None:
+    channel.transmit(
+        **{
+            name: np.stack([getattr(step, name) for step in steps])
+            for name in ("sending", "t_generated_us", "timestamp_ms", "payload")
+        },
+        node_xy_m=np.stack([step.xy_m for step in steps]),
+        now_us=np.array([step.now_us for step in steps]),
+    )
+
+
+def _photographs(channel: BroadcastChannel, now_us: NDArray[np.int64]) -> list[Snapshot]:
+    return [_photograph(channel, env, now_us) for env in range(now_us.size)]
 
 
 def _photograph(channel: BroadcastChannel, env: int, now_us: NDArray[np.int64]) -> Snapshot:

@@ -11,7 +11,7 @@ from oracle.script import Script, Snapshot
 from oracle.scripts_at_random import Style
 
 EXACT = settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 CROWD = Style(
     num_nodes=8,
