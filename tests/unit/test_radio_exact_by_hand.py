@@ -268,17 +268,19 @@ def test_without_a_mac_frames_go_on_the_air_at_once_and_never_collide(play):
     assert arrivals(play(story, mac={"enabled": False}, relay=NO_RELAYS)[0])[0, 1] == (0, 0, 7)
 
 
-def test_a_full_queue_drops_what_comes(play):
-    """A board has 32 transmit buffers: the own frame and 31 relays fit, the others are gone."""
-    story = Story(3, spacing_m=20.0)
-    # Node 2 and the ego talk, node 1 listens: 2 x 16 messages wait for its slot.
-    story.tick({1: 0})
+@pytest.mark.parametrize(("ego_us", "last_seq"), [(10_000, 14), (30_000, 15)])
+def test_a_full_queue_drops_what_comes(play, ego_us, last_seq):
+    """A board has 32 transmit buffers: the own frame and 31 relays fit, the others are gone.
+
+    Node 2 and the ego talk in turn, 16 times, while node 1 only listens: 32 messages wait for its
+    slot. Of the 31 that fit, 15 are node 2's if the ego was first, else 16.
+    """
+    story = Story(3, spacing_m=20.0).tick({1: 0})
     for _ in range(16):
-        story.tick({0: 10_000, 2: 20_000})
+        story.tick({0: ego_us, 2: 20_000})
     story.tick({1: 0}).tick({}).tick({})
     last = play(story, loss=NEIGHBOURS_ONLY, mac=QUIET, relay=OPEN_RELAYS)[-1]
-    # 0's and 2's messages alternate in the buffer; own + 31 relays: 16 of the ego's, 15 of 2's.
-    assert arrivals(last)[0, 2][:2] == (14, 1)
+    assert arrivals(last)[0, 2][:2] == (last_seq, 1)
 
 
 def test_a_relay_of_a_message_that_left_the_store_is_dropped(play):
