@@ -17,6 +17,7 @@ MARGINS: tuple[dict[str, Any], ...] = (
     {"bias_sd_db": 15.0, "bias_time_s": 0.3, "bias_common_share": 0.8, "fading_m": 2.3},
     {"antenna_sd_db": 6.0, "door_share": 0.4, "door_loss_db": 10.0, "fading_m": 5.0},
     {"blackout": {"share": 0.6, "loss": 0.7, "length_s": 0.25, "period_s": 0.6}},
+    {"blackout": {"share": 1.0, "loss": 1.0, "length_s": 0.03, "period_s": 0.1}, "bias_sd_db": 0.0},
     {"car_first_db": 0.0, "car_next_db": 0.0, "exponent_near": 3.0, "exponent_far": 4.0},
 )
 

@@ -132,7 +132,10 @@ class _Places:
 
     def __init__(self, layout: str, n: int, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._speed_mps = rng.uniform(0.0, 35.0) * (rng.random() < 0.8)
+        # Some keep their distances, some do not, and some stand.
+        together_mps = rng.uniform(0.0, 35.0)
+        self._speed_mps = together_mps + rng.uniform(-1.0, 1.0, n) * rng.choice([0.0, 3.0])
+        self._speed_mps *= rng.random(n) < rng.choice([1.0, 0.5, 0.0])
         if layout == "scattered":
             self._start_m = rng.uniform(-150.0, 150.0, (n, 2))
         else:
@@ -144,7 +147,8 @@ class _Places:
     def at(self, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Positions (N, 2) and payloads (N, F) at tick k."""
         n = len(self._start_m)
-        xy_m = self._start_m + np.array([0.1 * k * self._speed_mps, 0.0])
+        xy_m = self._start_m.copy()
+        xy_m[:, 0] += 0.1 * k * self._speed_mps
         payload = np.zeros((n, NUM_FIELDS))
         payload[:, :2] = xy_m + self._rng.normal(0.0, 2.0, (n, 2))
         payload[:, 2] = self._speed_mps

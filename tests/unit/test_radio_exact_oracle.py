@@ -78,7 +78,7 @@ LONG = Style(
     share_skipped=0.0,
     reboots=True,
     clears=False,
-    seed=5,
+    seed=14,
 )
 
 
