@@ -237,8 +237,8 @@ def _move(
         if state.moved_us[e] != LONG_AGO_US:
             elapsed_us = now_us[e] - state.moved_us[e]
         state.moved_us[e] = now_us[e]
-        bias_memory = math.exp(-elapsed_us / (1e6 * terms[e, _BIAS_S]))
-        floor_m = terms[e, _STANDSTILL] * elapsed_us / 1e6
+        elapsed_s = elapsed_us / 1e6
+        bias_memory = math.exp(-elapsed_s / terms[e, _BIAS_S])
         _move_common(now_us[e], bias_memory, present, listening, terms, state, e)
         for i in range(num_nodes):
             if not present[e, i]:
@@ -252,7 +252,7 @@ def _move(
                         (e, i, j),
                         now_us[e],
                         bias_memory,
-                        floor_m,
+                        elapsed_s,
                         between,
                         node_xy_m,
                         listening,
@@ -295,7 +295,7 @@ def _move_pair(
     pair: tuple[int, int, int],
     now_us: int,
     bias_memory: float,
-    floor_m: float,
+    elapsed_s: float,
     between: int,
     node_xy_m: NDArray[np.float64],
     listening: NDArray[np.bool_],
@@ -316,12 +316,14 @@ def _move_pair(
     if between > 0:
         margin_db -= min(terms[e, _CAP], terms[e, _FIRST] + terms[e, _NEXT] * (between - 1))
     if terms[e, _SHADOWING_SD] > 0.0:
-        memory = 0.0
-        if not fresh:
+        # The draw is of the moment: a second step in it would take the same one again.
+        memory = 0.0 if fresh else 1.0
+        if not fresh and elapsed_s > 0.0:
             moved_m = 0.5 * (
                 _travelled_m(node_xy_m, state, e, i) + _travelled_m(node_xy_m, state, e, j)
             )
-            memory = math.exp(-max(moved_m, floor_m) / terms[e, _SHADOWING_M])
+            moved_m = max(moved_m, terms[e, _STANDSTILL] * elapsed_s)
+            memory = math.exp(-moved_m / terms[e, _SHADOWING_M])
         if memory < 1.0:
             state.shadowing[e, i, j] = _step(
                 state.shadowing[e, i, j], memory, state.shadowing_key[e, i, j], now_us

@@ -20,6 +20,7 @@ CROWD = Style(
     layout="row",
     share_sending=0.9,
     absent=1,
+    two_calls=False,
     odd_delivers=True,
     share_skipped=0.0,
     reboots=True,

@@ -104,7 +104,6 @@ class MarginLinks:
     key: int
     node_keys: tuple[int, ...]
     scene: Scene | None = None
-    moved_at: Scene | None = None
     shadow: dict[tuple[int, int], float] = field(default_factory=dict)
     common: dict[int, float] = field(default_factory=dict)
     own: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -137,42 +136,34 @@ class MarginLinks:
     def move(self, scene: Scene, numbers: Sequence[int | None]) -> None:
         """One AR(1) step: of the shadowing in travelled distance, of the bias in time."""
         del numbers
-        self.scene = scene
-        before = self.moved_at
+        before, self.scene = self.scene, scene
         dt_s = 0.0
         if before is not None and self.time_is_known:
-            if before.now_us == scene.now_us:
-                return
             dt_s = (scene.now_us - before.now_us) * 1e-6
-        nodes = range(len(self.node_keys))
-        for i in nodes:
-            name = self.node_keys[i]
+        self.time_is_known = True
+        if before is None or dt_s > 0.0:
+            self._step(before, scene, dt_s)
+
+    def _step(self, before: Scene | None, scene: Scene, dt_s: float) -> None:
+        memory = math.exp(-dt_s / self.loss.tau_b_s)
+        for i, name in enumerate(self.node_keys):
             innovation = draw_normal(self.key, Stream.SLOW_BIAS_COMMON, name, scene.now_us)
-            self.common[i] = _autoregress(
-                self.common.get(i), math.exp(-dt_s / self.loss.tau_b_s), innovation
-            )
-            for j in nodes:
-                if i == j:
-                    continue
-                other = self.node_keys[j]
-                innovation = draw_normal(self.key, Stream.SLOW_BIAS, name, other, scene.now_us)
-                self.own[i, j] = _autoregress(
-                    self.own.get((i, j)), math.exp(-dt_s / self.loss.tau_b_s), innovation
-                )
+            self.common[i] = _autoregress(self.common.get(i), memory, innovation)
+            for j, other in enumerate(self.node_keys):
+                link = i, j
+                if i != j:
+                    innovation = draw_normal(self.key, Stream.SLOW_BIAS, name, other, scene.now_us)
+                    self.own[link] = _autoregress(self.own.get(link), memory, innovation)
                 if i < j:
                     low, high = min(name, other), max(name, other)
                     innovation = draw_normal(self.key, Stream.SHADOWING, low, high, scene.now_us)
-                    self.shadow[i, j] = _autoregress(
-                        self.shadow.get((i, j)), self._memory_of_way(i, j, scene, dt_s), innovation
-                    )
-        self.moved_at = scene
-        self.time_is_known = True
+                    way = 0.0 if before is None else self._memory_of_way(link, before, scene, dt_s)
+                    self.shadow[link] = _autoregress(self.shadow.get(link), way, innovation)
 
-    def _memory_of_way(self, i: int, j: int, scene: Scene, dt_s: float) -> float:
-        before = self.moved_at
-        if before is None:
-            return 0.0
-        ways_m = [math.dist(before.xy_m[n], scene.xy_m[n]) for n in (i, j)]
+    def _memory_of_way(
+        self, link: tuple[int, int], before: Scene, scene: Scene, dt_s: float
+    ) -> float:
+        ways_m = [math.dist(before.xy_m[n], scene.xy_m[n]) for n in link]
         floor_m = self.loss.standstill_mps * dt_s
         return math.exp(-max(sum(ways_m) / 2.0, floor_m) / self.loss.decorrelation_m)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,7 @@ class Style:
         layout: Where the cars are; one of LAYOUTS.
         share_sending: Of the nodes that are there, in each tick.
         absent: How many nodes are never there.
+        two_calls: Sometimes two transmits of one moment, of different senders and places.
         odd_delivers: Also deliver between ticks, and slots never before the last deliver.
         share_skipped: Of the delivers at the ends of ticks.
         reboots: Timestamps jump now and then, by less and by more than a second, or stand still.
@@ -42,6 +43,7 @@ class Style:
     layout: str
     share_sending: float
     absent: int
+    two_calls: bool
     odd_delivers: bool
     share_skipped: float
     reboots: bool
@@ -61,6 +63,7 @@ def styles(draw: st.DrawFn, *, ticks: tuple[int, ...] = (3, 20, 30, 40)) -> Styl
         layout=draw(st.sampled_from(LAYOUTS)),
         share_sending=draw(st.sampled_from((1.0, 1.0, 0.8, 0.3))),
         absent=draw(st.sampled_from((0, 0, min(2, num_nodes - 2)))),
+        two_calls=draw(st.sampled_from((False, False, True))),
         odd_delivers=draw(st.booleans()),
         share_skipped=draw(st.sampled_from((0.0, 0.0, 0.0, 0.3, 1.0))),
         reboots=draw(st.booleans()),
@@ -89,16 +92,20 @@ def write_script(style: Style) -> Script:
             jumps_ms += np.where(rng.random(n) < 0.1, rng.integers(-3_000, 1_000, n), 0)
             jumps_ms -= np.where(rng.random(n) < 0.1, TICK_US // 1000, 0)
         xy_m, payload = places.at(k)
-        steps.append(
-            Transmit(
-                now_us=now_us,
-                sending=present & (rng.random(n) < style.share_sending),
-                t_generated_us=generated_us,
-                timestamp_ms=generated_us // 1000 + jumps_ms,
-                payload=payload,
-                xy_m=xy_m,
-            )
+        step = Transmit(
+            now_us=now_us,
+            sending=present & (rng.random(n) < style.share_sending),
+            t_generated_us=generated_us,
+            timestamp_ms=generated_us // 1000 + jumps_ms,
+            payload=payload,
+            xy_m=xy_m,
         )
+        if style.two_calls and rng.random() < 0.5:
+            early = rng.random(n) < 0.5
+            elsewhere_m = xy_m + rng.normal(0.0, 5.0, (n, 2))
+            steps.append(replace(step, sending=step.sending & early, xy_m=elsewhere_m))
+            step = replace(step, sending=step.sending & ~early)
+        steps.append(step)
         if rng.random() < style.share_skipped:
             continue
         last_deliver_us = now_us

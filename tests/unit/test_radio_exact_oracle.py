@@ -74,6 +74,7 @@ LONG = Style(
     layout="row",
     share_sending=1.0,
     absent=1,
+    two_calls=False,
     odd_delivers=True,
     share_skipped=0.0,
     reboots=True,
