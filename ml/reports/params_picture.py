@@ -129,4 +129,5 @@ def _draw_minute(axes: Axes, minute: Minute) -> None:
     axes.set(xlim=(0, 60), ylim=(-0.11 * top_s, top_s), xlabel="time (s)", ylabel="age (s)")
     loss = 100.0 * float(minute.lost.mean())
     axes.set_title(f"A minute of the link from the car ahead: {loss:.1f} % of its own frames lost")
-    axes.legend(loc="upper right", ncols=2)
+    # Above the picture, where no line can cross it.
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2)
