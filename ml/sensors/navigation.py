@@ -32,7 +32,7 @@ def navigate(
 
     In between, position follows the node's speed, its speed the accelerometer and its heading the
     gyroscope. Fixes are taken at their own moments; from its delivery on a fix replaces what was
-    believed of its moment, and what was reckoned since stays added.
+    believed of its moment, and what was reckoned since is added with its speed and heading.
 
     Args:
         env: Which convoy.
@@ -194,28 +194,34 @@ def _correct(
     times: NDArray[np.int64],
     rings: NDArray[np.float64],
 ) -> None:
-    """Believe a fix of its moment, and keep what was reckoned since."""
-    east_m = rings[car, place, at.FIX_X] - rings[car, place, at.THEN_X]
-    north_m = rings[car, place, at.FIX_Y] - rings[car, place, at.THEN_Y]
+    """Believe a fix of its moment, and add what was reckoned since, turned and with its speed."""
+    fix_us, then_deg = rings[car, place, at.FIX_US], rings[car, place, at.THEN_HEADING]
+    then_x_m, then_y_m = rings[car, place, at.THEN_X], rings[car, place, at.THEN_Y]
+    fix_x_m, fix_y_m = rings[car, place, at.FIX_X], rings[car, place, at.FIX_Y]
     faster_mps = rings[car, place, at.FIX_SPEED] - rings[car, place, at.THEN_SPEED]
-    then_deg, turn_deg = rings[car, place, at.THEN_HEADING], 0.0
+    turn_deg = 0.0
     if rings[car, place, at.FIX_HAS_HEADING] > 0.0:
         turn_deg = turn_between(then_deg, rings[car, place, at.FIX_HEADING])
-    direction = math.radians(then_deg + turn_deg)
+    turn, direction = math.radians(turn_deg), math.radians(then_deg + turn_deg)
+    sine, cosine = math.sin(turn), math.cos(turn)
     east_mps, north_mps = faster_mps * math.sin(direction), faster_mps * math.cos(direction)
-    fix_us = rings[car, place, at.FIX_US]
+
     since_s = (now_us - fix_us) * 1e-6
-    memory[car, at.X] += east_m + east_mps * since_s
-    memory[car, at.Y] += north_m + north_mps * since_s
+    east_m, north_m = memory[car, at.X] - then_x_m, memory[car, at.Y] - then_y_m
+    memory[car, at.X] = fix_x_m + (east_m * cosine + north_m * sine) + east_mps * since_s
+    memory[car, at.Y] = fix_y_m + (north_m * cosine - east_m * sine) + north_mps * since_s
     memory[car, at.SPEED] = max(memory[car, at.SPEED] + faster_mps, 0.0)
     memory[car, at.HEADING] = full_circle(memory[car, at.HEADING] + turn_deg)
     # Fixes that are still under way will be compared with what is believed from now on.
     for number in range(times[car, at.DELIVERED], times[car, at.TAKEN]):
         later = number & at.RING_MASK
         since_s = (rings[car, later, at.FIX_US] - fix_us) * 1e-6
-        rings[car, later, at.THEN_X] += east_m + east_mps * since_s
-        rings[car, later, at.THEN_Y] += north_m + north_mps * since_s
+        east_m = rings[car, later, at.THEN_X] - then_x_m
+        north_m = rings[car, later, at.THEN_Y] - then_y_m
+        east_m, north_m = east_m * cosine + north_m * sine, north_m * cosine - east_m * sine
+        rings[car, later, at.THEN_X] = fix_x_m + east_m + east_mps * since_s
+        rings[car, later, at.THEN_Y] = fix_y_m + north_m + north_mps * since_s
         then_mps = rings[car, later, at.THEN_SPEED] + faster_mps
         rings[car, later, at.THEN_SPEED] = max(then_mps, 0.0)
-        then_deg = rings[car, later, at.THEN_HEADING] + turn_deg
-        rings[car, later, at.THEN_HEADING] = full_circle(then_deg)
+        later_deg = rings[car, later, at.THEN_HEADING] + turn_deg
+        rings[car, later, at.THEN_HEADING] = full_circle(later_deg)

@@ -285,6 +285,50 @@ def test_the_defaults_are_as_sure_as_their_gps():
     assert np.sqrt(np.mean((along / sd) ** 2)) == pytest.approx(1.0, abs=0.05)
 
 
+def test_a_gyroscopes_bias_turns_the_heading_until_the_next_fix():
+    """The heading drifts at one rate for each car and episode, and starts anew with each fix."""
+    _, across, _, heading, _ = Drive(20.0).run(_parameters(gyro_bias_sd_dps=1.0), 60, (500, 2))
+    drifts = np.diff(heading, axis=0) / 0.1
+    rate = np.median(drifts, axis=0)
+    assert rate.std() == pytest.approx(1.0, rel=4.0 / np.sqrt(2.0 * 1000))
+    fresh = np.abs(drifts - rate) > 1e-6
+    assert fresh.sum(axis=0).max() <= 7, "between fixes it drifts evenly, at one fix a second"
+    age_s = heading / rate
+    assert age_s.min() >= 0.15 - 1e-6
+    assert age_s.max() < 1.15
+    # A heading that drifts evenly leaves the road by half of it.
+    assert np.allclose(across, 0.5 * 20.0 * np.radians(heading) * age_s, atol=2e-3)
+
+
+def test_what_a_node_believes_across_the_road_counts_where_it_is_worse():
+    """With nothing but heading errors the believed size is theirs: speed, age and the turn."""
+    parameters = _parameters(heading_sd_deg=1.0)
+    _, across, _, _, sd = Drive(25.0).run(parameters, 60, (400, 2))
+    age_s = sd / (25.0 * np.radians(1.0))
+    assert age_s.min() >= 0.15 - 1e-9
+    assert age_s.max() < 1.15
+    assert np.sqrt(np.mean((across / sd) ** 2)) == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_accelerometer_lags_by_the_time_that_really_passed():
+    """Between samples at uneven times a step is forgotten as exp(−time / lag), in every mode."""
+    lag = AccelerometerParameters(bias_sd_mps2=0.0, white_sd_mps2=0.0, lag_s=0.2)
+    bank = SensorBank(
+        _parameters("continuous").model_copy(update={"accelerometer": lag}),
+        num_envs=1,
+        num_vehicles=1,
+    )
+    row = np.zeros(1, dtype=np.int64)
+    bank.reset(row, fold(1, row))
+    truth = {name: values[None, None] for name, values in Drive().truth(np.array(0.0)).items()}
+    bank.measure_start(row, **truth)
+    truth["accel_mps2"] = np.full((1, 1), -5.0)
+    for tick, t_us in enumerate((30_000, 130_000, 290_000), start=1):
+        measured = bank.measure(np.array([tick]), **truth, sampled_us=np.full((1, 1), t_us))
+        expected = -5.0 * (1.0 - np.exp(-t_us * 1e-6 / 0.2))
+        assert measured.accel_mps2[0, 0] == pytest.approx(expected, rel=1e-12)
+
+
 def test_a_standing_car_is_not_carried_away_by_its_bias():
     """Speed stays near zero, never below it, and the heading is the last good one."""
     parameters = _parameters(bias_sd_mps2=0.3, gyro_bias_sd_dps=1.0)
