@@ -116,6 +116,19 @@ def test_a_jump_puts_all_fixes_beside_the_truth_for_a_while():
     assert (across != 0.0).mean() == pytest.approx(8.0 / 48.0, rel=4.0 / np.sqrt(len(offsets)))
 
 
+def test_a_jump_goes_north_as_far_as_east_and_no_further():
+    """Both axes jump at once and independently; with a fix at every sample, for as long."""
+    jump = GpsJumpFault(mean_interval_s=40.0, duration_s=8.0, sd_m=10.0)
+    north, east, _ = _drive(_parameters("continuous", gps_jump=jump), 600, envs=200)
+    beside = east != 0.0
+    assert np.array_equal(beside, np.abs(north) > 1e-9)
+    last = np.array([east[-1][beside[-1]], north[-1][beside[-1]]])
+    assert last.shape[1] > 80
+    for offsets in last:
+        assert offsets.std() == pytest.approx(10.0, rel=4.0 / np.sqrt(2.0 * offsets.size))
+    assert abs(np.corrcoef(last)[0, 1]) < 4.0 / np.sqrt(last.shape[1])
+
+
 def test_boards_are_mounted_wrong_for_a_whole_episode():
     """Inverted boards read +2 for −2, misaligned ones 0, in the stated shares."""
     faults = AccelerometerFaults(inverted_probability=0.3, misaligned_probability=0.2)

@@ -329,6 +329,21 @@ def test_the_accelerometer_lags_by_the_time_that_really_passed():
         assert measured.accel_mps2[0, 0] == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_lagging_accelerometer_gains_less_at_first():
+    """A tick after the onset of a braking the fused speed has followed as far as the lag lets."""
+    lag = AccelerometerParameters(bias_sd_mps2=0.0, white_sd_mps2=0.0, lag_s=0.2)
+    bank = SensorBank(
+        _parameters().model_copy(update={"accelerometer": lag}), num_envs=20, num_vehicles=5
+    )
+    rows = np.arange(20)
+    bank.reset(rows, fold(1, rows))
+    bank.measure_start(rows, **Drive().truth(np.zeros((20, 5))))
+    truth = Drive(20.0, -5.0).truth(np.full((20, 5), 0.1))
+    speed = bank.measure(np.ones(20, dtype=np.int64), **truth).speed_mps
+    # No fix of the braking has been delivered; 5 m/s² are gained but for 5 x lag (1 - exp(-.5)).
+    assert np.allclose(speed - truth["speed_mps"], 5.0 * 0.2 * -np.expm1(-0.5))
+
+
 def test_a_standing_car_is_not_carried_away_by_its_bias():
     """Speed stays near zero, never below it, and the heading is the last good one."""
     parameters = _parameters(bias_sd_mps2=0.3, gyro_bias_sd_dps=1.0)
