@@ -1,7 +1,4 @@
-"""Each preset, run through the channel: what it is named for, in outline.
-
-The numbers of the measured presets are held to their recordings in tests/statistics.
-"""
+"""Each preset, put through the channel and the sensors; `tests/statistics` holds it to figures."""
 
 from __future__ import annotations
 
@@ -17,45 +14,27 @@ from ml.sensors import SensorBank
 MEASURED = tuple(name for name in PRESET_NAMES if name != "ideal")
 
 
-def _share_received(preset: str, distance_m: float) -> float:
-    """First-hop delivery of two cars at a distance, mean over many boards and places."""
-    channel = open_channel(load_parameters(preset).radio, 400, 2)
-    for k in range(40):
-        xy_m = np.zeros((400, 2, 2))
-        xy_m[:, :, 1] = [0.0, distance_m]
-        xy_m[:, :, 1] += 2.0 * k
-        now_us = np.full(400, (k + 1) * TICK_US)
-        at_us = k * TICK_US + np.array([10_000, 60_000])
-        send(
-            channel,
-            0,
-            t_generated_us=np.broadcast_to(at_us, (400, 2)).copy(),
-            node_xy_m=xy_m,
-            now_us=now_us,
-        )
-        channel.deliver(now_us)
-    return channel.drain_counters()["radio/delivery_ratio"]
-
-
 def test_ideal_takes_nothing_away():
     """No loss, no latency, clocks alike, and sensors that tell the truth to the last bit."""
     parameters = load_parameters("ideal")
     assert parameters.domain_randomisation == {}
-    channel = open_channel(parameters.radio, 4, 9)
-    payload = np.arange(4.0 * 9 * 6).reshape(4, 9, 6) / 7.0
-    for k in range(20):
-        send(channel, k * TICK_US, payload=payload + k)
-        table = poll(channel, k * TICK_US)
-        assert (table.heard & (table.sequence == k)).all()
+    channel = open_channel(parameters.radio, 4, 6)
+    for tick in range(20):
+        send(channel, tick * TICK_US)
+        table = poll(channel, tick * TICK_US)
+        assert table.heard.all()
+        assert (table.sequence == tick).all()
         assert (table.age_at_reception_ms == 0.0).all()
-        assert (table.hops == 0).all()
-        assert np.array_equal(table.payload[:, 0], payload[:, 1:] + k)
-    now_us = np.array([0, 123_456_789, 0, 0])
-    assert channel.node_clocks.local_ms(now_us)[:, 0].tolist() == [0, 123_456, 0, 0]
+    now_us = np.full(4, 123_456_789)
+    assert (channel.node_clocks.local_ms(np.repeat(now_us[:, None], 6, axis=1)) == 123_456).all()
     schedule = BeaconSchedule(parameters.radio, channel.node_clocks)
     schedule.reset(np.arange(4), fold(1, np.arange(4)))
-    assert (schedule.generated_us(np.full(4, 7)) == 6 * TICK_US).all()
-    bank = SensorBank(parameters.sensors, num_envs=1, num_vehicles=2)
+    assert (schedule.generated_us(np.full(4, 3)) == 2 * TICK_US).all()
+
+
+def test_ideal_sensors_tell_the_truth():
+    """Position, speed, heading and acceleration as they are, at the start and a tick later."""
+    bank = SensorBank(load_parameters("ideal").sensors, num_envs=1, num_vehicles=2)
     row = np.zeros(1, dtype=np.int64)
     bank.reset(row, fold(1, row))
     truth = {
@@ -70,38 +49,42 @@ def test_ideal_takes_nothing_away():
         assert np.array_equal(getattr(measured, name), values)
 
 
-def test_the_presets_stand_in_the_order_of_their_names():
-    """A good installation hears most, then clean, bursty, boards in cars, a board in a door."""
-    received = [
-        _share_received(name, 20.0)
-        for name in ("ideal", "good-install", "clean", "bursty", "in-car", "shadowed")
-    ]
-    assert received == sorted(received, reverse=True)
-    assert received[0] == 1.0
-    assert min(-np.diff(received)) > 0.01
-    assert _share_received("blackout", 20.0) < received[2] - 0.02
-    for baseline in ("gilbert-elliott", "independent"):
-        assert abs(_share_received(baseline, 20.0) - received[2]) < 0.05
-
-
-@pytest.mark.parametrize("preset", ["clean", "bursty", "shadowed"])
-def test_less_is_heard_from_further_away(preset: str):
-    """Delivery falls with distance."""
-    near, far = _share_received(preset, 10.0), _share_received(preset, 120.0)
-    assert far < near
+@pytest.mark.parametrize("preset", MEASURED)
+def test_measured_presets_say_what_they_rest_on(preset: str):
+    """Provenance names what was reached and marks judgement."""
+    parameters = load_parameters(preset)
+    assert "judgement" in parameters.provenance
+    assert "mean burst" in parameters.provenance
+    assert "@" not in parameters.provenance
 
 
 @pytest.mark.parametrize("preset", MEASURED)
-def test_presets_say_what_they_rest_on_and_every_range_takes_effect(preset: str):
-    """Provenance marks judgement; the ends of all ranges are accepted by radio and sensors."""
+def test_every_range_takes_effect_without_error(preset: str):
+    """Both ends of every range, and a draw, are taken by the channel and the sensors."""
     parameters = load_parameters(preset)
-    assert "judgement" in parameters.provenance
-    assert parameters.domain_randomisation
-    low = {name: np.array([span[0]]) for name, span in parameters.domain_randomisation.items()}
-    high = {name: np.array([span[1]]) for name, span in parameters.domain_randomisation.items()}
+    spans = parameters.domain_randomisation
+    low = {name: np.array([span[0]]) for name, span in spans.items()}
+    high = {name: np.array([span[1]]) for name, span in spans.items()}
     row = np.zeros(1, dtype=np.int64)
     channel = BroadcastChannel(parameters.radio, num_envs=1, num_nodes=2)
     bank = SensorBank(parameters.sensors, num_envs=1, num_vehicles=2)
     for overrides in (low, high, draw_episode_parameters(parameters, fold(1, row))):
         channel.reset(row, fold(1, row), overrides=overrides)
         bank.reset(row, fold(1, row), overrides=overrides)
+        send(channel, 0)
+        poll(channel, TICK_US)
+        channel.clear(row)
+
+
+@pytest.mark.parametrize("preset", MEASURED)
+def test_a_preset_lies_within_the_ranges_it_is_drawn_from(preset: str):
+    """What is drawn lies about what is fixed; what is switched off on purpose is the exception."""
+    parameters = load_parameters(preset)
+    radio = parameters.model_dump()
+    for name, (low, high) in parameters.domain_randomisation.items():
+        value = radio
+        for part in name.split("."):
+            value = value[part]
+        if value == 0.0 and name.endswith((".share", ".door_share")):
+            continue
+        assert low <= value <= high, name
