@@ -133,6 +133,12 @@ def _bench(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _params(arguments: Sequence[str]) -> int:
+    from ml.reports.params_command import main as params  # noqa: PLC0415
+
+    return params(arguments)
+
+
 def _observation(arguments: Sequence[str]) -> int:
     tyro.cli(_NoOptions, prog="roadsense observation", args=arguments)
     from ml.envs.observation_spec import observation_table  # noqa: PLC0415
@@ -174,6 +180,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "audit-reward": ("check that the reward ranks drivers as a person would", _audit_reward),
     "bench": ("measure training throughput against its ceiling", _bench),
     "compile": ("compile the environment's loops ahead of the first run", _compile),
+    "params": ("show, compare and fit parameters of radio and sensors", _params),
     "observation": ("print the table of the observation's features", _observation),
 }
 

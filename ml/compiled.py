@@ -68,6 +68,17 @@ def compiled(function: Function) -> Function:
     return cast("Function", numba.njit(cache=True, error_model="numpy")(function))
 
 
+def inlined(function: Function) -> Function:
+    """Compile a part of a kernel, to be copied into the loop that calls it.
+
+    For parts that take whole groups of arrays: to hand those over at each call, and to count who
+    holds them, would take longer than the work. Such a part neither makes nor returns an array. A
+    kernel that is made of such parts is declared in the same way.
+    """
+    options: dict[str, Any] = {"forceinline": True, "_nrt": False}
+    return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
+
+
 def elementwise(
     signature: str,
 ) -> Callable[[Callable[..., object]], Callable[..., NDArray[Any]]]:

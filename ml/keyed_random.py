@@ -52,6 +52,18 @@ class Stream(IntEnum):
     SPEED_SENSOR = 12
     HEADING_SENSOR = 13
     ACCELEROMETER = 14
+    GYROSCOPE = 30
+    RANGING = 31
+    SENSOR_FAULTS = 32
+    MESSAGE_FAULTS = 33
+    MAC_BACKOFF = 15
+    MAC_WAIT = 16
+    SHADOWING = 17
+    SLOW_BIAS = 18
+    SLOW_BIAS_COMMON = 19
+    ANTENNA = 20
+    BLACKOUT = 21
+    BEACON_JITTER = 22
 
 
 def _words(values: ArrayLike) -> NDArray[np.uint64] | np.uint64:

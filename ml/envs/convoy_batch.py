@@ -206,7 +206,7 @@ class ConvoyBatch:
         self._require_reference_on_road(rows)
         self._tracker.reset(rows)
         measured = self.stack.reset(rows, keys, placement.present, start)
-        return self._observer.start(rows, self.peer_table, measured)
+        return self._observer.start(rows, self.peer_table, measured, self.stack.ranging)
 
     def advance(self, actions: NDArray[np.floating]) -> None:
         """Command every ego and planned braking, and simulate one tick.
@@ -286,7 +286,7 @@ class ConvoyBatch:
 
     def observe(self) -> Observation:
         """Build the observation from the peer table and the ego's own sensors."""
-        return self._observer.build(self.peer_table, self.ego, self.now_us)
+        return self._observer.build(self.peer_table, self.ego, self.stack.ranging, self.now_us)
 
     def judge(self) -> NDArray[np.float64]:
         """Decide who has ended and return the rewards, (num_envs,) float64."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator import PeerTable
-    from ml.sensors import Measurement
+    from ml.sensors import Measurement, RangingSensor
 
 Observation = dict[str, "NDArray[np.float32]"]
 
@@ -62,7 +62,11 @@ class ObservationBuilder:
         self.built = 0
 
     def start(
-        self, rows: NDArray[np.int64], table: PeerTable, measured: Measurement
+        self,
+        rows: NDArray[np.int64],
+        table: PeerTable,
+        measured: Measurement,
+        ranging: RangingSensor,
     ) -> Observation:
         """Forget the past of the given convoys and see their first tick, when nobody is heard yet.
 
@@ -70,6 +74,7 @@ class ObservationBuilder:
             rows: (n,) convoys; their tables are empty.
             table: The ego's peer table, (num_envs, 1, num_sources).
             measured: What their egos believe of themselves; slot 0 of (n, num_slots) arrays.
+            ranging: The egos' ranging sensors, of all convoys.
 
         Returns:
             The observation's rows, (n, …).
@@ -79,20 +84,25 @@ class ObservationBuilder:
         self._known[rows] = -1
         self._said[rows] = 0.0
         self._said_ms[rows] = 0
-        return self._fill(rows, table, np.zeros(table.heard.shape), measured)
+        return self._fill(rows, table, np.zeros(table.heard.shape), measured, ranging)
 
     def build(
-        self, table: PeerTable, measured: Measurement, now_us: NDArray[np.int64]
+        self,
+        table: PeerTable,
+        measured: Measurement,
+        ranging: RangingSensor,
+        now_us: NDArray[np.int64],
     ) -> Observation:
         """Build the batch's observation and move the memory on by one tick.
 
         Args:
             table: The ego's peer table, (num_envs, 1, num_sources).
             measured: What the nodes believe of themselves; the ego is slot 0.
+            ranging: The egos' ranging sensors.
             now_us: (num_envs,) int64, true time since reset.
 
         Returns:
-            `ego (num_envs, 12)`, `peers (num_envs, 8, 21)`, `peer_mask (num_envs, 8)`, float32.
+            `ego (num_envs, 14)`, `peers (num_envs, 8, 21)`, `peer_mask (num_envs, 8)`, float32.
         """
         remember_messages(
             table.heard,
@@ -103,7 +113,7 @@ class ObservationBuilder:
             self._said,
             self._said_ms,
         )
-        return self._fill(self._all, table, table.age_est_ms(now_us), measured)
+        return self._fill(self._all, table, table.age_est_ms(now_us), measured, ranging)
 
     def _fill(
         self,
@@ -111,6 +121,7 @@ class ObservationBuilder:
         table: PeerTable,
         age_ms: NDArray[np.float64],
         measured: Measurement,
+        ranging: RangingSensor,
     ) -> Observation:
         observation = {
             "ego": np.empty((rows.size, len(EGO_FEATURES)), dtype=np.float32),
@@ -127,9 +138,12 @@ class ObservationBuilder:
                 measured.accel_mps2,
                 measured.position_sd_m,
             ),
+            ranging.range_m,
+            ranging.is_valid,
             table.heard,
             age_ms,
             table.payload,
+            table.hops,
             self._time_to_live_ms,
             self.commands,
             self._speeds,

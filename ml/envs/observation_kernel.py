@@ -86,6 +86,8 @@ _X, _Y, _SPEED, _HEADING, _ACCEL, _SD = (
     _E_CLOSING,
     _E_TIME_GAP,
     _E_BRAKING,
+    _E_RANGE,
+    _E_RANGE_VALID,
 ) = (
     EGO_INDEX[name]
     for name in (
@@ -101,6 +103,8 @@ _X, _Y, _SPEED, _HEADING, _ACCEL, _SD = (
         "nearest_closing",
         "nearest_time_gap",
         "hardest_braking",
+        "range",
+        "range_valid",
     )
 )
 _NUM_PEER = len(PEER_FEATURES)
@@ -190,7 +194,6 @@ def _peer_row(
     row[_P_COS] = math.cos(turn)
     row[_P_AGE] = age_s
     row[_P_SD] = message[_SD]
-    row[_P_HOPS] = 0.0
 
 
 @compiled
@@ -255,9 +258,12 @@ def _held(
 def fill(
     convoys: NDArray[np.int64],
     measured: tuple[NDArray[np.float64], ...],
+    range_m: NDArray[np.float64],
+    range_valid: NDArray[np.bool_],
     heard: NDArray[np.bool_],
     age_ms: NDArray[np.float64],
     payload: NDArray[np.float64],
+    hops: NDArray[np.int64],
     time_to_live_ms: float,
     commands: NDArray[np.float64],
     speeds: NDArray[np.float64],
@@ -274,17 +280,20 @@ def fill(
     Args:
         convoys: (n,) which convoys; row i of `measured` and of the outputs belongs to convoys[i].
         measured: x, y, speed, heading, acceleration, position sd of the ego, (n, V) each, slot 0.
+        range_m: (E,), by the ranging sensor.
+        range_valid: (E,), whether it sees a car.
         heard: (E, 1, S).
         age_ms: (E, 1, S), estimated.
         payload: (E, 1, S, F).
+        hops: (E, 1, S).
         time_to_live_ms: Older peers are not shown.
         commands: (E, 2), the last two commanded accelerations.
         speeds: (E, ticks), own speed in the last ticks; moved on.
         said: (E, S, HISTORY + 1, 2), see `remember_messages`.
         said_ms: (E, S, HISTORY + 1).
-        ego_bounds: (3, 12), scale, low, high.
+        ego_bounds: (3, 14), scale, low, high.
         peer_bounds: (3, 21), scale, low, high.
-        out_ego: (n, 12).
+        out_ego: (n, 14).
         out_peers: (n, MAX_PEERS, 21), zeros.
         out_mask: (n, MAX_PEERS), zeros.
 
@@ -310,6 +319,7 @@ def fill(
                 continue
             age_s = age_ms[e, 0, s] / 1000.0
             _peer_row(payload[e, 0, s], age_s, x_m[i, 0], y_m[i, 0], speed, heading, rows[s])
+            rows[s, _P_HOPS] = hops[e, 0, s]
             for back in range(1, HISTORY + 1):
                 at = _P_HISTORY + 3 * (back - 1)
                 rows[s, at] = said[e, s, back, 0]
@@ -344,6 +354,7 @@ def fill(
         ego[_E_CLOSING] = closing
         ego[_E_TIME_GAP] = gap / max(speed, _SLOWEST_MPS)
         ego[_E_BRAKING] = braking
+        ego[_E_RANGE], ego[_E_RANGE_VALID] = range_m[e], range_valid[e]
         clipped += _held(ego, ego_bounds[0], ego_bounds[1], ego_bounds[2], out_ego[i])
         written += _NUM_EGO + shown * _NUM_PEER
         for back in range(speeds.shape[1] - 1, 0, -1):

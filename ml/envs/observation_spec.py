@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from ml.envs.config import MAX_PEERS
 
-OBSERVATION_VERSION = 1
+OBSERVATION_VERSION = 2
 HISTORY = 3
 """Earlier messages of a peer that stay in its row."""
 
@@ -49,6 +49,10 @@ EGO_FEATURES = (
     Feature(
         "hardest_braking", "m/s²", 10.0, 0.0, 2.0, "largest deceleration any peer last reported"
     ),
+    Feature(
+        "range", "m", 50.0, 0.0, 3.0, "distance to the car ahead by the ranging sensor; 0 if none"
+    ),
+    Feature("range_valid", "1", 1.0, 0.0, 1.0, "1 if the ranging sensor sees a car, else 0"),
 )
 
 _PEER_NOW = (
@@ -101,7 +105,7 @@ def observation_space() -> spaces.Dict:
     """Build the observation space.
 
     Returns:
-        `Dict(ego (12,), peers (8, 21), peer_mask (8,))`, float32 with finite bounds.
+        `Dict(ego (14,), peers (8, 21), peer_mask (8,))`, float32 with finite bounds.
     """
     # Absent peers are rows of zeros, so zero lies within every bound of a peer's row.
     low = np.minimum(PEER_LOW, 0.0).astype(np.float32)

@@ -14,9 +14,9 @@ import numpy as np
 
 from ml.compiled import compiled
 from ml.errors import EnvironmentStateError
-from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, NodeClocks, PayloadField
+from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, MessageFaults, PayloadField
 from ml.parameters import draw_episode_parameters
-from ml.sensors import Measurement, SensorBank
+from ml.sensors import Measurement, RangingSensor, SensorBank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ _X_M, _Y_M, _SPEED_MPS, _HEADING_DEG, _ACCEL_MPS2, _POSITION_SD_M = (int(f) for 
 
 
 class V2VStack:
-    """Sensors and radio of a batch of convoys. Slot 0 receives, slots 1 and up send.
+    """Sensors and radio of a batch of convoys: every car sends, and the ego's table is recorded.
 
     Args:
         parameters: Radio and sensors.
@@ -42,6 +42,12 @@ class V2VStack:
         num_slots: Vehicles per convoy, the ego included.
         randomise: Draw parameters anew per episode, from the file's ranges.
         audit: Check at run time that nothing is received before it was sent.
+
+    Attributes:
+        sensors: Of all cars.
+        ranging: Of the egos.
+        channel: The radio.
+        measured: What the nodes believed of themselves at their last sample, (num_envs, num_slots).
     """
 
     def __init__(
@@ -55,17 +61,18 @@ class V2VStack:
         audit: bool,
     ) -> None:
         self._parameters = parameters
+        self._everyone = np.arange(num_envs)
         self._road = road
         self._randomise = randomise
         self._audit = audit
-        num_sources = num_slots - 1
         self.sensors = SensorBank(parameters.sensors, num_envs=num_envs, num_vehicles=num_slots)
-        self.channel = BroadcastChannel(
-            parameters.radio, num_envs=num_envs, num_sources=num_sources
+        self.ranging = RangingSensor(parameters.sensors.ranging, num_envs=num_envs)
+        self.channel = BroadcastChannel(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
+        self._beacons = BeaconSchedule(parameters.radio, self.channel.node_clocks)
+        self._faults = MessageFaults(
+            parameters.radio.faults, num_envs=num_envs, num_nodes=num_slots
         )
-        self._beacons = BeaconSchedule(parameters.radio, num_envs=num_envs, num_sources=num_sources)
-        self._clocks = NodeClocks(parameters.radio, num_envs=num_envs, num_nodes=num_sources)
-        self._sending = np.zeros((num_envs, num_sources), dtype=bool)
+        self._present = np.zeros((num_envs, num_slots), dtype=bool)
         self.measured = Measurement(*np.zeros((6, num_envs, num_slots)))
         # Bounded, for users who never ask for the metrics.
         self._ages_s: deque[NDArray[np.float64]] = deque(maxlen=_MOST_AGE_SAMPLES)
@@ -91,10 +98,12 @@ class V2VStack:
         """
         drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
         self.sensors.reset(rows, keys, overrides=drawn)
-        self.channel.reset(rows, keys, overrides=drawn)
+        self.ranging.reset(rows, keys)
+        self.ranging.measure(rows, np.zeros(rows.size, dtype=np.int64), truth.gap_m)
+        self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)
-        self._clocks.reset(rows, keys)
-        self._sending[rows] = present[:, 1:]
+        self._faults.reset(rows, keys)
+        self._present[rows] = present
         x_m, y_m, heading_deg = self._road.pose(truth.route_pos_m)
         measured = self.sensors.measure_start(
             rows,
@@ -115,7 +124,7 @@ class V2VStack:
         now: GroundTruth,
         receiver_pos_m: NDArray[np.float64] | None = None,
     ) -> None:
-        """Send every peer's beacon of the tick that has just been simulated.
+        """Send every car's beacon of the tick that has just been simulated.
 
         Args:
             tick: (num_envs,) int64, the tick's number since reset, from 1.
@@ -125,10 +134,12 @@ class V2VStack:
                 be; None for where it is.
         """
         t_generated_us = self._beacons.generated_us(tick)
+        sampled_us = t_generated_us.copy()
+        sampled_us[:, 0] = tick * TICK_US  # the ego decides at the tick's end
         route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *before.speed_mps.shape))
         _interpolate(
             tick,
-            t_generated_us,
+            sampled_us,
             before.route_pos_m,
             now.route_pos_m,
             before.speed_mps,
@@ -145,36 +156,31 @@ class V2VStack:
             speed_mps=speed_mps,
             heading_deg=heading_deg,
             accel_mps2=accel_mps2,
+            sampled_us=sampled_us,
         )
+        self.ranging.measure(self._everyone, tick, now.gap_m)
+        payload = np.empty((*t_generated_us.shape, len(PayloadField)))
+        node_xy_m = np.empty((*t_generated_us.shape, 2))
+        at_end = self._road.pose(now.route_pos_m)
+        _load(at_end[0], at_end[1], _fields(measured), _fields(self.measured), payload, node_xy_m)
         self.measured = measured
-        num_envs, num_sources = t_generated_us.shape
-        payload = np.empty((num_envs, num_sources, len(PayloadField)))
-        sender_xy_m, receiver_xy_m = (
-            np.empty((num_envs, num_sources, 2)),
-            np.empty((num_envs, 1, 2)),
-        )
-        _load(
-            x_m,
-            y_m,
-            measured.x_m,
-            measured.y_m,
-            measured.speed_mps,
-            measured.heading_deg,
-            measured.accel_mps2,
-            measured.position_sd_m,
-            payload,
-            sender_xy_m,
-            receiver_xy_m,
+        timestamp_ms = self.channel.node_clocks.local_ms(t_generated_us)
+        sending = self._faults.apply(
+            tick,
+            sending=self._present,
+            t_generated_us=t_generated_us,
+            timestamp_ms=timestamp_ms,
+            payload=payload,
         )
         if receiver_pos_m is not None:
-            receiver_xy_m[:, 0, 0], receiver_xy_m[:, 0, 1], _ = self._road.pose(receiver_pos_m)
+            node_xy_m[:, 0, 0], node_xy_m[:, 0, 1], _ = self._road.pose(receiver_pos_m)
         self.channel.transmit(
-            sending=self._sending,
+            sending=sending,
             t_generated_us=t_generated_us,
-            timestamp_ms=self._clocks.local_ms(t_generated_us),
+            timestamp_ms=timestamp_ms,
             payload=payload,
-            sender_xy_m=sender_xy_m,
-            receiver_xy_m=receiver_xy_m,
+            node_xy_m=node_xy_m,
+            now_us=tick * TICK_US,
         )
 
     def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
@@ -224,7 +230,7 @@ class V2VStack:
 @compiled
 def _interpolate(
     tick: NDArray[np.int64],
-    t_generated_us: NDArray[np.int64],
+    sampled_us: NDArray[np.int64],
     pos_before_m: NDArray[np.float64],
     pos_now_m: NDArray[np.float64],
     speed_before_mps: NDArray[np.float64],
@@ -235,14 +241,12 @@ def _interpolate(
 ) -> None:
     """Fill `state` (3, num_envs, num_slots) with each car's position, speed and acceleration.
 
-    A peer's are those at its beacon, `t_generated_us` (num_envs, num_slots − 1), between the tick
-    before and this one (num_envs,); the ego's are this one's.
+    They are those at `sampled_us` (num_envs, num_slots), between the tick before and this one,
+    (num_envs,).
     """
     for e in range(state.shape[1]):
         for v in range(state.shape[2]):
-            share = 1.0
-            if v > 0:
-                share -= (tick[e] * TICK_US - t_generated_us[e, v - 1]) / TICK_US
+            share = 1.0 - (tick[e] * TICK_US - sampled_us[e, v]) / TICK_US
             pos_m, speed_mps = pos_before_m[e, v], speed_before_mps[e, v]
             accel_mps2 = accel_before_mps2[e, v]
             state[0, e, v] = pos_m + share * (pos_now_m[e, v] - pos_m)
@@ -250,32 +254,40 @@ def _interpolate(
             state[2, e, v] = accel_mps2 + share * (accel_now_mps2[e, v] - accel_mps2)
 
 
+def _fields(measured: Measurement) -> tuple[NDArray[np.float64], ...]:
+    """The measurements in the order of `PayloadField`."""
+    return (
+        measured.x_m,
+        measured.y_m,
+        measured.speed_mps,
+        measured.heading_deg,
+        measured.accel_mps2,
+        measured.position_sd_m,
+    )
+
+
 @compiled
 def _load(
     true_x_m: NDArray[np.float64],
     true_y_m: NDArray[np.float64],
-    x_m: NDArray[np.float64],
-    y_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    heading_deg: NDArray[np.float64],
-    accel_mps2: NDArray[np.float64],
-    position_sd_m: NDArray[np.float64],
+    measured: tuple[NDArray[np.float64], ...],
+    before: tuple[NDArray[np.float64], ...],
     payload: NDArray[np.float64],
-    sender_xy_m: NDArray[np.float64],
-    receiver_xy_m: NDArray[np.float64],
+    node_xy_m: NDArray[np.float64],
 ) -> None:
-    """Fill what the channel takes: what the peers say of themselves, and where the nodes are.
+    """Fill what the channel takes: what the cars say of themselves, and where they are.
 
-    Truth and measurements are (num_envs, num_slots), the payload (num_envs, num_slots − 1, F).
+    Truth and measurements are (num_envs, num_slots). A peer measures itself at its beacon. The
+    ego's measurement of this tick is of the tick's end, hence from the future of its beacon: its
+    beacon says what it measured a tick `before`.
     """
     for e in range(payload.shape[0]):
-        receiver_xy_m[e, 0, 0], receiver_xy_m[e, 0, 1] = true_x_m[e, 0], true_y_m[e, 0]
-        for s in range(payload.shape[1]):
-            v = s + 1
-            sender_xy_m[e, s, 0], sender_xy_m[e, s, 1] = true_x_m[e, v], true_y_m[e, v]
-            payload[e, s, _X_M] = x_m[e, v]
-            payload[e, s, _Y_M] = y_m[e, v]
-            payload[e, s, _SPEED_MPS] = speed_mps[e, v]
-            payload[e, s, _HEADING_DEG] = heading_deg[e, v]
-            payload[e, s, _ACCEL_MPS2] = accel_mps2[e, v]
-            payload[e, s, _POSITION_SD_M] = position_sd_m[e, v]
+        for v in range(payload.shape[1]):
+            node_xy_m[e, v, 0], node_xy_m[e, v, 1] = true_x_m[e, v], true_y_m[e, v]
+            said = before if v == 0 else measured
+            payload[e, v, _X_M] = said[0][e, v]
+            payload[e, v, _Y_M] = said[1][e, v]
+            payload[e, v, _SPEED_MPS] = said[2][e, v]
+            payload[e, v, _HEADING_DEG] = said[3][e, v]
+            payload[e, v, _ACCEL_MPS2] = said[4][e, v]
+            payload[e, v, _POSITION_SD_M] = said[5][e, v]

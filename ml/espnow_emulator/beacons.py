@@ -1,4 +1,4 @@
-"""When each node sends: once per interval of 100 ms, at a phase of its own."""
+"""When each node sends: once per interval of 100 ms, at a phase of its own, by its own clock."""
 
 from __future__ import annotations
 
@@ -6,54 +6,60 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.compiled import elementwise
-from ml.keyed_random import Stream, fold, uniform
+from ml.compiled import compiled
+from ml.keyed_random import Stream, extend_one, fold, uniform, uniform_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ml.espnow_emulator.clock import NodeClocks
     from ml.espnow_emulator.radio_parameters import RadioParameters
 
 BEACON_PERIOD_US: Final = 100_000
 
 
 class BeaconSchedule:
-    """The sampling times of all sources.
+    """The sampling times of all nodes.
 
     Args:
         parameters: Of the radio; its section `beacon` fixes the phase or leaves it to be drawn.
-        num_envs: E.
-        num_sources: S.
+        clocks: Of the nodes, (E, N): a fast clock moves its node's beacons forward.
 
     Attributes:
-        phase_us: (E, S) int64 in [0, 100,000), constant over an episode.
+        phase_us: (E, N) int64 in [0, 100,000), at the beginning of the episode.
     """
 
-    def __init__(self, parameters: RadioParameters, *, num_envs: int, num_sources: int) -> None:
+    def __init__(self, parameters: RadioParameters, clocks: NodeClocks) -> None:
         self._parameters = parameters.beacon
-        self.phase_us: NDArray[np.int64] = np.zeros((num_envs, num_sources), np.int64)
+        self._clocks = clocks
+        self._jitter_us = parameters.beacon.jitter_ms * 1000.0
+        nodes = clocks.offset_ms.shape
+        self.phase_us: NDArray[np.int64] = np.zeros(nodes, np.int64)
+        self._jitter_key = np.zeros(nodes, np.uint64)
 
     def reset(
         self,
         env_indices: NDArray[np.int64],
         episode_keys: NDArray[np.uint64],
         *,
-        source_keys: NDArray[np.int64] | None = None,
+        node_keys: NDArray[np.int64] | None = None,
     ) -> None:
         """Draw the phases of an episode.
 
         Args:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64.
-            source_keys: (S,) or (K, S) integers that name the sources; 1, 2, ... (the vehicle
-                slots of the peers) if left out.
+            node_keys: (N,) or (K, N) integers that name the nodes; 0, 1, ... (the vehicle slots)
+                if left out.
         """
-        if source_keys is None:
-            source_keys = np.arange(1, self.phase_us.shape[1] + 1)
+        if node_keys is None:
+            node_keys = np.arange(self.phase_us.shape[1])
+        episode = episode_keys[:, None]
+        self._jitter_key[env_indices] = fold(episode, Stream.BEACON_JITTER, node_keys)
         if self._parameters.phase_ms is not None:
             self.phase_us[env_indices] = round(self._parameters.phase_ms * 1000.0)
             return
-        key = fold(episode_keys[:, None], Stream.BEACON_PHASE, source_keys)
+        key = fold(episode, Stream.BEACON_PHASE, node_keys)
         self.phase_us[env_indices] = np.floor(uniform(key) * BEACON_PERIOD_US).astype(np.int64)
 
     def generated_us(self, tick: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -63,11 +69,39 @@ class BeaconSchedule:
             tick: (E,) int64, the tick k that was just simulated.
 
         Returns:
-            (E, S) int64: (k - 1) * 100,000 + phase, in true time of the episode.
+            (E, N) int64, true time of the episode: (k - 1) * 100,000 + phase, less what the
+            node's clock has gained (a millisecond in 50 s at most), plus a jitter of its own for
+            each beacon; held within the tick, [(k - 1) * 100,000, k * 100,000 - 1], so that each
+            node sends exactly once per tick.
         """
-        return _generated_us(tick[:, None], self.phase_us)
+        generated_us = np.empty(self.phase_us.shape, np.int64)
+        _fill_times(
+            tick,
+            self.phase_us,
+            self._clocks.drift_ppm,
+            self._jitter_us,
+            self._jitter_key,
+            generated_us,
+        )
+        return generated_us
 
 
-@elementwise("int64(int64, int64)")
-def _generated_us(tick: int, phase_us: int) -> int:
-    return (tick - 1) * BEACON_PERIOD_US + phase_us
+@compiled
+def _fill_times(
+    tick: NDArray[np.int64],
+    phase_us: NDArray[np.int64],
+    drift_ppm: NDArray[np.float64],
+    jitter_us: float,
+    jitter_key: NDArray[np.uint64],
+    generated_us: NDArray[np.int64],
+) -> None:
+    """Fill `generated_us` (E, N); see `BeaconSchedule.generated_us`."""
+    for e in range(phase_us.shape[0]):
+        begin_us = (tick[e] - 1) * BEACON_PERIOD_US
+        for n in range(phase_us.shape[1]):
+            gained_us = np.int64(np.rint(drift_ppm[e, n] * 1e-6 * begin_us))
+            t_us = begin_us + phase_us[e, n] - gained_us
+            if jitter_us > 0.0:
+                t_us += np.int64(uniform_one(extend_one(jitter_key[e, n], tick[e])) * jitter_us)
+            last_us = begin_us + BEACON_PERIOD_US - 1
+            generated_us[e, n] = min(max(t_us, begin_us), last_us)

@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.compiled import compiled
 from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks
-from ml.espnow_emulator.in_flight import FrameField, InFlightQueue
-from ml.espnow_emulator.latency import LogNormalLatency
-from ml.espnow_emulator.loss import BurstLoss
+from ml.espnow_emulator.counters import Counters
+from ml.espnow_emulator.events import FlightArrays, World, run_events
+from ml.espnow_emulator.links import Links, Movement
+from ml.espnow_emulator.mac import Mac
+from ml.espnow_emulator.message_store import (
+    LONG_AGO_US,
+    MAX_NODES,
+    MessageStore,
+    accept_frames,
+    are_faultless,
+    sequence_of,
+    source_of,
+)
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.peer_table import PeerTable
-from ml.keyed_random import Stream, extend_one, fold, uniform_one
+from ml.espnow_emulator.randomisable import limits_of, randomisable_values
+from ml.espnow_emulator.relays import Relays
+from ml.espnow_emulator.wire import GeoReference, quantise
+from ml.keyed_random import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.radio_parameters import RadioParameters
 
 PREFIX = "radio."
-_LONG_AGO_MS = -(2**62)
-_LONG_AGO_US = np.iinfo(np.int64).min
-_REBOOT_MS = 1000
-_SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US = (int(field) for field in FrameField)
 
 
 class BroadcastChannel:
-    """Every directed link of every convoy in arrays (E, R, S).
+    """One medium per convoy, shared by all its nodes, each of which sends, hears and relays.
 
-    Each tick: `transmit` all frames, then `deliver`. Loss and latency of a frame are drawn from
-    a key of its convoy's episode, receiver, source and sequence number, so neither the batch nor
-    the presence of other nodes changes the fate of a frame.
+    Each tick: `transmit` all frames, then `deliver`. All draws are keyed by the convoy's episode,
+    the nodes' keys, and the frame's source and number, or the time: so neither the batch nor the
+    order of nodes changes a draw, and removing a node changes nothing but what it sent, relayed or
+    stood in the way of.
 
     Args:
         parameters: Of the radio.
         num_envs: E.
-        num_sources: S.
-        num_receivers: R; their node keys are 0, 1, ... (the ego is slot 0).
+        num_nodes: N, at most 32; node 0 is the ego (the last car), node k the car of rank k.
+        receivers: Nodes whose knowledge is recorded in the table.
 
     Attributes:
-        table: What the receivers know; `deliver` returns it.
-        receiver_clocks: (E, R).
+        num_nodes: N.
+        table: What the recorded receivers know; `deliver` returns it. Source s is node s + 1.
+        node_clocks: (E, N).
+
+    Raises:
+        EmulatorError: More nodes than the radio can hold, or a receiver that is none of them.
     """
 
     def __init__(
@@ -54,57 +66,74 @@ class BroadcastChannel:
         parameters: RadioParameters,
         *,
         num_envs: int,
-        num_sources: int,
-        num_receivers: int = 1,
+        num_nodes: int,
+        receivers: Sequence[int] = (0,),
     ) -> None:
-        links = (num_envs, num_receivers, num_sources)
-        frames = (num_envs, num_sources)
-        self._links = links
+        recorded = np.array(receivers, dtype=np.int64)
+        if not 1 <= num_nodes <= MAX_NODES:
+            raise EmulatorError(
+                f"num_nodes is {num_nodes}, allowed are 1 to {MAX_NODES}: have fewer vehicles."
+            )
+        if not set(receivers) <= set(range(num_nodes)) or len(set(receivers)) < len(receivers):
+            raise EmulatorError(
+                f"receivers are {tuple(receivers)}, allowed are nodes 0 to {num_nodes - 1}, each "
+                "once."
+            )
+        self._parameters = parameters
+        wire = parameters.wire
+        self._reference = GeoReference.of(wire) if wire.quantise else None
+        self.num_nodes = num_nodes
+        nodes = (num_envs, num_nodes)
         self._shapes = {
-            "sending": frames,
-            "t_generated_us": frames,
-            "timestamp_ms": frames,
-            "payload": (*frames, len(PayloadField)),
-            "sender_xy_m": (*frames, 2),
-            "receiver_xy_m": (num_envs, num_receivers, 2),
+            "sending": nodes,
+            "t_generated_us": nodes,
+            "timestamp_ms": nodes,
+            "payload": (*nodes, len(PayloadField)),
+            "node_xy_m": (*nodes, 2),
+            "now_us": (num_envs,),
         }
-        self.receiver_clocks = NodeClocks(parameters, num_envs=num_envs, num_nodes=num_receivers)
-        self.table = PeerTable(self.receiver_clocks, num_sources)
-        self._queue = InFlightQueue(num_envs, num_receivers, num_sources)
-        self._loss = BurstLoss(parameters.loss, links)
-        latency = parameters.latency
-        self._defaults = {
-            "latency.base_ms": latency.base_ms,
-            "latency.tail_median_ms": latency.tail_median_ms,
-            "latency.tail_sigma": latency.tail_sigma,
-            "loss.odds_factor": parameters.loss.odds_factor,
-            "loss.burst_factor": parameters.loss.burst_factor,
-        }
-        self._latency = LogNormalLatency(latency, num_envs)
-        self._keys = np.zeros((2, *links), dtype=np.uint64)
-        self._next_sequence = np.zeros(frames, dtype=np.int64)
-        self._epoch = np.zeros(frames, dtype=np.int64)
-        # Of the frames of this tick, filled anew by each `transmit`.
-        self._numbers = np.zeros((len(FrameField), *frames), dtype=np.int64)
-        self._first = np.zeros((num_envs, 1, num_sources), dtype=bool)
-        self._draw, self._distance_m = np.zeros(links), np.zeros(links)
-        self._newest_sent_ms = np.full(frames, _LONG_AGO_MS)
-        self._now_us = np.full(num_envs, _LONG_AGO_US)
-        self._sent = self._lost = 0
+        self._defaults = randomisable_values(parameters)
+        self._values = {name: np.full(num_envs, value) for name, value in self._defaults.items()}
+        listening = np.full(num_nodes, parameters.relay.max_hops > 0)
+        listening[recorded] = True
+        self.node_clocks = NodeClocks(parameters, num_envs=num_envs, num_nodes=num_nodes)
+        self.table = PeerTable(self.node_clocks, recorded)
+        self._store = MessageStore(num_envs, num_nodes)
+        self._relays = Relays(parameters.relay, num_envs, num_nodes)
+        self._mac = Mac(parameters, num_envs, num_nodes, 1 + self._relays.capacity)
+        self._links = Links(parameters, num_envs, num_nodes, listening)
+        self._counters = Counters((num_envs, recorded.size, num_nodes - 1))
+        self._flight = FlightArrays.empty(num_envs)
+        self._present = np.ones(nodes, dtype=bool)
+        self._world = World(
+            self._store.arrays,
+            self._mac.arrays,
+            self._relays.arrays,
+            self._links.arrays,
+            self.table.arrays,
+            self._counters.arrays,
+            self._present,
+            listening,
+        )
+        self._episode_keys = np.zeros(num_envs, np.uint64)
+        self._node_keys = np.zeros(nodes, np.int64)
+        self._delivered_us = np.full(num_envs, LONG_AGO_US)
+        self._offered_us = np.full(num_envs, LONG_AGO_US)
         everything = np.arange(num_envs)
         self.reset(everything, fold(0, everything))
 
     @property
     def num_sources(self) -> int:
-        """S."""
-        return self._links[2]
+        """S, the nodes that are recorded when they speak: all but node 0."""
+        return self.num_nodes - 1
 
     def reset(
         self,
         env_indices: NDArray[np.int64],
         episode_keys: NDArray[np.uint64],
         *,
-        source_keys: NDArray[np.int64] | None = None,
+        node_keys: NDArray[np.int64] | None = None,
+        present: NDArray[np.bool_] | None = None,
         overrides: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> None:
         """Begin an episode in the given convoys; the others are not touched.
@@ -112,8 +141,10 @@ class BroadcastChannel:
         Args:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64, `fold(seed, env_index, episode)`.
-            source_keys: (S,) or (K, S) integers that name the sources; 1, 2, ... (the vehicle
-                slots of the peers) if left out.
+            node_keys: (N,) or (K, N) integers that name the nodes; 0, 1, ... (the vehicle slots)
+                if left out.
+            present: (N,) or (K, N) bool, which nodes there are; all if left out. Who is absent
+                neither hears nor relays nor stands between others.
             overrides: Dotted names of randomisable parameters, each with its (K,) values for
                 this episode; names outside `radio.` are for others. What is not named has the
                 value of the file.
@@ -121,36 +152,54 @@ class BroadcastChannel:
         Raises:
             EmulatorError: An override that the channel does not know, or that cannot be.
         """
-        values = self._episode_values(len(env_indices), overrides or {})
-        self._latency.reset(
-            env_indices,
-            values["latency.base_ms"],
-            values["latency.tail_median_ms"],
-            values["latency.tail_sigma"],
-        )
-        self._loss.reset(env_indices, values["loss.odds_factor"], values["loss.burst_factor"])
-        if source_keys is None:
-            source_keys = np.arange(1, self.num_sources + 1)
-        receivers = np.arange(self._links[1])
-        episode = episode_keys[:, None, None]
-        link = (receivers[:, None], np.atleast_2d(source_keys)[:, None, :])
-        self._keys[0, env_indices] = fold(episode, Stream.RADIO_LOSS, *link)
-        self._keys[1, env_indices] = fold(episode, Stream.RADIO_LATENCY, *link)
-        self.receiver_clocks.reset(env_indices, episode_keys, node_keys=receivers)
-        self._next_sequence[env_indices] = 0
-        self._epoch[env_indices] = 0
-        self._newest_sent_ms[env_indices] = _LONG_AGO_MS
+        nodes = (len(env_indices), self.num_nodes)
+        values = self._episode_values(nodes[0], overrides or {})
+        keys = np.arange(self.num_nodes) if node_keys is None else np.asarray(node_keys)
+        keys = np.broadcast_to(keys.astype(np.int64), nodes)
+        self._present[env_indices] = True if present is None else present
+        self._episode_keys[env_indices] = episode_keys
+        self._node_keys[env_indices] = keys
+        for name, drawn in values.items():
+            self._values[name][env_indices] = drawn
+        self.node_clocks.reset(env_indices, episode_keys, node_keys=keys)
+        self._mac.reset(env_indices, episode_keys, keys, values)
+        self._links.reset(env_indices, episode_keys, keys, values)
+        self._store.reset(env_indices)
         self.clear(env_indices)
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Switch the receivers of the given convoys off and on again.
 
-        Pending frames, tables and the memory of time are gone, so time may start anywhere.
-        Sequence numbers, burst states and boot epochs go on, so no draw is repeated.
+        Pending frames, queues, relay buffers, tables and the memory of time are gone, so time may
+        start anywhere. Sequence numbers, link states and boot epochs go on, so no draw is repeated.
         """
-        self._queue.clear(env_indices)
+        self._store.clear(env_indices)
+        self._relays.clear(env_indices)
+        self._mac.clear(env_indices)
+        self._links.clear(env_indices)
+        self._counters.clear(env_indices)
         self.table.clear(env_indices)
-        self._now_us[env_indices] = _LONG_AGO_US
+        self._flight.length[env_indices] = 0
+        self._delivered_us[env_indices] = LONG_AGO_US
+        self._offered_us[env_indices] = LONG_AGO_US
+
+    def admit(self, env: int, node: int, node_key: int) -> None:
+        """Let a node that was absent take part from now on, under a key of its own.
+
+        Args:
+            env: Convoy.
+            node: Which node.
+            node_key: Names it: its clock, its links and its draws are those of this key.
+        """
+        here = np.array([env])
+        key = self._episode_keys[here]
+        self._node_keys[env, node] = node_key
+        self._present[env, node] = True
+        keys = self._node_keys[here]
+        self.node_clocks.reset(here, key, node_keys=keys)
+        self._mac.rekey(here, key, keys)
+        values = {name: kept[here] for name, kept in self._values.items()}
+        self._links.admit(env, node, key, keys[0], values)
 
     def transmit(
         self,
@@ -159,49 +208,33 @@ class BroadcastChannel:
         t_generated_us: NDArray[np.int64],
         timestamp_ms: NDArray[np.int64],
         payload: NDArray[np.float64],
-        sender_xy_m: NDArray[np.float64],
-        receiver_xy_m: NDArray[np.float64],
+        node_xy_m: NDArray[np.float64],
+        now_us: NDArray[np.int64],
     ) -> None:
-        """Send at most one frame per source; nothing becomes visible through it.
+        """Offer at most one frame per node; nothing becomes visible through it.
 
         Args:
-            sending: (E, S) bool.
-            t_generated_us: (E, S) int64, true time of sampling, which is when the frame is sent.
-            timestamp_ms: (E, S) int64, the same in the source's clock. A jump back by more than
+            sending: (E, N) bool.
+            t_generated_us: (E, N) int64, true time of sampling, which is when the node has its
+                slot; from the last delivery up to now, and not before the node's last frame.
+            timestamp_ms: (E, N) int64, the same in the source's clock. A jump back by more than
                 1 s against the newest sent since the source's last start is a new start.
-            payload: (E, S, F) float64, indexed by `PayloadField`.
-            sender_xy_m: (E, S, 2), where the sources are.
-            receiver_xy_m: (E, R, 2), where the receivers are.
+            payload: (E, N, F) float64, indexed by `PayloadField`; what arrives is rounded as the
+                message's bytes are, unless the parameters say otherwise.
+            node_xy_m: (E, N, 2) float64, where the nodes are now, in truth.
+            now_us: (E,) int64, true time, to which the links are moved.
 
         Raises:
-            EmulatorError: A wrong shape, a value that is not finite, or a frame from before the
-                last delivery.
+            EmulatorError: A wrong shape, a value that is not finite, or a time out of order.
         """
-        self._check_frames(
-            sending, t_generated_us, timestamp_ms, payload, sender_xy_m, receiver_xy_m
-        )
-        loss_keys, latency_keys = self._keys
-        sequence = self._numbers[FrameField.SEQUENCE]
-        sent = _number_frames(
-            sending,
-            t_generated_us,
-            timestamp_ms,
-            self._next_sequence,
-            self._epoch,
-            self._newest_sent_ms,
-            self._numbers,
-            self._first,
-        )
-        _draws_and_distances(
-            loss_keys, sequence, sender_xy_m, receiver_xy_m, self._draw, self._distance_m
-        )
-        lost = self._loss.lost(
-            self._draw, self._distance_m, first=self._first, sending=sending[:, None]
-        )
-        arrival_us = self._latency.arrivals_us(latency_keys, sequence, t_generated_us, lost)
-        self._queue.put(sending, arrival_us, self._numbers, payload)
-        self._sent += sent * self._links[1]
-        self._lost += int(np.count_nonzero(lost))
+        self._check_frames(sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
+        if self._reference is not None:
+            payload = np.array(payload, order="C")
+            quantise(payload, self._reference)
+        store = self._store.arrays
+        self._links.move(Movement(now_us, sending, store.next_sequence, self._present, node_xy_m))
+        accept_frames(sending, t_generated_us, timestamp_ms, payload, store)
+        self._offered_us[:] = now_us
 
     def deliver(self, now_us: NDArray[np.int64]) -> PeerTable:
         """Hand over what has arrived by now, in every convoy.
@@ -215,26 +248,42 @@ class BroadcastChannel:
         Raises:
             EmulatorError: Time ran back.
         """
-        if (now_us < self._now_us).any():
-            env = int(np.argmax(now_us < self._now_us))
+        latest_us = np.maximum(self._delivered_us, self._offered_us)
+        if (now_us < latest_us).any():
+            env = int(np.argmax(now_us < latest_us))
             raise EmulatorError(
                 f"time ran back in convoy {env}: deliver was called for {now_us[env] / 1000:g} ms "
-                f"after {self._now_us[env] / 1000:g} ms, allowed is the same time or later: "
+                f"after {latest_us[env] / 1000:g} ms, allowed is the same time or later: "
                 "call reset or clear before a new beginning."
             )
-        self._now_us[:] = now_us
-        self.table.receive(self._queue, now_us)
+        rules = (self._mac.rules, self._relays.rules)
+        done = 0
+        while True:
+            done = run_events(now_us, self._delivered_us, self._world, self._flight, *rules, done)
+            if done == now_us.size:
+                break
+            self._flight = self._flight.doubled()
+        self._delivered_us[:] = now_us
         return self.table
 
     def drain_counters(self) -> dict[str, float]:
-        """Return the share of frames that were not lost since the last call, if any was sent."""
-        sent, lost = self._sent, self._lost
-        self._sent = self._lost = 0
-        return {"radio/delivery_ratio": 1.0 - lost / sent} if sent else {}
+        """Return what was counted since the last call; see `Counters.drain`."""
+        return self._counters.drain()
 
     def pending(self) -> list[tuple[int, int, int, int]]:
-        """Return (convoy, receiver, source, sequence) of every frame that has yet to arrive."""
-        return self._queue.pending()
+        """Return (convoy, node, source, sequence) of all that has left the air and not arrived."""
+        flight = self._flight
+        found = []
+        for env in range(flight.length.size):
+            for k in range(int(flight.length[env])):
+                place = int(flight.head[env] + k) % flight.word.shape[1]
+                word, reached = int(flight.word[env, place]), int(flight.receivers[env, place])
+                found += [
+                    (env, node, int(source_of(word)), int(sequence_of(word)))
+                    for node in range(self.num_nodes)
+                    if (reached >> node) & 1
+                ]
+        return sorted(found)
 
     def _episode_values(
         self, count: int, overrides: Mapping[str, NDArray[np.float64]]
@@ -249,6 +298,12 @@ class BroadcastChannel:
                     f"override {name!r} with shape {np.shape(drawn)}: allowed are ({count},) "
                     f"finite values of one of {', '.join(PREFIX + n for n in values)}."
                 )
+            low, high = limits_of(self._parameters, known)
+            if (drawn < low).any() or (drawn > high).any():
+                raise EmulatorError(
+                    f"override {name!r} holds {np.min(drawn):g} to {np.max(drawn):g}, allowed is "
+                    f"{low:g} to {high:g}."
+                )
             values[known] = np.asarray(drawn, dtype=np.float64)
         return values
 
@@ -258,113 +313,36 @@ class BroadcastChannel:
         t_generated_us: NDArray[np.int64],
         timestamp_ms: NDArray[np.int64],
         payload: NDArray[np.float64],
-        sender_xy_m: NDArray[np.float64],
-        receiver_xy_m: NDArray[np.float64],
+        node_xy_m: NDArray[np.float64],
+        now_us: NDArray[np.int64],
     ) -> None:
-        arrays = (sending, t_generated_us, timestamp_ms, payload, sender_xy_m, receiver_xy_m)
+        arrays = (sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
         for (name, shape), array in zip(self._shapes.items(), arrays, strict=True):
             if array.shape != shape:
                 raise EmulatorError(f"{name} has shape {array.shape}, allowed is {shape}.")
-        if _faultless(sending, t_generated_us, payload, sender_xy_m, receiver_xy_m, self._now_us):
-            return
-        for name, array in (
-            ("payload", payload),
-            ("sender_xy_m", sender_xy_m),
-            ("receiver_xy_m", receiver_xy_m),
+        previous_us = self._store.arrays.generated_us
+        if (now_us >= self._offered_us).all() and are_faultless(
+            sending, t_generated_us, payload, node_xy_m, now_us, self._delivered_us, previous_us
         ):
+            return
+        for name, array in (("payload", payload), ("node_xy_m", node_xy_m)):
             if not np.isfinite(array).all():
                 place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
                 raise EmulatorError(
                     f"{name}{list(place)} is {array[place]}, allowed are finite numbers: correct "
                     "it where the message is made."
                 )
-        early = sending & (t_generated_us < self._now_us[:, None])
-        env, source = (int(i[0]) for i in np.nonzero(early))
+        if (now_us < self._offered_us).any():
+            env = int(np.argmax(now_us < self._offered_us))
+            raise EmulatorError(
+                f"time ran back in convoy {env}: transmit was called for {now_us[env] / 1000:g} ms "
+                f"after {self._offered_us[env] / 1000:g} ms, allowed is the same time or later."
+            )
+        earliest_us = np.maximum(self._delivered_us[:, None], previous_us)
+        wrong = sending & ((t_generated_us < earliest_us) | (t_generated_us > now_us[:, None]))
+        env, node = (int(i[0]) for i in np.nonzero(wrong))
         raise EmulatorError(
-            f"source {source} of convoy {env} transmits at "
-            f"{t_generated_us[env, source] / 1000:g} ms, but messages were delivered up to "
-            f"{self._now_us[env] / 1000:g} ms already; allowed is that time or later: "
-            "transmit first, then deliver."
+            f"node {node} of convoy {env} transmits at {t_generated_us[env, node] / 1000:g} ms, "
+            f"allowed is from {earliest_us[env, node] / 1000:g} ms (the last delivery, or its own "
+            f"last frame) to {now_us[env] / 1000:g} ms (now): transmit first, then deliver."
         )
-
-
-@compiled
-def _draws_and_distances(
-    keys: NDArray[np.uint64],
-    sequence: NDArray[np.int64],
-    sender_xy_m: NDArray[np.float64],
-    receiver_xy_m: NDArray[np.float64],
-    draw: NDArray[np.float64],
-    distance_m: NDArray[np.float64],
-) -> None:
-    """Fill each frame's draw, uniform in [0, 1), and how far it has to go, (E, R, S)."""
-    for e in range(keys.shape[0]):
-        for r in range(keys.shape[1]):
-            for s in range(keys.shape[2]):
-                draw[e, r, s] = uniform_one(extend_one(keys[e, r, s], sequence[e, s]))
-                east_m = sender_xy_m[e, s, 0] - receiver_xy_m[e, r, 0]
-                north_m = sender_xy_m[e, s, 1] - receiver_xy_m[e, r, 1]
-                distance_m[e, r, s] = math.sqrt(east_m * east_m + north_m * north_m)
-
-
-@compiled
-def _number_frames(
-    sending: NDArray[np.bool_],
-    t_generated_us: NDArray[np.int64],
-    timestamp_ms: NDArray[np.int64],
-    next_sequence: NDArray[np.int64],
-    epochs: NDArray[np.int64],
-    newest_sent_ms: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    first: NDArray[np.bool_],
-) -> int:
-    """Fill what each frame carries, `numbers` (4, E, S), and notice who was started anew.
-
-    `first` (E, 1, S) says which is its source's first of the episode; the rest is (E, S).
-
-    Returns:
-        How many frames are sent.
-    """
-    sent = 0
-    for e in range(sending.shape[0]):
-        for s in range(sending.shape[1]):
-            if not sending[e, s]:
-                continue
-            if timestamp_ms[e, s] < newest_sent_ms[e, s] - _REBOOT_MS:
-                epochs[e, s] += 1
-                newest_sent_ms[e, s] = timestamp_ms[e, s]
-            newest_sent_ms[e, s] = max(newest_sent_ms[e, s], timestamp_ms[e, s])
-            numbers[_SEQUENCE, e, s] = next_sequence[e, s]
-            numbers[_EPOCH, e, s] = epochs[e, s]
-            numbers[_TIMESTAMP_MS, e, s] = timestamp_ms[e, s]
-            numbers[_GENERATED_US, e, s] = t_generated_us[e, s]
-            first[e, 0, s] = next_sequence[e, s] == 0
-            next_sequence[e, s] += 1
-            sent += 1
-    return sent
-
-
-@compiled
-def _faultless(
-    sending: NDArray[np.bool_],
-    t_generated_us: NDArray[np.int64],
-    payload: NDArray[np.float64],
-    sender_xy_m: NDArray[np.float64],
-    receiver_xy_m: NDArray[np.float64],
-    now_us: NDArray[np.int64],
-) -> bool:
-    """Tell whether all values are finite and no frame is from before the last delivery (E,)."""
-    for e in range(sending.shape[0]):
-        for s in range(sending.shape[1]):
-            if sending[e, s] and t_generated_us[e, s] < now_us[e]:
-                return False
-            for field in range(payload.shape[2]):
-                if not math.isfinite(payload[e, s, field]):
-                    return False
-            if not math.isfinite(sender_xy_m[e, s, 0]) or not math.isfinite(sender_xy_m[e, s, 1]):
-                return False
-        for r in range(receiver_xy_m.shape[1]):
-            x_m, y_m = receiver_xy_m[e, r, 0], receiver_xy_m[e, r, 1]
-            if not math.isfinite(x_m) or not math.isfinite(y_m):
-                return False
-    return True

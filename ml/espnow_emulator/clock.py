@@ -50,10 +50,10 @@ class NodeClocks:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64.
             node_keys: (N,) or (K, N) integers that name the nodes: the same key, the same clock.
-                1, 2, ... (the vehicle slots of the peers) if left out; the ego is 0.
+                0, 1, ... (the vehicle slots) if left out; the ego is 0.
         """
         if node_keys is None:
-            node_keys = np.arange(1, self.offset_ms.shape[1] + 1)
+            node_keys = np.arange(self.offset_ms.shape[1])
         key = fold(episode_keys[:, None], Stream.CLOCK, node_keys)
         span_ms = self._parameters.offset_range_s * 1000.0
         limit = self._parameters.drift_limit_ppm

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator.channel import BroadcastChannel
-from ml.espnow_emulator.messages import ReceivedMessage, V2VMessage
+from ml.espnow_emulator.loss_parameters import MarginLoss
+from ml.espnow_emulator.message_store import DEPTH, MAX_NODES
+from ml.espnow_emulator.messages import PayloadField, ReceivedMessage, V2VMessage
 from ml.espnow_emulator.radio_parameters import RadioParameters
 from ml.keyed_random import fold, text_key
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 _ONLY = np.zeros(1, dtype=np.int64)
-_SENDING = np.ones((1, 1), dtype=bool)
 _FARTHEST_M = 1e7
 _LATEST_MS = 1e12
-_REMEMBERED = 16
 
 
 class HasRadio(Protocol):
@@ -31,46 +29,65 @@ class HasRadio(Protocol):
         """The radio's parameters."""
 
 
-class ESPNOWEmulator:
-    """One receiver that hears any number of vehicles; a view on `BroadcastChannel`.
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A message that was handed to `transmit` and has not had its slot."""
 
-    Each vehicle that ever transmits gets a channel of one convoy, one receiver and one source,
-    keyed by its name. So neither the order in which vehicles appear nor who else is there
-    changes the fate of a message, and a batch with the same keys has the same fates.
+    message: V2VMessage
+    sender_xy_m: tuple[float, float]
+    receiver_xy_m: tuple[float, float]
+    t_us: int
+
+
+class ESPNOWEmulator:
+    """One receiver that hears up to 31 vehicles; a view on one `BroadcastChannel`.
+
+    The receiver is node 0; every vehicle that transmits becomes a node, keyed by its name, so that
+    the order in which vehicles appear changes no draw. They share the medium, and may collide.
+    Nobody stands between two vehicles here, for it is not known who drives where.
 
     Args:
         params: Of the radio, or a whole parameter set.
         seed: Of all random draws.
+        relays: Let vehicles relay, as the parameters say; off if left out.
 
     Raises:
         EmulatorError: What was given as params is neither.
     """
 
-    def __init__(self, params: RadioParameters | HasRadio, seed: int = 0) -> None:
+    def __init__(
+        self, params: RadioParameters | HasRadio, seed: int = 0, *, relays: bool = False
+    ) -> None:
         radio = params if isinstance(params, RadioParameters) else getattr(params, "radio", None)
         if not isinstance(radio, RadioParameters):
             raise EmulatorError(
                 f"params is {params!r}, allowed are RadioParameters or what has them as `radio`: "
                 "load a preset or file with ml.parameters.load_parameters."
             )
-        self._parameters = radio
+        self._parameters = _scalar_view(radio, relays=relays)
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
-        """Forget everything, sequence numbers and burst states included, and begin with a seed."""
-        self._episode_key = fold(seed, 0, 0)
-        self._links: dict[str, _Link] = {}
-        self._now_us = -math.inf
+        """Forget everything, sequence numbers and link states included, and begin with a seed."""
+        self._channel = BroadcastChannel(self._parameters, num_envs=1, num_nodes=MAX_NODES)
+        present = np.zeros(MAX_NODES, dtype=bool)
+        present[0] = True
+        self._channel.reset(_ONLY, fold(seed, 0, 0), present=present)
+        self._nodes: dict[str, int] = {}
+        self._xy_m = np.zeros((1, MAX_NODES, 2))
+        self._sent = [0] * MAX_NODES
+        self.clear()
 
     def clear(self) -> None:
         """Switch the receiver off and on again.
 
         What is pending and what was received are gone, and time may start anywhere. The random
-        draws go on where they were: each vehicle's sequence number, which keys them, and its
-        burst state stay.
+        draws go on where they were: each vehicle's sequence number, which keys them, and the
+        states of the links stay.
         """
-        for link in self._links.values():
-            link.clear()
+        self._channel.clear(_ONLY)
+        self._offers: list[_Offer] = []
+        self._messages: dict[str, dict[int, V2VMessage]] = {name: {} for name in self._nodes}
         self._now_us = -math.inf
 
     def transmit(
@@ -89,17 +106,27 @@ class ESPNOWEmulator:
             current_time_ms: When it is sent, not before the last poll.
 
         Raises:
-            EmulatorError: A value that is not finite or out of range, or a time before the last
-                poll.
+            EmulatorError: A value that is not finite or out of range, a time before the last
+                poll, or one vehicle too many.
         """
         now_us = self._check_time(current_time_ms, "transmit")
         sender_msg.check()
-        sender_xy_m = _checked_position("sender_pos", sender_pos)
-        receiver_xy_m = _checked_position("receiver_pos", receiver_pos)
+        offer = _Offer(
+            sender_msg,
+            _checked_position("sender_pos", sender_pos),
+            _checked_position("receiver_pos", receiver_pos),
+            now_us,
+        )
         name = sender_msg.vehicle_id
-        if name not in self._links:
-            self._links[name] = _Link(self._parameters, self._episode_key, name)
-        self._links[name].transmit(sender_msg, sender_xy_m, receiver_xy_m, now_us)
+        if name not in self._nodes:
+            if len(self._nodes) == MAX_NODES - 1:
+                raise EmulatorError(
+                    f"{name!r} is vehicle number {MAX_NODES}, allowed are {MAX_NODES - 1}: use an "
+                    "emulator for each group of vehicles, or call reset."
+                )
+            self._nodes[name] = 1 + len(self._nodes)
+            self._messages[name] = {}
+        self._offers.append(offer)
 
     def sync_and_get_messages(self, current_time_ms: float) -> dict[str, ReceivedMessage]:
         """Take in what has arrived by now.
@@ -116,8 +143,49 @@ class ESPNOWEmulator:
         """
         now_us = self._check_time(current_time_ms, "sync_and_get_messages")
         self._now_us = now_us
-        received = {name: link.deliver(now_us) for name, link in self._links.items()}
-        return {name: message for name, message in received.items() if message is not None}
+        due = sorted((offer for offer in self._offers if offer.t_us <= now_us), key=_time_of)
+        self._offers = [offer for offer in self._offers if offer.t_us > now_us]
+        for offer in due:
+            self._channel.deliver(np.array([offer.t_us]))
+            self._send(offer)
+        table = self._channel.deliver(np.array([now_us]))
+        received = {}
+        for name, node in self._nodes.items():
+            if table.heard[0, 0, node - 1]:
+                received[name] = ReceivedMessage(
+                    message=self._messages[name][int(table.sequence[0, 0, node - 1])],
+                    received_at_ms=int(table.received_us[0, 0, node - 1]) / 1000.0,
+                    age_ms=float(table.age_at_reception_ms[0, 0, node - 1]),
+                )
+        return received
+
+    def _send(self, offer: _Offer) -> None:
+        """Offer a message to the channel at its time, up to which all was delivered."""
+        message, name = offer.message, offer.message.vehicle_id
+        node = self._nodes[name]
+        if self._sent[node] == 0:
+            self._channel.admit(0, node, text_key(name))
+        self._xy_m[0, 0], self._xy_m[0, node] = offer.receiver_xy_m, offer.sender_xy_m
+        sending = np.zeros((1, MAX_NODES), dtype=bool)
+        sending[0, node] = True
+        payload = np.zeros((1, MAX_NODES, len(PayloadField)))
+        payload[0, node] = message.payload()
+        self._channel.transmit(
+            sending=sending,
+            t_generated_us=np.full((1, MAX_NODES), offer.t_us),
+            timestamp_ms=np.full((1, MAX_NODES), message.timestamp_ms),
+            payload=payload,
+            node_xy_m=self._xy_m,
+            now_us=np.array([offer.t_us]),
+        )
+        kept, sequence = self._messages[name], self._sent[node]
+        kept[sequence] = message
+        self._sent[node] = sequence + 1
+        if len(kept) > 2 * DEPTH:
+            # The radio forgets older ones as well; the newest received one is held by the table.
+            table = self._channel.table
+            shown = int(table.sequence[0, 0, node - 1]) if table.heard[0, 0, node - 1] else -1
+            self._messages[name] = {n: kept[n] for n in kept if n > sequence - DEPTH or n == shown}
 
     def _check_time(self, time_ms: float, call: str) -> int:
         if not -_LATEST_MS <= time_ms <= _LATEST_MS:
@@ -134,59 +202,21 @@ class ESPNOWEmulator:
         return time_us
 
 
-class _Link:
-    """One vehicle's channel to the receiver, and its messages beside it as they were given."""
-
-    def __init__(
-        self, parameters: RadioParameters, episode_key: NDArray[np.uint64], vehicle_id: str
-    ) -> None:
-        self._channel = BroadcastChannel(parameters, num_envs=1, num_sources=1)
-        self._channel.reset(_ONLY, episode_key, source_keys=np.array([text_key(vehicle_id)]))
-        self._messages: dict[int, V2VMessage] = {}
-        self._sequence = 0
-
-    def clear(self) -> None:
-        self._channel.clear(_ONLY)
-        self._messages.clear()
-
-    def transmit(
-        self,
-        message: V2VMessage,
-        sender_xy_m: NDArray[np.float64],
-        receiver_xy_m: NDArray[np.float64],
-        now_us: int,
-    ) -> None:
-        self._channel.transmit(
-            sending=_SENDING,
-            t_generated_us=np.array([[now_us]]),
-            timestamp_ms=np.array([[message.timestamp_ms]]),
-            payload=np.array([[message.payload()]], dtype=np.float64),
-            sender_xy_m=sender_xy_m,
-            receiver_xy_m=receiver_xy_m,
-        )
-        self._messages[self._sequence] = message
-        self._sequence += 1
-
-    def deliver(self, now_us: int) -> ReceivedMessage | None:
-        table = self._channel.deliver(np.array([now_us]))
-        heard = bool(table.heard[0, 0, 0])
-        newest = int(table.sequence[0, 0, 0])
-        if len(self._messages) > _REMEMBERED:
-            # Lost and superseded messages; those on their way may still become the newest.
-            wanted = {sequence for _, _, _, sequence in self._channel.pending()}
-            if heard:
-                wanted.add(newest)
-            self._messages = {n: self._messages[n] for n in sorted(wanted)}
-        if not heard:
-            return None
-        return ReceivedMessage(
-            message=self._messages[newest],
-            received_at_ms=int(table.received_us[0, 0, 0]) / 1000.0,
-            age_ms=float(table.age_at_reception_ms[0, 0, 0]),
-        )
+def _time_of(offer: _Offer) -> int:
+    return offer.t_us
 
 
-def _checked_position(name: str, position: tuple[float, float]) -> NDArray[np.float64]:
+def _scalar_view(radio: RadioParameters, *, relays: bool) -> RadioParameters:
+    """The parameters without what needs to know who drives where."""
+    changes: dict[str, object] = {}
+    if isinstance(radio.loss, MarginLoss):
+        changes["loss"] = radio.loss.model_copy(update={"cars_cap_db": 0.0})
+    if not relays:
+        changes["relay"] = radio.relay.model_copy(update={"max_hops": 0})
+    return radio.model_copy(update=changes)
+
+
+def _checked_position(name: str, position: tuple[float, float]) -> tuple[float, float]:
     try:
         x_m, y_m = (float(value) for value in position)
     except (TypeError, ValueError) as error:
@@ -198,4 +228,4 @@ def _checked_position(name: str, position: tuple[float, float]) -> NDArray[np.fl
             f"{name} is {position!r}, allowed are two finite numbers (x, y) in "
             f"[{-_FARTHEST_M:g}, {_FARTHEST_M:g}] metres."
         )
-    return np.array([[[x_m, y_m]]])
+    return x_m, y_m

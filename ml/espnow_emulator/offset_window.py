@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class OffsetWindow:
         self.arrays.epoch[env_indices] = 0
 
 
-@compiled
+@inlined
 def move_on(window: WindowArrays, env: int, receiver: int, elapsed_ms: int) -> None:
     """Move a receiver's windows to the present and drop what has left them.
 
@@ -91,7 +91,7 @@ def move_on(window: WindowArrays, env: int, receiver: int, elapsed_ms: int) -> N
         window.smallest_ms[env, receiver, s] = smallest_ms
 
 
-@compiled
+@inlined
 def note_reception(
     window: WindowArrays, link: tuple[int, int, int], offset_ms: int, elapsed_ms: int, epoch: int
 ) -> None:

@@ -1,24 +1,24 @@
 """The parameters of the radio, validated; every number says where it comes from.
 
 A field marked `randomisable` may be drawn anew for each episode (domain randomisation); the
-channel then holds one value per convoy.
+channel then holds one value per convoy. Tags: [F] published fact, [R] computed from field
+recordings, [J] judgement.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-_RANDOMISABLE: dict[str, Any] = {"randomisable": True}
-_TOLERANCE = 1e-9
+from ml.espnow_emulator.fault_parameters import FaultParameters
+from ml.espnow_emulator.loss_parameters import LossModel, MarginLoss
+from ml.espnow_emulator.radio_section import RadioSection
+from ml.espnow_emulator.randomisable import RANDOMISABLE
+from ml.espnow_emulator.wire_parameters import WireParameters
 
-
-class RadioSection(BaseModel):
-    """Base of every section: immutable, no unknown keys, no text where a number belongs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+_PREAMBLE_US = 192
+_OVERHEAD_BYTES = 43
 
 
 class BeaconParameters(RadioSection):
@@ -31,136 +31,110 @@ class BeaconParameters(RadioSection):
         description=(
             "Offset of every beacon into its 100 ms interval. null: uniform in [0, 100) per node "
             "and episode, as boards that were switched on independently; the phase of a pair was "
-            "nearly constant over whole drives, and it dominates the age of what a car hears."
+            "nearly constant over whole drives, and it dominates the age of what a car hears. [R]"
         ),
+    )
+    jitter_ms: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=50.0,
+        description="Each beacon comes later by up to so much, uniformly: the board's loop. [J]",
     )
 
 
-class LatencyParameters(RadioSection):
-    """One-way latency: a constant plus a log-normal tail.
+class MacParameters(RadioSection):
+    """Between a node's wish to send and the frame's end: the board, contention, time on the air.
 
-    Half round-trip times of four field logs (34,458 samples) have a mean of 3.35 to 4.01 ms, a
-    median of 2.5 to 3.5, a 95th percentile of 6.0 to 6.5 and a maximum of 24 to 85 ms: skewed to
-    the right, not Gaussian.
+    Times fit round trips of field logs: within 1 ms per quantile [R]. Contention constants are
+    assumed; they are undocumented for these boards [J].
     """
 
-    base_ms: float = Field(
+    enabled: bool = Field(
+        default=True,
+        description="false: no contention, no collisions; every frame takes fixed_latency_ms.",
+    )
+    fixed_latency_ms: float = Field(
+        default=0.0, ge=0.0, le=1000.0, description="Latency while enabled is false."
+    )
+    payload_bytes: int = Field(
+        default=90, ge=1, le=1470, description="Of a message; 250 at most in version 1 [F]."
+    )
+    rate_kbps: float = Field(
+        default=1000.0, ge=250.0, le=54_000.0, description="Rate on the air; 1 Mb/s by default [F]."
+    )
+    h_tx_ms: float = Field(
+        default=1.1,
+        ge=0.0,
+        le=50.0,
+        description="From sampling to the MAC, in the sender. [R]",
+        json_schema_extra=RANDOMISABLE,
+    )
+    h_rx_ms: float = Field(
+        default=0.15,
+        ge=0.0,
+        le=50.0,
+        description="From the end on the air to the receiver's program. [R]",
+        json_schema_extra=RANDOMISABLE,
+    )
+    wait_probability: float = Field(
+        default=0.9,
+        ge=0.0,
+        le=1.0,
+        description="Share of frames that wait in the sender for something else. [R]",
+        json_schema_extra=RANDOMISABLE,
+    )
+    wait_mean_ms: float = Field(
         default=1.5,
         ge=0.0,
-        le=10_000.0,
-        description="Least latency: 1.26 ms of a 90-byte frame on the air at 1 Mb/s, and the MAC.",
-        json_schema_extra=_RANDOMISABLE,
-    )
-    tail_median_ms: float = Field(
-        default=1.6,
-        ge=0.0,
-        le=10_000.0,
-        description="Median of the log-normal part; 0 switches it off.",
-        json_schema_extra=_RANDOMISABLE,
-    )
-    tail_sigma: float = Field(
-        default=0.65,
-        ge=0.0,
-        le=2.0,
-        description="Standard deviation of the logarithm of that part, from the percentiles.",
-        json_schema_extra=_RANDOMISABLE,
-    )
-
-
-class LossKnot(RadioSection):
-    """Loss at one distance; linear between knots, constant before the first and after the last."""
-
-    distance_m: float = Field(ge=0.0, le=100_000.0, description="From sender to receiver.")
-    probability: float = Field(
-        ge=0.0, le=1.0, description="Share of frames that are lost in the long run."
-    )
-    mean_burst_frames: float = Field(
-        ge=1.0,
-        le=10_000.0,
-        description="Mean number of frames lost in a row; independent loss p has 1 / (1 - p).",
-    )
-
-
-class LossParameters(RadioSection):
-    """Bursts of loss on each directed link: a two-state chain (Gilbert 1960, Elliott 1963).
-
-    A frame is lost in the bad state and delivered in the good one. At a constant distance the
-    long-run loss is exactly the `probability`, and the mean burst exactly `mean_burst_frames`.
-    """
-
-    by_distance: tuple[LossKnot, ...] = Field(
-        min_length=1, description="Knots in order of distance."
-    )
-    odds_factor: float = Field(
-        default=1.0,
-        ge=0.01,
         le=100.0,
+        description="Mean of that wait, exponential. [R]",
+        json_schema_extra=RANDOMISABLE,
+    )
+    slot_us: int = Field(default=20, ge=1, le=1000, description="One slot of the backoff. [J]")
+    difs_us: int = Field(
+        default=50, ge=0, le=10_000, description="The medium must be idle so long first. [J]"
+    )
+    cw: int = Field(
+        default=31, ge=0, le=1023, description="The backoff is uniform in 0 to so many slots. [J]"
+    )
+    vulnerable_us: int = Field(
+        default=15,
+        ge=0,
+        le=10_000,
         description=(
-            "Multiplies the odds p / (1 - p) of loss at every distance: a worse or better "
-            "mounting of the antennas. Leaves 0 and 1 where they are."
+            "Frames that start closer together collide: so long a station of IEEE 802.11 listens "
+            "to notice a busy channel; also what the contention table wants. [R]"
         ),
-        json_schema_extra=_RANDOMISABLE,
-    )
-    burst_factor: float = Field(
-        default=1.0,
-        ge=0.01,
-        le=100.0,
-        description="Multiplies every mean burst length.",
-        json_schema_extra=_RANDOMISABLE,
     )
 
-    def infeasibility(self, *, odds_factor: float, burst_factor: float) -> str | None:
-        """Say why no two-state chain has these statistics, or return None if one has.
-
-        The chain turns bad with probability p / ((1 - p) L), which must not exceed 1, and a
-        burst has at least one frame. Both hold between two knots if they hold at the knots.
-
-        Args:
-            odds_factor: Factor on the odds of loss to judge the table with.
-            burst_factor: Factor on the mean burst to judge the table with.
-        """
-        if all(knot.probability == 1.0 for knot in self.by_distance):
-            return None
-        for knot in self.by_distance:
-            where = f"at {knot.distance_m:g} m"
-            burst = knot.mean_burst_frames * burst_factor
-            if burst < 1.0 - _TOLERANCE:
-                return (
-                    f"{where} the mean burst is {knot.mean_burst_frames:g} x burst_factor "
-                    f"{burst_factor:g} = {burst:.4g} frames, allowed is 1 or more: raise "
-                    "mean_burst_frames or burst_factor"
-                )
-            odds = knot.probability * odds_factor
-            loss = odds / (1.0 - knot.probability + odds)
-            longest = burst / (1.0 + burst)
-            if loss > longest + _TOLERANCE:
-                remedy = (
-                    f"lower the loss to {longest:.4g}, or raise the mean burst to "
-                    f"{loss / (1.0 - loss):.4g}"
-                    if loss < 1.0
-                    else "loss 1 is possible only if every knot has it; stop at 0.99 or so"
-                )
-                return (
-                    f"{where} a loss of {loss:.4g} (with odds_factor {odds_factor:g}) cannot come "
-                    f"in bursts of {burst:.4g} frames on average, even with a single delivered "
-                    f"frame between them: {remedy}"
-                )
-        return None
+    @property
+    def airtime_us(self) -> int:
+        """Time of one frame on the air: preamble, then header, payload and checksum at the rate."""
+        bits = 8 * (_OVERHEAD_BYTES + self.payload_bytes)
+        return round(_PREAMBLE_US + 1000.0 * bits / self.rate_kbps)
 
     @model_validator(mode="after")
-    def _check_table(self) -> Self:
-        distances = [knot.distance_m for knot in self.by_distance]
-        for before, after in pairwise(distances):
-            if after <= before:
-                msg = (
-                    f"by_distance: {after:g} m follows {before:g} m, allowed are distances that "
-                    "grow from knot to knot: sort the knots and remove doubles"
-                )
-                raise ValueError(msg)
-        problem = self.infeasibility(odds_factor=self.odds_factor, burst_factor=self.burst_factor)
-        if problem is not None:
-            raise ValueError(problem)
+    def _check_vulnerable(self) -> Self:
+        if self.vulnerable_us > self.difs_us:
+            raise ValueError(
+                f"vulnerable_us = {self.vulnerable_us}, allowed is difs_us = {self.difs_us} or "
+                "less: a node that listens so long hears whoever started before"
+            )
         return self
+
+
+class RelayParameters(RadioSection):
+    """Each node sends on what it hears, in its own next slot, after its own frame."""
+
+    max_hops: int = Field(
+        default=3, ge=0, le=3, description="A message is relayed so often at most; 0: no relays."
+    )
+    front_cone: bool = Field(
+        default=True, description="Relay only what comes from ahead, as the boards do. [R]"
+    )
+    cone_half_angle_deg: float = Field(
+        default=90.0, ge=0.0, le=180.0, description="Half the opening of that cone. [J]"
+    )
 
 
 class ClockParameters(RadioSection):
@@ -176,7 +150,7 @@ class ClockParameters(RadioSection):
         default=8.0,
         ge=0.0,
         le=1000.0,
-        description="Spread of the clocks' rates; measured between -17.6 and +13 ppm.",
+        description="Spread of the clocks' rates; measured between -17.6 and +13 ppm. [R]",
     )
     drift_limit_ppm: float = Field(
         default=20.0, ge=0.0, le=1000.0, description="Drawn drifts are cut off here."
@@ -187,9 +161,12 @@ class RadioParameters(RadioSection):
     """Everything the channel needs; see `ml.parameters` for files and presets."""
 
     beacon: BeaconParameters = BeaconParameters()
-    latency: LatencyParameters = LatencyParameters()
-    loss: LossParameters
+    mac: MacParameters = MacParameters()
+    relay: RelayParameters = RelayParameters()
+    loss: LossModel = MarginLoss()
     clock: ClockParameters = ClockParameters()
+    wire: WireParameters = WireParameters()
+    faults: FaultParameters = FaultParameters()
     time_to_live_ms: float = Field(
         default=10_000.0,
         gt=0.0,

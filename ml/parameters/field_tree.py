@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 Place = tuple[int | str, ...]
 
 
-def numeric_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every single number below a model as (dotted name, field), lists left out."""
-    for name, field in model.model_fields.items():
-        kind = _plain(field.annotation)
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from numeric_fields(kind, f"{prefix}{name}.")
-        elif kind in (int, float):
+def numeric_fields(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every single number below a section as (dotted name, field), lists left out.
+
+    Of sections of several kinds it is the fields of the kind in use; what is switched off (`null`)
+    is left out.
+    """
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from numeric_fields(value, f"{prefix}{name}.")
+        elif _plain(field.annotation) in (int, float) and value is not None:
             yield prefix + name, field
 
 
@@ -42,19 +46,36 @@ def limits(field: FieldInfo) -> tuple[float, float]:
 
 
 def section_at(model: type[BaseModel], place: Place) -> type[BaseModel] | None:
-    """Return the model of the section at a place, or None where there is none."""
+    """Return the model of the section at a place, or None where there is none.
+
+    Where a section is of one of several kinds, the kind's tag is a part of the place, as pydantic
+    reports it.
+    """
     kind: Any = model
     for part in place:
         kind = _plain(kind)
+        kinds = _kinds(kind)
         if isinstance(part, int):
             inner = get_args(kind)
             kind = inner[0] if inner else None
+        elif kinds:
+            kind = kinds.get(part)
         elif isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
             kind = kind.model_fields[part].annotation
         else:
             return None
     kind = _plain(kind)
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def without_tags(model: type[BaseModel], place: Place) -> Place:
+    """Return a place as it is in the file: without the tags of sections of several kinds."""
+    kept: list[int | str] = []
+    for k, part in enumerate(place):
+        kind = _plain(_annotation_at(model, place[:k]))
+        if part not in _kinds(kind):
+            kept.append(part)
+    return tuple(kept)
 
 
 def field_at(model: type[BaseModel], place: Place) -> FieldInfo | None:
@@ -93,11 +114,28 @@ def dotted(place: Place) -> str:
     return text.removeprefix(".")
 
 
+def _annotation_at(model: type[BaseModel], place: Place) -> Any:
+    if not place:
+        return model
+    section = section_at(model, place[:-1])
+    field = section.model_fields.get(str(place[-1])) if section else None
+    return field.annotation if field else None
+
+
 def _plain(kind: Any) -> Any:
     """Drop the `| None` of an annotation."""
     if get_origin(kind) in (Union, types.UnionType):
-        return next(inner for inner in get_args(kind) if inner is not type(None))
+        inner = [part for part in get_args(kind) if part is not type(None)]
+        return inner[0] if len(inner) == 1 else kind
     return kind
+
+
+def _kinds(kind: Any) -> dict[int | str, type[BaseModel]]:
+    """Return the sections that may stand in one place by their tag; empty where it is one."""
+    if get_origin(kind) not in (Union, types.UnionType):
+        return {}
+    sections = [part for part in get_args(kind) if issubclass(part, BaseModel)]
+    return {get_args(part.model_fields["model"].annotation)[0]: part for part in sections}
 
 
 def _bound(rule: object, name: str, otherwise: float) -> float:

@@ -11,14 +11,27 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ml.errors import ParameterError
-from ml.parameters.field_tree import allowed, dotted, field_at, section_at
+from ml.espnow_emulator.loss_parameters import LOSS_MODELS
+from ml.parameters.field_tree import allowed, dotted, field_at, section_at, without_tags
 from ml.parameters.parameters import Parameters
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _PRESETS = Path(__file__).parent / "presets"
-PRESET_NAMES = ("ideal", "clean", "bursty", "shadowed")
+PRESET_NAMES = (
+    "ideal",
+    "clean",
+    "bursty",
+    "shadowed",
+    "in-car",
+    "good-install",
+    "blackout",
+    "gps-hold",
+    "gilbert-elliott",
+    "independent",
+)
+_SUFFIX = ".json"
 _MOST_MISTAKES = 8
 _MOST_CHARACTERS = 60
 
@@ -26,22 +39,23 @@ _MOST_CHARACTERS = 60
 def load_parameters(name_or_file: str | Path) -> Parameters:
     """Load a preset by its name or a JSON file by its path.
 
-    A bare word is a preset's name; what ends in `.json` or holds a path separator is a file.
+    A bare word is a preset's name; what has a suffix or holds a path separator is a file.
 
     Args:
-        name_or_file: `ideal`, `clean`, `bursty`, `shadowed`, or a path.
+        name_or_file: One of `PRESET_NAMES`, or a path that ends in `.json`.
 
     Returns:
         The validated parameters.
 
     Raises:
-        ParameterError: An unknown preset, a file that is missing or cannot be read, or content
-            that is not allowed.
+        ParameterError: An unknown preset, a file that is missing, has another suffix or cannot be
+            read, or content that is not allowed.
     """
     text = os.fspath(name_or_file)
     if text in PRESET_NAMES:
         return _load_file(_PRESETS / f"{text}.json")
-    is_path = isinstance(name_or_file, Path) or text.endswith(".json") or os.sep in text
+    path = Path(text)
+    is_path = isinstance(name_or_file, Path) or bool(path.suffix) or os.sep in text
     if not is_path:
         near = get_close_matches(text, PRESET_NAMES, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -49,7 +63,13 @@ def load_parameters(name_or_file: str | Path) -> Parameters:
             f"unknown radio preset {text!r}{hint}\n"
             f"Allowed are {', '.join(PRESET_NAMES)}, or the path of a parameter file (.json)."
         )
-    return _load_file(Path(text))
+    if path.suffix != _SUFFIX and not path.is_dir():
+        found = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise ParameterError(
+            f"parameter file {path}: its name {found}, allowed is {_SUFFIX}, for its content is "
+            f"JSON.\nRename the file, or use a preset: {', '.join(PRESET_NAMES)}."
+        )
+    return _load_file(path)
 
 
 def _load_file(path: Path) -> Parameters:
@@ -65,7 +85,9 @@ def _load_file(path: Path) -> Parameters:
             f"parameter file {path}: byte {error.start} is not UTF-8 text.\nSave the file as UTF-8."
         ) from error
     try:
-        json.loads(text, object_pairs_hook=_refuse_doubles, parse_constant=_refuse_constant)
+        content = json.loads(
+            text, object_pairs_hook=_refuse_doubles, parse_constant=_refuse_constant
+        )
     except json.JSONDecodeError as error:
         raise ParameterError(
             f"parameter file {path}, line {error.lineno}, column {error.colno}: not JSON "
@@ -73,6 +95,14 @@ def _load_file(path: Path) -> Parameters:
         ) from error
     except ValueError as error:
         raise ParameterError(f"parameter file {path}: {error}.") from error
+    if isinstance(content, dict) and content.get("schema_version") == 1:
+        raise ParameterError(
+            f"parameter file {path}: it has schema_version 1, of the radio before the margin "
+            "model; allowed is 2.\n"
+            'Set schema_version to 2, remove radio.latency (now radio.mac), add "model": '
+            '"gilbert_elliott" to radio.loss, and see the presets for the rest: '
+            f"{', '.join(PRESET_NAMES)}."
+        )
     try:
         return Parameters.model_validate_json(text)
     except ValidationError as error:
@@ -107,11 +137,17 @@ def _report(path: Path, errors: list[ErrorDetails]) -> str:
     )
 
 
+def _explain_tag(error: ErrorDetails) -> str:
+    given = error["ctx"].get("tag")
+    found = f"the model {given!r} is unknown" if given else "it does not say which model it is"
+    return f'{found}; allowed in its key "model" are {", ".join(LOSS_MODELS)}'
+
+
 def _explain(error: ErrorDetails) -> str:
     place = error["loc"]
-    where = dotted(place) or "the file"
-    if error["type"] == "value_error":
-        message = str(error["ctx"]["error"])
+    where = dotted(without_tags(Parameters, place)) or "the file"
+    if error["type"] == "value_error" or error["type"].startswith("union_tag"):
+        message = str(error["ctx"].get("error") or _explain_tag(error))
         return f"{where}: {message}." if place else f"{message}."
     if error["type"] == "extra_forbidden":
         section = section_at(Parameters, place[:-1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ml.espnow_emulator import RadioParameters  # noqa: TC001 - pydantic reads it at run time
+from ml.espnow_emulator import GilbertElliottLoss, RadioParameters
 from ml.keyed_random import Stream, fold, text_key, uniform
 from ml.parameters.field_tree import allowed, is_randomisable, limits, numeric_fields
 from ml.sensors import SensorParameters  # noqa: TC001 - pydantic reads it at run time
@@ -35,7 +35,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     provenance: str = Field(min_length=1, description="Where the numbers come from.")
     radio: RadioParameters
     sensors: SensorParameters
@@ -46,17 +46,19 @@ class Parameters(BaseModel):
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
         for name, (low, high) in self.domain_randomisation.items():
-            problem = _range_problem(name, low, high)
+            problem = _range_problem(self, name, low, high)
             if problem is not None:
                 raise ValueError(f"domain_randomisation: {problem}")
-        _, worst_odds = self.domain_randomisation.get(_ODDS, (0.0, self.radio.loss.odds_factor))
-        worst_burst, _ = self.domain_randomisation.get(_BURST, (self.radio.loss.burst_factor, 0.0))
-        problem = self.radio.loss.infeasibility(odds_factor=worst_odds, burst_factor=worst_burst)
-        if problem is not None:
-            raise ValueError(
-                f"domain_randomisation: at the worst of {_ODDS} and {_BURST}, {problem}, or make "
-                "the ranges narrower"
-            )
+        loss = self.radio.loss
+        if isinstance(loss, GilbertElliottLoss):
+            _, worst_odds = self.domain_randomisation.get(_ODDS, (0.0, loss.odds_factor))
+            worst_burst, _ = self.domain_randomisation.get(_BURST, (loss.burst_factor, 0.0))
+            problem = loss.infeasibility(odds_factor=worst_odds, burst_factor=worst_burst)
+            if problem is not None:
+                raise ValueError(
+                    f"domain_randomisation: at the worst of {_ODDS} and {_BURST}, {problem}, or "
+                    "make the ranges narrower"
+                )
         return self
 
 
@@ -82,8 +84,8 @@ def draw_episode_parameters(
     return drawn
 
 
-def _range_problem(name: str, low: float, high: float) -> str | None:
-    fields = dict(numeric_fields(Parameters))
+def _range_problem(parameters: Parameters, name: str, low: float, high: float) -> str | None:
+    fields = dict(numeric_fields(parameters))
     names = [known for known, field in fields.items() if is_randomisable(field)]
     if name not in fields:
         near = get_close_matches(name, names, n=1, cutoff=0.5)

@@ -1,20 +1,32 @@
 """What a node believes of itself: GPS, speed, heading and acceleration, with their errors."""
 
+from ml.sensors.ranging import RangingSensor
 from ml.sensors.sensor_bank import Measurement, SensorBank
 from ml.sensors.sensor_parameters import (
+    AccelerometerFaults,
     AccelerometerParameters,
+    GpsFreezeFault,
+    GpsJumpFault,
     HeadingParameters,
     PositionParameters,
+    RangingParameters,
+    SensorFaultParameters,
     SensorParameters,
     SpeedParameters,
 )
 
 __all__ = [
+    "AccelerometerFaults",
     "AccelerometerParameters",
+    "GpsFreezeFault",
+    "GpsJumpFault",
     "HeadingParameters",
     "Measurement",
     "PositionParameters",
+    "RangingParameters",
+    "RangingSensor",
     "SensorBank",
+    "SensorFaultParameters",
     "SensorParameters",
     "SpeedParameters",
 ]

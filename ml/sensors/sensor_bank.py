@@ -9,8 +9,9 @@ import numpy as np
 
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, fold, normal, uniform
-from ml.sensors import sensing
-from ml.sensors.position_hold import PositionHold
+from ml.sensors import layout as at
+from ml.sensors.episode_sizes import EpisodeSizes, faulty_accelerometers
+from ml.sensors.sensing import sense
 from ml.sensors.sensor_parameters import TICK_S
 
 if TYPE_CHECKING:
@@ -20,16 +21,22 @@ if TYPE_CHECKING:
 
     from ml.sensors.sensor_parameters import SensorParameters
 
-PREFIX = "sensors."
 _NOT_STARTED = -2
-_SHORTEST_LAG_S = 1e-9
-# Of the draws, in their order.
-_STREAMS = (
-    (Stream.GPS, 0),
-    (Stream.GPS, 1),
-    (Stream.SPEED_SENSOR, 0),
-    (Stream.ACCELEROMETER, 0),
-)
+_TICK_US = round(1e6 * TICK_S)
+# Of the draws, in the order of the layout; then the bias, the gyroscope's and the fixes' phase.
+_STREAMS, _PARTS = np.array(
+    [
+        (Stream.GPS, 0),
+        (Stream.GPS, 1),
+        (Stream.SPEED_SENSOR, 0),
+        (Stream.ACCELEROMETER, 0),
+        (Stream.SENSOR_FAULTS, 0),
+        (Stream.SENSOR_FAULTS, 1),
+        (Stream.ACCELEROMETER, 1),
+        (Stream.GYROSCOPE, 0),
+        (Stream.GPS, 2),
+    ]
+).T
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +46,13 @@ class Measurement:
     Attributes:
         x_m: East.
         y_m: North.
-        speed_mps: A magnitude, so never below 0.
+        speed_mps: A magnitude, so never below 0; in mode fused that of the last fix and what the
+            accelerometer added since.
         heading_deg: Clockwise from north, [0, 360).
         accel_mps2: Along the vehicle.
-        position_sd_m: Standard deviation per axis that the node believes its position has: that
-            of its parameters, not the error it has, which no node knows.
+        position_sd_m: Standard deviation per axis that the node believes its position has: from
+            its parameters and the age of its newest fix, not the error it has, which no node
+            knows.
     """
 
     x_m: NDArray[np.float64]
@@ -58,8 +67,9 @@ class SensorBank:
     """Sensors of all vehicles in arrays, one step per tick of 0.1 s.
 
     Call `reset`, then `measure_start` for tick 0 of the convoys that were reset, then `measure`
-    once per tick for all. Draws are keyed by episode, vehicle slot and tick. With all noise and
-    lag at zero a measurement is the truth, bit for bit.
+    once per tick for all. Draws are keyed by episode, vehicle slot and tick or number of the fix.
+    With all noise and lag at zero a measurement in mode continuous is the truth, bit for bit, and
+    in mode fused within a millimetre on a straight road.
 
     Args:
         parameters: Of the sensors.
@@ -69,31 +79,16 @@ class SensorBank:
 
     def __init__(self, parameters: SensorParameters, *, num_envs: int, num_vehicles: int) -> None:
         shape = (num_envs, num_vehicles)
-        position, heading = parameters.position, parameters.heading
-        self._defaults: dict[str, float] = {
-            "position.sd_m": position.sd_m,
-            "position.tau_s": position.tau_s,
-            "position.common_share": position.common_share,
-            "position.white_sd_m": position.white_sd_m,
-            "speed.sd_mps": parameters.speed.sd_mps,
-            "speed.tau_s": parameters.speed.tau_s,
-            "heading.sd_deg": heading.sd_deg,
-            "accelerometer.bias_sd_mps2": parameters.accelerometer.bias_sd_mps2,
-            "accelerometer.white_sd_mps2": parameters.accelerometer.white_sd_mps2,
-            "accelerometer.lag_s": parameters.accelerometer.lag_s,
-        }
-        self._heading_full_mps = heading.full_accuracy_mps
-        self._heading_hold_mps = heading.hold_below_mps
-        self._hold = (
-            PositionHold(position, num_envs, num_vehicles) if position.mode == "hold" else None
-        )
+        self._parameters = parameters
+        self._episode_sizes = EpisodeSizes(parameters)
         self._everyone = np.arange(num_envs)
         self._tick = np.full(num_envs, _NOT_STARTED, dtype=np.int64)
-        self._keys = np.zeros((*shape, sensing.NUM_DRAWS), dtype=np.uint64)
+        self._keys = np.zeros((*shape, at.NUM_DRAWS), dtype=np.uint64)
         self._common_key = np.zeros(num_envs, dtype=np.uint64)
-        self._sizes = np.zeros((num_envs, sensing.NUM_SIZES))
-        self._memory = np.zeros((*shape, sensing.NUM_MEMORIES))
-        self._common = np.zeros((num_envs, 2))
+        self._sizes = np.zeros((num_envs, at.NUM_SIZES))
+        self._memory = np.zeros((*shape, at.NUM_MEMORIES))
+        self._times = np.zeros((*shape, at.NUM_TIMES), dtype=np.int64)
+        self._rings = np.zeros((*shape, at.RING, at.NUM_FIX_FIELDS))
 
     def reset(
         self,
@@ -114,38 +109,25 @@ class SensorBank:
         Raises:
             EnvironmentStateError: An override that the sensors do not know.
         """
-        values = self._episode_values(len(env_indices), overrides or {})
-        sd_m, share = values["position.sd_m"], values["position.common_share"]
-        lag_s = np.maximum(values["accelerometer.lag_s"], _SHORTEST_LAG_S)
-        position_tau_s, speed_tau_s = values["position.tau_s"], values["speed.tau_s"]
-        for column, value in (
-            (sensing.OWN_SD_M, np.sqrt(1.0 - share) * sd_m),
-            (sensing.COMMON_SD_M, np.sqrt(share) * sd_m),
-            (sensing.WHITE_SD_M, values["position.white_sd_m"]),
-            (sensing.BELIEVED_SD_M, np.hypot(sd_m, values["position.white_sd_m"])),
-            (sensing.SPEED_SD_MPS, values["speed.sd_mps"]),
-            (sensing.HEADING_SD_DEG, values["heading.sd_deg"]),
-            (sensing.ACCEL_SD_MPS2, values["accelerometer.white_sd_mps2"]),
-            (sensing.KEEP_POSITION, np.exp(-TICK_S / position_tau_s)),
-            (sensing.RENEW_POSITION, np.sqrt(-np.expm1(-2.0 * TICK_S / position_tau_s))),
-            (sensing.KEEP_SPEED, np.exp(-TICK_S / speed_tau_s)),
-            (sensing.RENEW_SPEED, np.sqrt(-np.expm1(-2.0 * TICK_S / speed_tau_s))),
-            (sensing.KEEP_ACCEL, np.exp(-TICK_S / lag_s)),
-        ):
-            self._sizes[env_indices, column] = value
-
-        episode = episode_keys[:, None]
-        slot = np.arange(self._keys.shape[1])
-        for draw, (stream, part) in enumerate(_STREAMS):
-            self._keys[env_indices, :, draw] = fold(episode, stream, slot, part)
+        sizes = self._episode_sizes.draw(len(env_indices), overrides)
+        episode, slot = episode_keys[:, None], np.arange(self._keys.shape[1])
+        keys = fold(episode[:, :, None], _STREAMS, slot[:, None], _PARTS)
+        self._keys[env_indices] = keys[:, :, : at.NUM_DRAWS]
         self._common_key[env_indices] = fold(episode_keys, Stream.GPS_COMMON)
-        bias_draw = normal(fold(episode, Stream.ACCELEROMETER, slot, 1))
-        bias_sd_mps2 = values["accelerometer.bias_sd_mps2"][:, None]
+        bias_draw, gyro_draw = np.moveaxis(normal(keys[:, :, at.NUM_DRAWS : -1]), -1, 0)
+        gain, extra_mps2 = faulty_accelerometers(
+            self._parameters.faults.accelerometer, episode, slot
+        )
         self._memory[env_indices] = 0.0
-        self._common[env_indices] = 0.0
-        self._memory[env_indices, :, sensing.BIAS] = bias_sd_mps2 * bias_draw
-        if self._hold is not None:
-            self._hold.reset(env_indices, uniform(fold(episode, Stream.GPS, slot, 2)))
+        self._memory[env_indices, :, at.ACCEL_GAIN] = gain
+        bias_mps2 = sizes[:, at.BIAS_SD_MPS2, None] * bias_draw + extra_mps2
+        self._memory[env_indices, :, at.ACCEL_BIAS] = bias_mps2
+        gyro_sd_dps = self._parameters.heading.gyro_bias_sd_dps or 0.0
+        self._memory[env_indices, :, at.GYRO_BIAS] = gyro_sd_dps * gyro_draw
+        phase = uniform(keys[:, :, -1])
+        self._times[env_indices] = 0
+        self._times[env_indices, :, at.NEXT_FIX] = phase * sizes[:, at.PERIOD_US, None]
+        self._sizes[env_indices] = sizes
         self._tick[env_indices] = _NOT_STARTED
 
     def measure_start(
@@ -174,10 +156,8 @@ class SensorBank:
             Arrays (K, V).
         """
         self._tick[env_indices] = 0
-        out = self._measure(env_indices, x_m, y_m, speed_mps, heading_deg, accel_mps2)
-        if self._hold is not None:
-            self._hold.start(env_indices, out[:2])
-        return Measurement(*out)
+        now_us = np.zeros(x_m.shape, dtype=np.int64)
+        return self._measure(env_indices, now_us, x_m, y_m, speed_mps, heading_deg, accel_mps2)
 
     def measure(
         self,
@@ -188,6 +168,7 @@ class SensorBank:
         speed_mps: NDArray[np.float64],
         heading_deg: NDArray[np.float64],
         accel_mps2: NDArray[np.float64],
+        sampled_us: NDArray[np.int64] | None = None,
     ) -> Measurement:
         """Measure every convoy at its next tick.
 
@@ -198,13 +179,15 @@ class SensorBank:
             speed_mps: Along the vehicle.
             heading_deg: Clockwise from north, [0, 360).
             accel_mps2: Along the vehicle.
+            sampled_us: (E, V) int64, the true time since reset that each vehicle's truth belongs
+                to, not before its last; the end of the tick if left out.
 
         Returns:
             Arrays (E, V).
 
         Raises:
-            EnvironmentStateError: A tick was left out or repeated, or a convoy was reset and not
-                started.
+            EnvironmentStateError: A tick was left out or repeated, a convoy was reset and not
+                started, or a vehicle was sampled before its last sample.
         """
         due = self._tick + 1
         if (tick != due).any():
@@ -215,61 +198,46 @@ class SensorBank:
                 "tick: call measure_start after reset, then measure once per tick."
             )
         self._tick = due
-        out = self._measure(self._everyone, x_m, y_m, speed_mps, heading_deg, accel_mps2)
-        if self._hold is not None:
-            out[:2] = self._hold.update(tick, out[:2])
-        return Measurement(*out)
+        if sampled_us is None:
+            sampled_us = np.repeat(tick[:, None] * _TICK_US, x_m.shape[1], axis=1)
+        backward = sampled_us < self._times[:, :, at.SAMPLED]
+        if backward.any():
+            env, car = (int(i[0]) for i in np.nonzero(backward))
+            raise EnvironmentStateError(
+                f"vehicle {car} of convoy {env} was to be sampled at {sampled_us[env, car]} µs, "
+                f"allowed is {self._times[env, car, at.SAMPLED]} µs or later: samples follow time."
+            )
+        return self._measure(
+            self._everyone, sampled_us, x_m, y_m, speed_mps, heading_deg, accel_mps2
+        )
 
     def _measure(
         self,
         rows: NDArray[np.int64],
+        sampled_us: NDArray[np.int64],
         x_m: NDArray[np.float64],
         y_m: NDArray[np.float64],
         speed_mps: NDArray[np.float64],
         heading_deg: NDArray[np.float64],
         accel_mps2: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """(6, K, V) float64 in the order of `Measurement`."""
-        out = np.empty((6, *x_m.shape))
-        sensing.sense_position(
+    ) -> Measurement:
+        out = np.empty((at.NUM_MEASURED, *x_m.shape))
+        sense(
             rows,
             self._tick,
+            sampled_us,
             x_m,
             y_m,
-            self._keys,
-            self._common_key,
-            self._sizes,
-            self._memory,
-            self._common,
-            out,
-        )
-        sensing.sense_motion(
-            rows,
-            self._tick,
             speed_mps,
             heading_deg,
             accel_mps2,
-            self._keys,
+            self._keys.reshape(-1, at.NUM_DRAWS),
+            self._common_key,
             self._sizes,
-            self._heading_full_mps,
-            self._heading_hold_mps,
-            self._memory,
+            _TICK_US,
+            self._memory.reshape(-1, at.NUM_MEMORIES),
+            self._times.reshape(-1, at.NUM_TIMES),
+            self._rings.reshape(-1, at.RING, at.NUM_FIX_FIELDS),
             out,
         )
-        return out
-
-    def _episode_values(
-        self, count: int, overrides: Mapping[str, NDArray[np.float64]]
-    ) -> dict[str, NDArray[np.float64]]:
-        values = {name: np.full(count, value) for name, value in self._defaults.items()}
-        for name, drawn in overrides.items():
-            if not name.startswith(PREFIX):
-                continue
-            known = name.removeprefix(PREFIX)
-            if known not in values or np.shape(drawn) != (count,) or not np.isfinite(drawn).all():
-                raise EnvironmentStateError(
-                    f"override {name!r} with shape {np.shape(drawn)}: allowed are ({count},) "
-                    f"finite values of one of {', '.join(PREFIX + n for n in values)}."
-                )
-            values[known] = np.asarray(drawn, dtype=np.float64)
-        return values
+        return Measurement(*out)

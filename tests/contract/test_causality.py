@@ -25,7 +25,7 @@ def env():
 def test_every_message_seen_was_sent_measured_and_received_in_time(env):
     """Generated ≤ received ≤ now, and the age grows by a tick where nothing new came."""
     env.reset()
-    before_age = before_sequence = None
+    before_age = before_sequence = before_heard = None
     for _ in range(200):
         _, _, done, _ = env.step(np.full((8, 1), -0.02, dtype=np.float32))
         if done.any():
@@ -36,9 +36,10 @@ def test_every_message_seen_was_sent_measured_and_received_in_time(env):
         assert (table.received_us <= now[:, None, None])[heard].all()
         age = table.age_true_us(now)
         if before_age is not None:
-            kept = heard & (table.sequence == before_sequence)
+            kept = before_heard & (table.sequence == before_sequence)
             assert (age[kept] == before_age[kept] + 100_000).all()
         before_age, before_sequence = age.copy(), table.sequence.copy()
+        before_heard = heard.copy()
     assert (age[heard] > 100_000).any(), "nothing was ever lost: the test would see no ageing"
 
 

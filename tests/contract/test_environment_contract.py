@@ -215,7 +215,7 @@ def test_stable_baselines_checker_finds_only_the_shape_of_a_set():
 
 def test_observations_of_many_convoys_stay_in_the_declared_space(make_vec_env):
     """Every observation, the terminal ones included, lies in the space; N varies."""
-    env = make_vec_env(16, seed=1, radio="bursty", domain_randomisation=True, episode_s=10.0)
+    env = make_vec_env(16, seed=1, radio="clean", domain_randomisation=True, episode_s=10.0)
     observation = env.reset()
     assert not observation["peer_mask"].any(), "nobody can have been heard before the first tick"
     heard = set()

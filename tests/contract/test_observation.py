@@ -1,11 +1,14 @@
 """What the ego believes, held against the truth, on real SUMO."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ml.envs import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.observation_spec import EGO_INDEX, EGO_SCALE, PEER_INDEX, PEER_SCALE
+from ml.parameters import load_parameters
 
 pytestmark = pytest.mark.sumo
 
@@ -120,3 +123,60 @@ def test_what_the_ego_believes_belongs_to_the_episode_that_runs(open_env):
         env.step(np.zeros((16, 1), dtype=np.float32))
         error = env.batch.ego.speed_mps[:, 0] - env.batch.truth.speed_mps[:, 0]
         assert np.abs(error).max() < 1.0
+
+
+def test_an_optional_ranging_sensor_sees_the_car_ahead(open_env, tmp_path):
+    """Off in presets; switched on it shows the true gap within its noise, as far as it sees."""
+    file = tmp_path / "ranging.json"
+    content = json.loads(load_parameters("clean").model_dump_json())
+    content["sensors"]["ranging"]["enabled"] = True
+    file.write_text(json.dumps(content), encoding="utf-8")
+    for radio, enabled in (("clean", False), (str(file), True)):
+        env = open_env(32, "free", radio=radio)
+        observations = [env.reset()]
+        gaps_m = [env.batch.truth.gap_m]
+        for _ in range(40):
+            observation, _, done, _ = env.step(np.full((32, 1), 0.3, dtype=np.float32))
+            observations.append(observation)
+            # After its end a convoy shows the next episode's first tick.
+            gaps_m.append(np.where(done, np.nan, env.batch.truth.gap_m))
+        ego = np.array([o["ego"] for o in observations]) * EGO_SCALE
+        gap_m = np.array(gaps_m)
+        valid = ego[..., EGO_INDEX["range_valid"]] == 1.0
+        range_m = ego[..., EGO_INDEX["range"]]
+        assert (range_m[~valid] == 0.0).all()
+        env.close()
+        if not enabled:
+            assert not valid.any()
+            continue
+        running = np.isfinite(gap_m)
+        assert (valid[running] == (gap_m[running] <= 60.0)).all()
+        assert valid.any(axis=1).all(), "from the first tick on"
+        error = (range_m - gap_m)[valid & running]
+        assert 0.25 < error.std() < 0.35
+        assert abs(error.mean()) < 0.05
+
+
+def test_what_a_peer_says_of_itself_is_of_its_beacons_moment(open_env, tmp_path):
+    """Reckoned without errors, a message's state is the true one at its own time in the tick."""
+    file = tmp_path / "reckoned.json"
+    content = json.loads(load_parameters("ideal").model_dump_json())
+    content["sensors"]["position"]["mode"] = "fused"
+    content["radio"]["beacon"] = {"phase_ms": None, "jitter_ms": 40.0}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    env = open_env(16, "hazard", radio=str(file), num_peers=(3, 3), scenario="highway")
+    env.reset()
+    checked = 0
+    for _ in range(150):
+        before = env.batch.truth
+        _, _, done, _ = env.step(np.zeros((16, 1), dtype=np.float32))
+        table, now = env.batch.peer_table, env.batch.truth
+        # A convoy that has just ended shows its next episode.
+        share = table.t_generated_us[:, 0] / 1e5 - (env.batch.tick[:, None] - 1)
+        said = table.payload[:, 0]
+        for field, name in ((0, "route_pos_m"), (2, "speed_mps")):
+            was, then = getattr(before, name)[:, 1:], getattr(now, name)[:, 1:]
+            error = np.abs(said[..., field] - was - share * (then - was))[~done]
+            assert error.max() < 0.03, name
+        checked += int((~done).sum())
+    assert checked > 1500

@@ -9,6 +9,8 @@ import pytest
 
 # A spawned evaluation child imports the small environment by name: it inherits this path.
 sys.path.insert(0, str(Path(__file__).parent))
+# The oracle of the radio serves tests in several folders.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tiny_convoys import TinyConvoys
 

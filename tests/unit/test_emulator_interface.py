@@ -5,15 +5,15 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from small_radio import loss_of, plain_radio
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator import (
     ESPNOWEmulator,
-    LatencyParameters,
-    LossKnot,
-    LossParameters,
+    MacParameters,
     RadioParameters,
     ReceivedMessage,
+    RelayParameters,
     V2VMessage,
 )
 
@@ -21,11 +21,8 @@ HERE, THERE = (0.0, 0.0), (15.0, 0.0)
 
 
 def _radio(loss: float = 0.0, base_ms: float = 4.0) -> RadioParameters:
-    knot = LossKnot(distance_m=0.0, probability=loss, mean_burst_frames=5.0)
-    return RadioParameters(
-        latency=LatencyParameters(base_ms=base_ms, tail_median_ms=0.0),
-        loss=LossParameters(by_distance=(knot,)),
-    )
+    mac = MacParameters(enabled=False, fixed_latency_ms=base_ms)
+    return plain_radio(loss=loss_of(loss), mac=mac)
 
 
 def _message(timestamp_ms: int = 0, **changes) -> V2VMessage:
@@ -194,14 +191,71 @@ def test_memory_does_not_grow_with_what_was_lost_or_superseded():
     """After ten thousand messages the emulator holds a handful."""
     emulator = ESPNOWEmulator(_radio(loss=0.5), seed=3)
     _fates(emulator, 0.0, 3000)
-    assert len(emulator._links["car-1"]._messages) <= 17
+    assert len(emulator._messages["car-1"]) <= 33
+    assert emulator._offers == []
 
 
-def test_a_rate_far_above_the_polling_loses_nothing_on_the_way():
-    """A hundred messages between two polls are all kept until each has arrived."""
-    emulator = ESPNOWEmulator(_radio(base_ms=1000.0), seed=3)
+def test_a_rate_far_above_the_polling_loses_nothing_that_still_counts():
+    """Of a hundred messages between two polls the newest is there, and late ones come in time."""
+    emulator = ESPNOWEmulator(_radio(base_ms=50.0), seed=3)
     for k in range(100):
         emulator.transmit(_message(10 * k), THERE, HERE, 10.0 * k)
-    for k in range(100):
-        got = emulator.sync_and_get_messages(1000.0 + 10.0 * k)["car-1"]
-        assert (got.message.timestamp_ms, got.age_ms) == (10 * k, 1000.0)
+    for k in (94, 95, 99):
+        got = emulator.sync_and_get_messages(50.0 + 10.0 * k)["car-1"]
+        assert (got.message.timestamp_ms, got.age_ms) == (10 * k, 50.0)
+
+
+def test_messages_sent_out_of_order_have_their_slots_in_order():
+    """What is sent for a later time waits for it, whenever it was handed over."""
+    emulator = ESPNOWEmulator(_radio(), seed=1)
+    emulator.transmit(_message(200), THERE, HERE, 200.0)
+    emulator.transmit(_message(100), THERE, HERE, 100.0)
+    assert emulator.sync_and_get_messages(150.0)["car-1"].message.timestamp_ms == 100
+    assert emulator.sync_and_get_messages(250.0)["car-1"].message.timestamp_ms == 200
+
+
+def test_vehicles_share_one_medium():
+    """Two that send at once contend: one is delayed by the other's frame, or both are lost."""
+    radio = plain_radio(mac=MacParameters(wait_probability=0.0))
+    delays_ms, lost = [], 0
+    for seed in range(40):
+        emulator = ESPNOWEmulator(radio, seed)
+        for name in ("a", "b"):
+            emulator.transmit(_message(0, vehicle_id=name), THERE, HERE, 0.0)
+        received = emulator.sync_and_get_messages(50.0)
+        assert len(received) in (0, 2)
+        lost += not received
+        if received:
+            first, second = sorted(got.received_at_ms for got in received.values())
+            delays_ms.append(second - first)
+    assert 0 < lost < 10
+    assert min(delays_ms) >= 1.256 + 0.05
+
+
+def test_one_vehicle_too_many_is_refused():
+    """A channel holds 32 nodes: the receiver and 31 vehicles."""
+    emulator = ESPNOWEmulator(_radio(), seed=1)
+    for k in range(31):
+        emulator.transmit(_message(0, vehicle_id=f"car-{k}"), THERE, HERE, 0.0)
+    with pytest.raises(EmulatorError, match="'one more' is vehicle number 32, allowed are 31"):
+        emulator.transmit(_message(0, vehicle_id="one more"), THERE, HERE, 0.0)
+    assert len(emulator.sync_and_get_messages(10.0)) == 31
+
+
+def test_relays_are_off_unless_asked_for():
+    """Only with relays can a message have taken a longer way than the first one."""
+    radio = plain_radio(
+        loss=loss_of(0.6), relay=RelayParameters(front_cone=False), mac=MacParameters()
+    )
+    arrivals = {}
+    for relays in (False, True):
+        emulator = ESPNOWEmulator(radio, 5, relays=relays)
+        late = 0
+        for k in range(200):
+            for name in ("a", "b"):
+                emulator.transmit(_message(100 * k, vehicle_id=name), THERE, HERE, 100.0 * k)
+            received = emulator.sync_and_get_messages(100.0 * k + 99.0)
+            late += sum(got.age_ms > 90.0 for got in received.values())
+        arrivals[relays] = late
+    assert arrivals[False] == 0
+    assert arrivals[True] > 20

@@ -19,6 +19,20 @@ def clean() -> dict:
     return json.loads((PRESETS / "clean.json").read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def burst(clean: dict) -> dict:
+    """The same with the two-state chain for its losses."""
+    knots = [(0.0, 0.058, 1.25), (24.0, 0.116, 1.3), (100.0, 0.25, 1.7)]
+    clean["radio"]["loss"] = {
+        "model": "gilbert_elliott",
+        "by_distance": [
+            {"distance_m": d, "probability": p, "mean_burst_frames": b} for d, p, b in knots
+        ],
+    }
+    clean["domain_randomisation"] = {}
+    return clean
+
+
 def _refusal(tmp_path: Path, content: dict | str | bytes) -> str:
     path = tmp_path / "mine.json"
     if isinstance(content, dict):
@@ -50,7 +64,8 @@ def test_an_unknown_preset_gets_the_nearest_and_the_list():
     with pytest.raises(ParameterError) as refused:
         load_parameters("burty")
     assert "unknown radio preset 'burty'; did you mean 'bursty'?" in str(refused.value)
-    assert "ideal, clean, bursty, shadowed, or the path" in str(refused.value)
+    assert "ideal, clean, bursty, shadowed, " in str(refused.value)
+    assert ", or the path of a parameter file" in str(refused.value)
     with pytest.raises(ParameterError, match="unknown radio preset 'xyz'\n"):
         load_parameters("xyz")
 
@@ -72,36 +87,56 @@ def test_malformed_json_is_shown_by_line_and_column(tmp_path: Path):
     assert "the value NaN is not a finite number" in _refusal(tmp_path, '{"a": NaN}')
 
 
-def test_a_wrong_key_gets_the_nearest_and_the_list(tmp_path: Path, clean: dict):
+def test_a_wrong_key_gets_the_nearest_and_the_list(tmp_path: Path, burst: dict):
     """An unknown key is named with its place, the nearest allowed key and all allowed ones."""
-    clean["radio"]["latency"]["base"] = 1.0
-    clean["radio"]["loss"]["by_distance"][1]["probabilty"] = 0.1
-    text = _refusal(tmp_path, clean)
+    burst["radio"]["relay"]["hops"] = 1
+    burst["radio"]["loss"]["by_distance"][1]["probabilty"] = 0.1
+    text = _refusal(tmp_path, burst)
     assert "2 mistakes" in text
-    assert "radio.latency.base: unknown key; did you mean 'base_ms'?" in text
-    assert "Allowed here: base_ms, tail_median_ms, tail_sigma." in text
+    assert "radio.relay.hops: unknown key; did you mean 'max_hops'?" in text
+    assert "Allowed here: max_hops, front_cone, cone_half_angle_deg." in text
     assert "radio.loss.by_distance[1].probabilty: unknown key; did you mean 'probability'?" in text
 
 
 @pytest.mark.parametrize(
     ("place", "value", "text"),
     [
-        (("radio", "latency", "base_ms"), -1, "radio.latency.base_ms = -1: allowed is a number"),
-        (("radio", "latency", "base_ms"), "4 ms", 'base_ms = "4 ms": allowed is a number from 0'),
-        (("radio", "latency", "base_ms"), True, "radio.latency.base_ms = true: allowed is"),
+        (("radio", "mac", "h_tx_ms"), -1, "radio.mac.h_tx_ms = -1: allowed is a number from 0"),
+        (("radio", "mac", "h_tx_ms"), "4 ms", 'h_tx_ms = "4 ms": allowed is a number from 0'),
+        (("radio", "mac", "h_tx_ms"), True, "radio.mac.h_tx_ms = true: allowed is"),
+        (
+            ("radio", "mac", "vulnerable_us"),
+            51,
+            "radio.mac: vulnerable_us = 51, allowed is difs_us",
+        ),
+        (("radio", "relay", "max_hops"), 4, "max_hops = 4: allowed is a whole number from 0 to 3"),
+        (
+            ("radio", "loss", "fading_m"),
+            9,
+            "radio.loss.fading_m = 9: allowed is a number from 1 to",
+        ),
+        (("radio", "loss", "blackout"), {"loss": 2}, "radio.loss.blackout.loss = 2: allowed is a"),
+        (
+            ("radio", "loss", "model"),
+            "magic",
+            "radio.loss: the model 'magic' is unknown; allowed in",
+        ),
+        (
+            ("radio", "loss"),
+            {},
+            "radio.loss: it does not say which model it is; allowed in its key",
+        ),
         (("radio", "beacon", "phase_ms"), 100, "= 100: allowed is a number from 0 to below 100"),
         (("radio", "time_to_live_ms"), 0, "allowed is a number above 0 to 1e+07"),
-        (("radio", "loss", "by_distance"), [], "by_distance = []: allowed is a list [...]"),
-        (("radio", "loss", "by_distance"), 3, "by_distance = 3: allowed is a list [...]"),
         (("radio", "loss"), 3, "radio.loss = 3: allowed is a section {...}"),
         (("radio",), [], "radio = []: allowed is a section {...}"),
-        (("schema_version",), 2, "schema_version = 2: allowed is 1"),
+        (("schema_version",), 3, "schema_version = 3: allowed is 2"),
+        (("schema_version",), 1, "it has schema_version 1, of the radio before the margin model"),
         (("provenance",), "", 'provenance = "": allowed is a text'),
         (("sensors", "position", "mode"), "gps", "mode = \"gps\": allowed is 'fused' or 'hold'"),
-        (("sensors", "position", "hold_period_s"), 0.25, "hold_period_s = 0.25, allowed are mult"),
-        (("sensors", "position", "hold_delay_s"), 1.0, "allowed is less than hold_period_s = 1"),
+        (("sensors", "position", "hold_period_s"), 0.05, "allowed is a number from 0.1 to 10"),
+        (("sensors", "position", "hold_delay_s"), 2.5, "2.5, allowed is up to 2 x hold_period_s"),
         (("sensors", "position", "common_share"), 1.1, "allowed is a number from 0 to 1"),
-        (("radio", "loss", "burst_factor"), 0.5, "radio.loss: at 0 m the mean burst is 1.25 x"),
     ],
 )
 def test_a_wrong_value_names_key_value_and_what_is_allowed(
@@ -115,18 +150,32 @@ def test_a_wrong_value_names_key_value_and_what_is_allowed(
     assert text in _refusal(tmp_path, clean)
 
 
-def test_a_wrong_knot_is_named_by_its_number(tmp_path: Path, clean: dict):
-    """A value in the table of losses is found by its index."""
-    clean["radio"]["loss"]["by_distance"][2]["probability"] = 1.5
-    text = _refusal(tmp_path, clean)
+def test_a_wrong_table_of_losses_is_named_by_place(tmp_path: Path, burst: dict):
+    """A value in the table of losses is found by its index; a list must be one and hold some."""
+    loss = burst["radio"]["loss"]
+    loss["by_distance"][2]["probability"] = 1.5
+    text = _refusal(tmp_path, burst)
     assert "radio.loss.by_distance[2].probability = 1.5: allowed is a number from 0 to 1." in text
+    for broken in ([], 3):
+        loss["by_distance"] = broken
+        wanted = f"radio.loss.by_distance = {broken}: allowed is a list [...]"
+        assert wanted in _refusal(tmp_path, burst)
+
+
+def test_bursts_that_cannot_be_are_refused(tmp_path: Path, burst: dict):
+    """A chain has limits; so has its randomisation."""
+    burst["radio"]["loss"]["burst_factor"] = 0.5
+    assert "radio.loss: at 0 m the mean burst is 1.25 x" in _refusal(tmp_path, burst)
+    burst["radio"]["loss"]["burst_factor"] = 1.0
+    burst["domain_randomisation"]["radio.loss.odds_factor"] = [1, 100]
+    assert "at the worst of radio.loss.odds_factor and radio.lo" in _refusal(tmp_path, burst)
 
 
 def test_a_missing_key_is_named(tmp_path: Path, clean: dict):
     """What has no default must be there; the error says what belongs in its place."""
-    del clean["radio"]["loss"], clean["provenance"]
+    del clean["radio"], clean["provenance"]
     text = _refusal(tmp_path, clean)
-    assert "radio.loss: is missing; add it: a section {...}." in text
+    assert "radio: is missing; add it: a section {...}." in text
     assert "provenance: is missing; add it: a text" in text
 
 
@@ -142,19 +191,22 @@ def test_many_mistakes_fit_one_screen(tmp_path: Path, clean: dict):
 @pytest.mark.parametrize(
     ("name", "span", "text"),
     [
-        ("radio.loss.odds_facto", [1, 2], "did you mean 'radio.loss.odds_factor'? Allowed are"),
-        ("radio.time_to_live_ms", [1, 2], "is the same for every episode; allowed are radio.lat"),
-        ("radio.latency.base_ms", [2, 1], "[2, 1], allowed is [low, high] with low not above"),
+        ("radio.loss.margin_20_db", [1, 2], "did you mean 'radio.loss.margin_20m_db'? Allowed are"),
+        ("radio.time_to_live_ms", [1, 2], "is the same for every episode; allowed are radio.mac"),
+        ("radio.loss.odds_factor", [1, 2], "unknown name 'radio.loss.odds_factor'"),
+        ("radio.mac.h_tx_ms", [2, 1], "[2, 1], allowed is [low, high] with low not above"),
+        ("radio.loss.fading_m", [1, 3], "unknown name 'radio.loss.fading_m'"),
         ("sensors.position.common_share", [0, 2], "allowed on both ends is a number from 0 to 1"),
-        ("radio.latency.base_ms", 3, "radio.latency.base_ms: allowed is a list of two numbers"),
-        ("radio.latency.base_ms", [1], "radio.latency.base_ms: allowed is a list of two numbers"),
-        ("radio.loss.odds_factor", [1, 9], "at the worst of radio.loss.odds_factor and radio.lo"),
+        ("radio.mac.h_tx_ms", 3, "radio.mac.h_tx_ms: allowed is a list of two numbers"),
+        ("radio.mac.h_tx_ms", [1], "radio.mac.h_tx_ms: allowed is a list of two numbers"),
     ],
 )
 def test_a_wrong_range_of_randomisation_is_explained(
     tmp_path: Path, clean: dict, name: str, span: object, text: str
 ):
-    """Unknown names, fixed parameters, ranges outside the allowed and impossible losses."""
+    """Unknown names, fixed parameters, what is not in use, ranges outside the allowed."""
+    clean["radio"]["loss"]["fading_m"] = None
+    clean["domain_randomisation"].pop("radio.loss.fading_m", None)
     clean["domain_randomisation"][name] = span
     assert text in _refusal(tmp_path, clean)
 
@@ -167,13 +219,13 @@ def test_episode_parameters_are_drawn_uniformly_and_by_name():
     assert set(drawn) == set(parameters.domain_randomisation)
     for name, (low, high) in parameters.domain_randomisation.items():
         values = drawn[name]
-        assert low <= values.min() < low + 0.01 * (high - low)
-        assert high - 0.01 * (high - low) < values.max() < high
-        assert abs(values.mean() - (low + high) / 2) < 4 * (high - low) / np.sqrt(12 * 4000)
-    matrix = np.corrcoef(np.array(list(drawn.values())))
+        assert low <= values.min() <= low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) <= values.max() <= high
+        assert abs(values.mean() - (low + high) / 2) <= 4 * (high - low) / np.sqrt(12 * 4000) + 1e-9
+    matrix = np.corrcoef(np.array([values for values in drawn.values() if np.ptp(values) > 0.0]))
     assert np.abs(matrix - np.eye(len(matrix))).max() < 4 / np.sqrt(4000) + 0.01
 
-    name = "radio.latency.base_ms"
+    name = "radio.mac.h_tx_ms"
     fewer = Parameters.model_validate_json(
         parameters.model_copy(
             update={"domain_randomisation": {name: parameters.domain_randomisation[name]}}

@@ -1,3 +1,5 @@
+"""The errors of each sensor, seen in mode continuous, where nothing else lies between."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -15,11 +17,12 @@ from ml.sensors import (
 )
 
 EXACT = SensorParameters(
-    position=PositionParameters(sd_m=0.0, white_sd_m=0.0),
+    position=PositionParameters(mode="continuous", sd_m=0.0, white_sd_m=0.0),
     speed=SpeedParameters(sd_mps=0.0),
-    heading=HeadingParameters(sd_deg=0.0, hold_below_mps=0.0),
+    heading=HeadingParameters(sd_deg=0.0, hold_below_mps=0.0, gyro_bias_sd_dps=0.0),
     accelerometer=AccelerometerParameters(bias_sd_mps2=0.0, white_sd_mps2=0.0, lag_s=0.0),
 )
+NOISY = SensorParameters(position=PositionParameters(mode="continuous"))
 
 
 def _truth(shape: tuple[int, int], **values: float) -> dict[str, np.ndarray]:
@@ -78,7 +81,9 @@ def test_without_errors_a_measurement_is_the_truth():
 def test_position_error_has_the_stated_size_from_the_first_tick_on():
     """Per axis the standard deviation is that of the parameters at tick 0, 1 and 300 alike."""
     parameters = SensorParameters(
-        position=PositionParameters(sd_m=2.1, tau_s=5.0, common_share=0.5, white_sd_m=0.5)
+        position=PositionParameters(
+            mode="continuous", sd_m=2.1, tau_s=5.0, common_share=0.5, white_sd_m=0.5
+        )
     )
     bank, first = _started(parameters, 800, 5)
     record = _record(bank, first, 300)
@@ -95,7 +100,9 @@ def test_position_error_has_the_stated_size_from_the_first_tick_on():
 def test_position_error_is_correlated_in_time_and_within_the_convoy():
     """Autocorrelation exp(-t / tau), half the variance common to a convoy, none between convoys."""
     parameters = SensorParameters(
-        position=PositionParameters(sd_m=2.0, tau_s=5.0, common_share=0.5, white_sd_m=0.0)
+        position=PositionParameters(
+            mode="continuous", sd_m=2.0, tau_s=5.0, common_share=0.5, white_sd_m=0.0
+        )
     )
     bank, first = _started(parameters, 1500, 3)
     record = _record(bank, first, 100)
@@ -111,42 +118,9 @@ def test_position_error_is_correlated_in_time_and_within_the_convoy():
     assert abs(across) < 4.0 / np.sqrt(1500)
 
 
-def test_fused_position_moves_with_the_car_every_tick():
-    """In mode fused the error changes by centimetres from tick to tick, not by the car's travel."""
-    parameters = SensorParameters(position=PositionParameters(white_sd_m=0.0))
-    bank, first = _started(parameters, 50, 4)
-    previous = first.x_m - 100.0
-    for k in range(1, 60):
-        truth = _truth((50, 4), x_m=100.0 + 2.5 * k)
-        error = bank.measure(np.full(50, k), **truth).x_m - truth["x_m"]
-        assert np.abs(error - previous).max() < 6.0 * 2.1 * np.sqrt(2 * 0.1 / 120.0)
-        previous = error
-
-
-def test_held_position_stands_still_between_fixes_and_comes_late():
-    """In mode hold each car reports once per second, at its own phase, where it was 0.2 s ago."""
-    position = PositionParameters(mode="hold", sd_m=0.0, white_sd_m=0.0)
-    bank, first = _started(EXACT.model_copy(update={"position": position}), 40, 5)
-    reports = [first.x_m]
-    for k in range(1, 60):
-        truth = _truth((40, 5), x_m=100.0 + 2.5 * k)
-        reports.append(bank.measure(np.full(40, k), **truth).x_m)
-    positions = np.array(reports)
-    changed = np.diff(positions, axis=0) != 0.0
-    phases = set()
-    for env, car in np.ndindex(40, 5):
-        ticks = np.flatnonzero(changed[:, env, car]) + 1
-        steady = ticks[ticks >= 12]
-        assert (np.diff(steady) == 10).all()
-        assert len(steady) >= 4
-        assert np.array_equal(positions[steady, env, car], 100.0 + 2.5 * (steady - 2))
-        phases.add(int(steady[0] % 10))
-    assert phases == set(range(10))
-
-
 def test_speed_error_is_stationary_and_never_makes_a_speed_negative():
     """Speed errs by .15 m/s with a memory of 2 s; a standing car is never measured backwards."""
-    bank, first = _started(SensorParameters(), 600, 4)
+    bank, first = _started(NOISY, 600, 4)
     error = _record(bank, first, 60)["speed_mps"] - 20.0
     for tick in (0, 1, 60):
         assert abs(error[tick].std() / 0.15 - 1.0) < 4.0 / np.sqrt(2.0 * 2400)
@@ -160,7 +134,7 @@ def test_speed_error_is_stationary_and_never_makes_a_speed_negative():
 
 def test_heading_is_worse_when_slow_and_held_when_nearly_standing():
     """.5 degrees above 5 m/s, twice that at half the speed, and the last one below 1.4 m/s."""
-    parameters = SensorParameters(speed=SpeedParameters(sd_mps=0.0))
+    parameters = NOISY.model_copy(update={"speed": SpeedParameters(sd_mps=0.0)})
     bank, _ = _started(parameters, 800, 4)
     spreads = []
     for k, speed_mps in enumerate((20.0, 5.0, 2.5, 1.4), start=1):
@@ -179,7 +153,9 @@ def test_heading_is_worse_when_slow_and_held_when_nearly_standing():
 
 def test_errors_of_one_car_do_not_know_each_other():
     """Position, speed, heading and acceleration err independently at a tick, and white over it."""
-    parameters = SensorParameters(position=PositionParameters(sd_m=0.0, white_sd_m=1.0))
+    parameters = SensorParameters(
+        position=PositionParameters(mode="continuous", sd_m=0.0, white_sd_m=1.0)
+    )
     bank, first = _started(parameters, 1000, 4)
     record = _record(bank, first, 2)
     now = np.array([values[1].ravel() for values in record.values()])
@@ -194,7 +170,7 @@ def test_errors_of_one_car_do_not_know_each_other():
 
 def test_accelerometer_has_a_bias_per_episode_white_noise_and_a_lag():
     """The bias lasts the episode, the noise does not, and a step is followed with its lag."""
-    bank, first = _started(SensorParameters(), 500, 4)
+    bank, first = _started(NOISY, 500, 4)
     error = _record(bank, first, 100)["accel_mps2"] - 0.5
     bias = error.mean(axis=0)
     assert abs(bias.std() / np.hypot(0.3, 0.15 / np.sqrt(101)) - 1.0) < 4.0 / np.sqrt(2.0 * 2000)
@@ -209,9 +185,10 @@ def test_accelerometer_has_a_bias_per_episode_white_noise_and_a_lag():
     assert np.allclose(step, -7.5 + 8.0 * np.exp(-0.5 * np.arange(1, 6)))
 
 
-def test_a_convoy_is_measured_the_same_alone_and_in_a_batch():
+@pytest.mark.parametrize("mode", ["fused", "hold", "continuous"])
+def test_a_convoy_is_measured_the_same_alone_and_in_a_batch(mode: str):
     """Neither the batch, nor another's reset, nor more cars in the convoy change an error."""
-    parameters = SensorParameters(position=PositionParameters(mode="hold"))
+    parameters = SensorParameters(position=PositionParameters(mode=mode))
     batch, first = _started(parameters, 8, 5)
     together = _record(batch, first, 30)
     alone = SensorBank(parameters, num_envs=1, num_vehicles=3)
@@ -222,11 +199,13 @@ def test_a_convoy_is_measured_the_same_alone_and_in_a_batch():
         assert np.array_equal(values[:, 0], together[name][:, 6, :3]), name
 
 
-def test_a_reset_starts_one_convoy_anew_and_leaves_the_others():
+@pytest.mark.parametrize("mode", ["fused", "hold", "continuous"])
+def test_a_reset_starts_one_convoy_anew_and_leaves_the_others(mode: str):
     """After a reset in mid-flight the other convoys go on as if nothing had happened."""
-    undisturbed, first = _started(SensorParameters(), 4, 2)
+    parameters = SensorParameters(position=PositionParameters(mode=mode))
+    undisturbed, first = _started(parameters, 4, 2)
     expected = _record(undisturbed, first, 20)
-    bank, _ = _started(SensorParameters(), 4, 2)
+    bank, _ = _started(parameters, 4, 2)
     tick = np.zeros(4, dtype=np.int64)
     for k in range(1, 21):
         tick += 1
@@ -261,7 +240,7 @@ def test_overrides_hold_per_convoy():
 
 def test_ticks_may_not_be_left_out_or_repeated():
     """A sensor's memory moves one tick at a time; anything else is named with its convoy."""
-    bank, _ = _started(SensorParameters(), 2, 2)
+    bank, _ = _started(NOISY, 2, 2)
     bank.measure(np.array([1, 1]), **_truth((2, 2)))
     with pytest.raises(EnvironmentStateError, match="convoy 1 were asked for tick 1 after tick 1"):
         bank.measure(np.array([2, 1]), **_truth((2, 2)))
@@ -271,3 +250,13 @@ def test_ticks_may_not_be_left_out_or_repeated():
     bank.reset(np.array([1]), fold(1, [1]))
     with pytest.raises(EnvironmentStateError, match="convoy 1 were asked for tick 1 after reset"):
         bank.measure(np.array([3, 1]), **_truth((2, 2)))
+
+
+def test_samples_may_not_go_back_in_time():
+    """A vehicle that is sampled before its last sample is named."""
+    bank, _ = _started(SensorParameters(), 2, 2)
+    truth = _truth((2, 2))
+    bank.measure(np.array([1, 1]), **truth, sampled_us=np.full((2, 2), 90_000))
+    earlier = np.array([[150_000, 150_000], [150_000, 80_000]])
+    with pytest.raises(EnvironmentStateError, match=r"vehicle 1 of convoy 1 .* at 80000 µs"):
+        bank.measure(np.array([2, 2]), **truth, sampled_us=earlier)

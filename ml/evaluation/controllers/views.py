@@ -87,7 +87,7 @@ def by_radio(batch: ConvoyBatch) -> PeerView:
         heading_deg=payload[PayloadField.HEADING_DEG],
         accel_mps2=payload[PayloadField.ACCEL_MPS2],
         position_sd_m=payload[PayloadField.POSITION_SD_M],
-        hops=np.zeros(table.heard[:, 0].shape, dtype=np.int64),
+        hops=table.hops[:, 0],
     )
 
 

@@ -1,0 +1,352 @@
+"""The event simulation of a convoy: slots, air starts and arrivals, in the order of time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ml.compiled import inlined
+from ml.espnow_emulator.clock import elapsed_one_ms
+from ml.espnow_emulator.counters import JUDGED_AFTER, Count, count_own_frame
+from ml.espnow_emulator.mac import (
+    NEVER_US,
+    count_down,
+    next_start,
+    queue_frame,
+    receiver_delay_us,
+    start_us,
+    take_head,
+)
+from ml.espnow_emulator.message_store import (
+    DEPTH,
+    LONG_AGO_US,
+    FrameField,
+    hops_of,
+    is_expired,
+    message_word,
+    sequence_of,
+    source_of,
+)
+from ml.espnow_emulator.offset_window import move_on
+from ml.espnow_emulator.peer_table import TableArrays, enter_message
+from ml.espnow_emulator.relays import has_seen, keep_for_relay, mark_seen, note_own_pose
+from ml.keyed_random import extend_one, uniform_one
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.espnow_emulator.counters import CounterArrays
+    from ml.espnow_emulator.links import LinkArrays
+    from ml.espnow_emulator.mac import MacArrays, MacRules
+    from ml.espnow_emulator.message_store import StoreArrays
+    from ml.espnow_emulator.relays import RelayArrays, RelayRules
+
+_FRAMES_AT_FIRST = 8
+_GENERATED_US = int(FrameField.GENERATED_US)
+_JUDGED, _REACHED, _ON_AIR, _COLLIDED, _AIRTIME, _ELAPSED, _DROPS, _DUPLICATES, _EXPIRED = (
+    int(count)
+    for count in (
+        Count.JUDGED,
+        Count.REACHED,
+        Count.ON_AIR,
+        Count.COLLIDED,
+        Count.AIRTIME_US,
+        Count.ELAPSED_US,
+        Count.QUEUE_DROPS,
+        Count.DUPLICATES,
+        Count.EXPIRED,
+    )
+)
+
+
+class FlightArrays(NamedTuple):
+    """Frames that have left the air and not arrived, a ring per convoy in order of arrival.
+
+    Attributes:
+        arrival_us: (E, capacity) int64.
+        word: (E, capacity) int64, packed by `message_word`.
+        receivers: (E, capacity) int64, a bit per node that will have it.
+        head: (E,) int64.
+        length: (E,) int64.
+    """
+
+    arrival_us: NDArray[np.int64]
+    word: NDArray[np.int64]
+    receivers: NDArray[np.int64]
+    head: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, num_envs: int, capacity: int = _FRAMES_AT_FIRST) -> FlightArrays:
+        """Return rings without frames."""
+        rings = (num_envs, capacity)
+        return cls(
+            np.zeros(rings, np.int64),
+            np.zeros(rings, np.int64),
+            np.zeros(rings, np.int64),
+            np.zeros(num_envs, np.int64),
+            np.zeros(num_envs, np.int64),
+        )
+
+    def doubled(self) -> FlightArrays:
+        """Return rings of twice the capacity with the same frames."""
+        capacity = self.word.shape[1]
+        bigger = FlightArrays.empty(self.word.shape[0], 2 * capacity)
+        places = (self.head[:, None] + np.arange(capacity)) % capacity
+        for old, new in zip(self[:3], bigger[:3], strict=True):
+            new[:, :capacity] = np.take_along_axis(old, places, axis=1)
+        bigger.length[:] = self.length
+        return bigger
+
+
+class World(NamedTuple):
+    """Everything that the events of a convoy read and change."""
+
+    store: StoreArrays
+    mac: MacArrays
+    relays: RelayArrays
+    links: LinkArrays
+    table: TableArrays
+    counters: CounterArrays
+    present: NDArray[np.bool_]
+    listening: NDArray[np.bool_]
+
+
+@inlined
+def run_events(
+    now_us: NDArray[np.int64],
+    before_us: NDArray[np.int64],
+    world: World,
+    flight: FlightArrays,
+    mac_rules: MacRules,
+    relay_rules: RelayRules,
+    first: int,
+) -> int:
+    """Run the events of all convoys up to now, from convoy `first` on.
+
+    Args:
+        now_us: (E,).
+        before_us: (E,), the last delivery, or LONG_AGO_US.
+        world: All memory but the ring that may grow.
+        flight: That ring.
+        mac_rules: Of contention.
+        relay_rules: Of relays.
+        first: Where to begin.
+
+    Returns:
+        E, or the convoy whose ring in `flight` is full: to go on from there with bigger ones.
+    """
+    table = world.table
+    for e in range(first, now_us.size):
+        for r in range(table.receivers.size):
+            drift_ppm = table.clock_drift_ppm[e, table.receivers[r]]
+            move_on(table.window, e, r, elapsed_one_ms(now_us[e], drift_ppm))
+        known = before_us[e] != LONG_AGO_US
+        airtime_us = world.counters.total[_AIRTIME]
+        done = _run_convoy(e, now_us[e], world, flight, mac_rules, relay_rules)
+        if not known:
+            world.counters.total[_AIRTIME] = airtime_us
+        if not done:
+            return e
+        if known:
+            world.counters.total[_ELAPSED] += now_us[e] - before_us[e]
+    return now_us.size
+
+
+@inlined
+def _run_convoy(
+    e: int,
+    now_us: int,
+    world: World,
+    flight: FlightArrays,
+    mac_rules: MacRules,
+    relay_rules: RelayRules,
+) -> bool:
+    """Run one convoy's events up to now; False if its ring in `flight` is full."""
+    slot_node, slot_us = _next_slot(world.store, e)
+    air_node, air_us = next_start(world.mac, mac_rules, e)
+    while True:
+        arrival_us = NEVER_US
+        if flight.length[e] > 0:
+            arrival_us = flight.arrival_us[e, flight.head[e]]
+        if arrival_us <= slot_us and arrival_us <= air_us:
+            if arrival_us > now_us:
+                return True
+            _arrive(e, arrival_us, world, flight, relay_rules)
+        elif slot_us <= air_us:
+            if slot_us > now_us:
+                return True
+            _have_slot(e, slot_node, slot_us, world, mac_rules)
+            slot_node, slot_us = _next_slot(world.store, e)
+            air_node, air_us = next_start(world.mac, mac_rules, e)
+        else:
+            if air_us > now_us:
+                return True
+            if flight.length[e] == flight.word.shape[1]:
+                return False
+            _start_on_air(e, air_node, air_us, world, flight, mac_rules)
+            air_node, air_us = next_start(world.mac, mac_rules, e)
+
+
+@inlined
+def _next_slot(store: StoreArrays, e: int) -> tuple[int, int]:
+    """Which node has the next slot, and when: (node, NEVER_US) if none has."""
+    first, first_us = 0, NEVER_US
+    for n in range(store.next_slot.shape[1]):
+        sequence = store.next_slot[e, n]
+        if sequence == store.next_sequence[e, n]:
+            continue
+        sequence = max(sequence, store.next_sequence[e, n] - DEPTH)
+        at_us = store.numbers[e, n, sequence % DEPTH, _GENERATED_US]
+        if at_us < first_us:
+            first, first_us = n, at_us
+    return first, first_us
+
+
+@inlined
+def _have_slot(e: int, node: int, t_us: int, world: World, mac_rules: MacRules) -> None:
+    """A node hands its own frame and all that it relays to its MAC."""
+    store, relays, counters = world.store, world.relays, world.counters
+    sequence = max(store.next_slot[e, node], store.next_sequence[e, node] - DEPTH)
+    counters.total[_EXPIRED] += sequence - store.next_slot[e, node]
+    store.next_slot[e, node] = sequence + 1
+    note_own_pose(relays, store, e, node, sequence % DEPTH)
+    if node > 0:
+        _judge_reception(e, node, sequence, world)
+    if not queue_frame(world.mac, mac_rules, e, node, message_word(node, sequence, 0), t_us):
+        counters.total[_DROPS] += 1
+        if node > 0:
+            count_own_frame(counters, world.table.receivers, world.present, e, node, 0)
+    for k in range(relays.waiting[e, node]):
+        word = relays.word[e, node, k]
+        if is_expired(store, e, source_of(word), sequence_of(word)):
+            counters.total[_EXPIRED] += 1
+        elif not queue_frame(world.mac, mac_rules, e, node, word, t_us):
+            counters.total[_DROPS] += 1
+    relays.waiting[e, node] = 0
+
+
+@inlined
+def _judge_reception(e: int, source: int, sequence: int, world: World) -> None:
+    """Count whether an earlier message of a source has reached the recorded nodes by any path."""
+    judged = sequence - JUDGED_AFTER
+    if judged < world.store.first[e, source]:
+        return
+    for r in range(world.table.receivers.size):
+        node = world.table.receivers[r]
+        if node != source and world.present[e, node]:
+            world.counters.total[_JUDGED] += 1
+            if has_seen(world.relays, e, node, source, judged):
+                world.counters.total[_REACHED] += 1
+
+
+@inlined
+def _start_on_air(
+    e: int, node: int, t_us: int, world: World, flight: FlightArrays, mac_rules: MacRules
+) -> None:
+    """A frame goes on the air, alone or into a collision."""
+    mac, counters = world.mac, world.counters
+    end_us = t_us + mac_rules.airtime_us
+    if not mac_rules.enabled:
+        word = take_head(mac, mac_rules, e, node, t_us)
+        counters.total[_ON_AIR] += 1
+        counters.total[_AIRTIME] += mac_rules.airtime_us
+        arrival_us = t_us + mac_rules.fixed_latency_us
+        _send(e, node, word, arrival_us, arrival_us, world, flight)
+        return
+    colliding = 0
+    for other in range(mac.length.shape[1]):
+        if other == node or mac.length[e, other] == 0:
+            continue
+        other_us = start_us(mac, mac_rules, e, other)
+        if other_us < t_us + mac_rules.vulnerable_us:
+            colliding |= 1 << other
+            end_us = max(end_us, other_us + mac_rules.airtime_us)
+        else:
+            count_down(mac, mac_rules, e, other, t_us)
+    counters.total[_AIRTIME] += end_us - t_us
+    counters.total[_ON_AIR] += 1
+    if colliding == 0:
+        mac.idle_from_us[e] = end_us
+        word = take_head(mac, mac_rules, e, node, end_us)
+        arrival_us = end_us + receiver_delay_us(mac, e)
+        _send(e, node, word, end_us, arrival_us, world, flight)
+        return
+    _collide(e, node, world, mac_rules, end_us)
+    for other in range(mac.length.shape[1]):
+        if (colliding >> other) & 1:
+            counters.total[_ON_AIR] += 1
+            _collide(e, other, world, mac_rules, end_us)
+    mac.idle_from_us[e] = end_us
+
+
+@inlined
+def _collide(e: int, node: int, world: World, mac_rules: MacRules, end_us: int) -> None:
+    """Lose the frame that a node has on the air; the medium is idle again at `end_us`."""
+    word = take_head(world.mac, mac_rules, e, node, end_us)
+    world.counters.total[_COLLIDED] += 1
+    if hops_of(word) == 0 and node > 0:
+        count_own_frame(world.counters, world.table.receivers, world.present, e, node, 0)
+
+
+@inlined
+def _send(
+    e: int,
+    transmitter: int,
+    word: int,
+    end_us: int,
+    arrival_us: int,
+    world: World,
+    flight: FlightArrays,
+) -> None:
+    """Decide who receives a frame that is alone on the air until `end_us`."""
+    links = world.links
+    source, sequence = source_of(word), sequence_of(word)
+    source_key = world.mac.node_keys[e, source]
+    reached = 0
+    for node in range(world.present.shape[1]):
+        if node in (transmitter, source) or not world.present[e, node]:
+            continue
+        if not world.listening[node] or has_seen(world.relays, e, node, source, sequence):
+            continue
+        chance = links.chance[e, node, transmitter]
+        if links.blackout_loss[e, node] > 0.0:
+            since_us = (end_us - links.blackout_start_us[e, node]) % links.blackout_period_us[e]
+            if since_us < links.blackout_length_us[e]:
+                chance *= 1.0 - links.blackout_loss[e, node]
+        key = extend_one(extend_one(links.keys[e, node, transmitter], source_key), sequence)
+        if uniform_one(key) < chance:
+            reached |= 1 << node
+    if hops_of(word) == 0 and source > 0:
+        count_own_frame(world.counters, world.table.receivers, world.present, e, source, reached)
+    if reached != 0:
+        place = (flight.head[e] + flight.length[e]) % flight.word.shape[1]
+        flight.arrival_us[e, place] = arrival_us
+        flight.word[e, place] = word
+        flight.receivers[e, place] = reached
+        flight.length[e] += 1
+
+
+@inlined
+def _arrive(e: int, t_us: int, world: World, flight: FlightArrays, relay_rules: RelayRules) -> None:
+    """The first frame in flight arrives at all who receive it."""
+    place = flight.head[e]
+    word, reached = flight.word[e, place], flight.receivers[e, place]
+    flight.head[e] = (place + 1) % flight.word.shape[1]
+    flight.length[e] -= 1
+    source, sequence = source_of(word), sequence_of(word)
+    expired = is_expired(world.store, e, source, sequence)
+    for node in range(world.present.shape[1]):
+        if not (reached >> node) & 1:
+            continue
+        if expired:
+            world.counters.total[_EXPIRED] += 1
+            continue
+        if not mark_seen(world.relays, e, node, source, sequence):
+            world.counters.total[_DUPLICATES] += 1
+            continue
+        keep_for_relay(world.relays, relay_rules, world.store, e, node, word)
+        row = world.table.row_of[node]
+        if row >= 0 and source > 0:
+            enter_message(world.table, world.store, e, row, word, t_us)

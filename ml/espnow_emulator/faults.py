@@ -1,0 +1,187 @@
+"""Faults of nodes, applied to what they want to send before the channel gets it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ml.compiled import compiled
+from ml.espnow_emulator.beacons import BEACON_PERIOD_US
+from ml.espnow_emulator.messages import PayloadField
+from ml.keyed_random import Stream, extend_one, fold, uniform_one
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.espnow_emulator.fault_parameters import FaultParameters
+
+# The faults; the draws of size come after those of beginning.
+_NUM_FAULTS: Final = 4
+_REBOOT, _FROZEN, _JUMP, _SPOOF = range(_NUM_FAULTS)
+_JUMP_SIZE: Final = _NUM_FAULTS
+_NEVER_YET: Final = np.iinfo(np.int64).min
+_ACCEL: Final = int(PayloadField.ACCEL_MPS2)
+
+
+class MessageFaults:
+    """Reboots, frozen senders, clock jumps and spoofed brakings of all nodes of a batch.
+
+    Call `reset`, then `apply` once per tick with what the nodes are about to send. A fault begins
+    with a node's beacon and lasts its duration from there. Draws are keyed by episode, node, fault
+    and tick.
+
+    Args:
+        parameters: Which faults there are, how often and how long.
+        num_envs: E.
+        num_nodes: N.
+
+    Attributes:
+        is_active: Some fault can occur; `apply` changes nothing otherwise.
+    """
+
+    def __init__(self, parameters: FaultParameters, *, num_envs: int, num_nodes: int) -> None:
+        reboot, frozen = parameters.reboot, parameters.frozen_sender
+        jump, spoof = parameters.clock_jump, parameters.spoofed_brake
+        intervals_s = [f.mean_interval_s for f in (reboot, frozen, jump, spoof)]
+        tick_s = BEACON_PERIOD_US / 1e6
+        self._probability = np.array(
+            [0.0 if mean is None else -math.expm1(-tick_s / mean) for mean in intervals_s]
+        )
+        # A jump is over at once.
+        self._duration_us = np.array(
+            [round(1e6 * s) for s in (reboot.silent_s, frozen.duration_s, 0.0, spoof.duration_s)]
+        )
+        self._largest_jump_ms = jump.largest_ms
+        self._spoofed_mps2 = spoof.accel_mps2
+        self.is_active = bool(self._probability.any())
+        shape = (num_envs, num_nodes)
+        self._keys = np.zeros(shape, dtype=np.uint64)
+        self._until_us = np.full((*shape, _NUM_FAULTS), _NEVER_YET)
+        self._shift_ms = np.zeros(shape, dtype=np.int64)
+        self._frozen = np.zeros((*shape, len(PayloadField)))
+
+    def reset(
+        self,
+        env_indices: NDArray[np.int64],
+        episode_keys: NDArray[np.uint64],
+        *,
+        node_keys: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Begin an episode in some convoys with nodes that all work.
+
+        Args:
+            env_indices: (K,) which convoys.
+            episode_keys: (K,) uint64.
+            node_keys: (N,) or (K, N) integers that name the nodes; 0, 1, … if left out.
+        """
+        if node_keys is None:
+            node_keys = np.arange(self._keys.shape[1])
+        self._keys[env_indices] = fold(episode_keys[:, None], Stream.MESSAGE_FAULTS, node_keys)
+        self._until_us[env_indices] = _NEVER_YET
+        self._shift_ms[env_indices] = 0
+
+    def apply(
+        self,
+        tick: NDArray[np.int64],
+        *,
+        sending: NDArray[np.bool_],
+        t_generated_us: NDArray[np.int64],
+        timestamp_ms: NDArray[np.int64],
+        payload: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Let the faults of a tick begin and act.
+
+        Args:
+            tick: (E,) int64, since reset.
+            sending: (E, N) bool, who wants to send; left as it is.
+            t_generated_us: (E, N) int64, when, in true time; left as it is.
+            timestamp_ms: (E, N) int64, the nodes' clocks then; changed in place.
+            payload: (E, N, F) float64, what they say; changed in place.
+
+        Returns:
+            (E, N) bool, who does send; `sending` itself if no fault is active.
+        """
+        if not self.is_active:
+            return sending
+        sends = sending.copy()
+        _apply(
+            tick,
+            sends,
+            t_generated_us,
+            timestamp_ms,
+            payload,
+            self._keys,
+            self._probability,
+            self._duration_us,
+            self._largest_jump_ms,
+            self._spoofed_mps2,
+            self._until_us,
+            self._shift_ms,
+            self._frozen,
+        )
+        return sends
+
+
+@compiled
+def _apply(
+    ticks: NDArray[np.int64],
+    sending: NDArray[np.bool_],
+    t_generated_us: NDArray[np.int64],
+    timestamp_ms: NDArray[np.int64],
+    payload: NDArray[np.float64],
+    keys: NDArray[np.uint64],
+    probability: NDArray[np.float64],
+    duration_us: NDArray[np.int64],
+    largest_jump_ms: float,
+    spoofed_mps2: float,
+    until_us: NDArray[np.int64],
+    shift_ms: NDArray[np.int64],
+    frozen: NDArray[np.float64],
+) -> None:
+    """Change what is sent; arrays as in `MessageFaults.apply`, then its own (E, N, …)."""
+    for e in range(sending.shape[0]):
+        for n in range(sending.shape[1]):
+            now_us, until = t_generated_us[e, n], until_us[e, n]
+            for fault in range(_NUM_FAULTS):
+                if now_us < until[fault] or not _begins(
+                    keys[e, n], fault, ticks[e], probability[fault]
+                ):
+                    continue
+                until[fault] = now_us + duration_us[fault]
+                if fault == _FROZEN:
+                    frozen[e, n] = payload[e, n]
+                shift_ms[e, n] += _shift_ms(
+                    keys[e, n],
+                    fault,
+                    ticks[e],
+                    timestamp_ms[e, n] + shift_ms[e, n],
+                    largest_jump_ms,
+                )
+            timestamp_ms[e, n] += shift_ms[e, n]
+            if now_us < until[_REBOOT]:
+                sending[e, n] = False
+            if now_us < until[_FROZEN]:
+                payload[e, n] = frozen[e, n]
+            if now_us < until[_SPOOF]:
+                payload[e, n, _ACCEL] = spoofed_mps2
+
+
+@compiled
+def _begins(key: np.uint64, fault: int, tick: int, probability: float) -> bool:
+    """Whether a fault of a node begins at a tick; no draw for one that is off."""
+    if probability == 0.0:
+        return False
+    return uniform_one(extend_one(extend_one(key, fault), tick)) < probability
+
+
+@compiled
+def _shift_ms(key: np.uint64, fault: int, tick: int, shown_ms: int, largest_ms: float) -> int:
+    """By how much a fault that begins shifts a clock that shows `shown_ms`."""
+    if fault == _REBOOT:
+        return -shown_ms
+    if fault == _JUMP:
+        share = 2.0 * uniform_one(extend_one(extend_one(key, _JUMP_SIZE), tick)) - 1.0
+        return math.floor(largest_ms * share + 0.5)
+    return 0

@@ -1,0 +1,255 @@
+"""From a node's wish to send to the frame on the air: queues, contention, collisions.
+
+Carrier sensing as in IEEE 802.11's DCF for broadcasts: no acknowledgement, no second try, a backoff
+drawn once per frame and frozen while others send. Everybody hears everybody's carrier, and no
+frame survives a collision: two simplifications.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from ml.compiled import inlined
+from ml.espnow_emulator.message_store import LONG_AGO_US, sequence_of, source_of
+from ml.keyed_random import Stream, extend_one, fold, uniform_one
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ml.espnow_emulator.radio_parameters import RadioParameters
+
+NEVER_US: Final = int(np.iinfo(np.int64).max)
+QUEUE_CAPACITY: Final = 32
+"""Transmit buffers of the board; a frame that finds them full is dropped."""
+_US_PER_MS = 1000.0
+_H_TX, _H_RX, _WAIT_PROBABILITY, _WAIT_MEAN = range(4)
+_TIMES = ("mac.h_tx_ms", "mac.h_rx_ms", "mac.wait_probability", "mac.wait_mean_ms")
+
+
+class MacRules(NamedTuple):
+    """What is the same for all convoys, in whole microseconds where it is a time."""
+
+    enabled: bool
+    airtime_us: int
+    slot_us: int
+    difs_us: int
+    contention_window: int
+    vulnerable_us: int
+    fixed_latency_us: int
+
+
+class MacArrays(NamedTuple):
+    """The queues of all nodes and the medium they share.
+
+    Attributes:
+        word: (E, N, capacity) int64, rings of frames, packed by `message_word`.
+        ready_us: (E, N, capacity) int64, when the MAC has them.
+        head: (E, N) int64, place of the first.
+        length: (E, N) int64, frames in the ring.
+        contention_us: (E, N) int64, since when the first one contends.
+        backoff: (E, N) int64, slots that it has left.
+        idle_from_us: (E,) int64, end of the last transmission.
+        times: (E, 4), delay in the sender (µs), in the receiver (µs), share that waits, mean (µs).
+        node_keys: (E, N) int64.
+        backoff_key: (E, N) uint64.
+        wait_key: (E, N) uint64.
+    """
+
+    word: NDArray[np.int64]
+    ready_us: NDArray[np.int64]
+    head: NDArray[np.int64]
+    length: NDArray[np.int64]
+    contention_us: NDArray[np.int64]
+    backoff: NDArray[np.int64]
+    idle_from_us: NDArray[np.int64]
+    times: NDArray[np.float64]
+    node_keys: NDArray[np.int64]
+    backoff_key: NDArray[np.uint64]
+    wait_key: NDArray[np.uint64]
+
+
+class Mac:
+    """The medium access of all convoys.
+
+    Args:
+        parameters: Of the radio.
+        num_envs: E.
+        num_nodes: N.
+        unlimited: Places that never run out, for when the section `mac` is switched off.
+
+    Attributes:
+        rules: The same for all convoys.
+        arrays: The memory itself, for compiled loops.
+    """
+
+    def __init__(
+        self, parameters: RadioParameters, num_envs: int, num_nodes: int, unlimited: int
+    ) -> None:
+        mac = parameters.mac
+        nodes = (num_envs, num_nodes)
+        queues = (*nodes, QUEUE_CAPACITY if mac.enabled else unlimited)
+        self.rules = MacRules(
+            enabled=mac.enabled,
+            airtime_us=mac.airtime_us,
+            slot_us=mac.slot_us,
+            difs_us=mac.difs_us,
+            contention_window=mac.cw,
+            vulnerable_us=mac.vulnerable_us,
+            fixed_latency_us=round(mac.fixed_latency_ms * _US_PER_MS),
+        )
+        self.arrays = MacArrays(
+            word=np.zeros(queues, np.int64),
+            ready_us=np.zeros(queues, np.int64),
+            head=np.zeros(nodes, np.int64),
+            length=np.zeros(nodes, np.int64),
+            contention_us=np.zeros(nodes, np.int64),
+            backoff=np.zeros(nodes, np.int64),
+            idle_from_us=np.full(num_envs, LONG_AGO_US),
+            times=np.zeros((num_envs, len(_TIMES))),
+            node_keys=np.zeros(nodes, np.int64),
+            backoff_key=np.zeros(nodes, np.uint64),
+            wait_key=np.zeros(nodes, np.uint64),
+        )
+
+    def reset(
+        self,
+        env_indices: NDArray[np.int64],
+        episode_keys: NDArray[np.uint64],
+        node_keys: NDArray[np.int64],
+        values: Mapping[str, NDArray[np.float64]],
+    ) -> None:
+        """Begin an episode.
+
+        Args:
+            env_indices: (K,).
+            episode_keys: (K,) uint64.
+            node_keys: (K, N) int64.
+            values: Dotted name below `radio.` to (K,) float64.
+        """
+        h_tx_ms, h_rx_ms, share, wait_ms = (values[name] for name in _TIMES)
+        self.arrays.times[env_indices] = np.stack(
+            [
+                np.rint(h_tx_ms * _US_PER_MS),
+                np.rint(h_rx_ms * _US_PER_MS),
+                share,
+                wait_ms * _US_PER_MS,
+            ],
+            axis=1,
+        )
+        self.rekey(env_indices, episode_keys, node_keys)
+        self.clear(env_indices)
+
+    def rekey(
+        self,
+        env_indices: NDArray[np.int64],
+        episode_keys: NDArray[np.uint64],
+        node_keys: NDArray[np.int64],
+    ) -> None:
+        """Fold the keys of the draws per frame; arguments as for `reset`."""
+        episode = episode_keys[:, None]
+        self.arrays.node_keys[env_indices] = node_keys
+        self.arrays.backoff_key[env_indices] = fold(episode, Stream.MAC_BACKOFF, node_keys)
+        self.arrays.wait_key[env_indices] = fold(episode, Stream.MAC_WAIT, node_keys)
+
+    def clear(self, env_indices: NDArray[np.int64]) -> None:
+        """Empty the queues and the medium of the given convoys."""
+        self.arrays.length[env_indices] = 0
+        self.arrays.head[env_indices] = 0
+        self.arrays.idle_from_us[env_indices] = LONG_AGO_US
+
+
+@inlined
+def _frame_key(mac: MacArrays, key: np.uint64, env: int, word: int) -> np.uint64:
+    source_key = mac.node_keys[env, source_of(word)]
+    return extend_one(extend_one(key, source_key), sequence_of(word))
+
+
+@inlined
+def _become_head(mac: MacArrays, rules: MacRules, env: int, node: int, not_before_us: int) -> None:
+    """Let the first frame of a queue contend, from a time on or when the MAC has it."""
+    place = mac.head[env, node]
+    mac.contention_us[env, node] = max(not_before_us, mac.ready_us[env, node, place])
+    if rules.enabled:
+        key = _frame_key(mac, mac.backoff_key[env, node], env, mac.word[env, node, place])
+        slots = rules.contention_window + 1
+        mac.backoff[env, node] = int(uniform_one(key) * slots)
+
+
+@inlined
+def queue_frame(
+    mac: MacArrays, rules: MacRules, env: int, node: int, word: int, slot_time_us: int
+) -> bool:
+    """Hand a frame to a node's MAC at the time of the node's slot; False if it was dropped."""
+    capacity = mac.word.shape[2]
+    count = mac.length[env, node]
+    if count == capacity:
+        return False
+    ready_us = slot_time_us
+    if rules.enabled:
+        ready_us += int(mac.times[env, _H_TX])
+        share = mac.times[env, _WAIT_PROBABILITY]
+        if share > 0.0:
+            draw = uniform_one(_frame_key(mac, mac.wait_key[env, node], env, word))
+            if draw < share:
+                wait_us = -mac.times[env, _WAIT_MEAN] * math.log(1.0 - draw / share)
+                ready_us += int(np.rint(wait_us))
+    place = (mac.head[env, node] + count) % capacity
+    mac.word[env, node, place] = word
+    mac.ready_us[env, node, place] = ready_us
+    mac.length[env, node] = count + 1
+    if count == 0:
+        _become_head(mac, rules, env, node, LONG_AGO_US)
+    return True
+
+
+@inlined
+def start_us(mac: MacArrays, rules: MacRules, env: int, node: int) -> int:
+    """When the first frame of a node's queue starts if nobody else does; NEVER_US without one."""
+    if mac.length[env, node] == 0:
+        return NEVER_US
+    if not rules.enabled:
+        return int(mac.contention_us[env, node])
+    idle_us = max(mac.contention_us[env, node], mac.idle_from_us[env])
+    return int(idle_us + rules.difs_us + mac.backoff[env, node] * rules.slot_us)
+
+
+@inlined
+def next_start(mac: MacArrays, rules: MacRules, env: int) -> tuple[int, int]:
+    """Which node is the next on the air, and when: (node, NEVER_US) if none is."""
+    first, first_us = 0, NEVER_US
+    for node in range(mac.length.shape[1]):
+        at_us = start_us(mac, rules, env, node)
+        if at_us < first_us:
+            first, first_us = node, at_us
+    return first, first_us
+
+
+@inlined
+def take_head(mac: MacArrays, rules: MacRules, env: int, node: int, end_us: int) -> int:
+    """Take the first frame out of a queue, as it goes on the air until `end_us`; return it."""
+    place = mac.head[env, node]
+    word = mac.word[env, node, place]
+    mac.head[env, node] = (place + 1) % mac.word.shape[2]
+    mac.length[env, node] -= 1
+    if mac.length[env, node] > 0:
+        _become_head(mac, rules, env, node, end_us)
+    return int(word)
+
+
+@inlined
+def count_down(mac: MacArrays, rules: MacRules, env: int, node: int, busy_us: int) -> None:
+    """Use up the slots that a waiting frame has counted before the medium became busy."""
+    since_us = max(mac.contention_us[env, node], mac.idle_from_us[env]) + rules.difs_us
+    counted = (busy_us - since_us) // rules.slot_us
+    mac.backoff[env, node] -= min(max(counted, 0), mac.backoff[env, node])
+
+
+@inlined
+def receiver_delay_us(mac: MacArrays, env: int) -> int:
+    """Time from a frame's end on the air to the receiver's program."""
+    return int(mac.times[env, _H_RX])

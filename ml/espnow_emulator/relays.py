@@ -1,0 +1,189 @@
+"""What each node has seen, and what it keeps to send on in its own next slot."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ml.compiled import inlined
+from ml.espnow_emulator.message_store import (
+    DEPTH,
+    hops_of,
+    is_expired,
+    message_word,
+    sequence_of,
+    source_of,
+)
+from ml.espnow_emulator.messages import PayloadField
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.espnow_emulator.message_store import StoreArrays
+    from ml.espnow_emulator.radio_parameters import RelayParameters
+
+_MASK_BITS = 64
+_ALL_ROUND_DEG = 180.0
+_ONE = np.uint64(1)
+_X_M, _Y_M, _HEADING_DEG = (
+    int(field) for field in (PayloadField.X_M, PayloadField.Y_M, PayloadField.HEADING_DEG)
+)
+
+
+class RelayRules(NamedTuple):
+    """What is the same for all convoys."""
+
+    max_hops: int
+    front_cone: bool
+    least_cosine: float
+
+
+class RelayArrays(NamedTuple):
+    """The memory of the nodes as relays.
+
+    Attributes:
+        newest: (E, N, N) int64, node then source: the newest message seen, -1 for none.
+        mask: (E, N, N) uint64, bit k for the message k before that one.
+        word: (E, N, N · DEPTH) int64, what waits for the node's slot, in order of reception.
+        waiting: (E, N) int64, how many those are.
+        pose: (E, N, 4), x, y, sine and cosine of the heading by the node's own newest frame.
+        has_pose: (E, N) bool, whether there was one.
+    """
+
+    newest: NDArray[np.int64]
+    mask: NDArray[np.uint64]
+    word: NDArray[np.int64]
+    waiting: NDArray[np.int64]
+    pose: NDArray[np.float64]
+    has_pose: NDArray[np.bool_]
+
+
+class Relays:
+    """Seen marks and relay buffers of all convoys.
+
+    Args:
+        parameters: Section `relay`.
+        num_envs: E.
+        num_nodes: N.
+
+    Attributes:
+        rules: The same for all convoys.
+        arrays: The memory itself, for compiled loops.
+        capacity: Places of a buffer: as many as there are messages in the store.
+    """
+
+    def __init__(self, parameters: RelayParameters, num_envs: int, num_nodes: int) -> None:
+        nodes = (num_envs, num_nodes)
+        half_deg = parameters.cone_half_angle_deg
+        self.capacity = num_nodes * DEPTH
+        self.rules = RelayRules(
+            max_hops=parameters.max_hops,
+            front_cone=parameters.front_cone,
+            # A full cone holds every direction, whatever the rounding.
+            least_cosine=math.cos(math.radians(half_deg)) if half_deg < _ALL_ROUND_DEG else -2.0,
+        )
+        self.arrays = RelayArrays(
+            newest=np.full((*nodes, num_nodes), -1, np.int64),
+            mask=np.zeros((*nodes, num_nodes), np.uint64),
+            word=np.zeros((*nodes, self.capacity), np.int64),
+            waiting=np.zeros(nodes, np.int64),
+            pose=np.zeros((*nodes, 4)),
+            has_pose=np.zeros(nodes, dtype=bool),
+        )
+
+    def clear(self, env_indices: NDArray[np.int64]) -> None:
+        """Forget what was seen and what waits."""
+        self.arrays.newest[env_indices] = -1
+        self.arrays.mask[env_indices] = 0
+        self.arrays.waiting[env_indices] = 0
+        self.arrays.has_pose[env_indices] = False
+
+
+@inlined
+def has_seen(relays: RelayArrays, env: int, node: int, source: int, sequence: int) -> bool:
+    """Tell whether a node has seen a message; what is older than its marks counts as seen."""
+    before = relays.newest[env, node, source] - sequence
+    if before < 0:
+        return False
+    if before >= _MASK_BITS:
+        return True
+    return bool((relays.mask[env, node, source] >> np.uint64(before)) & _ONE)
+
+
+@inlined
+def mark_seen(relays: RelayArrays, env: int, node: int, source: int, sequence: int) -> bool:
+    """Mark a message as seen by a node; False if it was already."""
+    newest = relays.newest[env, node, source]
+    mask = relays.mask[env, node, source]
+    if sequence > newest:
+        ahead = sequence - newest
+        none_left = newest < 0 or ahead >= _MASK_BITS
+        mask = np.uint64(0) if none_left else mask << np.uint64(ahead)
+        relays.newest[env, node, source] = sequence
+        relays.mask[env, node, source] = mask | _ONE
+        return True
+    before = newest - sequence
+    if before >= _MASK_BITS:
+        return False
+    bit = _ONE << np.uint64(before)
+    if mask & bit:
+        return False
+    relays.mask[env, node, source] = mask | bit
+    return True
+
+
+@inlined
+def note_own_pose(relays: RelayArrays, store: StoreArrays, env: int, node: int, place: int) -> None:
+    """Remember where a node believed to be, and facing where, when it sent its own frame."""
+    heading = math.radians(store.payload[env, node, place, _HEADING_DEG])
+    relays.pose[env, node, 0] = store.payload[env, node, place, _X_M]
+    relays.pose[env, node, 1] = store.payload[env, node, place, _Y_M]
+    relays.pose[env, node, 2] = math.sin(heading)
+    relays.pose[env, node, 3] = math.cos(heading)
+    relays.has_pose[env, node] = True
+
+
+@inlined
+def is_ahead(
+    relays: RelayArrays, rules: RelayRules, store: StoreArrays, env: int, node: int, word: int
+) -> bool:
+    """Tell whether the position in a message lies within the cone before a node."""
+    if not relays.has_pose[env, node]:
+        return False
+    source, place = source_of(word), sequence_of(word) % DEPTH
+    east_m = store.payload[env, source, place, _X_M] - relays.pose[env, node, 0]
+    north_m = store.payload[env, source, place, _Y_M] - relays.pose[env, node, 1]
+    along_m = east_m * relays.pose[env, node, 2] + north_m * relays.pose[env, node, 3]
+    distance_m = math.sqrt(east_m * east_m + north_m * north_m)
+    return bool(along_m >= rules.least_cosine * distance_m)
+
+
+@inlined
+def keep_for_relay(
+    relays: RelayArrays, rules: RelayRules, store: StoreArrays, env: int, node: int, word: int
+) -> None:
+    """Keep a message that a node has just received for its next slot, if it is to relay it."""
+    hops = hops_of(word)
+    if hops >= rules.max_hops:
+        return
+    if rules.front_cone and not is_ahead(relays, rules, store, env, node, word):
+        return
+    if relays.waiting[env, node] == relays.word.shape[2]:
+        _drop_expired(relays, store, env, node)
+    count = relays.waiting[env, node]
+    relays.word[env, node, count] = message_word(source_of(word), sequence_of(word), hops + 1)
+    relays.waiting[env, node] = count + 1
+
+
+@inlined
+def _drop_expired(relays: RelayArrays, store: StoreArrays, env: int, node: int) -> None:
+    """Make room: at most one entry per message of the store is left, so there is room then."""
+    kept = 0
+    for k in range(relays.waiting[env, node]):
+        word = relays.word[env, node, k]
+        if not is_expired(store, env, source_of(word), sequence_of(word)):
+            relays.word[env, node, kept] = word
+            kept += 1
+    relays.waiting[env, node] = kept

@@ -1,0 +1,159 @@
+"""The numbers that an episode gives a convoy's sensors, as the compiled loops want them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.errors import EnvironmentStateError
+from ml.keyed_random import Stream, fold, uniform
+from ml.sensors import layout as at
+from ml.sensors.sensor_parameters import TICK_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ml.sensors.sensor_parameters import AccelerometerFaults, SensorParameters
+
+PREFIX = "sensors."
+_SHORTEST_LAG_S = 1e-12
+_NO_GYROSCOPE = -1.0
+_EVEN_CHANCE = 0.5
+
+
+class EpisodeSizes:
+    """Rows of `layout.NUM_SIZES` numbers: from the file, or with some of them drawn anew.
+
+    Args:
+        parameters: Of the sensors.
+    """
+
+    def __init__(self, parameters: SensorParameters) -> None:
+        position, accelerometer = parameters.position, parameters.accelerometer
+        self._parameters = parameters
+        self._defaults: dict[str, float] = {
+            "position.sd_m": position.sd_m,
+            "position.tau_s": position.tau_s,
+            "position.common_share": position.common_share,
+            "position.white_sd_m": position.white_sd_m,
+            "speed.sd_mps": parameters.speed.sd_mps,
+            "speed.tau_s": parameters.speed.tau_s,
+            "heading.sd_deg": parameters.heading.sd_deg,
+            "accelerometer.bias_sd_mps2": accelerometer.bias_sd_mps2,
+            "accelerometer.white_sd_mps2": accelerometer.white_sd_mps2,
+            "accelerometer.lag_s": accelerometer.lag_s,
+        }
+        usual = {name: np.full(1, value) for name, value in self._defaults.items()}
+        self._usual = self._rows(usual)
+
+    def draw(
+        self, count: int, overrides: Mapping[str, NDArray[np.float64]] | None
+    ) -> NDArray[np.float64]:
+        """Return the rows of some episodes.
+
+        Args:
+            count: K.
+            overrides: Dotted names of randomisable parameters, each with its (K,) values; names
+                outside `sensors.` are for others.
+
+        Returns:
+            (K, NUM_SIZES) float64, or (1, NUM_SIZES) where all are alike.
+
+        Raises:
+            EnvironmentStateError: An override that the sensors do not know.
+        """
+        mine = {name: v for name, v in (overrides or {}).items() if name.startswith(PREFIX)}
+        if not mine:
+            return self._usual
+        values = {name: np.full(count, value) for name, value in self._defaults.items()}
+        for name, drawn in mine.items():
+            known = name.removeprefix(PREFIX)
+            if known not in values or np.shape(drawn) != (count,) or not np.isfinite(drawn).all():
+                raise EnvironmentStateError(
+                    f"override {name!r} with shape {np.shape(drawn)}: allowed are ({count},) "
+                    f"finite values of one of {', '.join(PREFIX + n for n in values)}."
+                )
+            values[known] = np.asarray(drawn, dtype=np.float64)
+        return self._rows(values)
+
+    def _rows(self, values: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        position, heading = self._parameters.position, self._parameters.heading
+        freeze = self._parameters.faults.gps_freeze
+        jump = self._parameters.faults.gps_jump
+        timed = position.mode != "continuous"
+        fixes_s = position.hold_period_s if timed else TICK_S
+        sd_m, white_sd_m = values["position.sd_m"], values["position.white_sd_m"]
+        share = values["position.common_share"]
+        lag_s = np.maximum(values["accelerometer.lag_s"], _SHORTEST_LAG_S)
+        position_tau_s, speed_tau_s = values["position.tau_s"], values["speed.tau_s"]
+        gyro_sd_dps = heading.gyro_bias_sd_dps
+        rows = np.zeros((sd_m.size, at.NUM_SIZES))
+        columns: tuple[tuple[int, NDArray[np.float64] | float], ...] = (
+            (at.OWN_SD_M, np.sqrt(1.0 - share) * sd_m),
+            (at.COMMON_SD_M, np.sqrt(share) * sd_m),
+            (at.WHITE_SD_M, white_sd_m),
+            (at.GPS_VARIANCE_M2, sd_m**2 + white_sd_m**2),
+            (at.SPEED_SD_MPS, values["speed.sd_mps"]),
+            (at.HEADING_SD_DEG, values["heading.sd_deg"]),
+            (at.ACCEL_SD_MPS2, values["accelerometer.white_sd_mps2"]),
+            (at.BIAS_SD_MPS2, values["accelerometer.bias_sd_mps2"]),
+            (at.LAG_S, lag_s),
+            (at.LAG_KEEP, np.exp(-TICK_S / lag_s)),
+            (at.GYRO_SD_DPS, _NO_GYROSCOPE if gyro_sd_dps is None else gyro_sd_dps),
+            (at.KEEP_OWN, np.exp(-fixes_s / position_tau_s)),
+            (at.RENEW_OWN, np.sqrt(-np.expm1(-2.0 * fixes_s / position_tau_s))),
+            (at.KEEP_COMMON, np.exp(-TICK_S / position_tau_s)),
+            (at.RENEW_COMMON, np.sqrt(-np.expm1(-2.0 * TICK_S / position_tau_s))),
+            (at.KEEP_SPEED, np.exp(-fixes_s / speed_tau_s)),
+            (at.RENEW_SPEED, np.sqrt(-np.expm1(-2.0 * fixes_s / speed_tau_s))),
+            (at.PERIOD_US, round(1e6 * position.hold_period_s) if timed else 0),
+            (at.DELAY_US, round(1e6 * position.hold_delay_s) if timed else 0),
+            (at.IS_FUSED, position.mode == "fused"),
+            (at.HEADING_FULL_MPS, heading.full_accuracy_mps),
+            (at.HEADING_HOLD_MPS, heading.hold_below_mps),
+            (at.FREEZE_PROBABILITY, _per_fix(freeze.mean_interval_s, fixes_s)),
+            (at.FREEZE_US, round(1e6 * freeze.duration_s)),
+            (at.JUMP_PROBABILITY, _per_fix(jump.mean_interval_s, fixes_s)),
+            (at.JUMP_US, round(1e6 * jump.duration_s)),
+            (at.JUMP_SD_M, jump.sd_m),
+        )
+        for column, value in columns:
+            rows[:, column] = value
+        return rows
+
+
+def faulty_accelerometers(
+    faults: AccelerometerFaults, episode: NDArray[np.uint64], slot: NDArray[np.int64]
+) -> tuple[NDArray[np.float64] | float, NDArray[np.float64] | float]:
+    """Draw which boards are mounted or calibrated wrongly.
+
+    Args:
+        faults: How many.
+        episode: (K, 1) keys.
+        slot: (V,).
+
+    Returns:
+        Gain and additional bias in m/s², (K, V) each; 1 and 0 where no board can be faulty.
+    """
+    gain: NDArray[np.float64] | float = 1.0
+    extra_mps2: NDArray[np.float64] | float = 0.0
+    inverted, misaligned = faults.inverted_probability, faults.misaligned_probability
+    if inverted + misaligned > 0.0:
+        mounted = uniform(fold(episode, Stream.SENSOR_FAULTS, slot, 2))
+        gain = np.where(mounted < inverted + misaligned, 0.0, 1.0)
+        gain[mounted < inverted] = -1.0
+    if faults.biased_probability > 0.0:
+        biased = uniform(fold(episode, Stream.SENSOR_FAULTS, slot, 3)) < faults.biased_probability
+        upward = uniform(fold(episode, Stream.SENSOR_FAULTS, slot, 4)) < _EVEN_CHANCE
+        sign = np.where(upward, 1.0, -1.0)
+        extra_mps2 = np.where(biased, sign * faults.bias_mps2, 0.0)
+    return gain, extra_mps2
+
+
+def _per_fix(mean_interval_s: float | None, between_s: float) -> float:
+    """Probability that a fault begins with a fix."""
+    return 0.0 if mean_interval_s is None else -math.expm1(-between_s / mean_interval_s)

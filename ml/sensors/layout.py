@@ -1,0 +1,93 @@
+"""Where the compiled loops of the sensors find each number in their arrays."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# What the draws of a vehicle are for. A fix draws by its number, the accelerometer by the tick.
+NUM_DRAWS: Final = 6
+OWN, WHITE, SPEED_HEADING, ACCELERATION, FREEZE, JUMP = range(NUM_DRAWS)
+
+# What a vehicle remembers. Errors of unit variance; what an episode gives it; the truth at its last
+# sample; what it believes; how far its GPS is off in a jump.
+NUM_MEMORIES: Final = 17
+(
+    OWN_EAST,
+    OWN_NORTH,
+    SPEED_ERROR,
+    LAGGED_ACCEL,
+    ACCEL_BIAS,
+    ACCEL_GAIN,
+    GYRO_BIAS,
+    TRUE_X,
+    TRUE_Y,
+    TRUE_SPEED,
+    TRUE_HEADING,
+    X,
+    Y,
+    SPEED,
+    HEADING,
+    JUMP_EAST,
+    JUMP_NORTH,
+) = range(NUM_MEMORIES)
+
+# Its times in µs, and how many fixes were taken and delivered.
+NUM_TIMES: Final = 7
+SAMPLED, NEXT_FIX, NEWEST_FIX, FROZEN_UNTIL, JUMPED_UNTIL, TAKEN, DELIVERED = range(NUM_TIMES)
+
+# A fix between its taking and its delivery: when, what it says, and what the node believed then.
+NUM_FIX_FIELDS: Final = 10
+(
+    FIX_US,
+    FIX_X,
+    FIX_Y,
+    FIX_SPEED,
+    FIX_HEADING,
+    FIX_HAS_HEADING,
+    THEN_X,
+    THEN_Y,
+    THEN_SPEED,
+    THEN_HEADING,
+) = range(NUM_FIX_FIELDS)
+# Two fixes fit into a delay, two more into the longest time between two samples; a power of two.
+RING: Final = 8
+RING_MASK: Final = RING - 1
+
+# What each convoy has: the sizes of its errors and how fast they are renewed, how its fixes are
+# made and used, and the common error of position, of unit variance.
+NUM_SIZES: Final = 29
+(
+    OWN_SD_M,
+    COMMON_SD_M,
+    WHITE_SD_M,
+    GPS_VARIANCE_M2,
+    SPEED_SD_MPS,
+    HEADING_SD_DEG,
+    ACCEL_SD_MPS2,
+    BIAS_SD_MPS2,
+    LAG_S,
+    LAG_KEEP,
+    GYRO_SD_DPS,
+    KEEP_OWN,
+    RENEW_OWN,
+    KEEP_COMMON,
+    RENEW_COMMON,
+    KEEP_SPEED,
+    RENEW_SPEED,
+    PERIOD_US,
+    DELAY_US,
+    IS_FUSED,
+    HEADING_FULL_MPS,
+    HEADING_HOLD_MPS,
+    FREEZE_PROBABILITY,
+    FREEZE_US,
+    JUMP_PROBABILITY,
+    JUMP_US,
+    JUMP_SD_M,
+    COMMON_EAST,
+    COMMON_NORTH,
+) = range(NUM_SIZES)
+
+# The rows of what is measured, in the order of `Measurement`.
+NUM_MEASURED: Final = 6
+OUT_X, OUT_Y, OUT_SPEED, OUT_HEADING, OUT_ACCEL, OUT_SD = range(NUM_MEASURED)
