@@ -42,13 +42,21 @@ class CaseRunner:
         config: What decides an episode, the radio among it; its `ego_control` is the driver's.
         seed: Seed of every draw.
         num_envs: Convoys in the batch.
+        gui: Open sumo-gui (backend `traci`).
 
     Attributes:
         batch: The batch.
     """
 
     def __init__(
-        self, driver: Driver, suite: Suite, config: EnvConfig, *, seed: int, num_envs: int
+        self,
+        driver: Driver,
+        suite: Suite,
+        config: EnvConfig,
+        *,
+        seed: int,
+        num_envs: int,
+        gui: bool = False,
     ) -> None:
         self._driver = driver
         self._suite = suite
@@ -60,6 +68,7 @@ class CaseRunner:
             num_envs=num_envs,
             seed=seed,
             supply=supply,
+            gui=gui,
         )
         batch = self.batch
         self._recorder = TraceRecorder(num_envs, batch.num_slots - 1, batch.episode_ticks)
@@ -175,6 +184,7 @@ def run_suite(
     radio_position: str = "reference",
     cases: Sequence[int] | None = None,
     num_envs: int = BATCH,
+    gui: bool = False,
     on_tick: Callable[[ConvoyBatch], None] | None = None,
     on_episode: Callable[[EpisodeRow, EpisodeTrace], None] | None = None,
 ) -> list[EpisodeRow]:
@@ -188,6 +198,7 @@ def run_suite(
         radio_position: Whose position decides packets' fates; see `EnvConfig.radio_position`.
         cases: Which cases; None for all.
         num_envs: Largest batch.
+        gui: Open sumo-gui, over TraCI; the figures are the same.
         on_tick: See `CaseRunner.run`.
         on_episode: See `CaseRunner.run`.
 
@@ -207,12 +218,15 @@ def run_suite(
         raise EvaluationError(f"suite {suite.name}: no case was asked for")
     rounds = -(-len(wanted) // num_envs)
     changes = {"radio": radio, "radio_position": radio_position}
+    if gui:
+        changes["backend"] = "traci"
     runner = CaseRunner(
         driver,
         suite,
         suite.config.model_copy(update=changes),
         seed=seed,
         num_envs=-(-len(wanted) // rounds),
+        gui=gui,
     )
     try:
         return runner.run(wanted, on_tick=on_tick, on_episode=on_episode)

@@ -29,6 +29,7 @@ from ml.evaluation.evaluate import (
 from ml.evaluation.planning import Origin, Plan, make_manifest
 from ml.evaluation.result import MANIFEST_FILE, read_manifest, read_rows
 from ml.evaluation.suites.registry import SUITE_NAMES
+from ml.reports.card import write_card
 from ml.training.checkpoints import load_model
 from ml.training.versions import read_versions
 
@@ -110,11 +111,13 @@ def evaluate(arguments: Sequence[str]) -> int:
     console.print(f"result: {folder}", markup=False)
     _fill(folder, manifest, options.workers, console)
     summaries = write_summary(folder)
+    card = write_card(folder)
     in_all = _in_every_suite(manifest)
     for table in tables(summaries, in_all):
         console.print(table)
     if len(in_all) < len(manifest.controllers):
         console.print("more controllers, at other time gaps, are in summary.json and on the card")
+    console.print(f"card: {card}", markup=False)
     if options.csv:
         _write_csv(folder / CSV_FILE, read_rows(folder))
     if other is None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ml.atomic_files import write_atomically
 from ml.envs.actuation import DT_S
 from ml.envs.config import KINDS
 from ml.errors import EvaluationError
@@ -81,9 +84,14 @@ class Recording:
         return first, max(last, first + DT_S)
 
     def save(self, file: Path) -> None:
-        """Write to a compressed file of arrays."""
-        with file.open("wb") as stream:
-            np.savez_compressed(stream, **{f.name: getattr(self, f.name) for f in fields(self)})
+        """Write to a compressed file of arrays, whole or not at all.
+
+        Raises:
+            OSError: The disk is full, or the folder cannot be written.
+        """
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **{f.name: getattr(self, f.name) for f in fields(self)})
+        write_atomically(file, stream.getvalue())
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -95,7 +103,7 @@ class Recording:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise EvaluationError(
                 f"{file} is no recording of this version ({error}). Delete it; it is made again."
             ) from error
