@@ -114,20 +114,15 @@ def _draw_ages(axes: Axes, ages_s: dict[int, np.ndarray[Any, Any]]) -> None:
 
 def _draw_minute(axes: Axes, minute: Minute) -> None:
     heard = np.isfinite(minute.age_s)
-    axes.plot(
-        minute.time_s[heard],
-        minute.age_s[heard],
-        color=_COLOURS[0],
-        linewidth=1.1,
-        label="age of the newest message",
-    )
+    axes.plot(minute.time_s[heard], minute.age_s[heard], color=_COLOURS[0], linewidth=1.1)
     top_s = max(1.0, float(minute.age_s[heard].max(initial=0.0)) * 1.05)
     lost_s = minute.time_s[minute.lost]
     axes.vlines(lost_s, -0.09 * top_s, -0.02 * top_s, color=_COLOURS[1], linewidth=1.2)
-    axes.plot([], [], "|", color=_COLOURS[1], markersize=9, label="own frame lost")
     axes.axhline(0.0, color=_GREY, linewidth=0.8)
-    axes.set(xlim=(0, 60), ylim=(-0.11 * top_s, top_s), xlabel="time (s)", ylabel="age (s)")
+    axes.set(xlim=(0, 60), ylim=(-0.11 * top_s, top_s))
+    axes.set(xlabel="time (s)", ylabel="age of the newest message (s)")
     loss = 100.0 * float(minute.lost.mean())
-    axes.set_title(f"A minute of the link from the car ahead: {loss:.1f} % of its own frames lost")
-    # Above the picture, where no line can cross it.
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2)
+    axes.set_title(
+        "A minute of the middle one of many links from the car ahead; "
+        f"marks below: its own frames lost ({loss:.1f} %)"
+    )

@@ -30,7 +30,7 @@ _DISTANCES_M: Final = np.concatenate(
 )
 _DRAWS, _DELIVERY_TICKS = 96, 100
 _AGE_CONVOYS, _AGE_TICKS = 96, 600
-_MINUTE_BEGINS, _MINUTE_TICKS = 2200, 600
+_MINUTE_BEGINS, _MINUTE_TICKS, _MINUTE_CONVOYS = 2200, 600, 31
 _SEED: Final = 11
 
 
@@ -49,11 +49,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """A minute of the link from the car ahead, on the reference drive.
+    """A minute of the link from the car ahead, on the reference drive, first-hand.
 
     Attributes:
         time_s: (ticks,), the end of each tick.
-        age_s: (ticks,), true age of the newest message, relays included.
+        age_s: (ticks,), true age of the newest message; infinite before the first.
         lost: (ticks,) bool, own frames of the car ahead that did not arrive.
     """
 
@@ -119,7 +119,7 @@ def neighbours_on_reference_drive(
     )
 
 
-def drive_statistics(parameters: Parameters, num_convoys: int = 24) -> DriveStatistics:
+def drive_statistics(parameters: Parameters, num_convoys: int = 96) -> DriveStatistics:
     """Return what the reference drive is like with a radio."""
     return statistics_of(*neighbours_on_reference_drive(parameters.radio, num_convoys))
 
@@ -138,10 +138,14 @@ def _delivery(radio: RadioParameters, between: int) -> Delivery:
 
 
 def _minute(radio: RadioParameters) -> Minute:
-    """Take a minute of the reference drive at cruising speed, before its longest stop."""
-    drive = reference_drive(1)
+    """Take a minute of the reference drive at cruising speed, of the middle one of some convoys."""
+    drive = reference_drive(_MINUTE_CONVOYS)
     part = drive[_MINUTE_BEGINS : _MINUTE_BEGINS + _MINUTE_TICKS + 1]
-    lost = record_direct_links(radio, part, seed=_SEED).lost[:, 0, 0, 0]
-    ages_s = sample_ages_s(radio, part, seed=_SEED)[:, 0, 0]
+    links = record_direct_links(radio, part, seed=_SEED)
+    lost = links.lost[:, :, 0, 0]
+    middle = int(np.argsort(lost.mean(axis=0), kind="stable")[_MINUTE_CONVOYS // 2])
+    heard = ~lost[:, middle]
     time_s = np.arange(1, _MINUTE_TICKS + 1, dtype=np.float64) * TICK_S
-    return Minute(time_s, ages_s, lost)
+    sampled_s = np.where(heard, links.generated_us[:, middle, 0] * 1e-6, -np.inf)
+    age_s = time_s - np.maximum.accumulate(sampled_s)
+    return Minute(time_s, age_s, lost[:, middle])

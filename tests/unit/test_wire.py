@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ml.errors import EmulatorError
@@ -69,6 +69,17 @@ def test_every_field_lies_where_the_board_expects_it():
     assert data[84] & 0b11 == 0b10, "a locally administered address of one station"
 
 
+@pytest.mark.parametrize("lat_deg", [0.0, 32.8, -60.0, 80.0])
+def test_the_plane_has_the_scale_of_the_ellipsoid(lat_deg: float):
+    """Metres to a degree are those of the series for WGS 84, in both directions."""
+    phi = math.radians(lat_deg)
+    north = 111_132.954 - 559.822 * math.cos(2 * phi) + 1.175 * math.cos(4 * phi)
+    east = 111_412.84 * math.cos(phi) - 93.5 * math.cos(3 * phi) + 0.118 * math.cos(5 * phi)
+    here = GeoReference.at(lat_deg, 10.0)
+    assert here.north_m_per_deg == pytest.approx(north, rel=1e-5)
+    assert here.east_m_per_deg == pytest.approx(east, rel=1e-5)
+
+
 @given(messages)
 @example(replace(MESSAGE, heading_deg=math.nextafter(360.0, 0.0)))
 @example(replace(MESSAGE, vehicle_id="~~~~~~~", source_id="~~~~~~~"))
@@ -97,7 +108,9 @@ def test_what_was_packed_once_packs_to_the_same_bytes(message: V2VMessage):
     assert unpack(pack(back, HERE), HERE) == back
 
 
+@settings(deadline=None)  # the first call may compile
 @given(st.lists(messages, min_size=1, max_size=5))
+@example([replace(MESSAGE, heading_deg=math.nextafter(360.0, 0.0))])
 def test_the_training_path_rounds_as_the_wire_does(batch: list[V2VMessage]):
     """`quantise` gives what packing and unpacking gives, to the last bit, and is idempotent."""
     payload = np.array([[m.payload() for m in batch]])
