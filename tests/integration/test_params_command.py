@@ -85,7 +85,7 @@ def test_fit_margin_states_values_and_residuals(capsys):
     ("arguments", "complaint"),
     [
         (["show"], "Name a preset (ideal, clean, "),
-        (["show", "cleen"], "did you mean 'clean'"),
+        (["show", "burst"], "did you mean 'bursty'"),
         (["show", "my.txt"], "parameter file my.txt: its name ends in .txt, allowed is .json"),
         (["show", "nothing.json"], "nothing.json: cannot be read"),
         (["show", "clean", "--picture", "nowhere/a.png"], "there is no folder nowhere"),

@@ -154,7 +154,7 @@ def test_nothing_in_common_is_an_error_with_a_remedy():
 @pytest.mark.parametrize(
     ("margins", "complaint"),
     [
-        ({"crashs": 1.0}, "no metric 'crashs'"),
+        ({"crush": 1.0}, "no metric 'crush'"),
         ({"crash": -1.0}, "0 or more"),
         ({"crash": float("nan")}, "0 or more"),
     ],
