@@ -99,6 +99,12 @@ def _evaluate(arguments: Sequence[str]) -> int:
     return evaluate(arguments)
 
 
+def _replay(arguments: Sequence[str]) -> int:
+    from ml.reports.replay import replay  # noqa: PLC0415 (torch is slow to import)
+
+    return replay(arguments)
+
+
 def _bench(arguments: Sequence[str]) -> int:
     options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
     _require("--rounds", options.rounds, 1)
@@ -177,6 +183,7 @@ class _CompileOptions:
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "train": ("train a policy, or resume a training", _train),
     "evaluate": ("judge models beside classical controllers, and write a card", _evaluate),
+    "replay": ("run an episode of an evaluation again, and draw it", _replay),
     "audit-reward": ("check that the reward ranks drivers as a person would", _audit_reward),
     "bench": ("measure training throughput against its ceiling", _bench),
     "compile": ("compile the environment's loops ahead of the first run", _compile),
