@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ml.evaluation.paired import PairedEstimate
-    from ml.evaluation.result import EpisodeRow
+    from ml.evaluation.result import EpisodeRow, Manifest
 
 Verdict = Literal["better", "worse", "no difference shown"]
 _NO_DIFFERENCE: Verdict = "no difference shown"
@@ -217,6 +217,7 @@ def compare(
     candidate: Iterable[EpisodeRow],
     baseline: Iterable[EpisodeRow],
     *,
+    names: tuple[str, str] | None = None,
     margins: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
 ) -> Comparison:
@@ -225,6 +226,7 @@ def compare(
     Args:
         candidate: Rows of the cells of the controller under test.
         baseline: Rows of the other.
+        names: What to call the two; None: as their rows do.
         margins: Margins by metric key that differ from the usual ones.
         resamples: Of the bootstrap.
 
@@ -251,14 +253,54 @@ def compare(
                 differences.append(Difference(suite, radio, metric, estimate))
     flags = holm_significant([item.estimate.p_value for item in differences])
     return Comparison(
-        candidate=pairs[0][0].controller,
-        baseline=pairs[0][1].controller,
+        candidate=pairs[0][0].controller if names is None else names[0],
+        baseline=pairs[0][1].controller if names is None else names[1],
         differences=[
             item.judged(significant=flag) for item, flag in zip(differences, flags, strict=True)
         ],
         pairs=len(pairs),
         unpaired=len(of_candidate.keys() ^ of_baseline.keys()),
     )
+
+
+def require_alike(ours: Manifest, theirs: Manifest) -> None:
+    """Refuse to pair results whose cases were not the same.
+
+    Raises:
+        ConfigError: A radio of one name has other parameters, or fates were decided elsewhere.
+    """
+    hashes = {radio.name: radio.sha256 for radio in theirs.radios}
+    changed = [r.name for r in ours.radios if hashes.get(r.name, r.sha256) != r.sha256]
+    if changed:
+        raise ConfigError(
+            f"the radio {changed[0]} has other parameters in the other result: its cases are not "
+            "these, and a paired comparison would compare radios. Evaluate the other again."
+        )
+    if ours.radio_position != theirs.radio_position:
+        raise ConfigError(
+            f"packets' fates were decided by --radio-position {theirs.radio_position} in the "
+            f"other result and are by {ours.radio_position} here. Evaluate both with the same."
+        )
+
+
+def parse_margins(texts: Iterable[str]) -> dict[str, float]:
+    """Read margins from texts such as "crash=0.5".
+
+    Raises:
+        ConfigError: A text is not of that form, or names no metric.
+    """
+    margins = {}
+    for text in texts:
+        key, _, number = text.partition("=")
+        try:
+            margins[key] = float(number)
+        except ValueError as error:
+            raise ConfigError(
+                f"margin {text!r}: write METRIC=NUMBER, as in crash=0.5; metrics: "
+                f"{', '.join(_BY_KEY)}"
+            ) from error
+    _with_margins(margins)
+    return margins
 
 
 def _with_margins(margins: Mapping[str, float]) -> list[Metric]:

@@ -62,11 +62,12 @@ if TYPE_CHECKING:
     Summaries = Mapping[tuple[str, str, str], CellSummary]
 
 CARD_FILE = "card.html"
-_WORST = 10
+WORST = 10
 _CONTENTS = (
     ("short", "In short"),
     ("figures", "All figures"),
     ("frontiers", "Gap, safety, comfort"),
+    ("rivals", "Against others"),
     ("where", "Where the crashes are"),
     ("reactions", "Reaction times"),
     ("worst", "Worst episodes"),
@@ -79,6 +80,7 @@ _CONTENTS = (
 class _Duel:
     title: str
     table: TableModel
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,18 @@ class _Worst:
 
 
 def write_card(
-    folder: Path, *, against: Comparison | None = None, on_part: Callable[[str], None] | None = None
+    folder: Path,
+    *,
+    against: Comparison | None = None,
+    worst: int = WORST,
+    on_part: Callable[[str], None] | None = None,
 ) -> Path:
     """Write the card of a complete result.
 
     Args:
         folder: The result's.
         against: A comparison to show, too.
+        worst: How many of the worst episodes to run again and draw.
         on_part: Told what is being made.
 
     Returns:
@@ -124,7 +131,7 @@ def write_card(
     say("summing up")
     rows = [row for cell in view.rows.values() for row in cell]
     summaries = {(s.suite, s.radio, s.controller): s for s in summarise(rows)}
-    worst_rows = worst_episodes(view, _WORST)
+    worst_rows = worst_episodes(view, worst)
     say("running the worst episodes again")
     recorded = recordings(
         view, worst_rows, on_episode=lambda n, of: say(f"worst episodes: {n} of {of}")
@@ -135,8 +142,9 @@ def write_card(
         "title": title_of(view),
         "subtitle": subtitle_of(view),
         "contents": [
-            entry for entry in (_CONTENTS[0], ("rivals", "Against the law to beat"), *_CONTENTS[1:])
-            if duels or entry[0] != "rivals"
+            (anchor, name)
+            for anchor, name in _CONTENTS
+            if (duels or anchor != "rivals") and (worst_rows or anchor != "worst")
         ],
         "brief": brief_of(view, summaries),
         "notes": notes_of(view),
@@ -149,7 +157,7 @@ def write_card(
         "radio_table": radio_table(view, summaries),
         "provenance": provenance_of(view),
         "controller_table": controller_table(view),
-    }  # fmt: skip
+    }
     file = folder / CARD_FILE
     write_atomically(file, _render(content))
     return file
@@ -174,7 +182,7 @@ def _duels(view: ResultView, against: Comparison | None) -> list[_Duel]:
         title = f"{against.candidate} against {against.baseline}, every suite and radio"
         duels.append(_Duel(title, duel_table(against)))
     suite = view.main_suite
-    for policy in view.policies()[:MOST_SHOWN_POLICIES]:
+    for number, policy in enumerate(view.policies()[:MOST_SHOWN_POLICIES]):
         for radio in view.radios(suite):
             if (suite, radio, policy.name) not in view.rows:
                 continue
@@ -185,7 +193,7 @@ def _duels(view: ResultView, against: Comparison | None) -> list[_Duel]:
                 view.rows[suite, radio, policy.name], view.rows[suite, radio, rival.name]
             )
             title = f"{policy.name} against {rival.name}: {suite} on {radio}"
-            duels.append(_Duel(title, duel_table(result)))
+            duels.append(_Duel(title, duel_table(result), folded=number > 0))
     return duels
 
 

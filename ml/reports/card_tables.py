@@ -84,14 +84,12 @@ class _FigureColumn:
 
 HEADLINE = (
     _FigureColumn("crashes", "avoidable hazards", "crash_rate", 100.0, 1),
-    _FigureColumn("crashes", "unavoidable", "unavoidable_crash_rate", 100.0, 1),
-    _FigureColumn("crashes", "no hazard", "quiet_crash_rate", 100.0, 1),
-    _FigureColumn("false brakes", "/km", "false_brakes_per_km"),
-    _FigureColumn("time headway", "s", "headway_s"),
-    _FigureColumn("net headway", "s", "headway_net_s"),
+    _FigureColumn("false brakes", "/km, no hazard", "false_brakes_per_km"),
+    _FigureColumn("headway", "s, gross", "headway_s"),
+    _FigureColumn("headway", "s, net", "headway_net_s"),
     _FigureColumn("jerk p95", "m/s³", "jerk_p95_mps3"),
     _FigureColumn("braking", "% of time, no hazard", "braking_share", 100.0, 1),
-    _FigureColumn("reaction", "s after the message", "reaction_after_message_s"),
+    _FigureColumn("crashes", "no hazard", "quiet_crash_rate", 100.0, 1),
     _FigureColumn("progress", "%", "progress", 100.0, 1),
 )
 """What decides."""
@@ -99,14 +97,16 @@ HEADLINE = (
 DETAILS = (
     _FigureColumn("crashes", "informed", "informed_crash_rate", 100.0, 1),
     _FigureColumn("crashes", "in a blackout", "blackout_crash_rate", 100.0, 1),
+    _FigureColumn("crashes", "unavoidable hazards", "unavoidable_crash_rate", 100.0, 1),
     _FigureColumn("impact", "m/s", "impact_speed_mps", 1.0, 1),
+    _FigureColumn("reaction", "s after onset", "reaction_after_onset_s"),
+    _FigureColumn("reaction", "s after message", "reaction_after_message_s"),
     _FigureColumn("min. gap", "m", "min_gap_m", 1.0, 1),
     _FigureColumn("min. TTC", "s", "min_ttc_s", 1.0, 1),
     _FigureColumn("max. DRAC", "m/s²", "max_drac_mps2"),
     _FigureColumn("TTC < 1.5 s", "s", "tet_s"),
     _FigureColumn("integrated", "s²", "tit_s2"),
     _FigureColumn("below RSS", "% of time", "share_below_rss", 100.0, 1),
-    _FigureColumn("reaction", "s after onset", "reaction_after_onset_s"),
     _FigureColumn("max. braking", "m/s²", "max_decel_mps2", 1.0, 1),
     _FigureColumn("false brakes", "/h", "false_brakes_per_h", 1.0, 1),
     _FigureColumn("string gain", "L2", "string_gain_l2"),
@@ -156,7 +156,7 @@ def _figure_cell(column: _FigureColumn, figure: Figure) -> Cell:
     def number(value: float) -> str:
         return NOTHING if math.isnan(value) else f"{column.scale * value:.{column.digits}f}"
 
-    interval = f"{number(figure.low)} to {number(figure.high)}"
+    interval = f"{number(figure.low)}–{number(figure.high)}"
     if figure.hits is None:
         return Cell(number(figure.value), interval)
     return Cell(f"{figure.hits:,} / {figure.count:,}", f"{number(figure.value)} % [{interval}]")
@@ -168,24 +168,24 @@ def duel_table(comparison: Comparison) -> TableModel:
     for item in comparison.differences:
         estimate, metric = item.estimate, item.metric
         mark = item.verdict if item.verdict in {"better", "worse"} else ""
-        doubt = "" if mark or item.loss_ruled_out else "; a loss is not ruled out"
+        doubt = "" if mark or item.loss_ruled_out else "a loss is not ruled out"
         rows.append(
             Line(
                 [
-                    Cell(f"{metric.label}, {metric.unit}"),
-                    Cell(f"{estimate.candidate:.2f}"),
-                    Cell(f"{estimate.baseline:.2f}"),
+                    Cell(metric.label, metric.unit),
+                    Cell(item.verdict, doubt, mark),
                     Cell(
                         f"{estimate.difference:+.2f}",
                         f"{estimate.low:+.2f} to {estimate.high:+.2f}",
                     ),
+                    Cell(f"{estimate.candidate:.2f}"),
+                    Cell(f"{estimate.baseline:.2f}"),
                     Cell(f"{metric.margin:g}"),
-                    Cell(item.verdict + doubt, mark=mark),
                 ]
             )
         )
-    names = ("figure", comparison.candidate, comparison.baseline, "difference", "margin", "verdict")
-    return TableModel([Column(name) for name in names], rows, frozenset({1, 2, 3, 4}))
+    names = ("figure", "verdict", "difference", comparison.candidate, comparison.baseline, "margin")
+    return TableModel([Column(name) for name in names], rows, frozenset({2, 3, 4, 5}))
 
 
 def radio_table(

@@ -48,7 +48,8 @@ def brief_of(view: ResultView, summaries: Summaries) -> list[str]:
             if crash.count:
                 said.append(
                     f"crashed in {crash.hits:,} of {crash.count:,} avoidable hazards "
-                    f"({crash.value:.1%}; 95 % interval {crash.low:.1%} to {crash.high:.1%})"
+                    f"({_percent(crash.value)} %; 95 % interval {_percent(crash.low)} to "
+                    f"{_percent(crash.high)} %)"
                 )
             else:
                 said.append("met no avoidable hazard")
@@ -61,6 +62,10 @@ def brief_of(view: ResultView, summaries: Summaries) -> list[str]:
                 said.append(f", jerk {jerk.value:.1f} m/s³")
             lines.append("".join(said) + ".")
     return lines
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.1f}"
 
 
 def notes_of(view: ResultView) -> list[str]:

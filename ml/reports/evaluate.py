@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ml import __version__
 from ml.errors import ConfigError
-from ml.evaluation.compare import compare
+from ml.evaluation.compare import compare, parse_margins, require_alike
 from ml.evaluation.console import tables
 from ml.evaluation.episodes import EVALUATION_SEED
 from ml.evaluation.evaluate import (
@@ -36,6 +36,7 @@ from ml.training.versions import read_versions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ml.evaluation.compare import Comparison
     from ml.evaluation.result import EpisodeRow, Manifest
 
 CSV_FILE = "episodes.csv"
@@ -66,7 +67,10 @@ class EvaluateOptions:
     out: Path | None = None
     """Folder of the result; left out: evaluations/ and the time."""
     against: str | None = None
-    """A model or a result to hold the first model against; exit code 1 where that is worse."""
+    """A model or a result to hold the first model against; exit code 1 where the first is worse."""
+    margin: tuple[str, ...] = ()
+    """Losses that --against lets pass, as crash=0.5; metrics: crash, calm_crash, false_brakes,
+    braking_share, below_rss, jerk, headway, progress, reaction."""
     radio_position: Literal["reference", "own"] = "reference"
     """Whose position decides packets' fates: the reference driver's, or each controller's own."""
     workers: int = 2
@@ -88,6 +92,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     """
     options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
     _check(options)
+    margins = parse_margins(options.margin)
     console = Console()
     other = None if options.against is None else Path(options.against)
     other_is_result = other is not None and (other / MANIFEST_FILE).exists()
@@ -105,31 +110,56 @@ def evaluate(arguments: Sequence[str]) -> int:
         episodes=options.episodes,
         radio_position=options.radio_position,
     )
+    wanted = make_manifest(plan, _origin(arguments))
+    if other is not None and other_is_result:
+        require_alike(wanted, read_manifest(other))
     now = datetime.now(UTC)
     folder = options.out or Path("evaluations") / now.strftime("%Y%m%dT%H%M%SZ")
-    manifest = open_result(folder, make_manifest(plan, _origin(arguments)), force=options.force)
+    manifest = open_result(folder, wanted, force=options.force)
     console.print(f"result: {folder}", markup=False)
     _fill(folder, manifest, options.workers, console)
     summaries = write_summary(folder)
-    card = write_card(folder)
+    rows = read_rows(folder)
+    comparison = None
+    if other is not None:
+        source = other if other_is_result else None
+        comparison = _compare(manifest, rows, str(other), source, margins)
+    card = _write_card(folder, comparison, console)
     in_all = _in_every_suite(manifest)
     for table in tables(summaries, in_all):
         console.print(table)
     if len(in_all) < len(manifest.controllers):
         console.print("more controllers, at other time gaps, are in summary.json and on the card")
+    if comparison is not None:
+        console.print(comparison.table())
     console.print(f"card: {card}", markup=False)
     if options.csv:
-        _write_csv(folder / CSV_FILE, read_rows(folder))
-    if other is None:
-        return 0
-    rows = read_rows(folder)
-    if other_is_result:
-        theirs = _rows_of(read_rows(other), _first_policy(read_manifest(other)))
-    else:
-        theirs = _rows_of(rows, str(other))
-    comparison = compare(_rows_of(rows, _first_policy(manifest)), theirs)
-    console.print(comparison.table())
-    return comparison.exit_code
+        _write_csv(folder / CSV_FILE, rows)
+    return 0 if comparison is None else comparison.exit_code
+
+
+def _compare(
+    manifest: Manifest,
+    rows: Sequence[EpisodeRow],
+    other: str,
+    result: Path | None,
+    margins: dict[str, float],
+) -> Comparison:
+    """Hold the first policy against another model of this result, or against another result's."""
+    first = _first_policy(manifest)
+    if result is None:
+        return compare(_rows_of(rows, first), _rows_of(rows, other), margins=margins)
+    name = _first_policy(read_manifest(result))
+    theirs = _rows_of(read_rows(result), name)
+    names = (first, f"{name} of {other}")
+    return compare(_rows_of(rows, first), theirs, names=names, margins=margins)
+
+
+def _write_card(folder: Path, comparison: Comparison | None, console: Console) -> Path:
+    with console.status("card") as status:
+        return write_card(
+            folder, against=comparison, on_part=lambda part: status.update(f"card: {part}")
+        )
 
 
 def _check(options: EvaluateOptions) -> None:

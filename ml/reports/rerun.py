@@ -147,7 +147,8 @@ def recordings(
         A recording per row, or why there is none.
     """
     kept = view.folder / WORST_FOLDER
-    kept.mkdir(exist_ok=True)
+    if rows:
+        kept.mkdir(exist_ok=True)
     files = {_file_name(row): row for row in rows}
     found: dict[str, Recording | RoadSenseError] = {}
     for name in files:
