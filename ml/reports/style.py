@@ -25,7 +25,7 @@ PALE = "#d9d9d9"
 
 POLICY_COLOUR = VERMILION
 
-WIDTH_IN = 5.2
+WIDTH_IN = 4.5
 """Width of a picture that a phone shows whole; wider ones scroll."""
 
 _MARKERS = "os^DvPX*<>hpd"
