@@ -75,6 +75,9 @@ def test_a_rebooted_node_is_silent_and_then_counts_from_zero():
     # At work 1 per 60 s, silent 2 s of each 62.
     assert abs((~sent).mean() - 2.0 / 62.0) < 4.0 * 2.0 / 62.0 / np.sqrt(len(spells))
     assert (payloads[..., 0] == np.arange(1, 901)[:, None, None]).all()
+    begins = ~sent & np.insert(sent[:-1], 0, values=True, axis=0)
+    assert begins.sum(axis=0).max() > 2, "some nodes reboot again and again"
+    assert (stamps[begins] == 0).all()
     for env, node in np.ndindex(40, 3):
         silent = np.flatnonzero(~sent[:, env, node])
         if silent.size and silent[0] + 20 < 900:
