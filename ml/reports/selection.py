@@ -157,7 +157,7 @@ def rival_of(
     laws = [c for c in view.controllers(suite, radio) if role_of(c) == "classical"]
     rows = {c.name: view.rows[suite, radio, c.name] for c in laws}
     headway_s = {c.name: _last_if_nan(mean_headway_s(rows[c.name])) for c in laws}
-    own_s = mean_headway_s(view.rows[suite, radio, policy.name])
+    own_s = mean_headway_s(view.rows.get((suite, radio, policy.name), []))
     if not laws or math.isnan(own_s):
         return None
     as_close = [c for c in laws if headway_s[c.name] <= own_s + _SAME_HEADWAY_S]
