@@ -80,7 +80,8 @@ class Recording:
             last = min(last, float(self.onset_s) + 16.0)
         if not np.isnan(self.crash_s):
             crash_s = float(self.crash_s)
-            first, last = min(first, max(crash_s - 4.0, 0.0)), min(crash_s + 2.0, last)
+            first = min(first, max(crash_s - 4.0, 0.0))
+            last = min(crash_s + 2.0, float(self.time_s[-1]))
         return first, max(last, first + DT_S)
 
     def save(self, file: Path) -> None:
@@ -101,9 +102,9 @@ class Recording:
             EvaluationError: It cannot be read.
         """
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise EvaluationError(
                 f"{file} is no recording of this version ({error}). Delete it; it is made again."
             ) from error
