@@ -95,6 +95,12 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 def as_data_uri(figure: Figure) -> str:
     """Turn a figure into an SVG inside a URI, sharp on a phone and in print."""
+    # The layout's last bits differ from run to run, and names inside the SVG are made from them.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(x, 6) for x in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -303,7 +303,8 @@ def test_pictures_are_the_same_bytes_again_and_heed_no_users_style(monkeypatch):
 
     monkeypatch.setitem(mpl.rcParams, "axes.facecolor", "red")
     monkeypatch.setitem(mpl.rcParams, "font.size", 30.0)
-    with house_style():
-        again = as_data_uri(draw_timeline(planted_recording()))
-    assert again == first
+    for _ in range(8):
+        with house_style():
+            again = as_data_uri(draw_timeline(planted_recording()))
+        assert again == first
     assert mpl.rcParams["font.size"] == 30.0
