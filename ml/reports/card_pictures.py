@@ -50,7 +50,12 @@ class PictureGroup:
 
 _AXES = (
     ("safety", "crash_rate", 100.0, FrontierAxis("crashes in avoidable hazards, %", 0.1, 100.0)),
-    ("calm", "false_brakes_per_km", 1.0, FrontierAxis("false brakes per km, no hazard", 0.01)),
+    (
+        "false alarms",
+        "false_brakes_per_km",
+        1.0,
+        FrontierAxis("false brakes per km, no hazard", 0.01),
+    ),
     ("comfort", "jerk_p95_mps3", 1.0, FrontierAxis("jerk, 95th percentile, m/s³")),
     ("calm", "braking_share", 100.0, FrontierAxis("time spent braking, no hazard, %")),
 )

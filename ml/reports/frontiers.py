@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from matplotlib.ticker import NullLocator
 
-from ml.reports.style import BLACK, GREY, POLICY_COLOUR, WIDTH_IN, new_figure
+from ml.reports.style import BLACK, BOUND_MARKERS, GREY, POLICY_COLOUR, WIDTH_IN, new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from ml.reports.style import FamilyStyle
 
 _ROOM = 1.12
-_LEGEND_COLUMNS = 3
+_LEGEND_COLUMNS = 2
 _LEGEND_ROW_IN = 0.2
 
 
@@ -87,7 +88,7 @@ def draw_frontier(
     """
     shown = [point for point in points if point.drawable]
     within = [point for point in shown if point.role != "bound"] or shown
-    entries = len({point.family for point in shown})
+    entries = len({p.name if p.role == "bound" else p.family for p in shown})
     rows = -(-entries // _LEGEND_COLUMNS)
     figure = new_figure(WIDTH_IN, 3.7 + _LEGEND_ROW_IN * rows)
     axes = figure.add_subplot()
@@ -114,7 +115,7 @@ def _scale(axes: Axes, axis: FrontierAxis, points: Sequence[FrontierPoint]) -> N
     highest = max(max(p.value, p.high if np.isfinite(p.high) else p.value) for p in points)
     top = axis.top if axis.top is not None else max(highest * _ROOM, 1e-3)
     if axis.linear_below is None:
-        axes.set_ylim(0.0, top)
+        axes.set_ylim(-0.03 * top, top)
         return
     least = axis.linear_below
     axes.set_yscale("symlog", linthresh=least, linscale=0.6)
@@ -123,6 +124,24 @@ def _scale(axes: Axes, axis: FrontierAxis, points: Sequence[FrontierPoint]) -> N
     axes.yaxis.set_minor_locator(NullLocator())
     # Room below 0, so that a marker at 0 is whole, and above the top for one there.
     axes.set_ylim(-0.18 * least, top * 1.7)
+
+
+def _draw_bounds(axes: Axes, points: Sequence[FrontierPoint], spread: NDArray[np.float64]) -> None:
+    """Draw each as a hollow grey mark of its own, and name it in the legend, where none overlap."""
+    for i, point in enumerate(points):
+        axes.errorbar(
+            [point.headway_s],
+            [point.value],
+            spread[:, i : i + 1],
+            color=GREY,
+            marker=BOUND_MARKERS[i % len(BOUND_MARKERS)],
+            markersize=6,
+            markerfacecolor="white",
+            linestyle="none",
+            elinewidth=0.8,
+            label=point.name,
+            zorder=4,
+        )
 
 
 def _draw_family(
@@ -140,28 +159,7 @@ def _draw_family(
         ]
     )
     if first.role == "bound":
-        axes.errorbar(
-            x,
-            y,
-            spread,
-            color=GREY,
-            marker="s",
-            markersize=5,
-            markerfacecolor="white",
-            linestyle="none",
-            elinewidth=0.8,
-        )
-        for point in points:
-            axes.annotate(
-                point.name,
-                (point.headway_s, point.value),
-                xytext=(5, 5),
-                textcoords="offset points",
-                fontsize=8,
-                color=GREY,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
-                zorder=6,
-            )
+        _draw_bounds(axes, points, spread)
     elif first.role == "policy":
         axes.errorbar(
             x,

@@ -28,6 +28,9 @@ POLICY_COLOUR = VERMILION
 WIDTH_IN = 4.5
 """Width of a picture that a phone shows whole; wider ones scroll."""
 
+BOUND_MARKERS = "sDo^v<>"
+"""Hollow and grey: they bound what is possible."""
+
 _MARKERS = "os^DvPX*<>hpd"
 _COLOURS = (BLUE, GREEN, SKY, ORANGE, PURPLE, BLACK)
 _DASHES = ("-", "--", ":")

@@ -103,7 +103,8 @@ def test_a_frontier_joins_a_family_in_the_order_of_headway():
     }
     assert joined == {(0.5, 1.0, 2.0)}
     assert axes.get_ylim()[0] < 0.0
-    assert [text.get_text() for text in axes.texts] == ["o"]
+    legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert sorted(legend) == ["A", "o", "policy"]
 
 
 def test_a_bound_far_to_the_right_is_named_and_not_drawn():
