@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from ml.reports.style import GREY, PALE, new_figure
+from ml.reports.style import GREY, PALE, WIDTH_IN, new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ _SILENCE_EDGES_S = (0.0, 0.3, 0.5, 1.0, 2.0, 5.0, float("inf"))
 _FULL_COLOUR = 0.1
 """Crash share from which on the colour does not deepen."""
 _DARK = 0.6
-_CELL_IN = (0.62, 0.42)
+_ROW_IN = 0.42
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ def by_peers_and_radio(rows: Sequence[EpisodeRow], radios: Sequence[str]) -> Cra
     counted = _counted(rows)
     peers = sorted({row.num_peers for row in counted})
     return _grid(
-        [(radios.index(row.radio), peers.index(row.num_peers), row.crash) for row in counted],
-        list(radios),
+        [(peers.index(row.num_peers), radios.index(row.radio), row.crash) for row in counted],
         [str(n) for n in peers],
-        "radio",
+        list(radios),
         "cars ahead",
+        "radio",
     )
 
 
@@ -92,7 +92,7 @@ def by_loss_and_silence(rows: Sequence[EpisodeRow]) -> CrashGrid:
 def draw_crash_grid(grid: CrashGrid, title: str) -> Figure:
     """Draw shares as colours with their counts; cells without episodes are hatched."""
     down, across = grid.episodes.shape
-    figure = new_figure(1.5 + _CELL_IN[0] * max(across, 4), 1.5 + _CELL_IN[1] * max(down, 2))
+    figure = new_figure(WIDTH_IN, 1.1 + _ROW_IN * max(down, 3))
     axes = figure.add_subplot()
     axes.grid(visible=False)
     axes.set(title=title, xlabel=grid.column_axis, ylabel=grid.row_axis)

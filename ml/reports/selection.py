@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Role = Literal["policy", "classical", "bound"]
 MOST_SHOWN_POLICIES = 3
+MOST_ALIKE = 3
 
 _SAME_HEADWAY_S = 0.05
 
@@ -170,7 +172,8 @@ def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
     """Pick the worst episodes of the policies; without a policy, of the safest law.
 
     Crashes that were avoidable come first, the hardest first; then other crashes; then the
-    narrowest escapes, by time to collision and gap.
+    narrowest escapes, by time to collision and gap. Of one suite on one radio there are
+    `MOST_ALIKE` at most, unless there are no others: grids crash alike.
     """
     watched = {controller.name for controller in view.policies()}
     if not watched:
@@ -197,7 +200,13 @@ def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
         for row in cell
         if controller in watched and not row.invalid
     ]
-    return sorted(rows, key=_badness)[:count]
+    rows.sort(key=_badness)
+    seen: Counter[tuple[str, str]] = Counter()
+    chosen, alike = [], []
+    for row in rows:
+        seen[row.suite, row.radio] += 1
+        (chosen if seen[row.suite, row.radio] <= MOST_ALIKE else alike).append(row)
+    return sorted((chosen + alike)[:count], key=_badness)
 
 
 def _badness(row: EpisodeRow) -> tuple[float | int | str, ...]:

@@ -50,7 +50,7 @@ def test_crashes_are_counted_by_peers_and_radio():
         planted_row(num_peers=5, crash=True, invalid=True),
     ]
     grid = by_peers_and_radio(rows, ["clean", "bursty"])
-    assert grid.column_labels == ["2", "8"]
+    assert (grid.row_labels, grid.column_labels) == (["2", "8"], ["clean", "bursty"])
     assert grid.episodes.tolist() == [[2, 0], [0, 1]]
     assert grid.crashes.tolist() == [[1, 0], [0, 1]]
 
@@ -203,6 +203,15 @@ def test_the_worst_episodes_are_the_policys_avoidable_crashes_hardest_first(tmp_
     view = view_of(tmp_path, {"p": rows, "A": law}, {"p": "policy", "A": "a"})
     assert [row.case for row in worst_episodes(view)] == [3, 2, 4, 1, 0]
     assert [row.case for row in worst_episodes(view, 2)] == [3, 2]
+
+
+def test_the_worst_episodes_are_not_all_of_one_suite(tmp_path):
+    """Three of a suite and radio, then the others' worst, then the rest."""
+    crashes = [planted_row(case=i, crash=True, impact_speed_mps=10.0 + i) for i in range(8)]
+    view = view_of(tmp_path, {"p": crashes}, {"p": "policy"})
+    other = planted_row(case=99, suite="ncap", controller="p", crash=True, impact_speed_mps=1.0)
+    view.rows["ncap", "clean", "p"] = [other]
+    assert [row.case for row in worst_episodes(view, 5)] == [7, 6, 5, 4, 99]
 
 
 def test_a_recording_survives_its_file(tmp_path):
