@@ -25,7 +25,8 @@ _SILENCE_EDGES_S = (0.0, 0.3, 0.5, 1.0, 2.0, 5.0, float("inf"))
 _FULL_COLOUR = 0.1
 """Crash share from which on the colour does not deepen."""
 _DARK = 0.6
-_ROW_IN = 0.42
+_ROW_IN, _LOW_ROW_IN = 0.42, 0.24
+_MANY_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def by_loss_and_silence(rows: Sequence[EpisodeRow]) -> CrashGrid:
 def draw_crash_grid(grid: CrashGrid, title: str) -> Figure:
     """Draw shares as colours with their counts; cells without episodes are hatched."""
     down, across = grid.episodes.shape
-    figure = new_figure(WIDTH_IN, 1.1 + _ROW_IN * max(down, 3))
+    low = down > _MANY_ROWS
+    figure = new_figure(WIDTH_IN, 1.1 + (_LOW_ROW_IN if low else _ROW_IN) * max(down, 3))
     axes = figure.add_subplot()
     axes.grid(visible=False)
     axes.set(title=title, xlabel=grid.column_axis, ylabel=grid.row_axis)
@@ -109,7 +111,13 @@ def draw_crash_grid(grid: CrashGrid, title: str) -> Figure:
     axes.tick_params(length=0)
     for i in range(down):
         for j in range(across):
-            _write_cell(axes, i, j, int(grid.crashes[i, j]), int(grid.episodes[i, j]))
+            _write_cell(
+                axes,
+                (i, j),
+                int(grid.crashes[i, j]),
+                int(grid.episodes[i, j]),
+                " " if low else "\n",
+            )
     bar = figure.colorbar(image, ax=axes, extend="max", pad=0.02)
     bar.set_label("crashes, %")
     ticks = np.linspace(0.0, _FULL_COLOUR, 3)
@@ -117,7 +125,10 @@ def draw_crash_grid(grid: CrashGrid, title: str) -> Figure:
     return figure
 
 
-def _write_cell(axes: Axes, i: int, j: int, crashes: int, episodes: int) -> None:
+def _write_cell(
+    axes: Axes, place: tuple[int, int], crashes: int, episodes: int, separator: str
+) -> None:
+    i, j = place
     if episodes == 0:
         axes.add_patch(
             Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor="white", edgecolor=PALE, hatch="////")
@@ -127,7 +138,7 @@ def _write_cell(axes: Axes, i: int, j: int, crashes: int, episodes: int) -> None
     axes.text(
         j,
         i,
-        f"{crashes}\n/{episodes:,}",
+        f"{crashes}{separator}/{episodes:,}",
         ha="center",
         va="center",
         fontsize=8,

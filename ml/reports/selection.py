@@ -202,7 +202,8 @@ def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
     ]
     rows.sort(key=_badness)
     seen: Counter[tuple[str, str]] = Counter()
-    chosen, alike = [], []
+    chosen: list[EpisodeRow] = []
+    alike: list[EpisodeRow] = []
     for row in rows:
         seen[row.suite, row.radio] += 1
         (chosen if seen[row.suite, row.radio] <= MOST_ALIKE else alike).append(row)
