@@ -52,7 +52,7 @@ class SumoProcess:
         command = [str(sumo_program("sumo-gui" if gui else "sumo")), *options]
         command += ["--remote-port", str(self.port), "--num-clients", "1"]
         if gui:
-            command += ["--start", "true", "--quit-on-end", "true"]
+            command += ["--start", "true", "--quit-on-end", "true", "--window-size", "1200,500"]
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         try:
             # In a session of its own, Ctrl-C reaches us alone and we end SUMO in our own time.

@@ -13,7 +13,7 @@ from ml.sumo import traci_commands as wire
 from ml.sumo import traci_replies as replies
 from ml.sumo.fleet import Fleet
 from ml.sumo.insertion import insertions
-from ml.sumo.names import parse_vehicle_id
+from ml.sumo.names import parse_vehicle_id, vehicle_id
 from ml.sumo.options import (
     ADD_AT,
     LANE_CHANGE_NEVER,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ml.sumo.scenarios import Scenario
 
 DEFAULT_PORT = 8813
+_VIEW_M = 400.0
+"""Width of the road that sumo-gui shows."""
 
 
 class TraciSimulator:
@@ -149,6 +151,15 @@ class TraciSimulator:
         self._fleet.confirm(placed, *found)
         if not admission.only_renews:
             self._live_questions = self._questions.pack(self._fleet.live)
+        if self._gui:
+            self._follow_first_ego()
+
+    def _follow_first_ego(self) -> None:
+        """Let the window follow the first convoy's ego; it would show the whole road otherwise."""
+        zoom_percent = 100.0 * self.road.length_m / _VIEW_M
+        body = wire.set_gui(tc.VAR_VIEW_ZOOM, wire.typed_float(zoom_percent))
+        body += wire.set_gui(tc.VAR_TRACK_VEHICLE, wire.typed_string(vehicle_id(0, 0)))
+        self._exchange(body, bytes((tc.CMD_SET_GUI_VARIABLE,)) * 2)
 
     def step(self, commands: TickCommands) -> TrafficState:
         """Command, simulate and read one tick; see `Simulator.step`."""

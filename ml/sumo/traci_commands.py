@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 VEHICLE_VALUES = (tc.VAR_LANEPOSITION, tc.VAR_SPEED)
 
 _SHORT_COMMAND = 255
+_FIRST_VIEW = "View #0"
 # One set-command with a number as its value, e.g. setSpeed.
 _SET_FLOAT = np.dtype(
     [
@@ -95,6 +96,11 @@ def set_vehicle(variable: int, name: str, value: bytes) -> bytes:
 def set_vehicle_type(variable: int, name: str, value: bytes) -> bytes:
     """Pack a command that changes a vehicle type."""
     return command(tc.CMD_SET_VEHICLETYPE_VARIABLE, bytes((variable,)) + string(name) + value)
+
+
+def set_gui(variable: int, value: bytes) -> bytes:
+    """Pack a command that changes what sumo-gui's first view shows."""
+    return command(tc.CMD_SET_GUI_VARIABLE, bytes((variable,)) + string(_FIRST_VIEW) + value)
 
 
 def _get_simulation(variable: int) -> bytes:
