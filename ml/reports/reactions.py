@@ -39,12 +39,17 @@ def draw_reactions(rows_of: Mapping[str, Sequence[EpisodeRow]], title: str) -> F
     if not hazards:
         axes.text(0.5, 0.5, "no hazards", transform=axes.transAxes, ha="center", color=GREY)
         return figure
+    for colour, label in (
+        (ORANGE, "after the hazard's onset"),
+        (BLUE, "after its message arrived"),
+    ):
+        axes.plot([], [], color=colour, linewidth=6, label=label)
     names = []
     for i, (name, rows) in enumerate(hazards.items()):
         onset = _known([row.reaction_after_onset_s for row in rows])
         message = _known([row.reaction_after_message_s for row in rows])
-        _box(axes, i - _OFFSET, onset, ORANGE, "after the hazard's onset" if i == 0 else None)
-        _box(axes, i + _OFFSET, message, BLUE, "after its message arrived" if i == 0 else None)
+        _box(axes, i - _OFFSET, onset, ORANGE)
+        _box(axes, i + _OFFSET, message, BLUE)
         never = sum(np.isnan(row.reaction_after_onset_s) for row in rows) / len(rows)
         names.append(f"{name}\nnever: {never:.0%}" if never > 0 else name)
     axes.axvline(0.0, color=BLACK, linewidth=0.8)
@@ -59,10 +64,10 @@ def _known(values: Sequence[float]) -> list[float]:
     return [value for value in values if not np.isnan(value)]
 
 
-def _box(axes: Axes, y: float, values: list[float], colour: str, label: str | None) -> None:
+def _box(axes: Axes, y: float, values: list[float], colour: str) -> None:
     if not values:
         return
     p5, p25, p50, p75, p95 = np.percentile(values, _TAILS)
     axes.plot([p5, p95], [y, y], color=colour, linewidth=1.2, solid_capstyle="butt")
-    axes.plot([p25, p75], [y, y], color=colour, linewidth=6, solid_capstyle="butt", label=label)
+    axes.plot([p25, p75], [y, y], color=colour, linewidth=6, solid_capstyle="butt")
     axes.plot([p50], [y], marker="|", color=BLACK, markersize=9, markeredgewidth=1.8)

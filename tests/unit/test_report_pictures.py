@@ -125,6 +125,14 @@ def test_reactions_that_never_came_are_said_and_not_drawn():
     assert (0.7, 0.7) in {tuple(line.get_xdata()) for line in axes.get_lines()}
 
 
+def test_reactions_of_nobody_still_name_the_colours():
+    """Where the first controller never braked, the legend is there all the same."""
+    rows = planted_rows(3, reaction_after_onset_s=NAN, reaction_after_message_s=NAN)
+    with house_style():
+        figure = draw_reactions({"asleep": rows}, "t")
+    assert len(figure.legends[0].get_texts()) == 2
+
+
 def test_families_are_named_by_what_their_members_share():
     """Time gaps are no part of a family's name; an only member's neither."""
     labels = family_labels(

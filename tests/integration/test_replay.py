@@ -1,0 +1,211 @@
+"""From an evaluation to its card, its gate and its replays, as a user types them, on real SUMO."""
+
+import json
+import re
+
+import pytest
+import torch
+from gymnasium import spaces
+from PIL import Image
+from stable_baselines3 import PPO
+
+from ml.cli import main
+from ml.envs.observation_spec import observation_space
+from ml.evaluation.result import read_cell, read_manifest, read_rows, write_cell
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.reports.card import write_card
+from ml.reports.rerun import WORST_FOLDER, job_of, rerun
+from ml.training.checkpoints import model_bytes
+
+pytestmark = pytest.mark.sumo
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    """Return a saved policy with an untrained network that brakes and accelerates at random."""
+    torch.manual_seed(3)
+    model = PPO(
+        "MultiInputPolicy",
+        env=None,
+        n_steps=2,
+        batch_size=2,
+        device="cpu",
+        policy_kwargs=create_deep_set_policy_kwargs(64),
+        _init_setup_model=False,
+    )
+    model.observation_space = observation_space()
+    model.action_space = spaces.Box(-1.0, 1.0, (1,))
+    model.n_envs = 1
+    model._setup_model()
+    with torch.no_grad():
+        model.policy.action_net.weight.mul_(30.0)
+    file = tmp_path_factory.mktemp("model") / "untrained.zip"
+    file.write_bytes(model_bytes(model))
+    return file
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory, model_file):
+    """Return a small evaluation: a policy and two laws in two suites."""
+    folder = tmp_path_factory.mktemp("evaluation") / "result"
+    command = ["evaluate", str(model_file), "--suite", "convoy:20", "eebl:1", "--radio", "bursty"]
+    command += ["--controllers", "cth:0.5", "predictive:0.8", "--out", str(folder)]
+    assert main(command) == 0
+    return folder
+
+
+def test_an_evaluation_writes_its_card_with_the_worst_episodes_drawn(result):
+    """Ten time lines, each from an episode that was run again and found the same."""
+    text = (result / "card.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'alt="time line of episode \d+"', text)) == 10
+    assert "It cannot be shown" not in text
+    assert len(list((result / WORST_FOLDER).glob("*.npz"))) == 10
+
+
+@pytest.mark.parametrize("controller", ["policy", "policy, radio off", "CTH 0.5 s"])
+def test_an_episode_runs_again_bit_for_bit(result, controller):
+    """Alone instead of among twenty, the same figures to the last bit."""
+    manifest = read_manifest(result)
+    rows = [r for r in read_rows(result) if (r.controller, r.suite) == (controller, "convoy:20")]
+    for row in (rows[0], rows[7], rows[19]):
+        recording = rerun(job_of(manifest, row))
+        assert recording.time_s[-1] == row.duration_s
+        assert recording.num_peers == row.num_peers
+        alive = recording.time_s <= (recording.crash_s if row.crash else row.duration_s)
+        assert recording.gap_m[alive].min() == pytest.approx(row.min_gap_m)
+
+
+def test_a_replay_writes_an_animated_picture(result, capsys):
+    """The first policy and suite where nothing else is said."""
+    assert main(["replay", str(result), "--episode", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "convoy:20 on bursty, policy: episode 3" in printed
+    assert "bit for bit" in printed
+    (file,) = (result / "replays").glob("*policy__*e3.gif")
+    with Image.open(file) as gif:
+        assert gif.n_frames > 20
+
+
+def test_what_a_replay_shows_arrived_before_it_was_shown(result):
+    """A recording holds no message from the future, and ages that grow between arrivals."""
+    manifest = read_manifest(result)
+    row = next(r for r in read_rows(result) if r.controller == "CTH 0.5 s")
+    recording = rerun(job_of(manifest, row))
+    for source in range(recording.num_peers):
+        arrivals = recording.arrival_s[recording.arrival_source == source]
+        for tick, now_s in enumerate(recording.time_s):
+            assert recording.heard[tick, source] == (arrivals <= now_s).any()
+    silent = (recording.age_s[1:] > recording.age_s[:-1]).mean()
+    assert 0.1 < silent < 0.9
+
+
+def test_an_episode_that_is_not_what_it_was_is_told(result, tmp_path, capsys):
+    """A figure that was changed by hand, as a changed radio would: exit code 1, not a picture."""
+    manifest = read_manifest(result)
+    cell = next(c for c in manifest.cells if c.controller == "CTH 0.5 s")
+    rows = read_cell(result / cell.file)
+    copy = tmp_path / "copy"
+    (copy / "cells").mkdir(parents=True)
+    (copy / "result.json").write_bytes((result / "result.json").read_bytes())
+    rows[2].min_gap_m += 1e-9
+    write_cell(copy / cell.file, rows)
+    arguments = ["replay", str(copy), "--controller", "CTH 0.5 s", "--suite", cell.suite]
+    assert main([*arguments, "--episode", "2"]) == 1
+    assert "min_gap_m was" in capsys.readouterr().err
+    assert main([*arguments, "--episode", "1"]) == 0
+
+
+def test_a_model_that_has_gone_leaves_a_note_on_the_card(result, tmp_path):
+    """The figures are there all the same."""
+    copy = tmp_path / "copy"
+    (copy / "cells").mkdir(parents=True)
+    manifest = json.loads((result / "result.json").read_text(encoding="utf-8"))
+    for record in manifest["controllers"]:
+        if record["family"] == "policy":
+            record["spec"] = "gone.zip"
+    (copy / "result.json").write_text(json.dumps(manifest), encoding="utf-8")
+    for file in (result / "cells").iterdir():
+        (copy / "cells" / file.name).write_bytes(file.read_bytes())
+    text = write_card(copy, worst=1).read_text(encoding="utf-8")
+    assert "It cannot be shown: cannot read gone.zip" in text
+    assert "crashed in" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nowhere", "--episode", "1"], "nowhere holds no result"),
+        (["RESULT", "--episode", "20"], "has the episodes 0 … 19"),
+        (["RESULT", "--episode", "-1"], "has the episodes 0 … 19"),
+        (["RESULT", "--episode", "1", "--controller", "CTH"], "the result has policy"),
+        (["RESULT", "--episode", "1", "--suite", "r157"], "the result has convoy:20, eebl:1"),
+        (["RESULT", "--episode", "1", "--radio", "clean"], "the result has bursty"),
+        (["RESULT", "--episode", "1", "--seed", "1"], "--seed 1: the result has"),
+        (["RESULT", "--episode", "1", "--out", "x.png"], "the picture is a GIF"),
+        (["RESULT", "--episode", "1", "--gui"], "DISPLAY"),
+    ],
+)
+def test_a_wrong_replay_exits_with_2_on_one_screen(
+    result, arguments, complaint, capsys, monkeypatch
+):
+    """What is wrong, and what there is."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert main(["replay", *(str(result) if a == "RESULT" else a for a in arguments)]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert len(said) < 1000
+
+
+def test_the_gate_lets_the_same_model_pass_and_stops_a_worse_one(
+    result, model_file, tmp_path, capsys
+):
+    """0 against itself; 1 where a law that crashes more stands in its place; margins open it."""
+    command = ["evaluate", str(model_file), "--suite", "convoy:20", "--radio", "bursty"]
+    command += ["--controllers", "none", "--against", str(result)]
+    assert main([*command, "--out", str(tmp_path / "same")]) == 0
+    assert "policy against policy of" in re.sub(r"\s+", " ", capsys.readouterr().out)
+    better = tmp_path / "better"
+    (better / "cells").mkdir(parents=True)
+    (better / "result.json").write_bytes((result / "result.json").read_bytes())
+    for cell in read_manifest(result).cells:
+        rows = read_cell(result / cell.file)
+        for row in rows:
+            row.jerk_p95_mps3 /= 10.0
+        write_cell(better / cell.file, rows)
+    command[-1] = str(better)
+    assert main([*command, "--out", str(tmp_path / "worse")]) == 1
+    assert "against policy of" in (tmp_path / "worse" / "card.html").read_text(encoding="utf-8")
+    assert main([*command, "--out", str(tmp_path / "let"), "--margin", "jerk=1000"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (["--radio-position", "own"], "--radio-position reference in the other result"),
+        (["--margin", "jerk"], "write METRIC=NUMBER"),
+        (["--margin", "jirk=1"], "no metric 'jirk'"),
+    ],
+)
+def test_a_gate_that_would_compare_other_things_is_refused(
+    result, model_file, tmp_path, capsys, change, complaint
+):
+    """Before anything is run."""
+    command = ["evaluate", str(model_file), "--suite", "convoy:20", "--radio", "bursty"]
+    command += ["--against", str(result), "--out", str(tmp_path / "new"), *change]
+    assert main(command) == 2
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_gate_refuses_a_radio_that_has_changed_under_its_name(
+    result, model_file, tmp_path, capsys
+):
+    """Its packets' fates are others, so that pairs are none."""
+    manifest = json.loads((result / "result.json").read_text(encoding="utf-8"))
+    manifest["radios"][0]["sha256"] = "0" * 64
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "result.json").write_text(json.dumps(manifest), encoding="utf-8")
+    command = ["evaluate", str(model_file), "--suite", "convoy:20", "--radio", "bursty"]
+    assert main([*command, "--against", str(older), "--out", str(tmp_path / "new")]) == 2
+    assert "the radio bursty has other parameters" in capsys.readouterr().err
