@@ -72,7 +72,7 @@ def test_an_episode_runs_again_bit_for_bit(result, controller):
         assert recording.time_s[-1] == row.duration_s
         assert recording.num_peers == row.num_peers
         alive = recording.time_s <= (recording.crash_s if row.crash else row.duration_s)
-        assert recording.gap_m[alive].min() == pytest.approx(row.min_gap_m)
+        assert max(recording.gap_m[alive].min(), 0.0) == pytest.approx(row.min_gap_m)
 
 
 def test_a_replay_writes_an_animated_picture(result, capsys):
@@ -156,6 +156,7 @@ def test_a_wrong_replay_exits_with_2_on_one_screen(
     assert len(said) < 1000
 
 
+@pytest.mark.slow
 def test_the_gate_lets_the_same_model_pass_and_stops_a_worse_one(
     result, model_file, tmp_path, capsys
 ):
