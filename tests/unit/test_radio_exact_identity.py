@@ -15,6 +15,7 @@ from oracle.exactly import CROWD, EVERYTHING, EXACT, MARGIN, NO_OBSTRUCTION, ass
 from oracle.radios_at_random import losses, radios
 from oracle.script import Script, Snapshot, Transmit
 from oracle.scripts_at_random import styles, write_script
+from oracle.spawned import heard_bytes
 
 
 def test_the_episode_that_the_identities_are_shown_on_is_a_busy_one():
@@ -26,19 +27,13 @@ def test_the_episode_that_the_identities_are_shown_on_is_a_busy_one():
     assert len(np.unique(np.stack([s.received_us for s in snapshots]))) > 300
 
 
-def _heard_bytes(seed: int) -> list[bytes]:
-    """What one process hears (called in a spawned one, too)."""
-    (snapshots,) = play(EVERYTHING, write_script(replace(CROWD, seed=seed)))
-    return [getattr(s, name).tobytes() for s in snapshots for name in Snapshot.ARRAYS]
-
-
 def test_runs_and_processes_hear_the_same():
     """Twice in this process, and once in a spawned one: the same bits."""
-    first, second = _heard_bytes(4), _heard_bytes(4)
+    first, second = heard_bytes(4), heard_bytes(4)
     assert first == second
-    assert first != _heard_bytes(5)
+    assert first != heard_bytes(5)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(_heard_bytes, (4,)) == first
+        assert pool.apply_async(heard_bytes, (4,)).get(timeout=300.0) == first
 
 
 def _batch(size: int, **changes: Any) -> list[Script]:
