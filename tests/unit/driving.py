@@ -28,6 +28,7 @@ def peers(*cars, num_envs=1, sources=None):
         heard=heard,
         heading_deg=np.full((num_envs, sources), 90.0),
         hops=np.zeros((num_envs, sources), dtype=np.int64),
+        ahead_m=np.zeros((num_envs, sources, sources)),
         **columns,
     )
 

@@ -13,20 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.compiled import compiled
+from ml.envs.peer_order import queue_up
+from ml.envs.prediction import along, travel, turned
 from ml.sumo.road import CAR_LENGTH_M
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.evaluation.controllers.views import EgoView, PeerView
-
-BRAKING_MPS2 = 1.0
-"""A peer that reports a harder deceleration brakes on purpose: it is beyond the error of an
-accelerometer (bias 0.3, noise 0.15 m/s²) and beyond easing off the throttle."""
-
-_HORIZON_S = 1.0
-_TURN_LIMIT = 2.0
-_NEARLY_STRAIGHT = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +86,8 @@ class Lead:
 def estimate(peers: PeerView, ego: EgoView) -> Estimate:
     """Predict every peer to now.
 
-    A peer that reported braking (`BRAKING_MPS2`) is taken to brake on until it stands; any other
-    acceleration is taken to last for a second after the message.
+    See `ml.envs.prediction.travel` for what they are taken to do since their messages; nobody is
+    taken to have driven through a car ahead (`ml.envs.peer_order`).
 
     Args:
         peers: What is known of the peers.
@@ -112,6 +106,7 @@ def estimate(peers: PeerView, ego: EgoView) -> Estimate:
         peers.heading_deg,
         peers.accel_mps2,
         peers.position_sd_m,
+        peers.ahead_m,
         ego.x_m,
         ego.y_m,
         ego.heading_deg,
@@ -139,28 +134,6 @@ def estimate(peers: PeerView, ego: EgoView) -> Estimate:
 
 
 @compiled
-def _travel(speed: float, accel: float, age: float) -> tuple[float, float, float]:
-    """Distance since the message, and speed and acceleration now."""
-    lasting = age if accel < -BRAKING_MPS2 else min(age, _HORIZON_S)
-    now = speed + accel * lasting
-    if now <= 0.0 and accel < 0.0:
-        return speed * speed / (-2.0 * accel), 0.0, 0.0
-    return 0.5 * (speed + now) * lasting + now * (age - lasting), now, accel
-
-
-@compiled
-def _along(east: float, north: float, heading: float, turn: float) -> float:
-    """Distance ahead, on the arc between two headings; angles in radians."""
-    # The chord of an arc points along the mean of the two headings.
-    mean = heading + 0.5 * turn
-    ahead = east * math.sin(mean) + north * math.cos(mean)
-    half = min(max(0.5 * turn, -0.5 * _TURN_LIMIT), 0.5 * _TURN_LIMIT)
-    if abs(half) > _NEARLY_STRAIGHT:
-        ahead *= half / math.sin(half)
-    return ahead
-
-
-@compiled
 def _estimate(
     heard: NDArray[np.bool_],
     age_s: NDArray[np.float64],
@@ -170,6 +143,7 @@ def _estimate(
     heading_deg: NDArray[np.float64],
     said_mps2: NDArray[np.float64],
     sd_m: NDArray[np.float64],
+    ahead_m: NDArray[np.float64],
     own_x_m: NDArray[np.float64],
     own_y_m: NDArray[np.float64],
     own_heading_deg: NDArray[np.float64],
@@ -188,14 +162,14 @@ def _estimate(
         for s in range(heard.shape[1]):
             if not heard[e, s]:
                 continue
-            turn = math.radians(heading_deg[e, s]) - heading
-            turn -= 2.0 * math.pi * math.floor((turn + math.pi) / (2.0 * math.pi))
-            travelled, speed, accel = _travel(said_mps[e, s], said_mps2[e, s], age_s[e, s])
-            ahead = _along(x_m[e, s] - own_x_m[e], y_m[e, s] - own_y_m[e], heading, turn)
+            turn = turned(math.radians(heading_deg[e, s]), heading)
+            travelled, speed, accel = travel(said_mps[e, s], said_mps2[e, s], age_s[e, s])
+            ahead = along(x_m[e, s] - own_x_m[e], y_m[e, s] - own_y_m[e], heading, turn)
             said_gap_m[e, s] = ahead - CAR_LENGTH_M
             gap_m[e, s] = said_gap_m[e, s] + travelled
             speed_mps[e, s], accel_mps2[e, s] = speed, accel
             position_sd_m[e, s] = math.hypot(sd_m[e, s], own_sd_m[e])
+        queue_up(heard[e], age_s[e], ahead_m[e], gap_m[e], speed_mps[e], accel_mps2[e])
         for s in range(heard.shape[1]):
             if not heard[e, s]:
                 continue

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.envs.actuation import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
-from ml.evaluation.controllers.estimator import BRAKING_MPS2, estimate
+from ml.envs.prediction import BRAKING_MPS2
+from ml.evaluation.controllers.estimator import estimate
 from ml.evaluation.controllers.protocol import USUAL_STANDSTILL_M, Stateless
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class PredictiveHeadway(Stateless):
         """Drive; hold the speed while nobody is heard."""
         known, v = estimate(peers, ego), ego.speed_mps
         lead = known.lead()
-        wish = self._calm(lead, v)
+        wish = self.calm(lead, v, self.standstill_m + self.time_gap_s * v)
         if self._soft:
             wish = np.minimum(wish, self._slow_for_silence(lead, v))
         wish = np.where(lead.heard, wish, 0.0)
@@ -96,12 +97,24 @@ class PredictiveHeadway(Stateless):
         self._calm_mps2 = accel
         return accel.copy()
 
-    def _calm(self, lead: Lead, v: NDArray[np.float64]) -> NDArray[np.float64]:
-        gap_m = np.where(lead.heard, lead.gap_m, 0.0)
-        error_m = gap_m - (self.standstill_m + self.time_gap_s * v)
-        forward = self.FORWARD * lead.accel_mps2
-        wish = self.GAP_GAIN * error_m + self.SPEED_GAIN * (lead.speed_mps - v) + forward
-        return np.clip(wish, -self.CALM_MPS2, MAX_ACCEL_MPS2)
+    @classmethod
+    def calm(
+        cls, lead: Lead, own_mps: NDArray[np.float64], wanted_m: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Acceleration that the calm layer wishes, before its low-pass.
+
+        Args:
+            lead: The car in front.
+            own_mps: (E,) own speed, m/s.
+            wanted_m: (E,) gap to be kept, m.
+
+        Returns:
+            (E,) float64, m/s²; meaningless where nobody is heard.
+        """
+        error_m = np.where(lead.heard, lead.gap_m, 0.0) - wanted_m
+        forward = cls.FORWARD * lead.accel_mps2
+        wish = cls.GAP_GAIN * error_m + cls.SPEED_GAIN * (lead.speed_mps - own_mps) + forward
+        return np.clip(wish, -cls.CALM_MPS2, MAX_ACCEL_MPS2)
 
     def _slow_for_silence(self, lead: Lead, v: NDArray[np.float64]) -> NDArray[np.float64]:
         own_stop_m = v * self.RESPONSE_S + v**2 / (2.0 * MAX_BRAKING_MPS2)

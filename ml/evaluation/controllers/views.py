@@ -37,6 +37,8 @@ class PeerView:
         accel_mps2: Acceleration, m/s².
         position_sd_m: Standard deviation that the sender believes its position has, per axis, m.
         hops: int64, relays that the message has passed.
+        ahead_m: (E, S, S), how far the second peer is known to drive ahead of the first; 0 where
+            nothing is known (`ml.envs.peer_order`).
     """
 
     heard: NDArray[np.bool_]
@@ -48,6 +50,7 @@ class PeerView:
     accel_mps2: NDArray[np.float64]
     position_sd_m: NDArray[np.float64]
     hops: NDArray[np.int64]
+    ahead_m: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def by_radio(batch: ConvoyBatch) -> PeerView:
     payload = np.moveaxis(table.payload[:, 0], -1, 0)
     return PeerView(
         heard=table.heard[:, 0],
-        age_s=table.age_est_ms(batch.now_us)[:, 0] / 1000.0,
+        age_s=batch.age_est_ms[:, 0] / 1000.0,
         x_m=payload[PayloadField.X_M],
         y_m=payload[PayloadField.Y_M],
         speed_mps=payload[PayloadField.SPEED_MPS],
@@ -88,6 +91,7 @@ def by_radio(batch: ConvoyBatch) -> PeerView:
         accel_mps2=payload[PayloadField.ACCEL_MPS2],
         position_sd_m=payload[PayloadField.POSITION_SD_M],
         hops=table.hops[:, 0],
+        ahead_m=batch.order.ahead_m,
     )
 
 
@@ -124,6 +128,7 @@ def of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
             accel_mps2=truth.accel_mps2[:, 1:],
             position_sd_m=still[:, 1:],
             hops=np.zeros(peers.shape, dtype=np.int64),
+            ahead_m=np.zeros((*peers.shape, peers.shape[1])),
         ),
         EgoView(
             x_m=truth.route_pos_m[:, 0],
@@ -151,4 +156,5 @@ def of_nobody(num_envs: int, num_sources: int) -> PeerView:
         accel_mps2=nothing,
         position_sd_m=nothing,
         hops=np.zeros(shape, dtype=np.int64),
+        ahead_m=np.zeros((*shape, num_sources)),
     )

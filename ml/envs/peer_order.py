@@ -1,0 +1,132 @@
+"""Who drives ahead of whom: what fresh messages said once still holds when one falls silent.
+
+Cars of one lane do not overtake. So a car that has not been heard for long, and would by now be
+predicted to have driven through the car ahead of it, has queued up behind that: knowing the order
+keeps a silent car in front from being forgotten just when the convoy stops.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.compiled import compiled
+from ml.envs.prediction import along, travel, turned
+from ml.espnow_emulator import PayloadField
+from ml.sumo.road import CAR_LENGTH_M
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.espnow_emulator import PeerTable
+
+BETWEEN_M = 1.5
+"""What two cars leave between them at standstill."""
+
+_FRESH_MS = 1500.0
+_SHARE = 0.1
+_CERTAIN_M = 2.0
+_STALER_S = 0.3
+_X, _Y, _SPEED, _HEADING, _ACCEL = (
+    int(field)
+    for field in (
+        PayloadField.X_M,
+        PayloadField.Y_M,
+        PayloadField.SPEED_MPS,
+        PayloadField.HEADING_DEG,
+        PayloadField.ACCEL_MPS2,
+    )
+)
+
+
+class PeerOrder:
+    """The order of the peers of each ego, learnt while pairs of them are heard afresh.
+
+    Args:
+        num_envs: E.
+        num_sources: S.
+
+    Attributes:
+        ahead_m: (E, S, S) float64, how far peer [.., o] drives ahead of peer [.., s], smoothed over
+            the ticks in which both were fresh; 0 where that never was.
+    """
+
+    def __init__(self, num_envs: int, num_sources: int) -> None:
+        self.ahead_m = np.zeros((num_envs, num_sources, num_sources))
+
+    def reset(self, rows: NDArray[np.int64]) -> None:
+        """Forget the peers of some egos."""
+        self.ahead_m[rows] = 0.0
+
+    def update(self, table: PeerTable, age_ms: NDArray[np.float64]) -> None:
+        """Compare all pairs that are fresh.
+
+        Args:
+            table: The egos' peer table, (E, 1, S).
+            age_ms: (E, 1, S) float64, estimated.
+        """
+        _update(table.heard, age_ms, table.payload, self.ahead_m)
+
+
+@compiled
+def _update(
+    heard: NDArray[np.bool_],
+    age_ms: NDArray[np.float64],
+    payload: NDArray[np.float64],
+    ahead_m: NDArray[np.float64],
+) -> None:
+    for e in range(heard.shape[0]):
+        for s in range(heard.shape[2]):
+            if not heard[e, 0, s] or age_ms[e, 0, s] > _FRESH_MS:
+                continue
+            here = payload[e, 0, s]
+            gone, _, _ = travel(here[_SPEED], here[_ACCEL], age_ms[e, 0, s] / 1000.0)
+            heading = math.radians(here[_HEADING])
+            for o in range(s + 1, heard.shape[2]):
+                if not heard[e, 0, o] or age_ms[e, 0, o] > _FRESH_MS:
+                    continue
+                there = payload[e, 0, o]
+                goes, _, _ = travel(there[_SPEED], there[_ACCEL], age_ms[e, 0, o] / 1000.0)
+                turn = turned(math.radians(there[_HEADING]), heading)
+                east, north = there[_X] - here[_X], there[_Y] - here[_Y]
+                ahead = along(east, north, heading, turn) + goes - gone
+                if ahead_m[e, s, o] != 0.0:
+                    ahead = ahead_m[e, s, o] + _SHARE * (ahead - ahead_m[e, s, o])
+                ahead_m[e, s, o], ahead_m[e, o, s] = ahead, -ahead
+
+
+@compiled
+def queue_up(
+    heard: NDArray[np.bool_],
+    age_s: NDArray[np.float64],
+    ahead_m: NDArray[np.float64],
+    gap_m: NDArray[np.float64],
+    speed_mps: NDArray[np.float64],
+    accel_mps2: NDArray[np.float64],
+) -> None:
+    """Hold predictions to the order: nobody is where somebody ahead of them is, or beyond.
+
+    Args:
+        heard: (S,), of one ego.
+        age_s: (S,), estimated ages; the word of the fresher of two peers counts.
+        ahead_m: (S, S), see `PeerOrder`.
+        gap_m: (S,) predicted; changed.
+        speed_mps: (S,) predicted; changed.
+        accel_mps2: (S,) predicted; changed.
+    """
+    for _ in range(heard.size):
+        changed = False
+        for s in range(heard.size):
+            for o in range(heard.size):
+                if not (heard[s] and heard[o]) or ahead_m[s, o] < _CERTAIN_M:
+                    continue
+                behind_m = gap_m[o] - CAR_LENGTH_M - BETWEEN_M
+                if age_s[s] > age_s[o] + _STALER_S and gap_m[s] > behind_m:
+                    gap_m[s] = behind_m
+                    speed_mps[s] = min(speed_mps[s], speed_mps[o])
+                    accel_mps2[s] = min(accel_mps2[s], accel_mps2[o])
+                    changed = True
+        if not changed:
+            return
