@@ -56,6 +56,7 @@ class Stream(IntEnum):
     RANGING = 31
     SENSOR_FAULTS = 32
     MESSAGE_FAULTS = 33
+    WANTED_TIME_GAP = 34
     MAC_BACKOFF = 15
     MAC_WAIT = 16
     SHADOWING = 17

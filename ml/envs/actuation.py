@@ -7,6 +7,7 @@ one until standstill.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,9 @@ def _accel_rows(actions: NDArray[np.float64], accel_mps2: NDArray[np.float64]) -
 @compiled
 def _command_rows(
     actions: NDArray[np.floating],
+    share: float,
+    soft_mps2: NDArray[np.float64],
+    hard_mps2: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
     command_mps: NDArray[np.float64],
     commands: NDArray[np.float64],
@@ -52,6 +56,10 @@ def _command_rows(
     for e in range(actions.size):
         speed = speed_mps[e, 0]
         wish_mps2 = _accel_of(float(actions[e]))
+        wish_mps2 = min(wish_mps2, soft_mps2[e])
+        if share < 1.0:
+            wish_mps2 = commands[e, 0] + share * (wish_mps2 - commands[e, 0])
+        wish_mps2 = min(wish_mps2, hard_mps2[e])
         command = min(max(speed + wish_mps2 * DT_S, 0.0), MAX_SPEED_MPS)
         command_mps[e, 0] = command
         # At standstill and at top speed less is commanded than was wished.
@@ -92,6 +100,9 @@ def command_egos(
     speed_mps: NDArray[np.float64],
     command_mps: NDArray[np.float64],
     commands: NDArray[np.float64],
+    *,
+    lag_s: float = 0.0,
+    bounds_mps2: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> None:
     """Command each ego the speed that it shall have at the end of the tick.
 
@@ -103,11 +114,19 @@ def command_egos(
         command_mps: (num_envs, num_slots), column 0 is written.
         commands: (num_envs, 2), the last two accelerations that were commanded within the
             vehicle's limits, the newest first; moved on.
+        lag_s: Time constant of a low-pass between the action and the command, s. It goes on from
+            what was commanded last, bounds included.
+        bounds_mps2: Largest accelerations, (num_envs,) each: one for the action, before the
+            low-pass, and one for the command, behind it. None for no bounds.
 
     Raises:
         EnvironmentStateError: An action is not a number or lies outside [−1, 1].
     """
-    bad = _command_rows(action, speed_mps, command_mps, commands)
+    share = 1.0 if lag_s == 0.0 else 1.0 - math.exp(-DT_S / lag_s)
+    if bounds_mps2 is None:
+        unbounded = np.full(action.size, np.inf)
+        bounds_mps2 = unbounded, unbounded
+    bad = _command_rows(action, share, *bounds_mps2, speed_mps, command_mps, commands)
     if bad >= 0:
         raise _out_of_range(bad, action)
 

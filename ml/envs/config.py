@@ -46,7 +46,7 @@ class RewardWeights(_Model):
     headway: Annotated[float, Field(ge=0.0)] = 0.1
     safety: Annotated[float, Field(ge=0.0)] = 0.2
     collision: Annotated[float, Field(ge=0.0)] = 40.0
-    comfort: Annotated[float, Field(ge=0.0)] = 0.02
+    comfort: Annotated[float, Field(ge=0.0)] = 0.1
     false_braking: Annotated[float, Field(ge=0.0)] = 0.1
 
 
@@ -78,6 +78,15 @@ class EnvConfig(_Model):
         Annotated[float, Field(ge=0.5, le=5.0)], Annotated[float, Field(ge=0.5, le=5.0)]
     ] = (1.0, 2.5)
     """Range of the ego's initial time gap, s (beside a standstill distance of 5 m)."""
+    time_gap_s: tuple[
+        Annotated[float, Field(ge=0.0, le=5.0)], Annotated[float, Field(ge=0.0, le=5.0)]
+    ] = (1.0, 1.0)
+    """Range of the time gap that the driver sets, s (beside a standstill distance of 8 m); drawn
+    per episode, shown to the policy, and what the reward's headway term asks for."""
+    action_lag_s: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """Time constant of the low-pass between the policy's action and the command, s; 0: none."""
+    safety_layer: bool = False
+    """Bound the ego's acceleration by what the newest messages demand (ml.envs.safety_layer)."""
     reward: RewardWeights = RewardWeights()
     """Weights of the reward terms."""
     ego_control: Literal["policy", "sumo"] = "policy"
@@ -95,7 +104,7 @@ class EnvConfig(_Model):
 
     @model_validator(mode="after")
     def _ordered_ranges(self) -> Self:
-        for name in ("num_peers", "initial_speed_mps", "ego_time_gap_s"):
+        for name in ("num_peers", "initial_speed_mps", "ego_time_gap_s", "time_gap_s"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} = ({low}, {high}): the first must not exceed the second")

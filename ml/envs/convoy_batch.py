@@ -16,13 +16,14 @@ from ml.envs.episodes import EpisodePlan, EpisodeSource
 from ml.envs.ground_truth import GroundTruth
 from ml.envs.hazards import PeerDirector
 from ml.envs.observation import ObservationBuilder
+from ml.envs.peer_order import PeerOrder
 from ml.envs.reference_driver import ReferenceDriver
 from ml.envs.reward import weights_of
 from ml.envs.termination import EpisodeStatus
 from ml.envs.v2v_stack import TICK_US, V2VStack
 from ml.envs.verdict import judge_tick
 from ml.errors import EnvironmentStateError, ScenarioError
-from ml.keyed_random import fold
+from ml.keyed_random import Stream, fold, uniform
 from ml.parameters import load_parameters
 from ml.sumo.factory import create_simulator
 from ml.sumo.protocol import TickCommands
@@ -62,6 +63,9 @@ class ConvoyBatch:
         simulator: The SUMO that carries the batch.
         stack: Sensors and radio.
         reference: The drivers that decide what was avoidable.
+        order: What is known of the order of each ego's peers.
+        age_est_ms: (num_envs, 1, num_peers) float64, as boards estimate the age of each peer's
+            newest message, as of the last delivery.
     """
 
     def __init__(
@@ -110,6 +114,8 @@ class ConvoyBatch:
         self._observer = ObservationBuilder(
             num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
         )
+        self.order = PeerOrder(num_envs, self.num_slots - 1)
+        self.age_est_ms = np.zeros((num_envs, 1, self.num_slots - 1))
         self._episodes = (supply or EpisodeSource)(config, self._road)
         self._director = PeerDirector(num_envs, self.num_slots, self._episodes.script_ticks)
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
@@ -147,6 +153,11 @@ class ConvoyBatch:
     def commanded_accel_mps2(self) -> NDArray[np.float64]:
         """(num_envs,) float64, what each ego was last told, within the vehicle's limits."""
         return self._observer.commands[:, 0]
+
+    @property
+    def wanted_time_gap_s(self) -> NDArray[np.float64]:
+        """(num_envs,) float64, the time gap that each ego's driver has set."""
+        return self._observer.wanted_s
 
     @property
     def now_us(self) -> NDArray[np.int64]:
@@ -205,8 +216,12 @@ class ConvoyBatch:
         self.reference.reset(rows, start)
         self._require_reference_on_road(rows)
         self._tracker.reset(rows)
+        low_s, high_s = self.config.time_gap_s
+        drawn = uniform(fold(keys, Stream.WANTED_TIME_GAP))
+        self._observer.wanted_s[rows] = low_s + (high_s - low_s) * drawn
         measured = self.stack.reset(rows, keys, placement.present, start)
-        return self._observer.start(rows, self.peer_table, measured, self.stack.ranging)
+        self.order.reset(rows)
+        return self._observer.start(rows, self.peer_table, measured, self.stack.ranging, self.order)
 
     def advance(self, actions: NDArray[np.floating]) -> None:
         """Command every ego and planned braking, and simulate one tick.
@@ -229,7 +244,15 @@ class ConvoyBatch:
                 "reset it before stepping on"
             )
         speed = self.truth.speed_mps
-        command_egos(actions[:, 0], speed, self._command_mps, self._observer.commands)
+        observer = self._observer
+        command_egos(
+            actions[:, 0],
+            speed,
+            self._command_mps,
+            observer.commands,
+            lag_s=self.config.action_lag_s,
+            bounds_mps2=observer.bounds_mps2 if self.config.safety_layer else None,
+        )
         factor = self._director.command(
             self.plan,
             self.tick,
@@ -281,12 +304,16 @@ class ConvoyBatch:
     def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
         """Deliver what has arrived by `now_us`, (num_envs,) int64."""
         table = self.stack.receive(now_us)
+        self.age_est_ms = table.age_est_ms(now_us)
+        self.order.update(table, self.age_est_ms)
         self.reference.listen(self.plan, self.tick, table)
         return table
 
     def observe(self) -> Observation:
         """Build the observation from the peer table and the ego's own sensors."""
-        return self._observer.build(self.peer_table, self.ego, self.stack.ranging, self.now_us)
+        return self._observer.build(
+            self.peer_table, self.ego, self.stack.ranging, self.order, self.age_est_ms
+        )
 
     def judge(self) -> NDArray[np.float64]:
         """Decide who has ended and return the rewards, (num_envs,) float64."""
@@ -297,6 +324,7 @@ class ConvoyBatch:
             self.plan,
             self._tracker,
             self._weights,
+            self.wanted_time_gap_s,
             self.wrecked,
             episode_ticks=self.episode_ticks,
             road_length_m=self._road.length_m,

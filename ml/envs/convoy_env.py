@@ -33,7 +33,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
     **Action** `Box(-1, 1, (1,), float32)`: longitudinal acceleration. −1 is −8 m/s², 0 holds the
     speed, +1 is +2.6 m/s², linear on either side. It is realised within the tick (0.1 s).
 
-    **Observation** `Dict(ego (14,), peers (8, 21), peer_mask (8,))`, float32 with finite bounds;
+    **Observation** `Dict(ego (21,), peers (8, 23), peer_mask (8,))`, float32 with finite bounds;
     `docs/observation.md` has the table. It holds only what the board could compute itself: its
     own sensors and the messages that have arrived, with their estimated age.
 

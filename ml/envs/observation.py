@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.envs.actuation import MAX_ACCEL_MPS2
 from ml.envs.config import MAX_PEERS
 from ml.envs.observation_kernel import fill, remember_messages
 from ml.envs.observation_spec import (
@@ -23,6 +24,7 @@ from ml.envs.observation_spec import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ml.envs.peer_order import PeerOrder
     from ml.espnow_emulator import PeerTable
     from ml.sensors import Measurement, RangingSensor
 
@@ -41,6 +43,10 @@ class ObservationBuilder:
 
     Attributes:
         commands: (num_envs, 2) float64, the last two commanded accelerations, the newest first.
+        wanted_s: (num_envs,) float64, the time gap that each driver has set.
+        soft_bound_mps2: (num_envs,) float64, acceleration that silence still allows, and
+        hard_bound_mps2: the largest acceleration that the safety layer (`ml.envs.safety_layer`)
+            lets pass, as of the last observation.
         clipped: Values held to their bounds so far.
         built: Values computed so far.
     """
@@ -49,6 +55,9 @@ class ObservationBuilder:
         self._time_to_live_ms = float(time_to_live_ms)
         self._all = np.arange(num_envs)
         self.commands = np.zeros((num_envs, 2))
+        self.wanted_s = np.zeros(num_envs)
+        self.soft_bound_mps2 = np.full(num_envs, MAX_ACCEL_MPS2)
+        self.hard_bound_mps2 = np.full(num_envs, MAX_ACCEL_MPS2)
         self._speeds = np.zeros((num_envs, _SPEED_TICKS))
         shape = (num_envs, num_sources)
         self._known = np.full(shape, -1, dtype=np.int64)
@@ -61,12 +70,18 @@ class ObservationBuilder:
         self.clipped = 0
         self.built = 0
 
+    @property
+    def bounds_mps2(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The soft and the hard bound."""
+        return self.soft_bound_mps2, self.hard_bound_mps2
+
     def start(
         self,
         rows: NDArray[np.int64],
         table: PeerTable,
         measured: Measurement,
         ranging: RangingSensor,
+        order: PeerOrder,
     ) -> Observation:
         """Forget the past of the given convoys and see their first tick, when nobody is heard yet.
 
@@ -75,23 +90,26 @@ class ObservationBuilder:
             table: The ego's peer table, (num_envs, 1, num_sources).
             measured: What their egos believe of themselves; slot 0 of (n, num_slots) arrays.
             ranging: The egos' ranging sensors, of all convoys.
+            order: What is known of the peers' order.
 
         Returns:
             The observation's rows, (n, …).
         """
         self.commands[rows] = 0.0
+        self.hard_bound_mps2[rows] = MAX_ACCEL_MPS2
         self._speeds[rows] = measured.speed_mps[:, :1]
         self._known[rows] = -1
         self._said[rows] = 0.0
         self._said_ms[rows] = 0
-        return self._fill(rows, table, np.zeros(table.heard.shape), measured, ranging)
+        return self._fill(rows, table, np.zeros(table.heard.shape), measured, ranging, order)
 
     def build(
         self,
         table: PeerTable,
         measured: Measurement,
         ranging: RangingSensor,
-        now_us: NDArray[np.int64],
+        order: PeerOrder,
+        age_ms: NDArray[np.float64],
     ) -> Observation:
         """Build the batch's observation and move the memory on by one tick.
 
@@ -99,10 +117,11 @@ class ObservationBuilder:
             table: The ego's peer table, (num_envs, 1, num_sources).
             measured: What the nodes believe of themselves; the ego is slot 0.
             ranging: The egos' ranging sensors.
-            now_us: (num_envs,) int64, true time since reset.
+            order: What is known of the peers' order.
+            age_ms: (num_envs, 1, num_sources) float64, estimated ages of their newest messages.
 
         Returns:
-            `ego (num_envs, 14)`, `peers (num_envs, 8, 21)`, `peer_mask (num_envs, 8)`, float32.
+            `ego (num_envs, 21)`, `peers (num_envs, 8, 23)`, `peer_mask (num_envs, 8)`, float32.
         """
         remember_messages(
             table.heard,
@@ -113,7 +132,7 @@ class ObservationBuilder:
             self._said,
             self._said_ms,
         )
-        return self._fill(self._all, table, table.age_est_ms(now_us), measured, ranging)
+        return self._fill(self._all, table, age_ms, measured, ranging, order)
 
     def _fill(
         self,
@@ -122,6 +141,7 @@ class ObservationBuilder:
         age_ms: NDArray[np.float64],
         measured: Measurement,
         ranging: RangingSensor,
+        order: PeerOrder,
     ) -> Observation:
         observation = {
             "ego": np.empty((rows.size, len(EGO_FEATURES)), dtype=np.float32),
@@ -147,6 +167,8 @@ class ObservationBuilder:
             self._time_to_live_ms,
             self.commands,
             self._speeds,
+            self.wanted_s,
+            order.ahead_m,
             self._said,
             self._said_ms,
             self._ego_bounds,
@@ -154,6 +176,8 @@ class ObservationBuilder:
             observation["ego"],
             observation["peers"],
             observation["peer_mask"],
+            self.soft_bound_mps2,
+            self.hard_bound_mps2,
         )
         self.clipped += clipped
         self.built += built

@@ -9,14 +9,72 @@ import numpy as np
 
 from ml.compiled import compiled
 from ml.envs.config import MAX_PEERS
+from ml.envs.observation_columns import (
+    ACCEL,
+    E_ACCEL,
+    E_BRAKING,
+    E_CHANGE,
+    E_CLOSING,
+    E_COMMAND,
+    E_EARLIER,
+    E_GAP,
+    E_GAP_ERROR,
+    E_HEARD,
+    E_LEAD_ACCEL,
+    E_LEAD_AGE,
+    E_LEAD_SD,
+    E_MISSING,
+    E_NEEDED,
+    E_RANGE,
+    E_RANGE_VALID,
+    E_SD,
+    E_SILENCE,
+    E_SPEED,
+    E_TIME_GAP,
+    E_WANTED,
+    HEADING,
+    P_ACCEL,
+    P_AGE,
+    P_BETWEEN,
+    P_COS,
+    P_GAP,
+    P_HISTORY,
+    P_HOPS,
+    P_LATERAL,
+    P_NEEDED,
+    P_RELATIVE,
+    P_ROOM,
+    P_SD,
+    P_SIN,
+    P_SPEED,
+    P_TIME_GAP,
+    SD,
+    SPEED,
+    X,
+    Y,
+)
 from ml.envs.observation_spec import (
     EGO_FEATURES,
-    EGO_INDEX,
     HISTORY,
     PEER_FEATURES,
-    PEER_INDEX,
 )
-from ml.espnow_emulator import PayloadField
+from ml.envs.peer_order import queue_up
+from ml.envs.prediction import along, travel, turned
+from ml.envs.safety_layer import (
+    AGE,
+    DEVIATION,
+    GAP,
+    NEEDED,
+    NOW,
+    PULL,
+    SAID,
+    SAID_GAP,
+    Predicted,
+    demands,
+    hard_bound_mps2,
+    soft_bound_mps2,
+)
+from ml.envs.spacing import wanted_gap_m
 from ml.sumo.road import CAR_LENGTH_M
 
 if TYPE_CHECKING:
@@ -25,88 +83,7 @@ if TYPE_CHECKING:
 _SLOWEST_MPS = 2.0
 _NOBODY_GAP_M = 150.0
 _NOBODY_AGE_S = 10.0
-_ACCEL_HORIZON_S = 1.0
-_TURN_LIMIT = 2.0
-_NEARLY_STRAIGHT = 1e-9
 
-# What a kernel indexes with must be plain numbers.
-_X, _Y, _SPEED, _HEADING, _ACCEL, _SD = (
-    int(field)
-    for field in (
-        PayloadField.X_M,
-        PayloadField.Y_M,
-        PayloadField.SPEED_MPS,
-        PayloadField.HEADING_DEG,
-        PayloadField.ACCEL_MPS2,
-        PayloadField.POSITION_SD_M,
-    )
-)
-(
-    _P_GAP,
-    _P_TIME_GAP,
-    _P_LATERAL,
-    _P_RELATIVE,
-    _P_SPEED,
-    _P_ACCEL,
-    _P_SIN,
-    _P_COS,
-    _P_AGE,
-    _P_SD,
-    _P_HOPS,
-    _P_BETWEEN,
-    _P_HISTORY,
-) = (
-    PEER_INDEX[name]
-    for name in (
-        "gap",
-        "time_gap",
-        "lateral",
-        "relative_speed",
-        "speed",
-        "accel",
-        "heading_sin",
-        "heading_cos",
-        "age",
-        "position_sd",
-        "hops",
-        "cars_between",
-        "accel_1_before",
-    )
-)
-(
-    _E_SPEED,
-    _E_ACCEL,
-    _E_COMMAND,
-    _E_EARLIER,
-    _E_CHANGE,
-    _E_SD,
-    _E_HEARD,
-    _E_SILENCE,
-    _E_GAP,
-    _E_CLOSING,
-    _E_TIME_GAP,
-    _E_BRAKING,
-    _E_RANGE,
-    _E_RANGE_VALID,
-) = (
-    EGO_INDEX[name]
-    for name in (
-        "speed",
-        "accel",
-        "last_command",
-        "earlier_command",
-        "speed_change",
-        "position_sd",
-        "peers_heard",
-        "silence",
-        "nearest_gap",
-        "nearest_closing",
-        "nearest_time_gap",
-        "hardest_braking",
-        "range",
-        "range_valid",
-    )
-)
 _NUM_PEER = len(PEER_FEATURES)
 _NUM_EGO = len(EGO_FEATURES)
 
@@ -140,8 +117,8 @@ def remember_messages(
                 said[e, s, back, 0] = said[e, s, back - 1, 0]
                 said[e, s, back, 1] = said[e, s, back - 1, 1]
                 said_ms[e, s, back] = said_ms[e, s, back - 1]
-            said[e, s, 0, 0] = payload[e, 0, s, _ACCEL]
-            said[e, s, 0, 1] = payload[e, 0, s, _SPEED]
+            said[e, s, 0, 0] = payload[e, 0, s, ACCEL]
+            said[e, s, 0, 1] = payload[e, 0, s, SPEED]
             said_ms[e, s, 0] = timestamp_ms[e, 0, s]
             if known[e, s] < 0:  # before a peer's second message its past is its present
                 for back in range(1, HISTORY + 1):
@@ -155,76 +132,97 @@ def remember_messages(
 def _peer_row(
     message: NDArray[np.float64],
     age_s: float,
-    own_x: float,
-    own_y: float,
-    own_speed: float,
-    own_heading: float,
+    own: tuple[float, float, float, float],
+    source: int,
+    predicted: NDArray[np.float64],
     row: NDArray[np.float64],
 ) -> None:
-    """Write a peer's present into its row, in the features' own units."""
-    speed, accel = message[_SPEED], message[_ACCEL]
-    # Prediction to now: the reported acceleration for at most a second, never backwards.
-    fading = min(age_s, _ACCEL_HORIZON_S)
-    speed_now = speed + accel * fading
-    if speed_now <= 0.0 and accel < 0.0:
-        speed_now = 0.0
-        travelled = speed * speed / (-2.0 * accel)
-    else:
-        travelled = 0.5 * (speed + speed_now) * fading + speed_now * (age_s - fading)
+    """Write what does not depend on other peers of a peer's features, and its prediction.
 
-    east, north = message[_X] - own_x, message[_Y] - own_y
-    turn = math.radians(message[_HEADING]) - own_heading
-    turn -= 2.0 * math.pi * math.floor((turn + math.pi) / (2.0 * math.pi))
-    # On an arc the chord points along the mean of the two headings, whatever the noise across.
+    Args:
+        message: (F,), as received.
+        age_s: Its age.
+        own: Own x, y, heading in radians and position sd.
+        source: Column of `predicted` to write.
+        predicted: (len(Predicted), S).
+        row: (23,), in the features' own units.
+    """
+    own_x, own_y, own_heading, own_sd = own
+    travelled, speed_now, accel_now = travel(message[SPEED], message[ACCEL], age_s)
+    east, north = message[X] - own_x, message[Y] - own_y
+    turn = turned(math.radians(message[HEADING]), own_heading)
     mean = own_heading + 0.5 * turn
-    sin_mean, cos_mean = math.sin(mean), math.cos(mean)
-    ahead = east * sin_mean + north * cos_mean
-    half = min(max(0.5 * turn, -0.5 * _TURN_LIMIT), 0.5 * _TURN_LIMIT)
-    if abs(half) > _NEARLY_STRAIGHT:
-        ahead *= half / math.sin(half)
-    gap = ahead + travelled - CAR_LENGTH_M
-
-    row[_P_GAP] = gap
-    row[_P_TIME_GAP] = gap / max(own_speed, _SLOWEST_MPS)
-    row[_P_LATERAL] = north * sin_mean - east * cos_mean
-    row[_P_RELATIVE] = speed_now - own_speed
-    row[_P_SPEED] = speed
-    row[_P_ACCEL] = accel
-    row[_P_SIN] = math.sin(turn)
-    row[_P_COS] = math.cos(turn)
-    row[_P_AGE] = age_s
-    row[_P_SD] = message[_SD]
+    said_gap = along(east, north, own_heading, turn) - CAR_LENGTH_M
+    predicted[AGE, source] = age_s
+    predicted[GAP, source], predicted[SAID_GAP, source] = said_gap + travelled, said_gap
+    predicted[NOW, source], predicted[SAID, source] = speed_now, message[SPEED]
+    predicted[PULL, source] = accel_now
+    predicted[DEVIATION, source] = math.hypot(message[SD], own_sd)
+    row[P_LATERAL] = north * math.sin(mean) - east * math.cos(mean)
+    row[P_SPEED] = message[SPEED]
+    row[P_ACCEL] = message[ACCEL]
+    row[P_SIN] = math.sin(turn)
+    row[P_COS] = math.cos(turn)
+    row[P_AGE] = age_s
+    row[P_SD] = message[SD]
 
 
 @compiled
-def _ego_row(
-    speed_mps: float,
-    accel_mps2: float,
-    position_sd_m: float,
-    commands: NDArray[np.float64],
-    speed_change_mps: float,
-    row: NDArray[np.float64],
+def _history(
+    said: NDArray[np.float64], said_ms: NDArray[np.int64], row: NDArray[np.float64]
 ) -> None:
-    """Write what the ego knows of itself into its row, in the features' own units."""
-    row[_E_SPEED] = speed_mps
-    row[_E_ACCEL] = accel_mps2
-    row[_E_COMMAND] = commands[0]
-    row[_E_EARLIER] = commands[1]
-    row[_E_CHANGE] = speed_change_mps
-    row[_E_SD] = position_sd_m
+    """Write a peer's earlier messages into its row."""
+    for back in range(1, HISTORY + 1):
+        at = P_HISTORY + 3 * (back - 1)
+        row[at] = said[back, 0]
+        row[at + 1] = said[back, 1] - row[P_SPEED]
+        row[at + 2] = (said_ms[0] - said_ms[back]) / 1000.0
+
+
+@compiled
+def _ego_of_peers(
+    rows: NDArray[np.float64],
+    fresh: NDArray[np.bool_],
+    order: NDArray[np.int64],
+    predicted: NDArray[np.float64],
+    ego: NDArray[np.float64],
+) -> None:
+    """Write what the ego's features say of its peers.
+
+    Args:
+        rows: (S, 23), the peers' features.
+        fresh: (S,), whose message is within its time to live.
+        order: (n,), the heard peers, nearest first.
+        predicted: (len(Predicted), S).
+        ego: (21,), in the features' own units.
+    """
+    ego[E_HEARD], ego[E_SILENCE], ego[E_BRAKING] = 0.0, _NOBODY_AGE_S, 0.0
+    for s in range(fresh.size):
+        if fresh[s]:
+            ego[E_HEARD] += 1.0
+            ego[E_SILENCE] = min(ego[E_SILENCE], rows[s, P_AGE])
+            ego[E_BRAKING] = max(ego[E_BRAKING], -rows[s, P_ACCEL])
+    ego[E_GAP], ego[E_CLOSING], ego[E_LEAD_ACCEL] = _NOBODY_GAP_M, 0.0, 0.0
+    ego[E_LEAD_AGE], ego[E_LEAD_SD] = _NOBODY_AGE_S, 0.0
+    if order.size > 0:
+        lead = order[0]
+        ego[E_GAP], ego[E_CLOSING] = rows[lead, P_GAP], -rows[lead, P_RELATIVE]
+        ego[E_LEAD_ACCEL] = predicted[PULL, lead]
+        ego[E_LEAD_AGE] = predicted[AGE, lead]
+        ego[E_LEAD_SD] = predicted[DEVIATION, lead]
 
 
 @compiled
 def _order_by_gap(
-    rows: NDArray[np.float64], fresh: NDArray[np.bool_], order: NDArray[np.int64]
+    gap_m: NDArray[np.float64], heard: NDArray[np.bool_], order: NDArray[np.int64]
 ) -> int:
-    """Fill `order` with the fresh peers, nearest first (insertion sort); return their number."""
+    """Fill `order` with the heard peers, nearest first (insertion sort); return their number."""
     count = 0
-    for s in range(fresh.size):
-        if not fresh[s]:
+    for s in range(heard.size):
+        if not heard[s]:
             continue
         at = count
-        while at > 0 and rows[order[at - 1], _P_GAP] > rows[s, _P_GAP]:
+        while at > 0 and gap_m[order[at - 1]] > gap_m[s]:
             order[at] = order[at - 1]
             at -= 1
         order[at] = s
@@ -267,6 +265,8 @@ def fill(
     time_to_live_ms: float,
     commands: NDArray[np.float64],
     speeds: NDArray[np.float64],
+    wanted_s: NDArray[np.float64],
+    ahead_m: NDArray[np.float64],
     said: NDArray[np.float64],
     said_ms: NDArray[np.int64],
     ego_bounds: NDArray[np.float64],
@@ -274,6 +274,8 @@ def fill(
     out_ego: NDArray[np.float32],
     out_peers: NDArray[np.float32],
     out_mask: NDArray[np.float32],
+    soft_mps2: NDArray[np.float64],
+    hard_mps2: NDArray[np.float64],
 ) -> tuple[int, int]:
     """Fill the observations of some convoys and move their memory of own speed on.
 
@@ -289,53 +291,60 @@ def fill(
         time_to_live_ms: Older peers are not shown.
         commands: (E, 2), the last two commanded accelerations.
         speeds: (E, ticks), own speed in the last ticks; moved on.
+        wanted_s: (E,), the time gap that the driver has set.
+        ahead_m: (E, S, S), see `PeerOrder`.
         said: (E, S, HISTORY + 1, 2), see `remember_messages`.
         said_ms: (E, S, HISTORY + 1).
-        ego_bounds: (3, 14), scale, low, high.
-        peer_bounds: (3, 21), scale, low, high.
-        out_ego: (n, 14).
-        out_peers: (n, MAX_PEERS, 21), zeros.
+        ego_bounds: (3, 21), scale, low, high.
+        peer_bounds: (3, 23), scale, low, high.
+        out_ego: (n, 21).
+        out_peers: (n, MAX_PEERS, 23), zeros.
         out_mask: (n, MAX_PEERS), zeros.
+        soft_mps2: (E,), acceleration that silence still allows (`ml.envs.safety_layer`).
+        hard_mps2: (E,), largest acceleration that the safety layer lets pass; moved on.
 
     Returns:
         Values clipped and values written.
     """
     num_sources = heard.shape[2]
     rows = np.zeros((num_sources, _NUM_PEER))
+    predicted = np.zeros((len(Predicted), num_sources))
     ego = np.zeros(_NUM_EGO)
     fresh = np.zeros(num_sources, dtype=np.bool_)
     order = np.zeros(num_sources, dtype=np.int64)
     clipped = written = 0
-    x_m, y_m, speed_mps, heading_deg, accel_mps2, sd_m = measured
+    speed_mps, accel_mps2, sd_m = measured[2], measured[4], measured[5]
     for i in range(convoys.size):
         e = convoys[i]
         speed = speed_mps[i, 0]
-        heading = math.radians(heading_deg[i, 0])
-        silence = _NOBODY_AGE_S
-        braking = 0.0
+        own = (measured[0][i, 0], measured[1][i, 0], math.radians(measured[3][i, 0]), sd_m[i, 0])
         for s in range(num_sources):
             fresh[s] = heard[e, 0, s] and age_ms[e, 0, s] <= time_to_live_ms
-            if not fresh[s]:
-                continue
-            age_s = age_ms[e, 0, s] / 1000.0
-            _peer_row(payload[e, 0, s], age_s, x_m[i, 0], y_m[i, 0], speed, heading, rows[s])
-            rows[s, _P_HOPS] = hops[e, 0, s]
-            for back in range(1, HISTORY + 1):
-                at = _P_HISTORY + 3 * (back - 1)
-                rows[s, at] = said[e, s, back, 0]
-                rows[s, at + 1] = said[e, s, back, 1] - rows[s, _P_SPEED]
-                rows[s, at + 2] = (said_ms[e, s, 0] - said_ms[e, s, back]) / 1000.0
-            silence = min(silence, age_s)
-            braking = max(braking, -rows[s, _P_ACCEL])
-
-        count = _order_by_gap(rows, fresh, order)
+            if heard[e, 0, s]:
+                age_s = age_ms[e, 0, s] / 1000.0
+                _peer_row(payload[e, 0, s], age_s, own, s, predicted, rows[s])
+                _history(said[e, s], said_ms[e, s], rows[s])
+                rows[s, P_HOPS] = hops[e, 0, s]
+        queue_up(
+            heard[e, 0], predicted[AGE], ahead_m[e], predicted[GAP], predicted[NOW], predicted[PULL]
+        )
+        count = _order_by_gap(predicted[GAP], heard[e, 0], order)
+        needed, lead_free, missing = demands(speed, order[:count], predicted)
+        hard_mps2[e] = hard_bound_mps2(needed, lead_free, hard_mps2[e])
+        soft_mps2[e] = soft_bound_mps2(missing)
         for rank in range(count):
-            rows[order[rank], _P_BETWEEN] = rank
+            s = order[rank]
+            rows[s, P_GAP] = predicted[GAP, s]
+            rows[s, P_TIME_GAP] = predicted[GAP, s] / max(speed, _SLOWEST_MPS)
+            rows[s, P_RELATIVE] = predicted[NOW, s] - speed
+            rows[s, P_BETWEEN] = rank
+            rows[s, P_ROOM] = predicted[GAP, s] - rank * CAR_LENGTH_M
+            rows[s, P_NEEDED] = predicted[NEEDED, s]
         shown = 0
         for s in range(num_sources):
             # With more peers than rows, the nearest are kept; else each keeps its own row.
             at = s if num_sources <= MAX_PEERS else shown
-            if not fresh[s] or rows[s, _P_BETWEEN] >= MAX_PEERS:
+            if not fresh[s] or rows[s, P_BETWEEN] >= MAX_PEERS:
                 continue
             clipped += _held(
                 rows[s], peer_bounds[0], peer_bounds[1], peer_bounds[2], out_peers[i, at]
@@ -343,18 +352,15 @@ def fill(
             out_mask[i, at] = 1.0
             shown += 1
 
-        gap, closing = _NOBODY_GAP_M, 0.0
-        if count > 0:
-            gap, closing = rows[order[0], _P_GAP], -rows[order[0], _P_RELATIVE]
-        change = speed - speeds[e, -1]
-        _ego_row(speed, accel_mps2[i, 0], sd_m[i, 0], commands[e], change, ego)
-        ego[_E_HEARD] = count
-        ego[_E_SILENCE] = silence
-        ego[_E_GAP] = gap
-        ego[_E_CLOSING] = closing
-        ego[_E_TIME_GAP] = gap / max(speed, _SLOWEST_MPS)
-        ego[_E_BRAKING] = braking
-        ego[_E_RANGE], ego[_E_RANGE_VALID] = range_m[e], range_valid[e]
+        ego[E_SPEED], ego[E_ACCEL], ego[E_SD] = speed, accel_mps2[i, 0], sd_m[i, 0]
+        ego[E_COMMAND], ego[E_EARLIER] = commands[e, 0], commands[e, 1]
+        ego[E_CHANGE] = speed - speeds[e, -1]
+        ego[E_RANGE], ego[E_RANGE_VALID] = range_m[e], range_valid[e]
+        _ego_of_peers(rows, fresh, order[:count], predicted, ego)
+        ego[E_TIME_GAP] = ego[E_GAP] / max(speed, _SLOWEST_MPS)
+        ego[E_GAP_ERROR] = ego[E_GAP] - wanted_gap_m(speed, wanted_s[e])
+        ego[E_WANTED], ego[E_NEEDED] = wanted_s[e], needed
+        ego[E_MISSING] = missing if count > 0 else 0.0
         clipped += _held(ego, ego_bounds[0], ego_bounds[1], ego_bounds[2], out_ego[i])
         written += _NUM_EGO + shown * _NUM_PEER
         for back in range(speeds.shape[1] - 1, 0, -1):

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from ml.envs.config import MAX_PEERS
 
-OBSERVATION_VERSION = 2
+OBSERVATION_VERSION = 3
 HISTORY = 3
 """Earlier messages of a peer that stay in its row."""
 
@@ -53,6 +53,17 @@ EGO_FEATURES = (
         "range", "m", 50.0, 0.0, 3.0, "distance to the car ahead by the ranging sensor; 0 if none"
     ),
     Feature("range_valid", "1", 1.0, 0.0, 1.0, "1 if the ranging sensor sees a car, else 0"),
+    Feature("wanted_time_gap", "s", 2.0, 0.0, 2.5, "time gap that the driver has set"),
+    Feature("gap_error", "m", 20.0, -3.0, 7.0, "nearest gap less the wanted one at the own speed"),
+    Feature("nearest_accel", "m/s²", 10.0, -2.0, 2.0, "the nearest peer's acceleration; 0 if none"),
+    Feature("nearest_age", "s", 2.0, 0.0, 5.0, "age of the nearest peer's message; 10 s if none"),
+    Feature("nearest_sd", "m", 10.0, 0.0, 2.0, "standard deviation of the nearest gap; 0 if none"),
+    Feature(
+        "needed_braking", "m/s²", 10.0, 0.0, 1.0, "deceleration that the peers' predictions demand"
+    ),
+    Feature(
+        "missing_room", "m", 20.0, -5.0, 5.0, "lacking if the nearest brakes since its message"
+    ),
 )
 
 _PEER_NOW = (
@@ -85,7 +96,11 @@ PEER_HISTORY = tuple(
         Feature(f"span_{back}", "s", 2.0, 0.0, 5.0, f"time from {back} messages ago to the newest"),
     )
 )
-PEER_FEATURES = _PEER_NOW + PEER_HISTORY
+_PEER_DEMANDS = (
+    Feature("room", "m", 100.0, -0.5, 5.0, "gap less the lengths of the heard cars between"),
+    Feature("needed_braking", "m/s²", 10.0, 0.0, 1.0, "deceleration that its prediction demands"),
+)
+PEER_FEATURES = _PEER_NOW + PEER_HISTORY + _PEER_DEMANDS
 
 EGO_INDEX = {feature.name: i for i, feature in enumerate(EGO_FEATURES)}
 PEER_INDEX = {feature.name: i for i, feature in enumerate(PEER_FEATURES)}
@@ -105,7 +120,7 @@ def observation_space() -> spaces.Dict:
     """Build the observation space.
 
     Returns:
-        `Dict(ego (14,), peers (8, 21), peer_mask (8,))`, float32 with finite bounds.
+        `Dict(ego (21,), peers (8, 23), peer_mask (8,))`, float32 with finite bounds.
     """
     # Absent peers are rows of zeros, so zero lies within every bound of a peer's row.
     low = np.minimum(PEER_LOW, 0.0).astype(np.float32)

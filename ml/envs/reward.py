@@ -2,10 +2,10 @@
 
 | term | range | meaning |
 |---|---|---|
-| `headway` | [0, 1] | the gap is in the band that a good driver keeps; falls off on either side |
+| `headway` | [0, 1] | the gap is the one that the driver has set; falls off on either side |
 | `safety` | [−1, 0] | needed deceleration (DRAC) beyond 2 m/s², or a time headway below 0.5 s |
 | `collision` | {−1, 0} | bumper touched bumper, once |
-| `comfort` | [−1, 0] | jerk beyond 5 m/s³ |
+| `comfort` | [−1, 0] | square of the jerk beyond 0.8 m/s³ |
 | `false_braking` | [−1, 0] | braking harder than 2 m/s² for no reason in the traffic |
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from ml.compiled import compiled
 from ml.envs.config import RewardWeights
+from ml.envs.spacing import wanted_gap_m
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,13 +30,12 @@ PENALTIES = ("safety", "comfort", "false_braking")
 """Terms that must be silent in ordinary driving (audited)."""
 
 STANDSTILL_M = 5.0
-BAND_LOW_S, BAND_HIGH_S = 0.8, 1.6
-BAND_EXTRA_M = 8.0
-_FALLOFF_HIGH_M = 60.0
+_WIDTH_M, _WIDTH_S = 5.0, 0.5
+"""Error of the gap at which half of the headway term is lost, at standstill and per speed."""
 _DRAC_FREE_MPS2, _DRAC_FULL_MPS2 = 2.0, 8.0
 _SHORT_HEADWAY_S = 0.5
 _MOVING_MPS = 1.0
-_JERK_FREE_MPS3, _JERK_FULL_MPS3 = 5.0, 80.0
+_JERK_FREE_MPS3, _JERK_FULL_MPS3 = 0.8, 5.8
 FALSE_BRAKE_MPS2 = 2.0
 _BRAKE_FULL_MPS2 = 8.0
 _CAUSE_TTC_S, _CAUSE_DRAC_MPS2, _CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0
@@ -74,6 +74,7 @@ def fill_terms(
     ttc_s: NDArray[np.float64],
     drac_mps2: NDArray[np.float64],
     jerk_mps3: NDArray[np.float64],
+    time_gap_s: NDArray[np.float64],
     braking_now: NDArray[np.bool_],
     collided: NDArray[np.bool_],
     terms: NDArray[np.float64],
@@ -82,17 +83,16 @@ def fill_terms(
     """Fill `terms` (num_envs, 5) and `needless` (num_envs,); see `reward_terms`."""
     for e in range(gap_m.size):
         speed, accel, gap = speed_mps[e, 0], accel_mps2[e, 0], gap_m[e]
-        low = STANDSTILL_M + BAND_LOW_S * speed
-        high = STANDSTILL_M + BAND_EXTRA_M + BAND_HIGH_S * speed
-        near_enough = 1.0 - _ramp(gap - high, 0.0, _FALLOFF_HIGH_M)
-        terms[e, _HEADWAY] = min(max(gap / low, 0.0), 1.0, near_enough)
+        error = (gap - wanted_gap_m(speed, time_gap_s[e])) / (_WIDTH_M + _WIDTH_S * speed)
+        terms[e, _HEADWAY] = 1.0 / (1.0 + error * error)
 
         danger = _ramp(drac_mps2[e], _DRAC_FREE_MPS2, _DRAC_FULL_MPS2)
         if speed > _MOVING_MPS:
             danger = max(danger, min(max(1.0 - gap / (_SHORT_HEADWAY_S * speed), 0.0), 1.0))
         terms[e, _SAFETY] = -danger
         terms[e, _COLLISION] = -1.0 if collided[e] else 0.0
-        terms[e, _COMFORT] = -_ramp(abs(jerk_mps3[e]), _JERK_FREE_MPS3, _JERK_FULL_MPS3)
+        rough = _ramp(abs(jerk_mps3[e]), _JERK_FREE_MPS3, _JERK_FULL_MPS3)
+        terms[e, _COMFORT] = -rough * rough
 
         needless[e] = accel < -FALSE_BRAKE_MPS2 and not (
             braking_now[e] or _has_cause_to_brake(accel_mps2[e], speed, gap, ttc_s[e], drac_mps2[e])
@@ -102,12 +102,16 @@ def fill_terms(
 
 
 def reward_terms(
-    truth: GroundTruth, braking_now: NDArray[np.bool_], collided: NDArray[np.bool_]
+    truth: GroundTruth,
+    time_gap_s: NDArray[np.float64],
+    braking_now: NDArray[np.bool_],
+    collided: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Compute every term, unweighted.
 
     Args:
         truth: Ground truth of the batch.
+        time_gap_s: (num_envs,) float64, the time gap that each driver has set.
         braking_now: (num_envs,) bool, a planned braking is in progress, which is cause enough.
         collided: (num_envs,) bool.
 
@@ -124,6 +128,7 @@ def reward_terms(
         truth.ttc_s,
         truth.drac_mps2,
         truth.jerk_mps3,
+        time_gap_s,
         braking_now,
         collided,
         terms,

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+from ml.compiled import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.sumo.road import Road
+
+
+Number = TypeVar("Number", float, "NDArray[np.float64]")
+
+WANTED_STANDSTILL_M = 8.0
+"""Gap that the ego shall keep at standstill: nearly three standard deviations of the difference of
+two GPS positions (2.1 m each), which hardly change in an episode."""
+
+
+@compiled
+def wanted_gap_m(speed_mps: Number, time_gap_s: Number) -> Number:
+    """Gap that the ego shall keep: the driver's time gap and a standstill distance."""
+    return WANTED_STANDSTILL_M + time_gap_s * speed_mps
 
 
 def relaxed_gap_m(

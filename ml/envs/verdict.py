@@ -28,6 +28,7 @@ def judge_tick(
     plan: EpisodePlan,
     tracker: EpisodeTracker,
     weights: NDArray[np.float64],
+    time_gap_s: NDArray[np.float64],
     wrecked: NDArray[np.bool_],
     *,
     episode_ticks: int,
@@ -43,6 +44,7 @@ def judge_tick(
         plan: The episodes' plans; a planned braking is cause enough for the ego to brake.
         tracker: Remembers the episodes.
         weights: (5,) of the reward's terms.
+        time_gap_s: (num_envs,) that each driver has set.
         wrecked: (num_envs,) bool, whose crash is over; set where an ego crashes and drives on.
         episode_ticks: Time limit.
         road_length_m: Length of the road.
@@ -72,6 +74,7 @@ def judge_tick(
         plan.onset_tick,
         plan.release_tick,
         weights,
+        time_gap_s,
         tracker.begin_tick(),
         wrecked,
         status,
@@ -100,6 +103,7 @@ def _judge(
     onset_tick: NDArray[np.int64],
     release_tick: NDArray[np.int64],
     weights: NDArray[np.float64],
+    time_gap_s: NDArray[np.float64],
     memory: Memory,
     wrecked: NDArray[np.bool_],
     status: NDArray[np.int64],
@@ -137,6 +141,7 @@ def _judge(
         ttc_s,
         drac_mps2,
         jerk_mps3,
+        time_gap_s,
         braking,
         collided,
         terms,

@@ -38,3 +38,26 @@ def test_the_speed_command_never_goes_backwards():
     assert np.isnan(command[:, 1]).all()
     assert commands[:, 0] == pytest.approx([-3.0, 1.0])
     assert commands[:, 1].tolist() == [-1.0, 0.5]
+
+
+def commanded(action, *, before=0.0, **how):
+    """What is commanded at 20 m/s after `before`."""
+    commands = np.array([[before, 0.0]])
+    command_egos(np.array([action]), np.array([[20.0]]), np.zeros((1, 1)), commands, **how)
+    return commands[0, 0]
+
+
+def test_a_lag_goes_on_from_what_was_commanded_last():
+    """One tick of 0.1 s makes up 1 − exp(−1/3) of the difference at a lag of 0.3 s."""
+    share = 1.0 - np.exp(-1.0 / 3.0)
+    assert commanded(1.0, lag_s=0.3) == pytest.approx(2.6 * share)
+    assert commanded(0.0, before=-4.0, lag_s=0.3) == pytest.approx(-4.0 * (1.0 - share))
+
+
+def test_the_hard_bound_acts_at_once_and_the_soft_one_through_the_lag():
+    """Whatever the action, the command obeys the hard bound; the soft one bounds the action."""
+    free, hard, soft = np.array([2.6]), np.array([-6.0]), np.array([-1.0])
+    assert commanded(1.0, lag_s=0.3, bounds_mps2=(free, hard)) == pytest.approx(-6.0)
+    share = 1.0 - np.exp(-1.0 / 3.0)
+    assert commanded(1.0, lag_s=0.3, bounds_mps2=(soft, free)) == pytest.approx(-1.0 * share)
+    assert commanded(-1.0, bounds_mps2=(soft, hard)) == pytest.approx(-8.0)

@@ -10,6 +10,7 @@ from ml.envs.ground_truth import GroundTruth
 from ml.envs.reward import TERMS, reward_terms, weights_of
 
 CAR_M = 4.5
+TIME_GAP_S = np.array([1.0])
 
 
 def traffic(*, gap, own, lead, accel=0.0, lead_accel=0.0, jerk=0.0):
@@ -24,13 +25,13 @@ def traffic(*, gap, own, lead, accel=0.0, lead_accel=0.0, jerk=0.0):
 
 def terms_of(truth, *, braking=False, collided=False):
     """The unweighted terms of a batch of one."""
-    terms, _ = reward_terms(truth, np.array([braking]), np.array([collided]))
+    terms, _ = reward_terms(truth, TIME_GAP_S, np.array([braking]), np.array([collided]))
     return dict(zip(TERMS, terms[0].tolist(), strict=True))
 
 
 def test_ordinary_following_earns_the_headway_term_and_nothing_else():
-    """At 1.2 s behind a car of the same speed every penalty is silent."""
-    terms = terms_of(traffic(gap=5.0 + 1.2 * 20.0, own=20.0, lead=20.0))
+    """At the gap that the driver has set, behind a car of the same speed, no penalty fires."""
+    terms = terms_of(traffic(gap=8.0 + 1.0 * 20.0, own=20.0, lead=20.0))
     assert terms == {
         "headway": 1.0,
         "safety": 0.0,
@@ -38,6 +39,15 @@ def test_ordinary_following_earns_the_headway_term_and_nothing_else():
         "comfort": 0.0,
         "false_braking": 0.0,
     }
+
+
+def test_the_headway_term_falls_off_on_either_side():
+    """A width of 5 m and half a second off, half is left; further off, less, but never nothing."""
+    at = [terms_of(traffic(gap=28.0 + off, own=20.0, lead=20.0))["headway"] for off in (-15, 0, 15)]
+    assert at == pytest.approx([0.5, 1.0, 0.5])
+    far = [terms_of(traffic(gap=28.0 + off, own=20.0, lead=20.0))["headway"] for off in (30, 300)]
+    assert far[0] == pytest.approx(0.2)
+    assert 0.0 < far[1] < 0.01
 
 
 @pytest.mark.parametrize(
@@ -77,7 +87,7 @@ def test_braking_with_a_cause_is_not_false(why, kwargs):
 def test_a_collision_costs_its_weight_once():
     """The collision term is −1 where bumpers touched."""
     terms, _ = reward_terms(
-        traffic(gap=-0.1, own=10.0, lead=0.0), np.array([True]), np.array([True])
+        traffic(gap=-0.1, own=10.0, lead=0.0), TIME_GAP_S, np.array([True]), np.array([True])
     )
     weights = RewardWeights(headway=0.0, safety=0.0, comfort=0.0, false_braking=0.0, collision=7.0)
     assert terms[0] @ weights_of(weights) == -7.0

@@ -1,0 +1,210 @@
+"""What the newest messages oblige the ego to do, whatever a policy wishes: a bound on its action.
+
+* **Urgent**: the deceleration that stops the ego behind the point where a braking peer will stand,
+  with the cars between lined up behind it, or that matches the speed of a slower one.
+* **Alarm**: while a peer further ahead brakes hard or has stopped, whoever is silent in between is
+  taken to brake fully since its last message. Without this, cars that are known to be there, and
+  are not heard for seconds, are hit while the ego brakes for the one that is heard.
+* **Silence**: the same worst case for the car in front without an alarm, answered gently, with at
+  most `SILENCE_MPS2`: so the price is small when nothing was wrong.
+* **Margin used up**: no creeping on.
+
+Margins grow with what both nodes believe of their positions' errors, so that a bad GPS fix costs
+distance and not safety. All of it can be computed on the board.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from ml.compiled import compiled
+from ml.envs.actuation import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
+from ml.envs.prediction import BRAKING_MPS2
+from ml.sumo.road import CAR_LENGTH_M
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EASY_MPS2, URGENT_MPS2 = 1.5, 3.0
+"""Needed braking up to which all is the policy's business, and from which all of it is done."""
+RELEASE_MPS3 = 2.5
+MARGIN_M = 1.0
+"""Distance kept at standstill by an urgent braking, if positions were exact."""
+MARGIN_SDS = 2.0
+"""Standard deviations of the two positions' difference that are kept beside it."""
+BETWEEN_M = 1.5
+"""What two cars in front leave between them at standstill."""
+DELAY_S = 0.15
+"""From an observation to the middle of the tick that answers it, and a beacon's share."""
+ALARM_MPS2 = 2.5
+"""Braking of a peer that makes it likely that everyone behind it brakes, too: beyond benign slowing
+(2 m/s²) and an accelerometer's error."""
+SILENT_S = 0.3
+"""Age from which a peer counts as silent in an alarm."""
+RESPONSE_S = 0.2
+SILENCE_MARGIN_M = 4.0
+SILENCE_GAIN, SILENCE_MPS2 = 0.15, 1.9
+"""Slowing per metre of room that is missing, 1/s², and at most: soft enough that nobody behind is
+startled when nothing was wrong."""
+CREEP_MPS2 = 1.0
+"""Braking where the margin is used up."""
+_LEAST_ROOM_M = 0.1
+
+
+class Predicted(IntEnum):
+    """Rows of what is predicted of the peers, (len(Predicted), S) float64."""
+
+    AGE = 0
+    """Age of the newest message, s."""
+    GAP = 1
+    """From the own front bumper to the peer's rear one now, m."""
+    SAID_GAP = 2
+    """The same when it sent its message, m."""
+    NOW = 3
+    """Its speed now, m/s."""
+    SAID = 4
+    """Its speed then, m/s."""
+    PULL = 5
+    """Its acceleration now, m/s²."""
+    DEVIATION = 6
+    """Standard deviation of the gap, m."""
+    NEEDED = 7
+    """Deceleration that it demands of the ego, m/s²; what `demands` finds."""
+
+
+# What a kernel indexes with must be plain numbers.
+AGE, GAP, SAID_GAP, NOW, SAID, PULL, DEVIATION, NEEDED = (int(row) for row in Predicted)
+
+
+@compiled
+def margin_m(position_sd_m: float, rank: float) -> float:
+    """Distance that an urgent braking keeps to a peer with `rank` cars between."""
+    return MARGIN_M + MARGIN_SDS * position_sd_m + BETWEEN_M * rank
+
+
+@compiled
+def needed_braking(own_mps: float, free_m: float, speed_mps: float, accel_mps2: float) -> float:
+    """Deceleration that stops behind a braking peer, or matches the speed of a slower one.
+
+    Args:
+        own_mps: Own speed.
+        free_m: Distance to the peer now, less the cars between and less the margin.
+        speed_mps: Its speed now.
+        accel_mps2: Its acceleration now.
+
+    Returns:
+        m/s², 0 to 8.
+    """
+    left_m = free_m - own_mps * DELAY_S
+    stop_m = math.inf
+    if speed_mps <= 0.0:
+        stop_m = 0.0
+    elif accel_mps2 < -BRAKING_MPS2:
+        stop_m = speed_mps * speed_mps / (-2.0 * accel_mps2)
+    needed = own_mps * own_mps / (2.0 * max(left_m + stop_m, _LEAST_ROOM_M))
+    closing = max(own_mps - speed_mps, 0.0)
+    needed = max(needed, closing * closing / (2.0 * max(left_m, _LEAST_ROOM_M)))
+    return min(needed, MAX_BRAKING_MPS2)
+
+
+@compiled
+def is_alarming(speed_mps: float, accel_mps2: float) -> bool:
+    """Whether a peer brakes hard, or has braked to a stop, by its prediction."""
+    return accel_mps2 < -ALARM_MPS2 or speed_mps <= 0.0
+
+
+@compiled
+def needed_in_alarm(own_mps: float, said_free_m: float, said_mps: float) -> float:
+    """Deceleration that stops behind a silent peer that braked fully since its message, 0 to 8.
+
+    Args:
+        own_mps: Own speed.
+        said_free_m: Distance to where it was at its message, less the cars between and the margin.
+        said_mps: Its speed then.
+    """
+    stop_m = said_mps * said_mps / (2.0 * MAX_BRAKING_MPS2)
+    left_m = max(said_free_m + stop_m - own_mps * DELAY_S, _LEAST_ROOM_M)
+    return min(own_mps * own_mps / (2.0 * left_m), MAX_BRAKING_MPS2)
+
+
+@compiled
+def missing_room(own_mps: float, said_gap_m: float, said_mps: float) -> float:
+    """How far the ego would come too close if the car in front braked fully since its message, m.
+
+    Responsibility-Sensitive Safety (Shalev-Shwartz, Shammah and Shashua, arXiv:1708.06374) with the
+    age of the newest message as part of the response time: the place and the speed are those of the
+    message. Negative where there is room to spare.
+    """
+    own_stop_m = own_mps * RESPONSE_S + own_mps * own_mps / (2.0 * MAX_BRAKING_MPS2)
+    lead_stops_m = said_gap_m + said_mps * said_mps / (2.0 * MAX_BRAKING_MPS2)
+    return own_stop_m + SILENCE_MARGIN_M - lead_stops_m
+
+
+@compiled
+def demands(
+    own_mps: float, order: NDArray[np.int64], predicted: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Find what each peer demands of the ego, and write it into the row `NEEDED`.
+
+    Args:
+        own_mps: Own speed.
+        order: (n,) int64, the heard peers, nearest first.
+        predicted: (len(Predicted), S) float64.
+
+    Returns:
+        The largest deceleration that any peer demands, m/s²; the distance to the car in front less
+        the margin, m, infinite where none is heard; and the room that is missing to it
+        (`missing_room`), minus infinity where none is heard.
+    """
+    alarm = -1
+    for rank in range(order.size):
+        if is_alarming(predicted[NOW, order[rank]], predicted[PULL, order[rank]]):
+            alarm = rank
+    needed, lead_free, missing = 0.0, math.inf, -math.inf
+    for rank in range(order.size):
+        s = order[rank]
+        free = predicted[GAP, s] - rank * CAR_LENGTH_M - margin_m(predicted[DEVIATION, s], rank)
+        own_need = needed_braking(own_mps, free, predicted[NOW, s], predicted[PULL, s])
+        if rank < alarm and predicted[AGE, s] > SILENT_S:
+            said_free = free - predicted[GAP, s] + predicted[SAID_GAP, s]
+            own_need = max(own_need, needed_in_alarm(own_mps, said_free, predicted[SAID, s]))
+        predicted[NEEDED, s] = own_need
+        needed = max(needed, own_need)
+        if rank == 0:
+            lead_free = free
+            missing = missing_room(own_mps, predicted[SAID_GAP, s], predicted[SAID, s])
+    return needed, lead_free, missing
+
+
+@compiled
+def soft_bound_mps2(missing_m: float) -> float:
+    """Acceleration that silence still allows.
+
+    Args:
+        missing_m: See `missing_room`; minus infinity where nobody is heard.
+    """
+    return max(-SILENCE_GAIN * missing_m, -SILENCE_MPS2)
+
+
+@compiled
+def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) -> float:
+    """Largest acceleration that the layer lets pass, whatever the policy wishes.
+
+    Args:
+        needed_mps2: Largest deceleration that any peer demands (`needed_braking`).
+        lead_free_m: Distance to the car in front less the margin, infinite where none is heard.
+        before_mps2: The bound a tick ago: a bound is lifted with `RELEASE_MPS3`, so that a demand
+            that comes and goes with the messages does not shake the car.
+    """
+    bound = MAX_ACCEL_MPS2
+    if lead_free_m < 0.0:
+        bound = -CREEP_MPS2
+    if needed_mps2 >= URGENT_MPS2:
+        bound = min(bound, -needed_mps2)
+    elif needed_mps2 > EASY_MPS2:
+        share = (needed_mps2 - EASY_MPS2) / (URGENT_MPS2 - EASY_MPS2)
+        bound = min(bound, -share * URGENT_MPS2)
+    return min(bound, before_mps2 + RELEASE_MPS3 * DT_S)
