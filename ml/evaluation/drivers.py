@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from ml.envs.actuation import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, accel_from_action
+from ml.envs.policy_interface import PolicyInterface
 from ml.evaluation.controllers import views
 from ml.evaluation.controllers.registry import make_controller
 from ml.evaluation.silence import without_radio
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
     from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -22,6 +26,15 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 64
 
 
+_NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
+
+
+def interface_of(model: BaseAlgorithm) -> PolicyInterface:
+    """Return how a model is plugged in; the plain way if it does not say."""
+    interface: PolicyInterface = getattr(model, "interface", PolicyInterface())
+    return interface
+
+
 class Driver(Protocol):
     """Something that drives the egos of a batch.
 
@@ -29,11 +42,13 @@ class Driver(Protocol):
         name: What tables call it.
         ego_control: "sumo" where SUMO's car-following drives and `accel` is not asked.
         needs_observation: Whether it looks at the observation; where False, none is built.
+        config_changes: What an `EnvConfig` must say where it drives; nothing for most.
     """
 
     name: str
     ego_control: Literal["policy", "sumo"]
     needs_observation: bool
+    config_changes: Mapping[str, Any]
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Acceleration for the next tick, (num_envs,) float64 m/s² in [−8, 2.6]."""
@@ -48,6 +63,7 @@ class ControllerDriver:
 
     ego_control: Literal["policy", "sumo"] = "policy"
     needs_observation = False
+    config_changes: Mapping[str, Any] = _NO_CHANGES
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
@@ -75,6 +91,7 @@ class SumoDriver:
     name = "SUMO's car-following"
     ego_control: Literal["policy", "sumo"] = "sumo"
     needs_observation = False
+    config_changes: Mapping[str, Any] = _NO_CHANGES
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Return zeros, which nobody reads."""
@@ -89,17 +106,27 @@ class PolicyDriver:
         model: The policy.
         name: What tables call it.
         radio_off: Show it nobody: what the radio is worth to it is the difference.
+        interface: How it is plugged in; None as its file says.
     """
 
     ego_control: Literal["policy", "sumo"] = "policy"
     needs_observation = True
 
     def __init__(
-        self, model: BaseAlgorithm, name: str = "trained policy", *, radio_off: bool = False
+        self,
+        model: BaseAlgorithm,
+        name: str = "trained policy",
+        *,
+        radio_off: bool = False,
+        interface: PolicyInterface | None = None,
     ) -> None:
         self.name = name
         self._model = model
         self._radio_off = radio_off
+        interface = interface or interface_of(model)
+        if radio_off:  # a safety layer that hears others would drive in its place
+            interface = interface.model_copy(update={"safety_layer": False})
+        self.config_changes: Mapping[str, Any] = interface.config_changes()
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Ask the policy, always for the same number of convoys at once.

@@ -64,7 +64,7 @@ class CaseRunner:
         self._controller: Controller | None = getattr(driver, "controller", None)
         supply: SupplyMaker = suite.supply
         self.batch = ConvoyBatch(
-            config.model_copy(update={"ego_control": driver.ego_control}),
+            config.model_copy(update={"ego_control": driver.ego_control, **driver.config_changes}),
             num_envs=num_envs,
             seed=seed,
             supply=supply,

@@ -71,7 +71,7 @@ def run_episodes(
     quota[: episodes % num_envs] += 1
     env = ConvoyVecEnv(
         num_envs,
-        config.model_copy(update={"ego_control": driver.ego_control}),
+        config.model_copy(update={"ego_control": driver.ego_control, **driver.config_changes}),
         seed=seed,
         forced_kind=kind,
     )

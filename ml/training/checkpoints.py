@@ -20,7 +20,8 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from ml.atomic_files import PARTIAL_SUFFIX, write_atomically
-from ml.envs.observation_spec import observation_space
+from ml.envs.observation_spec import OBSERVATION_VERSION, observation_space
+from ml.envs.policy_interface import PolicyInterface
 from ml.errors import CheckpointError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 
@@ -32,6 +33,7 @@ POINTER_NAME = "latest"
 _FILE_NAME = re.compile(r"step_(\d{9,})\.zip")
 _PARTS = {"data", "policy.pth", "policy.optimizer.pth"}
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
+_INTERFACE = "policy_interface"
 _EMBEDDING = "features_extractor.phi.2.weight"
 _NOT_SAVED = ["_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"]
 """State of the running episodes, which a resumed run begins anew."""
@@ -45,17 +47,22 @@ class Checkpoint:
         source: Its file, or its content.
         step: Environment steps before it.
         counters: SB3's counters by attribute name.
+        interface: How its policy is plugged into a vehicle.
     """
 
     source: Path | io.BytesIO
     step: int
     counters: dict[str, int]
+    interface: PolicyInterface
 
 
 def model_bytes(model: BaseAlgorithm) -> bytes:
     """Return the model as the content of a zip file that `PPO.load` reads."""
     buffer = io.BytesIO()
-    model.save(buffer, exclude=_NOT_SAVED)
+    interface: PolicyInterface = getattr(model, "interface", PolicyInterface())
+    # Plain data, which SB3 writes as JSON: reading it runs no code.
+    setattr(model, _INTERFACE, interface.model_dump(mode="json"))
+    model.save(buffer, exclude=[*_NOT_SAVED, "interface"])
     return buffer.getvalue()
 
 
@@ -77,6 +84,7 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
                 raise CheckpointError(f"{name} is not a whole checkpoint: {why}. {advice}")
             data = json.loads(archive.read("data"))
         counters = {key: _counter(data, key) for key in _COUNTERS}
+        interface = PolicyInterface.model_validate(data[_INTERFACE])
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {error.strerror}. {advice}") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
@@ -85,7 +93,13 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
         ) from error
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} holds no PPO checkpoint ({error!r}). {advice}") from error
-    return Checkpoint(source, counters["num_timesteps"], counters)
+    if interface.observation_version != OBSERVATION_VERSION:
+        raise CheckpointError(
+            f"{name} was made for version {interface.observation_version} of the observation; this "
+            f"RoadSense has version {OBSERVATION_VERSION}. Use the version of RoadSense that made "
+            "it (see versions.json), or train anew."
+        )
+    return Checkpoint(source, counters["num_timesteps"], counters, interface)
 
 
 def restore(model: BaseAlgorithm, checkpoint: Checkpoint) -> None:
@@ -138,6 +152,7 @@ def load_model(source: Path | str | io.BytesIO) -> PPO:
     model.n_envs = 1
     model._setup_model()  # noqa: SLF001 (as PPO.load does)
     restore(model, checkpoint)
+    model.interface = checkpoint.interface  # type: ignore[attr-defined]
     return model
 
 
