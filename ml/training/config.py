@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.envs.config import EnvConfig
+from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 
@@ -43,8 +44,23 @@ class PpoConfig(_Section):
     """Weight of the entropy bonus."""
     vf_coef: NotNegative = 0.5
     """Weight of the value loss."""
+    target_kl: Positive | None = None
+    """End an update early where the policy has moved this far; None: never."""
     max_grad_norm: Positive = 0.5
     """Gradients are scaled down to this norm."""
+
+
+class ImitationConfig(_Section):
+    """A warm start from an analytic driver (ml.training.imitation)."""
+
+    rounds: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Rounds of driving and learning before PPO; 0: none."""
+    ticks: Annotated[int, Field(ge=1, le=100_000)] = 400
+    """Ticks of a round, all convoys at once."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Passes over all samples so far, after each round."""
+    noise: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+    """Standard deviation of the slow noise on the actions while driving."""
 
 
 class PolicyConfig(_Section):
@@ -63,6 +79,9 @@ class EvaluationConfig(_Section):
     """Steps between evaluations; 0: none, and no best model."""
     episodes: Annotated[int, Field(ge=1, le=100_000)] = 32
     """Episodes of one evaluation; the same ones each time."""
+    time_gap_s: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
+    """Time gap that the driver usually sets, s: that of all evaluations, and the model's default.
+    None: the middle of env.time_gap_s."""
     seed: Seed = 1_000_000_007
     """Seed of the evaluation's episodes. Keep it apart from the training's."""
     closing_episodes: Annotated[int, Field(ge=0, le=100_000)] = 128
@@ -93,10 +112,16 @@ class TrainConfig(_Section):
     """Seed of the episodes, the weights and the actions."""
     env: EnvConfig = EnvConfig()
     """Episodes, radio and simulator."""
+    imitation: ImitationConfig = ImitationConfig()
     ppo: PpoConfig = PpoConfig()
     policy: PolicyConfig = PolicyConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
+
+    @property
+    def interface(self) -> PolicyInterface:
+        """How the trained policy is plugged into a vehicle."""
+        return PolicyInterface.of(self.env, self.evaluation.time_gap_s)
 
     @property
     def steps_per_env(self) -> int:

@@ -64,7 +64,7 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> PPO:
     rate: float | LinearSchedule = ppo.learning_rate
     if ppo.learning_rate_schedule == "linear":
         rate = LinearSchedule(ppo.learning_rate, 0.0, 1.0)
-    return PPO(
+    model = PPO(
         "MultiInputPolicy",
         VecMonitor(environment),
         learning_rate=rate,
@@ -77,9 +77,12 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> PPO:
         ent_coef=ppo.ent_coef,
         vf_coef=ppo.vf_coef,
         max_grad_norm=ppo.max_grad_norm,
+        target_kl=ppo.target_kl,
         policy_kwargs=create_deep_set_policy_kwargs(
             config.policy.peer_embed_dim, log_std_init=config.policy.log_std_init
         ),
         seed=seed,
         device="cpu",
     )
+    model.interface = config.interface  # type: ignore[attr-defined]
+    return model

@@ -20,6 +20,7 @@ from ml.training.config_table import config_table
 from ml.training.deployment import FINAL_MODEL_NAME
 from ml.training.environment import EnvironmentBuilder, build_environment, build_learner, seed_from
 from ml.training.evaluation_child import EvaluationChild, Evaluator, evaluate_policy
+from ml.training.imitation import imitate
 from ml.training.learning import Learning, start_environment
 from ml.training.loggers import truncate_metrics
 from ml.training.run_directory import RunDirectory, create_run
@@ -108,6 +109,9 @@ class Session:
             self._say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys")
             start_environment(model)
             run = self._prepare_run(start_step)
+            if checkpoint is None and config.imitation.rounds:
+                imitate(model, environment, config.imitation, seed=seed, tell=self._say)
+                start_environment(model)
             child = self._start_child(open_things)
             stop.on_first = self._announce_stop
             stop.hold(held=True)

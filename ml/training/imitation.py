@@ -1,0 +1,187 @@
+"""A warm start: the fresh policy learns from an analytic driver what it would take long to find.
+
+The teacher is the calm layer of the predictive headway controller (`ml.evaluation.controllers.
+predictive`), at the time gap that the driver has set. Its pupil drives from the second round on and
+is told what the teacher would have done, so that it also learns from where its own mistakes lead
+(DAgger: Ross, Gordon and Bagnell, AISTATS 2011). At the end the critic learns the returns of what
+the pupil does. PPO goes on from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ml.envs.actuation import DT_S, action_from_accel
+from ml.envs.spacing import wanted_gap_m
+from ml.evaluation.controllers import views
+from ml.evaluation.controllers.estimator import estimate
+from ml.evaluation.controllers.predictive import PredictiveHeadway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.policies import ActorCriticPolicy
+
+    from ml.envs.convoy_batch import ConvoyBatch
+    from ml.envs.convoy_vec_env import ConvoyVecEnv
+    from ml.envs.observation import Observation
+    from ml.training.config import ImitationConfig
+
+_NOISE_TAU_S = 1.0
+_BATCH = 1024
+_LEARNING_RATE = 1e-3
+
+
+def teacher_action(batch: ConvoyBatch) -> NDArray[np.float32]:
+    """What the teacher would do now, (num_envs,) float32 in [−1, 1]; 0 where nobody is heard."""
+    ego = views.own_sensors(batch)
+    lead = estimate(views.by_radio(batch), ego).lead()
+    wanted_m = wanted_gap_m(ego.speed_mps, batch.wanted_time_gap_s)
+    wish = PredictiveHeadway.calm(lead, ego.speed_mps, wanted_m)
+    return action_from_accel(np.where(lead.heard, wish, 0.0))
+
+
+@dataclass(slots=True)
+class _Samples:
+    """Ticks of all rounds; rows (n, num_envs, …)."""
+
+    observations: list[Observation]
+    actions: list[NDArray[np.float32]]
+    rewards: list[NDArray[np.float32]]
+    ended: list[NDArray[np.bool_]]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Observations, flat over ticks and convoys."""
+        names = self.observations[0]
+        return {
+            name: torch.as_tensor(np.concatenate([seen[name] for seen in self.observations]))
+            for name in names
+        }
+
+
+def imitate(
+    model: PPO,
+    environment: ConvoyVecEnv,
+    config: ImitationConfig,
+    *,
+    seed: int,
+    tell: Callable[[str], None],
+) -> None:
+    """Teach a fresh policy to drive like the teacher, and its critic what that is worth.
+
+    Args:
+        model: Its policy learns; PPO's own counters and optimiser stay as they are.
+        environment: The training environment; episodes go on where they are left.
+        config: Rounds and their length.
+        seed: Of the order of samples and of the noise on the actions.
+        tell: Told a line per round.
+    """
+    generator = np.random.default_rng(seed)
+    policy = model.policy
+    actor = [p for name, p in policy.named_parameters() if "value" not in name]
+    optimiser = torch.optim.Adam(actor, lr=_LEARNING_RATE)
+    samples = _Samples([], [], [], [])
+    observation: Observation = environment.reset()  # type: ignore[assignment]
+    for round_number in range(config.rounds):
+        pupil = policy if round_number else None
+        observation = _drive(environment, observation, pupil, config, generator, samples)
+        error = _learn_actions(policy, optimiser, samples, config.epochs, generator)
+        tell(f"imitation, round {round_number + 1} of {config.rounds}: error {error:.4f}")
+    last = _Samples([], [], [], [])
+    _drive(environment, observation, policy, config, generator, last)
+    explained = _learn_values(model, last, config.epochs * 2, generator)
+    tell(f"imitation: the critic explains {explained:.0%} of the pupil's returns")
+
+
+def _drive(
+    environment: ConvoyVecEnv,
+    observation: Observation,
+    pupil: ActorCriticPolicy | None,
+    config: ImitationConfig,
+    generator: np.random.Generator,
+    samples: _Samples,
+) -> Observation:
+    """Drive for a round with slow noise on the actions, and keep what the teacher says to it."""
+    noise = np.zeros(environment.num_envs)
+    decay = np.exp(-DT_S / _NOISE_TAU_S)
+    for _ in range(config.ticks):
+        wanted = teacher_action(environment.batch)
+        action = (
+            wanted if pupil is None else pupil.predict(observation, deterministic=True)[0][:, 0]
+        )
+        fresh = generator.normal(size=noise.size) * config.noise * np.sqrt(1.0 - decay**2)
+        noise = decay * noise + fresh
+        samples.observations.append({name: rows.copy() for name, rows in observation.items()})
+        samples.actions.append(wanted)
+        driven = np.clip(action + noise, -1.0, 1.0).astype(np.float32)[:, None]
+        environment.step_async(driven)
+        observation, reward, ended, _ = environment.step_wait()  # type: ignore[assignment]
+        samples.rewards.append(reward)
+        samples.ended.append(ended)
+    return observation
+
+
+def _learn_actions(
+    policy: ActorCriticPolicy,
+    optimiser: torch.optim.Optimizer,
+    samples: _Samples,
+    epochs: int,
+    generator: np.random.Generator,
+) -> float:
+    """Regress the mean action on the teacher's; returns the last epoch's root mean square error."""
+    seen = samples.tensors()
+    wanted = torch.as_tensor(np.concatenate(samples.actions))
+    loss_sum = 0.0
+    for _ in range(epochs):
+        loss_sum = 0.0
+        order = generator.permutation(wanted.shape[0])
+        for start in range(0, order.size, _BATCH):
+            rows = torch.as_tensor(order[start : start + _BATCH])
+            answer = policy.get_distribution({n: v[rows] for n, v in seen.items()}).mode()[:, 0]
+            loss = torch.nn.functional.mse_loss(answer, wanted[rows])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            loss_sum += float(loss.detach()) * rows.shape[0]
+    return float((loss_sum / wanted.shape[0]) ** 0.5)
+
+
+def _learn_values(
+    model: PPO, samples: _Samples, epochs: int, generator: np.random.Generator
+) -> float:
+    """Regress the critic's head on discounted returns; returns the share of variance explained."""
+    policy = model.policy
+    seen = samples.tensors()
+    rewards, ended = np.stack(samples.rewards), np.stack(samples.ended)
+    returns = np.zeros_like(rewards)
+    with torch.no_grad():
+        following = np.zeros(rewards.shape[1], dtype=rewards.dtype)
+    for tick in range(rewards.shape[0] - 1, -1, -1):
+        following = rewards[tick] + model.gamma * following * ~ended[tick]
+        returns[tick] = following
+    # What lies beyond the round is missing from the returns of its last ticks: leave those out.
+    known = rewards.shape[0] - int(3.0 / max(1.0 - model.gamma, 1e-3))
+    known = max(known, rewards.shape[0] // 2)
+    wanted = torch.as_tensor(returns[:known].reshape(-1))
+    critic = [p for name, p in policy.named_parameters() if "value" in name]
+    optimiser = torch.optim.Adam(critic, lr=_LEARNING_RATE)
+    error = 0.0
+    for _ in range(epochs):
+        error = 0.0
+        order = generator.permutation(wanted.shape[0])
+        for start in range(0, order.size, _BATCH):
+            rows = torch.as_tensor(order[start : start + _BATCH])
+            answer = policy.predict_values({n: v[rows] for n, v in seen.items()})[:, 0]
+            loss = torch.nn.functional.mse_loss(answer, wanted[rows])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            error += float(loss.detach()) * rows.shape[0]
+    variance = float(wanted.var())
+    return 1.0 - error / wanted.shape[0] / variance if variance > 0.0 else 0.0
