@@ -15,7 +15,8 @@ the last known cause, and what to do next.
     │   └── SimulatorInUseError     a second embedded simulation in one process
     ├── EmulatorError               the radio was asked for something acausal or out of range
     ├── EnvironmentStateError       an environment was used in the wrong order or shape
-    └── EvaluationError             an evaluation could not be carried out
+    ├── EvaluationError             an evaluation could not be carried out
+    └── NotLearningError            a training was ended because it did not learn
 """
 
 from __future__ import annotations
@@ -75,3 +76,7 @@ class EnvironmentStateError(RoadSenseError):
 
 class EvaluationError(RoadSenseError):
     """An evaluation could not be carried out."""
+
+
+class NotLearningError(RoadSenseError):
+    """A training was ended because it did not learn; its state is saved."""

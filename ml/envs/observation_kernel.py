@@ -66,10 +66,10 @@ from ml.envs.safety_layer import (
     GAP,
     NEEDED,
     NOW,
+    NUM_PREDICTED,
     PULL,
     SAID,
     SAID_GAP,
-    Predicted,
     demands,
     hard_bound_mps2,
     soft_bound_mps2,
@@ -144,7 +144,7 @@ def _peer_row(
         age_s: Its age.
         own: Own x, y, heading in radians and position sd.
         source: Column of `predicted` to write.
-        predicted: (len(Predicted), S).
+        predicted: (NUM_PREDICTED, S).
         row: (23,), in the features' own units.
     """
     own_x, own_y, own_heading, own_sd = own
@@ -193,7 +193,7 @@ def _ego_of_peers(
         rows: (S, 23), the peers' features.
         fresh: (S,), whose message is within its time to live.
         order: (n,), the heard peers, nearest first.
-        predicted: (len(Predicted), S).
+        predicted: (NUM_PREDICTED, S).
         ego: (21,), in the features' own units.
     """
     ego[E_HEARD], ego[E_SILENCE], ego[E_BRAKING] = 0.0, _NOBODY_AGE_S, 0.0
@@ -308,7 +308,7 @@ def fill(
     """
     num_sources = heard.shape[2]
     rows = np.zeros((num_sources, _NUM_PEER))
-    predicted = np.zeros((len(Predicted), num_sources))
+    predicted = np.zeros((NUM_PREDICTED, num_sources))
     ego = np.zeros(_NUM_EGO)
     fresh = np.zeros(num_sources, dtype=np.bool_)
     order = np.zeros(num_sources, dtype=np.int64)

@@ -55,7 +55,7 @@ _LEAST_ROOM_M = 0.1
 
 
 class Predicted(IntEnum):
-    """Rows of what is predicted of the peers, (len(Predicted), S) float64."""
+    """Rows of what is predicted of the peers, (NUM_PREDICTED, S) float64."""
 
     AGE = 0
     """Age of the newest message, s."""
@@ -77,6 +77,7 @@ class Predicted(IntEnum):
 
 # What a kernel indexes with must be plain numbers.
 AGE, GAP, SAID_GAP, NOW, SAID, PULL, DEVIATION, NEEDED = (int(row) for row in Predicted)
+NUM_PREDICTED = len(Predicted)
 
 
 @compiled
@@ -152,7 +153,7 @@ def demands(
     Args:
         own_mps: Own speed.
         order: (n,) int64, the heard peers, nearest first.
-        predicted: (len(Predicted), S) float64.
+        predicted: (NUM_PREDICTED, S) float64.
 
     Returns:
         The largest deceleration that any peer demands, m/s²; the distance to the car in front less

@@ -99,6 +99,17 @@ class CheckpointConfig(_Section):
     """How many of the newest checkpoints stay."""
 
 
+class HealthConfig(_Section):
+    """Watching whether the run learns at all (ml.training.health)."""
+
+    action: Literal["off", "warn", "stop"] = "warn"
+    """warn: say in words what is wrong. stop: end the run, saved, if it stays so."""
+    least_explained_variance: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.05
+    """Share of the returns' variance below which the critic counts as dead."""
+    patience: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """Windows of ten updates with something wrong before a run is stopped."""
+
+
 class TrainConfig(_Section):
     """A training run. Values come from the preset, a file, the environment, the command line."""
 
@@ -117,6 +128,7 @@ class TrainConfig(_Section):
     policy: PolicyConfig = PolicyConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
+    health: HealthConfig = HealthConfig()
 
     @property
     def interface(self) -> PolicyInterface:

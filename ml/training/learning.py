@@ -17,6 +17,7 @@ from ml.training.callbacks import (
 )
 from ml.training.checkpoints import CheckpointStore
 from ml.training.config_table import config_markdown
+from ml.training.health import HealthCallback, not_learning
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.progress import create_progress
 
@@ -82,7 +83,9 @@ class Learning:
         self._saving = CheckpointCallback(store, config.checkpoints.every_steps, config.ppo.n_steps)
         self._stopping = StopCallback(stop)
         metrics = MetricsCallback(environment, self._progress)
-        self._callbacks = [self._stopping, metrics, self._saving]
+        # Before the metrics, which write an update's figures and forget them.
+        self._health = HealthCallback(config.health, self._tell)
+        self._callbacks = [self._stopping, self._health, metrics, self._saving]
         self._evaluating: EvaluationCallback | None = None
         if child is not None:
             best = BestModel(run, self._writers, self._tell)
@@ -95,6 +98,9 @@ class Learning:
 
         Returns:
             Whether that step was reached; False where a signal came first.
+
+        Raises:
+            NotLearningError: The run was ended because it does not learn.
         """
         todo = self._config.total_timesteps - self._model.num_timesteps
         try:
@@ -104,6 +110,8 @@ class Learning:
             self._learn(todo)
             if self._stopping.stopped:
                 return False
+            if self._health.stopped:
+                raise not_learning(self._health.complaints)
             if self._evaluating is not None:
                 self._evaluating.ask()
                 self._evaluating.collect()
@@ -120,7 +128,7 @@ class Learning:
                 log_interval=_NEVER,  # MetricsCallback writes
                 reset_num_timesteps=False,
             )
-            if not self._stopping.stopped:
+            if not (self._stopping.stopped or self._health.stopped):
                 self._saving.boundary_step = self._model.num_timesteps
         finally:
             self._progress.close()

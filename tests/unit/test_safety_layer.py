@@ -15,12 +15,12 @@ from ml.envs.safety_layer import (
     MARGIN_SDS,
     NEEDED,
     NOW,
+    NUM_PREDICTED,
     PULL,
     RELEASE_MPS3,
     SAID,
     SAID_GAP,
     SILENCE_MPS2,
-    Predicted,
     demands,
     hard_bound_mps2,
     missing_room,
@@ -32,7 +32,7 @@ from ml.sumo.road import CAR_LENGTH_M
 
 def asked(own_mps, *peers):
     """Needed braking, free distance and missing room for peers, nearest first."""
-    predicted = np.zeros((len(Predicted), len(peers)))
+    predicted = np.zeros((NUM_PREDICTED, len(peers)))
     for s, peer in enumerate(peers):
         predicted[AGE, s] = peer.get("age", 0.1)
         predicted[GAP, s] = peer["gap"]

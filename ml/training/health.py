@@ -1,0 +1,133 @@
+"""Is it learning at all? Says in words what is wrong, and can end a hopeless run."""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from ml.errors import NotLearningError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ml.training.config import HealthConfig
+
+_WINDOW = 10
+"""Updates that a judgement rests on."""
+_KL_HIGH = 0.1
+_COLLAPSED_STD, _WILD_STD = 1e-3, 1.5
+_FIRING_HIGH = 0.5
+_PENALTIES = ("safety", "comfort", "false_braking")
+
+
+class HealthCallback(BaseCallback):
+    """Watches the critic, the size of the updates, the action's spread and the penalties.
+
+    Args:
+        config: What to do about it, and when.
+        tell: Shows the user a line.
+
+    Attributes:
+        complaints: What is wrong now, in words.
+        stopped: Whether the run was ended for it.
+    """
+
+    def __init__(self, config: HealthConfig, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._config = config
+        self._tell = tell
+        self._recent: deque[dict[str, float]] = deque(maxlen=_WINDOW)
+        self._bad_windows = 0
+        self._judged = 0
+        self.complaints: tuple[str, ...] = ()
+        self.stopped = False
+
+    def _on_step(self) -> bool:
+        return not self.stopped
+
+    def _on_rollout_start(self) -> None:
+        """Look at the update that has just been made; its figures are about to be written."""
+        figures = {
+            name: float(value)
+            for name, value in self.logger.name_to_value.items()
+            if isinstance(value, int | float)
+        }
+        if "train/explained_variance" in figures:
+            self.consider(figures)
+
+    def consider(self, figures: Mapping[str, float]) -> None:
+        """Judge once a window of updates is full; a new complaint is told once.
+
+        Args:
+            figures: Of one update, by TensorBoard name.
+        """
+        self._recent.append(dict(figures))
+        self._judged += 1
+        if self._config.action == "off" or len(self._recent) < _WINDOW or self._judged % _WINDOW:
+            return
+        means = {
+            name: fmean(f[name] for f in self._recent)
+            for name in figures
+            if all(name in f for f in self._recent)
+        }
+        complaints = tuple(symptoms(means, least_explained=self._config.least_explained_variance))
+        for complaint in complaints:
+            if complaint not in self.complaints:
+                self._tell(f"warning: {complaint}")
+        self.complaints = complaints
+        self._bad_windows = self._bad_windows + 1 if complaints else 0
+        if self._config.action == "stop" and self._bad_windows >= self._config.patience:
+            self.stopped = True
+
+
+def not_learning(complaints: tuple[str, ...]) -> NotLearningError:
+    """Build the error that ends a run."""
+    return NotLearningError(
+        f"the run is not learning: {' '.join(complaints)} The state is saved; "
+        "--resume latest --health.action warn goes on regardless."
+    )
+
+
+def symptoms(means: Mapping[str, float], *, least_explained: float) -> list[str]:
+    """Say what is wrong with the mean figures of some updates.
+
+    Args:
+        means: By TensorBoard name; what is missing is not judged.
+        least_explained: Share of the returns' variance that a living critic explains.
+    """
+    found = []
+    explained = means.get("train/explained_variance")
+    if explained is not None and explained < least_explained:
+        found.append(
+            f"the critic explains less than {least_explained:.0%} of the returns' variance: the "
+            "policy follows noise. Returns may be too large or too rare: look at reward/* in "
+            "TensorBoard, lower --ppo.learning-rate, or give it longer rollouts (--ppo.n-steps)."
+        )
+    if means.get("train/approx_kl", 0.0) > _KL_HIGH:
+        found.append(
+            f"the policy moves by a KL divergence of more than {_KL_HIGH:g} at once: it forgets "
+            "what it had learnt. Lower --ppo.learning-rate or --ppo.n-epochs, or set "
+            "--ppo.target-kl 0.02."
+        )
+    std = means.get("train/std")
+    if std is not None and std < _COLLAPSED_STD:
+        found.append(
+            f"the action's deviation has fallen below {_COLLAPSED_STD:g}: nothing new is tried any "
+            "more. Raise --ppo.ent-coef or --policy.log-std-init."
+        )
+    if std is not None and std > _WILD_STD:
+        found.append(
+            f"the action's deviation has grown beyond {_WILD_STD:g}, more than the whole range: "
+            "actions are noise. Lower --ppo.ent-coef."
+        )
+    found += [
+        f"the penalty {term} fires in more than {_FIRING_HIGH:.0%} of all ticks: it is the "
+        "weather, not a signal. Run `roadsense audit-reward`, and lower "
+        f"--reward.{term.replace('_', '-')}."
+        for term in _PENALTIES
+        if means.get(f"reward_firing/{term}", 0.0) > _FIRING_HIGH
+    ]
+    return found
