@@ -250,6 +250,8 @@ class BenchReport:
         bars = axes.barh(names, values, height=0.5, color="#3b6ea5", label="measured")
         axes.bar_label(bars, [f"{value:.1f}" for value in values], padding=4)
         axes.set(xlabel="µs per convoy and tick")
+        axes.set_xlim(right=1.2 * max(values + goals))
+        axes.invert_yaxis()
         axes.set_title(f"the radio alone, {self.num_envs} convoys of {self.num_peers + 1} nodes")
         axes.legend()
 
