@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -238,7 +239,9 @@ class BenchReport:
         bars = axes.barh(names, values, color="#3b6ea5")
         axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=4)
         axes.set(xscale="log", xlabel="environment steps per second (log scale)")
-        axes.set_xlim(right=max(values) * 8)
+        # Whole decades, so that the bars of few and similar workloads are not cut short.
+        axes.set_xlim(10.0 ** math.floor(math.log10(min(values))), max(values) * 8)
+        axes.minorticks_off()
         axes.invert_yaxis()
         axes.set_title(f"{self.num_envs} convoys of {self.num_peers} peers, radio {self.radio}")
 
