@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from ml import __version__
+from ml.bench.report import SECTIONS, Section
 from ml.errors import ConfigError, RoadSenseError
 
 if TYPE_CHECKING:
@@ -45,8 +46,10 @@ class BenchOptions:
     """Radio preset, or a parameter file."""
     rounds: int = 5
     """Rounds that count; one more warms up."""
-    grid: bool = True
-    """Measure the environment over batch sizes and numbers of peers, too."""
+    only: tuple[Section, ...] = ()
+    """Measure these alone: the lettered comparison; a training with everything on beside its
+    ceiling; the radio's cost per convoy and tick; the environment over its sizes. All if left
+    out."""
     profile: bool = False
     """Only show where a tick of the environment goes."""
     json: Path | None = None
@@ -109,6 +112,7 @@ def _bench(arguments: Sequence[str]) -> int:
     options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
     _require("--rounds", options.rounds, 1)
     _require("--num-envs", options.num_envs, 1)
+    _require("--num-peers", options.num_peers, 1)
     _require_folder("--json", options.json)
     _require_folder("--picture", options.picture)
     from ml.bench.bench import bench  # noqa: PLC0415
@@ -126,7 +130,7 @@ def _bench(arguments: Sequence[str]) -> int:
             num_peers=options.num_peers,
             radio=options.radio,
             rounds=options.rounds,
-            grid=options.grid,
+            sections=options.only or SECTIONS,
             on_part=status.update,
         )
     for table in report.tables():

@@ -1,4 +1,4 @@
-"""`roadsense bench`: everything interleaved in one run, so that the ratios mean something."""
+"""`roadsense bench`: what is compared runs in turn, so that the ratios mean something."""
 
 from __future__ import annotations
 
@@ -10,19 +10,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ml.bench.report import BenchReport, Ratio, Throughput
+from ml.bench.ceiling import NoOpVecEnv
+from ml.bench.radio_alone import radios_alone
+from ml.bench.report import SECTIONS, BenchReport, RadioCost, Ratio, Throughput
 from ml.bench.usual_way import UsualWay
-from ml.bench.workloads import BareSumo, Driving, Learning, Workload, ceiling, environment
+from ml.bench.workloads import (
+    BareSumo,
+    Driving,
+    Learning,
+    Workload,
+    ceiling,
+    environment,
+    plain_learner,
+    preset_config,
+)
+from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.parameters import load_parameters
+from ml.training.environment import build_learner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
-    from ml.envs.convoy_vec_env import ConvoyVecEnv
+    from ml.bench.report import Section
 
 BATCH_SIZES = (1, 16, 64, 256)
 PEER_COUNTS = (2, 5, 8)
 _GRID_TICKS = 60
 _RESETS = 30
+_RADIO_GOAL_US, _RELAY_GOAL_US = 10.0, 25.0
 
 
 def bench(
@@ -31,85 +46,129 @@ def bench(
     num_peers: int,
     radio: str,
     rounds: int,
-    grid: bool = True,
+    sections: Collection[Section] = SECTIONS,
     on_part: Callable[[str], None],
 ) -> BenchReport:
-    """Measure all workloads in turn, round after round, then the environment over its sizes.
+    """Measure the sections one after the other; within each, all workloads in turn, round by round.
 
     Args:
-        num_envs: Convoys of the main comparison.
-        num_peers: Cars ahead of each ego in the main comparison.
+        num_envs: Convoys of all but the sizes.
+        num_peers: Cars ahead of each ego in the comparison, and in the radio's own section.
         radio: Preset or parameter file.
         rounds: How often each is measured; one more round warms up.
-        grid: Whether to measure the environment over batch sizes and peers, too.
+        sections: What to measure.
         on_part: Told what is measured next.
     """
     torch.set_num_threads(1)
+    report = BenchReport(num_envs=num_envs, num_peers=num_peers, radio=radio)
+    if "comparison" in sections:
+        _compare(report, rounds, on_part)
+    if "training" in sections:
+        _train(report, rounds, on_part)
+    if "radio" in sections:
+        _send(report, rounds, on_part)
+    if "sizes" in sections:
+        costs = _grid(radio, rounds, on_part)
+        report.cost_us.update({size: median(values) for size, values in costs.items()})
+        report.ratios.extend(_grid_ratios(costs))
+    return report
+
+
+def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
+    """Measure SUMO, environment, training, its ceiling, TraCI and the usual way."""
+    size = (report.num_envs, report.num_peers, report.radio)
+    ticks_s: list[float] = []
+    resets_s: list[float] = []
     with contextlib.ExitStack() as stack:
-        env = environment(num_envs, num_peers, radio)
+        env = environment(*size)
         stack.callback(env.close)
-        over_traci = environment(num_envs, num_peers, radio, backend="traci")
+        over_traci = environment(*size, backend="traci")
         stack.callback(over_traci.close)
-        usual = UsualWay(num_peers)
+        usual = UsualWay(report.num_peers)
         stack.callback(usual.close)
         workloads: list[Workload] = [
             BareSumo(env),
             Driving(env),
-            Learning(env, "c: PPO on the environment"),
-            ceiling(num_envs),
+            Learning(plain_learner(env), "c: PPO on the environment"),
+            ceiling(report.num_envs),
             Driving(over_traci, "e: the environment over TraCI"),
-            Learning(over_traci, "e: PPO over TraCI"),
+            Learning(plain_learner(over_traci), "e: PPO over TraCI"),
             usual,
         ]
-        rates, ticks_s, resets_s = _interleave(workloads, env, rounds, on_part)
-    a, b, c, d, e_env, e_ppo, f = rates
-    ratios = [
-        Ratio.of("b / a: environment to SUMO with its necessary traffic", b, a, 0.4),
-        Ratio.of("c / d: training to the learner's ceiling", c, d, 0.65),
-        Ratio.of("e / b: environment over TraCI to embedded", e_env, b, 0.6),
-        Ratio.of("e / d: training over TraCI to the ceiling", e_ppo, d, 0.55),
-        Ratio.of("c / f: training to the field's usual way", c, f, 60.0),
-        Ratio.of("one convoy's reset to one batch tick", resets_s, ticks_s, 1.0, at_most=True),
-    ]
-    names = [workload.name for workload in workloads]
-    cost_us: dict[tuple[int, int], float] = {}
-    if grid:
-        costs = _grid(radio, rounds, on_part)
-        cost_us = {size: median(values) for size, values in costs.items()}
-        ratios += _grid_ratios(costs)
-    return BenchReport(
-        num_envs=num_envs,
-        num_peers=num_peers,
-        radio=radio,
-        workloads=[Throughput(n, r) for n, r in zip(names, rates, strict=True)],
-        ratios=ratios,
-        cost_us=cost_us,
+
+        def after_round(rates: list[float]) -> None:
+            ticks_s.append(env.num_envs / rates[1])
+            resets_s.append(_reset_s(env))
+
+        runs = _interleave(workloads, rounds, on_part, after_round)
+    report.workloads.extend(runs)
+    a, b, c, d, e_env, e_ppo, f = (run.steps_per_s for run in runs)
+    report.ratios.extend(
+        [
+            Ratio.of("b / a: environment to SUMO with its necessary traffic", b, a, 0.4),
+            Ratio.of("c / d: training to the learner's ceiling", c, d, 0.65),
+            Ratio.of("e / b: environment over TraCI to embedded", e_env, b, 0.6),
+            Ratio.of("e / d: training over TraCI to the ceiling", e_ppo, d, 0.55),
+            Ratio.of("c / f: training to the field's usual way", c, f, 60.0),
+            Ratio.of("one convoy's reset to one batch tick", resets_s, ticks_s, 1.0, at_most=True),
+        ]
     )
+
+
+def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
+    """Measure a training with everything on, as its preset has it, beside its ceiling."""
+    config = preset_config(report.num_envs, report.radio)
+    env = ConvoyVecEnv(config.num_envs, config.env)
+    try:
+        learning = build_learner(config, env, config.seed)
+        alone = build_learner(config, NoOpVecEnv(config.num_envs), config.seed)
+        runs = _interleave(
+            [
+                Learning(learning, "g: `train --preset fast`, everything on"),
+                Learning(alone, "h: the same on an environment that does nothing"),
+            ],
+            rounds,
+            on_part,
+        )
+    finally:
+        env.close()
+    report.workloads.extend(runs)
+    g, h = (run.steps_per_s for run in runs)
+    report.ratios.append(Ratio.of("g / h: training with everything on to its ceiling", g, h, 0.5))
+
+
+def _send(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
+    """Measure the radio alone, with and without relays."""
+    radio = load_parameters(report.radio).radio
+    radios = radios_alone(radio, report.num_envs, report.num_peers + 1)
+    for number, run in enumerate(_interleave(radios, rounds, on_part)):
+        wanted_us = _RELAY_GOAL_US if number else _RADIO_GOAL_US
+        report.radio_costs.append(
+            RadioCost(run.name, [1e6 / rate for rate in run.steps_per_s], wanted_us)
+        )
 
 
 def _interleave(
     workloads: Sequence[Workload],
-    env: ConvoyVecEnv,
     rounds: int,
     on_part: Callable[[str], None],
-) -> tuple[list[list[float]], list[float], list[float]]:
-    """Return steps per second (workload, round), and seconds per batch tick and per reset."""
-    rates: list[list[float]] = [[] for _ in workloads]
-    ticks_s: list[float] = []
-    resets_s: list[float] = []
+    after_round: Callable[[list[float]], None] = lambda _rates: None,
+) -> list[Throughput]:
+    """Run all in turn, round after round; `after_round` is told each round's steps per second."""
+    runs = [Throughput(workload.name, []) for workload in workloads]
     for number in range(rounds + 1):  # the first warms up and is not counted
-        for i, workload in enumerate(workloads):
-            on_part(f"round {number} of {rounds}, {workload.name}" if number else "warming up")
+        for workload, run in zip(workloads, runs, strict=True):
+            name = workload.name
+            on_part(f"round {number} of {rounds}, {name}" if number else f"warming up, {name}")
             workload.prepare()
             start = perf_counter()
             steps = workload.run()
             elapsed = perf_counter() - start
             if number:
-                rates[i].append(steps / elapsed)
+                run.steps_per_s.append(steps / elapsed)
         if number:
-            ticks_s.append(env.num_envs / rates[1][-1])
-            resets_s.append(_reset_s(env))
-    return rates, ticks_s, resets_s
+            after_round([run.steps_per_s[-1] for run in runs])
+    return runs
 
 
 def _reset_s(env: ConvoyVecEnv) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from rich.table import Table
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+
+Section = Literal["comparison", "training", "radio", "sizes"]
+"""Parts of the bench: the lettered comparison; a training with everything on beside its ceiling;
+the radio alone; the environment over batch sizes and numbers of peers."""
+
+SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +76,66 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
-class BenchReport:
-    """All workloads, all ratios, and the environment's cost over batch and convoy size.
+class RadioCost:
+    """What `transmit` and `deliver` cost together, µs per convoy and tick, a value per round.
 
     Attributes:
-        num_envs: Convoys of the main comparison.
-        num_peers: Peers of the main comparison.
-        radio: Its radio.
+        name: Of the radio.
+        us: The values.
+        wanted_us: The upper bound wanted of the median, at 64 convoys of 6 nodes.
+    """
+
+    name: str
+    us: list[float]
+    wanted_us: float
+
+    @property
+    def typical_us(self) -> float:
+        """The median round."""
+        return median(self.us)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the median keeps the bound."""
+        return self.typical_us <= self.wanted_us
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """All that was measured; what was not is empty.
+
+    Attributes:
+        num_envs: Convoys of all but `cost_us`.
+        num_peers: Peers of the comparison, and of the radio alone.
+        radio: Preset or parameter file.
         workloads: In the order of the letters.
         ratios: In the order of the table of goals.
+        radio_costs: Of the radio alone, without relays and with them.
         cost_us: (num_envs, num_peers) → µs per environment step, median.
     """
 
     num_envs: int
     num_peers: int
     radio: str
-    workloads: list[Throughput]
-    ratios: list[Ratio]
-    cost_us: dict[tuple[int, int], float]
+    workloads: list[Throughput] = field(default_factory=list)
+    ratios: list[Ratio] = field(default_factory=list)
+    radio_costs: list[RadioCost] = field(default_factory=list)
+    cost_us: dict[tuple[int, int], float] = field(default_factory=dict)
 
     def tables(self) -> list[Table]:
-        """Build the console tables."""
+        """Build the console tables of what was measured."""
+        tables = []
+        if self.workloads:
+            tables.append(self._table_of_workloads())
+        if self.ratios:
+            tables.append(self._table_of_ratios())
+        if self.radio_costs:
+            tables.append(self._table_of_radio())
+        if self.cost_us:
+            tables.append(self._table_of_sizes())
+        return tables
+
+    def _table_of_workloads(self) -> Table:
         rates = Table(
             title=f"environment steps per second, {self.num_envs} convoys of {self.num_peers} peers"
         )
@@ -98,7 +144,9 @@ class BenchReport:
         for run in self.workloads:
             values = (run.typical, min(run.steps_per_s), max(run.steps_per_s))
             rates.add_row(run.name, *(f"{value:,.0f}" for value in values))
+        return rates
 
+    def _table_of_ratios(self) -> Table:
         ratios = Table(title="ratios, paired round by round")
         for column in ("ratio", "median", "range", "goal", ""):
             ratios.add_column(column, justify="left" if column == "ratio" else "right")
@@ -111,7 +159,28 @@ class BenchReport:
                 f"{sign} {ratio.wanted:g}",
                 "ok" if ratio.reached else "missed",
             )
+        return ratios
 
+    def _table_of_radio(self) -> Table:
+        table = Table(
+            title="the radio alone: µs per convoy and tick, "
+            f"{self.num_envs} convoys of {self.num_peers + 1} nodes, radio {self.radio}"
+        )
+        for column in ("transmit and deliver", "median", "range", "goal", ""):
+            table.add_column(
+                column, justify="left" if column == "transmit and deliver" else "right"
+            )
+        for cost in self.radio_costs:
+            table.add_row(
+                cost.name,
+                f"{cost.typical_us:.2f}",
+                f"{min(cost.us):.2f}–{max(cost.us):.2f}",
+                f"≤ {cost.wanted_us:g}",
+                "ok" if cost.reached else "missed",
+            )
+        return table
+
+    def _table_of_sizes(self) -> Table:
         sizes = sorted({size for size, _ in self.cost_us})
         peers = sorted({peer for _, peer in self.cost_us})
         costs = Table(title="µs per environment step")
@@ -120,7 +189,7 @@ class BenchReport:
             costs.add_column(f"{peer} peers", justify="right")
         for size in sizes:
             costs.add_row(str(size), *(f"{self.cost_us[size, peer]:.1f}" for peer in peers))
-        return [rates, ratios, costs] if self.cost_us else [rates, ratios]
+        return costs
 
     def as_json(self) -> dict[str, Any]:
         """Build what `--json` writes."""
@@ -130,6 +199,10 @@ class BenchReport:
             "radio": self.radio,
             "workloads": [asdict(run) | {"median": run.typical} for run in self.workloads],
             "ratios": [asdict(ratio) | {"reached": ratio.reached} for ratio in self.ratios],
+            "radio_costs": [
+                asdict(cost) | {"median_us": cost.typical_us, "reached": cost.reached}
+                for cost in self.radio_costs
+            ],
             "cost_us": [
                 {"num_envs": size, "num_peers": peers, "us_per_step": cost}
                 for (size, peers), cost in self.cost_us.items()
@@ -137,19 +210,26 @@ class BenchReport:
         }
 
     def draw(self, file: Path) -> None:
-        """Draw throughput by workload and cost by batch size."""
+        """Draw what was measured: throughput, the radio's cost, cost by batch size."""
         import matplotlib as mpl  # noqa: PLC0415 (slow to import, and only drawing needs it)
 
         mpl.use("Agg")
         from matplotlib import pyplot as plt  # noqa: PLC0415
 
-        panels = 2 if self.cost_us else 1
+        panels = [
+            draw
+            for measured, draw in (
+                (self.workloads, self._draw_workloads),
+                (self.radio_costs, self._draw_radio),
+                (self.cost_us, self._draw_costs),
+            )
+            if measured
+        ]
         figure, axes = plt.subplots(
-            1, panels, figsize=(6.5 * panels, 4.8), layout="constrained", squeeze=False
+            1, len(panels), figsize=(6.5 * len(panels), 4.8), layout="constrained", squeeze=False
         )
-        self._draw_workloads(axes[0, 0])
-        if self.cost_us:
-            self._draw_costs(axes[0, 1])
+        for draw, panel in zip(panels, axes[0], strict=True):
+            draw(panel)
         figure.savefig(file, dpi=110)
         plt.close(figure)
 
@@ -159,9 +239,24 @@ class BenchReport:
         bars = axes.barh(names, values, color="#3b6ea5")
         axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=4)
         axes.set(xscale="log", xlabel="environment steps per second (log scale)")
-        axes.set_xlim(right=max(values) * 8)
+        # Whole decades, so that the bars of few and similar workloads are not cut short.
+        axes.set_xlim(10.0 ** math.floor(math.log10(min(values))), max(values) * 8)
+        axes.minorticks_off()
         axes.invert_yaxis()
         axes.set_title(f"{self.num_envs} convoys of {self.num_peers} peers, radio {self.radio}")
+
+    def _draw_radio(self, axes: Axes) -> None:
+        names = [cost.name for cost in self.radio_costs]
+        goals = [cost.wanted_us for cost in self.radio_costs]
+        values = [cost.typical_us for cost in self.radio_costs]
+        axes.barh(names, goals, color="#d9d9d9", label="goal: at most")
+        bars = axes.barh(names, values, height=0.5, color="#3b6ea5", label="measured")
+        axes.bar_label(bars, [f"{value:.1f}" for value in values], padding=4)
+        axes.set(xlabel="µs per convoy and tick")
+        axes.set_xlim(right=1.2 * max(values + goals))
+        axes.invert_yaxis()
+        axes.set_title(f"the radio alone, {self.num_envs} convoys of {self.num_peers + 1} nodes")
+        axes.legend()
 
     def _draw_costs(self, axes: Axes) -> None:
         for peers in sorted({peer for _, peer in self.cost_us}):

@@ -2,7 +2,8 @@
 
 Letters are those of the report: (a) SUMO with its necessary traffic, (b) the environment, (c) PPO
 on the environment, (d) PPO on an environment that does nothing; (e) b and c over TraCI; (f) the
-field's usual way is in `ml.bench.usual_way`.
+field's usual way is in `ml.bench.usual_way`; (g, h) as c and d, but set up as `roadsense train`
+does it. The radio alone is in `ml.bench.radio_alone`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import ConfigError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.sumo.names import vehicle_id
+from ml.training.config_files import Layers
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
+
+    from ml.training.config import TrainConfig
 
 STEPS_PER_ENV, BATCH_SIZE, EPOCHS = 128, 1024, 4
 _ROLLOUTS = 2
@@ -105,21 +109,17 @@ class Driving:
 
 
 class Learning:
-    """(c, d) PPO end to end: rollouts, updates and all that Stable-Baselines3 does around them."""
+    """(c, d, g, h) PPO end to end: rollouts, updates, all that Stable-Baselines3 does around them.
 
-    def __init__(self, env: VecEnv, name: str) -> None:
+    Args:
+        model: The learner, with its environment.
+        name: What the report calls it.
+    """
+
+    def __init__(self, model: PPO, name: str) -> None:
         self.name = name
-        self._steps = _ROLLOUTS * STEPS_PER_ENV * env.num_envs
-        self._model = PPO(
-            "MultiInputPolicy",
-            env,
-            n_steps=STEPS_PER_ENV,
-            batch_size=min(BATCH_SIZE, STEPS_PER_ENV * env.num_envs),
-            n_epochs=EPOCHS,
-            policy_kwargs=create_deep_set_policy_kwargs(),
-            device="cpu",
-            seed=0,
-        )
+        self._steps = _ROLLOUTS * model.n_steps * model.n_envs
+        self._model = model
 
     def prepare(self) -> None:
         """Nothing: learning goes on from where it was."""
@@ -150,6 +150,44 @@ def environment(
     return env
 
 
+def plain_learner(env: VecEnv) -> PPO:
+    """Build (c, d) PPO at the hyperparameters of the comparison."""
+    return PPO(
+        "MultiInputPolicy",
+        env,
+        n_steps=STEPS_PER_ENV,
+        batch_size=min(BATCH_SIZE, STEPS_PER_ENV * env.num_envs),
+        n_epochs=EPOCHS,
+        policy_kwargs=create_deep_set_policy_kwargs(),
+        device="cpu",
+        seed=0,
+    )
+
+
 def ceiling(num_envs: int) -> Learning:
     """(d) The learner alone, at the same hyperparameters, network and shapes."""
-    return Learning(NoOpVecEnv(num_envs), "d: PPO on an environment that does nothing")
+    return Learning(
+        plain_learner(NoOpVecEnv(num_envs)), "d: PPO on an environment that does nothing"
+    )
+
+
+def preset_config(num_envs: int, radio: str) -> TrainConfig:
+    """Return what `roadsense train --preset fast` trains with, for so many convoys and a radio.
+
+    Radio with contention and relays, sensors with their errors, all parameters drawn anew per
+    episode, one to eight peers. A rollout stays as long as the preset's for each convoy.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+    layers = Layers()
+    layers.put_preset("fast")
+    per_env = layers.build().steps_per_env
+    layers.put(("num_envs",), num_envs, "--num-envs")
+    layers.put(("env", "radio"), radio, "--radio")
+    layers.put(("ppo", "n_steps"), per_env * num_envs, "the bench")
+    config = layers.build()
+    if config.ppo.n_steps % config.ppo.batch_size:
+        layers.put(("ppo", "batch_size"), config.ppo.n_steps, "the bench")
+        config = layers.build()
+    return config

@@ -1,5 +1,7 @@
 """The commands as a user types them, on real SUMO."""
 
+import json
+
 import pytest
 
 from ml.cli import main
@@ -31,6 +33,21 @@ def test_the_profile_names_the_parts_of_a_tick(capsys):
     assert all(part in printed for part in ("sensors", "radio", "observation", "libsumo", "traci"))
 
 
+def test_the_bench_states_radio_and_training_with_everything_on(capsys, tmp_path):
+    """`roadsense bench --only` measures what it names, and says it in words, file and picture."""
+    picture, file = tmp_path / "bench.png", tmp_path / "bench.json"
+    command = ["bench", "--only", "training", "radio", "--num-envs", "4", "--rounds", "1"]
+    assert main([*command, "--json", str(file), "--picture", str(picture)]) == 0
+    printed = capsys.readouterr().out
+    for words in ("everything on", "g / h", "≥ 0.5", "relays off", "3 hops", "≤ 10", "≤ 25"):
+        assert words in printed, words
+    assert "field's usual way" not in printed
+    said = json.loads(file.read_text())
+    assert len(said["workloads"]) == 2
+    assert 0.0 < said["ratios"][0]["value"] < 1.5
+    assert picture.stat().st_size > 10_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -38,6 +55,8 @@ def test_the_profile_names_the_parts_of_a_tick(capsys):
         (["audit-reward", "--episodes", "0"], "--episodes = 0; allowed is 1 or more"),
         (["audit-reward", "--radio", "burst"], "did you mean 'bursty'"),
         (["bench", "--rounds", "0"], "--rounds = 0"),
+        (["bench", "--num-peers", "0"], "--num-peers = 0"),
+        (["bench", "--only", "radio", "--radio", "burst"], "did you mean 'bursty'"),
         (["bench", "--json", "nowhere/bench.json"], "there is no folder nowhere"),
         (["evaluate", "nothing.zip"], "nothing.zip"),
     ],

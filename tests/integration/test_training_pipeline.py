@@ -144,10 +144,16 @@ def test_the_curves_of_a_real_training(trained: _Place):
     lines = (trained.run / "metrics.jsonl").read_text().splitlines()
     for line in lines:
         said = json.loads(line)
+        if "radio/age_max_s" in said:
+            assert (
+                0.0 < said["radio/age_p50_s"] < said["radio/age_p95_s"] <= said["radio/age_max_s"]
+            )
+            assert 1.0 <= said["radio/burst_mean"] <= said["radio/burst_max"]
         if "radio/delivery_ratio_relayed" in said:  # few convoys: much depends on their boards
             direct = said["radio/delivery_ratio"]
             assert 0.05 < direct < said["radio/delivery_ratio_relayed"] <= 1.0
-    for tag in ("delivery_ratio_relayed", "airtime_share", "collision_share", "burst_mean"):
+    for tag in ("delivery_ratio_relayed", "airtime_share", "collision_share", "burst_mean",
+                "burst_max", "age_max_s"):  # fmt: skip
         assert f"radio/{tag}" in curves, sorted(curves)
 
 

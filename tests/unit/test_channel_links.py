@@ -294,3 +294,41 @@ def test_statistics_that_no_chain_has_are_refused():
     only = np.zeros(1, dtype=np.int64)
     with pytest.raises(EmulatorError, match="lower odds_factor or raise burst_factor"):
         channel.reset(only, fold(1, only), overrides={"radio.loss.odds_factor": np.array([2.5])})
+
+
+SWITCHES = {
+    "path loss up to 60 m": ({"exponent_near": 0.8}, {"exponent_near": 0.0}),
+    "path loss beyond": ({"exponent_far": 2.5}, {"exponent_far": 0.0}),
+    "antennas": ({"antenna_sd_db": 3.0}, {"antenna_sd_db": 0.0}),
+    "boards in doors": ({"door_share": 0.3}, {"door_share": 0.0}),
+    "shadowing": ({"shadowing_sd_db": 5.2}, {"shadowing_sd_db": 0.0}),
+    "slow bias": ({"bias_sd_db": 2.5}, {"bias_sd_db": 0.0}),
+    "fading": ({"fading_m": 3.0}, {"fading_m": None}),
+    "cars in between": ({"cars_cap_db": 14.0}, {"cars_cap_db": 0.0}),
+    "floor of loss": ({"floor_loss": 0.02}, {"floor_loss": 0.0}),
+}
+OFF = {name: value for _, off in SWITCHES.values() for name, value in off.items()}
+AT_M = np.array([0.0, 15.0, 30.0, 45.0, 90.0])
+
+
+def test_with_every_term_off_only_the_margin_is_left():
+    """The chance is that of M20 on every link, whatever the distance and who stands between."""
+    chance = _chances(MarginLoss(**OFF | {"margin_20m_db": 2.0}), 2, AT_M, nodes=AT_M.size)
+    links = ~np.eye(AT_M.size, dtype=bool)
+    assert chance[..., links] == pytest.approx(1.0 / (1.0 + np.exp(-2.0)))
+
+
+@pytest.mark.parametrize("term", SWITCHES)
+def test_each_term_can_be_switched_off_and_matters_when_it_is_on(term: str):
+    """Off, the value is that of the others alone; on, links change, and those that should."""
+    on, _ = SWITCHES[term]
+    without = _chances(MarginLoss(**OFF | {"margin_20m_db": 2.0}), 2, AT_M, nodes=AT_M.size)
+    with_it = _chances(MarginLoss(**OFF | on | {"margin_20m_db": 2.0}), 2, AT_M, nodes=AT_M.size)
+    changed = (with_it != without).any(axis=(0, 1))
+    apart_m = np.abs(AT_M[:, None] - AT_M)
+    places = np.arange(AT_M.size)
+    expected = {
+        "path loss beyond": apart_m > 60.0,
+        "cars in between": np.abs(places[:, None] - places) > 1,
+    }.get(term, apart_m > 0.0)
+    assert np.array_equal(changed, expected)
