@@ -44,7 +44,8 @@ ALARM_MPS2 = 2.5
 (2 m/s²) and an accelerometer's error."""
 SILENT_S = 0.3
 """Age from which a peer counts as silent in an alarm."""
-RESPONSE_S = 0.2
+RESPONSE_S = 0.3
+"""A message's way into a tick, a tick to act, and a beacon's phase, s."""
 SILENCE_MARGIN_M = 4.0
 SILENCE_GAIN, SILENCE_MPS2 = 0.15, 1.9
 """Slowing per metre of room that is missing, 1/s², and at most: soft enough that nobody behind is

@@ -28,6 +28,7 @@ PRESET_NAMES = (
     "good-install",
     "blackout",
     "gps-hold",
+    "varied",
     "gilbert-elliott",
     "independent",
 )

@@ -16,6 +16,7 @@ import tyro
 from ml.errors import ConfigError, UsageError
 from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import Layers
+from ml.training.defaults import DEFAULT_PRESET
 from ml.training.deployment import read_deployment
 from ml.training.options import flatten, option_class, option_name, option_values
 from ml.training.run_directory import RunDirectory, find_run
@@ -114,7 +115,7 @@ def _layers(
         if deployment.sumo_host is not None:  # where SUMO runs is this machine's business
             layers.put(("env", "backend"), "traci", "environment variable SUMO_HOST")
     else:
-        preset = early.preset or deployment.preset or TrainConfig().preset
+        preset = early.preset or deployment.preset or DEFAULT_PRESET
         layers.put_preset(preset)
         baseline = layers.build()
         if early.config is not None:

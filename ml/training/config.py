@@ -54,7 +54,8 @@ class ImitationConfig(_Section):
     """A warm start from an analytic driver (ml.training.imitation)."""
 
     rounds: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Rounds of driving and learning before PPO; 0: none."""
+    """Rounds of driving and learning before PPO; 0: none. No more than fit into total_timesteps,
+    to which their steps do not count."""
     ticks: Annotated[int, Field(ge=1, le=100_000)] = 400
     """Ticks of a round, all convoys at once."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 2
@@ -129,6 +130,13 @@ class TrainConfig(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
     health: HealthConfig = HealthConfig()
+
+    @property
+    def imitation_rounds(self) -> int:
+        """Rounds of imitation; a run too short for all of them has fewer."""
+        return min(
+            self.imitation.rounds, self.total_timesteps // (self.imitation.ticks * self.num_envs)
+        )
 
     @property
     def interface(self) -> PolicyInterface:

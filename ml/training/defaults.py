@@ -1,4 +1,6 @@
-"""The numbers of the default preset that the specification names."""
+"""The preset that a run starts from, and the numbers of `spec` that the specification names."""
+
+DEFAULT_PRESET = "convoy"
 
 TOTAL_TIMESTEPS = 100_000
 """Steps of a run, all environments together."""

@@ -2,7 +2,7 @@
 
 | Variable | Meaning | Default |
 |---|---|---|
-| `PRESET` | preset to start from | spec |
+| `PRESET` | preset to start from | convoy |
 | `TOTAL_TIMESTEPS` `NUM_ENVS` `SEED` | as the options of the same name | the preset's |
 | `RESUME` | `latest`, a run directory or a checkpoint | a new run |
 | `RUNS_DIR` | where run directories go | runs |

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.convoy_vec_env import ConvoyVecEnv
     from ml.envs.observation import Observation
-    from ml.training.config import ImitationConfig
+    from ml.training.config import ImitationConfig, TrainConfig
 
 _NOISE_TAU_S = 1.0
 _BATCH = 1024
@@ -68,7 +68,7 @@ class _Samples:
 def imitate(
     model: PPO,
     environment: ConvoyVecEnv,
-    config: ImitationConfig,
+    config: TrainConfig,
     *,
     seed: int,
     tell: Callable[[str], None],
@@ -78,7 +78,7 @@ def imitate(
     Args:
         model: Its policy learns; PPO's own counters and optimiser stay as they are.
         environment: The training environment; episodes go on where they are left.
-        config: Rounds and their length.
+        config: The run's; its section `imitation` says how long.
         seed: Of the order of samples and of the noise on the actions.
         tell: Told a line per round.
     """
@@ -88,14 +88,15 @@ def imitate(
     optimiser = torch.optim.Adam(actor, lr=_LEARNING_RATE)
     samples = _Samples([], [], [], [])
     observation: Observation = environment.reset()  # type: ignore[assignment]
-    for round_number in range(config.rounds):
-        pupil = policy if round_number else None
-        observation = _drive(environment, observation, pupil, config, generator, samples)
-        error = _learn_actions(policy, optimiser, samples, config.epochs, generator)
-        tell(f"imitation, round {round_number + 1} of {config.rounds}: error {error:.4f}")
+    how = config.imitation
+    for number in range(config.imitation_rounds):
+        pupil = policy if number else None
+        observation = _drive(environment, observation, pupil, how, generator, samples)
+        error = _learn_actions(policy, optimiser, samples, how.epochs, generator)
+        tell(f"imitation, round {number + 1} of {config.imitation_rounds}: error {error:.4f}")
     last = _Samples([], [], [], [])
-    _drive(environment, observation, policy, config, generator, last)
-    explained = _learn_values(model, last, config.epochs * 2, generator)
+    _drive(environment, observation, policy, how, generator, last)
+    explained = _learn_values(model, last, how.epochs * 2, generator)
     tell(f"imitation: the critic explains {explained:.0%} of the pupil's returns")
 
 
@@ -160,8 +161,7 @@ def _learn_values(
     seen = samples.tensors()
     rewards, ended = np.stack(samples.rewards), np.stack(samples.ended)
     returns = np.zeros_like(rewards)
-    with torch.no_grad():
-        following = np.zeros(rewards.shape[1], dtype=rewards.dtype)
+    following = np.zeros(rewards.shape[1], dtype=rewards.dtype)
     for tick in range(rewards.shape[0] - 1, -1, -1):
         following = rewards[tick] + model.gamma * following * ~ended[tick]
         returns[tick] = following

@@ -109,8 +109,8 @@ class Session:
             self._say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys")
             start_environment(model)
             run = self._prepare_run(start_step)
-            if checkpoint is None and config.imitation.rounds:
-                imitate(model, environment, config.imitation, seed=seed, tell=self._say)
+            if checkpoint is None and config.imitation_rounds:
+                imitate(model, environment, config, seed=seed, tell=self._say)
                 start_environment(model)
             child = self._start_child(open_things)
             stop.on_first = self._announce_stop

@@ -43,8 +43,8 @@ def _refusal(text: str) -> str | None:
 
 
 def test_the_specified_defaults():
-    """Without options a run has the numbers of the specification."""
-    config = _parse().config
+    """The preset `spec` has the numbers of the specification."""
+    config = _parse("--preset", "spec").config
     assert config.preset == "spec"
     assert config.total_timesteps == train_convoy.TOTAL_TIMESTEPS == 100_000
     assert config.ppo.ent_coef == train_convoy.ENTROPY_COEF == 0.01
@@ -52,6 +52,22 @@ def test_the_specified_defaults():
     assert config.ppo.n_steps == train_convoy.N_STEPS == 2048
     assert config.checkpoints.every_steps == 10_000
     assert config.steps_per_env * config.num_envs == 2048
+
+
+def test_the_default_preset_is_the_recipe_of_the_shipped_model():
+    """Without options: a warm start, the safety layer, and time gaps of a range."""
+    config = _parse().config
+    assert config.preset == "convoy"
+    assert config.imitation_rounds == config.imitation.rounds > 0
+    assert config.interface.safety_layer
+    assert config.interface.time_gap_s == config.evaluation.time_gap_s
+    low_s, high_s = config.env.time_gap_s
+    assert low_s <= config.interface.time_gap_s < high_s
+
+
+def test_a_run_shorter_than_a_round_of_imitation_has_none():
+    """A smoke test of a few thousand steps does not drive for minutes first."""
+    assert _parse("--total-timesteps", "4096").config.imitation_rounds == 0
 
 
 def test_the_fast_preset():
@@ -242,14 +258,14 @@ def test_an_option_that_cannot_be_parsed_exits_with_2(
 def test_the_remedy_for_an_uneven_rollout_works():
     """Rollouts that cannot be shared out are refused, and the suggested value is accepted."""
     with pytest.raises(ConfigError, match=r"n_steps = 2048.*num_envs = 10\. Use --num-envs 8"):
-        _parse("--num-envs", "10")
-    assert _parse("--num-envs", "8").config.steps_per_env == 256
+        _parse("--preset", "spec", "--num-envs", "10")
+    assert _parse("--preset", "spec", "--num-envs", "8").config.steps_per_env == 256
 
 
 def test_the_remedy_for_an_uneven_minibatch_works():
     """A minibatch that does not divide the rollout is refused, with the rest in numbers."""
     with pytest.raises(ConfigError, match=r"hold 48 samples\. Use --ppo\.batch-size 64"):
-        _parse("--ppo.batch-size", "100")
+        _parse("--preset", "spec", "--ppo.batch-size", "100")
     with pytest.raises(ConfigError, match="at least 2"):
         _parse("--ppo.batch-size", "1")
 

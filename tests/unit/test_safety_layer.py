@@ -121,5 +121,5 @@ def test_silence_slows_gently_and_only_where_room_is_missing():
 
 
 def test_missing_room_is_the_difference_of_two_stopping_points():
-    """RSS with both at 8 m/s²: equal speeds leave 0.2 s and 4 m to be missing."""
-    assert missing_room(20.0, 0.0, 20.0) == pytest.approx(0.2 * 20.0 + 4.0)
+    """RSS with both at 8 m/s²: equal speeds leave 0.3 s and 4 m to be missing."""
+    assert missing_room(20.0, 0.0, 20.0) == pytest.approx(0.3 * 20.0 + 4.0)

@@ -1,0 +1,70 @@
+"""The safety layer on real SUMO: planted policies that would crash, and a policy that must not."""
+
+import numpy as np
+import pytest
+
+from ml.envs.config import EnvConfig
+from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.policy_interface import PolicyInterface
+from ml.evaluation.drivers import PolicyDriver
+from ml.evaluation.episodes import run_suite
+from ml.evaluation.suites.registry import make_suite
+
+pytestmark = pytest.mark.sumo
+
+
+class Constant:
+    """A model that always does the same; a policy as far as `PolicyDriver` cares."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def predict(self, observation, *, deterministic):
+        """Answer as SB3's models do."""
+        assert deterministic
+        return np.full((len(observation["ego"]), 1), self.action, dtype=np.float32), None
+
+
+def driven(action, *, radio="ideal", **interface):
+    """Hazards that a constant action is driven through; those that could be avoided."""
+    driver = PolicyDriver(Constant(action), interface=PolicyInterface(**interface))
+    rows = run_suite(driver, make_suite("convoy:200"), radio=radio, cases=range(100))
+    return [row for row in rows if row.kind == "hazard" and row.avoidable and not row.invalid]
+
+
+@pytest.mark.slow
+def test_a_policy_that_never_brakes_crashes_without_the_layer_and_not_behind_it():
+    """With a perfect radio the layer alone stops the ego, whatever the policy does."""
+    bare = driven(0.0)
+    assert np.mean([row.crash for row in bare]) > 0.95
+    held, rushing = driven(0.0, safety_layer=True), driven(1.0, safety_layer=True)
+    assert len(held) == len(rushing) == len(bare)
+    assert not any(row.crash for row in held)
+    assert not any(row.crash for row in rushing)
+
+
+@pytest.mark.slow
+def test_the_layer_is_as_good_as_what_it_hears():
+    """On a shadowed radio the layer alone prevents most crashes, not all."""
+    bare = driven(0.0, radio="shadowed")
+    held = driven(0.0, radio="shadowed", safety_layer=True)
+    assert sum(row.crash for row in held) < 0.5 * sum(row.crash for row in bare)
+
+
+def test_the_driver_sets_the_time_gap_and_the_policy_is_shown_it():
+    """Drawn once per episode from the range, the same for the same seed, shown in the ego's row."""
+    seen = []
+    for _ in range(2):
+        env = ConvoyVecEnv(8, EnvConfig(time_gap_s=(0.5, 1.5), episode_s=10.0), seed=3)
+        try:
+            first = env.reset()["ego"][:, 14] * 2.0
+            env.step(np.zeros((8, 1), dtype=np.float32))
+            seen.append((first, env.batch.wanted_time_gap_s.copy()))
+        finally:
+            env.close()
+    (first, wanted), (_, again) = seen
+    np.testing.assert_allclose(first, wanted, rtol=1e-6)
+    np.testing.assert_array_equal(wanted, again)
+    assert wanted.min() >= 0.5
+    assert wanted.max() <= 1.5
+    assert np.ptp(wanted) > 0.3
