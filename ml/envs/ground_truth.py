@@ -109,8 +109,9 @@ class GroundTruth:
     @classmethod
     def _empty(cls, shape: tuple[int, ...]) -> GroundTruth:
         lead_slot = np.empty(shape[0], dtype=np.int64)
-        present, moving = np.empty(shape, dtype=bool), np.empty((4, *shape))
-        return cls(present, *moving, lead_slot, *np.empty((5, shape[0])))
+        route_pos_m, speed_mps, accel_mps2, aside_m = np.empty((4, *shape))
+        moving = (route_pos_m, speed_mps, accel_mps2, aside_m)
+        return cls(np.empty(shape, dtype=bool), *moving, lead_slot, *np.empty((5, shape[0])))
 
 
 @compiled

@@ -1,7 +1,7 @@
 """Cars beside the convoy's lane: how far aside they are, and when they are in the way.
 
-Lateral motion is ours, as UN Regulation No. 157 describes a cut-in: at a constant lateral speed from
-the centre of the left lane to the centre of the convoy's (Annex 4, Appendix 3; public code
+Lateral motion is ours, as UN Regulation No. 157 describes a cut-in: at a constant lateral speed
+from the centre of the left lane to the centre of the convoy's (Annex 4, Appendix 3; public code
 JRC-FSM). SUMO moves the car along the road, and changes its lane in the tick in which it first
 overlaps the ego's width. From that tick on it counts as in front: for the gap, for crashes, and
 for whoever SUMO drives behind it. Until then the car in front is the next one in the lane.
@@ -82,8 +82,9 @@ def move_aside(
     drift_mps: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
 ) -> None:
-    """Move cars from the road's centre line to where they are; all (E, V) float64, the first three
-    are changed.
+    """Move cars from the road's centre line to where they are; the first three are changed.
+
+    All are (E, V) float64.
 
     Args:
         x_m: East.

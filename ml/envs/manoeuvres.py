@@ -153,8 +153,8 @@ class ManoeuvreSupply:
             return
         if not road.left_lane_ids or not 1 <= case.cut_in.slot < peers:
             raise ScenarioError(
-                f"manoeuvre {row}: slot {case.cut_in.slot} cuts in; that takes a road with a lane to "
-                'the left all along (scenario "two-lanes") and a peer in front of it'
+                f"manoeuvre {row}: slot {case.cut_in.slot} cuts in; that takes a road with a "
+                'lane to the left all along (scenario "two-lanes") and a peer in front of it'
             )
         plan.cut_in_slot[row] = case.cut_in.slot
         plan.cut_in_tick[row] = case.cut_in.tick

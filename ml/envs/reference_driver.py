@@ -8,7 +8,8 @@ being judged. An episode is avoidable if it does not crash.
 It follows the car in front on ground truth, calmly, until the planned braking begins. From then on
 it holds its speed until a message has arrived that shows the danger, and brakes from 0.2 s after
 that arrival. A car that cuts in is shown by any of its messages after it has left the lane that it
-came from (`lanes.WANDERING_M`). Once the braking is over and it is no faster than the car in front, it follows again.
+came from (`lanes.WANDERING_M`). Once the braking is over and it is no faster than the car in front,
+it follows again.
 In episodes without a hazard it follows throughout.
 """
 

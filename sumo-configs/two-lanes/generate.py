@@ -1,7 +1,7 @@
 """Write the network: one straight road of two lanes.
 
-Run it from anywhere: ``python sumo-configs/two-lanes/generate.py``. The same SUMO version writes the
-same bytes.
+Run it from anywhere: ``python sumo-configs/two-lanes/generate.py``. The same SUMO version writes
+the same bytes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ NODES = f"""<nodes>
 </nodes>
 """
 EDGES = f"""<edges>
-    <edge id="straight" from="west" to="east" numLanes="2" width="{LANE_WIDTH_M}" speed="{SPEED_LIMIT_MPS}"
-          spreadType="center"/>
+    <edge id="straight" from="west" to="east" numLanes="2" width="{LANE_WIDTH_M}"
+          speed="{SPEED_LIMIT_MPS}" spreadType="center"/>
 </edges>
 """
 

@@ -109,8 +109,8 @@ def own_sensors(batch: ConvoyBatch) -> EgoView:
 def of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
     """View ground truth, of age 0 and without error.
 
-    The road is unrolled into a straight line to the east, so that distances along it are exact. Cars
-    in another lane are not shown until they leave it.
+    The road is unrolled into a straight line to the east, so that distances along it are exact.
+    Cars in another lane are not shown until they leave it.
     """
     truth = batch.truth
     # Who drives beside the lane and does not come over is not in the way.

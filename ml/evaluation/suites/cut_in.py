@@ -3,9 +3,9 @@
 The cut-in of UN Regulation No. 157 (Annex 4, Appendix 3) with the parameters of the public code of
 the Joint Research Centre (JRC-FSM, Mattas et al., Accident Analysis & Prevention 174, 2022): lanes
 3.5 m and cars 1.9 m wide, lateral speeds below 1.8 m/s, speeds of 10 to 130 km/h, gaps up to 120 m
-at the beginning of the lateral motion. Of that grid: ego at 60, 90 and 130 km/h; the other car 10, 20
-or 40 km/h slower; gap 10, 20 or 40 m; lateral speed 0.5, 1.0 or 1.5 m/s; less the cases in which an
-ego that holds its speed would be beside the other car when that enters the lane. Each with the
+at the beginning of the lateral motion. Of that range: ego at 60, 90 and 130 km/h; the other car 10,
+20 or 40 km/h slower; gap 10, 20 or 40 m; lateral speed 0.5, 1.0 or 1.5 m/s; less the cases in which
+an ego that holds its speed would be beside the other car when that enters the lane. Each with the
 ego's own leader close, so that the car comes between them, and with a free road. The hazard begins
 when the car is 0.375 m from the centre of its lane (the regulation's wandering zone).
 
