@@ -30,7 +30,7 @@ PEER_TYPE, EGO_TYPE = "peer", "ego"
 _MAX_SPEED_MPS = 70.0
 
 # sigma and speedDev are 0: SUMO's own randomness would tie a convoy to the batch around it. Cars
-# that SUMO drives follow the car in front and nothing else: they pass a slower one in the left lane.
+# that SUMO drives follow the car in front and nothing else: they pass a slower one on its right.
 _VEHICLE_TYPES = f"""\
     <vType id="{PEER_TYPE}" carFollowModel="IDM" length="{CAR_LENGTH_M}" sigma="0" speedDev="0"
            maxSpeed="{_MAX_SPEED_MPS}" emergencyDecel="9" lcOvertakeRight="1"/>
