@@ -15,6 +15,7 @@ from ml.envs.episode_tracker import EpisodeTracker
 from ml.envs.episodes import EpisodePlan, EpisodeSource
 from ml.envs.ground_truth import GroundTruth
 from ml.envs.hazards import PeerDirector
+from ml.envs.lanes import CAR_WIDTH_M, lateral_m
 from ml.envs.observation import ObservationBuilder
 from ml.envs.peer_order import PeerOrder
 from ml.envs.reference_driver import ReferenceDriver
@@ -66,6 +67,7 @@ class ConvoyBatch:
         order: What is known of the order of each ego's peers.
         age_est_ms: (num_envs, 1, num_peers) float64, as boards estimate the age of each peer's
             newest message, as of the last delivery.
+        lane_offset_m: To the centre of the lane on the left; 0.0 on a road without one.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ConvoyBatch:
         self.episode_ticks = round(config.episode_s / DT_S)
         scenario = load_scenario(config.scenario)
         self._road = scenario.road
+        self.lane_offset_m = self._road.left_m
         parameters = load_parameters(config.radio)
         self.simulator = create_simulator(
             config.backend,
@@ -207,7 +210,10 @@ class ConvoyBatch:
         self._expected[rows] = placement.present
         self.tick[rows] = 0
         self.status[rows] = EpisodeStatus.RUNNING
-        start = GroundTruth.start(placement.present, placement.route_pos_m, placement.speed_mps)
+        aside_m = lateral_m(plan, self.tick[rows], self.num_slots, self._road.left_m)
+        start = GroundTruth.start(
+            placement.present, placement.route_pos_m, placement.speed_mps, aside_m
+        )
         self.truth.write(rows, start)
         self.wrecked[rows] = False
         self._director.reset(rows, keys)
@@ -266,14 +272,18 @@ class ConvoyBatch:
             # It stands where it crashed, and nobody behind the peers drives into their way.
             self._controlled[self.wrecked, 0] = True
             self._command_mps[self.wrecked, 0] = 0.0
+        aside_m = self._lateral_m()
         state = self.simulator.step(
             TickCommands(
-                controlled=self._controlled, speed_mps=self._command_mps, speed_factor=factor
+                controlled=self._controlled,
+                speed_mps=self._command_mps,
+                speed_factor=factor,
+                left=None if aside_m is None else aside_m >= CAR_WIDTH_M,
             )
         )
         self.tick += 1
         self._before = self.truth
-        self.truth = self.truth.advance(state)
+        self.truth = self.truth.advance(state, aside_m)
         self.reference.advance(self.plan, self.tick, self._before, self.truth)
 
     def _require_reference_on_road(self, rows: NDArray[np.int64]) -> None:
@@ -288,6 +298,12 @@ class ConvoyBatch:
                 f"the reference driver would start {-start_m:.1f} m before the road does. Use "
                 'reference_gap = "own", a lower initial_speed_mps, or start the convoy further on.'
             )
+
+    def _lateral_m(self) -> NDArray[np.float64] | None:
+        """Where the cars beside the lane will be at the next tick's end; None without any."""
+        if not np.count_nonzero(self.plan.cut_in_slot):
+            return None
+        return lateral_m(self.plan, self.tick + 1, self.num_slots, self._road.left_m)
 
     def _leader_limit_mps(self) -> NDArray[np.float64]:
         if self._only_limit_mps is not None:

@@ -80,6 +80,9 @@ class EpisodePlan:
         final_speed_mps: (n,) float64, the speed it brakes down to, in m/s.
         release_tick: (n,) int64, tick from which it follows traffic again.
         leader_speed_mps: (n,) float64, the leader's desired speed, give or take its slow changes.
+        cut_in_slot: (n,) int64, slot of the peer that starts in the left lane; 0 for nobody.
+        cut_in_tick: (n,) int64, the tick from which it drives towards the convoy's lane.
+        cut_in_mps: (n,) float64, its lateral speed; 0 if it stays.
     """
 
     kind: NDArray[np.int64]
@@ -90,12 +93,15 @@ class EpisodePlan:
     final_speed_mps: NDArray[np.float64]
     release_tick: NDArray[np.int64]
     leader_speed_mps: NDArray[np.float64]
+    cut_in_slot: NDArray[np.int64]
+    cut_in_tick: NDArray[np.int64]
+    cut_in_mps: NDArray[np.float64]
 
     @classmethod
     def empty(cls, rows: int) -> EpisodePlan:
         """Allocate a plan for a batch, in which nothing happens."""
-        ints = [np.zeros(rows, dtype=np.int64) for _ in range(5)]
-        floats = [np.zeros(rows) for _ in range(3)]
+        ints = [np.zeros(rows, dtype=np.int64) for _ in range(7)]
+        floats = [np.zeros(rows) for _ in range(4)]
         return cls(
             kind=ints[0],
             num_peers=ints[1],
@@ -105,6 +111,9 @@ class EpisodePlan:
             final_speed_mps=floats[1],
             release_tick=ints[4],
             leader_speed_mps=floats[2],
+            cut_in_slot=ints[5],
+            cut_in_tick=ints[6],
+            cut_in_mps=floats[3],
         )
 
     def write(self, rows: NDArray[np.int64], other: EpisodePlan) -> None:

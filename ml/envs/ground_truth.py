@@ -9,6 +9,7 @@ import numpy as np
 
 from ml.compiled import compiled
 from ml.envs.actuation import DT_S
+from ml.envs.lanes import CAR_WIDTH_M, car_in_front
 from ml.sumo.road import CAR_LENGTH_M
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ class GroundTruth:
         route_pos_m: (num_envs, num_slots) float64, front bumper.
         speed_mps: (num_envs, num_slots) float64.
         accel_mps2: (num_envs, num_slots) float64, realised over the last tick.
-        gap_m: (num_envs,) float64, bumper to bumper, ego to the car in front.
-        peer_gap_m: (num_envs,) float64, the smallest gap between two peers; infinite with one.
+        lateral_m: (num_envs, num_slots) float64, left of the convoy's lane; see `lanes`.
+        lead_slot: (num_envs,) int64, the car in front of the ego, in its lane; 0 for nobody.
+        gap_m: (num_envs,) float64, bumper to bumper, ego to the car in front; infinite with none.
+        peer_gap_m: (num_envs,) float64, the smallest gap between two peers of a lane; infinite
+            with one.
         ttc_s: (num_envs,) float64, time to collision at constant speeds, at most `TTC_HORIZON_S`.
         drac_mps2: (num_envs,) float64, deceleration rate to avoid a crash, closing² / (2 gap)
             (Cooper and Ferguson, 1976); 0 when not closing.
@@ -42,6 +46,8 @@ class GroundTruth:
     route_pos_m: NDArray[np.float64]
     speed_mps: NDArray[np.float64]
     accel_mps2: NDArray[np.float64]
+    lateral_m: NDArray[np.float64]
+    lead_slot: NDArray[np.int64]
     gap_m: NDArray[np.float64]
     peer_gap_m: NDArray[np.float64]
     ttc_s: NDArray[np.float64]
@@ -54,20 +60,25 @@ class GroundTruth:
         present: NDArray[np.bool_],
         route_pos_m: NDArray[np.float64],
         speed_mps: NDArray[np.float64],
+        lateral_m: NDArray[np.float64] | None = None,
     ) -> GroundTruth:
-        """Describe cars that have just been placed and do not accelerate yet."""
+        """Describe cars that have just been placed and do not accelerate yet; None: in one lane."""
         truth = cls._empty(speed_mps.shape)
         still = np.zeros(speed_mps.shape)
-        _describe(present, route_pos_m, speed_mps, speed_mps, still, *truth.arrays())
+        aside_m = still if lateral_m is None else lateral_m
+        _describe(present, route_pos_m, speed_mps, aside_m, speed_mps, still, *truth.arrays())
         return truth
 
-    def advance(self, state: TrafficState) -> GroundTruth:
-        """Describe the tick that led from here to `state`."""
+    def advance(
+        self, state: TrafficState, lateral_m: NDArray[np.float64] | None = None
+    ) -> GroundTruth:
+        """Describe the tick that led from here to `state`; None: nobody has moved aside."""
         truth = self._empty(self.speed_mps.shape)
         _describe(
             state.present,
             state.route_pos_m,
             state.speed_mps,
+            self.lateral_m if lateral_m is None else lateral_m,
             self.speed_mps,
             self.accel_mps2,
             *truth.arrays(),
@@ -81,6 +92,8 @@ class GroundTruth:
             self.route_pos_m,
             self.speed_mps,
             self.accel_mps2,
+            self.lateral_m,
+            self.lead_slot,
             self.gap_m,
             self.peer_gap_m,
             self.ttc_s,
@@ -95,7 +108,10 @@ class GroundTruth:
 
     @classmethod
     def _empty(cls, shape: tuple[int, ...]) -> GroundTruth:
-        return cls(np.empty(shape, dtype=bool), *np.empty((3, *shape)), *np.empty((5, shape[0])))
+        lead_slot = np.empty(shape[0], dtype=np.int64)
+        route_pos_m, speed_mps, accel_mps2, aside_m = np.empty((4, *shape))
+        moving = (route_pos_m, speed_mps, accel_mps2, aside_m)
+        return cls(np.empty(shape, dtype=bool), *moving, lead_slot, *np.empty((5, shape[0])))
 
 
 @compiled
@@ -103,12 +119,15 @@ def _describe(
     now_present: NDArray[np.bool_],
     now_route_pos_m: NDArray[np.float64],
     now_speed_mps: NDArray[np.float64],
+    now_lateral_m: NDArray[np.float64],
     before_speed_mps: NDArray[np.float64],
     before_accel_mps2: NDArray[np.float64],
     present: NDArray[np.bool_],
     route_pos_m: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
     accel_mps2: NDArray[np.float64],
+    lateral_m: NDArray[np.float64],
+    lead_slot: NDArray[np.int64],
     gap_m: NDArray[np.float64],
     peer_gap_m: NDArray[np.float64],
     ttc_s: NDArray[np.float64],
@@ -126,13 +145,17 @@ def _describe(
             speed_mps[e, v] = now_speed_mps[e, v]
             change = now_speed_mps[e, v] - before_speed_mps[e, v]
             accel_mps2[e, v] = change / DT_S if here else 0.0
-            if v > 0 and here and present[e, v - 1]:
-                gap = route_pos_m[e, v] - route_pos_m[e, v - 1] - CAR_LENGTH_M
-                if v == 1:
-                    gap_m[e] = gap
-                else:
-                    peer_gap_m[e] = min(peer_gap_m[e], gap)
-        closing = max(speed_mps[e, 0] - speed_mps[e, 1], 0.0)
+            lateral_m[e, v] = now_lateral_m[e, v]
+            before = v - 1
+            while before > 0 and abs(lateral_m[e, v] - lateral_m[e, before]) >= CAR_WIDTH_M:
+                before -= 1
+            if before > 0 and here and present[e, before]:
+                gap = route_pos_m[e, v] - route_pos_m[e, before] - CAR_LENGTH_M
+                peer_gap_m[e] = min(peer_gap_m[e], gap)
+        lead_slot[e] = lead = car_in_front(route_pos_m, lateral_m, e, route_pos_m[e, 0])
+        if lead > 0 and present[e, lead] and present[e, 0]:
+            gap_m[e] = route_pos_m[e, lead] - route_pos_m[e, 0] - CAR_LENGTH_M
+        closing = max(speed_mps[e, 0] - speed_mps[e, lead], 0.0)
         room = max(gap_m[e], _CONTACT_M)
         ttc_s[e] = min(room / closing, TTC_HORIZON_S) if closing > 0.0 else TTC_HORIZON_S
         drac_mps2[e] = closing * closing / (2.0 * room)

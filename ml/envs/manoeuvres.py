@@ -40,6 +40,21 @@ _EGO_DRIVER = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 
 
 
 @dataclass(frozen=True, slots=True)
+class CutIn:
+    """A car that starts in the lane to the left, on a road with two.
+
+    Attributes:
+        slot: Which; the car in front of it drives in the convoy's lane.
+        tick: From which on it drives towards the convoy's lane.
+        lateral_mps: How fast; 0 if it stays where it is.
+    """
+
+    slot: int
+    tick: int
+    lateral_mps: float
+
+
+@dataclass(frozen=True, slots=True)
 class ManoeuvreCase:
     """One episode with given traffic.
 
@@ -53,6 +68,7 @@ class ManoeuvreCase:
         onset_tick: First tick of its braking; 0 where the hazard is there from the start.
         release_tick: First tick after its braking.
         start_m: Route position of the ego's front bumper.
+        cut_in: Who starts in another lane; None where all drive in one.
         labels: What tables and pictures say of the case.
     """
 
@@ -64,6 +80,7 @@ class ManoeuvreCase:
     onset_tick: int
     release_tick: int
     start_m: float = START_M
+    cut_in: CutIn | None = None
     labels: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
@@ -132,6 +149,16 @@ class ManoeuvreSupply:
         plan.onset_tick[row] = case.onset_tick
         plan.release_tick[row] = case.release_tick
         plan.leader_speed_mps[row] = case.speed_mps[-1]
+        if case.cut_in is None:
+            return
+        if not road.left_lane_ids or not 1 <= case.cut_in.slot < peers:
+            raise ScenarioError(
+                f"manoeuvre {row}: slot {case.cut_in.slot} cuts in; that takes a road with a "
+                'lane to the left all along (scenario "two-lanes") and a peer in front of it'
+            )
+        plan.cut_in_slot[row] = case.cut_in.slot
+        plan.cut_in_tick[row] = case.cut_in.tick
+        plan.cut_in_mps[row] = case.cut_in.lateral_mps
 
     def draw(
         self,
@@ -150,6 +177,8 @@ class ManoeuvreSupply:
         scripted = ~np.isnan(self._script_mps[number, :, 0])
         scripted[:, 0] = self._config.ego_control == "policy"
         drivers = self._drivers
+        slots = np.arange(self._present.shape[1])
+        beside = (slots == plan.cut_in_slot[:, None]) & (slots > 0)
         placement = Placement(
             env_indices=env_indices,
             present=self._present[number],
@@ -159,6 +188,7 @@ class ManoeuvreSupply:
             drivers=DriverParameters(
                 *(getattr(drivers, name)[number] for name in DriverParameters.__slots__)
             ),
+            left=beside if beside.any() else None,
         )
         return plan, placement
 

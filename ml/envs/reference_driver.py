@@ -7,7 +7,9 @@ being judged. An episode is avoidable if it does not crash.
 
 It follows the car in front on ground truth, calmly, until the planned braking begins. From then on
 it holds its speed until a message has arrived that shows the danger, and brakes from 0.2 s after
-that arrival. Once the braking is over and it is no faster than the car in front, it follows again.
+that arrival. A car that cuts in is shown by any of its messages after it has left the lane that it
+came from (`lanes.WANDERING_M`). Once the braking is over and it is no faster than the car in front,
+it follows again.
 In episodes without a hazard it follows throughout.
 """
 
@@ -20,6 +22,7 @@ import numpy as np
 from ml.compiled import compiled
 from ml.envs.actuation import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 from ml.envs.episodes import HAZARD
+from ml.envs.lanes import car_in_front
 from ml.espnow_emulator import PayloadField
 from ml.sumo.road import CAR_LENGTH_M
 
@@ -65,7 +68,7 @@ def roll(speed_mps: float, accel_mps2: float, dt_s: float) -> tuple[float, float
 
 
 class ReferenceDriver:
-    """The reference drivers of a batch, one behind each convoy's slot 1; arrays (E,).
+    """The reference drivers of a batch, one behind each convoy's car in front; arrays (E,).
 
     Args:
         num_envs: E.
@@ -75,8 +78,9 @@ class ReferenceDriver:
         route_pos_m: float64, front bumper.
         speed_mps: float64.
         accel_mps2: float64, over the last tick.
-        gap_m: float64, to slot 1; never below 0.
-        collided: bool, whether it has touched slot 1 in this episode; it then stays at its bumper.
+        gap_m: float64, to the car in front of it; never below 0.
+        collided: bool, whether it has touched that car in this episode; it then stays at its
+            bumper.
         informed: bool, whether it has received a message that shows the danger.
         informed_tick: int64, the first tick at which that message was there; 0 where not informed.
         informed_us: int64, when it arrived, true time since reset; 0 where not informed.
@@ -99,7 +103,8 @@ class ReferenceDriver:
         speed = start.speed_mps[:, 0]
         gap_m = start.gap_m if self._gap == "own" else self._gap * speed
         self.gap_m[rows] = gap_m
-        self.route_pos_m[rows] = start.route_pos_m[:, 1] - CAR_LENGTH_M - gap_m
+        front_m = start.route_pos_m[np.arange(rows.size), start.lead_slot]
+        self.route_pos_m[rows] = front_m - CAR_LENGTH_M - gap_m
         self.speed_mps[rows] = speed
         self.accel_mps2[rows] = 0.0
         # The wished gap is the initial one at the initial speed, and 5 m at standstill.
@@ -129,9 +134,11 @@ class ReferenceDriver:
             plan.release_tick,
             before.route_pos_m,
             before.speed_mps,
+            before.lateral_m,
             now.present,
             now.route_pos_m,
             now.speed_mps,
+            now.lateral_m,
             self._standstill_m,
             self._headway_s,
             self.informed,
@@ -156,6 +163,7 @@ class ReferenceDriver:
             tick,
             plan.kind,
             plan.onset_tick,
+            plan.cut_in_slot,
             table.heard,
             table.t_generated_us,
             table.received_us,
@@ -172,6 +180,7 @@ def _listen(
     tick: NDArray[np.int64],
     kind: NDArray[np.int64],
     onset_tick: NDArray[np.int64],
+    cut_in_slot: NDArray[np.int64],
     heard: NDArray[np.bool_],
     t_generated_us: NDArray[np.int64],
     received_us: NDArray[np.int64],
@@ -191,7 +200,8 @@ def _listen(
                 continue
             braking = payload[e, 0, s, _ACCEL] <= SHOWN_MPS2
             slow = payload[e, 0, s, _SPEED] <= SHOWN_SPEED_SHARE * speed_mps[e]
-            if not (braking or slow):
+            cutting_in = cut_in_slot[e] == s + 1
+            if not (braking or slow or cutting_in):
                 continue
             if not informed[e] or received_us[e, 0, s] < informed_us[e]:
                 informed_us[e] = received_us[e, 0, s]
@@ -207,9 +217,11 @@ def _advance(
     release_tick: NDArray[np.int64],
     lead_before_m: NDArray[np.float64],
     lead_before_mps: NDArray[np.float64],
+    aside_before_m: NDArray[np.float64],
     lead_present: NDArray[np.bool_],
     lead_now_m: NDArray[np.float64],
     lead_now_mps: NDArray[np.float64],
+    aside_now_m: NDArray[np.float64],
     standstill_m: NDArray[np.float64],
     headway_s: NDArray[np.float64],
     informed: NDArray[np.bool_],
@@ -221,18 +233,19 @@ def _advance(
     collided: NDArray[np.bool_],
     over: NDArray[np.bool_],
 ) -> None:
-    """Move the drivers on; the last six are written. Traffic is (E, V), slot 1 is in front."""
+    """Move the drivers on; the last six are written. Traffic is (E, V)."""
     for e in range(tick.size):
         if not lead_present[e, 1]:
             continue  # the episode is invalid
         began = tick[e] - 1
         speed = speed_mps[e]
+        lead = car_in_front(lead_before_m, aside_before_m, e, route_pos_m[e])
         if kind[e] == _HAZARD and began >= release_tick[e]:
-            over[e] |= speed <= lead_before_mps[e, 1]
+            over[e] |= speed <= lead_before_mps[e, lead]
         if kind[e] != _HAZARD or began < onset_tick[e] or over[e]:
-            gap = lead_before_m[e, 1] - CAR_LENGTH_M - route_pos_m[e]
+            gap = lead_before_m[e, lead] - CAR_LENGTH_M - route_pos_m[e]
             error = gap - standstill_m[e] - headway_s[e] * speed
-            wish = _GAP_GAIN * error + _SPEED_GAIN * (lead_before_mps[e, 1] - speed)
+            wish = _GAP_GAIN * error + _SPEED_GAIN * (lead_before_mps[e, lead] - speed)
             wish = min(max(wish, -MAX_BRAKING_MPS2), MAX_ACCEL_MPS2)
         elif informed[e] and began * _TICK_US >= informed_us[e] + REACTION_US:
             wish = -MAX_BRAKING_MPS2
@@ -243,9 +256,10 @@ def _advance(
         route_pos_m[e] += rolled
         accel_mps2[e] = (reached - speed) / DT_S
         speed_mps[e] = reached
-        gap_m[e] = lead_now_m[e, 1] - CAR_LENGTH_M - route_pos_m[e]
+        lead = car_in_front(lead_now_m, aside_now_m, e, route_pos_m[e])
+        gap_m[e] = lead_now_m[e, lead] - CAR_LENGTH_M - route_pos_m[e]
         collided[e] |= gap_m[e] <= 0.0
         if collided[e] and gap_m[e] <= 0.0:
             gap_m[e] = 0.0
-            route_pos_m[e] = lead_now_m[e, 1] - CAR_LENGTH_M
-            speed_mps[e] = min(reached, lead_now_mps[e, 1])
+            route_pos_m[e] = lead_now_m[e, lead] - CAR_LENGTH_M
+            speed_mps[e] = min(reached, lead_now_mps[e, lead])

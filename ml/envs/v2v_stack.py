@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.compiled import compiled
+from ml.envs.actuation import DT_S
+from ml.envs.lanes import move_aside
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, MessageFaults, PayloadField
 from ml.parameters import draw_episode_parameters
@@ -105,6 +107,8 @@ class V2VStack:
         self._faults.reset(rows, keys)
         self._present[rows] = present
         x_m, y_m, heading_deg = self._road.pose(truth.route_pos_m)
+        still = np.zeros_like(truth.lateral_m)
+        move_aside(x_m, y_m, heading_deg, truth.lateral_m, still, truth.speed_mps)
         measured = self.sensors.measure_start(
             rows,
             x_m=x_m,
@@ -149,6 +153,13 @@ class V2VStack:
             state,
         )
         x_m, y_m, heading_deg = self._road.pose(route_pos_m)
+        at_end = self._road.pose(now.route_pos_m)
+        if np.count_nonzero(before.lateral_m):
+            drift_mps = (now.lateral_m - before.lateral_m) / DT_S
+            since_s = (sampled_us - (tick[:, None] - 1) * TICK_US) / 1e6
+            aside_m = before.lateral_m + drift_mps * since_s
+            move_aside(x_m, y_m, heading_deg, aside_m, drift_mps, speed_mps)
+            move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
         measured = self.sensors.measure(
             tick,
             x_m=x_m,
@@ -161,7 +172,6 @@ class V2VStack:
         self.ranging.measure(self._everyone, tick, now.gap_m)
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
         node_xy_m = np.empty((*t_generated_us.shape, 2))
-        at_end = self._road.pose(now.route_pos_m)
         _load(at_end[0], at_end[1], _fields(measured), _fields(self.measured), payload, node_xy_m)
         self.measured = measured
         timestamp_ms = self.channel.node_clocks.local_ms(t_generated_us)

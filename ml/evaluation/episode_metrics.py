@@ -167,7 +167,7 @@ def _comfort(driven: EpisodeTrace, *, crashed: bool) -> dict[str, float | int]:
 def _following(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:
     speed, gap = driven[Column.SPEED_MPS], driven[Column.GAP_M]
     distance_m = float((speed[1:] + speed[:-1]).sum() * 0.5 * DT_S)
-    lead_m = float(driven[Column.LEAD_POS_M][-1] - driven[Column.LEAD_POS_M][0])
+    lead_m = _lead_travel_m(driven)
     moving, standing = speed > HEADWAY_SPEED_MPS, speed < _STANDING_MPS
     standstill_m = facts.standstill_m
     if standstill_m is None:
@@ -181,11 +181,21 @@ def _following(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:
     }
 
 
+def _lead_travel_m(driven: EpisodeTrace) -> float:
+    """What the car in front has driven while it was in front, whichever it was."""
+    position_m, slot = driven[Column.LEAD_POS_M], driven[Column.LEAD_SLOT]
+    if (slot == slot[0]).all():
+        return float(position_m[-1] - position_m[0])
+    return float(np.diff(position_m)[slot[1:] == slot[:-1]].sum())
+
+
 def _string(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:
     own, ahead = driven[Column.ACCEL_MPS2], driven[Column.LEAD_ACCEL_MPS2]
     norm = float(np.sqrt((ahead**2).sum() * DT_S))
     speed, lead_speed = driven[Column.SPEED_MPS], driven[Column.LEAD_SPEED_MPS]
     lead_dip = float(lead_speed[0] - lead_speed.min())
+    if (driven[Column.LEAD_SLOT] != driven[Column.LEAD_SLOT][0]).any():
+        norm = lead_dip = 0.0  # what two different cars do is no disturbance that is passed on
     return {
         "string_gain_l2": float(np.sqrt((own**2).sum() * DT_S)) / norm
         if norm > _LEAST_NORM

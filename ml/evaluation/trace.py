@@ -28,7 +28,7 @@ class Column(IntEnum):
     GAP_M = 3
     """Bumper to bumper, to the car in front."""
     LEAD_POS_M = 4
-    """Of the car in front: front bumper along the route."""
+    """Of the car in front, in the ego's lane: front bumper along the route."""
     LEAD_SPEED_MPS = 5
     LEAD_ACCEL_MPS2 = 6
     BRAKE_ACCEL_MPS2 = 7
@@ -36,16 +36,18 @@ class Column(IntEnum):
     HARDEST_PEER_MPS2 = 8
     """The lowest acceleration of any peer."""
     HEARD = 9
-    """Whether a message of the car in front is held: 0 or 1."""
+    """Whether a message of the first peer is held: 0 or 1. It is the car in front, or cuts in."""
     AGE_S = 10
-    """True age of the newest message of the car in front; 0 where not heard."""
+    """True age of the newest message of the first peer; 0 where not heard."""
     BRAKE_AGE_S = 11
     """The same of the peer that brings the hazard."""
     FRESH = 12
-    """Whether the tick brought a newer message of the car in front: 0 or 1."""
+    """Whether the tick brought a newer message of the first peer: 0 or 1."""
     FRESH_PEERS = 13
     """Peers of which the tick brought a newer message."""
     REWARD = 14
+    LEAD_SLOT = 15
+    """Who is in front; changes when a car cuts in."""
 
 
 class TraceRecorder:
@@ -81,6 +83,7 @@ class TraceRecorder:
             truth.speed_mps,
             truth.accel_mps2,
             truth.gap_m,
+            truth.lead_slot,
             batch.commanded_accel_mps2,
             table.heard,
             table.sequence,
@@ -97,8 +100,10 @@ class TraceRecorder:
         self.values[:, 0, rows] = 0.0
         self.values[Column.SPEED_MPS, 0, rows] = truth.speed_mps[rows, 0]
         self.values[Column.GAP_M, 0, rows] = truth.gap_m[rows]
-        self.values[Column.LEAD_POS_M, 0, rows] = truth.route_pos_m[rows, 1]
-        self.values[Column.LEAD_SPEED_MPS, 0, rows] = truth.speed_mps[rows, 1]
+        lead = truth.lead_slot[rows]
+        self.values[Column.LEAD_SLOT, 0, rows] = lead
+        self.values[Column.LEAD_POS_M, 0, rows] = truth.route_pos_m[rows, lead]
+        self.values[Column.LEAD_SPEED_MPS, 0, rows] = truth.speed_mps[rows, lead]
 
     def episode(self, row: int, ticks: int) -> EpisodeTrace:
         """Copy what was recorded of the episode that has ended in a convoy."""
@@ -153,6 +158,7 @@ class EpisodeTrace:
     _FRESH,
     _FRESH_PEERS,
     _REWARD,
+    _LEAD_SLOT,
 ) = (int(column) for column in Column)
 
 
@@ -166,6 +172,7 @@ def _record(
     speed_mps: NDArray[np.float64],
     accel_mps2: NDArray[np.float64],
     gap_m: NDArray[np.float64],
+    lead_slot: NDArray[np.int64],
     command_mps2: NDArray[np.float64],
     heard: NDArray[np.bool_],
     sequence: NDArray[np.int64],
@@ -181,9 +188,11 @@ def _record(
         values[_ACCEL, t, e] = accel_mps2[e, 0]
         values[_COMMAND, t, e] = command_mps2[e]
         values[_GAP, t, e] = gap_m[e]
-        values[_LEAD_POS, t, e] = route_pos_m[e, 1]
-        values[_LEAD_SPEED, t, e] = speed_mps[e, 1]
-        values[_LEAD_ACCEL, t, e] = accel_mps2[e, 1]
+        lead = lead_slot[e]
+        values[_LEAD_SLOT, t, e] = lead
+        values[_LEAD_POS, t, e] = route_pos_m[e, lead]
+        values[_LEAD_SPEED, t, e] = speed_mps[e, lead]
+        values[_LEAD_ACCEL, t, e] = accel_mps2[e, lead]
         values[_BRAKE_ACCEL, t, e] = accel_mps2[e, brake] if brake > 0 else 0.0
         hardest, fresh_peers = np.inf, 0.0
         for v in range(1, num_peers[e] + 1):

@@ -40,6 +40,8 @@ _DPI = 90
 _BEHIND_M = 12.0
 _OLD_S = 3.0
 _CAR_HEIGHT, _TRUE_Y, _BELIEVED_Y = 0.7, 1.0, 0.0
+_LANE_Y = 0.8
+"""The lane to the left of the convoy's, above it."""
 
 
 def write_animation(
@@ -131,7 +133,7 @@ class _RoadScene:
         ahead_m = recording.route_pos_m - recording.route_pos_m[:, :1]
         farthest_m = float(ahead_m[frames].max()) + CAR_LENGTH_M
         axes.set_xlim(-_BEHIND_M, farthest_m * 1.04)
-        axes.set_ylim(-0.75, 1.75)
+        axes.set_ylim(-0.75, 1.75 + (_LANE_Y if recording.in_another_lane else 0.0))
         axes.set_yticks([_BELIEVED_Y, _TRUE_Y], ["as told\nby radio", "true"])
         axes.grid(visible=False)
         axes.set_xlabel("distance ahead of the ego's front bumper, m")
@@ -172,8 +174,9 @@ class _RoadScene:
         """Move everything to where it is at a tick."""
         recording = self._recording
         ahead_m = recording.route_pos_m[tick] - recording.route_pos_m[tick, 0]
-        for car, front_m in zip(self._cars, ahead_m, strict=True):
-            car.set_xy((float(front_m) - self._length_m, _TRUE_Y - _CAR_HEIGHT / 2))
+        aside = _LANE_Y * recording.lateral_m[tick] / max(float(recording.lateral_m.max()), 1.0)
+        for car, front_m, up in zip(self._cars, ahead_m, aside.tolist(), strict=True):
+            car.set_xy((float(front_m) - self._length_m, _TRUE_Y + up - _CAR_HEIGHT / 2))
         for source, (ghost, text) in enumerate(zip(self._ghosts, self._ages, strict=True)):
             heard = bool(recording.heard[tick, source])
             ghost.set_visible(heard)

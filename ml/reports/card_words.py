@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ml.evaluation.spread import sentence_of, spread_over
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -34,7 +36,7 @@ def subtitle_of(view: ResultView) -> str:
 
 
 def brief_of(view: ResultView, summaries: Summaries) -> list[str]:
-    """Say in a sentence per policy and radio how safe, calm and close it is."""
+    """Say in a sentence per policy and radio how safe, calm and close it is, and how far apart."""
     suite = view.main_suite
     lines = []
     for policy in view.policies():
@@ -61,6 +63,11 @@ def brief_of(view: ResultView, summaries: Summaries) -> list[str]:
             if not math.isnan(jerk.value):
                 said.append(f", jerk {jerk.value:.1f} m/s³")
             lines.append("".join(said) + ".")
+    names = [policy.name for policy in view.policies()]
+    spreads = spread_over([s for s in summaries.values() if s.suite == suite], names)
+    for radio in view.radios(suite):
+        here = [spread for spread in spreads if spread.radio == radio]
+        lines += [sentence_of(here)] if here else []
     return lines
 
 
@@ -97,6 +104,9 @@ def tell(row: EpisodeRow) -> str:
     place = {0: "nobody brakes hard", 1: "the car in front brakes"}.get(
         row.brake_rank, f"car {row.brake_rank} ahead brakes"
     )
+    lane = row.labels.get("cuts_in")
+    if lane is not None:
+        place = "a slower car cuts in" if lane == "yes" else "a slower car stays in the other lane"
     said = [f"{row.kind.capitalize()}, {cars}: {place}."]
     if row.crash:
         how = f"at {row.impact_speed_mps:.1f} m/s" if not math.isnan(row.impact_speed_mps) else ""
@@ -112,7 +122,8 @@ def tell(row: EpisodeRow) -> str:
             f"{row.min_ttc_s:.1f} s."
         )
     if not math.isnan(row.message_delay_s):
-        said.append(f"The braking was known {row.message_delay_s:.2f} s after its onset.")
+        what = "cut-in" if lane == "yes" else "braking"
+        said.append(f"The {what} was known {row.message_delay_s:.2f} s after its onset.")
     if not math.isnan(row.reaction_after_onset_s):
         said.append(f"The ego braked {row.reaction_after_onset_s:.2f} s after it.")
     return " ".join(said)

@@ -46,6 +46,9 @@ class EpisodePanels:
         self._axes = axes
         brake = int(recording.brake_slot)
         self._braking_slot = brake if brake > 1 else None
+        self._onset = "the onset of the braking"
+        if recording.in_another_lane:
+            self._onset = "the onset of the cut-in"
         self._zero_s = 0.0 if np.isnan(recording.onset_s) else float(recording.onset_s)
         self.time_s = recording.time_s - self._zero_s
         gap, speed, accel, age, arrivals = axes
@@ -58,7 +61,7 @@ class EpisodePanels:
             panel.set_xlim(window_s[0] - self._zero_s, window_s[1] - self._zero_s)
             self._mark_events(panel, label=panel is gap)
             panel.label_outer()
-        event = "the start" if np.isnan(recording.onset_s) else "the onset of the braking"
+        event = "the start" if np.isnan(recording.onset_s) else self._onset
         arrivals.set_xlabel(f"time since {event}, s")
         self._cursors = [panel.axvline(0.0, color=BLACK, linewidth=0.8) for panel in axes]
         for cursor in self._cursors:
@@ -120,7 +123,8 @@ class EpisodePanels:
             values = speed_mps[:, self._braking_slot]
             name = f"braking car, number {self._braking_slot}"
             self._plot(axes, values, BRAKING_COLOUR, name, dash=":")
-        self._plot(axes, speed_mps[:, 1], AHEAD_COLOUR, "car in front", dash="--")
+        first = "car from the other lane" if self._recording.in_another_lane else "car in front"
+        self._plot(axes, speed_mps[:, 1], AHEAD_COLOUR, first, dash="--")
         self._plot(axes, self._until_crash(speed_mps[:, 0]), EGO_COLOUR, "ego")
         axes.set_ylim(-0.03 * speed_mps.max(), 1.15 * max(float(speed_mps.max()), 1.0))
         axes.set_ylabel("speed, m/s")
@@ -170,7 +174,7 @@ class EpisodePanels:
     def _mark_events(self, axes: Axes, *, label: bool) -> None:
         recording = self._recording
         for moment_s, name, colour, width in (
-            (recording.onset_s, "onset of the braking", GREY, 1.0),
+            (recording.onset_s, self._onset.removeprefix("the "), GREY, 1.0),
             (recording.informed_s, "a message shows it", GREEN, 1.0),
             (recording.crash_s, "crash", VERMILION, 2.5),
         ):

@@ -28,6 +28,7 @@ from ml.evaluation.evaluate import (
 )
 from ml.evaluation.planning import Origin, Plan, make_manifest
 from ml.evaluation.result import MANIFEST_FILE, read_manifest, read_rows
+from ml.evaluation.spread import spread_over, table_of
 from ml.evaluation.suites.registry import SUITE_NAMES
 from ml.reports.card import write_card
 from ml.training.checkpoints import load_model
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ml.evaluation.compare import Comparison
-    from ml.evaluation.result import EpisodeRow, Manifest
+    from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest
 
 CSV_FILE = "episodes.csv"
 _TELL_EACH = 25
@@ -128,6 +129,10 @@ def evaluate(arguments: Sequence[str]) -> int:
     in_all = _in_every_suite(manifest)
     for table in tables(summaries, in_all):
         console.print(table)
+    alike = [c for c in manifest.controllers if _is_model(c) and c.spec != options.against]
+    spreads = spread_over(summaries, [record.name for record in alike])
+    if spreads:
+        console.print(table_of(spreads))
     if len(in_all) < len(manifest.controllers):
         console.print("more controllers, at other time gaps, are in summary.json and on the card")
     if comparison is not None:
@@ -219,6 +224,11 @@ def _in_every_suite(manifest: Manifest) -> list[str]:
         for record in manifest.controllers
         if all((suite, record.name) in ran for suite in manifest.suites)
     ]
+
+
+def _is_model(record: ControllerRecord) -> bool:
+    """Whether it is a trained policy that hears the radio."""
+    return record.family == POLICY_FAMILY and record.knows == "radio"
 
 
 def _first_policy(manifest: Manifest) -> str:

@@ -35,7 +35,8 @@ class Recording:
         route_pos_m: (T, V) float64, front bumpers.
         speed_mps: (T, V) float64.
         accel_mps2: (T, V) float64.
-        gap_m: (T,) float64, true, of the ego to the car in front.
+        lateral_m: (T, V) float64, left of the convoy's lane.
+        gap_m: (T,) float64, true, of the ego to the car in front, in its lane.
         command_mps2: (T,) float64, what the ego was told.
         heard: (T, S) bool, S = V − 1: whether the ego's board holds a message of the peer.
         age_s: (T, S) float64, of its newest message, as the board can tell.
@@ -53,6 +54,7 @@ class Recording:
     route_pos_m: NDArray[np.float64]
     speed_mps: NDArray[np.float64]
     accel_mps2: NDArray[np.float64]
+    lateral_m: NDArray[np.float64]
     gap_m: NDArray[np.float64]
     command_mps2: NDArray[np.float64]
     heard: NDArray[np.bool_]
@@ -70,6 +72,11 @@ class Recording:
     def num_peers(self) -> int:
         """Cars ahead of the ego."""
         return int(self.heard.shape[1])
+
+    @property
+    def in_another_lane(self) -> bool:
+        """Whether the first peer starts beside the convoy's lane."""
+        return bool(self.lateral_m[0, 1] > 0.0)
 
     @property
     def window_s(self) -> tuple[float, float]:
@@ -136,6 +143,7 @@ class Recorder:
                 "route_pos_m": truth.route_pos_m[row, cars].copy(),
                 "speed_mps": truth.speed_mps[row, cars].copy(),
                 "accel_mps2": truth.accel_mps2[row, cars].copy(),
+                "lateral_m": truth.lateral_m[row, cars].copy(),
                 "gap_m": truth.gap_m[row],
                 "command_mps2": batch.commanded_accel_mps2[row],
                 "heard": believed.heard[row, peers].copy(),

@@ -17,7 +17,7 @@ from ml.errors import SimulatorError
 from ml.sumo import fleet_kernels as kernels
 from ml.sumo import placement_kernels as placing
 from ml.sumo.insertion import Admission
-from ml.sumo.names import MAX_VEHICLES, vehicle_id
+from ml.sumo.names import MAX_VEHICLES, tile_lane, vehicle_id
 from ml.sumo.protocol import DT_S, TrafficState
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ml.sumo.road import Road
 
 _EXACT_M = 1e-9
+_NOBODY = np.zeros(0, dtype=np.int64)
 
 
 class Orders(NamedTuple):
@@ -41,6 +42,8 @@ class Orders(NamedTuple):
         speed_mps: Their commands.
         factor_index: Cars with a new speed factor.
         factor: Their factors.
+        changing: Cars that change lanes.
+        to_left: bool, whether each of them changes to the left lane.
     """
 
     seized: NDArray[np.int64]
@@ -49,6 +52,8 @@ class Orders(NamedTuple):
     speed_mps: NDArray[np.float64]
     factor_index: NDArray[np.int64]
     factor: NDArray[np.float64]
+    changing: NDArray[np.int64]
+    to_left: NDArray[np.bool_]
 
 
 class Fleet:
@@ -79,6 +84,7 @@ class Fleet:
         self._position_m, self._speed_mps = self._moving
         self._lane_start_m = np.zeros(count)
         self._muddled = np.zeros(num_envs, dtype=np.bool_)
+        self._left = np.zeros(count, dtype=np.bool_)
         self._order_index = np.zeros((4, count), dtype=np.int64)
         self._order_value = np.zeros((4, count))
         self._order_count = np.zeros(4, dtype=np.int64)
@@ -98,6 +104,7 @@ class Fleet:
         numbers = tuple(asked.values())
         road = self._road
         env, here, controlled = placement.env_indices, placement.present, placement.controlled
+        self._check_left(placement.left, here, "Placement.left")
         if not placing.can_be_placed(
             env,
             here,
@@ -108,6 +115,7 @@ class Fleet:
             road.length_m,
         ):
             raise self._refusal(placement, asked)
+        beside = self._start_left(placement)
         cars, lane_pos_m, flags = (
             np.empty((4, here.size), dtype=np.int64),
             np.empty(here.size),
@@ -130,6 +138,7 @@ class Fleet:
             lane_pos_m,
             flags,
         )
+        self._muddled[beside] = True
         admission = Admission(
             removed=cars[placing.REMOVED, :gone],
             placed=cars[placing.PLACED, :placed],
@@ -151,6 +160,7 @@ class Fleet:
                 a negative speed for "drive as you like").
         """
         controlled = self._flat(commands.controlled, "controlled", np.bool_)
+        self._check_left(commands.left, self.present.reshape(self._shape), "TickCommands.left")
         speed_mps = self._flat(commands.speed_mps, "speed_mps", np.float64)
         factor = self._flat(commands.speed_factor, "speed_factor", np.float64)
         index, value = self._order_index, self._order_value
@@ -172,6 +182,7 @@ class Fleet:
                 f"TickCommands.{name} of {self.ids[car]} is {values[car]}; it must be at least 0 "
                 "and finite, or NaN for no command.",
             )
+        changing = self._change_lanes(commands.left)
         seized, released, told, changed = self._order_count.tolist()
         return Orders(
             seized=index[kernels.SEIZED, :seized],
@@ -180,12 +191,77 @@ class Fleet:
             speed_mps=value[kernels.SPEED, :told],
             factor_index=index[kernels.FACTOR, :changed],
             factor=value[kernels.FACTOR, :changed],
+            changing=changing,
+            to_left=self._left[changing],
         )
+
+    def confirm_lanes(self, orders: Orders, found: list[str]) -> None:
+        """Check that SUMO changed lanes as it was told.
+
+        Args:
+            orders: Of the tick that has just been simulated.
+            found: Names of the lanes that `changing` are in, in their order.
+
+        Raises:
+            SimulatorError: It did not.
+        """
+        changes = zip(orders.changing.tolist(), orders.to_left.tolist(), found, strict=True)
+        for index, to_left, lane in changes:
+            lane_ids = self._road.left_lane_ids if to_left else self._road.lane_ids
+            env = index // self._shape[1]
+            if lane in {tile_lane(env, name) for name in lane_ids}:
+                continue
+            raise SimulatorError(
+                f"{self.ids[index]} was told to change lanes at route position "
+                f"{self._position_m[index]:.1f} m and is in {lane}. Does the network let a car "
+                "change there (changeLeft, changeRight)?"
+            )
+
+    def _check_left(
+        self, left: NDArray[np.bool_] | None, here: NDArray[np.bool_], name: str
+    ) -> None:
+        """Refuse lanes that are not there.
+
+        Raises:
+            SimulatorError: The shape is wrong, or the road has no left lane.
+        """
+        if left is None:
+            return
+        if left.shape != here.shape:
+            raise SimulatorError(f"{name} has shape {left.shape}; it must be {here.shape}.")
+        if not self._road.left_lane_ids and (left & here).any():
+            raise SimulatorError(
+                f"{name} asks for a lane to the left of the convoy's, which this road does not "
+                'have all along. Use a scenario with two lanes, such as "two-lanes".'
+            )
+
+    def _start_left(self, placement: Placement) -> NDArray[np.int64]:
+        """Note who starts in which lane; return the convoys that do not drive in one lane.
+
+        These are made anew, now and the next time: SUMO sorts in cars that are new to a lane.
+        """
+        env, left = placement.env_indices, self._left.reshape(self._shape)
+        left[env] = False
+        if placement.left is None:
+            return env[:0]
+        left[env] = placement.left & placement.present
+        beside = env[left[env].any(axis=1)]
+        self._muddled[beside] = True
+        return beside
+
+    def _change_lanes(self, left: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        """Note who changes lanes in a tick, and return them."""
+        if left is None:
+            return _NOBODY
+        changing = np.flatnonzero((left.reshape(-1) != self._left) & self.present)
+        self._left[changing] ^= True
+        return changing
 
     def drop(self, index: NDArray[np.int64]) -> None:
         """Note that cars have left the road."""
         self.present[index] = False
         self._controlled[index] = False
+        self._left[index] = False
         self._position_m[index] = 0.0
         self._speed_mps[index] = 0.0
         self.live = np.flatnonzero(self.present)

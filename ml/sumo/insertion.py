@@ -12,12 +12,15 @@ and made again but renewed: it gets the shared type again, its speed, and its pl
 remembers of a car beyond that does not bear on how it drives on, which the contract tests prove.
 But a lane keeps its cars in the order in which they stand, and ``moveTo`` within a lane does not
 sort them. So a convoy is renewed only if its cars stand and always stood in the order of their
-slots, and they are moved such that none passes another on the way.
+slots, and they are moved such that none passes another on the way; and only if all of them drive
+in one lane.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from ml.sumo.names import tile_lane, tile_prefix, vehicle_id
 from ml.sumo.tiling import EGO_TYPE, PEER_TYPE, ROUTE_SUFFIX
@@ -25,7 +28,6 @@ from ml.sumo.tiling import EGO_TYPE, PEER_TYPE, ROUTE_SUFFIX
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from ml.sumo.protocol import Placement
@@ -82,10 +84,12 @@ def insertions(
     """Yield the cars of a placement, row by row; `lane` and `lane_pos_m` say where each stands."""
     here, drivers = placement.present, placement.drivers
     rows, slots = here.nonzero()
+    left = np.zeros_like(here) if placement.left is None else placement.left
     columns = (
         placement.env_indices[rows],
         slots,
         lane,
+        left[here],
         lane_pos_m,
         placement.speed_mps[here],
         placement.controlled[here],
@@ -95,11 +99,13 @@ def insertions(
         drivers.min_gap_m[here],
         drivers.speed_factor[here],
     )
-    for env, slot, on_lane, *numbers in zip(*(column.tolist() for column in columns), strict=True):
+    listed = zip(*(column.tolist() for column in columns), strict=True)
+    for env, slot, on_lane, is_left, *numbers in listed:
+        lane_ids = road.left_lane_ids if is_left else road.lane_ids
         yield Insertion(
             vehicle_id(env, slot),
             tile_prefix(env) + ROUTE_SUFFIX,
             PEER_TYPE if slot else EGO_TYPE,
-            tile_lane(env, road.lane_ids[on_lane]),
+            tile_lane(env, lane_ids[on_lane]),
             *numbers,
         )

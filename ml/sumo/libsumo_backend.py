@@ -21,6 +21,7 @@ from ml.sumo.netconvert import MISSING_LIBRARIES_HINT
 from ml.sumo.options import (
     ADD_AT,
     LANE_CHANGE_NEVER,
+    LANE_KEPT_S,
     SPEED_MODE_DEFAULT,
     SPEED_MODE_UNCHECKED,
     SPEED_RELEASED,
@@ -179,6 +180,8 @@ class LibsumoSimulator:
             ):
                 for index, value in zip(cars.tolist(), values.tolist(), strict=True):
                     tell(ids[index], value)
+            for index, left in zip(orders.changing.tolist(), orders.to_left.tolist(), strict=True):
+                native.vehicle_changeLane(ids[index], self.road.lane_number(left=left), LANE_KEPT_S)
             native.simulation_step()
             self._teleports += native.simulation_getStartingTeleportNumber()
             if native.simulation_getArrivedNumber():
@@ -190,9 +193,11 @@ class LibsumoSimulator:
                 *map(native.vehicle_getLanePosition, names),
                 *map(native.vehicle_getSpeed, names),
             )
+            lanes = [native.vehicle_getLaneID(ids[index]) for index in orders.changing.tolist()]
         except self._failures as error:
             raise SimulatorError(f"The embedded SUMO failed in a tick: {error}.") from error
         fleet.advance(*self._found)
+        fleet.confirm_lanes(orders, lanes)
         return fleet.state()
 
     def read_collisions(self) -> NDArray[np.bool_]:

@@ -199,10 +199,23 @@ def _through_junction(net: Any, connection: Any) -> list[Any]:
 
 
 def _lane(lane: Any) -> Lane:
+    left = _left_of(lane)
     return Lane(
         lane_id=lane.getID(),
         length_m=float(lane.getLength()),
         speed_limit_mps=float(lane.getSpeed()),
         internal=lane.getEdge().isSpecial(),
         shape_m=np.array(lane.getShape3D(), dtype=np.float64),
+        left_id=left.getID() if left else "",
+        left_m=0.5 * float(lane.getWidth() + left.getWidth()) if left else 0.0,
     )
+
+
+def _left_of(lane: Any) -> Any:
+    """Return the lane to the left that a car can change to and drive as far in; None without."""
+    beside = lane.getEdge().getLanes()[lane.getIndex() + 1 : lane.getIndex() + 2]
+    for left in beside:
+        as_long = left.getLength() == lane.getLength()
+        if as_long and left.allows(VEHICLE_CLASS) and not lane.getEdge().isSpecial():
+            return left
+    return None

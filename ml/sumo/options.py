@@ -14,6 +14,7 @@ SPEED_MODE_UNCHECKED = 0
 SPEED_MODE_DEFAULT = 31
 LANE_CHANGE_NEVER = 0
 ADD_AT = ("now", "first", "base")  # when and where to add a car; it is moved at once
+LANE_KEPT_S = 1e4  # how long changeLane keeps a car in its new lane, in which we leave it anyway
 SPEED_RELEASED = -1.0  # what setSpeed takes for "drive as you like"
 
 

@@ -51,6 +51,8 @@ class Placement:
         controlled: (K, V) bool, as in `TickCommands`; a controlled car holds its speed until it
             is commanded otherwise.
         drivers: Car-following parameters.
+        left: (K, V) bool, cars that start in the lane to the left of the convoy's; None for nobody.
+            Only on a road with such a lane (`Road.left_lane_ids`).
     """
 
     env_indices: NDArray[np.int64]
@@ -59,6 +61,7 @@ class Placement:
     speed_mps: NDArray[np.float64]
     controlled: NDArray[np.bool_]
     drivers: DriverParameters
+    left: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,14 @@ class TickCommands:
         speed_mps: (E, V) float64, the speed at the tick's end. NaN: no new command; an earlier one
             stays live. A car that becomes controlled without a command holds its present speed.
         speed_factor: (E, V) float64; NaN: unchanged.
+        left: (E, V) bool, cars that shall be in the lane to the left of the convoy's at the tick's
+            end, whoever drives beside them; None: everybody stays where he is.
     """
 
     controlled: NDArray[np.bool_]
     speed_mps: NDArray[np.float64]
     speed_factor: NDArray[np.float64]
+    left: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)

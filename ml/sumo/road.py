@@ -34,6 +34,8 @@ class Lane:
         speed_limit_mps: The lane's speed limit.
         internal: True for a lane inside a junction.
         shape_m: (points, 3) float64, x east, y north, z up. Its length may differ from `length_m`.
+        left_id: The lane to the left, as long and open to cars as well; empty where there is none.
+        left_m: Distance of the two centre lines; 0.0 where there is none.
     """
 
     lane_id: str
@@ -41,6 +43,8 @@ class Lane:
     speed_limit_mps: float
     internal: bool
     shape_m: NDArray[np.float64]
+    left_id: str = ""
+    left_m: float = 0.0
 
 
 class Road:
@@ -57,6 +61,9 @@ class Road:
         lane_internal: (lanes,) bool.
         length_m: Length of the whole road.
         car_length_m: Length of the cars that drive on it.
+        left_lane_ids: The lanes to the left, in the order of the route; empty unless there is one
+            all along.
+        left_m: Largest distance of their centre lines from the convoy's; 0.0 without them.
     """
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
@@ -66,8 +73,19 @@ class Road:
         self.lane_internal = np.array([lane.internal for lane in lanes], dtype=np.bool_)
         self.length_m = float(self.lane_start_m[-1] + self.lane_length_m[-1])
         self.car_length_m = CAR_LENGTH_M
+        all_along = all(lane.left_id for lane in lanes)
+        self.left_lane_ids = tuple(lane.left_id for lane in lanes) if all_along else ()
+        self.left_m = max(lane.left_m for lane in lanes) if all_along else 0.0
+        numbers = {int(name.rpartition("_")[2]) for name in self.left_lane_ids}
+        if len(numbers) > 1:
+            self.left_lane_ids, self.left_m = (), 0.0
+        self._left_number = max(numbers, default=0)
         self._speed_limit_mps = np.array([lane.speed_limit_mps for lane in lanes], dtype=np.float64)
         self._knot_m, self._xy_m, self._slope_xy = _centre_line(lanes, self.lane_start_m)
+
+    def lane_number(self, *, left: bool) -> int:
+        """Return SUMO's number, from the right, of the left lane or of the convoy's."""
+        return self._left_number if left else self._left_number - 1
 
     def pose(
         self,

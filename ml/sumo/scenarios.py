@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ml.sumo.road import Road
 
 SCENARIO_DIR = Path(__file__).resolve().parents[2] / "sumo-configs"
-BUILTIN_SCENARIOS = ("highway", "rural")
+BUILTIN_SCENARIOS = ("highway", "rural", "two-lanes")
 DEFAULT_SCENARIO = "highway"
 CONVOY_ROUTE = "convoy"
 
@@ -33,7 +33,7 @@ class Scenario:
     """A road for convoys.
 
     Attributes:
-        name: "highway", "rural", or the stem of the sumocfg.
+        name: "highway", "rural", "two-lanes", or the stem of the sumocfg.
         net_file: A network that holds the route's edges and nothing else.
         route_edges: The route's edges in driving order.
         road: The lanes of the route.

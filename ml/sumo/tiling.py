@@ -29,12 +29,13 @@ ROUTE_SUFFIX = "convoy"
 PEER_TYPE, EGO_TYPE = "peer", "ego"
 _MAX_SPEED_MPS = 70.0
 
-# sigma and speedDev are 0: SUMO's own randomness would tie a convoy to the batch around it.
+# sigma and speedDev are 0: SUMO's own randomness would tie a convoy to the batch around it. Cars
+# that SUMO drives follow the car in front and nothing else: they pass a slower one on its right.
 _VEHICLE_TYPES = f"""\
     <vType id="{PEER_TYPE}" carFollowModel="IDM" length="{CAR_LENGTH_M}" sigma="0" speedDev="0"
-           maxSpeed="{_MAX_SPEED_MPS}" emergencyDecel="9"/>
+           maxSpeed="{_MAX_SPEED_MPS}" emergencyDecel="9" lcOvertakeRight="1"/>
     <vType id="{EGO_TYPE}" carFollowModel="Krauss" length="{CAR_LENGTH_M}" sigma="0" speedDev="0"
-           maxSpeed="{_MAX_SPEED_MPS}" decel="8" emergencyDecel="9"/>
+           maxSpeed="{_MAX_SPEED_MPS}" decel="8" emergencyDecel="9" lcOvertakeRight="1"/>
 """
 # The parts of a network that a convoy needs, in the order in which SUMO wants them.
 _PARTS = ("edge", "junction", "connection")

@@ -17,6 +17,7 @@ from ml.sumo.names import parse_vehicle_id, vehicle_id
 from ml.sumo.options import (
     ADD_AT,
     LANE_CHANGE_NEVER,
+    LANE_KEPT_S,
     SPEED_MODE_DEFAULT,
     SPEED_MODE_UNCHECKED,
     SPEED_RELEASED,
@@ -180,6 +181,11 @@ class TraciSimulator:
         if orders.factor_index.size:
             parts.append(self._set_factor.pack(orders.factor_index, orders.factor))
             count += orders.factor_index.size
+        for index, left in zip(orders.changing.tolist(), orders.to_left.tolist(), strict=True):
+            lane = wire.typed_byte(self.road.lane_number(left=left))
+            change = wire.compound(lane, wire.typed_float(LANE_KEPT_S))
+            parts.append(wire.set_vehicle(tc.CMD_CHANGELANE, ids[index], change))
+            count += 1
         parts.append(wire.SIMULATION_STEP)
         numbers = bytes((tc.CMD_SET_VEHICLE_VARIABLE,)) * count + bytes((tc.CMD_SIMSTEP,))
         questions = wire.GET_TELEPORTS + self._live_questions
@@ -198,7 +204,15 @@ class TraciSimulator:
                     "Is it of another release than this client?",
                 )
         self._fleet.advance(*found)
+        if orders.changing.size:
+            self._fleet.confirm_lanes(orders, [self._lane_of(i) for i in orders.changing.tolist()])
         return self._fleet.state()
+
+    def _lane_of(self, index: int) -> str:
+        name = self._fleet.ids[index]
+        body = wire.get_vehicle(tc.VAR_LANE_ID, name)
+        reply, size = self._exchange(body, bytes((tc.CMD_GET_VEHICLE_VARIABLE,)))
+        return replies.read_string(reply.tobytes(), size, name)
 
     def read_collisions(self) -> NDArray[np.bool_]:
         """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""

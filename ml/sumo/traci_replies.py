@@ -78,6 +78,22 @@ def read_strings(data: bytes, offset: int) -> list[str]:
     return names
 
 
+def read_string(data: bytes, offset: int, name: str) -> str:
+    """Read the text that a get-command answers with.
+
+    Args:
+        data: The reply without its length.
+        offset: Where its answer starts, behind the status.
+        name: The object that was asked about.
+    """
+    start = offset + (1 if data[offset] else 5)
+    start += 2 + len(wire.string(name))  # the response's number, the variable, the name
+    kind, length = struct.unpack_from("!Bi", data, start)
+    if kind != tc.TYPE_STRING:
+        raise SimulatorError(f"SUMO answered with a value of type {kind}, not a text.")
+    return data[start + 5 : start + 5 + length].decode()
+
+
 def read_version(data: bytes, offset: int) -> tuple[int, str]:
     """Read SUMO's answer to the version command: the API's number and SUMO's name for itself."""
     api, length = struct.unpack_from("!ii", data, offset + 2)

@@ -150,3 +150,14 @@ def test_taking_the_radio_away_leaves_what_is_observed_before_anybody_is_heard()
     assert (off["ego"][:, silence] * EGO_SCALE[silence] == 10.0).all()
     own = [EGO_INDEX[name] for name in ("speed", "accel", "last_command", "position_sd")]
     assert np.array_equal(off["ego"][:, own], seen["ego"][:, own])
+
+
+def test_the_platoon_law_of_path_needs_a_platoon_that_obeys_it(drive):
+    """On truth it crashes in no hazard of an only peer, and in nearly all of one not the leader."""
+    rows = hazards(drive("truth:path-cacc:0.5"))
+    alone = [row.crash for row in rows if row.num_peers == 1]
+    followed = [row.crash for row in rows if row.brake_rank < row.num_peers]
+    assert len(alone) >= 5
+    assert not any(alone)
+    assert len(followed) >= 30
+    assert np.mean(followed) > 0.9

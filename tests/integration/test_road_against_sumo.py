@@ -24,7 +24,7 @@ def bare_sumo():
     libsumo.close()
 
 
-@pytest.mark.parametrize("name", ["highway", "rural"])
+@pytest.mark.parametrize("name", ["highway", "rural", "two-lanes"])
 def test_poses_are_sumos_own(bare_sumo, name):
     """Points within a centimetre and the angle within a hundredth of a degree, all the way."""
     scenario = load_scenario(name)

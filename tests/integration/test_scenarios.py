@@ -54,7 +54,7 @@ STRAIGHT = "A0B0 B0C0 C0D0 D0E0 E0F0"
 TURNING = "A0B0 B0C0 C0C1 C1C2 C2D2 D2E2"
 
 
-@pytest.mark.parametrize("name", ["highway", "rural"])
+@pytest.mark.parametrize("name", ["highway", "rural", "two-lanes"])
 def test_generators_write_the_committed_networks(tmp_path, name):
     """Running a scenario's generator again gives the bytes that are in the repository."""
     script = SCENARIO_DIR / name / "generate.py"
@@ -76,7 +76,12 @@ def test_our_scenarios_are_what_their_readmes_say():
     assert rural.road.lane_internal.sum() == 7
     heading_deg = rural.road.pose(np.arange(0.0, rural.road.length_m, 10.0))[2]
     assert np.ptp(np.mod(heading_deg + 180.0, 360.0)) > 90.0
-    for scenario in (highway, rural):
+    lanes = load_scenario("two-lanes")
+    assert lanes.road.left_lane_ids == ("straight_1",)
+    assert lanes.road.left_m == 3.5
+    assert not highway.road.left_lane_ids
+    assert not rural.road.left_lane_ids
+    for scenario in (highway, rural, lanes):
         assert scenario.net_file.is_relative_to(SCENARIO_DIR)
 
 

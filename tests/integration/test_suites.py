@@ -1,5 +1,6 @@
 """The suites' cases are in SUMO what their sources say, measured from the cars themselves."""
 
+import importlib
 from collections import Counter
 
 import numpy as np
@@ -231,5 +232,5 @@ def test_every_suite_says_where_it_comes_from(name):
     suite = make_suite(name)
     assert suite.name == name
     assert suite.num_cases > 0
-    module = __import__(f"ml.evaluation.suites.{name}", fromlist=["__doc__"])
+    module = importlib.import_module(f"ml.evaluation.suites.{name.replace('-', '_')}")
     assert len(module.__doc__) > 200

@@ -23,6 +23,7 @@ def planted_recording(*, num_peers: int = 3, brake_slot: int = 2, **changes: Any
         "route_pos_m": travelled_m[:, None] + 30.0 * cars,
         "speed_mps": np.repeat(speed_mps[:, None], cars.size, axis=1),
         "accel_mps2": np.repeat(accel_mps2[:, None], cars.size, axis=1),
+        "lateral_m": np.zeros((time_s.size, cars.size)),
         "gap_m": np.full(time_s.size, 25.5),
         "command_mps2": accel_mps2,
         "heard": np.ones(shape, dtype=bool),

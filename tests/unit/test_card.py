@@ -111,6 +111,12 @@ def test_each_policy_is_held_against_a_law(text):
     assert "no difference shown" in seen
 
 
+def test_several_models_are_shown_with_their_spread(text):
+    """Smallest, middle and largest, on each radio."""
+    for radio in RADIOS:
+        assert f"2 models on {radio}, smallest – median – largest: crashes" in words(text)
+
+
 def test_a_comparison_with_another_result_is_shown(folder):
     """What `--against` found stands on the card, too."""
     view = load_view(folder)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ml.evaluation.console import tables
 from ml.evaluation.result import COLUMNS, FLOAT_COLUMNS, EpisodeRow
+from ml.evaluation.spread import sentence_of, spread_over, table_of
 from ml.evaluation.summary import FIGURES, POOLED, as_json, summarise
 
 
@@ -90,3 +91,25 @@ def test_a_table_fits_80_columns_and_names_its_controllers():
     assert "best.zip" in text.getvalue()
     assert "100.0 [43.9–100.0]" in text.getvalue()
     assert "…" not in text.getvalue()
+
+
+def test_several_models_have_a_spread():
+    """Smallest, median and largest of the models alone; one model has none."""
+    named = [
+        episode(case, controller=name, crash=case < crashes, headway_s=headway)
+        for name, crashes, headway in (("a", 1, 1.0), ("b", 4, 1.2), ("c", 2, 1.6), ("cth", 9, 9.0))
+        for case in range(10)
+    ]
+    spreads = spread_over(summarise(named), {"a", "b", "c"})
+    crash, headway = (
+        next(s for s in spreads if s.figure == figure) for figure in ("crash_rate", "headway_s")
+    )
+    assert (crash.models, crash.low, crash.middle, crash.high) == (3, 0.1, 0.2, 0.4)
+    assert (headway.low, headway.middle, headway.high) == pytest.approx((1.0, 1.2, 1.6))
+    assert "3 models on clean" in sentence_of(spreads)
+    assert "crashes, avoidable hazards, % 10.0 – 20.0 – 40.0" in sentence_of(spreads)
+    text = io.StringIO()
+    Console(file=text, width=80).print(table_of(spreads))
+    assert "spread over 3 models" in text.getvalue()
+    assert "1.00 – 1.20 – 1.60" in text.getvalue()
+    assert not spread_over(summarise(named), {"a"})

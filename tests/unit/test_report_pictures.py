@@ -326,3 +326,24 @@ def test_pictures_are_the_same_bytes_again_and_heed_no_users_style(monkeypatch):
             again = as_data_uri(draw_timeline(planted_recording()))
         assert again == first
     assert mpl.rcParams["font.size"] == 30.0
+
+
+def texts_of(figure):
+    """Every text of a figure that names a line or an axis."""
+    named = [legend.get_texts() for legend in figure.legends]
+    return {text.get_text() for texts in named for text in texts} | {
+        axes.get_xlabel() for axes in figure.axes
+    }
+
+
+def test_a_car_from_the_other_lane_is_called_so():
+    """Its time line speaks of a cut-in; all others of braking and of the car in front."""
+    plain = planted_recording(brake_slot=1)
+    aside_m = np.zeros_like(plain.lateral_m)
+    aside_m[:60, 1] = 3.5
+    cut_in = replace(plain, lateral_m=aside_m)
+    with house_style():
+        said, usual = texts_of(draw_timeline(cut_in)), texts_of(draw_timeline(plain))
+    assert {"car from the other lane", "onset of the cut-in"} <= said
+    assert {"car in front", "onset of the braking"} <= usual
+    assert not {"car in front", "onset of the braking"} & said

@@ -24,11 +24,16 @@ class PathCacc(Stateless):
     a = (1 − C) a_1 + C a_0 − (2 ξ − C (ξ + √(ξ² − 1))) ω (v − v_1) − C (ξ + √(ξ² − 1)) ω (v − v_0)
     − ω² ε, with ε the wished gap less the gap, 1 the car in front and 0 the platoon's leader, here
     the furthest peer that is heard (Rajamani, "Vehicle Dynamics and Control", ch. 7.6).
-    C = 0.5, ξ = 1, ω = 0.2 Hz as in Plexe.
+    C = 0.5, ξ = 1, ω = 0.2 as in Plexe (caccOmegaN, which enters without 2π).
 
     The original keeps a constant distance (time gap 0); a time gap is added to it here, so that
-    its frontier can be drawn. It was made for a platoon whose cars all obey it: where the car in
-    front brakes and the leader does not, it brakes half as hard, and crashes, on truth as well.
+    its frontier can be drawn. It was made for a platoon whose cars all obey it, and lives by its
+    feed-forward: where the car in front brakes and the leader does not, it brakes half as hard,
+    and the feedback (0.3 1/s on speeds, 0.04 1/s² on the gap) is too weak to make up for it. So
+    it crashes on truth as well: at 0.5 s in 91 of 120 avoidable hazards of `convoy:200`, namely
+    in 0 of 14 with one peer, 5 of 20 where the leader brakes and 86 of 86 where another peer
+    does. With C = 0 (60 hazards, 1.1 s) it crashes in none, with ω = 2π · 0.2 in 6: this is
+    the law's, not ours.
 
     Args:
         time_gap_s: s; 0 for the original.

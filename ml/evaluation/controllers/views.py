@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.envs.lanes import WANDERING_M
 from ml.espnow_emulator import PayloadField
 
 if TYPE_CHECKING:
@@ -113,9 +114,12 @@ def of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
     """View ground truth, of age 0 and without error.
 
     The road is unrolled into a straight line to the east, so that distances along it are exact.
+    Cars in another lane are not shown until they leave it.
     """
     truth = batch.truth
-    peers, straight = truth.present[:, 1:], np.full(truth.present.shape, _EAST_DEG)
+    # Who drives beside the lane and does not come over is not in the way.
+    coming = truth.lateral_m <= np.maximum(batch.lane_offset_m - WANDERING_M, 0.0)
+    peers, straight = (truth.present & coming)[:, 1:], np.full(truth.present.shape, _EAST_DEG)
     still = np.zeros(truth.present.shape)
     return (
         PeerView(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ml.errors import ConfigError
 from ml.evaluation.suites.convoy import convoy
+from ml.evaluation.suites.cut_in import cut_in
 from ml.evaluation.suites.eebl import eebl
 from ml.evaluation.suites.ncap import ncap
 from ml.evaluation.suites.plexe import plexe
@@ -45,6 +46,7 @@ ENTRIES: dict[str, Entry] = {
     "ncap": Entry(lambda s, n: ncap(s, int(n)), 4, "repeats", ALL_RADIOS),
     "plexe": Entry(lambda s, n: plexe(s, int(n)), 16, "repeats", ("clean", "bursty")),
     "eebl": Entry(lambda s, n: eebl(s, int(n)), 2, "repeats", ALL_RADIOS),
+    "cut-in": Entry(lambda s, n: cut_in(s, int(n)), 1, "repeats", ALL_RADIOS),
     "queue": Entry(lambda s, n: queue(s, int(n)), 2, "repeats", ALL_RADIOS),
 }
 SUITE_NAMES = tuple(ENTRIES)

@@ -1,0 +1,112 @@
+"""How far models that should be alike are apart: the same training from several seeds, say.
+
+An interval of one model's figure says how well that model was measured; it says nothing of the next
+training. So a call with several models shows their smallest, middle and largest figure, too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ml.evaluation.summary import CellSummary
+
+SHOWN = (
+    ("crashes, avoidable hazards, %", "crash_rate", 100.0, 1),
+    ("crashes, no hazard, %", "quiet_crash_rate", 100.0, 1),
+    ("false brakes, /km", "false_brakes_per_km", 1.0, 2),
+    ("headway, s", "headway_s", 1.0, 2),
+    ("jerk p95, m/s³", "jerk_p95_mps3", 1.0, 1),
+)
+"""Heading, figure, factor, digits."""
+_LEAST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One figure over several models, in one suite on one radio.
+
+    Attributes:
+        suite: Name.
+        radio: Name.
+        figure: Its name in `CellSummary.figures`.
+        models: How many have it.
+        low: The smallest.
+        middle: The median.
+        high: The largest.
+    """
+
+    suite: str
+    radio: str
+    figure: str
+    models: int
+    low: float
+    middle: float
+    high: float
+
+
+def spread_over(summaries: Sequence[CellSummary], models: Collection[str]) -> list[Spread]:
+    """Compare models in each suite on each radio.
+
+    Args:
+        summaries: Of a result.
+        models: Names of those to compare.
+
+    Returns:
+        In the order of the summaries and of `SHOWN`; nothing where fewer than two models have a
+        figure.
+    """
+    cells: dict[tuple[str, str], list[CellSummary]] = {}
+    for summary in summaries:
+        if summary.controller in models:
+            cells.setdefault((summary.suite, summary.radio), []).append(summary)
+    found = []
+    for (suite, radio), each in cells.items():
+        for _, name, _, _ in SHOWN:
+            values = [summary.figures[name].value for summary in each]
+            values = [value for value in values if not math.isnan(value)]
+            if len(values) >= _LEAST:
+                middle = float(np.median(values))
+                found.append(
+                    Spread(suite, radio, name, len(values), min(values), middle, max(values))
+                )
+    return found
+
+
+def table_of(spreads: Sequence[Spread]) -> Table:
+    """Build the console's table, smallest – median – largest."""
+    most = max((spread.models for spread in spreads), default=0)
+    title = f"spread over {most} models: smallest – median – largest"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    for heading in ("suite", "radio", "figure"):
+        table.add_column(heading)
+    table.add_column("", justify="right", no_wrap=True)
+    for spread in spreads:
+        heading = next(row[0] for row in SHOWN if row[1] == spread.figure)
+        table.add_row(spread.suite, spread.radio, heading, _range_of(spread))
+    return table
+
+
+def sentence_of(spreads: Sequence[Spread]) -> str:
+    """Say what models are like on one radio, smallest – median – largest."""
+    said = []
+    for heading, name, _, _ in SHOWN:
+        said += [f"{heading} {_range_of(s)}" for s in spreads if s.figure == name]
+    first = spreads[0]
+    return (
+        f"{first.models} models on {first.radio}, smallest – median – largest: {'; '.join(said)}."
+    )
+
+
+def _range_of(spread: Spread) -> str:
+    scale, digits = next((row[2], row[3]) for row in SHOWN if row[1] == spread.figure)
+    values = (spread.low, spread.middle, spread.high)
+    return " – ".join(f"{scale * value:.{digits}f}" for value in values)
