@@ -47,7 +47,7 @@ class RewardWeights(_Model):
     safety: Annotated[float, Field(ge=0.0)] = 0.2
     collision: Annotated[float, Field(ge=0.0)] = 40.0
     comfort: Annotated[float, Field(ge=0.0)] = 0.1
-    false_braking: Annotated[float, Field(ge=0.0)] = 0.1
+    false_braking: Annotated[float, Field(ge=0.0)] = 0.3
 
 
 class EnvConfig(_Model):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PolicyInterface(BaseModel):
-    """What stands between a policy and the vehicle; see `EnvConfig` for the last three."""
+    """What stands between a policy and the vehicle; see `EnvConfig`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -25,6 +25,8 @@ class PolicyInterface(BaseModel):
     """Version of the observation that it reads."""
     time_gap_s: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
     """The time gap that the driver usually sets, s."""
+    time_gaps_s: tuple[float, float] | None = None
+    """Range of settings that it was trained for, s; None where it was trained for one."""
     action_lag_s: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Time constant of the low-pass behind its action, s."""
     safety_layer: bool = False
@@ -42,6 +44,7 @@ class PolicyInterface(BaseModel):
         usual_s = 0.5 * (low_s + high_s) if usual_time_gap_s is None else usual_time_gap_s
         return cls(
             time_gap_s=usual_s,
+            time_gaps_s=(low_s, high_s) if low_s < high_s else None,
             action_lag_s=config.action_lag_s,
             safety_layer=config.safety_layer,
         )

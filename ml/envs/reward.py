@@ -5,7 +5,7 @@
 | `headway` | [0, 1] | the gap is the one that the driver has set; falls off on either side |
 | `safety` | [−1, 0] | needed deceleration (DRAC) beyond 2 m/s², or a time headway below 0.5 s |
 | `collision` | {−1, 0} | bumper touched bumper, once |
-| `comfort` | [−1, 0] | square of the jerk beyond 0.8 m/s³ |
+| `comfort` | [−1, 0] | squares of the jerk beyond 0.8 m/s³ and of the braking beyond 1.5 m/s² |
 | `false_braking` | [−1, 0] | braking harder than 2 m/s² for no reason in the traffic |
 """
 
@@ -36,6 +36,7 @@ _DRAC_FREE_MPS2, _DRAC_FULL_MPS2 = 2.0, 8.0
 _SHORT_HEADWAY_S = 0.5
 _MOVING_MPS = 1.0
 _JERK_FREE_MPS3, _JERK_FULL_MPS3 = 0.8, 5.8
+_HARSH_FREE_MPS2, _HARSH_FULL_MPS2 = 1.5, 5.5
 FALSE_BRAKE_MPS2 = 2.0
 _BRAKE_FULL_MPS2 = 8.0
 _CAUSE_TTC_S, _CAUSE_DRAC_MPS2, _CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0
@@ -92,7 +93,8 @@ def fill_terms(
         terms[e, _SAFETY] = -danger
         terms[e, _COLLISION] = -1.0 if collided[e] else 0.0
         rough = _ramp(abs(jerk_mps3[e]), _JERK_FREE_MPS3, _JERK_FULL_MPS3)
-        terms[e, _COMFORT] = -rough * rough
+        harsh = _ramp(-accel, _HARSH_FREE_MPS2, _HARSH_FULL_MPS2)
+        terms[e, _COMFORT] = -min(rough * rough + harsh * harsh, 1.0)
 
         needless[e] = accel < -FALSE_BRAKE_MPS2 and not (
             braking_now[e] or _has_cause_to_brake(accel_mps2[e], speed, gap, ttc_s[e], drac_mps2[e])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ml.atomic_files import write_atomically
 from ml.errors import ConfigError
-from ml.evaluation.drivers import PolicyDriver, make_driver
+from ml.evaluation.drivers import PolicyDriver, interface_of, make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.result import (
     CELLS_FOLDER,
@@ -76,8 +76,17 @@ def driver_of(record: ControllerRecord, load_model: ModelLoader) -> Driver:
     """
     if record.family != POLICY_FAMILY:
         return make_driver(record.spec)
-    radio_off = record.knows == "nothing"
-    return PolicyDriver(load_model(record.spec), record.name, radio_off=radio_off)
+    model = load_model(record.spec)
+    interface = interface_of(model)
+    changes: dict[str, object] = {"time_gap_s": record.time_gap_s}
+    if record.variant == "no safety layer":
+        changes["safety_layer"] = False
+    return PolicyDriver(
+        model,
+        record.name,
+        radio_off=record.variant == "radio off",
+        interface=interface.model_copy(update=changes),
+    )
 
 
 def fill_cell(job: CellJob) -> int:

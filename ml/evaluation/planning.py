@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.controllers.registry import controller_names, frontier, make_controller
 from ml.evaluation.episodes import EVALUATION_SEED
@@ -17,6 +18,7 @@ from ml.evaluation.result import (
     ControllerRecord,
     Manifest,
     RadioRecord,
+    Variant,
     cell_file,
     slug,
 )
@@ -24,7 +26,7 @@ from ml.evaluation.suites.registry import SUITE_NAMES, entry_of, make_suite
 from ml.parameters import load_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ml.evaluation.suites.suite import Suite
 
@@ -32,6 +34,8 @@ SUMO_SPEC = "sumo"
 NO_BASELINES = "none"
 MAIN_SUITE = "convoy"
 _USUAL_GAP_S = 1.1
+POLICY_GAPS_S = (0.2, 0.3, 0.5, 0.8, 1.1, 1.5, 2.0)
+"""Settings of a trained policy's frontier, as far as it was trained for them."""
 _WRAPPERS = ("off", "truth")
 
 
@@ -48,6 +52,7 @@ class Plan:
         seeds: Seeds of the cases.
         episodes: Episodes of `convoy` over all its radios; None for its own number.
         radio_position: Whose position decides packets' fates.
+        interfaces: How each model is plugged in, by its path; plainly where it is missing.
     """
 
     models: tuple[str, ...] = ()
@@ -57,6 +62,7 @@ class Plan:
     seeds: tuple[int, ...] = (EVALUATION_SEED,)
     episodes: int | None = None
     radio_position: Literal["reference", "own"] = "reference"
+    interfaces: Mapping[str, PolicyInterface] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +85,12 @@ def make_manifest(plan: Plan, origin: Origin) -> Manifest:
     """
     for name in ("suites", "controllers", "radios", "seeds", "models"):
         _require_distinct(name, getattr(plan, name))
-    policies = _policies(plan.models)
+    policies = _policies(plan.models, plan.interfaces)
     chosen, everywhere = _baselines(plan.controllers)
     controllers = [*policies, *chosen]
     if not controllers:
         raise ConfigError("nothing to evaluate: name a model, or leave out --controllers none")
-    everywhere |= {record.name for record in policies}
+    everywhere |= {record.name for record in policies if record.variant != "time gap"}
     suites: dict[str, dict[str, float | int | str]] = {}
     radios: dict[str, RadioRecord] = {}
     cells = []
@@ -136,7 +142,14 @@ def _radio(name: str) -> RadioRecord:
     return RadioRecord(name=name, sha256=hashlib.sha256(content.encode()).hexdigest())
 
 
-def _policies(models: Sequence[str]) -> list[ControllerRecord]:
+def _policies(
+    models: Sequence[str], interfaces: Mapping[str, PolicyInterface]
+) -> list[ControllerRecord]:
+    """List each model as it is meant to drive, and changed.
+
+    Changed: at other time gaps of the range it was trained for, without its safety layer if it has
+    one, and with its radio (and with that the layer) off.
+    """
     records = []
     for path in models:
         try:
@@ -147,17 +160,27 @@ def _policies(models: Sequence[str]) -> list[ControllerRecord]:
                 "`roadsense train` saved."
             ) from error
         name = path if len(models) > 1 else "policy"
-        for suffix, knows in (("", "radio"), (", radio off", "nothing")):
-            records.append(
-                ControllerRecord(
-                    name=name + suffix,
-                    spec=path,
-                    family=POLICY_FAMILY,
-                    slug=slug(name + suffix),
-                    knows="radio" if knows == "radio" else "nothing",
-                    model_sha256=digest,
-                )
+        interface = interfaces.get(path, PolicyInterface())
+        low_s, high_s = interface.time_gaps_s or (interface.time_gap_s,) * 2
+        others = [g for g in POLICY_GAPS_S if low_s <= g <= high_s and g != interface.time_gap_s]
+        variants: list[tuple[str, Variant, float]] = [("", "", interface.time_gap_s)]
+        variants += [(f" {gap_s:g} s", "time gap", gap_s) for gap_s in others]
+        if interface.safety_layer:
+            variants.append((", no safety layer", "no safety layer", interface.time_gap_s))
+        variants.append((", radio off", "radio off", interface.time_gap_s))
+        records += [
+            ControllerRecord(
+                name=name + suffix,
+                spec=path,
+                family=POLICY_FAMILY,
+                slug=slug(name + suffix),
+                knows="nothing" if variant == "radio off" else "radio",
+                time_gap_s=gap_s,
+                model_sha256=digest,
+                variant=variant,
             )
+            for suffix, variant, gap_s in variants
+        ]
     return records
 
 

@@ -35,6 +35,10 @@ CrashClass = Literal["", "informed", "blackout", "unavoidable"]
 that showed the braking came later than the case's delay budget. `informed`: it came in time."""
 
 
+Variant = Literal["", "time gap", "no safety layer", "radio off"]
+"""How a trained policy may be driven to see what its parts are worth."""
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -67,6 +71,8 @@ class ControllerRecord(_Model):
     """The time gap that it keeps beside that, s."""
     model_sha256: str | None = None
     """Of the model's file, for a trained policy."""
+    variant: Variant = ""
+    """What of a trained policy is changed; nothing where it drives as it is meant to."""
 
 
 class CellRecord(_Model):

@@ -18,6 +18,7 @@ from ml import __version__
 from ml.errors import ConfigError
 from ml.evaluation.compare import compare, parse_margins, require_alike
 from ml.evaluation.console import tables
+from ml.evaluation.drivers import interface_of
 from ml.evaluation.episodes import EVALUATION_SEED
 from ml.evaluation.evaluate import (
     POLICY_FAMILY,
@@ -100,8 +101,8 @@ def evaluate(arguments: Sequence[str]) -> int:
     models = options.models
     if other is not None and not other_is_result:
         models = (*models, str(other))
-    for model in models:
-        load_model(model)  # so that a wrong file is told of before anything is written
+    # Now, so that a wrong file is told of before anything is written.
+    interfaces = {model: interface_of(load_model(model)) for model in models}
     plan = Plan(
         models=models,
         suites=options.suite,
@@ -110,6 +111,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         seeds=options.seeds,
         episodes=options.episodes,
         radio_position=options.radio_position,
+        interfaces=interfaces,
     )
     wanted = make_manifest(plan, _origin(arguments))
     if other is not None and other_is_result:
@@ -227,8 +229,8 @@ def _in_every_suite(manifest: Manifest) -> list[str]:
 
 
 def _is_model(record: ControllerRecord) -> bool:
-    """Whether it is a trained policy that hears the radio."""
-    return record.family == POLICY_FAMILY and record.knows == "radio"
+    """Whether it is a trained policy, driving as it is meant to."""
+    return record.family == POLICY_FAMILY and not record.variant
 
 
 def _first_policy(manifest: Manifest) -> str:

@@ -170,7 +170,7 @@ def _draw_family(
             markersize=14,
             markeredgecolor=BLACK,
             markeredgewidth=0.6,
-            linestyle="none",
+            linestyle="-",
             elinewidth=1.6,
             label=first.family,
             zorder=5,

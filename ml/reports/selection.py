@@ -62,8 +62,8 @@ class ResultView:
         return (named or self.suites)[0]
 
     def policies(self) -> list[ControllerRecord]:
-        """Trained policies that hear the radio."""
-        return [c for c in self.manifest.controllers if role_of(c) == "policy"]
+        """Trained policies, driving as they are meant to."""
+        return [c for c in self.manifest.controllers if is_main_policy(c)]
 
 
 def load_view(folder: Path) -> ResultView:
@@ -86,9 +86,14 @@ def load_view(folder: Path) -> ResultView:
 
 def role_of(controller: ControllerRecord) -> Role:
     """Tell trained policies from laws that know as much as they do, and from bounds."""
-    if controller.knows != "radio":
+    if controller.knows != "radio" or controller.variant == "no safety layer":
         return "bound"
     return "policy" if controller.model_sha256 is not None else "classical"
+
+
+def is_main_policy(controller: ControllerRecord) -> bool:
+    """Whether it is a trained policy that drives as it is meant to."""
+    return role_of(controller) == "policy" and not controller.variant
 
 
 def family_labels(controllers: Sequence[ControllerRecord]) -> dict[str, str]:
@@ -131,7 +136,7 @@ def representatives(view: ResultView, suite: str, radio: str) -> list[Controller
     """
     here = view.controllers(suite, radio)
     rows = {c.name: view.rows[suite, radio, c.name] for c in here}
-    policies = [c for c in here if role_of(c) == "policy"]
+    policies = [c for c in here if is_main_policy(c)]
     target_s = mean_headway_s(rows[policies[0].name]) if policies else float("nan")
 
     def preference(controller: ControllerRecord) -> tuple[float, float]:
@@ -140,7 +145,7 @@ def representatives(view: ResultView, suite: str, radio: str) -> list[Controller
             return (_last_if_nan(abs(headway_s - target_s)), 0.0)
         return (_last_if_nan(crash_share(rows[controller.name])), _last_if_nan(headway_s))
 
-    chosen = {c.name for c in here if role_of(c) != "classical"}
+    chosen = {c.name for c in here if is_main_policy(c) or role_of(c) == "bound"}
     families: dict[str, list[ControllerRecord]] = {}
     for controller in here:
         if role_of(controller) == "classical":
