@@ -7,8 +7,10 @@ checkpoint from a stranger runs no code of theirs. The configuration comes from 
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ _FILE_NAME = re.compile(r"step_(\d{9,})\.zip")
 _PARTS = {"data", "policy.pth", "policy.optimizer.pth"}
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 _EMBEDDING = "features_extractor.phi.2.weight"
+_BALLAST_MARGIN_BYTES = 2**18  # an optimiser's state appears with the first update
 _NOT_SAVED = ["_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"]
 """State of the running episodes, which a resumed run begins anew."""
 
@@ -153,15 +156,25 @@ class CheckpointStore:
         self.directory = directory
         self._keep = keep
         self._pointer = directory / POINTER_NAME
+        self._ballast = directory / ".reserve"
 
     def save(self, model: BaseAlgorithm, step: int) -> Path:
         """Write a checkpoint, then point to it, then remove those that are too old.
+
+        On a full disk the room that was set aside (`reserve`) is given up for it.
 
         Raises:
             OSError: The disk is full or the directory is gone; the earlier ones are untouched.
         """
         path = self.directory / f"step_{step:09d}.zip"
-        write_atomically(path, model_bytes(model))
+        content = model_bytes(model)
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self._ballast.exists():
+                raise
+            self._ballast.unlink()
+            write_atomically(path, content)
         write_atomically(self._pointer, path.name + "\n")
         for old in self._by_step()[: -self._keep]:
             if old != path:
@@ -169,6 +182,19 @@ class CheckpointStore:
         for partial in self.directory.glob(f".*{PARTIAL_SUFFIX}"):
             partial.unlink()
         return path
+
+    def reserve(self, model: BaseAlgorithm) -> None:
+        """Set room aside for one more checkpoint, should the disk become full.
+
+        Raises:
+            OSError: It is full already.
+        """
+        room = 2 * len(model_bytes(model)) + _BALLAST_MARGIN_BYTES
+        write_atomically(self._ballast, os.urandom(room))  # a file of zeros may take no room
+
+    def release(self) -> None:
+        """Give up the room that was set aside."""
+        self._ballast.unlink(missing_ok=True)
 
     def newest(self) -> tuple[Checkpoint, list[str]]:
         """Find the newest whole checkpoint.
