@@ -3,6 +3,7 @@
 A checkpoint is a file of Stable-Baselines3 (`PPO.load` reads it). To continue a run we take only
 its tensors (`torch.load(weights_only=True)`) and its counters (JSON): nothing is unpickled, so a
 checkpoint from a stranger runs no code of theirs. The configuration comes from `config.yaml`.
+The version of the observation that the weights were learnt on is in it as well.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from ml.atomic_files import PARTIAL_SUFFIX, write_atomically
-from ml.envs.observation_spec import observation_space
+from ml.envs.observation_spec import OBSERVATION_VERSION, observation_space
 from ml.errors import CheckpointError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 
@@ -34,7 +35,10 @@ POINTER_NAME = "latest"
 _FILE_NAME = re.compile(r"step_(\d{9,})\.zip")
 _PARTS = {"data", "policy.pth", "policy.optimizer.pth"}
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
+_VERSION = "observation_version"
+_LARGEST_BYTES = 2**31
 _EMBEDDING = "features_extractor.phi.2.weight"
+_WIDEST_EMBEDDING = 1024
 _BALLAST_MARGIN_BYTES = 2**18  # an optimiser's state appears with the first update
 _NOT_SAVED = ["_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"]
 """State of the running episodes, which a resumed run begins anew."""
@@ -58,6 +62,7 @@ class Checkpoint:
 def model_bytes(model: BaseAlgorithm) -> bytes:
     """Return the model as the content of a zip file that `PPO.load` reads."""
     buffer = io.BytesIO()
+    vars(model)[_VERSION] = OBSERVATION_VERSION  # saved like every attribute
     model.save(buffer, exclude=_NOT_SAVED)
     return buffer.getvalue()
 
@@ -66,12 +71,18 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
     """Read a file, or its content, to the end and check that it is a whole checkpoint.
 
     Raises:
-        CheckpointError: It is missing, truncated, damaged, or something else.
+        CheckpointError: It is missing, truncated, damaged, for another version of the observation,
+            or something else.
     """
     name = _name(source)
     advice = "Use another checkpoint, or start a new run."
     try:
         with zipfile.ZipFile(source) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+            if size > _LARGEST_BYTES:
+                raise CheckpointError(
+                    f"{name} holds {size / 2**30:.1f} GB, far more than a checkpoint. {advice}"
+                )
             missing = _PARTS - set(archive.namelist())
             damaged = archive.testzip()
             if missing or damaged:
@@ -80,6 +91,7 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
                 raise CheckpointError(f"{name} is not a whole checkpoint: {why}. {advice}")
             data = json.loads(archive.read("data"))
         counters = {key: _counter(data, key) for key in _COUNTERS}
+        version = data.get(_VERSION)
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {error.strerror}. {advice}") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
@@ -88,6 +100,14 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
         ) from error
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} holds no PPO checkpoint ({error!r}). {advice}") from error
+    if version != OBSERVATION_VERSION:
+        made_for = "does not say for which" if version is None else f"was made for {version!r}"
+        raise CheckpointError(
+            f"{name} {made_for} version of the observation; this RoadSense has "
+            f"version {OBSERVATION_VERSION}, so its weights would read the wrong columns. Use the "
+            "version of RoadSense that made it (see versions.json in its run directory), or train "
+            "anew."
+        )
     return Checkpoint(source, counters["num_timesteps"], counters)
 
 
@@ -125,15 +145,19 @@ def load_model(source: Path | str | io.BytesIO) -> PPO:
     with zipfile.ZipFile(checkpoint.source) as archive:
         weights = _tensors(archive, name)
     embedding = weights.get(_EMBEDDING)
-    if embedding is None:
-        raise CheckpointError(f"{name} holds no Deep Sets policy (it has no {_EMBEDDING}).")
+    width = embedding.shape[0] if isinstance(embedding, torch.Tensor) and embedding.dim() else 0
+    if not 1 <= width <= _WIDEST_EMBEDDING:
+        raise CheckpointError(
+            f"{name} holds no Deep Sets policy (nothing fitting is called {_EMBEDDING}). Use a "
+            "model that `roadsense train` has made."
+        )
     model = PPO(
         "MultiInputPolicy",
         env=None,  # type: ignore[arg-type]
         n_steps=2,
         batch_size=2,
         device="cpu",
-        policy_kwargs=create_deep_set_policy_kwargs(embedding.shape[0]),
+        policy_kwargs=create_deep_set_policy_kwargs(width),
         _init_setup_model=False,
     )
     model.observation_space = observation_space()
@@ -247,10 +271,10 @@ class CheckpointStore:
 def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
     try:
         content = io.BytesIO(archive.read("policy.pth"))
-        weights = torch.load(content, map_location="cpu", weights_only=True)
+        weights = dict(torch.load(content, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and pickle raise what they like on foreign content
         raise CheckpointError(f"{name}: its weights cannot be read ({error!r}).") from error
-    return dict(weights)
+    return weights
 
 
 def _name(source: Path | io.BytesIO) -> str:

@@ -37,10 +37,12 @@ class Place:
 
     @property
     def run(self) -> Path:
+        """The only run."""
         (run,) = (self.path / "runs").iterdir()
         return run
 
     def start(self, *argv: str, **environ: str) -> subprocess.Popen[str]:
+        """Start a training."""
         return subprocess.Popen(
             [sys.executable, "-m", "ml.training.train_convoy", *argv],
             env=self.environ | environ,
@@ -50,19 +52,23 @@ class Place:
         )
 
     def train(self, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Train to the end."""
         trainer = self.start(*argv, **environ)
         out, err = trainer.communicate(timeout=_DEADLINE_S)
         return subprocess.CompletedProcess(argv, trainer.returncode, out, err)
 
     def metrics(self) -> str:
+        """What metrics.jsonl holds; empty before it exists."""
         found = list((self.path / "runs").glob("*/metrics.jsonl"))
         return found[0].read_text(encoding="utf-8") if found else ""
 
     def saved_step(self) -> int:
+        """Step of the newest checkpoint."""
         named = (self.run / "checkpoints" / "latest").read_text(encoding="utf-8")
         return int(named.removeprefix("step_").split(".")[0])
 
     def scalars(self) -> dict[str, list[tuple[int, float]]]:
+        """Steps and values of each curve."""
         events = EventAccumulator(str(self.run / "tb"))
         events.Reload()
         return {
