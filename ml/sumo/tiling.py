@@ -97,7 +97,8 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Tile
 
 def _replicate(first: str, num_tiles: int) -> str:
     """Return the network of `num_tiles` copies, given that of the first one."""
-    root = ET.fromstring(first)  # noqa: S314 - netconvert has just written it
+    # netconvert has just written it.
+    root = ET.fromstring(first)  # noqa: S314 # nosec B314
     attributes = " ".join(
         f"{name}={quoteattr(value)}" for name, value in root.items() if not name.startswith("{")
     )
