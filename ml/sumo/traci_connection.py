@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import time
+from importlib.metadata import version
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
@@ -203,11 +204,13 @@ class TraciConnection:
     def _check_version(self) -> None:
         reply, offset = self.exchange(wire.command(tc.CMD_GETVERSION), bytes((tc.CMD_GETVERSION,)))
         api, name = replies.read_version(reply.tobytes(), offset)
-        if api != tc.TRACI_VERSION:
+        # Of another release, cars may drive otherwise although the protocol is the same.
+        ours = version("eclipse-sumo")
+        if api != tc.TRACI_VERSION or name != f"SUMO {ours}":
             raise SimulatorVersionError(
                 f"SUMO at {self.where} is {name!r} and speaks TraCI version {api}; this client "
-                f"speaks {tc.TRACI_VERSION}. Run the SUMO of the same release on both sides "
-                "(pip install eclipse-sumo, as pinned in pyproject.toml).",
+                f"is of SUMO {ours} and speaks {tc.TRACI_VERSION}. Run the same release on both "
+                f"sides: `docker compose build sumo train`, or pip install eclipse-sumo=={ours}.",
             )
 
     def _round_trip(self, *bodies: bytes) -> list[NDArray[np.uint8]]:

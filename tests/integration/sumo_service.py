@@ -75,18 +75,20 @@ def wait_for(probe: Callable[[], int | None], what: str) -> int:
 
 
 @contextmanager
-def running_service() -> Iterator[Service]:
-    """Run a supervisor on a free port until its SUMO listens; end it afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def running_service(*, port: int | None = None, wait: bool = True) -> Iterator[Service]:
+    """Run a supervisor, on a free port and until its SUMO listens if not told otherwise."""
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, str(SERVICE / "supervisor.py"), "--port", str(port)],
         env={**os.environ, "SUMO_HOME": str(Path(sumo.__file__).parent)},
     )
     running = Service(process, port)
     try:
-        running.wait_until_listening()
+        if wait:
+            running.wait_until_listening()
         yield running
     finally:
         process.terminate()

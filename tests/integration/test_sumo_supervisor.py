@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import traci
-from sumo_service import BACK_WITHIN_S, SERVICE
+from sumo_service import BACK_WITHIN_S, SERVICE, running_service
+
+from ml.errors import SimulatorTimeoutError
+from ml.sumo.traci_connection import TraciConnection
 
 if TYPE_CHECKING:
     from sumo_service import Service
@@ -61,6 +65,28 @@ def test_killed_sumo_comes_back(service: Service) -> None:
     with pytest.raises(traci.exceptions.FatalTraCIError):
         client.simulationStep()
     service.connect()
+
+
+def test_a_second_client_is_told_why_it_must_wait(service: Service) -> None:
+    """SUMO has one client; another gets an answer at its deadline, and the first is undisturbed."""
+    client = service.connect()
+    with pytest.raises(SimulatorTimeoutError, match=r"serves another\s+client does not listen"):
+        TraciConnection.open("127.0.0.1", service.port, deadline_s=1.0)
+    client.simulationStep()
+
+
+def test_a_taken_port_is_waited_for() -> None:
+    """SUMO that cannot listen is started again, with pauses, until the port is free."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with running_service(port=port, wait=False) as service:
+            time.sleep(2.0)
+            assert service.process.poll() is None
+            taken.close()
+            service.wait_until_listening()
+            service.connect().simulationStep()
 
 
 def test_frozen_sumo_is_replaced_when_its_client_gives_up(service: Service) -> None:
