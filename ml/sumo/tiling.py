@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
 from ml.errors import SimulatorError
-from ml.sumo.cache import content_key, publish
+from ml.sumo.cache import content_key, publish, require_whole
 from ml.sumo.names import MAX_TILES, tile_prefix
 from ml.sumo.netconvert import run_netconvert, strip_header
 from ml.sumo.road import CAR_LENGTH_M
@@ -92,6 +92,8 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Tile
         (directory / "convoys.add.xml").write_text(additional, encoding="utf-8")
 
     entry = publish(cache_dir / "tiles" / key, build)
+    require_whole(entry / "tiled.net.xml", "</net>")
+    require_whole(entry / "convoys.add.xml", "</additional>")
     return TiledNetwork(entry / "tiled.net.xml", entry / "convoys.add.xml", num_tiles)
 
 
