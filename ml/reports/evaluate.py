@@ -101,6 +101,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         models = (*models, str(other))
     for model in models:
         load_model(model)  # so that a wrong file is told of before anything is written
+        console.print(f"{model}: weights read; nothing in that file is run", markup=False)
     plan = Plan(
         models=models,
         suites=options.suite,

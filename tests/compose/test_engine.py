@@ -208,6 +208,22 @@ def test_simulation_has_no_way_out(stack: Stack, service: str) -> None:
     assert "Network is unreachable" in output
 
 
+@pytest.mark.parametrize("service", ["sumo", "train"])
+def test_simulation_cannot_reach_this_machine(stack: Stack, service: str) -> None:
+    """What listens on every address of the host is no neighbour of the containers."""
+    project = stack.environment["COMPOSE_PROJECT_NAME"]
+    network = stack.engine.networks.get(f"{project}_simulation")
+    gateway = network.attrs["IPAM"]["Config"][0]["Gateway"].partition("/")[0]
+    with socket.socket() as listening:
+        listening.bind(("0.0.0.0", 0))  # noqa: S104 (that is the point)
+        listening.listen()
+        where = (gateway, listening.getsockname()[1])
+        attempt = f"import socket; socket.create_connection({where!r}, timeout=5)"
+        status, output = stack.execute(service, "python3", "-c", attempt)
+    assert status != 0
+    assert "ConnectionRefused" not in output
+
+
 def test_tensorboard_cannot_find_sumo(stack: Stack) -> None:
     """What is published is not on the simulation's network."""
     attempt = "import socket; socket.getaddrinfo('sumo', 8813)"

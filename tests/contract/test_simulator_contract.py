@@ -499,7 +499,7 @@ def test_a_killed_sumo_is_an_error(make_simulator):
 
 
 def test_fatal_errors_of_an_embedded_sumo_are_ours(make_simulator):
-    """Its simulation is taken from under it: each call is an error of our tree, and close works."""
+    """Its simulation is taken from under it: calls are errors of our tree, and close works."""
     simulator = make_simulator("libsumo", num_vehicles=2)
     simulator.place(convoy([100.0, 150.0], 10.0))
     with pytest.raises(libsumo.TraCIException):
@@ -507,9 +507,10 @@ def test_fatal_errors_of_an_embedded_sumo_are_ours(make_simulator):
     with pytest.raises(SimulatorError, match="A network was not yet constructed"):
         simulator.step(commands((1, 2)))
     with pytest.raises(SimulatorError, match="A network was not yet constructed"):
-        simulator.read_collisions()
+        simulator.place(convoy([100.0, 150.0], 10.0))
     simulator.close()
     simulator.start()
+    simulator.place(convoy([100.0, 150.0], 10.0))
 
 
 def test_nothing_listening_is_an_error_at_the_deadline(make_simulator):
