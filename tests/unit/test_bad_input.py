@@ -46,12 +46,16 @@ def _read_parameters(path: Path, content: bytes) -> None:
         require_one_screen(str(error), path.name)
 
 
+def _build(path: Path) -> TrainConfig:
+    layers = Layers()
+    layers.put_file(path)
+    return layers.build()
+
+
 def _read_config(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    layers = Layers()
     try:
-        layers.put_file(path)
-        config = layers.build()
+        config = _build(path)
     except ConfigError as error:
         require_one_screen(str(error), path.name)
         return
@@ -171,6 +175,35 @@ def test_routes_of_damaged_bytes(tmp_path: Path, content: bytes):
 def test_networks_of_damaged_bytes(tmp_path: Path, content: bytes):
     """The reader of networks raises what it likes on a network that is none."""
     _damaged_scenario(tmp_path, "rural.net.xml", content)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_parameter_file_that_is_nested_too_deeply(tmp_path: Path, opening: str):
+    """The parser's own limit is no traceback."""
+    path = tmp_path / "deep.json"
+    path.write_text(opening * 100_000)
+    with pytest.raises(ParameterError, match=r"deep\.json: its brackets are nested too deeply"):
+        load_parameters(path)
+
+
+def test_a_yaml_bomb_is_refused(tmp_path: Path):
+    """Aliases within aliases, 10⁸ words if written out: refused at once, in a few words."""
+    lines = ["x0: &a0 [" + ", ".join(["lol"] * 10) + "]"]
+    lines += [f"x{i}: &a{i} [" + ", ".join([f"*a{i - 1}"] * 10) + "]" for i in range(1, 8)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join([*lines, "seed: *a7", "preset: *a7"]))
+    with pytest.raises(ConfigError, match=r"seed = \[\[\[\.\.\.\]") as caught:
+        _build(path)
+    require_one_screen(str(caught.value), "bomb.yaml")
+
+
+def test_many_mistakes_and_long_ones_fit_on_a_screen(tmp_path: Path):
+    """The first eight are told and the rest counted; a key of a million letters is cut short."""
+    _read_parameters(tmp_path / "radio.json", json.dumps({"k" * 100_000: 1}).encode())
+    mistakes = "".join(f"{letter * 3000}: 1\n" for letter in "abcdefghijklmnopqrst")
+    _read_config(tmp_path / "config.yaml", mistakes.encode())
+    with pytest.raises(ConfigError, match="and 12 more$"):
+        _build(tmp_path / "config.yaml")
 
 
 def test_an_xml_bomb_is_refused(tmp_path: Path):
