@@ -202,7 +202,7 @@ def test_many_mistakes_and_long_ones_fit_on_a_screen(tmp_path: Path):
     _read_parameters(tmp_path / "radio.json", json.dumps({"k" * 100_000: 1}).encode())
     mistakes = "".join(f"{letter * 3000}: 1\n" for letter in "abcdefghijklmnopqrst")
     _read_config(tmp_path / "config.yaml", mistakes.encode())
-    with pytest.raises(ConfigError, match="and 12 more$"):
+    with pytest.raises(ConfigError, match=r"and 12 more$"):
         _build(tmp_path / "config.yaml")
 
 
