@@ -36,7 +36,13 @@ tensorboard: .venv/installed ## show the runs on http://localhost:6006
 
 .PHONY: test
 test: .venv/installed ## run all tests that need no Docker
-	$(BIN)/pytest -m "not compose" $(ARGS)
+	$(BIN)/pytest -m "not compose and not soak" $(ARGS)
+
+.PHONY: soak
+soak: .venv/installed ## faults, random input and episodes by the thousand; takes hours
+	ROADSENSE_FUZZ_EXAMPLES=50000 $(BIN)/pytest tests/unit/test_bad_input.py -k "param or config"
+	ROADSENSE_FUZZ_EXAMPLES=2000 $(BIN)/pytest tests/unit/test_bad_input.py -k "not param and not config"
+	$(BIN)/pytest -s -m soak $(ARGS)
 
 .PHONY: test-compose
 test-compose: .venv/installed ## run the tests that need a Docker Engine
@@ -52,6 +58,7 @@ lint: .venv/installed ## check style, types, imports, scripts, images and spelli
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive ml scripts services sumo-configs
 	$(BIN)/shellcheck $$(git grep -lE '^#!.*(bash|sh)$$')
 	$(BIN)/hadolint services/*/Dockerfile
 	$(BIN)/yamllint --strict .

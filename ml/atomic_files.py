@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
+_LEAST_FREE_BYTES = 32 * 2**20  # checkpoints and curves of a run take some five megabytes
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -31,8 +33,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    except OSError:
+    except OSError as error:
         aside.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a write that fails does not say where
         raise
     sync_directory(path.parent)
 
@@ -47,7 +50,7 @@ def sync_directory(path: Path) -> None:
 
 
 def check_writable(directory: Path, variable: str) -> None:
-    """Create a directory and prove that a file can be written in it.
+    """Create a directory and prove that files can be written in it, and that there is room.
 
     Args:
         directory: The directory.
@@ -71,3 +74,10 @@ def check_writable(directory: Path, variable: str) -> None:
             f"Run `sudo chown -R {os.getuid()} {existing.absolute()}`, free some space, or point "
             f"{variable} to another directory."
         ) from error
+    free = shutil.disk_usage(directory).free
+    if free < _LEAST_FREE_BYTES:
+        raise ConfigError(
+            f"{directory.absolute()} is on a disk with {free / 2**20:.0f} MB left; at least "
+            f"{_LEAST_FREE_BYTES / 2**20:.0f} MB are needed. Free some space (`du -sh "
+            f"{directory.absolute()}/*` shows what is large), or point {variable} to another disk."
+        )

@@ -143,6 +143,12 @@ def _bench(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _doctor(arguments: Sequence[str]) -> int:
+    from ml.doctor.command import doctor  # noqa: PLC0415
+
+    return doctor(arguments)
+
+
 def _params(arguments: Sequence[str]) -> int:
     from ml.reports.params_command import main as params  # noqa: PLC0415
 
@@ -190,6 +196,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "replay": ("run an episode of an evaluation again, and draw it", _replay),
     "audit-reward": ("check that the reward ranks drivers as a person would", _audit_reward),
     "bench": ("measure training throughput against its ceiling", _bench),
+    "doctor": ("look for what this machine lacks; for bug reports", _doctor),
     "compile": ("compile the environment's loops ahead of the first run", _compile),
     "params": ("show, compare and fit parameters of radio and sensors", _params),
     "observation": ("print the table of the observation's features", _observation),

@@ -10,6 +10,7 @@ the last known cause, and what to do next.
     │   ├── ScenarioError           a sumocfg, network or route
     │   └── CheckpointError         a saved model that cannot be loaded
     ├── SimulatorError              SUMO could not be started, reached or stepped
+    │   ├── SimulatorLostError      it went away while it was being used
     │   ├── SimulatorTimeoutError   it did not answer before the deadline
     │   ├── SimulatorVersionError   it is not the version this client speaks to
     │   └── SimulatorInUseError     a second embedded simulation in one process
@@ -52,6 +53,10 @@ class CheckpointError(UsageError):
 
 class SimulatorError(RoadSenseError):
     """SUMO could not be started, reached or stepped."""
+
+
+class SimulatorLostError(SimulatorError):
+    """SUMO went away while it was being used; another start may succeed."""
 
 
 class SimulatorTimeoutError(SimulatorError):

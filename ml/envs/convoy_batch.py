@@ -6,6 +6,7 @@ happens here, in the order of the design: act, simulate, transmit, receive, obse
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,13 @@ from ml.envs.hazards import PeerDirector
 from ml.envs.lanes import CAR_WIDTH_M, lateral_m
 from ml.envs.observation import ObservationBuilder
 from ml.envs.peer_order import PeerOrder
+from ml.envs.recovery import SimulatorKeeper
 from ml.envs.reference_driver import ReferenceDriver
 from ml.envs.reward import weights_of
 from ml.envs.termination import EpisodeStatus
 from ml.envs.v2v_stack import TICK_US, V2VStack
 from ml.envs.verdict import judge_tick
-from ml.errors import EnvironmentStateError, ScenarioError
+from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, fold, uniform
 from ml.parameters import load_parameters
 from ml.sumo.factory import create_simulator
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from ml.envs.observation import Observation
     from ml.espnow_emulator import PeerTable
     from ml.sensors import Measurement
+    from ml.sumo.protocol import Simulator
 
 
 class ConvoyBatch:
@@ -53,6 +56,9 @@ class ConvoyBatch:
         sumo_host: Host of a running SUMO (backend `traci`); None starts one.
         sumo_port: Its TraCI port.
         gui: Open sumo-gui (backend `traci`).
+        sumo_deadline_s: Longest wait for SUMO: to connect, to answer, to come back after a loss
+            (backend `traci`).
+        embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
         supply: Makes the source of episodes, for a road; None draws them as `config` says.
 
     Attributes:
@@ -61,7 +67,7 @@ class ConvoyBatch:
         wrecked: (num_envs,) bool, the ego has crashed and its episode goes on without it; only
             where `stop_at_collision` is off.
         tick: (num_envs,) int64, ticks since reset.
-        simulator: The SUMO that carries the batch.
+        keeper: Starts SUMO, and starts it again where it was lost.
         stack: Sensors and radio.
         reference: The drivers that decide what was avoidable.
         order: What is known of the order of each ego's peers.
@@ -80,6 +86,8 @@ class ConvoyBatch:
         sumo_host: str | None = None,
         sumo_port: int | None = None,
         gui: bool = False,
+        sumo_deadline_s: float = 30.0,
+        embedded_spare: bool = False,
         supply: SupplyMaker | None = None,
     ) -> None:
         if num_envs < 1:
@@ -92,20 +100,25 @@ class ConvoyBatch:
         self._road = scenario.road
         self.lane_offset_m = self._road.left_m
         parameters = load_parameters(config.radio)
-        self.simulator = create_simulator(
-            config.backend,
-            scenario,
-            num_envs=num_envs,
-            num_vehicles=self.num_slots,
-            host=sumo_host,
-            port=sumo_port,
-            gui=gui,
+        shape = (num_envs, self.num_slots)
+        create = partial(
+            create_simulator, scenario=scenario, num_envs=num_envs, num_vehicles=self.num_slots
+        )
+        self.keeper = SimulatorKeeper(
+            create(
+                config.backend,
+                host=sumo_host,
+                port=sumo_port,
+                gui=gui,
+                deadline_s=sumo_deadline_s,
+            ),
+            return_within_s=sumo_deadline_s,
+            make_spare=partial(create, "libsumo") if embedded_spare else None,
         )
         limits = self._road.speed_limit_mps(self._road.lane_start_m)
         same = bool((limits == limits[0]).all())
         self._only_limit_mps = np.full(num_envs, limits[0]) if same else None
         self._rows = np.arange(num_envs)
-        self._started = False
         self.stack = V2VStack(
             parameters,
             self._road,
@@ -125,12 +138,12 @@ class ConvoyBatch:
         self._weights = weights_of(config.reward)
         self._tracker = EpisodeTracker(num_envs, self._weights)
 
-        shape = (num_envs, self.num_slots)
         self.seed = seed
         self._env_index = np.arange(first_env_index, first_env_index + num_envs)
         self.episode = np.full(num_envs, -1, dtype=np.int64)
         self.plan = EpisodePlan.empty(num_envs)
         self.tick = np.zeros(num_envs, dtype=np.int64)
+        self._ticks_simulated = 0
         self.status = np.full(num_envs, EpisodeStatus.TIME_LIMIT, dtype=np.int64)
         self.truth = GroundTruth.start(
             np.zeros(shape, dtype=bool), np.zeros(shape), np.zeros(shape)
@@ -141,6 +154,11 @@ class ConvoyBatch:
         self._command_mps = np.full(shape, np.nan)
         self._drive_ego = config.ego_control == "policy"
         self.wrecked = np.zeros(num_envs, dtype=bool)
+
+    @property
+    def simulator(self) -> Simulator:
+        """The SUMO that carries the batch."""
+        return self.keeper.simulator
 
     @property
     def ego(self) -> Measurement:
@@ -193,10 +211,12 @@ class ConvoyBatch:
 
         Returns:
             Their first observations, rows in the order given.
+
+        Raises:
+            SimulatorError: SUMO could not be started, was lost (see `lose`) or did not come back.
         """
-        if not self._started:
-            self.simulator.start()
-            self._started = True
+        if not self.keeper.running:
+            self.keeper.start()
         rows = np.arange(self.num_envs) if rows is None else rows
         if cases is None:
             self.episode[rows] += 1
@@ -220,7 +240,8 @@ class ConvoyBatch:
         if self._episodes.script_ticks:
             self._director.script_mps[rows] = self._episodes.script_mps(self._env_index[rows])
         self.reference.reset(rows, start)
-        self._require_reference_on_road(rows)
+        if self.config.radio_position == "reference":
+            self.reference.require_road(rows)
         self._tracker.reset(rows)
         low_s, high_s = self.config.time_gap_s
         drawn = uniform(fold(keys, Stream.WANTED_TIME_GAP))
@@ -238,6 +259,9 @@ class ConvoyBatch:
         Raises:
             EnvironmentStateError: The shape is wrong, an action is out of range, or an episode
                 that has ended was not reset.
+            SimulatorLostError: SUMO went away; `lose` it and begin all episodes anew.
+            SimulatorTimeoutError: It did not answer; likewise.
+            SimulatorError: It failed in another way.
         """
         if actions.shape != (self.num_envs, 1):
             raise EnvironmentStateError(
@@ -282,28 +306,27 @@ class ConvoyBatch:
             )
         )
         self.tick += 1
+        self._ticks_simulated += 1
         self._before = self.truth
         self.truth = self.truth.advance(state, aside_m)
         self.reference.advance(self.plan, self.tick, self._before, self.truth)
 
-    def _require_reference_on_road(self, rows: NDArray[np.int64]) -> None:
-        """Refuse to hear the radio where there is no road.
+    def lose(self, error: Exception) -> NDArray[np.int64]:
+        """Truncate the running episodes of a SUMO that is lost; the next reset starts another.
+
+        Args:
+            error: What was raised when it was lost.
+
+        Returns:
+            The convoys whose episodes have ended just so.
 
         Raises:
-            ScenarioError: The reference driver would start before the road does.
+            SimulatorError: SUMO is lost again and again.
         """
-        start_m = float(self.reference.route_pos_m[rows].min())
-        if self.config.radio_position == "reference" and start_m < 0.0:
-            raise ScenarioError(
-                f"the reference driver would start {-start_m:.1f} m before the road does. Use "
-                'reference_gap = "own", a lower initial_speed_mps, or start the convoy further on.'
-            )
-
-    def _lateral_m(self) -> NDArray[np.float64] | None:
-        """Where the cars beside the lane will be at the next tick's end; None without any."""
-        if not np.count_nonzero(self.plan.cut_in_slot):
-            return None
-        return lateral_m(self.plan, self.tick + 1, self.num_slots, self._road.left_m)
+        rows = np.flatnonzero(self.status == EpisodeStatus.RUNNING)
+        self.status[rows] = EpisodeStatus.SIMULATOR_LOST
+        self.keeper.lose(error, episodes=rows.size, ticks=self._ticks_simulated)
+        return rows
 
     def _leader_limit_mps(self) -> NDArray[np.float64]:
         if self._only_limit_mps is not None:
@@ -359,10 +382,13 @@ class ConvoyBatch:
         observer = self._observer
         clipped = {"observation/clipped_share": observer.clipped / max(observer.built, 1)}
         observer.clipped = observer.built = 0
-        teleports = {"simulator/teleports": float(self.simulator.teleport_count())}
-        return self._tracker.drain() | self.stack.drain() | clipped | teleports
+        simulator = {
+            "simulator/teleports": float(self.simulator.teleport_count()),
+            "simulator/restarts": float(self.keeper.restarts),
+            "simulator/truncated_episodes": float(self.keeper.truncated_episodes),
+        }
+        return self._tracker.drain() | self.stack.drain() | clipped | simulator
 
     def close(self) -> None:
         """End SUMO; may be called twice."""
-        self.simulator.close()
-        self._started = False
+        self.keeper.close()

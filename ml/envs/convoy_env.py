@@ -15,6 +15,7 @@ from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes import HAZARD
 from ml.envs.observation_spec import observation_space
+from ml.envs.recovery import SUMO_LOST
 from ml.envs.termination import EpisodeStatus
 from ml.errors import ConfigError
 
@@ -46,7 +47,8 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
 
     **End** terminated by a collision of the ego with the car in front; truncated after 50 s, when
     the first car comes near the road's end, or when the episode turns out invalid (peers collided,
-    a vehicle is missing: `info["status"]`).
+    a vehicle is missing: `info["status"]`), or when SUMO is lost over TraCI; the next reset then
+    starts or reaches another.
 
     **Info** the truth: `collision`, `gap_m`, `realised_accel_mps2`, `commanded_accel_mps2`,
     `hazard_active`, `status`, `peer_age_s` (per peer, true age of its newest message, None if
@@ -112,6 +114,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
             config, num_envs=1, sumo_host=sumo_host, sumo_port=sumo_port, gui=gui
         )
         self._seeded = False
+        self._seen: Observation = {}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -135,7 +138,8 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         elif not self._seeded:
             self.batch.reseed(int(self.np_random.integers(2**31)))
         self._seeded = True
-        return _single(self.batch.reset(kind=kind)), self._info()
+        self._seen = _single(self.batch.reset(kind=kind))
+        return self._seen, self._info()
 
     def step(
         self, action: NDArray[np.float32]
@@ -144,19 +148,25 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
 
         Raises:
             EnvironmentStateError: The episode has ended, or the action is out of range.
+            SimulatorError: SUMO failed, or is lost again and again.
         """
         batch = self.batch
-        batch.advance(np.asarray(action)[None])
-        current_time_ms = int(batch.tick[0]) * 100
-        observation = self._step_espnow(batch.truth, current_time_ms)
-        reward = float(batch.judge()[0])
+        reward = 0.0
+        try:
+            batch.advance(np.asarray(action)[None])
+        except SUMO_LOST as error:
+            batch.lose(error)
+        else:
+            current_time_ms = int(batch.tick[0]) * 100
+            self._seen = self._step_espnow(batch.truth, current_time_ms)
+            reward = float(batch.judge()[0])
         status = EpisodeStatus(int(batch.status[0]))
         info = self._info()
         if status is not EpisodeStatus.RUNNING:
             info["episode_summary"] = batch.summary(0)
         terminated = status is EpisodeStatus.COLLISION
         truncated = status not in {EpisodeStatus.RUNNING, EpisodeStatus.COLLISION}
-        return observation, reward, terminated, truncated, info
+        return self._seen, reward, terminated, truncated, info
 
     def _step_espnow(self, ego_state: GroundTruth, current_time_ms: int) -> Observation:
         """Let the radio work for a tick: all peers transmit, then the ego polls, then it observes.

@@ -9,12 +9,15 @@ import numpy as np
 from ml.envs.batch_vec_env import BatchVecEnv
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.convoy_batch import ConvoyBatch
+from ml.envs.recovery import SUMO_LOST
 from ml.envs.termination import EpisodeStatus
 from ml.errors import EnvironmentStateError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+    from ml.envs.observation import Observation
 
 
 class ConvoyVecEnv(BatchVecEnv):
@@ -25,6 +28,11 @@ class ConvoyVecEnv(BatchVecEnv):
     observation and `info["TimeLimit.truncated"]` whether the end was not the policy's doing.
     Between ends `info` is empty, for speed: read `batch.truth` for ground truth in arrays.
 
+    SUMO may be lost over TraCI (killed, frozen, its container gone). Then every running episode is
+    truncated at the last observation that there is, and all convoys begin new episodes on a SUMO
+    that was started or reached again (`ml.envs.recovery`). The tick that was lost counts as a step
+    with reward 0.
+
     Args:
         num_envs: Convoys in the batch.
         config: What an episode is like; None for the defaults.
@@ -33,6 +41,8 @@ class ConvoyVecEnv(BatchVecEnv):
         forced_kind: Draw only episodes of this kind.
         sumo_host: Host of a running SUMO (backend `traci`); None starts one.
         sumo_port: Its TraCI port.
+        sumo_deadline_s: Longest wait for SUMO: to connect, to answer, to come back (`traci`).
+        embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
     """
 
     def __init__(
@@ -45,6 +55,8 @@ class ConvoyVecEnv(BatchVecEnv):
         forced_kind: EpisodeKind | None = None,
         sumo_host: str | None = None,
         sumo_port: int | None = None,
+        sumo_deadline_s: float = 30.0,
+        embedded_spare: bool = False,
     ) -> None:
         self.batch = ConvoyBatch(
             config or EnvConfig(),
@@ -53,9 +65,12 @@ class ConvoyVecEnv(BatchVecEnv):
             first_env_index=first_env_index,
             sumo_host=sumo_host,
             sumo_port=sumo_port,
+            sumo_deadline_s=sumo_deadline_s,
+            embedded_spare=embedded_spare,
         )
         self.forced_kind = forced_kind
         self._actions: NDArray[np.float32] | None = None
+        self._seen: Observation = {}
         super().__init__(num_envs)
 
     def reset(self) -> VecEnvObs:
@@ -66,37 +81,70 @@ class ConvoyVecEnv(BatchVecEnv):
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = [{} for _ in range(self.num_envs)]
-        observation = self.batch.reset(kind=self.forced_kind)
-        return dict(observation)
+        self._seen = self.batch.reset(kind=self.forced_kind)
+        return dict(self._seen)
 
     def step_async(self, actions: np.ndarray) -> None:
         """Take the actions, (num_envs, 1), for the next `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Simulate a tick; convoys whose episode ends begin their next one."""
+        """Simulate a tick; convoys whose episode ends begin their next one.
+
+        Raises:
+            EnvironmentStateError: There are no actions, or wrong ones.
+            SimulatorError: SUMO failed, or was lost and did not come back.
+        """
         if self._actions is None:
             raise EnvironmentStateError("step_wait without step_async: call step(actions)")
-        batch = self.batch
-        batch.advance(self._actions)
-        self._actions = None
+        batch, actions, self._actions = self.batch, self._actions, None
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        try:
+            batch.advance(actions)
+        except SUMO_LOST as error:
+            self._begin_anew(error, self._seen, infos)
+            everyone = np.ones(self.num_envs, dtype=bool)
+            return dict(self._seen), np.zeros(self.num_envs, np.float32), everyone, infos
         batch.transmit(batch.truth)
         batch.receive(batch.now_us)
         observation = batch.observe()
         reward = batch.judge()
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         ended = batch.status != EpisodeStatus.RUNNING
         rows = np.flatnonzero(ended)
         if rows.size:
-            for row in rows:
-                infos[row] = {
-                    "terminal_observation": {k: v[row].copy() for k, v in observation.items()},
-                    "TimeLimit.truncated": batch.status[row] != EpisodeStatus.COLLISION,
-                    "episode_summary": batch.summary(int(row)),
-                }
-            for key, first in batch.reset(rows, self.forced_kind).items():
-                observation[key][rows] = first
+            self._describe_ends(rows, observation, infos)
+            try:
+                for key, first in batch.reset(rows, self.forced_kind).items():
+                    observation[key][rows] = first
+            except SUMO_LOST as error:
+                self._begin_anew(error, observation, infos)
+                ended[:] = True
+                return dict(self._seen), reward.astype(np.float32), ended, infos
+        self._seen = observation
         return dict(observation), reward.astype(np.float32), ended, infos
+
+    def _describe_ends(
+        self, rows: NDArray[np.int64], last: Observation, infos: list[dict[str, Any]]
+    ) -> None:
+        """Fill the infos of convoys whose episode has ended, `last` being its last observation."""
+        batch = self.batch
+        for row in rows:
+            infos[row] = {
+                "terminal_observation": {k: v[row].copy() for k, v in last.items()},
+                "TimeLimit.truncated": batch.status[row] != EpisodeStatus.COLLISION,
+                "episode_summary": batch.summary(int(row)),
+            }
+
+    def _begin_anew(self, loss: Exception, last: Observation, infos: list[dict[str, Any]]) -> None:
+        """Truncate what ran on a lost SUMO and begin all convoys' next episodes on another."""
+        self._describe_ends(self.batch.lose(loss), last, infos)
+        while True:
+            try:
+                self._seen = self.batch.reset(kind=self.forced_kind)
+            except SUMO_LOST as error:
+                self.batch.lose(error)
+            else:
+                return
 
     def tick_metrics(self) -> dict[str, float]:
         """Means over the batch since the last call, named as in TensorBoard."""

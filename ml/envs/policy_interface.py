@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml.envs.observation_spec import OBSERVATION_VERSION
-
 if TYPE_CHECKING:
     from ml.envs.config import EnvConfig
 
@@ -21,8 +19,6 @@ class PolicyInterface(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    observation_version: int = OBSERVATION_VERSION
-    """Version of the observation that it reads."""
     time_gap_s: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
     """The time gap that the driver usually sets, s."""
     time_gaps_s: tuple[float, float] | None = None

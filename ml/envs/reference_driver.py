@@ -23,6 +23,7 @@ from ml.compiled import compiled
 from ml.envs.actuation import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 from ml.envs.episodes import HAZARD
 from ml.envs.lanes import car_in_front
+from ml.errors import ScenarioError
 from ml.espnow_emulator import PayloadField
 from ml.sumo.road import CAR_LENGTH_M
 
@@ -115,6 +116,19 @@ class ReferenceDriver:
         self._headway_s[rows] = headway_s
         self.collided[rows] = self.informed[rows] = self._over[rows] = False
         self.informed_tick[rows] = self.informed_us[rows] = 0
+
+    def require_road(self, rows: NDArray[np.int64]) -> None:
+        """Refuse to hear the radio where there is no road.
+
+        Raises:
+            ScenarioError: The driver would start before the road does.
+        """
+        start_m = float(self.route_pos_m[rows].min())
+        if start_m < 0.0:
+            raise ScenarioError(
+                f"the reference driver would start {-start_m:.1f} m before the road does. Use "
+                'reference_gap = "own", a lower initial_speed_mps, or start the convoy further on.'
+            )
 
     def advance(
         self, plan: EpisodePlan, tick: NDArray[np.int64], before: GroundTruth, now: GroundTruth

@@ -28,6 +28,8 @@ class EpisodeStatus(IntEnum):
     """Two peers touched: truncated, the episode is invalid."""
     VEHICLE_MISSING = 5
     """SUMO no longer knows a car that should be there: truncated, the episode is invalid."""
+    SIMULATOR_LOST = 6
+    """SUMO itself went away in mid-episode: truncated, the episode is invalid."""
 
     @property
     def is_invalid(self) -> bool:
@@ -36,7 +38,7 @@ class EpisodeStatus(IntEnum):
 
 
 # What a compiled loop writes must be plain numbers.
-_RUNNING, _COLLISION, _TIME_LIMIT, _ROAD_END, _PEERS_COLLIDED, _VEHICLE_MISSING = (
+_RUNNING, _COLLISION, _TIME_LIMIT, _ROAD_END, _PEERS_COLLIDED, _VEHICLE_MISSING, _ = (
     int(status) for status in EpisodeStatus
 )
 

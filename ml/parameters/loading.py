@@ -35,6 +35,7 @@ PRESET_NAMES = (
 _SUFFIX = ".json"
 _MOST_MISTAKES = 8
 _MOST_CHARACTERS = 60
+_LONGEST_LINE = 400
 
 
 def load_parameters(name_or_file: str | Path) -> Parameters:
@@ -96,6 +97,11 @@ def _load_file(path: Path) -> Parameters:
         ) from error
     except ValueError as error:
         raise ParameterError(f"parameter file {path}: {error}.") from error
+    except RecursionError as error:
+        raise ParameterError(
+            f"parameter file {path}: its brackets are nested too deeply.\nCorrect the file, or use "
+            f"a preset: {', '.join(PRESET_NAMES)}."
+        ) from error
     if isinstance(content, dict) and content.get("schema_version") == 1:
         raise ParameterError(
             f"parameter file {path}: it has schema_version 1, of the radio before the margin "
@@ -124,7 +130,7 @@ def _refuse_constant(constant: str) -> None:
 
 
 def _report(path: Path, errors: list[ErrorDetails]) -> str:
-    lines = [f"  {_explain(error)}" for error in errors[:_MOST_MISTAKES]]
+    lines = [f"  {_explain(error)}"[:_LONGEST_LINE] for error in errors[:_MOST_MISTAKES]]
     if len(errors) > _MOST_MISTAKES:
         lines.append(f"  and {len(errors) - _MOST_MISTAKES} more")
     count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"

@@ -101,8 +101,10 @@ def evaluate(arguments: Sequence[str]) -> int:
     models = options.models
     if other is not None and not other_is_result:
         models = (*models, str(other))
-    # Now, so that a wrong file is told of before anything is written.
-    interfaces = {model: interface_of(load_model(model)) for model in models}
+    interfaces = {}
+    for model in models:  # now, so that a wrong file is told of before anything is written
+        interfaces[model] = interface_of(load_model(model))
+        console.print(f"{model}: weights read; nothing in that file is run", markup=False)
     plan = Plan(
         models=models,
         suites=options.suite,

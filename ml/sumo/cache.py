@@ -38,6 +38,35 @@ def content_key(*parts: bytes | str | int) -> str:
     return digest.hexdigest()
 
 
+def require_whole(file: Path, end: str) -> None:
+    """Check that a cached text file is as long as it was written.
+
+    SUMO takes its process along on some networks that are cut short.
+
+    Raises:
+        SimulatorError: It does not end with `end`.
+    """
+    try:
+        with file.open("rb") as stream:
+            stream.seek(-min(len(end) + 2, file.stat().st_size), os.SEEK_END)
+            whole = stream.read().decode(errors="replace").rstrip().endswith(end)
+    except OSError as error:
+        raise SimulatorError(f"The cached file {file} cannot be read: {error}.") from error
+    if not whole:
+        raise SimulatorError(
+            f"The cached file {file} is cut short; a power cut or a full disk may have done that. "
+            f"It is made again after: rm -r {file.parent}"
+        )
+
+
+def _flush(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def publish(entry: Path, build: Callable[[Path], None]) -> Path:
     """Return a cache entry's absolute path, built first if it does not exist.
 
@@ -61,6 +90,8 @@ def publish(entry: Path, build: Callable[[Path], None]) -> Path:
         ) from error
     try:
         build(work)
+        for file in work.iterdir():
+            _flush(file)  # a name must not reach the disk before its content does
         work.chmod(0o755)  # mkdtemp makes it private; a SUMO under another user reads it too
         try:
             work.rename(entry)

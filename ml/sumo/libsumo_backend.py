@@ -107,7 +107,7 @@ class LibsumoSimulator:
         tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
         try:
             libsumo.start(["sumo", *load_options(tiles)])
-        except libsumo.TraCIException as error:
+        except (libsumo.TraCIException, libsumo.FatalTraCIError) as error:
             raise SimulatorError(
                 f"The embedded SUMO could not load {tiles.net_file}: {error}. SUMO has said why "
                 f"above. If the file is damaged, delete {tiles.net_file.parent} and try again.",
@@ -203,7 +203,12 @@ class LibsumoSimulator:
     def read_collisions(self) -> NDArray[np.bool_]:
         """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""
         colliding = np.zeros((self.num_envs, self.num_vehicles), dtype=np.bool_)
-        for name in self._running().simulation_getCollidingVehiclesIDList():
+        native = self._running()
+        try:
+            names = native.simulation_getCollidingVehiclesIDList()
+        except self._failures as error:
+            raise SimulatorError(f"The embedded SUMO failed: {error}.") from error
+        for name in names:
             colliding[parse_vehicle_id(name)] = True
         return colliding
 

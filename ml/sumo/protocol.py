@@ -103,7 +103,7 @@ class Simulator(Protocol):
     """One SUMO that carries every convoy of the batch, each on its own copy of the road.
 
     All methods raise `SimulatorError` (or one of its children) when SUMO cannot do as asked; after
-    that the simulator is only good for `close`.
+    that the simulator is only good for `close`, and for another `start` after it.
 
     Attributes:
         road: The road that is not offset.

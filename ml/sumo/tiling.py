@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
 from ml.errors import SimulatorError
-from ml.sumo.cache import content_key, publish
+from ml.sumo.cache import content_key, publish, require_whole
 from ml.sumo.names import MAX_TILES, tile_prefix
 from ml.sumo.netconvert import run_netconvert, strip_header
 from ml.sumo.road import CAR_LENGTH_M
@@ -93,12 +93,15 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Tile
         (directory / "convoys.add.xml").write_text(additional, encoding="utf-8")
 
     entry = publish(cache_dir / "tiles" / key, build)
+    require_whole(entry / "tiled.net.xml", "</net>")
+    require_whole(entry / "convoys.add.xml", "</additional>")
     return TiledNetwork(entry / "tiled.net.xml", entry / "convoys.add.xml", num_tiles)
 
 
 def _replicate(first: str, num_tiles: int) -> str:
     """Return the network of `num_tiles` copies, given that of the first one."""
-    root = ET.fromstring(first)  # noqa: S314 - netconvert has just written it
+    # netconvert has just written it.
+    root = ET.fromstring(first)  # noqa: S314 # nosec B314
     attributes = " ".join(
         f"{name}={quoteattr(value)}" for name, value in root.items() if not name.startswith("{")
     )

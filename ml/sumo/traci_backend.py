@@ -256,7 +256,8 @@ class TraciSimulator:
         except SimulatorError as error:
             if self._process is None:
                 raise
-            raise SimulatorError(f"{error} Its last words: {self._process.last_words()}") from error
+            words = self._process.last_words()
+            raise type(error)(f"{error} Its last words: {words}") from error
 
     def _drop_arrived(self) -> None:
         """Find out which cars have left the road."""

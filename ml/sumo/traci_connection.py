@@ -7,13 +7,19 @@ import os
 import socket
 import struct
 import time
+from importlib.metadata import version
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from traci import constants as tc
 
-from ml.errors import SimulatorError, SimulatorTimeoutError, SimulatorVersionError
+from ml.errors import (
+    SimulatorError,
+    SimulatorLostError,
+    SimulatorTimeoutError,
+    SimulatorVersionError,
+)
 from ml.sumo import traci_commands as wire
 from ml.sumo import traci_replies as replies
 
@@ -31,6 +37,8 @@ _MAX_AHEAD = 4096  # commands whose statuses, 7 bytes each, surely find room whi
 def _name_of(error: OSError) -> str:
     """Return an error's symbol and text, e.g. ``ECONNREFUSED (Connection refused)``."""
     number = error.errno
+    if isinstance(error, socket.gaierror):
+        return error.strerror or str(error)  # its numbers are not those of errno
     if number is None:
         return str(error) or type(error).__name__
     return f"{errno.errorcode.get(number, str(number))} ({os.strerror(number)})"
@@ -118,8 +126,8 @@ class TraciConnection:
 
         Raises:
             SimulatorTimeoutError: The reply did not come before the deadline.
-            SimulatorError: SUMO is gone, answered with an error, or an earlier exchange was cut
-                short.
+            SimulatorLostError: SUMO is gone.
+            SimulatorError: It answered with an error, or an earlier exchange was cut short.
         """
         if not body:  # SUMO would not answer
             return np.zeros(0, dtype=np.uint8), 0
@@ -142,7 +150,7 @@ class TraciConnection:
             The second reply, as in `exchange`, none of its statuses checked.
 
         Raises:
-            SimulatorTimeoutError, SimulatorError: As in `exchange`.
+            SimulatorTimeoutError, SimulatorLostError, SimulatorError: As in `exchange`.
         """
         if len(numbers) > _MAX_AHEAD:
             self.exchange(body, numbers)
@@ -157,7 +165,8 @@ class TraciConnection:
 
         Raises:
             SimulatorTimeoutError: It did not answer before the deadline.
-            SimulatorError: It refused, or it ended (which is what it does for a missing file).
+            SimulatorLostError: It ended, which is what it does for a missing file.
+            SimulatorError: It refused.
         """
         body = wire.command(tc.CMD_LOAD, wire.typed_strings(options))
         try:
@@ -166,7 +175,7 @@ class TraciConnection:
         except SimulatorTimeoutError:
             raise
         except SimulatorError as error:
-            raise SimulatorError(
+            raise type(error)(
                 f"SUMO at {self.where} could not load the network: {error} Its files must be "
                 "readable for SUMO under the same path as here: mount the cache directory "
                 "(ROADSENSE_CACHE_DIR) at the same place on both sides.",
@@ -195,11 +204,13 @@ class TraciConnection:
     def _check_version(self) -> None:
         reply, offset = self.exchange(wire.command(tc.CMD_GETVERSION), bytes((tc.CMD_GETVERSION,)))
         api, name = replies.read_version(reply.tobytes(), offset)
-        if api != tc.TRACI_VERSION:
+        # Of another release, cars may drive otherwise although the protocol is the same.
+        ours = version("eclipse-sumo")
+        if api != tc.TRACI_VERSION or name != f"SUMO {ours}":
             raise SimulatorVersionError(
                 f"SUMO at {self.where} is {name!r} and speaks TraCI version {api}; this client "
-                f"speaks {tc.TRACI_VERSION}. Run the SUMO of the same release on both sides "
-                "(pip install eclipse-sumo, as pinned in pyproject.toml).",
+                f"is of SUMO {ours} and speaks {tc.TRACI_VERSION}. Run the same release on both "
+                f"sides: `docker compose build sumo train`, or pip install eclipse-sumo=={ours}.",
             )
 
     def _round_trip(self, *bodies: bytes) -> list[NDArray[np.uint8]]:
@@ -237,7 +248,7 @@ class TraciConnection:
                 "(`docker compose restart sumo`), or raise the deadline.",
             ) from error
         except OSError as error:
-            raise SimulatorError(
+            raise SimulatorLostError(
                 f"The connection to SUMO at {self.where} broke: {_name_of(error)}. SUMO has "
                 "probably ended; its own words are in its log (`docker compose logs sumo`).",
             ) from error

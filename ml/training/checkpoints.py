@@ -3,12 +3,15 @@
 A checkpoint is a file of Stable-Baselines3 (`PPO.load` reads it). To continue a run we take only
 its tensors (`torch.load(weights_only=True)`) and its counters (JSON): nothing is unpickled, so a
 checkpoint from a stranger runs no code of theirs. The configuration comes from `config.yaml`.
+The version of the observation that the weights were learnt on is in it as well.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -34,7 +37,11 @@ _FILE_NAME = re.compile(r"step_(\d{9,})\.zip")
 _PARTS = {"data", "policy.pth", "policy.optimizer.pth"}
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 _INTERFACE = "policy_interface"
+_VERSION = "observation_version"
+_LARGEST_BYTES = 2**31
 _EMBEDDING = "features_extractor.phi.2.weight"
+_WIDEST_EMBEDDING = 1024
+_BALLAST_MARGIN_BYTES = 2**18  # an optimiser's state appears with the first update
 _NOT_SAVED = ["_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"]
 """State of the running episodes, which a resumed run begins anew."""
 
@@ -60,8 +67,9 @@ def model_bytes(model: BaseAlgorithm) -> bytes:
     """Return the model as the content of a zip file that `PPO.load` reads."""
     buffer = io.BytesIO()
     interface: PolicyInterface = getattr(model, "interface", PolicyInterface())
-    # Plain data, which SB3 writes as JSON: reading it runs no code.
-    setattr(model, _INTERFACE, interface.model_dump(mode="json"))
+    # Plain data, which SB3 saves as it does every attribute, as JSON: reading it runs no code.
+    vars(model)[_VERSION] = OBSERVATION_VERSION
+    vars(model)[_INTERFACE] = interface.model_dump(mode="json")
     model.save(buffer, exclude=[*_NOT_SAVED, "interface"])
     return buffer.getvalue()
 
@@ -70,12 +78,18 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
     """Read a file, or its content, to the end and check that it is a whole checkpoint.
 
     Raises:
-        CheckpointError: It is missing, truncated, damaged, or something else.
+        CheckpointError: It is missing, truncated, damaged, for another version of the observation,
+            or something else.
     """
     name = _name(source)
     advice = "Use another checkpoint, or start a new run."
     try:
         with zipfile.ZipFile(source) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+            if size > _LARGEST_BYTES:
+                raise CheckpointError(
+                    f"{name} holds {size / 2**30:.1f} GB, far more than a checkpoint. {advice}"
+                )
             missing = _PARTS - set(archive.namelist())
             damaged = archive.testzip()
             if missing or damaged:
@@ -84,7 +98,7 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
                 raise CheckpointError(f"{name} is not a whole checkpoint: {why}. {advice}")
             data = json.loads(archive.read("data"))
         counters = {key: _counter(data, key) for key in _COUNTERS}
-        interface = PolicyInterface.model_validate(data[_INTERFACE])
+        version = data.get(_VERSION)
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {error.strerror}. {advice}") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
@@ -93,12 +107,20 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
         ) from error
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} holds no PPO checkpoint ({error!r}). {advice}") from error
-    if interface.observation_version != OBSERVATION_VERSION:
+    if version != OBSERVATION_VERSION:
+        made_for = "does not say for which" if version is None else f"was made for {version!r}"
         raise CheckpointError(
-            f"{name} was made for version {interface.observation_version} of the observation; this "
-            f"RoadSense has version {OBSERVATION_VERSION}. Use the version of RoadSense that made "
-            "it (see versions.json), or train anew."
+            f"{name} {made_for} version of the observation; this RoadSense has "
+            f"version {OBSERVATION_VERSION}, so its weights would read the wrong columns. Use the "
+            "version of RoadSense that made it (see versions.json in its run directory), or train "
+            "anew."
         )
+    try:
+        interface = PolicyInterface.model_validate(data[_INTERFACE])
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{name} does not say how its policy is plugged into a vehicle ({error!r}). {advice}"
+        ) from error
     return Checkpoint(source, counters["num_timesteps"], counters, interface)
 
 
@@ -136,15 +158,19 @@ def load_model(source: Path | str | io.BytesIO) -> PPO:
     with zipfile.ZipFile(checkpoint.source) as archive:
         weights = _tensors(archive, name)
     embedding = weights.get(_EMBEDDING)
-    if embedding is None:
-        raise CheckpointError(f"{name} holds no Deep Sets policy (it has no {_EMBEDDING}).")
+    width = embedding.shape[0] if isinstance(embedding, torch.Tensor) and embedding.dim() else 0
+    if not 1 <= width <= _WIDEST_EMBEDDING:
+        raise CheckpointError(
+            f"{name} holds no Deep Sets policy (nothing fitting is called {_EMBEDDING}). Use a "
+            "model that `roadsense train` has made."
+        )
     model = PPO(
         "MultiInputPolicy",
         env=None,  # type: ignore[arg-type]
         n_steps=2,
         batch_size=2,
         device="cpu",
-        policy_kwargs=create_deep_set_policy_kwargs(embedding.shape[0]),
+        policy_kwargs=create_deep_set_policy_kwargs(width),
         _init_setup_model=False,
     )
     model.observation_space = observation_space()
@@ -168,15 +194,25 @@ class CheckpointStore:
         self.directory = directory
         self._keep = keep
         self._pointer = directory / POINTER_NAME
+        self._ballast = directory / ".reserve"
 
     def save(self, model: BaseAlgorithm, step: int) -> Path:
         """Write a checkpoint, then point to it, then remove those that are too old.
+
+        On a full disk the room that was set aside (`reserve`) is given up for it.
 
         Raises:
             OSError: The disk is full or the directory is gone; the earlier ones are untouched.
         """
         path = self.directory / f"step_{step:09d}.zip"
-        write_atomically(path, model_bytes(model))
+        content = model_bytes(model)
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self._ballast.exists():
+                raise
+            self._ballast.unlink()
+            write_atomically(path, content)
         write_atomically(self._pointer, path.name + "\n")
         for old in self._by_step()[: -self._keep]:
             if old != path:
@@ -184,6 +220,19 @@ class CheckpointStore:
         for partial in self.directory.glob(f".*{PARTIAL_SUFFIX}"):
             partial.unlink()
         return path
+
+    def reserve(self, model: BaseAlgorithm) -> None:
+        """Set room aside for one more checkpoint, should the disk become full.
+
+        Raises:
+            OSError: It is full already.
+        """
+        room = 2 * len(model_bytes(model)) + _BALLAST_MARGIN_BYTES
+        write_atomically(self._ballast, os.urandom(room))  # a file of zeros may take no room
+
+    def release(self) -> None:
+        """Give up the room that was set aside."""
+        self._ballast.unlink(missing_ok=True)
 
     def newest(self) -> tuple[Checkpoint, list[str]]:
         """Find the newest whole checkpoint.
@@ -236,10 +285,10 @@ class CheckpointStore:
 def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
     try:
         content = io.BytesIO(archive.read("policy.pth"))
-        weights = torch.load(content, map_location="cpu", weights_only=True)
+        weights = dict(torch.load(content, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and pickle raise what they like on foreign content
         raise CheckpointError(f"{name}: its weights cannot be read ({error!r}).") from error
-    return dict(weights)
+    return weights
 
 
 def _name(source: Path | io.BytesIO) -> str:

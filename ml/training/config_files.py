@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from reprlib import Repr
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 KeyPath: TypeAlias = tuple[str, ...]
 
 _LARGEST_FILE_BYTES = 1_000_000
+_MOST_MISTAKES = 8
+_LONGEST_LINE = 400
+_brief = Repr()
+_brief.maxlevel = 2
+_brief.maxstring = _brief.maxother = 80
 
 
 @dataclass(slots=True)
@@ -139,9 +145,12 @@ class Layers:
                 text = f"{name + ': ' if name else ''}{describe_rule(item)}"
                 place = self._latest_place(path)  # such a rule is about a section as a whole
             else:
-                text = f"{name or 'configuration'} = {item['input']!r}: {describe_rule(item)}"
-            lines.append(f"{place}: {text}")
-        return "\n".join(lines)
+                # Not repr: aliases within aliases would write out gigabytes.
+                given = _brief.repr(item["input"])
+                text = f"{name or 'configuration'} = {given}: {describe_rule(item)}"
+            lines.append(f"{place}: {text}"[:_LONGEST_LINE])
+        more = len(lines) - _MOST_MISTAKES
+        return "\n".join(lines[:_MOST_MISTAKES] + ([f"and {more} more"] if more > 0 else []))
 
 
 def describe_rule(item: Mapping[str, Any]) -> str:

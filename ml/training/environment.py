@@ -40,6 +40,8 @@ def build_environment(config: TrainConfig, deployment: Deployment, seed: int) ->
         seed=seed,
         sumo_host=deployment.sumo_host if remote else None,
         sumo_port=deployment.sumo_port if remote else None,
+        # Docker does not restart what `docker kill` has ended; the night's training goes on.
+        embedded_spare=remote,
     )
 
 

@@ -79,8 +79,10 @@ class Learning:
         )
         model.set_logger(Logger(str(run.path), list(self._writers)))
         self._progress = create_progress(console, config.total_timesteps)
-        store = CheckpointStore(run.checkpoints, config.checkpoints.keep)
-        self._saving = CheckpointCallback(store, config.checkpoints.every_steps, config.ppo.n_steps)
+        self._store = CheckpointStore(run.checkpoints, config.checkpoints.keep)
+        self._saving = CheckpointCallback(
+            self._store, config.checkpoints.every_steps, config.ppo.n_steps
+        )
         self._stopping = StopCallback(stop)
         metrics = MetricsCallback(environment, self._progress)
         # Before the metrics, which write an update's figures and forget them.
@@ -120,6 +122,7 @@ class Learning:
         return True
 
     def _learn(self, steps: int) -> None:
+        self._store.reserve(self._model)
         try:
             # Counting goes on from the restored step; SB3 adds it to `total_timesteps` itself.
             self._model.learn(
@@ -133,6 +136,7 @@ class Learning:
         finally:
             self._progress.close()
             self._saving.save()
+            self._store.release()
 
     def _tell(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

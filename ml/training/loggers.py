@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,19 @@ class TensorBoardWriter(TensorBoardOutputFormat):
         purge_step = start_step + 1 if start_step else None
         self.writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=_FLUSH_S)
         self._is_closed = False
+        # TensorBoard writes in a thread of its own. What fails there is raised here at the next
+        # write; the thread's traceback beside it would only frighten.
+        self._excepthook, threading.excepthook = threading.excepthook, self._tell_others
+
+    def close(self) -> None:
+        """Write what is left, and end the thread."""
+        super().close()
+        if threading.excepthook == self._tell_others:
+            threading.excepthook = self._excepthook
+
+    def _tell_others(self, failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, OSError):
+            self._excepthook(failure)
 
 
 class JsonLinesWriter(KVWriter):

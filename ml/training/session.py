@@ -106,6 +106,10 @@ class Session:
             model = build_learner(config, environment, seed)
             if checkpoint is not None:
                 restore(model, checkpoint)
+                self._say(
+                    f"weights, optimiser and counters from {checkpoint.source}; nothing else in "
+                    "that file was unpickled or run"
+                )
             self._say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys")
             start_environment(model)
             run = self._prepare_run(start_step)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import libsumo
 import numpy as np
 import pytest
 from traffic import CAR_LENGTH_M, commands, convoy, drivers, rollout, stack
@@ -495,6 +496,21 @@ def test_a_killed_sumo_is_an_error(make_simulator):
         simulator.step(commands((1, 2)))
     assert not isinstance(caught.value, SimulatorTimeoutError)
     simulator.close()
+
+
+def test_fatal_errors_of_an_embedded_sumo_are_ours(make_simulator):
+    """Its simulation is taken from under it: calls are errors of our tree, and close works."""
+    simulator = make_simulator("libsumo", num_vehicles=2)
+    simulator.place(convoy([100.0, 150.0], 10.0))
+    with pytest.raises(libsumo.TraCIException):
+        libsumo.load(["--net-file", "/nowhere.net.xml"])
+    with pytest.raises(SimulatorError, match="A network was not yet constructed"):
+        simulator.step(commands((1, 2)))
+    with pytest.raises(SimulatorError, match="A network was not yet constructed"):
+        simulator.place(convoy([100.0, 150.0], 10.0))
+    simulator.close()
+    simulator.start()
+    simulator.place(convoy([100.0, 150.0], 10.0))
 
 
 def test_nothing_listening_is_an_error_at_the_deadline(make_simulator):

@@ -8,94 +8,20 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import sumo
 import traci
+from sumo_service import BACK_WITHIN_S, SERVICE, running_service
+
+from ml.errors import SimulatorTimeoutError
+from ml.sumo.traci_connection import TraciConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from sumo_service import Service
 
 pytestmark = pytest.mark.sumo
-
-SERVICE = Path(__file__).parents[2] / "services" / "sumo"
-# Five seconds are promised; a busy machine gets more before a test calls it a failure.
-BACK_WITHIN_S = 15.0
-
-
-@dataclass
-class Service:
-    """A running supervisor."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    clients: list[traci.connection.Connection] = field(default_factory=list)
-
-    def sumo_pid(self) -> int | None:
-        """Return the process id of the SUMO that runs now."""
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-        return int(children[0]) if children else None
-
-    def is_healthy(self) -> bool:
-        """Ask the health check."""
-        done = subprocess.run(
-            [sys.executable, str(SERVICE / "healthcheck.py")],
-            env={**os.environ, "SUMO_PORT": str(self.port)},
-            check=False,
-            capture_output=True,
-        )
-        return done.returncode == 0
-
-    def wait_until_listening(self, *, not_pid: int | None = None) -> int:
-        """Wait for a SUMO other than `not_pid` that listens; return its process id."""
-
-        def other_sumo() -> int | None:
-            pid = self.sumo_pid()
-            return pid if pid not in (None, not_pid) and self.is_healthy() else None
-
-        return wait_for(other_sumo, "a listening SUMO")
-
-    def connect(self) -> traci.connection.Connection:
-        """Connect a client to the listening SUMO; its socket is closed after the test."""
-        client = traci.connect(self.port, numRetries=0)
-        self.clients.append(client)
-        return client
-
-
-def wait_for(probe: Callable[[], int | None], what: str) -> int:
-    """Return the first true result of `probe`."""
-    deadline_s = time.monotonic() + BACK_WITHIN_S
-    while time.monotonic() < deadline_s:
-        if result := probe():
-            return result
-        time.sleep(0.05)
-    pytest.fail(f"no {what} within {BACK_WITHIN_S} s")
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    """Run a supervisor on a free port until its SUMO listens; end it after the test."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, str(SERVICE / "supervisor.py"), "--port", str(port)],
-        env={**os.environ, "SUMO_HOME": str(Path(sumo.__file__).parent)},
-    )
-    running = Service(process, port)
-    try:
-        running.wait_until_listening()
-        yield running
-    finally:
-        process.terminate()
-        process.wait(BACK_WITHIN_S)
-        for client in running.clients:
-            if client._socket is not None:  # as in a client that was closed
-                client._socket.close()
 
 
 def test_client_can_load_and_step_and_the_next_client_too(service: Service) -> None:
@@ -139,6 +65,28 @@ def test_killed_sumo_comes_back(service: Service) -> None:
     with pytest.raises(traci.exceptions.FatalTraCIError):
         client.simulationStep()
     service.connect()
+
+
+def test_a_second_client_is_told_why_it_must_wait(service: Service) -> None:
+    """SUMO has one client; another gets an answer at its deadline, and the first is undisturbed."""
+    client = service.connect()
+    with pytest.raises(SimulatorTimeoutError, match=r"serves another\s+client does not listen"):
+        TraciConnection.open("127.0.0.1", service.port, deadline_s=1.0)
+    client.simulationStep()
+
+
+def test_a_taken_port_is_waited_for() -> None:
+    """SUMO that cannot listen is started again, with pauses, until the port is free."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with running_service(port=port, wait=False) as service:
+            time.sleep(2.0)
+            assert service.process.poll() is None
+            taken.close()
+            service.wait_until_listening()
+            service.connect().simulationStep()
 
 
 def test_frozen_sumo_is_replaced_when_its_client_gives_up(service: Service) -> None:

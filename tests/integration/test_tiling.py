@@ -1,6 +1,7 @@
 """One road laid out many times, and the cache that keeps it."""
 
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -137,3 +138,18 @@ def test_copies_do_not_overlap_numerically(tmp_path):
     assert np.isfinite(ys).all()
     assert ys.max() > 63 * 1200.0
     assert "e+" not in text
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("name", ["tiled.net.xml", "convoys.add.xml"])
+def test_a_cached_network_that_is_cut_short_is_told_of(tmp_path, name, share):
+    """SUMO would crash on it, or leave lanes out; the remedy makes it anew."""
+    tiles = tile_scenario(load_scenario("highway"), 2, cache_dir=tmp_path)
+    damaged = tiles.net_file.with_name(name)
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(SimulatorError, match=f"{name} is cut short.*rm -r {damaged.parent}"):
+        tile_scenario(load_scenario("highway"), 2, cache_dir=tmp_path)
+    shutil.rmtree(damaged.parent)
+    assert tile_scenario(load_scenario("highway"), 2, cache_dir=tmp_path) == tiles
+    assert damaged.read_bytes() == content

@@ -287,3 +287,76 @@ def test_a_rest_of_a_killed_process_is_removed(learner: PPO, store: CheckpointSt
     rest.write_bytes(b"half")
     store.save(learner, 16)
     assert not rest.exists()
+
+
+def _with_data(path: Path, model: PPO, **changes: object) -> Path:
+    """Write a model with some of its settings changed; None removes one."""
+    original = zipfile.ZipFile(io.BytesIO(model_bytes(model)))
+    parts = {name.replace(".", "__"): original.read(name) for name in original.namelist()}
+    settings = json.loads(parts["data"]) | changes
+    settings = {name: value for name, value in settings.items() if value is not None}
+    return _zip(path, **parts | {"data": json.dumps(settings).encode()})
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [(None, "does not say for which version"), (1, "was made for 1 version"), ("x", "'x' version")],
+)
+def test_another_observation_is_refused(learner: PPO, tmp_path: Path, version: object, told: str):
+    """Weights of the right shape, learnt on other columns, are no weights of ours."""
+    path = _with_data(tmp_path / "a.zip", learner, observation_version=version)
+    for read in (read_checkpoint, load_model):
+        with pytest.raises(CheckpointError, match=told) as caught:
+            read(path)
+        assert "version 2" in str(caught.value)
+
+
+def test_another_kind_of_policy_is_refused(tiny_convoys: type[TinyConvoys], tmp_path: Path):
+    """A policy without Deep Sets, saved by us or by plain SB3, is told from ours."""
+    stranger = PPO("MultiInputPolicy", tiny_convoys(num_envs=2), n_steps=8, batch_size=16)
+    (tmp_path / "a.zip").write_bytes(model_bytes(stranger))
+    with pytest.raises(CheckpointError, match="holds no Deep Sets policy"):
+        load_model(tmp_path / "a.zip")
+    with pytest.raises(CheckpointError, match="does not fit this policy"):
+        restore(_learner(tiny_convoys), read_checkpoint(tmp_path / "a.zip"))
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [1, 2],
+        {"features_extractor.phi.2.weight": 3},
+        {"features_extractor.phi.2.weight": torch.tensor(1.0)},
+    ],
+    ids=["list", "number", "scalar"],
+)
+def test_weights_of_another_form_are_refused(learner: PPO, tmp_path: Path, weights: object):
+    """Whatever torch can read in place of the weights, the message names the file."""
+    original = zipfile.ZipFile(io.BytesIO(model_bytes(learner)))
+    parts = {name.replace(".", "__"): original.read(name) for name in original.namelist()}
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    path = _zip(tmp_path / "a.zip", **parts | {"policy__pth": buffer.getvalue()})
+    with pytest.raises(CheckpointError, match=r"a\.zip"):
+        load_model(path)
+
+
+def test_room_that_was_set_aside_is_used_on_a_full_disk(
+    learner: PPO, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+):
+    """The first write fails for want of room; the reserve is given up and the second succeeds."""
+    store.reserve(learner)
+    assert (store.directory / ".reserve").stat().st_size > 2 * len(model_bytes(learner))
+    sync, calls = os.fsync, []
+
+    def full_until_the_reserve_is_gone(handle: int) -> None:
+        calls.append(handle)
+        if (store.directory / ".reserve").exists():
+            raise OSError(28, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full_until_the_reserve_is_gone)
+    store.save(learner, 16)
+    assert store.newest()[0].source.name == "step_000000016.zip"
+    assert not (store.directory / ".reserve").exists()
+    assert len(calls) > 1

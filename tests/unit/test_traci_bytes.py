@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+from importlib.metadata import version as release
 
 import numpy as np
 import pytest
@@ -180,16 +181,22 @@ def message(body):
     return struct.pack("!i", len(body) + 4) + body
 
 
-def version(api):
+OUR_SUMO = f"SUMO {release('eclipse-sumo')}"
+
+
+def version(api, name=OUR_SUMO):
     """The reply to the version command."""
-    body = struct.pack("!Bi", 0, api) + commands.string("SUMO 9.9.9")
+    body = struct.pack("!Bi", 0, api) + commands.string(name)
     return message(ok(0) + bytes((len(body) + 1,)) + body)
 
 
-def test_another_version_is_refused(serve):
-    """The message names both versions and does not try again."""
-    port = serve(version(tc.TRACI_VERSION - 1))
-    with pytest.raises(SimulatorVersionError, match=rf"'SUMO 9\.9\.9'.*{tc.TRACI_VERSION - 1}"):
+@pytest.mark.parametrize("api", [tc.TRACI_VERSION, tc.TRACI_VERSION - 1])
+def test_another_version_is_refused(serve, api):
+    """Of another release, although of the same protocol; the message names both versions."""
+    port = serve(version(api, "SUMO 9.9.9"))
+    with pytest.raises(
+        SimulatorVersionError, match=rf"'SUMO 9\.9\.9'.*{api}.*docker compose build"
+    ):
         TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
 
 

@@ -1,0 +1,1 @@
+"""`roadsense doctor`: what this machine lacks, and the command that mends it."""

@@ -1,0 +1,94 @@
+"""The command: a table for people, JSON for programs.
+
+Exit codes: 0 nothing has to be mended, notes included; 1 something has to; 2 a wrong option.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ml import __version__
+from ml.doctor import machine, programs
+from ml.doctor.finding import Finding, ok
+from ml.training.versions import read_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_WIDTH_WITHOUT_TERMINAL = 110
+_COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Look for what RoadSense needs on this machine; say for each thing ok, or what mends it.
+
+    Exit code 0: nothing has to be mended (a note is no fault). 1: something has to. 2: a wrong
+    option. Its output belongs into a bug report.
+    """
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def doctor(arguments: Sequence[str]) -> int:
+    """Examine the machine and report; return the exit code."""
+    options = tyro.cli(DoctorOptions, prog="roadsense doctor", args=arguments)
+    if options.json:
+        findings = list(examine())
+        report = {"findings": [finding.as_json() for finding in findings], **read_versions()}
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    else:
+        console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+        if console.is_terminal:
+            with console.status("examining this machine"):
+                findings = list(examine())
+        else:
+            findings = list(examine())
+        console.print(_table(findings))
+    return 1 if any(finding.verdict == "wrong" for finding in findings) else 0
+
+
+def examine() -> Iterator[Finding]:
+    """Look at one thing after the other."""
+    commit = read_versions()["git_commit"]
+    yield ok("RoadSense", f"{__version__}, commit {commit or 'unknown'}")
+    yield ok("system", f"{platform.platform()}, {platform.machine()}")
+    yield programs.python()
+    yield from programs.packages()
+    yield programs.system_libraries()
+    yield programs.sumo_program()
+    yield programs.embedded_sumo()
+    yield programs.display()
+    variables, deployment = machine.environment()
+    yield variables
+    yield from machine.folders(deployment)
+    yield from machine.remote_sumo(deployment)
+    yield machine.cores()
+    yield machine.memory()
+    yield from programs.docker()
+    yield machine.owner()
+    yield machine.ports()
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    count = sum(finding.verdict == "wrong" for finding in findings)
+    verdict = "nothing has to be mended" if count == 0 else f"{count} to be mended"
+    table = Table(title=f"roadsense doctor: {verdict}", title_justify="left", show_lines=False)
+    table.add_column("what")
+    table.add_column("")
+    table.add_column("found", overflow="fold", ratio=3)
+    table.add_column("what mends it", overflow="fold", ratio=2)
+    for finding in findings:
+        mark = Text(finding.verdict, style=_COLOURS[finding.verdict])
+        table.add_row(Text(finding.name), mark, Text(finding.found), Text(finding.remedy))
+    return table

@@ -1,0 +1,144 @@
+"""Cores, memory, folders and who owns them, room on the disk, ports, environment variables."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from ml.doctor.finding import Finding, note, ok, wrong
+from ml.errors import ConfigError
+from ml.sumo.cache import CACHE_DIR_VARIABLE, default_cache_dir
+from ml.training.deployment import Deployment, read_deployment
+
+_GIB = 2**30
+_LEAST_MEMORY_GIB = 3.0  # a training with its evaluation child takes some 1.5
+_LEAST_FREE_GIB = 1.0
+_CONTAINER_UID = "1000"
+_TENSORBOARD_PORT = "6006"
+_HIGHEST_PORT = 65535
+
+
+def environment() -> tuple[Finding, Deployment | None]:
+    """Read the environment variables as the trainer does."""
+    try:
+        deployment = read_deployment()
+    except ConfigError as error:
+        return wrong("environment variables", str(error), "unset or correct it"), None
+    names = ("PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "RESUME", "RUNS_DIR", "MODELS_DIR",
+             "SUMO_HOST", "SUMO_PORT", CACHE_DIR_VARIABLE)  # fmt: skip
+    given = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
+    return ok("environment variables", " ".join(given) or "none of ours is set"), deployment
+
+
+def cores() -> Finding:
+    """Count the cores that this process may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = ", load " + " ".join(f"{value:.1f}" for value in os.getloadavg())
+    found = f"{usable} of {os.cpu_count()} usable{load}"
+    if (usable or 1) > 1:
+        return ok("cores", found)
+    return note("cores", found, "two let the evaluation run beside the training")
+
+
+def memory() -> Finding:
+    """Look at the memory, and at what is free of it."""
+    table = Path("/proc/meminfo")
+    if not table.exists():
+        return note("memory", "unknown on this system", "training needs about 3 GB")
+    rows = (line.split() for line in table.read_text(encoding="ascii").splitlines())
+    sizes = {row[0].rstrip(":"): int(row[1]) * 1024 / _GIB for row in rows}
+    found = f"{sizes['MemAvailable']:.1f} of {sizes['MemTotal']:.1f} GB available"
+    if sizes["MemAvailable"] >= _LEAST_MEMORY_GIB:
+        return ok("memory", found)
+    return note("memory", found, "end other programs, or train with fewer --num-envs")
+
+
+def folders(deployment: Deployment | None) -> list[Finding]:
+    """Look whether the output folders and the cache can be written, and by whom."""
+    named = [("cache of networks", default_cache_dir(), CACHE_DIR_VARIABLE)]
+    if deployment is not None:
+        named += [
+            ("folder of runs", deployment.runs_dir, "RUNS_DIR"),
+            ("folder of models", deployment.models_dir, "MODELS_DIR"),
+        ]
+    return [_folder(name, path.expanduser().absolute(), variable) for name, path, variable in named]
+
+
+def _folder(name: str, path: Path, variable: str) -> Finding:
+    there = next(p for p in (path, *path.parents) if p.exists())
+    status = there.stat()
+    free_gib = shutil.disk_usage(there).free / _GIB
+    found = f"{path}{'' if there == path else ' (will be made)'}"
+    found += f", of uid {status.st_uid}, {free_gib:.1f} GB free"
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        if os.statvfs(there).f_flag & os.ST_RDONLY:
+            return wrong(name, f"{found}; the file system is read-only", f"{variable}=/another/one")
+        mend = f"sudo chown -R {os.getuid()}:{os.getgid()} {there}"
+        return wrong(name, f"{found}; uid {os.getuid()} cannot write there", mend)
+    if free_gib < _LEAST_FREE_GIB:
+        return wrong(name, found, f"make room: du -sh {path}/*, or {variable}=/another/disk")
+    return ok(name, found)
+
+
+def owner() -> Finding:
+    """Compare this user with the one that containers write as."""
+    uid = os.getuid()
+    settings = _dotenv() | {k: os.environ[k] for k in ("APP_UID",) if os.environ.get(k)}
+    theirs = settings.get("APP_UID") or _CONTAINER_UID
+    if str(uid) == theirs or uid == 0:
+        return ok("user", f"uid {uid}, gid {os.getgid()}; containers write as uid {theirs}")
+    return note(
+        "user",
+        f"uid {uid}, gid {os.getgid()}, but containers write as uid {theirs}",
+        f"printf 'APP_UID={uid}\\nAPP_GID={os.getgid()}\\n' >> .env",
+    )
+
+
+def ports() -> Finding:
+    """Look whether TensorBoard's port is free; a port of SUMO's is never connected to."""
+    settings = _dotenv() | dict(os.environ)
+    text = settings.get("TENSORBOARD_PORT") or _TENSORBOARD_PORT
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _HIGHEST_PORT):
+        return note("ports", f"TENSORBOARD_PORT={text} is no port", "TENSORBOARD_PORT=6007")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(text)))
+        except OSError as error:
+            return note(
+                "ports",
+                f"127.0.0.1:{text} for TensorBoard: {error.strerror}",
+                f"open http://localhost:{text} if that is TensorBoard; else "
+                "TENSORBOARD_PORT=6007 docker compose up -d tensorboard",
+            )
+    return ok("ports", f"127.0.0.1:{text} for TensorBoard is free")
+
+
+def remote_sumo(deployment: Deployment | None) -> list[Finding]:
+    """Resolve the name in SUMO_HOST; connecting would use up that SUMO's only client."""
+    if deployment is None or deployment.sumo_host is None:
+        return []
+    where = f"{deployment.sumo_host}:{deployment.sumo_port}"
+    try:
+        socket.getaddrinfo(deployment.sumo_host, deployment.sumo_port)
+    except OSError as error:
+        return [
+            wrong(
+                "SUMO elsewhere",
+                f"{where}: {error.strerror or error}",
+                "docker compose up --detach sumo, or unset SUMO_HOST",
+            )
+        ]
+    return [ok("SUMO elsewhere", f"{where}: the name is known (not connected to)")]
+
+
+def _dotenv() -> dict[str, str]:
+    """Read the .env file that Compose would read here; an unreadable one says nothing."""
+    try:
+        lines = Path(".env").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    pairs = (line.partition("=") for line in lines if not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip() for name, sign, value in pairs if sign}

@@ -1,0 +1,177 @@
+"""Python, packages, SUMO and what SUMO links to; Docker and Compose.
+
+Nothing here imports what it looks at: a library that is missing, or one that takes its process
+along, is found by asking another process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml.doctor.finding import Finding, note, ok, wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SUMO_LIBRARIES = {
+    "libX11.so.6": "libx11-6",
+    "libXext.so.6": "libxext6",
+    "libXrender.so.1": "libxrender1",
+    "libGL.so.1": "libgl1",
+    "libatomic.so.1": "libatomic1",
+}
+"""Shared libraries that SUMO's wheels do not bring along, and their Debian packages."""
+
+_SUMO_PACKAGES = ("eclipse-sumo", "libsumo", "traci", "sumolib")
+_OTHER_PACKAGES = ("numpy", "numba", "gymnasium", "stable-baselines3", "torch", "tensorboard")
+_OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
+_OLDEST_COMPOSE = (2, 20)
+_DEADLINE_S = 60.0
+_REINSTALL = "rm -rf .venv && make .venv/installed"
+
+
+def run(command: Sequence[str]) -> tuple[int, str]:
+    """Run a program; return its exit status and the first line of what it said, -1 if it cannot."""
+    try:
+        done = subprocess.run(  # noqa: S603 (our own arguments, no shell)
+            command, capture_output=True, check=False, text=True, timeout=_DEADLINE_S
+        )
+    except subprocess.TimeoutExpired:
+        return -1, f"no answer within {_DEADLINE_S:.0f} s"
+    except OSError as error:
+        return -1, error.strerror or str(error)
+    said = done.stdout.strip() if done.returncode == 0 else done.stderr.strip()
+    lines = (said or done.stdout.strip() or done.stderr.strip()).splitlines()
+    return done.returncode, (lines[0] if done.returncode == 0 else lines[-1]) if lines else ""
+
+
+def python() -> Finding:
+    """Look at the interpreter."""
+    found = f"{sys.version.split()[0]} ({sys.executable})"
+    if _OLDEST_PYTHON <= sys.version_info[:2] <= _NEWEST_PYTHON:
+        return ok("Python", found)
+    return wrong("Python", found, "install Python 3.11, 3.12 or 3.13, then: " + _REINSTALL)
+
+
+def packages() -> list[Finding]:
+    """Look for the packages; SUMO's four must be of one release."""
+    found = {name: _version(name) for name in (*_SUMO_PACKAGES, *_OTHER_PACKAGES)}
+    missing = [name for name, number in found.items() if number is None]
+    sumo = {found[name] for name in _SUMO_PACKAGES}
+    shown = ", ".join(f"{name} {found[name] or 'missing'}" for name in _OTHER_PACKAGES)
+    findings = []
+    if sumo == {None} or len(sumo) > 1:
+        each = ", ".join(f"{name} {found[name] or 'missing'}" for name in _SUMO_PACKAGES)
+        findings.append(wrong("SUMO's packages", each, "make .venv/installed"))
+    else:
+        findings.append(ok("SUMO's packages", f"{sumo.pop()} ({', '.join(_SUMO_PACKAGES)})"))
+    if set(missing) - set(_SUMO_PACKAGES):
+        findings.append(wrong("packages", shown, _REINSTALL))
+    else:
+        findings.append(ok("packages", shown))
+    return findings
+
+
+def system_libraries() -> Finding:
+    """Try to load each library that SUMO needs from the system."""
+    missing = [package for library, package in SUMO_LIBRARIES.items() if not _loads(library)]
+    if not missing:
+        return ok("SUMO's system libraries", ", ".join(SUMO_LIBRARIES))
+    return wrong(
+        "SUMO's system libraries",
+        f"missing: {', '.join(missing)}",
+        f"sudo apt-get install {' '.join(missing)}",
+    )
+
+
+def sumo_program() -> Finding:
+    """Ask SUMO's binary for its version."""
+    spec = find_spec("sumo")
+    if spec is None or spec.origin is None:
+        return wrong("SUMO", "the package eclipse-sumo is missing", "make .venv/installed")
+    binary = Path(spec.origin).parent / "bin" / "sumo"
+    status, said = run([str(binary), "--version"])
+    if status == 0:
+        return ok("SUMO", f"{said} ({binary})")
+    return wrong(
+        "SUMO",
+        f"{binary} does not run: {said}",
+        "mend the system libraries above; else: pip install --force-reinstall eclipse-sumo",
+    )
+
+
+def embedded_sumo() -> Finding:
+    """Load libsumo in another process."""
+    ask = "import libsumo; print(libsumo.simulation.getVersion()[1])"
+    status, said = run([sys.executable, "-c", ask])
+    if status == 0:
+        return ok("embedded SUMO (libsumo)", said)
+    return wrong(
+        "embedded SUMO (libsumo)",
+        f"cannot be loaded: {said}",
+        "mend the system libraries above; else: pip install --force-reinstall libsumo",
+    )
+
+
+def docker() -> list[Finding]:
+    """Look for Docker's client, the engine and Compose; training without Docker needs none."""
+    client = shutil.which("docker")
+    if client is None and Path("/.dockerenv").exists():
+        return [ok("Docker", "this is inside a container")]
+    if client is None:
+        return [
+            note(
+                "Docker",
+                "not installed; only `docker compose` needs it",
+                "https://docs.docker.com/engine/install/ (with the Compose plugin)",
+            )
+        ]
+    status, said = run([client, "version", "--format", "{{.Server.Version}}"])
+    if status == 0:
+        engine = ok("Docker Engine", said)
+    elif "permission denied" in said.lower():
+        engine = note("Docker Engine", said, 'sudo usermod -aG docker "$USER", then log in again')
+    else:
+        engine = note("Docker Engine", said, "sudo systemctl start docker")
+    status, said = run([client, "compose", "version", "--short"])
+    numbers = tuple(int(n) for n in said.lstrip("v").split("-")[0].split(".")[:2] if n.isdigit())
+    if status == 0 and numbers >= _OLDEST_COMPOSE:
+        compose = ok("Docker Compose", said)
+    else:
+        compose = note(
+            "Docker Compose",
+            f"version 2.20 or later is needed; {said or 'there is none'}",
+            "sudo apt-get install docker-compose-plugin (Docker's own packages), or your system's",
+        )
+    return [engine, compose]
+
+
+def display() -> Finding:
+    """Look for a display, which only sumo-gui and windows with pictures need."""
+    name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if name:
+        return ok("DISPLAY", name)
+    return note("DISPLAY", "not set; only sumo-gui needs it", "run sumo-gui in a desktop session")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

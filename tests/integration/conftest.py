@@ -1,0 +1,23 @@
+"""Fixtures of the tests on real SUMO."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from sumo_service import Service, running_service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A SUMO that is started again whenever it ends, on a port of its own."""
+    with running_service() as running:
+        yield running
