@@ -46,8 +46,8 @@ class RewardWeights(_Model):
     headway: Annotated[float, Field(ge=0.0)] = 0.1
     safety: Annotated[float, Field(ge=0.0)] = 0.2
     collision: Annotated[float, Field(ge=0.0)] = 40.0
-    comfort: Annotated[float, Field(ge=0.0)] = 0.1
-    false_braking: Annotated[float, Field(ge=0.0)] = 0.3
+    comfort: Annotated[float, Field(ge=0.0)] = 0.25
+    false_braking: Annotated[float, Field(ge=0.0)] = 1.0
 
 
 class EnvConfig(_Model):
@@ -81,7 +81,7 @@ class EnvConfig(_Model):
     time_gap_s: tuple[
         Annotated[float, Field(ge=0.0, le=5.0)], Annotated[float, Field(ge=0.0, le=5.0)]
     ] = (1.0, 1.0)
-    """Range of the time gap that the driver sets, s (beside a standstill distance of 8 m); drawn
+    """Range of the time gap that the driver sets, s (beside a standstill distance of 9 m); drawn
     per episode, shown to the policy, and what the reward's headway term asks for."""
     action_lag_s: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Time constant of the low-pass between the policy's action and the command, s; 0: none."""

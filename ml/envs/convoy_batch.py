@@ -296,7 +296,9 @@ class ConvoyBatch:
             # It stands where it crashed, and nobody behind the peers drives into their way.
             self._controlled[self.wrecked, 0] = True
             self._command_mps[self.wrecked, 0] = 0.0
-        aside_m = self._lateral_m()
+        aside_m = None
+        if np.count_nonzero(self.plan.cut_in_slot):
+            aside_m = lateral_m(self.plan, self.tick + 1, self.num_slots, self._road.left_m)
         state = self.simulator.step(
             TickCommands(
                 controlled=self._controlled,

@@ -31,7 +31,7 @@ def terms_of(truth, *, braking=False, collided=False):
 
 def test_ordinary_following_earns_the_headway_term_and_nothing_else():
     """At the gap that the driver has set, behind a car of the same speed, no penalty fires."""
-    terms = terms_of(traffic(gap=8.0 + 1.0 * 20.0, own=20.0, lead=20.0))
+    terms = terms_of(traffic(gap=9.0 + 1.0 * 20.0, own=20.0, lead=20.0))
     assert terms == {
         "headway": 1.0,
         "safety": 0.0,
@@ -43,9 +43,9 @@ def test_ordinary_following_earns_the_headway_term_and_nothing_else():
 
 def test_the_headway_term_falls_off_on_either_side():
     """A width of 5 m and half a second off, half is left; further off, less, but never nothing."""
-    at = [terms_of(traffic(gap=28.0 + off, own=20.0, lead=20.0))["headway"] for off in (-15, 0, 15)]
+    at = [terms_of(traffic(gap=29.0 + off, own=20.0, lead=20.0))["headway"] for off in (-15, 0, 15)]
     assert at == pytest.approx([0.5, 1.0, 0.5])
-    far = [terms_of(traffic(gap=28.0 + off, own=20.0, lead=20.0))["headway"] for off in (30, 300)]
+    far = [terms_of(traffic(gap=29.0 + off, own=20.0, lead=20.0))["headway"] for off in (30, 300)]
     assert far[0] == pytest.approx(0.2)
     assert 0.0 < far[1] < 0.01
 
