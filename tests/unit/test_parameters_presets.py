@@ -49,7 +49,7 @@ def test_ideal_sensors_tell_the_truth():
         assert np.array_equal(getattr(measured, name), values)
 
 
-@pytest.mark.parametrize("preset", MEASURED)
+@pytest.mark.parametrize("preset", [name for name in MEASURED if name != "varied"])
 def test_measured_presets_say_what_they_rest_on(preset: str):
     """Provenance names what was reached and marks judgement."""
     parameters = load_parameters(preset)
