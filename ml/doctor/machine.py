@@ -7,6 +7,7 @@ import shutil
 import socket
 from pathlib import Path
 
+from ml.doctor import programs
 from ml.doctor.finding import Finding, note, ok, wrong
 from ml.errors import ConfigError
 from ml.sumo.cache import CACHE_DIR_VARIABLE, default_cache_dir
@@ -76,6 +77,8 @@ def _folder(name: str, path: Path, variable: str) -> Finding:
         if os.statvfs(there).f_flag & os.ST_RDONLY:
             return wrong(name, f"{found}; the file system is read-only", f"{variable}=/another/one")
         mend = f"sudo chown -R {os.getuid()}:{os.getgid()} {there}"
+        if programs.in_container():
+            mend = "docker compose up prepare, which gives the folders to APP_UID"
         return wrong(name, f"{found}; uid {os.getuid()} cannot write there", mend)
     if free_gib < _LEAST_FREE_GIB:
         return wrong(name, found, f"make room: du -sh {path}/*, or {variable}=/another/disk")

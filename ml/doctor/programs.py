@@ -53,6 +53,11 @@ def run(command: Sequence[str]) -> tuple[int, str]:
     return done.returncode, (lines[0] if done.returncode == 0 else lines[-1]) if lines else ""
 
 
+def in_container() -> bool:
+    """Whether this runs in one of our containers, where there is no Docker to ask."""
+    return Path("/.dockerenv").exists() and shutil.which("docker") is None
+
+
 def python() -> Finding:
     """Look at the interpreter."""
     found = f"{sys.version.split()[0]} ({sys.executable})"
@@ -124,7 +129,7 @@ def embedded_sumo() -> Finding:
 def docker() -> list[Finding]:
     """Look for Docker's client, the engine and Compose; training without Docker needs none."""
     client = shutil.which("docker")
-    if client is None and Path("/.dockerenv").exists():
+    if in_container():
         return [ok("Docker", "this is inside a container")]
     if client is None:
         return [
