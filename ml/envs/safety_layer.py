@@ -47,7 +47,7 @@ SILENT_S = 0.3
 RESPONSE_S = 0.3
 """A message's way into a tick, a tick to act, and a beacon's phase, s."""
 SILENCE_MARGIN_M = 4.0
-SILENCE_GAIN, SILENCE_MPS2 = 0.15, 1.9
+SILENCE_GAIN, SILENCE_MPS2 = 0.25, 1.9
 """Slowing per metre of room that is missing, 1/s², and at most: soft enough that nobody behind is
 startled when nothing was wrong."""
 CREEP_MPS2 = 1.0

@@ -114,9 +114,9 @@ def test_the_hard_bound_brakes_at_least_as_needed_and_is_lifted_slowly(needed, f
 
 
 def test_silence_slows_gently_and_only_where_room_is_missing():
-    """20 m short: the gentlest limit; 10 m to spare: 1.5 m/s² of acceleration are allowed."""
+    """20 m short: the gentlest limit; 10 m to spare: 2.5 m/s² of acceleration are allowed."""
     assert soft_bound_mps2(20.0) == -SILENCE_MPS2
-    assert soft_bound_mps2(-10.0) == pytest.approx(1.5)
+    assert soft_bound_mps2(-10.0) == pytest.approx(2.5)
     assert soft_bound_mps2(-np.inf) == np.inf
 
 
