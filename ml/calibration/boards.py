@@ -68,7 +68,9 @@ def gather(logs: Sequence[Log]) -> list[Board]:
         if log.kind is LogKind.RX:
             owner = _owner(log, boards)
             if owner.rx is not None:
-                raise LogError(f"{log.path} and {owner.rx.path} are both RX logs of {owner.name!r}.")
+                raise LogError(
+                    f"{log.path} and {owner.rx.path} are both RX logs of {owner.name!r}."
+                )
             owner.rx = log
     return [boards[name] for name in sorted(boards)]
 

@@ -108,7 +108,5 @@ def _lower_hull(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[tuple[fl
     return hull
 
 
-def _turns_down(
-    a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]
-) -> bool:
+def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
     return (b[0] - a[0]) * (c[1] - a[1]) <= (c[0] - a[0]) * (b[1] - a[1])

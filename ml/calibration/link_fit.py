@@ -137,8 +137,12 @@ def fit_links(
         values |= {name: start.values[name] for name in free}
     names = tuple(free)
     theta = np.concatenate([levels, [_inner(n, values[n]) for n in names]])
-    low = np.concatenate([np.full(len(groups), _LEVELS_DB[0]), [_inner(n, _LIMITS[n][0]) for n in names]])
-    high = np.concatenate([np.full(len(groups), _LEVELS_DB[1]), [_inner(n, _LIMITS[n][1]) for n in names]])
+    low = np.concatenate(
+        [np.full(len(groups), _LEVELS_DB[0]), [_inner(n, _LIMITS[n][0]) for n in names]]
+    )
+    high = np.concatenate(
+        [np.full(len(groups), _LEVELS_DB[1]), [_inner(n, _LIMITS[n][1]) for n in names]]
+    )
     theta = np.clip(theta, low + 1e-6, high - 1e-6)
     step_sizes = np.full(theta.size, _DIFFERENCE)
     step_sizes[: len(groups)] = _LEVEL_DIFFERENCE_DB
@@ -369,6 +373,3 @@ def _outer_all(name: str, inner: NDArray[np.float64]) -> NDArray[np.float64]:
 def with_free(fit: LinkFit, margin: MarginLoss) -> MarginLoss:
     """Return a margin model with what was fitted in place."""
     return margin.model_copy(update={name: fit.values[name] for name in fit.free})
-
-
-

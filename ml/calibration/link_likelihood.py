@@ -258,6 +258,8 @@ def _one_way(
         total, kept = 0.0, 0.0
         for i in range(n_s):
             for j in range(n_b):
+                # A finite Hermite series may dip below 0 in the tails.
+                mass[i, j] = max(mass[i, j], 0.0)
                 total += mass[i, j]
                 through = chance[i, j]
                 mass[i, j] *= through if outcome[k] > 0 else 1.0 - through
@@ -333,6 +335,7 @@ def _two_way(
             for j in range(n_b):
                 for c in range(n_b):
                     at = j * n_b + c
+                    mass[i, at] = max(mass[i, at], 0.0)
                     total += mass[i, at]
                     through = chance[i, j] * chance[i, c]
                     mass[i, at] *= through if outcome[k] > 0 else 1.0 - through

@@ -204,7 +204,9 @@ def _count_receptions(drive: Drive, board: Board) -> None:
     senders = [other.name for other in drive.boards if other.name != board.name]
     reasons["sender without a log"] = int((~np.isin(names, senders) & (hops == 0)).sum())
     direct = np.flatnonzero((hops == 0) & np.isin(names, senders))
-    seen = set(zip(names[direct].tolist(), log.columns["msg_timestamp"][direct].tolist(), strict=True))
+    seen = set(
+        zip(names[direct].tolist(), log.columns["msg_timestamp"][direct].tolist(), strict=True)
+    )
     reasons["duplicate"] = int(direct.size - len(seen))
 
 
@@ -223,7 +225,9 @@ def _one_way(
     got = log.columns["msg_timestamp"][rows][order][place] == stamps
     outcome = np.where(got, RECEIVED, LOST).astype(np.int8)
     latency = np.where(got, log.time_ms[rows][order][place] - at_ms, np.nan)
-    xy = np.stack([drive.ways[source.name].at(sent_ms), drive.ways[receiver.name].at(at_ms)], axis=1)
+    xy = np.stack(
+        [drive.ways[source.name].at(sent_ms), drive.ways[receiver.name].at(at_ms)], axis=1
+    )
     distance = np.hypot(*(xy[:, 0] - xy[:, 1]).T)
     reasons = drive.dropped.setdefault(str(source.tx.path), Counter())
     begin = min(receiver.tx.time_ms[0], log.time_ms[0])
@@ -259,9 +263,7 @@ def _one_way(
     )
 
 
-def _common_ms(
-    drive: Drive, name: str, time_ms: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _common_ms(drive: Drive, name: str, time_ms: NDArray[np.float64]) -> NDArray[np.float64]:
     """Translate times of a board's clock into those of the first board, where the two have met."""
     first = drive.boards[0].name
     if name == first:

@@ -27,8 +27,7 @@ TX_HEADER: Final = (
 )
 RX_HEADER: Final = TX_HEADER.replace("vehicle_id", "from_vehicle_id")
 RTT_HEADER: Final = (
-    "sequence,send_time_ms,recv_time_ms,rtt_ms,lat,lon,speed,heading,accel_x,"
-    "peer_lat,peer_lon,lost"
+    "sequence,send_time_ms,recv_time_ms,rtt_ms,lat,lon,speed,heading,accel_x,peer_lat,peer_lon,lost"
 )
 NAMES: Final = ("a", "b", "c")
 _GRAVITY_MPS2: Final = 9.81
@@ -56,7 +55,9 @@ def write_logs(
         The logs, without the truth.
     """
     reference = GeoReference.of(parameters.radio.wire)
-    rows = [_Board(recording, n, reference, seed, warts=warts) for n in range(recording.sent.shape[1])]
+    rows = [
+        _Board(recording, n, reference, seed, warts=warts) for n in range(recording.sent.shape[1])
+    ]
     files = {}
     for n, name in enumerate(NAMES[: len(rows)]):
         files[f"{name}-tx.csv"] = _tx_lines(recording, rows, n, warts=warts)
@@ -119,7 +120,11 @@ def _tx_lines(recording: Recording, boards: list[_Board], n: int, *, warts: bool
     board = boards[n]
     own = np.flatnonzero(recording.sent[:, n])
     entries = [
-        (int(board.timestamp_ms[k]), 0, f"{board.timestamp_ms[k]},{board.name},{board.state[k]},0,{board.mac}")
+        (
+            int(board.timestamp_ms[k]),
+            0,
+            f"{board.timestamp_ms[k]},{board.name},{board.state[k]},0,{board.mac}",
+        )
         for k in own
     ]
     if warts:

@@ -13,7 +13,7 @@ from ml.keyed_random import Stream, fold, uniform
 from ml.sensors import SensorBank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 TICK_US: Final = 100_000
 _PARTS: Final = 4
 _PART_US: Final = TICK_US // _PARTS
-_LATEST_US: Final = 18_000
+_LATEST_US: Final = 18_000  # of a slot within its quarter of 25 ms, before its jitter
 _STALL_EVERY_S, _STALL_S = 150.0, (0.3, 1.6)
 _PHASE, _STALL_TIME, _STALL_LENGTH = 2, 3, 4
+_MOST_JITTER_MS: Final = 6.0
+_ECHOES: Final = 2  # the node that echoes
 _FIELDS: Final = ("x_m", "y_m", "speed_mps", "heading_deg", "accel_mps2")
 MOST_CARS: Final = 3
 
@@ -42,7 +44,8 @@ class Recording:
         round_trip_us: (ticks,) int64, of the pings of the first node, 0 where none came back, or
             None where there were no pings.
         stalls: Of each node, (S, 2) int64, beginning and end in true µs.
-        clocks: Of the nodes, of which the first is nobody.
+        clocks: Of the nodes of all drives recorded together; the first node is nobody.
+        number: Of this drive among them.
     """
 
     drive: Drive
@@ -53,11 +56,12 @@ class Recording:
     round_trip_us: NDArray[np.int64] | None
     stalls: list[NDArray[np.int64]]
     clocks: NodeClocks
+    number: int = 0
 
     def local_ms(self, node: int, t_us: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return what a node's clock shows at true times (K,)."""
-        everybody = np.repeat(t_us[None, None], self.clocks.offset_ms.shape[1], axis=1)
-        shown: NDArray[np.int64] = self.clocks.local_ms(everybody)[0, node + 1]
+        everybody = np.broadcast_to(t_us, (*self.clocks.offset_ms.shape, t_us.size))
+        shown: NDArray[np.int64] = self.clocks.local_ms(everybody)[self.number, node + 1]
         return shown
 
 
@@ -79,13 +83,13 @@ def record(
     *,
     num_cars: int,
     duration_s: float,
-    seed: int,
+    seeds: Sequence[int],
     echo: bool = False,
     stalls: bool = True,
     parked: bool = False,
     on_tick: Callable[[int, int], None] | None = None,
-) -> Recording:
-    """Drive, and record all receptions.
+) -> list[Recording]:
+    """Drive, and record all receptions; several drives at once, each with a seed of its own.
 
     Each node has its slot in a quarter of its own of every tick, so that of all that a receiver
     takes in nothing hides anything else; a ping is echoed in the quarter after, and the wait for
@@ -96,116 +100,143 @@ def record(
             receiver gives them.
         num_cars: 2 or 3.
         duration_s: How long.
-        seed: Of everything.
+        seeds: Of everything on a drive; a drive does not depend on those beside it.
         echo: The second node echoes the frames of the first.
         stalls: Boards stand still now and then.
         parked: Nobody moves.
         on_tick: Told (tick, ticks) now and then.
     """
-    drive = make_drive(num_cars, duration_s, seed, parked=parked)
-    ticks, nodes = len(drive.xy_m) - 1, num_cars + 1
-    listening = tuple(range(1, nodes))
+    drives = [make_drive(num_cars, duration_s, seed, parked=parked) for seed in seeds]
+    ticks, nodes, everybody = len(drives[0].xy_m) - 1, num_cars + 1, np.arange(len(seeds))
     channel = BroadcastChannel(
-        parameters.radio, num_envs=1, num_nodes=nodes, receivers=listening
+        parameters.radio,
+        num_envs=len(seeds),
+        num_nodes=nodes,
+        receivers=tuple(range(1, nodes)),
     )
-    keys, only = fold(seed, 0, 0), np.arange(1)
-    channel.reset(only, keys, present=np.arange(nodes) > 0)
-    u = uniform(fold(seed, Stream.SYNTHETIC_LOGS, _PHASE, np.arange(num_cars)))
-    phase_us = np.arange(num_cars) * 2 % _PARTS * _PART_US + (num_cars - 1) // 2 * 0
-    if num_cars == MOST_CARS:
-        phase_us = np.arange(num_cars) * _PART_US
-    phase_us = phase_us + np.floor(u * _LATEST_US).astype(np.int64)
-    jitter = uniform(
-        fold(seed, Stream.BEACON_JITTER, np.arange(ticks)[:, None], np.arange(num_cars))
-    )
-    jitter_us = np.floor(jitter * 1000.0 * parameters.radio.beacon.jitter_ms).astype(np.int64)
-    slot_us = np.arange(ticks)[:, None] * TICK_US + phase_us + jitter_us
-    windows = [stalls_of(seed, n, duration_s if stalls else 0.0) for n in range(num_cars)]
-    sent = np.ones((ticks, num_cars), dtype=bool)
-    for n, spells in enumerate(windows):
-        for begin, end in spells:
-            sent[(slot_us[:, n] >= begin) & (slot_us[:, n] < end), n] = False
-    measured = _measure(parameters, drive, slot_us, keys)
+    keys = np.concatenate([fold(seed, 0, 0) for seed in seeds])
+    channel.reset(everybody, keys, present=np.arange(nodes) > 0)
+    quarters = np.arange(num_cars) * (1 if num_cars == MOST_CARS else 2)
+    slots, sent, spells = [], [], []
+    for seed in seeds:
+        u = uniform(fold(seed, Stream.SYNTHETIC_LOGS, _PHASE, np.arange(num_cars)))
+        phase_us = quarters * _PART_US + np.floor(u * _LATEST_US).astype(np.int64)
+        jitter = uniform(
+            fold(seed, Stream.BEACON_JITTER, np.arange(ticks)[:, None], np.arange(num_cars))
+        )
+        jitter_us = np.floor(
+            jitter * 1000.0 * min(parameters.radio.beacon.jitter_ms, _MOST_JITTER_MS)
+        )
+        slot_us = np.arange(ticks)[:, None] * TICK_US + phase_us + jitter_us.astype(np.int64)
+        windows = [stalls_of(seed, n, duration_s if stalls else 0.0) for n in range(num_cars)]
+        sends = np.ones((ticks, num_cars), dtype=bool)
+        for n, window in enumerate(windows):
+            for begin, end in window:
+                sends[(slot_us[:, n] >= begin) & (slot_us[:, n] < end), n] = False
+        slots.append(slot_us)
+        sent.append(sends)
+        spells.append(windows)
+    slot_us, sends = np.stack(slots, axis=1), np.stack(sent, axis=1)
+    measured = _measure(parameters, drives, slot_us, keys)
     receptions, round_trip_us = _broadcast(
-        channel, drive, slot_us, sent, measured, echo=echo, on_tick=on_tick
+        channel, drives, slot_us, sends, measured, echo=echo, on_tick=on_tick
     )
-    return Recording(
-        drive, slot_us, sent, measured, receptions, round_trip_us, windows, channel.node_clocks
-    )
+    return [
+        Recording(
+            drive,
+            slot_us[:, e],
+            sends[:, e],
+            measured[:, e],
+            receptions[receptions[:, 0] == e, 1:],
+            round_trip_us[:, e] if echo else None,
+            spells[e],
+            channel.node_clocks,
+            e,
+        )
+        for e, drive in enumerate(drives)
+    ]
 
 
 def _measure(
-    parameters: Parameters, drive: Drive, slot_us: NDArray[np.int64], keys: NDArray[np.uint64]
+    parameters: Parameters,
+    drives: Sequence[Drive],
+    slot_us: NDArray[np.int64],
+    keys: NDArray[np.uint64],
 ) -> NDArray[np.float64]:
-    """What each node believes of itself in its slots, (ticks, N, 5)."""
-    ticks, num_cars = slot_us.shape
+    """What each node believes of itself in its slots, (ticks, E, N, 5)."""
+    ticks, num_envs, num_cars = slot_us.shape
     position = parameters.sensors.position.model_copy(update={"mode": "hold"})
     sensors = parameters.sensors.model_copy(update={"position": position})
-    bank = SensorBank(sensors, num_envs=1, num_vehicles=num_cars)
-    only = np.arange(1)
-    bank.reset(only, keys)
+    bank = SensorBank(sensors, num_envs=num_envs, num_vehicles=num_cars)
+    everybody = np.arange(num_envs)
+    bank.reset(everybody, keys)
     columns = {
-        "x_m": drive.xy_m[..., 0],
-        "y_m": drive.xy_m[..., 1],
-        "speed_mps": drive.speed_mps,
-        "heading_deg": drive.heading_deg,
-        "accel_mps2": drive.accel_mps2,
+        "x_m": np.stack([d.xy_m[..., 0] for d in drives], axis=1),
+        "y_m": np.stack([d.xy_m[..., 1] for d in drives], axis=1),
+        "speed_mps": np.stack([d.speed_mps for d in drives], axis=1),
+        "heading_deg": np.stack([d.heading_deg for d in drives], axis=1),
+        "accel_mps2": np.stack([d.accel_mps2 for d in drives], axis=1),
     }
-    bank.measure_start(only, **{name: values[:1] for name, values in columns.items()})
-    share = slot_us / TICK_US - np.arange(ticks)[:, None]
-    out = np.zeros((ticks, num_cars, len(_FIELDS)))
+    bank.measure_start(everybody, **{name: values[0] for name, values in columns.items()})
+    share = slot_us / TICK_US - np.arange(ticks)[:, None, None]
+    out = np.zeros((ticks, num_envs, num_cars, len(_FIELDS)))
     # Truth in the slot: between two ticks everything moves in a straight line.
     at_slot = {name: (1.0 - share) * v[:-1] + share * v[1:] for name, v in columns.items()}
     for k in range(ticks):
         found = bank.measure(
-            np.array([k + 1]),
-            **{name: values[k : k + 1] for name, values in at_slot.items()},
-            sampled_us=slot_us[k : k + 1],
+            np.full(num_envs, k + 1),
+            **{name: values[k] for name, values in at_slot.items()},
+            sampled_us=slot_us[k],
         )
         for f, name in enumerate(_FIELDS):
-            out[k, :, f] = getattr(found, name)[0]
+            out[k, ..., f] = getattr(found, name)
     return out
 
 
 def _broadcast(
     channel: BroadcastChannel,
-    drive: Drive,
+    drives: Sequence[Drive],
     slot_us: NDArray[np.int64],
     sent: NDArray[np.bool_],
     measured: NDArray[np.float64],
     *,
     echo: bool,
     on_tick: Callable[[int, int], None] | None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    ticks, num_cars = slot_us.shape
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return receptions (K, 6), convoy first, and round trips (ticks, E)."""
+    ticks, num_envs, num_cars = slot_us.shape
     nodes = num_cars + 1
     part_of = slot_us % TICK_US // _PART_US
-    payload = np.zeros((ticks, 1, nodes, len(PayloadField)))
-    payload[:, 0, 1:, : len(_FIELDS)] = measured
-    tick_of: list[list[int]] = [[] for _ in range(nodes)]  # of each frame by its sequence number
-    last = np.full((num_cars, num_cars), -1, dtype=np.int64)
-    found: list[tuple[int, int, int, int, int]] = []
-    round_trip_us = np.zeros(ticks, dtype=np.int64)
-    xy_m = np.zeros((1, nodes, 2))
-    there_us = -1
+    payload = np.zeros((ticks, num_envs, nodes, len(PayloadField)))
+    payload[:, :, 1:, : len(_FIELDS)] = measured
+    xy_m = np.zeros((num_envs, nodes, 2))
+    along = np.stack([drive.xy_m for drive in drives], axis=1)
+    # The tick of each frame by its source and number; an echo of tick k is -1 - k.
+    tick_of = np.zeros((num_envs, nodes, 2 * ticks + 1), dtype=np.int64)
+    handed = np.zeros((num_envs, nodes), dtype=np.int64)
+    last = np.full((num_envs, num_cars, num_cars), -1, dtype=np.int64)
+    there_us = np.full(num_envs, -1, dtype=np.int64)
+    round_trip_us = np.zeros((ticks, num_envs), dtype=np.int64)
+    found = []
     for k in range(ticks):
-        if on_tick is not None and k % 500 == 0:
+        if on_tick is not None and k % 250 == 0:
             on_tick(k, ticks)
-        for part in range(_PARTS):
+        for part in range(_PARTS - 1):  # nobody has a slot in the last quarter
             begin_us = k * TICK_US + part * _PART_US
-            now_us = np.array([begin_us + _PART_US])
+            now_us = np.full(num_envs, begin_us + _PART_US)
             share = (part + 1) / _PARTS
-            xy_m[0, 1:] = (1.0 - share) * drive.xy_m[k] + share * drive.xy_m[k + 1]
-            sending = np.zeros((1, nodes), dtype=bool)
-            sending[0, 1:] = sent[k] & (part_of[k] == part)
-            t_us = np.full((1, nodes), begin_us, dtype=np.int64)
-            t_us[0, 1:] = np.where(sending[0, 1:], slot_us[k], begin_us)
-            echoing = echo and there_us >= 0 and part == part_of[k, 0] + 1
-            if echoing:
-                sending[0, 2] = True
-                t_us[0, 2] = begin_us
-            for n in np.flatnonzero(sending[0]):
-                tick_of[n].append(-1 - k if echoing and n == 2 else k)  # noqa: PLR2004
+            xy_m[:, 1:] = (1.0 - share) * along[k] + share * along[k + 1]
+            sending = np.zeros((num_envs, nodes), dtype=bool)
+            sending[:, 1:] = sent[k] & (part_of[k] == part)
+            t_us = np.full((num_envs, nodes), begin_us, dtype=np.int64)
+            t_us[:, 1:] = np.where(sending[:, 1:], slot_us[k], begin_us)
+            number = np.full((num_envs, nodes), k)
+            if echo and part == 1:
+                sending[:, _ECHOES] = there_us >= 0
+                number[:, _ECHOES] = -1 - k
+            e, n = np.nonzero(sending)
+            tick_of[e, n, handed[e, n]] = number[e, n]
+            handed[e, n] += 1
             channel.transmit(
                 sending=sending,
                 t_generated_us=t_us,
@@ -215,18 +246,21 @@ def _broadcast(
                 now_us=now_us,
             )
             table = channel.deliver(now_us)
-            fresh = table.heard[0] & (table.sequence[0] != last)
-            for r, s in zip(*np.nonzero(fresh), strict=True):
-                sequence, received_us = int(table.sequence[0, r, s]), int(table.received_us[0, r, s])
-                tick = tick_of[s + 1][sequence]
-                if tick >= 0:
-                    found.append((int(r), int(s), tick, int(table.hops[0, r, s]), received_us))
-                    if echo and (r, s) == (1, 0) and table.hops[0, r, s] == 0:
-                        there_us = received_us - int(slot_us[tick, 0])
-                elif r == 0:
-                    back_us = received_us - int(table.t_generated_us[0, r, s])
-                    round_trip_us[-1 - tick] = there_us + back_us
-                last[r, s] = sequence
-            if echoing:
-                there_us = -1
-    return np.array(found, dtype=np.int64).reshape(-1, 5), round_trip_us if echo else None
+            if echo and part == 1:
+                there_us[:] = np.where(sending[:, _ECHOES], there_us, -1)
+            e, r, s = np.nonzero(table.heard & (table.sequence != last))
+            sequence, received_us = table.sequence[e, r, s], table.received_us[e, r, s]
+            last[e, r, s] = sequence
+            tick, hops = tick_of[e, s + 1, sequence], table.hops[e, r, s]
+            beacon = tick >= 0
+            found.append(np.stack([e, r, s, tick, hops, received_us], axis=-1)[beacon])
+            if not echo:
+                continue
+            pinged = beacon & (r == 1) & (s == 0) & (hops == 0) & (tick == k)
+            there_us[e[pinged]] = received_us[pinged] - slot_us[k, e[pinged], 0]
+            back = ~beacon & (r == 0)
+            back_us = received_us - table.t_generated_us[e, r, s]
+            at = -1 - tick[back]
+            round_trip_us[at, e[back]] = there_us[e[back]] + back_us[back]
+        there_us[:] = -1
+    return np.concatenate(found), round_trip_us

@@ -52,13 +52,12 @@ class Trajectory:
         left = np.clip(right - 1, 0, None)
         right = np.clip(right, None, self.time_ms.size - 1)
         known = (self.time_ms[right] - self.time_ms[left] <= _BRIDGED_MS) & (
-            np.minimum(
-                np.abs(time_ms - self.time_ms[left]), np.abs(time_ms - self.time_ms[right])
-            )
+            np.minimum(np.abs(time_ms - self.time_ms[left]), np.abs(time_ms - self.time_ms[right]))
             <= _BRIDGED_MS
         )
         xy = np.stack(
-            [np.interp(time_ms, self.time_ms, axis) for axis in (self.east_m, self.north_m)], axis=-1
+            [np.interp(time_ms, self.time_ms, axis) for axis in (self.east_m, self.north_m)],
+            axis=-1,
         )
         xy[~known] = np.nan
         return xy
@@ -70,7 +69,9 @@ class Trajectory:
         return np.interp(time_ms, self.rows_ms, self.speed_mps)
 
 
-def reference_for(lat_deg: NDArray[np.float64], lon_deg: NDArray[np.float64]) -> GeoReference | None:
+def reference_for(
+    lat_deg: NDArray[np.float64], lon_deg: NDArray[np.float64]
+) -> GeoReference | None:
     """Return a plane that touches the earth in the middle of some positions; None without any."""
     known = is_somewhere(lat_deg, lon_deg)
     if not known.any():
