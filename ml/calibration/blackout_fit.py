@@ -116,7 +116,7 @@ def _search(
 def _fold_all(
     excess: NDArray[np.float64], bin_s: float, periods: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """For every period the largest excess within a box of .6, 1.2 or 2 s, less wide boxes' chance."""
+    """For every period the largest excess within a box of .6, 1.2 or 2 s, by the box's chance."""
     gains = np.zeros(periods.size)
     folded = np.zeros(int(periods.max() / bin_s) + 2)
     for p in range(periods.size):
@@ -236,6 +236,8 @@ def _replicates(
         weights = np.bincount(generator.integers(0, blocks, blocks), minlength=blocks)[block]
         boxes = [(_box(time, lost, p, weights.astype(np.float64)), p) for p in near]
         box, at = max(boxes, key=lambda pair: pair[0][0])
-        # Boxes have whole steps; spread them over a step, so that an interval has a width.
-        rows.append((box[1], box[2] + 0.1 * (generator.random() - 0.5), at))
+        # Lengths and periods come in steps; spread over a step, an interval has a width.
+        step = near[1] - near[0]
+        spread = generator.random(2) - 0.5
+        rows.append((box[1], box[2] + 0.1 * spread[0], at + 2.0 * step * spread[1]))
     return np.array(rows)

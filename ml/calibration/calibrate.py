@@ -39,8 +39,6 @@ _UNIDENTIFIABLE: Final = {
     "radio.mac.h_rx_ms": "a round trip shows only the sum of both delays, which h_tx_ms takes up",
 }
 
-Say = "Callable[[str, float], None]"
-
 
 @dataclass(slots=True)
 class Calibration:
@@ -163,9 +161,20 @@ def calibrate(
             estimates.append(kept(name, float(value), reason))  # type: ignore[arg-type]
     notes = [note for drive in drives for note in drive.notes] + sensors.notes
     return Calibration(
-        prior_name, prior, estimates, logs, drives, links, blackouts, shares, fit, split, latency,
-        sensors, notes,
-    )  # fmt: skip
+        prior_name,
+        prior,
+        estimates,
+        logs,
+        drives,
+        links,
+        blackouts,
+        shares,
+        fit,
+        split,
+        latency,
+        sensors,
+        notes,
+    )
 
 
 def _blackouts(
@@ -184,7 +193,7 @@ def _blackouts(
     return found, shares
 
 
-def _refusals(links: Sequence[Link], prior: MarginLoss) -> dict[str, str]:
+def _refusals(links: Sequence[Link]) -> dict[str, str]:
     """What the logs cannot carry, seen before any fit: name to reason."""
     rows = [(link.distance_m[link.scored], link.lost[link.scored]) for link in links]
     distance = np.concatenate([d for d, _ in rows])
@@ -208,12 +217,10 @@ def _refusals(links: Sequence[Link], prior: MarginLoss) -> dict[str, str]:
     if losses < _LEAST_LOSSES:
         for name in NAMES[2:]:
             reasons[name] = f"{losses} losses in all; {_LEAST_LOSSES} are needed"
-    if prior.fading_m is None:
-        pass
     return reasons
 
 
-def _fit_loss(
+def _fit_loss(  # noqa: C901, PLR0912 - parameter by parameter, in the order of the file
     links: Sequence[Link],
     prior: Parameters,
     shares: Mapping[int, NDArray[np.float64]],
@@ -222,7 +229,7 @@ def _fit_loss(
 ) -> tuple[LinkFit, MarginSplit]:
     loss = prior.radio.loss
     assert isinstance(loss, MarginLoss)  # noqa: S101 - checked before
-    reasons = _refusals(links, loss)
+    reasons = _refusals(links)
     free = [name for name in NAMES if name not in reasons]
     fit = None
     for turn in range(3):
@@ -241,9 +248,13 @@ def _fit_loss(
                 refused[name] = "the fit runs into the limit of what is looked for"
                 continue
             found = judged(
-                _LOSS + name, fit.values[name], fit.interval(name), prior,
-                float(getattr(loss, name)), "likelihood of the losses",
-            )  # fmt: skip
+                _LOSS + name,
+                fit.values[name],
+                fit.interval(name),
+                prior,
+                float(getattr(loss, name)),
+                "likelihood of the losses",
+            )
             if not found.is_fitted:
                 refused[name] = found.reason
         if not refused:
@@ -271,7 +282,7 @@ def _fit_loss(
                 loss.margin_20m_db,
                 f"levels of the pairs; {boards} boards that may differ by "
                 f"{loss.antenna_sd_db:g} dB each",
-            )  # fmt: skip
+            )
         )
     else:
         estimates.append(kept(margin_name, loss.margin_20m_db, reasons["exponent_near"]))
@@ -288,20 +299,25 @@ def _fit_loss(
                     before,
                     "",
                     "likelihood of the losses",
-                )  # fmt: skip
+                )
             )
     if split.first_car_db is None or split.first_car_interval is None:
         estimates.append(kept(car_name, loss.car_first_db, "no car ever stood between two others"))
     else:
         found = judged(
-            car_name, split.first_car_db, split.first_car_interval, prior, loss.car_first_db,
+            car_name,
+            split.first_car_db,
+            split.first_car_interval,
+            prior,
+            loss.car_first_db,
             "levels of pairs with a car between",
-        )  # fmt: skip
+        )
         if not found.is_fitted:
             found = kept(
-                car_name, loss.car_first_db,
+                car_name,
+                loss.car_first_db,
                 found.reason + "; let the cars change places, so that boards and places part",
-            )  # fmt: skip
+            )
         estimates.append(found)
     return fit, split
 
@@ -334,7 +350,7 @@ def _blackout_estimates(
                 float(getattr(before, name) if before else usual[name]),
                 "",
                 f"folded losses; {len(found)} of {len(blackouts)} receivers have them",
-            )  # fmt: skip
+            )
         )
     return estimates
 
@@ -382,6 +398,6 @@ def _latency(
                 prior,
                 float(getattr(mac, name)),
                 basis,
-            )  # fmt: skip
+            )
         )
     return fit

@@ -1,8 +1,8 @@
 """How one board's clock runs against another's, from what one sent and the other received.
 
-The reception of a message, in the receiver's clock, less its timestamp, in the sender's, is an offset
-that drifts, plus a latency that is never below its least. So a straight line is laid beneath all
-points, as high as it goes (Moon, Skelly and Towsley, INFOCOM 1999).
+The reception of a message, in the receiver's clock, less its timestamp, in the sender's, is an
+offset that drifts, plus a latency that is never below its least. So a straight line is laid beneath
+all points, as high as it goes (Moon, Skelly and Towsley, INFOCOM 1999).
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ml.calibration.calibrate import Calibration, calibrate
-from ml.calibration.link_fit import LinkFit
 from ml.calibration.synthetic_logs import write_logs
 from ml.calibration.synthetic_recording import record
 from ml.espnow_emulator import MarginLoss
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml.calibration.estimates import Estimate
+    from ml.calibration.link_fit import LinkFit
     from ml.parameters import Parameters
 
 HALF_HOUR_S: Final = 1800.0
@@ -76,9 +76,13 @@ def coverage_study(
     say = on_part or (lambda _what, _share: None)
     seeds = range(_FIRST_SEED, _FIRST_SEED + drives)
     recordings = record(
-        radio, num_cars=2, duration_s=duration_s, seeds=seeds, echo=True,
+        radio,
+        num_cars=2,
+        duration_s=duration_s,
+        seeds=seeds,
+        echo=True,
         on_tick=lambda k, n: say("driving", k / n),
-    )  # fmt: skip
+    )
     rows: dict[str, CoverageRow] = {}
     for k, (seed, recording) in enumerate(zip(seeds, recordings, strict=True)):
         with tempfile.TemporaryDirectory(prefix="roadsense-coverage-") as folder:
@@ -113,7 +117,7 @@ def true_level_db(radio: Parameters, seed: int) -> float:
 def table_of(rows: list[CoverageRow]) -> str:
     """Write the study as a table in Markdown."""
     lines = [
-        "| parameter | truth | mean estimate | mean width | intervals that hold the truth | refused |",
+        "| parameter | truth | mean estimate | mean width | intervals that hold it | refused |",
         "|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda r: (not r.truths, r.name)):

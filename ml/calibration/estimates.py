@@ -1,4 +1,4 @@
-"""What a calibration says of each parameter: a value with an interval, or why the logs cannot tell."""
+"""What a calibration says of each parameter: a value with an interval, or why it has none."""
 
 from __future__ import annotations
 

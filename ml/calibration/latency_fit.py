@@ -86,8 +86,8 @@ def fit_latency(
     known = 2.0 * (mac.airtime_us + mac.difs_us) / 1000.0
     mean_wait = max(float(round_trip_ms.mean()) - quick, 0.5) / 2.0
     starts = [
-        np.array([max(quick - known, 0.2), logit, np.log(mean_wait / share)])
-        for share, logit in ((0.3, -0.85), (0.85, 1.7))
+        np.array([max(quick - known, 0.2), share, np.log(mean_wait / share)])
+        for share in (0.3, 0.85)
     ]
     found = min((_minimise(loss, s, counts) for s in starts), key=lambda r: float(r[1]))
     x = found[0]
@@ -113,8 +113,10 @@ def _replicates(
 ) -> NDArray[np.float64]:
     """Draw blocks of round trips with replacement, and take one Newton step each."""
     slopes = []
-    for k, step in enumerate((0.02, 0.05, 0.02)):
-        up, down = x.copy(), x.copy()
+    for k, step in enumerate((0.02, 0.02, 0.02)):
+        # Half of a difference across the end of a scale would be flat.
+        middle = np.array([max(x[0], 0.02), np.clip(x[1], 0.02, 0.98), x[2]])
+        up, down = middle.copy(), middle.copy()
         up[k] += step
         down[k] -= step
         slopes.append((np.log(shares(up)) - np.log(shares(down))) / (2.0 * step))
@@ -135,7 +137,7 @@ def _minimise(
     weights: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], float]:
     options = {"xatol": 2e-3, "fatol": 1e-7, "maxiter": 400}
-    simplex = start + np.vstack([np.zeros(3), np.diag([0.15, 0.3, 0.15])])
+    simplex = start + np.vstack([np.zeros(3), np.diag([0.15, -0.1, 0.15])])
     found = minimize(
         loss,
         start,
@@ -148,7 +150,8 @@ def _minimise(
 
 
 def _outer(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array([max(x[0], 0.0) / 2.0, 1.0 / (1.0 + np.exp(-x[1])), np.exp(x[2])])
+    wait = float(np.exp(np.clip(x[2], -4.0, 4.0)))
+    return np.array([max(x[0], 0.0) / 2.0, float(np.clip(x[1], 0.0, 1.0)), wait])
 
 
 def _contention(mac: MacParameters) -> NDArray[np.float64]:
@@ -186,8 +189,8 @@ def _histogram(
     resolution: float,
     bins: int,
 ) -> NDArray[np.float64]:
-    fixed, logit, log_wait = x
-    probability, wait = 1.0 / (1.0 + np.exp(-logit)), np.exp(np.clip(log_wait, -4.0, 4.0))
+    fixed, share, log_wait = x
+    probability, wait = float(np.clip(share, 0.0, 1.0)), np.exp(np.clip(log_wait, -4.0, 4.0))
     size = base.size
     edges = np.exp(-np.arange(size + 1) * GRID_MS / wait)
     one = probability * (edges[:-1] - edges[1:])

@@ -48,12 +48,13 @@ _LIMITS: Final = {
 _STEPS: Final = 25
 _DIFFERENCE: Final = 0.02
 _LEVEL_DIFFERENCE_DB: Final = 0.2
-_ENOUGH: Final = 0.03
+_ENOUGH: Final = 0.01
 _KNEE_M, _NEAREST_M, _REFERENCE_M = 60.0, 3.0, 20.0
 _LONGEST_STEP: Final = 1.0
 _LEVELS_DB: Final = (-40.0, 60.0)
 _SAMPLED: Final = 300
 _SEED: Final = 20
+_AT_LIMIT: Final = 1e-3
 
 Group = tuple[str, str, int]
 """Two boards in order of their names, and how many cars stood between them."""
@@ -109,7 +110,7 @@ class _Job:
     block: NDArray[np.int64]
 
 
-def fit_links(
+def fit_links(  # noqa: C901 - one descent, read from top to bottom
     links: Sequence[Link],
     prior: MarginLoss,
     free: Sequence[str],
@@ -178,12 +179,14 @@ def fit_links(
         if not moved or gain < _ENOUGH:
             break
     _, information, by_block = _gradient(score, theta, total, step_sizes, jobs, blocks)
+    # A forward difference is the slope half a step ahead: that is where it vanishes.
+    theta = np.clip(theta + 0.5 * step_sizes, low, high)
     replicates = _replicates(theta, information, by_block, low, high)
     for k, name in enumerate(names):
         column = len(groups) + k
         values[name] = _outer(name, theta[column])
         replicates[:, column] = _outer_all(name, replicates[:, column])
-    held = np.minimum(theta - low, high - theta)[len(groups) :] < 1e-3
+    held = np.minimum(theta - low, high - theta)[len(groups) :] < _AT_LIMIT
     return LinkFit(
         groups=groups,
         levels_db=theta[: len(groups)],

@@ -1,4 +1,4 @@
-"""How likely a sequence of losses is under the margin model, shadowing and slow bias integrated out.
+"""How likely losses are under the margin model, shadowing and slow bias integrated out.
 
 Shadowing and bias are Ornstein-Uhlenbeck processes that nobody sees; of a frame one sees that it
 was lost or not. The likelihood is that of a hidden Markov model, computed by the forward recursion.
@@ -206,7 +206,7 @@ def _fill_chances(
 
 
 @compiled
-def _one_way(
+def _one_way(  # noqa: C901, PLR0912 - one recursion, read from top to bottom
     outcome: NDArray[np.int8],
     mean_db: NDArray[np.float64],
     far: NDArray[np.bool_],
@@ -270,7 +270,7 @@ def _one_way(
 
 
 @compiled
-def _two_way(
+def _two_way(  # noqa: C901, PLR0912 - as above
     outcome: NDArray[np.int8],
     mean_db: NDArray[np.float64],
     far: NDArray[np.bool_],

@@ -5,8 +5,8 @@
 * RX: one row per beacon that a board has received.
 
 Times are milliseconds of the writing board's clock since its start, whole or with a fraction; but
-`msg_timestamp` is the clock of the board whose state the message carries. Columns that are not named
-here are allowed and not read.
+`msg_timestamp` is the clock of the board whose state the message carries. Columns that are not
+named here are allowed and not read.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def stack(columns: Sequence[LossLog]) -> LossLog:
         np.concatenate([padded(c.scored, 0) for c in columns], axis=1),
         np.concatenate([padded(c.distance_m, np.nan) for c in columns], axis=1),
         np.concatenate([padded(c.between, 0) for c in columns], axis=1),
-    )  # fmt: skip
+    )
 
 
 def _since_reception(lost: NDArray[np.bool_]) -> NDArray[np.int64]:

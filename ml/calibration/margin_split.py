@@ -3,7 +3,8 @@
 A pair's margin at 20 m is M20 + G_i + G_j less what the cars between cost. With boards that differ
 by chance (N(0, σ_G²) each) that is a linear model with random effects; its solution and its
 uncertainty are exact. What it shows: one pair says of M20 only what its two boards let through, and
-three cars that never change places do not tell a blocking car from two good boards beside a bad one.
+three cars that never change places do not tell a car in the way from two good boards beside a bad
+one.
 """
 
 from __future__ import annotations

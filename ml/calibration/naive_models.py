@@ -40,7 +40,7 @@ def draw_independent(log: LossLog, replicas: int) -> list[LossLog]:
 
 
 def draw_gilbert_elliott(log: LossLog, replicas: int) -> list[LossLog]:
-    """Lose frames in the bad state of a chain with measured losses and mean burst (Gilbert 1960)."""
+    """Lose frames in the bad state of a chain of measured loss and mean burst (Gilbert 1960)."""
     generator = np.random.Generator(np.random.PCG64(_SEED + 1))
     share = np.clip(loss_by_distance(log), 0.0, 0.999)
     links = share.shape[1]

@@ -48,9 +48,10 @@ def calibrated(calibration: Calibration) -> Parameters:
 
 def provenance(calibration: Calibration) -> str:
     """Say in words what the file rests on: fitted and kept values, files, hashes, rows."""
+    logs, start = len(calibration.logs), calibration.prior_name
     lines = [
-        f"Calibrated by roadsense {__version__} from {len(calibration.logs)} logs, starting from "
-        f"{calibration.prior_name}. Fitted, with 90 % intervals:"
+        f"Calibrated by roadsense {__version__} from {logs} logs, starting from {start}.",
+        "Fitted, with 90 % intervals:",
     ]
     for e in calibration.estimates:
         if e.interval is not None:

@@ -61,7 +61,7 @@ def sensor_estimates(
         if one.is_backwards:
             findings.notes.append(
                 f"The accelerometer of {one.board} is mounted backwards: braking reads as "
-                f"accelerating (slope {one.slope:.2f} against its GPS). Turn it round, or negate it."
+                f"accelerating (slope {one.slope:.2f} against its GPS). Turn it, or negate it."
             )
     _accelerometer(findings, prior, estimates)
     _position(findings, prior, estimates)
@@ -76,7 +76,8 @@ def _accelerometer(findings: SensorFindings, prior: Parameters, estimates: list[
         weights = np.array([a.standing_s for a in stood])
         squares = np.average([a.white_replicates**2 for a in stood], axis=0, weights=weights)
         low, high = np.percentile(np.sqrt(squares), [5.0, 95.0])
-        value = float(np.sqrt(np.average([a.white_sd_mps2**2 for a in stood], weights=weights)))  # type: ignore[operator]
+        spreads = [a.white_sd_mps2 or 0.0 for a in stood]
+        value = float(np.sqrt(np.average(np.square(spreads), weights=weights)))
         estimates.append(
             judged(
                 name + "white_sd_mps2",
@@ -85,7 +86,7 @@ def _accelerometer(findings: SensorFindings, prior: Parameters, estimates: list[
                 prior,
                 usual.white_sd_mps2,
                 f"{weights.sum():.0f} s at standstill; driving adds to it",
-            )  # fmt: skip
+            )
         )
     else:
         reason = f"no board stood for {LEAST_STANDING_S:g} s with its accelerations logged"

@@ -1,4 +1,4 @@
-"""What a board's own log says of its sensors: bias, noise and sign of the accelerometer, and GPS."""
+"""What a board's log says of its sensors: the accelerometer's bias, noise and sign, and GPS."""
 
 from __future__ import annotations
 

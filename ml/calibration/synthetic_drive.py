@@ -1,4 +1,4 @@
-"""Made-up drives for made-up logs: cars that stop, cruise, fall back and close up on a curved road."""
+"""Made-up drives for made-up logs: cars that stop, cruise, fall back and close up."""
 
 from __future__ import annotations
 

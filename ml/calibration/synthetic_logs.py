@@ -146,7 +146,8 @@ def _relayed(
         if next_slot < own.size:
             time = int(boards[n].timestamp_ms[own[next_slot]])
             origin = boards[source]
-            rest = f"{origin.timestamp_ms[tick]},{origin.name},{origin.state[tick]},{hops + 1},{origin.mac}"
+            stamp, state = origin.timestamp_ms[tick], origin.state[tick]
+            rest = f"{stamp},{origin.name},{state},{hops + 1},{origin.mac}"
             entries.append((time, 1 + source, rest))
     return entries
 

@@ -24,6 +24,8 @@ _PARTS: Final = 4
 _PART_US: Final = TICK_US // _PARTS
 _LATEST_US: Final = 18_000  # of a slot within its quarter of 25 ms, before its jitter
 _STALL_EVERY_S, _STALL_S = 150.0, (0.3, 1.6)
+# A ping must have arrived before the quarter in which it is echoed.
+_LATEST_PING_US: Final = 2_000
 _PHASE, _STALL_TIME, _STALL_LENGTH = 2, 3, 4
 _MOST_JITTER_MS: Final = 6.0
 _ECHOES: Final = 2  # the node that echoes
@@ -120,7 +122,9 @@ def record(
     slots, sent, spells = [], [], []
     for seed in seeds:
         u = uniform(fold(seed, Stream.SYNTHETIC_LOGS, _PHASE, np.arange(num_cars)))
-        phase_us = quarters * _PART_US + np.floor(u * _LATEST_US).astype(np.int64)
+        latest_us = np.full(num_cars, _LATEST_US)
+        latest_us[0] = _LATEST_PING_US if echo else _LATEST_US
+        phase_us = quarters * _PART_US + np.floor(u * latest_us).astype(np.int64)
         jitter = uniform(
             fold(seed, Stream.BEACON_JITTER, np.arange(ticks)[:, None], np.arange(num_cars))
         )

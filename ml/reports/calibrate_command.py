@@ -31,10 +31,11 @@ OnPart = Callable[[str, float], None]
 class CalibrateOptions:
     """Turn logs of boards that drove into a parameter file that training accepts.
 
-    The file holds what the logs can tell, with 90 % intervals, and keeps the prior where they cannot;
-    `roadsense train --radio FILE` takes it. Beside it goes a report with pictures: what was measured,
-    what the fitted radio does on the same drive, and what naive models do. Logs in one folder are of
-    one drive. To try it without boards: `roadsense logs synth`. docs/calibration.md explains the rest.
+    The file holds what the logs can tell, with 90 % intervals, and keeps the prior where they
+    cannot; `roadsense train --radio FILE` takes it. Beside it goes a report with pictures: what was
+    measured, what the fitted radio does on the same drive, and what naive models do. Logs in one
+    folder are of one drive. To try it without boards: `roadsense logs synth`. docs/calibration.md
+    explains the rest.
     """
 
     logs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -83,22 +84,37 @@ def pictures_of(
     pictures = [_delivery(measured, models, int(b)) for b in betweens[:3]]
     pictures += [
         _tail(
-            measured, models, run_shares, RUNS[:30], "bursts of at least … frames",
-            "share of bursts", "Loss bursts",
+            measured,
+            models,
+            run_shares,
+            RUNS[:30],
+            "bursts of at least … frames",
+            "share of bursts",
+            "Loss bursts",
             "How long losses last. Measured with 90 % of the log's own noise.",
         ),
         _tail(
-            measured, models, inter_reception_shares, [r / 10.0 for r in RUNS],
-            "time to the next reception of at least … s", "share of receptions",
-            "Time between receptions", "Packet inter-reception time in periods of 0.1 s.",
+            measured,
+            models,
+            inter_reception_shares,
+            [r / 10.0 for r in RUNS],
+            "time to the next reception of at least … s",
+            "share of receptions",
+            "Time between receptions",
+            "Packet inter-reception time in periods of 0.1 s.",
         ),
         _autocorrelation(measured, models),
         _tail(
-            measured, models, _ages, [n / 10.0 for n in _AGES],
-            "age of the newest message (s)", "share of time it is older", "Age of the news",
+            measured,
+            models,
+            _ages,
+            [n / 10.0 for n in _AGES],
+            "age of the newest message (s)",
+            "share of time it is older",
+            "Age of the news",
             "How old the newest message is, latency and beacon phase left out.",
         ),
-    ]  # fmt: skip
+    ]
     if latency is not None:
         pictures.append(_latency(latency))
     return pictures
@@ -128,10 +144,8 @@ def _picture(draw: Callable[[Axes], None], text: str) -> Picture:
 
 
 def _delivery(measured: LossLog, models: Sequence[Model], between: int) -> Picture:
-    cars = (
-        ("nothing between", "1 car between")[between] if between < 2 else f"{between} cars between"
-    )  # noqa: PLR2004
-    middle = np.array([(a + b) / 2.0 for a, b in zip(DISTANCES_M, DISTANCES_M[1:], strict=False)])
+    cars = {0: "nothing between", 1: "1 car between"}.get(between, f"{between} cars between")
+    middle = np.array([(a + b) / 2.0 for a, b in pairwise(DISTANCES_M)])
 
     def statistic(log: LossLog) -> NDArray[np.float64]:
         return delivery_by_distance(log, between)
@@ -151,9 +165,16 @@ def _delivery(measured: LossLog, models: Sequence[Model], between: int) -> Pictu
                 label=model.name,
             )
         axes.errorbar(
-            middle[known], 100.0 * share[known], _Z * 100.0 * np.nan_to_num(noise[known]),
-            fmt="o", color=BLACK, markersize=4.5, capsize=2.5, linewidth=1.1, label="measured",
-        )  # fmt: skip
+            middle[known],
+            100.0 * share[known],
+            _Z * 100.0 * np.nan_to_num(noise[known]),
+            fmt="o",
+            color=BLACK,
+            markersize=4.5,
+            capsize=2.5,
+            linewidth=1.1,
+            label="measured",
+        )
         axes.set(xlabel="distance (m)", ylabel="frames received (%)", ylim=(0, 102), xlim=(0, None))
         axes.set_title(f"Delivery over distance, {cars}")
         axes.legend(loc="lower left")
@@ -215,9 +236,16 @@ def _autocorrelation(measured: LossLog, models: Sequence[Model]) -> Picture:
                 at, _band(model.logs, statistic), model.dash, color=model.colour, label=model.name
             )
         axes.errorbar(
-            at, values, _Z * noise, fmt="o", color=BLACK, markersize=4.5, capsize=2.5,
-            linewidth=1.1, label="measured",
-        )  # fmt: skip
+            at,
+            values,
+            _Z * noise,
+            fmt="o",
+            color=BLACK,
+            markersize=4.5,
+            capsize=2.5,
+            linewidth=1.1,
+            label="measured",
+        )
         axes.axhline(0.0, color="#555555", linewidth=0.8)
         axes.set(xscale="log", xlabel="lag (s)", ylabel="autocorrelation of losses")
         axes.set_xticks(at, [f"{x:g}" for x in at])

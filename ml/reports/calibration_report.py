@@ -122,9 +122,12 @@ def render(
     """
     loader = PackageLoader("ml.reports", "templates")
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     stylesheet, *_ = loader.get_source(environment, "card.css")
     pictures = []
     if judgement is not None:
@@ -175,10 +178,8 @@ def _subtitle(calibration: Calibration) -> str:
 
 def _brief(calibration: Calibration, judgement: Judgement | None) -> list[str]:
     fitted = [e for e in calibration.estimates if e.is_fitted]
-    lines = [
-        f"{len(fitted)} parameters are fitted, {len(calibration.estimates) - len(fitted)} could not "
-        f"be told and keep their values of {calibration.prior_name}."
-    ]
+    untold = len(calibration.estimates) - len(fitted)
+    lines = [f"{len(fitted)} parameters are fitted, {untold} cannot be told by these logs."]
     if judgement is not None:
         met = sum(g.met for g in judgement.gates)
         loss = judgement.gates[0]

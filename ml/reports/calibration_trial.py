@@ -52,8 +52,8 @@ def emulate(
     """Lose the frames of the logged drives anew, some times over.
 
     Every link is driven by itself with the level of its pair, since it is these boards that are to
-    be met and not boards in general; so nobody stands between, and what a car between costs is in the
-    level.
+    be met and not boards in general; so nobody stands between, and what a car between costs is in
+    the level.
 
     Args:
         parameters: The fitted ones.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - tyro reads it at run time
 from typing import TYPE_CHECKING, Literal
 
 import tyro
@@ -23,8 +23,9 @@ _SHORTEST_MIN, _LONGEST_MIN = 1.0, 240.0
 class SynthOptions:
     """Write the logs of a drive that never was, on the radio and sensors of a preset.
 
-    Two cars: TX and RX logs of both, and the RTT log of one that pings the other. Three cars: TX and RX
-    logs with relays. `truth.json` says what they were made with. The same seed, the same files.
+    Two cars: TX and RX logs of both, and the RTT log of one that pings the other. Three cars: TX
+    and RX logs, with relays. `truth.json` says what they were made with. The same seed, the same
+    files.
     """
 
     out: Path
@@ -40,8 +41,8 @@ class SynthOptions:
     parked: bool = False
     """Nobody moves: shows how GPS wanders."""
     warts: bool = True
-    """With duplicates, glitches, missing fixes, relayed rows in TX logs, stalls of the loggers and a
-    board that is mounted backwards; --no-warts leaves them out."""
+    """With duplicates, glitches, missing fixes, relayed rows in TX logs, stalls of the loggers and
+    a board that is mounted backwards; --no-warts leaves them out."""
 
 
 def main(arguments: Sequence[str]) -> int:
