@@ -1,10 +1,10 @@
 """How likely losses are under the margin model, shadowing and slow bias integrated out.
 
 Shadowing and bias are Ornstein-Uhlenbeck processes that nobody sees; of a frame one sees that it
-was lost or not. The likelihood is that of a hidden Markov model, computed by the forward recursion.
-A density over a process of variance 1 is held at Gauss-Hermite nodes; one step of the process
-multiplies its n-th Hermite coefficient by memory ** n (Mehler's formula), so no grid has to resolve
-the small steps of a car that stands.
+was lost or not. The likelihood is that of a hidden Markov model, computed by the forward recursion
+over a grid of both processes. A step that is large beside the grid is the normal transition at its
+nodes; a small one goes to the neighbours, with the shares that give the right mean and variance
+(the locally consistent chain of Kushner), so that a car that stands needs no finer grid.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
     from ml.espnow_emulator.loss_parameters import MarginLoss
 
-SHADOWING_NODES: Final = 16
-BIAS_NODES: Final = 8
-_BIAS_NODES_TWO_WAY: Final = 6
+SHADOWING_NODES: Final = 25
+BIAS_NODES: Final = 11
+_BIAS_NODES_TWO_WAY: Final = 7
+_WIDEST: Final = 3.4
+_NORMAL_FROM: Final = 0.5
 RAYLEIGH_FROM_M: Final = 80.0
 _STEPS: Final = 60
 _LEAST_STEP_M, _MOST_STEP_M = 0.04, 40.0
 _LEAST_STEP_S, _MOST_STEP_S = 0.08, 80.0
-_BIAS_EVERY_S: Final = 0.5
+_BIAS_EVERY_S: Final = 0.2
 _SUBGRID: Final = 16  # m = 1, 1.25, ... 5 in reception_table
 
 
@@ -121,14 +123,15 @@ def log_likelihoods(
         (K,), 0 where a frame is not scored.
     """
     bias_nodes = _BIAS_NODES_TWO_WAY if frames.two_way else BIAS_NODES
-    x_s, w_s, basis_s = _hermite(SHADOWING_NODES)
-    x_b, w_b, basis_b = _hermite(bias_nodes)
+    x_s, w_s = _grid(SHADOWING_NODES)
+    x_b, w_b = _grid(bias_nodes)
     sizes_m = np.geomspace(_LEAST_STEP_M, _MOST_STEP_M, _STEPS)
     sizes_s = np.geomspace(_LEAST_STEP_S, _MOST_STEP_S, _STEPS)
     table = reception_table(margin.transition_db)
     near = _row_of(table, margin.fading_m)
     run = _two_way if frames.two_way else _one_way
-    moves_b = _transitions(sizes_s / shape.bias_time_s, w_b, basis_b)
+    moves_s, reach_s = _transitions(sizes_m / shape.shadowing_distance_m, x_s)
+    moves_b, reach_b = _transitions(sizes_s / shape.bias_time_s, x_b)
     return run(
         frames.outcome,
         mean_db,
@@ -136,8 +139,10 @@ def log_likelihoods(
         frames.blackout,
         frames.shadowing_step,
         frames.bias_step,
-        _transitions(sizes_m / shape.shadowing_distance_m, w_s, basis_s),
-        np.ascontiguousarray(moves_b.transpose(0, 2, 1)),
+        moves_s,
+        reach_s,
+        moves_b,
+        reach_b,
         shape.shadowing_sd_db * x_s,
         shape.bias_sd_db * x_b,
         w_s,
@@ -160,26 +165,39 @@ def _row_of(table: NDArray[np.float64], m: float | None) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=8)
-def _hermite(
-    nodes: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes, weights of sum 1, and the normalised Hermite polynomials at the nodes, (n, nodes)."""
-    x, w = np.polynomial.hermite_e.hermegauss(nodes)
-    basis = np.ones((nodes, nodes))
-    basis[1] = x
-    for n in range(2, nodes):
-        basis[n] = (x * basis[n - 1] - np.sqrt(n - 1.0) * basis[n - 2]) / np.sqrt(n)
-    return x, w / w.sum(), basis
+def _grid(nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Evenly spaced nodes of a process of variance 1, and its stationary masses there."""
+    x = np.linspace(-_WIDEST, _WIDEST, nodes)
+    w = np.exp(-0.5 * x * x)
+    return x, w / w.sum()
 
 
 def _transitions(
-    exponents: NDArray[np.float64], w: NDArray[np.float64], basis: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Matrices (steps, nodes, nodes) that carry masses at the nodes over a step each."""
-    memory = np.exp(-exponents)[:, None] ** np.arange(w.size)
-    kernel = np.einsum("sn,ni,nk->sik", memory, basis, basis)
-    matrices: NDArray[np.float64] = np.ascontiguousarray(w[None, :, None] * kernel)
-    return matrices
+    exponents: NDArray[np.float64], x: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Matrices (steps, from, to) of memories exp(-exponent), and how many nodes they reach."""
+    spacing = x[1] - x[0]
+    matrices = np.zeros((exponents.size, x.size, x.size))
+    reach = np.full(exponents.size, x.size, dtype=np.int64)
+    rows = np.arange(x.size)
+    for k, memory in enumerate(np.exp(-exponents)):
+        variance = 1.0 - memory * memory
+        if variance >= _NORMAL_FROM * spacing**2:
+            away = x[None, :] - memory * x[:, None]
+            matrix = np.exp(-0.5 * away**2 / variance)
+            matrices[k] = matrix / matrix.sum(axis=1, keepdims=True)
+            reach[k] = min(x.size, int(np.ceil((5.0 * np.sqrt(variance) + 0.5) / spacing)) + 1)
+            continue
+        drift = -(1.0 - memory) * x / spacing
+        spread = variance / spacing**2 + drift**2
+        up = np.clip(0.5 * (spread + drift), 0.0, 0.5)
+        down = np.clip(0.5 * (spread - drift), 0.0, 0.5)
+        up[-1] = down[0] = 0.0
+        matrices[k, rows[:-1], rows[1:]] = up[:-1]
+        matrices[k, rows[1:], rows[:-1]] = down[1:]
+        matrices[k, rows, rows] = 1.0 - up - down
+        reach[k] = 1
+    return matrices, reach
 
 
 @compiled
@@ -214,7 +232,9 @@ def _one_way(  # noqa: C901, PLR0912 - one recursion, read from top to bottom
     shadowing_step: NDArray[np.int64],
     bias_step: NDArray[np.int64],
     move_s: NDArray[np.float64],
+    reach_s: NDArray[np.int64],
     move_b: NDArray[np.float64],
+    reach_b: NDArray[np.int64],
     s_db: NDArray[np.float64],
     b_db: NDArray[np.float64],
     w_s: NDArray[np.float64],
@@ -231,22 +251,22 @@ def _one_way(  # noqa: C901, PLR0912 - one recursion, read from top to bottom
     row = np.empty(n_b)
     for k in range(outcome.size):
         if k > 0:
-            matrix = move_s[shadowing_step[k]]
+            matrix, reach = move_s[shadowing_step[k]], reach_s[shadowing_step[k]]
             for i in range(n_s):
                 row[:] = 0.0
-                for h in range(n_s):
-                    share = matrix[i, h]
+                for h in range(max(i - reach, 0), min(i + reach + 1, n_s)):
+                    share = matrix[h, i]
                     for j in range(n_b):
                         row[j] += share * mass[h, j]
                 moved[i] = row
             if bias_step[k] >= 0:
-                turned = move_b[bias_step[k]]  # transposed: from, to
+                turn, reach = move_b[bias_step[k]], reach_b[bias_step[k]]
                 for i in range(n_s):
                     row[:] = 0.0
                     for h in range(n_b):
                         share = moved[i, h]
-                        for j in range(n_b):
-                            row[j] += share * turned[h, j]
+                        for j in range(max(h - reach, 0), min(h + reach + 1, n_b)):
+                            row[j] += share * turn[h, j]
                     mass[i] = row
             else:
                 mass, moved = moved, mass
@@ -258,13 +278,11 @@ def _one_way(  # noqa: C901, PLR0912 - one recursion, read from top to bottom
         total, kept = 0.0, 0.0
         for i in range(n_s):
             for j in range(n_b):
-                # A finite Hermite series may dip below 0 in the tails.
-                mass[i, j] = max(mass[i, j], 0.0)
                 total += mass[i, j]
                 through = chance[i, j]
                 mass[i, j] *= through if outcome[k] > 0 else 1.0 - through
                 kept += mass[i, j]
-        out[k] = np.log(max(kept / total, 1e-12))
+        out[k] = np.log(kept / total)
         mass /= kept
     return out
 
@@ -278,7 +296,9 @@ def _two_way(  # noqa: C901, PLR0912 - as above
     shadowing_step: NDArray[np.int64],
     bias_step: NDArray[np.int64],
     move_s: NDArray[np.float64],
+    reach_s: NDArray[np.int64],
     move_b: NDArray[np.float64],
+    reach_b: NDArray[np.int64],
     s_db: NDArray[np.float64],
     b_db: NDArray[np.float64],
     w_s: NDArray[np.float64],
@@ -300,29 +320,29 @@ def _two_way(  # noqa: C901, PLR0912 - as above
     row = np.empty(n_b * n_b)
     for k in range(outcome.size):
         if k > 0:
-            matrix = move_s[shadowing_step[k]]
+            matrix, reach = move_s[shadowing_step[k]], reach_s[shadowing_step[k]]
             for i in range(n_s):
                 row[:] = 0.0
-                for h in range(n_s):
-                    share = matrix[i, h]
+                for h in range(max(i - reach, 0), min(i + reach + 1, n_s)):
+                    share = matrix[h, i]
                     for j in range(n_b * n_b):
                         row[j] += share * mass[h, j]
                 moved[i] = row
             if bias_step[k] >= 0:
-                turned = move_b[bias_step[k]]
+                turn, reach = move_b[bias_step[k]], reach_b[bias_step[k]]
                 for i in range(n_s):
                     row[:] = 0.0
                     for h in range(n_b):
-                        for j in range(n_b):
-                            share = turned[h, j]
+                        for j in range(max(h - reach, 0), min(h + reach + 1, n_b)):
+                            share = turn[h, j]
                             for c in range(n_b):
                                 row[j * n_b + c] += share * moved[i, h * n_b + c]
                     mass[i] = 0.0
                     for j in range(n_b):
                         for h in range(n_b):
                             share = row[j * n_b + h]
-                            for c in range(n_b):
-                                mass[i, j * n_b + c] += share * turned[h, c]
+                            for c in range(max(h - reach, 0), min(h + reach + 1, n_b)):
+                                mass[i, j * n_b + c] += share * turn[h, c]
             else:
                 mass, moved = moved, mass
         if outcome[k] < 0:
@@ -335,11 +355,10 @@ def _two_way(  # noqa: C901, PLR0912 - as above
             for j in range(n_b):
                 for c in range(n_b):
                     at = j * n_b + c
-                    mass[i, at] = max(mass[i, at], 0.0)
                     total += mass[i, at]
                     through = chance[i, j] * chance[i, c]
                     mass[i, at] *= through if outcome[k] > 0 else 1.0 - through
                     kept += mass[i, at]
-        out[k] = np.log(max(kept / total, 1e-12))
+        out[k] = np.log(kept / total)
         mass /= kept
     return out
