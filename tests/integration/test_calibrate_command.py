@@ -11,7 +11,6 @@ import pytest
 
 from ml.calibration.links import read_drive
 from ml.calibration.log_reader import read_log
-from ml.calibration.log_schema import LogKind
 from ml.cli import main
 from ml.parameters import load_parameters
 
@@ -51,7 +50,7 @@ def test_the_same_seed_makes_the_same_logs(pair, tmp_path):
 
 
 def test_what_the_warts_spoil_is_counted_and_left_out(pair):
-    """Stalls, glitches, missing fixes, duplicates and relayed rows are found, each for what it is."""
+    """Stalls, glitches, missing fixes, duplicates and relayed rows are told apart."""
     drive = read_drive([read_log(path) for path in pair])
     truth = json.loads((pair[0].parent / "truth.json").read_text())
     counts = {}
@@ -130,7 +129,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(calibrated):
     [
         lambda text: text[: len(text) // 2],
         lambda text: text.replace(",", ";"),
-        lambda text: "",
+        lambda text: text[:0],
         lambda text: text.replace("9.8", "nan", 3),
         lambda text: text + text.splitlines()[1] + "\n",
     ],

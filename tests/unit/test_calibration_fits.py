@@ -163,7 +163,7 @@ def test_clocks_of_different_drives_are_refused():
 
 
 def test_a_glitch_does_not_move_the_car():
-    """A second beside the road by 900 m is left out; without a fix, 0 and 0, there is no position."""
+    """A second beside the road by 900 m is left out, and so is no fix, 0 and 0."""
     time = np.arange(400) * 100.0
     lat = 32.8 + np.floor(np.arange(400) / 10) * 9e-5  # 10 m a fix, held for a second
     lat[200:210] += 0.008
@@ -199,8 +199,12 @@ def test_cars_that_change_places_part_boards_and_blocking():
     assert moved.first_car_interval[1] - moved.first_car_interval[0] < 1.0
     fixed = [0, 3, 4]  # b in the middle all the time
     split = split_levels(
-        [groups[k] for k in fixed], levels[fixed], np.eye(3) * 0.04, antenna_sd_db=3.0, next_car_db=4.0
-    )  # fmt: skip
+        [groups[k] for k in fixed],
+        levels[fixed],
+        np.eye(3) * 0.04,
+        antenna_sd_db=3.0,
+        next_car_db=4.0,
+    )
     assert split.first_car_interval[1] - split.first_car_interval[0] > 9.0
 
 
