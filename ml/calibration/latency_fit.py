@@ -26,7 +26,7 @@ _REPLICATES: Final = 2000
 _OUTLIERS: Final = 1e-4
 _SEED: Final = 21
 _WHOLE: Final = 1e-6
-_BLOCK: Final = 300
+_BLOCK: Final = 200
 LEAST_ROUND_TRIPS: Final = 500
 
 
@@ -127,7 +127,8 @@ def _replicates(
     by_block -= by_block.mean(axis=0)
     generator = np.random.Generator(np.random.PCG64(_SEED))
     weights = generator.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=_REPLICATES)
-    drawn = x + np.linalg.solve(information, ((weights - 1.0) @ by_block).T).T
+    few = np.sqrt(blocks / max(blocks - x.size, 1))  # few blocks spread too little
+    drawn = x + few * np.linalg.solve(information, ((weights - 1.0) @ by_block).T).T
     return np.stack([_outer(row) for row in drawn])
 
 
@@ -169,8 +170,9 @@ def _spread(at_ms: NDArray[np.float64], mass: NDArray[np.float64]) -> NDArray[np
     place = at_ms / GRID_MS
     left = place.astype(np.int64)
     share = place - left
-    grid = np.bincount(left, mass * (1.0 - share), minlength=size)
-    grid += np.bincount(left + 1, mass * share, minlength=size)
+    grid = np.zeros(size + 2)
+    np.add.at(grid, np.minimum(left, size), mass * (1.0 - share))
+    np.add.at(grid, np.minimum(left + 1, size), mass * share)
     return grid[:size]
 
 
@@ -208,4 +210,5 @@ def _histogram(
     shares = np.add.reduceat(
         density, np.arange(0, bins * per_bin, per_bin)[:bins].clip(max=size - 1)
     )
-    return (1.0 - _OUTLIERS) * shares[:bins] / shares.sum() + _OUTLIERS / bins
+    out: NDArray[np.float64] = (1.0 - _OUTLIERS) * shares[:bins] / shares.sum() + _OUTLIERS / bins
+    return out

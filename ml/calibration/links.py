@@ -74,12 +74,14 @@ class Link:
     @property
     def scored(self) -> NDArray[np.bool_]:
         """(K,) bool, rows whose loss counts."""
-        return self.outcome != LEFT_OUT
+        scored: NDArray[np.bool_] = self.outcome != LEFT_OUT
+        return scored
 
     @property
     def lost(self) -> NDArray[np.bool_]:
         """(K,) bool."""
-        return self.outcome == LOST
+        lost: NDArray[np.bool_] = self.outcome == LOST
+        return lost
 
 
 @dataclass(slots=True)

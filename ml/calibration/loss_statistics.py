@@ -44,6 +44,13 @@ class LossLog:
     distance_m: NDArray[np.float64]
     between: NDArray[np.int64]
 
+    def link(self, k: int) -> LossLog:
+        """Return one link alone."""
+        one = slice(k, k + 1)
+        return LossLog(
+            self.lost[:, one], self.scored[:, one], self.distance_m[:, one], self.between[:, one]
+        )
+
     def rows(self, keep: NDArray[np.bool_]) -> LossLog:
         """Return the same with other rows not scored, (K,) bool."""
         return LossLog(self.lost, self.scored & keep[:, None], self.distance_m, self.between)
@@ -160,7 +167,12 @@ def split_half_noise(
         first = generator.permutation(count) < count // 2
         one, other = log.rows(first[blocks]), log.rows(~first[blocks])
         differences.append(np.asarray(statistic(one)) - np.asarray(statistic(other)))
-    spread: NDArray[np.float64] = np.nanstd(np.array(differences), axis=0) / 2.0
+    every = np.array(differences)
+    known = ~np.isnan(every)
+    count_known = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, every, 0.0).sum(axis=0) / count_known
+    squares = np.where(known, (every - mean) ** 2, 0.0).sum(axis=0) / count_known
+    spread: NDArray[np.float64] = np.where(known.any(axis=0), np.sqrt(squares), np.nan) / 2.0
     return spread
 
 

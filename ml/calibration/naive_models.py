@@ -44,9 +44,7 @@ def draw_gilbert_elliott(log: LossLog, replicas: int) -> list[LossLog]:
     generator = np.random.Generator(np.random.PCG64(_SEED + 1))
     share = np.clip(loss_by_distance(log), 0.0, 0.999)
     links = share.shape[1]
-    burst = np.array(
-        [mean_burst(LossLog(*(part[:, k : k + 1] for part in _parts(log)))) for k in range(links)]
-    )
+    burst = np.array([mean_burst(log.link(k)) for k in range(links)])
     leave = 1.0 / np.nan_to_num(burst, nan=1.0)
     # A burst cannot be shorter than the loss allows: p / (1 - p) at least.
     leave = np.minimum(leave, np.where(share > 0.0, (1.0 - share) / np.maximum(share, 1e-9), 1.0))
@@ -61,7 +59,3 @@ def draw_gilbert_elliott(log: LossLog, replicas: int) -> list[LossLog]:
         LossLog(np.ascontiguousarray(lost[:, r]), log.scored, log.distance_m, log.between)
         for r in range(replicas)
     ]
-
-
-def _parts(log: LossLog) -> tuple[NDArray[np.generic], ...]:
-    return log.lost, log.scored, log.distance_m, log.between
