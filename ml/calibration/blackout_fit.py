@@ -73,7 +73,7 @@ def find_blackout(links: Sequence[Link]) -> Blackout | None:
     origin = float(time[0])
     slots = ((time - origin) / _BIN_S).astype(np.int64)
     count = np.bincount(slots).astype(np.float64)
-    losses = np.bincount(slots, lost)
+    losses = np.bincount(slots, lost).astype(np.float64)
     periods = _periods(time[-1] - origin)
     gains, best = _search(losses, count, periods)
     generator = np.random.Generator(np.random.PCG64(_SEED))
