@@ -149,6 +149,18 @@ def _doctor(arguments: Sequence[str]) -> int:
     return doctor(arguments)
 
 
+def _calibrate(arguments: Sequence[str]) -> int:
+    from ml.reports.calibrate_command import main as calibrate  # noqa: PLC0415
+
+    return calibrate(arguments)
+
+
+def _logs(arguments: Sequence[str]) -> int:
+    from ml.reports.logs_command import main as logs  # noqa: PLC0415
+
+    return logs(arguments)
+
+
 def _params(arguments: Sequence[str]) -> int:
     from ml.reports.params_command import main as params  # noqa: PLC0415
 
@@ -199,6 +211,8 @@ _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "doctor": ("look for what this machine lacks; for bug reports", _doctor),
     "compile": ("compile the environment's loops ahead of the first run", _compile),
     "params": ("show, compare and fit parameters of radio and sensors", _params),
+    "calibrate": ("turn logs of real boards into a parameter file", _calibrate),
+    "logs": ("make up logs of any radio, to try that without boards", _logs),
     "observation": ("print the table of the observation's features", _observation),
 }
 

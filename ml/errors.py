@@ -7,6 +7,7 @@ the last known cause, and what to do next.
     ├── UsageError                  the user's mistake: exit code 2, nothing was written
     │   ├── ConfigError             a configuration file, option or environment variable
     │   ├── ParameterError          a radio or sensor parameter file
+    │   ├── LogError                a recorded log that cannot be read, or says nothing
     │   ├── ScenarioError           a sumocfg, network or route
     │   └── CheckpointError         a saved model that cannot be loaded
     ├── SimulatorError              SUMO could not be started, reached or stepped
@@ -41,6 +42,10 @@ class ConfigError(UsageError):
 
 class ParameterError(UsageError):
     """A radio or sensor parameter file is missing, malformed or out of range."""
+
+
+class LogError(UsageError):
+    """A log of a board is malformed, damaged, or not enough to calibrate with."""
 
 
 class ScenarioError(UsageError):

@@ -65,6 +65,7 @@ class Stream(IntEnum):
     ANTENNA = 20
     BLACKOUT = 21
     BEACON_JITTER = 22
+    SYNTHETIC_LOGS = 48
 
 
 def _words(values: ArrayLike) -> NDArray[np.uint64] | np.uint64:

@@ -1,0 +1,112 @@
+"""How one board's clock runs against another's, from what one sent and the other received.
+
+The reception of a message, in the receiver's clock, less its timestamp, in the sender's, is an
+offset that drifts, plus a latency that is never below its least. So a straight line is laid beneath
+all points, as high as it goes (Moon, Skelly and Towsley, INFOCOM 1999).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ml.errors import LogError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BIN_MS: Final = 10_000.0
+_FASTEST_PPM: Final = 500.0
+_MOST_MEDIAN_MS: Final = 500.0
+_LEAST_ROWS: Final = 20
+_DRIFT_NEEDS_MS: Final = 60_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClockLine:
+    """The receiver's clock by the sender's: `receiver = sender + offset + drift (sender - origin)`.
+
+    The fastest message counts as without latency.
+
+    Attributes:
+        origin_ms: In the sender's clock.
+        offset_ms: At the origin.
+        drift_ppm: By how much the receiver's clock is faster.
+    """
+
+    origin_ms: float
+    offset_ms: float
+    drift_ppm: float
+
+    def to_receiver(self, sender_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Translate times of the sender's clock."""
+        since = sender_ms - self.origin_ms
+        return sender_ms + self.offset_ms + self.drift_ppm * 1e-6 * since
+
+    def to_sender(self, receiver_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Translate times of the receiver's clock."""
+        since = (receiver_ms - self.offset_ms - self.origin_ms) / (1.0 + self.drift_ppm * 1e-6)
+        return since + self.origin_ms
+
+
+def align(
+    sent_ms: NDArray[np.float64], received_ms: NDArray[np.float64], who: str
+) -> ClockLine | None:
+    """Find the line of a pair of clocks.
+
+    Args:
+        sent_ms: (K,) timestamps, in the sender's clock.
+        received_ms: (K,) receptions, in the receiver's.
+        who: Names the two, for errors.
+
+    Returns:
+        None where too few messages arrived to tell.
+
+    Raises:
+        LogError: The two do not belong together.
+    """
+    if sent_ms.size < _LEAST_ROWS:
+        return None
+    order = np.argsort(sent_ms, kind="stable")
+    x, y = sent_ms[order], (received_ms - sent_ms)[order]
+    bins = np.floor((x - x[0]) / _BIN_MS).astype(np.int64)
+    edges = np.flatnonzero(np.diff(bins, prepend=-1))
+    lowest = [begin + int(np.argmin(y[begin:end])) for begin, end in _spans(edges, x.size)]
+    hull = _lower_hull(x[lowest], y[lowest])
+    middle = float(x.mean())
+    origin = float(x[0])
+    if len(hull) == 1 or x[-1] - x[0] < _DRIFT_NEEDS_MS:
+        line = ClockLine(origin, float(y.min()), 0.0)
+    else:
+        k = int(np.clip(np.searchsorted([p[0] for p in hull], middle) - 1, 0, len(hull) - 2))
+        (x0, y0), (x1, y1) = hull[k], hull[k + 1]
+        slope = (y1 - y0) / (x1 - x0)
+        line = ClockLine(origin, float(y0 + slope * (origin - x0)), float(1e6 * slope))
+    excess_ms = float(np.median(received_ms - line.to_receiver(sent_ms)))
+    if abs(line.drift_ppm) > _FASTEST_PPM or excess_ms > _MOST_MEDIAN_MS:
+        raise LogError(
+            f"{who}: their clocks drift by {line.drift_ppm:.0f} ppm, and half of the messages are "
+            f"{excess_ms:.0f} ms late; allowed are {_FASTEST_PPM:.0f} ppm and "
+            f"{_MOST_MEDIAN_MS:.0f} ms. The logs are of different drives, or a board was started "
+            "anew: calibrate with logs of one drive."
+        )
+    return line
+
+
+def _spans(edges: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
+    return list(zip(edges.tolist(), [*edges[1:].tolist(), size], strict=True))
+
+
+def _lower_hull(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[tuple[float, float]]:
+    hull: list[tuple[float, float]] = []
+    for point in zip(x.tolist(), y.tolist(), strict=True):
+        while len(hull) > 1 and _turns_down(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return hull
+
+
+def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[0] - a[0]) * (c[1] - a[1]) <= (c[0] - a[0]) * (b[1] - a[1])

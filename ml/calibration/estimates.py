@@ -1,0 +1,90 @@
+"""What a calibration says of each parameter: a value with an interval, or why it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ml.errors import LogError
+
+if TYPE_CHECKING:
+    from ml.parameters import Parameters
+
+# A fit beyond these is no radio and no receiver, but a mistake in the logs.
+PLAUSIBLE: Final = {
+    "radio.loss.margin_20m_db": (-45.0, 65.0),
+    "radio.loss.exponent_near": (-0.9, 5.5),
+    "radio.loss.exponent_far": (-0.9, 7.5),
+    "radio.loss.shadowing_sd_db": (0.0, 17.0),
+    "radio.loss.bias_sd_db": (0.0, 11.5),
+    "radio.loss.floor_loss": (0.0, 0.5),
+    "radio.loss.car_first_db": (-30.0, 50.0),
+    "radio.mac.h_tx_ms": (0.0, 40.0),
+    "radio.mac.wait_mean_ms": (0.0, 60.0),
+    "sensors.position.sd_m": (0.0, 100.0),
+    "sensors.accelerometer.white_sd_mps2": (0.0, 8.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One parameter of the file.
+
+    Attributes:
+        name: Dotted, as in `domain_randomisation`.
+        value: What the file gets.
+        interval: 90 %, None where the logs cannot tell.
+        prior: What the file held before.
+        reason: Why the prior is kept; empty where it is not.
+        basis: What the estimate rests on.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    prior: float
+    reason: str = ""
+    basis: str = ""
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the logs carried it."""
+        return self.interval is not None
+
+
+def kept(name: str, prior: float, reason: str, basis: str = "") -> Estimate:
+    """Keep a prior, and say why."""
+    return Estimate(name, prior, None, prior, reason, basis)
+
+
+def judged(
+    name: str,
+    value: float,
+    interval: tuple[float, float],
+    parameters: Parameters,
+    prior: float,
+    basis: str,
+) -> Estimate:
+    """Accept a fit, or refuse it where it says no more than was known before.
+
+    Known before is the range that training draws the parameter from, where it has one.
+
+    Raises:
+        LogError: The value is not plausible.
+    """
+    low, high = PLAUSIBLE.get(name, (float("-inf"), float("inf")))
+    if not low <= value <= high:
+        raise LogError(
+            f"the logs give {name} = {value:.4g}; plausible is {low:g} to {high:g}. Something else "
+            "is in them than driving boards: look at units, at which log is whose, and whether "
+            "all are of one drive. Nothing was written."
+        )
+    known = parameters.domain_randomisation.get(name)
+    width = interval[1] - interval[0]
+    if known is not None and known[1] > known[0] and width >= known[1] - known[0]:
+        reason = (
+            f"the logs leave {interval[0]:.3g} to {interval[1]:.3g}, no less than the "
+            f"{known[0]:g} to {known[1]:g} that was known before"
+        )
+        return kept(name, prior, reason, basis)
+    return Estimate(name, value, interval, prior, "", basis)

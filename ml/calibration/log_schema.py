@@ -1,0 +1,121 @@
+"""The logs that boards write: which columns each kind has, and what may stand in them.
+
+* RTT: one row per ping of the board that sends them, with its own position.
+* TX: one row per beacon that a board has sent; those that it relayed may stand among them.
+* RX: one row per beacon that a board has received.
+
+Times are milliseconds of the writing board's clock since its start, whole or with a fraction; but
+`msg_timestamp` is the clock of the board whose state the message carries. Columns that are not
+named here are allowed and not read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+from typing import Final
+
+
+class LogKind(StrEnum):
+    """What a log holds."""
+
+    RTT = "RTT"
+    TX = "TX"
+    RX = "RX"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: In the header.
+        low: Least value allowed.
+        high: Largest.
+        required: Whether a log without it is refused.
+        may_be_empty: Whether a field may be empty, which means unknown.
+        text: It holds a name, not a number.
+    """
+
+    name: str
+    low: float = -inf
+    high: float = inf
+    required: bool = True
+    may_be_empty: bool = False
+    text: bool = False
+
+
+_LATEST_MS: Final = 1e15  # also milliseconds since 1970
+_G_LIMIT: Final = 200.0
+
+
+def _time(name: str, *, may_be_empty: bool = False) -> Column:
+    return Column(name, -1.0, _LATEST_MS, may_be_empty=may_be_empty)
+
+
+def _optional(name: str, low: float = -inf, high: float = inf) -> Column:
+    return Column(name, low, high, required=False, may_be_empty=True)
+
+
+_POSE: Final = (
+    Column("lat", -90.0, 90.0, may_be_empty=True),
+    Column("lon", -180.0, 180.0, may_be_empty=True),
+    Column("speed", 0.0, 150.0, may_be_empty=True),
+    Column("heading", -360.0, 360.0, may_be_empty=True),
+)
+_EXTRAS: Final = (
+    _optional("rssi_dbm", -130.0, 20.0),
+    _optional("rate_kbps", 0.0, 100_000.0),
+    _optional("fix_age_ms", 0.0, 1e9),
+)
+_MESSAGE: Final = (
+    *_POSE,
+    Column("accel_x", -_G_LIMIT, _G_LIMIT),
+    Column("accel_y", -_G_LIMIT, _G_LIMIT),
+    Column("accel_z", -_G_LIMIT, _G_LIMIT),
+    Column("hop_count", 0.0, 255.0),
+    Column("source_mac", text=True),
+    *_EXTRAS,
+    _optional("sequence", 0.0, 2.0**53),
+)
+SCHEMAS: Final[dict[LogKind, tuple[Column, ...]]] = {
+    LogKind.RTT: (
+        Column("sequence", 0.0, 2.0**53),
+        _time("send_time_ms"),
+        _time("recv_time_ms", may_be_empty=True),
+        Column("rtt_ms", -1.0, 60_000.0, may_be_empty=True),
+        *_POSE,
+        Column("lost", 0.0, 1.0),
+        _optional("accel_x", -_G_LIMIT, _G_LIMIT),
+        _optional("peer_lat", -90.0, 90.0),
+        _optional("peer_lon", -180.0, 180.0),
+        _optional("peer_fix_age_ms", 0.0, 1e9),
+        Column("vehicle_id", required=False, text=True),
+        *_EXTRAS,
+    ),
+    LogKind.TX: (
+        _time("timestamp_local_ms"),
+        _time("msg_timestamp"),
+        Column("vehicle_id", text=True),
+        *_MESSAGE,
+    ),
+    LogKind.RX: (
+        _time("timestamp_local_ms"),
+        _time("msg_timestamp"),
+        Column("from_vehicle_id", text=True),
+        *_MESSAGE,
+        Column("vehicle_id", required=False, text=True),
+    ),
+}
+# What tells the kinds apart; a header without any of these is none of them.
+MARKS: Final = {
+    LogKind.RTT: "rtt_ms",
+    LogKind.RX: "from_vehicle_id",
+    LogKind.TX: "vehicle_id",
+}
+TIME_COLUMN: Final = {
+    LogKind.RTT: "send_time_ms",
+    LogKind.TX: "timestamp_local_ms",
+    LogKind.RX: "timestamp_local_ms",
+}

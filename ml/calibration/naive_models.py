@@ -1,0 +1,61 @@
+"""The models beside the margin model: independent losses by distance, and a two-state chain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ml.calibration.loss_statistics import DISTANCES_M, LossLog, mean_burst
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SEED: Final = 25
+
+
+def loss_by_distance(log: LossLog) -> NDArray[np.float64]:
+    """Share lost at each row of each link, by the bins of `DISTANCES_M` of that link alone."""
+    out = np.zeros(log.lost.shape)
+    for k in range(log.lost.shape[1]):
+        bins = np.searchsorted(DISTANCES_M, np.nan_to_num(log.distance_m[:, k]), side="right")
+        scored = log.scored[:, k]
+        size = len(DISTANCES_M) + 1
+        count = np.bincount(bins[scored], minlength=size)
+        lost = np.bincount(bins[scored], log.lost[scored, k], minlength=size)
+        overall = lost.sum() / max(count.sum(), 1)
+        share = np.where(count > 0, lost / np.maximum(count, 1), overall)
+        out[:, k] = share[bins]
+    return out
+
+
+def draw_independent(log: LossLog, replicas: int) -> list[LossLog]:
+    """Lose each frame on its own, with the measured share of its link and distance."""
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    share = loss_by_distance(log)
+    return [
+        LossLog(generator.random(share.shape) < share, log.scored, log.distance_m, log.between)
+        for _ in range(replicas)
+    ]
+
+
+def draw_gilbert_elliott(log: LossLog, replicas: int) -> list[LossLog]:
+    """Lose frames in the bad state of a chain of measured loss and mean burst (Gilbert 1960)."""
+    generator = np.random.Generator(np.random.PCG64(_SEED + 1))
+    share = np.clip(loss_by_distance(log), 0.0, 0.999)
+    links = share.shape[1]
+    burst = np.array([mean_burst(log.link(k)) for k in range(links)])
+    leave = 1.0 / np.nan_to_num(burst, nan=1.0)
+    # A burst cannot be shorter than the loss allows: p / (1 - p) at least.
+    leave = np.minimum(leave, np.where(share > 0.0, (1.0 - share) / np.maximum(share, 1e-9), 1.0))
+    enter = share / (1.0 - share) * leave
+    bad = generator.random((replicas, links)) < share[0]
+    lost = np.zeros((len(share), replicas, links), dtype=bool)
+    for t in range(len(share)):
+        u = generator.random((replicas, links))
+        bad = np.where(bad, u >= leave[t], u < enter[t])
+        lost[t] = bad
+    return [
+        LossLog(np.ascontiguousarray(lost[:, r]), log.scored, log.distance_m, log.between)
+        for r in range(replicas)
+    ]

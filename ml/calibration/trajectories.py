@@ -1,0 +1,143 @@
+"""Where a car was, from the positions its board logged: glitches out, staircase smoothed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ml.espnow_emulator import GeoReference, WireParameters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NOWHERE_DEG: Final = 1e-4
+_JUMP_M, _JUMP_FACTOR = 25.0, 1.5
+_BELIEVED_AFTER_MS: Final = 30_000.0
+_BRIDGED_MS: Final = 5_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A car's way in its own clock.
+
+    Attributes:
+        time_ms: (K,) when fixes came.
+        east_m: (K,).
+        north_m: (K,).
+        glitches: How many rows had a position that cannot be.
+        no_fix: How many had none.
+        rows_ms: (rows,) times of all rows.
+        speed_mps: (rows,) as logged, 0 where unknown.
+    """
+
+    time_ms: NDArray[np.float64]
+    east_m: NDArray[np.float64]
+    north_m: NDArray[np.float64]
+    glitches: int
+    no_fix: int
+    rows_ms: NDArray[np.float64]
+    speed_mps: NDArray[np.float64]
+
+    def at(self, time_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return positions (K, 2), NaN where no two fixes within 5 s of one another hold them.
+
+        Receivers hold a fix until the next one; between the moments at which it changes, the car is
+        taken to move in a straight line.
+        """
+        if self.time_ms.size == 0:
+            return np.full((time_ms.size, 2), np.nan)
+        right = np.searchsorted(self.time_ms, time_ms)
+        left = np.clip(right - 1, 0, None)
+        right = np.clip(right, None, self.time_ms.size - 1)
+        known = (self.time_ms[right] - self.time_ms[left] <= _BRIDGED_MS) & (
+            np.minimum(np.abs(time_ms - self.time_ms[left]), np.abs(time_ms - self.time_ms[right]))
+            <= _BRIDGED_MS
+        )
+        xy = np.stack(
+            [np.interp(time_ms, self.time_ms, axis) for axis in (self.east_m, self.north_m)],
+            axis=-1,
+        )
+        xy[~known] = np.nan
+        return xy
+
+    def speed_at(self, time_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return speeds (K,) in m/s."""
+        if self.rows_ms.size == 0:
+            return np.zeros(time_ms.size)
+        return np.interp(time_ms, self.rows_ms, self.speed_mps)
+
+
+def reference_for(
+    lat_deg: NDArray[np.float64], lon_deg: NDArray[np.float64]
+) -> GeoReference | None:
+    """Return a plane that touches the earth in the middle of some positions; None without any."""
+    known = is_somewhere(lat_deg, lon_deg)
+    if not known.any():
+        return None
+    return GeoReference.of(
+        WireParameters(
+            reference_lat_deg=float(np.clip(np.median(lat_deg[known]), -80.0, 80.0)),
+            reference_lon_deg=float(np.median(lon_deg[known])),
+        )
+    )
+
+
+def is_somewhere(lat_deg: NDArray[np.float64], lon_deg: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which rows have a fix at all: no fix is logged as nothing, or as 0, 0."""
+    with np.errstate(invalid="ignore"):
+        nowhere = (np.abs(lat_deg) < _NOWHERE_DEG) & (np.abs(lon_deg) < _NOWHERE_DEG)
+    return np.isfinite(lat_deg) & np.isfinite(lon_deg) & ~nowhere
+
+
+def trajectory(
+    reference: GeoReference,
+    time_ms: NDArray[np.float64],
+    lat_deg: NDArray[np.float64],
+    lon_deg: NDArray[np.float64],
+    speed_mps: NDArray[np.float64],
+) -> Trajectory:
+    """Make a trajectory of logged rows (K,).
+
+    A fix that is farther from the last believed one than the speed allows is a glitch, unless
+    nothing else comes for 30 s.
+    """
+    speed = np.nan_to_num(speed_mps)
+    known = is_somewhere(lat_deg, lon_deg)
+    changed = np.zeros(time_ms.size, dtype=bool)
+    rows = np.flatnonzero(known)
+    if rows.size:
+        moved = (np.diff(lat_deg[rows]) != 0.0) | (np.diff(lon_deg[rows]) != 0.0)
+        changed[rows] = np.concatenate([[True], moved])
+    fixes = np.flatnonzero(changed)
+    east = (lon_deg[fixes] - reference.lon_deg) * reference.east_m_per_deg
+    north = (lat_deg[fixes] - reference.lat_deg) * reference.north_m_per_deg
+    good = np.zeros(fixes.size, dtype=bool)
+    last = -1
+    refused_since = 0.0
+    for k in range(fixes.size):
+        now = time_ms[fixes[k]]
+        if last >= 0:
+            elapsed_s = (now - time_ms[fixes[last]]) / 1000.0
+            fastest = max(speed[fixes[last]], speed[fixes[k]])
+            away = np.hypot(east[k] - east[last], north[k] - north[last])
+            if away > _JUMP_M + _JUMP_FACTOR * fastest * elapsed_s:
+                refused_since = refused_since or now
+                if now - refused_since < _BELIEVED_AFTER_MS:
+                    continue
+        good[k] = True
+        last, refused_since = k, 0.0
+    held = np.zeros(time_ms.size, dtype=np.int64)
+    held[fixes] = 1
+    of_fix = np.cumsum(held) - 1
+    bad_rows = known & (of_fix >= 0) & ~np.concatenate([good, [True]])[of_fix]
+    return Trajectory(
+        time_ms[fixes][good],
+        east[good],
+        north[good],
+        int(bad_rows.sum()),
+        int((~known).sum()),
+        time_ms,
+        speed,
+    )

@@ -1,0 +1,160 @@
+"""`roadsense logs synth` and `roadsense calibrate`, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ml.calibration.links import read_drive
+from ml.calibration.log_reader import read_log
+from ml.cli import main
+from ml.parameters import load_parameters
+
+
+def synth(folder, *options):
+    """Make up the logs of a drive of six minutes, and return them."""
+    assert main(["logs", "synth", "--out", str(folder), "--minutes", "6", *options]) == 0
+    return sorted(folder.glob("*.csv"))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Logs of two boards on the bursty radio, warts and all."""
+    return synth(tmp_path_factory.mktemp("logs") / "pair", "--preset", "bursty", "--seed", "3")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Logs of three boards, with relays."""
+    return synth(tmp_path_factory.mktemp("logs") / "three", "--cars", "3", "--seed", "5")
+
+
+@pytest.fixture(scope="module")
+def calibrated(pair, tmp_path_factory):
+    """A parameter file and its report, made of the pair's logs."""
+    out = tmp_path_factory.mktemp("out") / "params.json"
+    assert main(["calibrate", *map(str, pair), "--out", str(out)]) == 0
+    return out
+
+
+def test_the_same_seed_makes_the_same_logs(pair, tmp_path):
+    """Bit by bit, and another seed makes others."""
+    again = synth(tmp_path / "again", "--preset", "bursty", "--seed", "3")
+    other = synth(tmp_path / "other", "--preset", "bursty", "--seed", "4")
+    assert [f.read_bytes() for f in again] == [f.read_bytes() for f in pair]
+    assert all(a.read_bytes() != b.read_bytes() for a, b in zip(other, pair, strict=True))
+
+
+def test_what_the_warts_spoil_is_counted_and_left_out(pair):
+    """Stalls, glitches, missing fixes, duplicates and relayed rows are told apart."""
+    drive = read_drive([read_log(path) for path in pair])
+    truth = json.loads((pair[0].parent / "truth.json").read_text())
+    counts = {}
+    for reasons in drive.dropped.values():
+        for reason, count in reasons.items():
+            counts[reason.split(" (")[0]] = counts.get(reason.split(" (")[0], 0) + count
+    for reason in (
+        "relayed for others",
+        "duplicate",
+        "position glitch",
+        "no position yet",
+        "receiver's logger stalled",
+    ):
+        assert counts[reason] > 0, reason
+    for board, stalls in zip(drive.boards, truth["stalls_s"], strict=True):
+        assert len(board.stalls_ms) == len(stalls)
+    for link in drive.links:
+        late = link.latency_ms[np.isfinite(link.latency_ms)]
+        assert late.max() < 60.0  # a stall would make it hundreds
+    for source, receiver in drive.clocks:
+        one, other = drive.clocks[source, receiver], drive.clocks[receiver, source]
+        assert one.drift_ppm == pytest.approx(-other.drift_ppm, abs=3.0)
+
+
+def test_losses_are_those_that_happened(pair):
+    """What a link lost one way is nearly what its round trips lost on either of two."""
+    drive = read_drive([read_log(path) for path in pair])
+    (there, back), (both,) = drive.links, drive.round_trips
+    arrived = [1.0 - float(x.lost[x.scored].mean()) for x in (there, back, both)]
+    assert arrived[2] >= arrived[0] * arrived[1]  # shadowing is the same both ways
+    assert arrived[2] < min(arrived[:2])
+
+
+def test_relayed_copies_do_not_count_as_received(three):
+    """In a row of three the outer pair has a car between, hears relayed copies, and loses most."""
+    drive = read_drive([read_log(path) for path in three])
+    outer = [link for link in drive.links if link.pair == ("a", "c")]
+    inner = [link for link in drive.links if link.pair != ("a", "c")]
+    assert len(outer) == 2
+    assert len(inner) == 4
+    for link in outer:
+        assert (link.between[link.scored] == 1).mean() > 0.9
+    for link in inner:
+        assert (link.between[link.scored] == 0).mean() > 0.99
+    assert min(x.lost.mean() for x in outer) > max(x.lost.mean() for x in inner)
+    logs = {log.path.name: log for log in map(read_log, three)}
+    assert (logs["a-rx.csv"].columns["hop_count"] > 0).any()
+    assert (logs["a-tx.csv"].names["vehicle_id"] != "a").any()
+
+
+@pytest.mark.slow
+def test_the_parameter_file_is_one_that_training_reads(calibrated, pair):
+    """It loads, holds what was fitted with its range, and names every file with its hash."""
+    parameters = load_parameters(calibrated)
+    low, high = parameters.domain_randomisation["radio.loss.shadowing_sd_db"]
+    assert low < parameters.radio.loss.shadowing_sd_db < high
+    for path in pair:
+        assert read_log(path).sha256 in parameters.provenance
+    assert "radio.loss.fading_m" in parameters.provenance  # refused, and said
+    assert "backwards" in parameters.provenance
+
+
+@pytest.mark.slow
+def test_the_report_is_one_page_that_needs_nothing_else(calibrated):
+    """Pictures are inside, nothing is loaded, and refusals are told."""
+    page = calibrated.with_suffix(".html").read_text(encoding="utf-8")
+    assert page.count("data:image/svg+xml") >= 5
+    assert 'src="http' not in page
+    assert "<script" not in page
+    assert "Gilbert–Elliott" in page
+    assert "loss alone does not show it" in page
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace(",", ";"),
+        lambda text: text[:0],
+        lambda text: text.replace("9.8", "nan", 3),
+        lambda text: text + text.splitlines()[1] + "\n",
+    ],
+    ids=["cut off", "semicolons", "empty", "nan", "time runs back"],
+)
+def test_a_bad_log_ends_on_one_screen_and_writes_nothing(pair, tmp_path, spoil):
+    """Exit code 2, the file and the line, no traceback, no output."""
+    bad = tmp_path / "a-tx.csv"
+    bad.write_text(spoil(pair[2].read_text()))
+    out = tmp_path / "params.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "ml.cli", "calibrate", str(bad), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "a-tx.csv, line" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 20
+    assert sorted(tmp_path.iterdir()) == [bad]
+
+
+def test_one_board_alone_holds_no_link(pair, capsys):
+    """The error says which logs are needed."""
+    assert main(["calibrate", str(pair[2]), "--out", "nowhere.json"]) == 2
+    assert "the TX logs of two boards" in capsys.readouterr().err
