@@ -30,6 +30,11 @@ help: ## list the targets
 train: .venv/installed ## train with SUMO in the process; options: ARGS="--preset fast"
 	$(BIN)/roadsense train $(ARGS)
 
+.PHONY: model
+model: .venv/installed ## rebuild the shipped model from nothing, and its safety card
+	$(BIN)/roadsense train --preset convoy --seed 0 $(ARGS)
+	$(BIN)/roadsense evaluate ml/models/saved/deep_sets_final.zip --out evaluations/model --force
+
 .PHONY: tensorboard
 tensorboard: .venv/installed ## show the runs on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs $(ARGS)

@@ -103,7 +103,7 @@ def _figures(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
 
 def baselines() -> list[Driver]:
     """Who stands beside the policy in the closing table."""
-    return [make_driver("do-nothing"), make_driver("always-brake"), make_driver("sumo")]
+    return [make_driver(spec) for spec in ("predictive:0.5", "do-nothing", "always-brake", "sumo")]
 
 
 def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:

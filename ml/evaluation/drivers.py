@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 64
 
 
-_NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
+_AS_TOLD: Mapping[str, Any] = MappingProxyType({"action_lag_s": 0.0, "safety_layer": False})
+"""The vehicle does what a controller says, whatever stands between a policy and its vehicle."""
 
 
 def interface_of(model: BaseAlgorithm) -> PolicyInterface:
@@ -42,7 +43,7 @@ class Driver(Protocol):
         name: What tables call it.
         ego_control: "sumo" where SUMO's car-following drives and `accel` is not asked.
         needs_observation: Whether it looks at the observation; where False, none is built.
-        config_changes: What an `EnvConfig` must say where it drives; nothing for most.
+        config_changes: What an `EnvConfig` must say where it drives.
     """
 
     name: str
@@ -63,7 +64,7 @@ class ControllerDriver:
 
     ego_control: Literal["policy", "sumo"] = "policy"
     needs_observation = False
-    config_changes: Mapping[str, Any] = _NO_CHANGES
+    config_changes: Mapping[str, Any] = _AS_TOLD
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
@@ -91,7 +92,7 @@ class SumoDriver:
     name = "SUMO's car-following"
     ego_control: Literal["policy", "sumo"] = "sumo"
     needs_observation = False
-    config_changes: Mapping[str, Any] = _NO_CHANGES
+    config_changes: Mapping[str, Any] = _AS_TOLD
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Return zeros, which nobody reads."""

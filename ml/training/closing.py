@@ -32,7 +32,10 @@ def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console
     drivers = [PolicyDriver(load_model(run.final_model), "trained policy (final)")]
     if run.best_model.exists():
         drivers.append(PolicyDriver(load_model(run.best_model), "trained policy (best)"))
-    env_config = config.env.model_copy(update={"backend": "libsumo"})
+    time_gap_s = config.interface.time_gap_s  # one reward for all: that of the usual setting
+    env_config = config.env.model_copy(
+        update={"backend": "libsumo", "time_gap_s": (time_gap_s, time_gap_s)}
+    )
     console.print(f"closing table: {episodes} episodes per driver …", markup=False)
     rows = compare([*drivers, *baselines()], env_config, episodes=episodes)
     console.print(as_table(rows))
