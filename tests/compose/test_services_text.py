@@ -130,8 +130,11 @@ def test_only_tensorboard_publishes_and_only_on_this_machine() -> None:
 
 
 def test_simulation_network_has_no_way_out() -> None:
-    """SUMO and the trainer meet on an internal network, where TensorBoard is not."""
-    assert COMPOSE["networks"]["simulation"] == {"internal": True}
+    """SUMO and the trainer meet on an internal network, where TensorBoard is not, nor the host."""
+    assert COMPOSE["networks"]["simulation"] == {
+        "internal": True,
+        "driver_opts": {"com.docker.network.bridge.inhibit_ipv4": "true"},
+    }
     assert SERVICES["sumo"]["networks"] == ["simulation"]
     assert SERVICES["train"]["networks"] == ["simulation"]
     assert SERVICES["tensorboard"]["networks"] == ["dashboard"]

@@ -64,7 +64,7 @@ def test_a_training_outlives_its_sumo(tmp_path: Path, service: Service):
     pid = service.sumo_pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    out, err = trainer.communicate(timeout=300.0)
+    out, err = trainer.communicate(timeout=900.0)
     assert trainer.returncode == 0, out + err
     assert "SUMO is lost" in err
     assert "SUMO runs again after" in err
@@ -107,7 +107,7 @@ def test_a_disk_that_fills_up_costs_nothing(small_disk: Path, tmp_path: Path):
     )
     wait_until(lambda: place.metrics().count("\n") >= 2, "second rollout")
     _fill(small_disk)
-    out, err = trainer.communicate(timeout=300.0)
+    out, err = trainer.communicate(timeout=900.0)
     assert trainer.returncode == 1, out + err
     assert "No space left on device" in err
     assert "--resume latest" in err

@@ -21,7 +21,7 @@ SMALL = (
 )  # fmt: skip
 ROLLOUT = 1024
 _UNSET = ("PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "RESUME", "SUMO_HOST", "SUMO_PORT")
-_DEADLINE_S = 300.0
+_DEADLINE_S = 900.0
 
 
 class Place:
@@ -54,7 +54,11 @@ class Place:
     def train(self, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Train to the end."""
         trainer = self.start(*argv, **environ)
-        out, err = trainer.communicate(timeout=_DEADLINE_S)
+        try:
+            out, err = trainer.communicate(timeout=_DEADLINE_S)
+        finally:
+            trainer.kill()  # does nothing where it has ended
+            trainer.communicate()
         return subprocess.CompletedProcess(argv, trainer.returncode, out, err)
 
     def metrics(self) -> str:
