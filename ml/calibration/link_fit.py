@@ -151,16 +151,18 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
         if name == "floor_loss":
             step_sizes[len(groups) + k] = 0.05
 
-    def score(at: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        return _scores(jobs, at, names, values, prior, len(groups))
+    def score(at: NDArray[np.float64], of: Sequence[_Job]) -> list[NDArray[np.float64]]:
+        return _scores(of, at, names, values, prior, len(groups))
 
-    total = score(theta)
+    total = score(theta, jobs)
     best = sum(float(part.sum()) for part in total)
     damping = 1e-3
     for step in range(_STEPS):
         if on_step is not None:
             on_step(step, _STEPS)
-        gradient, information, _ = _gradient(score, theta, total, step_sizes, jobs, blocks)
+        gradient, information, _ = _gradient(
+            score, theta, total, step_sizes, jobs, blocks, len(groups)
+        )
         moved = False
         for _ in range(6):
             scale = np.diag(information)
@@ -168,7 +170,7 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
             limit = np.where(np.arange(theta.size) < len(groups), 6.0, _LONGEST_STEP)
             change *= min(1.0, float((limit / np.maximum(np.abs(change), 1e-12)).min()))
             candidate = np.clip(theta + change, low, high)
-            there = score(candidate)
+            there = score(candidate, jobs)
             value = sum(float(part.sum()) for part in there)
             if value > best - 1e-6:
                 gain, moved = value - best, True
@@ -178,7 +180,7 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
             damping = max(damping * 10.0, 1e-3)
         if not moved or gain < _ENOUGH:
             break
-    _, information, by_block = _gradient(score, theta, total, step_sizes, jobs, blocks)
+    _, information, by_block = _gradient(score, theta, total, step_sizes, jobs, blocks, len(groups))
     # A forward difference is the slope half a step ahead: that is where it vanishes.
     theta = np.clip(theta + 0.5 * step_sizes, low, high)
     replicates = _replicates(theta, information, by_block, low, high)
@@ -285,19 +287,25 @@ def _scores(
 
 
 def _gradient(
-    score: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
+    score: Callable[[NDArray[np.float64], Sequence[_Job]], list[NDArray[np.float64]]],
     theta: NDArray[np.float64],
     here: list[NDArray[np.float64]],
     steps: NDArray[np.float64],
     jobs: Sequence[_Job],
     blocks: int,
+    num_groups: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Gradient, information (outer products of the frames' scores), and scores by block."""
     columns = []
     for k in range(theta.size):
         up = theta.copy()
         up[k] += steps[k]
-        columns.append([(a - b) / steps[k] for a, b in zip(score(up), here, strict=True)])
+        # A level moves the links of its own pair alone.
+        moved = [n for n, job in enumerate(jobs) if k >= num_groups or (job.group == k).any()]
+        column = [np.zeros(part.size) for part in here]
+        for n, there in zip(moved, score(up, [jobs[n] for n in moved]), strict=True):
+            column[n] = (there - here[n]) / steps[k]
+        columns.append(column)
     information = np.zeros((theta.size, theta.size))
     by_block = np.zeros((blocks, theta.size))
     for n, job in enumerate(jobs):

@@ -158,3 +158,14 @@ def test_one_board_alone_holds_no_link(pair, capsys):
     """The error says which logs are needed."""
     assert main(["calibrate", str(pair[2]), "--out", "nowhere.json"]) == 2
     assert "the TX logs of two boards" in capsys.readouterr().err
+
+
+def test_bad_options_write_nothing(pair, tmp_path, capsys):
+    """A folder that is not there, a name that is no JSON, a prior that is no margin model."""
+    logs = list(map(str, pair))
+    assert main(["calibrate", *logs, "--out", str(tmp_path / "no" / "p.json")]) == 2
+    assert main(["calibrate", *logs, "--out", str(tmp_path / "p.txt")]) == 2
+    assert main(["calibrate", *logs, "--out", str(tmp_path / "p.json"), "--prior", "ideal2"]) == 2
+    assert main(["logs", "synth", "--out", str(pair[0].parent)]) == 2
+    assert "empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
