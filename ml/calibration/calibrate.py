@@ -212,8 +212,8 @@ def _refusals(links: Sequence[Link]) -> dict[str, str]:
     beyond = far > 0.0
     if beyond.sum() < _LEAST_FAR or far[beyond].std() < _LEAST_FAR_SPREAD_DB:
         reasons["exponent_far"] = (
-            f"{int(beyond.sum())} frames from beyond 60 m; some {_LEAST_FAR} over different "
-            "distances are needed"
+            f"{int(beyond.sum())} frames from beyond 60 m, up to {np.max(distance[known]):.0f} m; "
+            f"some {_LEAST_FAR} over different distances are needed, to 100 m and more"
         )
     if losses < _LEAST_LOSSES:
         for name in NAMES[2:]:

@@ -8,7 +8,7 @@ equations, Hu and Kalbfleisch 2000), which needs no second fit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -53,6 +53,7 @@ _KNEE_M, _NEAREST_M, _REFERENCE_M = 60.0, 3.0, 20.0
 _LONGEST_STEP: Final = 1.0
 _LEVELS_DB: Final = (-40.0, 60.0)
 _SAMPLED: Final = 300
+_LEAST_OF_GROUP: Final = 2000
 _SEED: Final = 20
 _AT_LIMIT: Final = 1e-3
 
@@ -229,6 +230,7 @@ def path_terms_db(
 def _jobs(
     links: Sequence[Link], prior: MarginLoss, blackouts: Mapping[int, NDArray[np.float64]]
 ) -> tuple[tuple[Group, ...], list[_Job], int]:
+    links = [_without_rare(link, links) for link in links]
     groups = sorted(
         {(*link.pair, int(b)) for link in links for b in np.unique(link.between[link.scored])}
     )
@@ -259,6 +261,18 @@ def _jobs(
         ]
         jobs.append(_Job(frames, group, near, far, np.searchsorted(distinct, keys[k])))
     return tuple(groups), jobs, distinct.size
+
+
+def _without_rare(link: Link, links: Sequence[Link]) -> Link:
+    """Leave out rows of a number of cars between that a pair has too few of to tell a level."""
+    pair = [other for other in links if other.pair == link.pair]
+    count = np.bincount(np.concatenate([other.between[other.scored] for other in pair]))
+    rare = (count < _LEAST_OF_GROUP) & (count < count.max())
+    if not rare.any():
+        return link
+    known = np.minimum(link.between, count.size - 1)
+    outcome = np.where(rare[known], -1, link.outcome).astype(np.int8)
+    return replace(link, outcome=outcome)
 
 
 def _scores(
