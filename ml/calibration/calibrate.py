@@ -9,7 +9,7 @@ import numpy as np
 
 from ml.calibration.blackout_fit import Blackout, find_blackout
 from ml.calibration.estimates import Estimate, judged, kept
-from ml.calibration.latency_fit import LEAST_ROUND_TRIPS, LatencyFit, fit_latency
+from ml.calibration.latency_estimates import latency_estimates
 from ml.calibration.link_fit import NAMES, LinkFit, fit_links, path_terms_db
 from ml.calibration.links import Drive, Link, read_drive
 from ml.calibration.log_reader import Log, read_log
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ml.calibration.latency_fit import LatencyFit
     from ml.parameters import Parameters
 
 LEAST_FRAMES: Final = 3000
@@ -151,7 +152,7 @@ def calibrate(
     if links:
         fit, split = _fit_loss(links, prior, shares, estimates, say)
     estimates += _blackout_estimates(blackouts, prior)
-    latency = _latency(logs, prior, estimates)
+    latency = latency_estimates(logs, prior, estimates)
     sensors = sensor_estimates(drives, prior, estimates)
     for name, reason in _UNIDENTIFIABLE.items():
         value = prior
@@ -211,8 +212,8 @@ def _refusals(links: Sequence[Link]) -> dict[str, str]:
     beyond = far > 0.0
     if beyond.sum() < _LEAST_FAR or far[beyond].std() < _LEAST_FAR_SPREAD_DB:
         reasons["exponent_far"] = (
-            f"{int(beyond.sum())} frames from beyond 60 m; some {_LEAST_FAR} over different "
-            "distances are needed"
+            f"{int(beyond.sum())} frames from beyond 60 m, up to {np.max(distance[known]):.0f} m; "
+            f"some {_LEAST_FAR} over different distances are needed, to 100 m and more"
         )
     if losses < _LEAST_LOSSES:
         for name in NAMES[2:]:
@@ -353,51 +354,3 @@ def _blackout_estimates(
             )
         )
     return estimates
-
-
-def _latency(
-    logs: Sequence[Log], prior: Parameters, estimates: list[Estimate]
-) -> LatencyFit | None:
-    mac = prior.radio.mac
-    names = ("h_tx_ms", "wait_probability", "wait_mean_ms")
-    trips, from_stamps = [], True
-    for log in logs:
-        if "rtt_ms" in log.columns:
-            came = (log.columns["lost"] == 0.0) & np.isfinite(log.columns["rtt_ms"])
-            trips.append(log.columns["rtt_ms"][came])
-            spent = log.columns["recv_time_ms"][came] - log.columns["send_time_ms"][came]
-            from_stamps &= bool(np.nanmax(np.abs(spent - trips[-1]), initial=0.0) < 1e-6)  # noqa: PLR2004
-    count = sum(t.size for t in trips)
-    reason = ""
-    if not trips:
-        reason = "no RTT log: one-way latency has an unknown offset"
-    elif count < LEAST_ROUND_TRIPS:
-        reason = f"{count} round trips; {LEAST_ROUND_TRIPS} are needed"
-    if reason or not mac.enabled:
-        estimates += [
-            kept(
-                "radio.mac." + n, float(getattr(mac, n)), reason or "the prior has no latency stack"
-            )
-            for n in names
-        ]
-        return None
-    fit = fit_latency(np.concatenate(trips), mac, from_stamps=from_stamps)
-    basis = f"histogram of {fit.round_trips:,} round trips"
-    for column, (name, value) in enumerate(
-        zip(
-            names, (fit.fixed_ms - mac.h_rx_ms, fit.wait_probability, fit.wait_mean_ms), strict=True
-        )
-    ):
-        shift = mac.h_rx_ms if column == 0 else 0.0
-        low, high = np.percentile(fit.replicates[:, column] - shift, [5.0, 95.0])
-        estimates.append(
-            judged(
-                "radio.mac." + name,
-                max(value, 0.0),
-                (max(float(low), 0.0), float(high)),
-                prior,
-                float(getattr(mac, name)),
-                basis,
-            )
-        )
-    return fit

@@ -8,7 +8,7 @@ equations, Hu and Kalbfleisch 2000), which needs no second fit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -53,6 +53,7 @@ _KNEE_M, _NEAREST_M, _REFERENCE_M = 60.0, 3.0, 20.0
 _LONGEST_STEP: Final = 1.0
 _LEVELS_DB: Final = (-40.0, 60.0)
 _SAMPLED: Final = 300
+_LEAST_OF_GROUP: Final = 2000
 _SEED: Final = 20
 _AT_LIMIT: Final = 1e-3
 
@@ -151,16 +152,18 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
         if name == "floor_loss":
             step_sizes[len(groups) + k] = 0.05
 
-    def score(at: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        return _scores(jobs, at, names, values, prior, len(groups))
+    def score(at: NDArray[np.float64], of: Sequence[_Job]) -> list[NDArray[np.float64]]:
+        return _scores(of, at, names, values, prior, len(groups))
 
-    total = score(theta)
+    total = score(theta, jobs)
     best = sum(float(part.sum()) for part in total)
     damping = 1e-3
     for step in range(_STEPS):
         if on_step is not None:
             on_step(step, _STEPS)
-        gradient, information, _ = _gradient(score, theta, total, step_sizes, jobs, blocks)
+        gradient, information, _ = _gradient(
+            score, theta, total, step_sizes, jobs, blocks, len(groups)
+        )
         moved = False
         for _ in range(6):
             scale = np.diag(information)
@@ -168,7 +171,7 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
             limit = np.where(np.arange(theta.size) < len(groups), 6.0, _LONGEST_STEP)
             change *= min(1.0, float((limit / np.maximum(np.abs(change), 1e-12)).min()))
             candidate = np.clip(theta + change, low, high)
-            there = score(candidate)
+            there = score(candidate, jobs)
             value = sum(float(part.sum()) for part in there)
             if value > best - 1e-6:
                 gain, moved = value - best, True
@@ -178,7 +181,7 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
             damping = max(damping * 10.0, 1e-3)
         if not moved or gain < _ENOUGH:
             break
-    _, information, by_block = _gradient(score, theta, total, step_sizes, jobs, blocks)
+    _, information, by_block = _gradient(score, theta, total, step_sizes, jobs, blocks, len(groups))
     # A forward difference is the slope half a step ahead: that is where it vanishes.
     theta = np.clip(theta + 0.5 * step_sizes, low, high)
     replicates = _replicates(theta, information, by_block, low, high)
@@ -227,6 +230,7 @@ def path_terms_db(
 def _jobs(
     links: Sequence[Link], prior: MarginLoss, blackouts: Mapping[int, NDArray[np.float64]]
 ) -> tuple[tuple[Group, ...], list[_Job], int]:
+    links = [_without_rare(link, links) for link in links]
     groups = sorted(
         {(*link.pair, int(b)) for link in links for b in np.unique(link.between[link.scored])}
     )
@@ -259,6 +263,18 @@ def _jobs(
     return tuple(groups), jobs, distinct.size
 
 
+def _without_rare(link: Link, links: Sequence[Link]) -> Link:
+    """Leave out rows of a number of cars between that a pair has too few of to tell a level."""
+    pair = [other for other in links if other.pair == link.pair]
+    count = np.bincount(np.concatenate([other.between[other.scored] for other in pair]))
+    rare = (count < _LEAST_OF_GROUP) & (count < count.max())
+    if not rare.any():
+        return link
+    known = np.minimum(link.between, count.size - 1)
+    outcome = np.where(rare[known], -1, link.outcome).astype(np.int8)
+    return replace(link, outcome=outcome)
+
+
 def _scores(
     jobs: Sequence[_Job],
     theta: NDArray[np.float64],
@@ -285,19 +301,25 @@ def _scores(
 
 
 def _gradient(
-    score: Callable[[NDArray[np.float64]], list[NDArray[np.float64]]],
+    score: Callable[[NDArray[np.float64], Sequence[_Job]], list[NDArray[np.float64]]],
     theta: NDArray[np.float64],
     here: list[NDArray[np.float64]],
     steps: NDArray[np.float64],
     jobs: Sequence[_Job],
     blocks: int,
+    num_groups: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Gradient, information (outer products of the frames' scores), and scores by block."""
     columns = []
     for k in range(theta.size):
         up = theta.copy()
         up[k] += steps[k]
-        columns.append([(a - b) / steps[k] for a, b in zip(score(up), here, strict=True)])
+        # A level moves the links of its own pair alone.
+        moved = [n for n, job in enumerate(jobs) if k >= num_groups or (job.group == k).any()]
+        column = [np.zeros(part.size) for part in here]
+        for n, there in zip(moved, score(up, [jobs[n] for n in moved]), strict=True):
+            column[n] = (there - here[n]) / steps[k]
+        columns.append(column)
     information = np.zeros((theta.size, theta.size))
     by_block = np.zeros((blocks, theta.size))
     for n, job in enumerate(jobs):

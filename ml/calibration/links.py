@@ -8,6 +8,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from ml.calibration.boards import Board, gather
 from ml.calibration.clocks import ClockLine, align
@@ -25,7 +26,7 @@ LOST, RECEIVED, LEFT_OUT = 0, 1, -1
 _AFTER_STALL_MS: Final = 60.0
 _BESIDE_M, _BESIDE_SHARE = 12.0, 0.3
 _LEAST_PAIRED: Final = 20
-_LEAST_ROWS: Final = 300
+_STEADY_ROWS: Final = 601  # a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,4 +305,6 @@ def _between(
         limit = np.maximum(_BESIDE_M, _BESIDE_SHARE * np.sqrt(squared))
         with np.errstate(invalid="ignore"):
             count += (share > 0.0) & (share < 1.0) & (beside < limit)
-    return count
+    # Cars change places slowly; what changes for less is a position that is off or missing.
+    steady: NDArray[np.int64] = median_filter(count, size=_STEADY_ROWS, mode="nearest")
+    return steady

@@ -81,7 +81,11 @@ def pictures_of(
 ) -> list[Picture]:
     """Draw all pictures of a calibration."""
     betweens = np.unique(measured.between[measured.scored])
-    pictures = [_delivery(measured, models, int(b)) for b in betweens[:3]]
+    pictures = [
+        _delivery(measured, models, int(b))
+        for b in betweens[:3]
+        if not np.isnan(delivery_by_distance(measured, int(b))).all()
+    ]
     pictures += [
         _tail(
             measured,

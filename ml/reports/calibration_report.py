@@ -173,7 +173,8 @@ def _subtitle(calibration: Calibration) -> str:
         )
         / 60.0
     )
-    return f"{len(calibration.logs)} logs, {rows:,} rows, {minutes:.0f} minutes"
+    logs = "1 log" if len(calibration.logs) == 1 else f"{len(calibration.logs)} logs"
+    return f"{logs}, {rows:,} rows, {minutes:.0f} minutes"
 
 
 def _brief(calibration: Calibration, judgement: Judgement | None) -> list[str]:
