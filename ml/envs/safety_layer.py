@@ -7,7 +7,7 @@
   are not heard for seconds, are hit while the ego brakes for the one that is heard.
 * **Silence**: the same worst case for the car in front without an alarm, answered gently, with at
   most `SILENCE_MPS2`: so the price is small when nothing was wrong.
-* **Margin used up**: no creeping on.
+* **Nobody heard, or the margin used up**: no speeding up, no creeping on.
 
 Margins grow with what both nodes believe of their positions' errors, so that a bad GPS fix costs
 distance and not safety. All of it can be computed on the board.
@@ -183,11 +183,13 @@ def demands(
 
 @compiled
 def soft_bound_mps2(missing_m: float) -> float:
-    """Acceleration that silence still allows.
+    """Acceleration that silence still allows; none at all where nobody has ever been heard.
 
     Args:
         missing_m: See `missing_room`; minus infinity where nobody is heard.
     """
+    if missing_m == -math.inf:
+        return 0.0
     return max(-SILENCE_GAIN * missing_m, -SILENCE_MPS2)
 
 

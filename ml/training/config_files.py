@@ -25,6 +25,7 @@ KeyPath: TypeAlias = tuple[str, ...]
 
 _LARGEST_FILE_BYTES = 1_000_000
 _MOST_MISTAKES = 8
+_LONGEST_KEY = 60
 _LONGEST_LINE = 400
 _brief = Repr()
 _brief.maxlevel = 2
@@ -140,7 +141,8 @@ class Layers:
             if item["type"] == "extra_forbidden":
                 known = keys_at(tuple(str(part) for part in path[:-1]))
                 hint = _did_you_mean(str(path[-1]), known)
-                text = f"unknown key {name!r}.{hint} Known here: {', '.join(known)}."
+                key = name if len(name) <= _LONGEST_KEY else name[:_LONGEST_KEY] + "…"
+                text = f"unknown key {key!r}.{hint} Known here: {', '.join(known)}."
             elif item["type"] == "value_error":
                 text = f"{name + ': ' if name else ''}{describe_rule(item)}"
                 place = self._latest_place(path)  # such a rule is about a section as a whole

@@ -262,6 +262,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path):
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path])),
         "RUNS_DIR": str(tmp_path / "runs"),
         "MODELS_DIR": str(tmp_path / "models"),
+        "PRESET": "spec",
     }
     done = subprocess.run(
         [sys.executable, str(script)],
