@@ -114,7 +114,7 @@ def _smoothed(speed_mps: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _on_road(along_m: NDArray[np.float64]) -> Drive:
-    """Lay distances along a road that bends to and fro."""
+    """Lay distances along a road that bends left and right."""
     low_m, high_m = along_m.min() - _STEP_M, along_m.max() + 2.0 * _STEP_M
     road_m = np.arange(low_m, high_m, _STEP_M)
     bearing = np.radians(90.0 + _BEND_DEG * np.sin(road_m / _BEND_M))
