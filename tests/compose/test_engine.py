@@ -114,6 +114,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "TENSORBOARD_PORT": str(port),
         "APP_UID": str(APP_UID),
         "APP_GID": str(APP_GID),
+        "PRESET": "spec",  # it learns from its first minute on
         "TOTAL_TIMESTEPS": "5000000",
     }
     engine = docker.from_env()
