@@ -59,7 +59,7 @@ from ml.envs.observation_spec import (
     PEER_FEATURES,
 )
 from ml.envs.peer_order import queue_up
-from ml.envs.prediction import along, travel, turned
+from ml.envs.prediction import along, turned
 from ml.envs.safety_layer import (
     AGE,
     DEVIATION,
@@ -133,6 +133,7 @@ def _peer_row(
     message: NDArray[np.float64],
     age_s: float,
     own: tuple[float, float, float, float],
+    moved: tuple[float, float, float],
     source: int,
     predicted: NDArray[np.float64],
     row: NDArray[np.float64],
@@ -143,12 +144,13 @@ def _peer_row(
         message: (F,), as received.
         age_s: Its age.
         own: Own x, y, heading in radians and position sd.
+        moved: Distance since the message, speed and acceleration now; see `PeerOrder`.
         source: Column of `predicted` to write.
         predicted: (NUM_PREDICTED, S).
         row: (23,), in the features' own units.
     """
     own_x, own_y, own_heading, own_sd = own
-    travelled, speed_now, accel_now = travel(message[SPEED], message[ACCEL], age_s)
+    travelled, speed_now, accel_now = moved
     east, north = message[X] - own_x, message[Y] - own_y
     turn = turned(math.radians(message[HEADING]), own_heading)
     mean = own_heading + 0.5 * turn
@@ -267,6 +269,9 @@ def fill(
     speeds: NDArray[np.float64],
     wanted_s: NDArray[np.float64],
     ahead_m: NDArray[np.float64],
+    travelled_m: NDArray[np.float64],
+    now_mps: NDArray[np.float64],
+    now_mps2: NDArray[np.float64],
     said: NDArray[np.float64],
     said_ms: NDArray[np.int64],
     ego_bounds: NDArray[np.float64],
@@ -292,7 +297,10 @@ def fill(
         commands: (E, 2), the last two commanded accelerations.
         speeds: (E, ticks), own speed in the last ticks; moved on.
         wanted_s: (E,), the time gap that the driver has set.
-        ahead_m: (E, S, S), see `PeerOrder`.
+        ahead_m: (E, S, S), see `PeerOrder`, as the next three.
+        travelled_m: (E, S).
+        now_mps: (E, S).
+        now_mps2: (E, S).
         said: (E, S, HISTORY + 1, 2), see `remember_messages`.
         said_ms: (E, S, HISTORY + 1).
         ego_bounds: (3, 21), scale, low, high.
@@ -322,7 +330,15 @@ def fill(
             fresh[s] = heard[e, 0, s] and age_ms[e, 0, s] <= time_to_live_ms
             if heard[e, 0, s]:
                 age_s = age_ms[e, 0, s] / 1000.0
-                _peer_row(payload[e, 0, s], age_s, own, s, predicted, rows[s])
+                _peer_row(
+                    payload[e, 0, s],
+                    age_s,
+                    own,
+                    (travelled_m[e, s], now_mps[e, s], now_mps2[e, s]),
+                    s,
+                    predicted,
+                    rows[s],
+                )
                 _history(said[e, s], said_ms[e, s], rows[s])
                 rows[s, P_HOPS] = hops[e, 0, s]
         queue_up(

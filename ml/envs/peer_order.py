@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.compiled import compiled
-from ml.envs.prediction import along, travel, turned
+from ml.envs.prediction import along, turned
+from ml.envs.silent_cars import CERTAIN_M, follow_on
 from ml.espnow_emulator import PayloadField
 from ml.sumo.road import CAR_LENGTH_M
 
@@ -27,16 +28,13 @@ BETWEEN_M = 1.5
 
 _FRESH_MS = 1500.0
 _SHARE = 0.1
-_CERTAIN_M = 2.0
 _STALER_S = 0.3
-_X, _Y, _SPEED, _HEADING, _ACCEL = (
+_X, _Y, _HEADING = (
     int(field)
     for field in (
         PayloadField.X_M,
         PayloadField.Y_M,
-        PayloadField.SPEED_MPS,
         PayloadField.HEADING_DEG,
-        PayloadField.ACCEL_MPS2,
     )
 )
 
@@ -51,23 +49,42 @@ class PeerOrder:
     Attributes:
         ahead_m: (E, S, S) float64, how far peer [.., o] drives ahead of peer [.., s], smoothed over
             the ticks in which both were fresh; 0 where that never was.
+        travelled_m: (E, S) float64, predicted of each peer since its newest message.
+        speed_mps: (E, S) float64, predicted to now.
+        accel_mps2: (E, S) float64, as it said: what it is taken to go on with where it brakes.
     """
 
     def __init__(self, num_envs: int, num_sources: int) -> None:
         self.ahead_m = np.zeros((num_envs, num_sources, num_sources))
+        self.travelled_m, self.speed_mps, self.accel_mps2 = np.zeros((3, num_envs, num_sources))
+        self._known = np.full((num_envs, num_sources), -1, dtype=np.int64)
+        self._usual_mps2 = np.zeros((num_envs, num_sources))
 
     def reset(self, rows: NDArray[np.int64]) -> None:
         """Forget the peers of some egos."""
         self.ahead_m[rows] = 0.0
+        self._known[rows] = -1
 
     def update(self, table: PeerTable, age_ms: NDArray[np.float64]) -> None:
-        """Compare all pairs that are fresh.
+        """Move all peers on by a tick, and compare all pairs that are fresh.
 
         Args:
             table: The egos' peer table, (E, 1, S).
             age_ms: (E, 1, S) float64, estimated.
         """
-        _update(table.heard, age_ms, table.payload, self.ahead_m)
+        follow_on(
+            table.heard,
+            table.sequence,
+            age_ms,
+            table.payload,
+            self.ahead_m,
+            self._known,
+            self._usual_mps2,
+            self.travelled_m,
+            self.speed_mps,
+            self.accel_mps2,
+        )
+        _update(table.heard, age_ms, table.payload, self.travelled_m, self.ahead_m)
 
 
 @compiled
@@ -75,6 +92,7 @@ def _update(
     heard: NDArray[np.bool_],
     age_ms: NDArray[np.float64],
     payload: NDArray[np.float64],
+    travelled_m: NDArray[np.float64],
     ahead_m: NDArray[np.float64],
 ) -> None:
     for e in range(heard.shape[0]):
@@ -82,16 +100,14 @@ def _update(
             if not heard[e, 0, s] or age_ms[e, 0, s] > _FRESH_MS:
                 continue
             here = payload[e, 0, s]
-            gone, _, _ = travel(here[_SPEED], here[_ACCEL], age_ms[e, 0, s] / 1000.0)
             heading = math.radians(here[_HEADING])
             for o in range(s + 1, heard.shape[2]):
                 if not heard[e, 0, o] or age_ms[e, 0, o] > _FRESH_MS:
                     continue
                 there = payload[e, 0, o]
-                goes, _, _ = travel(there[_SPEED], there[_ACCEL], age_ms[e, 0, o] / 1000.0)
                 turn = turned(math.radians(there[_HEADING]), heading)
                 east, north = there[_X] - here[_X], there[_Y] - here[_Y]
-                ahead = along(east, north, heading, turn) + goes - gone
+                ahead = along(east, north, heading, turn) + travelled_m[e, o] - travelled_m[e, s]
                 if ahead_m[e, s, o] != 0.0:
                     ahead = ahead_m[e, s, o] + _SHARE * (ahead - ahead_m[e, s, o])
                 ahead_m[e, s, o], ahead_m[e, o, s] = ahead, -ahead
@@ -120,7 +136,7 @@ def queue_up(
         changed = False
         for s in range(heard.size):
             for o in range(heard.size):
-                if not (heard[s] and heard[o]) or ahead_m[s, o] < _CERTAIN_M:
+                if not (heard[s] and heard[o]) or ahead_m[s, o] < CERTAIN_M:
                     continue
                 behind_m = gap_m[o] - CAR_LENGTH_M - BETWEEN_M
                 if age_s[s] > age_s[o] + _STALER_S and gap_m[s] > behind_m:

@@ -10,7 +10,8 @@ BRAKING_MPS2 = 1.0
 """A peer that reports a harder deceleration brakes on purpose: it is beyond the error of an
 accelerometer (bias 0.3, noise 0.15 m/s²) and beyond easing off the throttle."""
 
-_HORIZON_S = 1.0
+HORIZON_S = 1.0
+"""How long an acceleration that is no braking is taken to last after the message."""
 _TURN_LIMIT = 2.0
 _NEARLY_STRAIGHT = 1e-9
 
@@ -22,7 +23,7 @@ def travel(speed: float, accel: float, age: float) -> tuple[float, float, float]
     A peer that reported braking (`BRAKING_MPS2`) is taken to brake on until it stands; any other
     acceleration is taken to last for a second after the message.
     """
-    lasting = age if accel < -BRAKING_MPS2 else min(age, _HORIZON_S)
+    lasting = age if accel < -BRAKING_MPS2 else min(age, HORIZON_S)
     now = speed + accel * lasting
     if now <= 0.0 and accel < 0.0:
         return speed * speed / (-2.0 * accel), 0.0, 0.0

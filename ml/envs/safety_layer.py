@@ -3,8 +3,9 @@
 * **Urgent**: the deceleration that stops the ego behind the point where a braking peer will stand,
   with the cars between lined up behind it, or that matches the speed of a slower one.
 * **Alarm**: while a peer further ahead brakes hard or has stopped, whoever is silent in between is
-  taken to brake fully since its last message. Without this, cars that are known to be there, and
-  are not heard for seconds, are hit while the ego brakes for the one that is heard.
+  taken to brake hard from where a follower would be by now (`ml.envs.silent_cars`). Without this,
+  cars that are known to be there, and are not heard for seconds, are hit while the ego brakes for
+  the one that is heard.
 * **Silence**: the same worst case for the car in front without an alarm, answered gently, with at
   most `SILENCE_MPS2`: so the price is small when nothing was wrong.
 * **Nobody heard, or the margin used up**: no speeding up, no creeping on.
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from ml.compiled import compiled
 from ml.envs.actuation import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 from ml.envs.prediction import BRAKING_MPS2
+from ml.envs.silent_cars import SILENT_S
 from ml.sumo.road import CAR_LENGTH_M
 
 if TYPE_CHECKING:
@@ -42,8 +44,8 @@ DELAY_S = 0.15
 ALARM_MPS2 = 2.5
 """Braking of a peer that makes it likely that everyone behind it brakes, too: beyond benign slowing
 (2 m/s²) and an accelerometer's error."""
-SILENT_S = 0.3
-"""Age from which a peer counts as silent in an alarm."""
+ALARMED_MPS2 = 5.0
+"""Braking that is expected of a silent car while one further ahead brakes hard."""
 RESPONSE_S = 0.3
 """A message's way into a tick, a tick to act, and a beacon's phase, s."""
 SILENCE_MARGIN_M = 4.0
@@ -119,16 +121,16 @@ def is_alarming(speed_mps: float, accel_mps2: float) -> bool:
 
 
 @compiled
-def needed_in_alarm(own_mps: float, said_free_m: float, said_mps: float) -> float:
-    """Deceleration that stops behind a silent peer that braked fully since its message, 0 to 8.
+def needed_in_alarm(own_mps: float, free_m: float, speed_mps: float) -> float:
+    """Deceleration that stops behind a silent peer if it brakes hard from now on, 0 to 8.
 
     Args:
         own_mps: Own speed.
-        said_free_m: Distance to where it was at its message, less the cars between and the margin.
-        said_mps: Its speed then.
+        free_m: Distance to where it is predicted, less the cars between and the margin.
+        speed_mps: Its predicted speed.
     """
-    stop_m = said_mps * said_mps / (2.0 * MAX_BRAKING_MPS2)
-    left_m = max(said_free_m + stop_m - own_mps * DELAY_S, _LEAST_ROOM_M)
+    stop_m = speed_mps * speed_mps / (2.0 * ALARMED_MPS2)
+    left_m = max(free_m + stop_m - own_mps * DELAY_S, _LEAST_ROOM_M)
     return min(own_mps * own_mps / (2.0 * left_m), MAX_BRAKING_MPS2)
 
 
@@ -171,8 +173,7 @@ def demands(
         free = predicted[GAP, s] - rank * CAR_LENGTH_M - margin_m(predicted[DEVIATION, s], rank)
         own_need = needed_braking(own_mps, free, predicted[NOW, s], predicted[PULL, s])
         if rank < alarm and predicted[AGE, s] > SILENT_S:
-            said_free = free - predicted[GAP, s] + predicted[SAID_GAP, s]
-            own_need = max(own_need, needed_in_alarm(own_mps, said_free, predicted[SAID, s]))
+            own_need = max(own_need, needed_in_alarm(own_mps, free, predicted[NOW, s]))
         predicted[NEEDED, s] = own_need
         needed = max(needed, own_need)
         if rank == 0:

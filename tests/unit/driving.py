@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ml.envs.prediction import travel
 from ml.evaluation.controllers.views import EgoView, PeerView
 
 CAR_M = 4.5
@@ -24,8 +25,22 @@ def peers(*cars, num_envs=1, sources=None):
         columns["accel_mps2"][:, slot] = car.get("accel_mps2", 0.0)
         columns["age_s"][:, slot] = car.get("age_s", 0.0)
         columns["position_sd_m"][:, slot] = car.get("sd_m", 0.0)
+    moved = np.array(
+        [
+            [
+                travel(
+                    columns["speed_mps"][e, s], columns["accel_mps2"][e, s], columns["age_s"][e, s]
+                )
+                for s in range(sources)
+            ]
+            for e in range(num_envs)
+        ]
+    )
     return PeerView(
         heard=heard,
+        travelled_m=moved[..., 0],
+        now_mps=moved[..., 1],
+        now_mps2=moved[..., 2],
         heading_deg=np.full((num_envs, sources), 90.0),
         hops=np.zeros((num_envs, sources), dtype=np.int64),
         ahead_m=np.zeros((num_envs, sources, sources)),

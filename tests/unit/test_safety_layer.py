@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ml.envs.safety_layer import (
     AGE,
+    ALARMED_MPS2,
     BETWEEN_M,
     DELAY_S,
     DEVIATION,
@@ -76,11 +77,12 @@ def test_the_margin_grows_with_the_uncertainty_and_the_cars_between():
 
 def test_silence_counts_once_somebody_ahead_brakes_hard():
     """A car in front, unheard for 1.5 s, is nothing to brake for until one ahead of it brakes."""
-    silent = {"gap": 25.0, "said_gap": 25.0 - 1.5 * 20.0, "speed": 20.0, "age": 1.5}
+    silent = {"gap": 12.0, "said_gap": 12.0 - 1.5 * 20.0, "speed": 20.0, "age": 1.5}
     calm, _, _, _ = asked(20.0, silent, {"gap": 70.0, "speed": 20.0})
-    alarmed, _, _, _ = asked(20.0, silent, {"gap": 70.0, "speed": 18.0, "accel": -4.0})
+    alarmed, _, _, each = asked(20.0, silent, {"gap": 70.0, "speed": 18.0, "accel": -4.0})
     assert calm == 0.0
-    assert alarmed > 6.0
+    left = 12.0 - MARGIN_M + 400.0 / (2.0 * ALARMED_MPS2) - 20.0 * DELAY_S
+    assert alarmed == each[0] == pytest.approx(400.0 / (2.0 * left))
 
 
 def test_an_alarm_behind_the_silent_car_is_none():

@@ -14,7 +14,7 @@ import numpy as np
 
 from ml.compiled import compiled
 from ml.envs.peer_order import queue_up
-from ml.envs.prediction import along, travel, turned
+from ml.envs.prediction import along, turned
 from ml.sumo.road import CAR_LENGTH_M
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class Lead:
 def estimate(peers: PeerView, ego: EgoView) -> Estimate:
     """Predict every peer to now.
 
-    See `ml.envs.prediction.travel` for what they are taken to do since their messages; nobody is
-    taken to have driven through a car ahead (`ml.envs.peer_order`).
+    See `ml.envs.prediction.travel` and `ml.envs.silent_cars` for what they are taken to do since
+    their messages; nobody is taken to have driven through a car ahead (`ml.envs.peer_order`).
 
     Args:
         peers: What is known of the peers.
@@ -102,10 +102,11 @@ def estimate(peers: PeerView, ego: EgoView) -> Estimate:
         peers.age_s,
         peers.x_m,
         peers.y_m,
-        peers.speed_mps,
         peers.heading_deg,
-        peers.accel_mps2,
         peers.position_sd_m,
+        peers.travelled_m,
+        peers.now_mps,
+        peers.now_mps2,
         peers.ahead_m,
         ego.x_m,
         ego.y_m,
@@ -139,10 +140,11 @@ def _estimate(
     age_s: NDArray[np.float64],
     x_m: NDArray[np.float64],
     y_m: NDArray[np.float64],
-    said_mps: NDArray[np.float64],
     heading_deg: NDArray[np.float64],
-    said_mps2: NDArray[np.float64],
     sd_m: NDArray[np.float64],
+    travelled_m: NDArray[np.float64],
+    now_mps: NDArray[np.float64],
+    now_mps2: NDArray[np.float64],
     ahead_m: NDArray[np.float64],
     own_x_m: NDArray[np.float64],
     own_y_m: NDArray[np.float64],
@@ -163,11 +165,10 @@ def _estimate(
             if not heard[e, s]:
                 continue
             turn = turned(math.radians(heading_deg[e, s]), heading)
-            travelled, speed, accel = travel(said_mps[e, s], said_mps2[e, s], age_s[e, s])
             ahead = along(x_m[e, s] - own_x_m[e], y_m[e, s] - own_y_m[e], heading, turn)
             said_gap_m[e, s] = ahead - CAR_LENGTH_M
-            gap_m[e, s] = said_gap_m[e, s] + travelled
-            speed_mps[e, s], accel_mps2[e, s] = speed, accel
+            gap_m[e, s] = said_gap_m[e, s] + travelled_m[e, s]
+            speed_mps[e, s], accel_mps2[e, s] = now_mps[e, s], now_mps2[e, s]
             position_sd_m[e, s] = math.hypot(sd_m[e, s], own_sd_m[e])
         queue_up(heard[e], age_s[e], ahead_m[e], gap_m[e], speed_mps[e], accel_mps2[e])
         for s in range(heard.shape[1]):

@@ -40,6 +40,9 @@ class PeerView:
         hops: int64, relays that the message has passed.
         ahead_m: (E, S, S), how far the second peer is known to drive ahead of the first; 0 where
             nothing is known (`ml.envs.peer_order`).
+        travelled_m: How far it is predicted to have driven since that message, m.
+        now_mps: Speed that is predicted for now, m/s.
+        now_mps2: Acceleration, likewise, m/s².
     """
 
     heard: NDArray[np.bool_]
@@ -52,6 +55,9 @@ class PeerView:
     position_sd_m: NDArray[np.float64]
     hops: NDArray[np.int64]
     ahead_m: NDArray[np.float64]
+    travelled_m: NDArray[np.float64]
+    now_mps: NDArray[np.float64]
+    now_mps2: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,9 @@ def by_radio(batch: ConvoyBatch) -> PeerView:
         position_sd_m=payload[PayloadField.POSITION_SD_M],
         hops=table.hops[:, 0],
         ahead_m=batch.order.ahead_m,
+        travelled_m=batch.order.travelled_m,
+        now_mps=batch.order.speed_mps,
+        now_mps2=batch.order.accel_mps2,
     )
 
 
@@ -133,6 +142,9 @@ def of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
             position_sd_m=still[:, 1:],
             hops=np.zeros(peers.shape, dtype=np.int64),
             ahead_m=np.zeros((*peers.shape, peers.shape[1])),
+            travelled_m=still[:, 1:],
+            now_mps=truth.speed_mps[:, 1:],
+            now_mps2=truth.accel_mps2[:, 1:],
         ),
         EgoView(
             x_m=truth.route_pos_m[:, 0],
@@ -161,4 +173,7 @@ def of_nobody(num_envs: int, num_sources: int) -> PeerView:
         position_sd_m=nothing,
         hops=np.zeros(shape, dtype=np.int64),
         ahead_m=np.zeros((*shape, num_sources)),
+        travelled_m=nothing,
+        now_mps=nothing,
+        now_mps2=nothing,
     )
