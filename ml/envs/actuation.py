@@ -48,6 +48,7 @@ def _command_rows(
     speed_mps: NDArray[np.float64],
     command_mps: NDArray[np.float64],
     commands: NDArray[np.float64],
+    withheld_mps2: NDArray[np.float64],
 ) -> int:
     """See `command_egos`; return the first action out of range, −1 if there is none."""
     for e in range(actions.size):
@@ -56,6 +57,7 @@ def _command_rows(
     for e in range(actions.size):
         speed = speed_mps[e, 0]
         wish_mps2 = _accel_of(float(actions[e]))
+        withheld_mps2[e] = max(wish_mps2 - min(soft_mps2[e], hard_mps2[e]), 0.0)
         wish_mps2 = min(wish_mps2, soft_mps2[e])
         if share < 1.0:
             wish_mps2 = commands[e, 0] + share * (wish_mps2 - commands[e, 0])
@@ -103,7 +105,7 @@ def command_egos(
     *,
     lag_s: float = 0.0,
     bounds_mps2: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
-) -> None:
+) -> NDArray[np.float64]:
     """Command each ego the speed that it shall have at the end of the tick.
 
     Never backwards, never above the vehicle's top speed. A wrong action changes nothing.
@@ -119,6 +121,9 @@ def command_egos(
         bounds_mps2: Largest accelerations, (num_envs,) each: one for the action, before the
             low-pass, and one for the command, behind it. None for no bounds.
 
+    Returns:
+        (num_envs,) float64, by how much each wish was above the lower of its bounds, m/s².
+
     Raises:
         EnvironmentStateError: An action is not a number or lies outside [−1, 1].
     """
@@ -126,9 +131,13 @@ def command_egos(
     if bounds_mps2 is None:
         unbounded = np.full(action.size, np.inf)
         bounds_mps2 = unbounded, unbounded
-    bad = _command_rows(action, share, *bounds_mps2, speed_mps, command_mps, commands)
+    withheld_mps2 = np.zeros(action.size)
+    bad = _command_rows(
+        action, share, *bounds_mps2, speed_mps, command_mps, commands, withheld_mps2
+    )
     if bad >= 0:
         raise _out_of_range(bad, action)
+    return withheld_mps2
 
 
 def action_from_accel(accel_mps2: NDArray[np.float64]) -> NDArray[np.float32]:

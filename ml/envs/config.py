@@ -48,6 +48,7 @@ class RewardWeights(_Model):
     collision: Annotated[float, Field(ge=0.0)] = 40.0
     comfort: Annotated[float, Field(ge=0.0)] = 0.25
     false_braking: Annotated[float, Field(ge=0.0)] = 1.0
+    restraint: Annotated[float, Field(ge=0.0)] = 0.25
 
 
 class EnvConfig(_Model):

@@ -73,6 +73,8 @@ class ConvoyBatch:
         order: What is known of the order of each ego's peers.
         age_est_ms: (num_envs, 1, num_peers) float64, as boards estimate the age of each peer's
             newest message, as of the last delivery.
+        withheld_mps2: (num_envs,) float64, by how much each wish in the last tick was above what
+            the safety layer let pass; 0 without one.
         lane_offset_m: To the centre of the lane on the left; 0.0 on a road without one.
     """
 
@@ -152,6 +154,7 @@ class ConvoyBatch:
         self._expected = np.zeros(shape, dtype=bool)
         self._controlled = np.zeros(shape, dtype=bool)
         self._command_mps = np.full(shape, np.nan)
+        self.withheld_mps2 = np.zeros(num_envs)
         self._drive_ego = config.ego_control == "policy"
         self.wrecked = np.zeros(num_envs, dtype=bool)
 
@@ -179,6 +182,11 @@ class ConvoyBatch:
     def wanted_time_gap_s(self) -> NDArray[np.float64]:
         """(num_envs,) float64, the time gap that each ego's driver has set."""
         return self._observer.wanted_s
+
+    @property
+    def bounds_mps2(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The safety layer's bounds as of the last observation; see `ObservationBuilder`."""
+        return self._observer.bounds_mps2
 
     @property
     def now_us(self) -> NDArray[np.int64]:
@@ -275,7 +283,7 @@ class ConvoyBatch:
             )
         speed = self.truth.speed_mps
         observer = self._observer
-        command_egos(
+        self.withheld_mps2 = command_egos(
             actions[:, 0],
             speed,
             self._command_mps,
@@ -366,6 +374,7 @@ class ConvoyBatch:
             self._tracker,
             self._weights,
             self.wanted_time_gap_s,
+            self.withheld_mps2,
             self.wrecked,
             episode_ticks=self.episode_ticks,
             road_length_m=self._road.length_m,

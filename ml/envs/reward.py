@@ -6,7 +6,11 @@
 | `safety` | [−1, 0] | needed deceleration (DRAC) beyond 2 m/s², or a time headway below 0.5 s |
 | `collision` | {−1, 0} | bumper touched bumper, once |
 | `comfort` | [−1, 0] | squares of the jerk beyond 0.8 m/s³ and of the braking beyond 1.5 m/s² |
-| `false_braking` | [−1, 0] | braking harder than 2 m/s² for no reason in the traffic |
+| `false_braking` | [−1, 0] | braking harder than 1.5 m/s² without a cause in the traffic |
+| `restraint` | [−1, 0] | wishing more, by over 0.5 m/s², than the safety layer lets pass |
+
+The last one is silent without a safety layer. Behind one, without it, a wish for too much costs
+nothing, and a policy learns to ride on the bound.
 """
 
 from __future__ import annotations
@@ -25,8 +29,8 @@ if TYPE_CHECKING:
     from ml.envs.ground_truth import GroundTruth
 
 TERMS = tuple(RewardWeights.model_fields)
-_HEADWAY, _SAFETY, _COLLISION, _COMFORT, _FALSE_BRAKING = range(len(TERMS))
-PENALTIES = ("safety", "comfort", "false_braking")
+_HEADWAY, _SAFETY, _COLLISION, _COMFORT, _FALSE_BRAKING, _RESTRAINT = range(len(TERMS))
+PENALTIES = ("safety", "comfort", "false_braking", "restraint")
 """Terms that must be silent in ordinary driving (audited)."""
 
 STANDSTILL_M = 5.0
@@ -38,7 +42,8 @@ _MOVING_MPS = 1.0
 _JERK_FREE_MPS3, _JERK_FULL_MPS3 = 0.8, 5.8
 _HARSH_FREE_MPS2, _HARSH_FULL_MPS2 = 1.5, 5.5
 FALSE_BRAKE_MPS2 = 2.0
-_BRAKE_FULL_MPS2 = 8.0
+_FALSE_FREE_MPS2, _FALSE_FULL_MPS2 = 1.5, 3.0
+_WITHHELD_FREE_MPS2, _WITHHELD_FULL_MPS2 = 0.5, 4.0
 _CAUSE_TTC_S, _CAUSE_DRAC_MPS2, _CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0
 
 
@@ -76,12 +81,13 @@ def fill_terms(
     drac_mps2: NDArray[np.float64],
     jerk_mps3: NDArray[np.float64],
     time_gap_s: NDArray[np.float64],
+    withheld_mps2: NDArray[np.float64],
     braking_now: NDArray[np.bool_],
     collided: NDArray[np.bool_],
     terms: NDArray[np.float64],
     needless: NDArray[np.bool_],
 ) -> None:
-    """Fill `terms` (num_envs, 5) and `needless` (num_envs,); see `reward_terms`."""
+    """Fill `terms` (num_envs, 6) and `needless` (num_envs,); see `reward_terms`."""
     for e in range(gap_m.size):
         speed, accel, gap = speed_mps[e, 0], accel_mps2[e, 0], gap_m[e]
         error = (gap - wanted_gap_m(speed, time_gap_s[e])) / (_WIDTH_M + _WIDTH_S * speed)
@@ -96,16 +102,19 @@ def fill_terms(
         harsh = _ramp(-accel, _HARSH_FREE_MPS2, _HARSH_FULL_MPS2)
         terms[e, _COMFORT] = -min(rough * rough + harsh * harsh, 1.0)
 
-        needless[e] = accel < -FALSE_BRAKE_MPS2 and not (
+        idle = accel < -_FALSE_FREE_MPS2 and not (
             braking_now[e] or _has_cause_to_brake(accel_mps2[e], speed, gap, ttc_s[e], drac_mps2[e])
         )
-        false = _ramp(-accel, FALSE_BRAKE_MPS2, _BRAKE_FULL_MPS2) if needless[e] else 0.0
+        needless[e] = idle and accel < -FALSE_BRAKE_MPS2
+        false = _ramp(-accel, _FALSE_FREE_MPS2, _FALSE_FULL_MPS2) if idle else 0.0
         terms[e, _FALSE_BRAKING] = -false
+        terms[e, _RESTRAINT] = -_ramp(withheld_mps2[e], _WITHHELD_FREE_MPS2, _WITHHELD_FULL_MPS2)
 
 
 def reward_terms(
     truth: GroundTruth,
     time_gap_s: NDArray[np.float64],
+    withheld_mps2: NDArray[np.float64],
     braking_now: NDArray[np.bool_],
     collided: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -114,11 +123,12 @@ def reward_terms(
     Args:
         truth: Ground truth of the batch.
         time_gap_s: (num_envs,) float64, the time gap that each driver has set.
+        withheld_mps2: (num_envs,) float64, what the safety layer took off each wish.
         braking_now: (num_envs,) bool, a planned braking is in progress, which is cause enough.
         collided: (num_envs,) bool.
 
     Returns:
-        The terms, (num_envs, 5) float64, a column for each of `TERMS` within the range of the
+        The terms, (num_envs, 6) float64, a column for each of `TERMS` within the range of the
         table above; and where the ego brakes harder than 2 m/s² without cause, (num_envs,) bool.
     """
     terms = np.empty((collided.size, len(TERMS)))
@@ -131,6 +141,7 @@ def reward_terms(
         truth.drac_mps2,
         truth.jerk_mps3,
         time_gap_s,
+        withheld_mps2,
         braking_now,
         collided,
         terms,
@@ -140,5 +151,5 @@ def reward_terms(
 
 
 def weights_of(weights: RewardWeights) -> NDArray[np.float64]:
-    """The weights in the order of `TERMS`, (5,)."""
+    """The weights in the order of `TERMS`, (6,)."""
     return np.array([getattr(weights, name) for name in TERMS])

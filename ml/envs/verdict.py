@@ -29,6 +29,7 @@ def judge_tick(
     tracker: EpisodeTracker,
     weights: NDArray[np.float64],
     time_gap_s: NDArray[np.float64],
+    withheld_mps2: NDArray[np.float64],
     wrecked: NDArray[np.bool_],
     *,
     episode_ticks: int,
@@ -43,8 +44,9 @@ def judge_tick(
         tick: (num_envs,) int64 ticks since reset, this one included.
         plan: The episodes' plans; a planned braking is cause enough for the ego to brake.
         tracker: Remembers the episodes.
-        weights: (5,) of the reward's terms.
+        weights: (6,) of the reward's terms.
         time_gap_s: (num_envs,) that each driver has set.
+        withheld_mps2: (num_envs,) what the safety layer took off each wish.
         wrecked: (num_envs,) bool, whose crash is over; set where an ego crashes and drives on.
         episode_ticks: Time limit.
         road_length_m: Length of the road.
@@ -75,6 +77,7 @@ def judge_tick(
         plan.release_tick,
         weights,
         time_gap_s,
+        withheld_mps2,
         tracker.begin_tick(),
         wrecked,
         status,
@@ -104,6 +107,7 @@ def _judge(
     release_tick: NDArray[np.int64],
     weights: NDArray[np.float64],
     time_gap_s: NDArray[np.float64],
+    withheld_mps2: NDArray[np.float64],
     memory: Memory,
     wrecked: NDArray[np.bool_],
     status: NDArray[np.int64],
@@ -142,6 +146,7 @@ def _judge(
         drac_mps2,
         jerk_mps3,
         time_gap_s,
+        withheld_mps2,
         braking,
         collided,
         terms,

@@ -23,9 +23,11 @@ def traffic(*, gap, own, lead, accel=0.0, lead_accel=0.0, jerk=0.0):
     return truth
 
 
-def terms_of(truth, *, braking=False, collided=False):
+def terms_of(truth, *, braking=False, collided=False, withheld=0.0):
     """The unweighted terms of a batch of one."""
-    terms, _ = reward_terms(truth, TIME_GAP_S, np.array([braking]), np.array([collided]))
+    terms, _ = reward_terms(
+        truth, TIME_GAP_S, np.array([withheld]), np.array([braking]), np.array([collided])
+    )
     return dict(zip(TERMS, terms[0].tolist(), strict=True))
 
 
@@ -38,6 +40,7 @@ def test_ordinary_following_earns_the_headway_term_and_nothing_else():
         "collision": 0.0,
         "comfort": 0.0,
         "false_braking": 0.0,
+        "restraint": 0.0,
     }
 
 
@@ -70,6 +73,22 @@ def test_each_penalty_fires_for_its_own_fault(name, change):
     assert all(terms[other] == 0.0 for other in alone)
 
 
+@pytest.mark.parametrize(("withheld", "term"), [(0.5, 0.0), (2.25, -0.5), (4.0, -1.0), (9.0, -1.0)])
+def test_wishing_what_the_safety_layer_withholds_costs(withheld, term):
+    """From 0.5 m/s², linear up to 4."""
+    usual = traffic(gap=29.0, own=20.0, lead=20.0)
+    assert terms_of(usual, withheld=withheld)["restraint"] == pytest.approx(term)
+
+
+def test_needless_braking_counts_in_full_from_3_mps2():
+    """Half of the way from 1.5 to 3, half."""
+    at = [
+        terms_of(traffic(gap=29.0, own=20.0, lead=20.0, accel=accel))["false_braking"]
+        for accel in (-1.5, -2.25, -3.0)
+    ]
+    assert at == pytest.approx([0.0, -0.5, -1.0])
+
+
 @pytest.mark.parametrize(
     ("why", "kwargs"),
     [
@@ -89,7 +108,11 @@ def test_braking_with_a_cause_is_not_false(why, kwargs):
 def test_a_collision_costs_its_weight_once():
     """The collision term is −1 where bumpers touched."""
     terms, _ = reward_terms(
-        traffic(gap=-0.1, own=10.0, lead=0.0), TIME_GAP_S, np.array([True]), np.array([True])
+        traffic(gap=-0.1, own=10.0, lead=0.0),
+        TIME_GAP_S,
+        np.zeros(1),
+        np.array([True]),
+        np.array([True]),
     )
     weights = RewardWeights(headway=0.0, safety=0.0, comfort=0.0, false_braking=0.0, collision=7.0)
     assert terms[0] @ weights_of(weights) == -7.0
@@ -101,10 +124,12 @@ def test_a_collision_costs_its_weight_once():
     lead=st.floats(0.0, 55.0),
     accel=st.floats(-8.0, 2.6),
     jerk=st.floats(-110.0, 110.0),
+    withheld=st.floats(0.0, 10.6),
 )
-def test_every_term_stays_within_its_declared_range(gap, own, lead, accel, jerk):
+def test_every_term_stays_within_its_declared_range(gap, own, lead, accel, jerk, withheld):
     """`headway` lies in [0, 1], the penalties in [−1, 0], whatever the traffic does."""
-    terms = terms_of(traffic(gap=gap, own=own, lead=lead, accel=accel, jerk=jerk))
+    truth = traffic(gap=gap, own=own, lead=lead, accel=accel, jerk=jerk)
+    terms = terms_of(truth, withheld=withheld)
     assert set(terms) == set(TERMS)
     assert 0.0 <= terms.pop("headway") <= 1.0
     assert all(-1.0 <= value <= 0.0 for value in terms.values())
