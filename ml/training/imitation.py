@@ -1,10 +1,11 @@
 """A warm start: the fresh policy learns from an analytic driver what it would take long to find.
 
 The teacher is the calm layer of the predictive headway controller (`ml.evaluation.controllers.
-predictive`), at the time gap that the driver has set. Its pupil drives from the second round on and
-is told what the teacher would have done, so that it also learns from where its own mistakes lead
-(DAgger: Ross, Gordon and Bagnell, AISTATS 2011). At the end the critic learns the returns of what
-the pupil does. PPO goes on from there.
+predictive`), at the time gap that the driver has set, within the bounds of the safety layer: so a
+policy learns to brake by itself where the layer would make it. Its pupil drives from the second
+round on and is told what the teacher would have done, so that it also learns from where its own
+mistakes lead (DAgger: Ross, Gordon and Bagnell, AISTATS 2011). At the end the critic learns the
+returns of what the pupil does. PPO goes on from there.
 """
 
 from __future__ import annotations
@@ -39,12 +40,18 @@ _LEARNING_RATE = 1e-3
 
 
 def teacher_action(batch: ConvoyBatch) -> NDArray[np.float32]:
-    """What the teacher would do now, (num_envs,) float32 in [−1, 1]; 0 where nobody is heard."""
+    """What the teacher would do now, (num_envs,) float32 in [−1, 1].
+
+    It holds its speed where nobody is heard. Where the batch has no safety layer, it keeps to none.
+    """
     ego = views.own_sensors(batch)
     lead = estimate(views.by_radio(batch), ego).lead()
     wanted_m = wanted_gap_m(ego.speed_mps, batch.wanted_time_gap_s)
     wish = PredictiveHeadway.calm(lead, ego.speed_mps, wanted_m)
-    return action_from_accel(np.where(lead.heard, wish, 0.0))
+    wish = np.where(lead.heard, wish, 0.0)
+    if batch.config.safety_layer:
+        wish = np.minimum(wish, np.minimum(*batch.bounds_mps2))
+    return action_from_accel(wish)
 
 
 @dataclass(slots=True)
