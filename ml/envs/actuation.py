@@ -8,7 +8,7 @@ one until standstill.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,20 @@ MAX_BRAKING_MPS2 = 8.0
 MAX_ACCEL_MPS2 = 2.6
 MAX_SPEED_MPS = 55.0
 DT_S = 0.1
+
+
+class Bounds(NamedTuple):
+    """What a safety layer lets pass; (num_envs,) float64 each, m/s².
+
+    Attributes:
+        soft: Largest acceleration that may be wished, before the low-pass.
+        hard: Largest acceleration that may be commanded, behind it.
+        floor: Least acceleration that may be wished.
+    """
+
+    soft: NDArray[np.float64]
+    hard: NDArray[np.float64]
+    floor: NDArray[np.float64]
 
 
 @compiled
@@ -45,6 +59,7 @@ def _command_rows(
     share: float,
     soft_mps2: NDArray[np.float64],
     hard_mps2: NDArray[np.float64],
+    floor_mps2: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
     command_mps: NDArray[np.float64],
     commands: NDArray[np.float64],
@@ -58,7 +73,7 @@ def _command_rows(
         speed = speed_mps[e, 0]
         wish_mps2 = _accel_of(float(actions[e]))
         withheld_mps2[e] = max(wish_mps2 - min(soft_mps2[e], hard_mps2[e]), 0.0)
-        wish_mps2 = min(wish_mps2, soft_mps2[e])
+        wish_mps2 = min(max(wish_mps2, floor_mps2[e]), soft_mps2[e])
         if share < 1.0:
             wish_mps2 = commands[e, 0] + share * (wish_mps2 - commands[e, 0])
         wish_mps2 = min(wish_mps2, hard_mps2[e])
@@ -104,7 +119,7 @@ def command_egos(
     commands: NDArray[np.float64],
     *,
     lag_s: float = 0.0,
-    bounds_mps2: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    bounds_mps2: Bounds | None = None,
 ) -> NDArray[np.float64]:
     """Command each ego the speed that it shall have at the end of the tick.
 
@@ -118,8 +133,7 @@ def command_egos(
             vehicle's limits, the newest first; moved on.
         lag_s: Time constant of a low-pass between the action and the command, s. It goes on from
             what was commanded last, bounds included.
-        bounds_mps2: Largest accelerations, (num_envs,) each: one for the action, before the
-            low-pass, and one for the command, behind it. None for no bounds.
+        bounds_mps2: What a safety layer lets pass; None without one.
 
     Returns:
         (num_envs,) float64, by how much each wish was above the lower of its bounds, m/s².
@@ -130,7 +144,7 @@ def command_egos(
     share = 1.0 if lag_s == 0.0 else 1.0 - math.exp(-DT_S / lag_s)
     if bounds_mps2 is None:
         unbounded = np.full(action.size, np.inf)
-        bounds_mps2 = unbounded, unbounded
+        bounds_mps2 = Bounds(unbounded, unbounded, -unbounded)
     withheld_mps2 = np.zeros(action.size)
     bad = _command_rows(
         action, share, *bounds_mps2, speed_mps, command_mps, commands, withheld_mps2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.envs.actuation import DT_S, command_egos
+from ml.envs.actuation import DT_S, Bounds, command_egos
 from ml.envs.episode_tracker import EpisodeTracker
 from ml.envs.episodes import EpisodePlan, EpisodeSource
 from ml.envs.ground_truth import GroundTruth
@@ -184,7 +184,7 @@ class ConvoyBatch:
         return self._observer.wanted_s
 
     @property
-    def bounds_mps2(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def bounds_mps2(self) -> Bounds:
         """The safety layer's bounds as of the last observation; see `ObservationBuilder`."""
         return self._observer.bounds_mps2
 

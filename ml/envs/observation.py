@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.envs.actuation import MAX_ACCEL_MPS2
+from ml.envs.actuation import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, Bounds
 from ml.envs.config import MAX_PEERS
 from ml.envs.observation_kernel import fill, remember_messages
 from ml.envs.observation_spec import (
@@ -46,7 +46,8 @@ class ObservationBuilder:
         wanted_s: (num_envs,) float64, the time gap that each driver has set.
         soft_bound_mps2: (num_envs,) float64, acceleration that silence still allows, and
         hard_bound_mps2: the largest acceleration that the safety layer (`ml.envs.safety_layer`)
-            lets pass, as of the last observation.
+            lets pass, and
+        floor_mps2: the least that it lets a policy wish, as of the last observation.
         clipped: Values held to their bounds so far.
         built: Values computed so far.
     """
@@ -58,6 +59,7 @@ class ObservationBuilder:
         self.wanted_s = np.zeros(num_envs)
         self.soft_bound_mps2 = np.full(num_envs, MAX_ACCEL_MPS2)
         self.hard_bound_mps2 = np.full(num_envs, MAX_ACCEL_MPS2)
+        self.floor_mps2 = np.full(num_envs, -MAX_BRAKING_MPS2)
         self._speeds = np.zeros((num_envs, _SPEED_TICKS))
         shape = (num_envs, num_sources)
         self._known = np.full(shape, -1, dtype=np.int64)
@@ -71,9 +73,9 @@ class ObservationBuilder:
         self.built = 0
 
     @property
-    def bounds_mps2(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The soft and the hard bound."""
-        return self.soft_bound_mps2, self.hard_bound_mps2
+    def bounds_mps2(self) -> Bounds:
+        """What the safety layer lets pass."""
+        return Bounds(self.soft_bound_mps2, self.hard_bound_mps2, self.floor_mps2)
 
     def start(
         self,
@@ -181,6 +183,7 @@ class ObservationBuilder:
             observation["peer_mask"],
             self.soft_bound_mps2,
             self.hard_bound_mps2,
+            self.floor_mps2,
         )
         self.clipped += clipped
         self.built += built

@@ -71,6 +71,7 @@ from ml.envs.safety_layer import (
     SAID,
     SAID_GAP,
     demands,
+    floor_mps2,
     hard_bound_mps2,
     soft_bound_mps2,
 )
@@ -281,6 +282,7 @@ def fill(
     out_mask: NDArray[np.float32],
     soft_mps2: NDArray[np.float64],
     hard_mps2: NDArray[np.float64],
+    least_mps2: NDArray[np.float64],
 ) -> tuple[int, int]:
     """Fill the observations of some convoys and move their memory of own speed on.
 
@@ -310,6 +312,7 @@ def fill(
         out_mask: (n, MAX_PEERS), zeros.
         soft_mps2: (E,), acceleration that silence still allows (`ml.envs.safety_layer`).
         hard_mps2: (E,), largest acceleration that the safety layer lets pass; moved on.
+        least_mps2: (E,), hardest braking that it lets a policy wish.
 
     Returns:
         Values clipped and values written.
@@ -347,7 +350,7 @@ def fill(
         count = _order_by_gap(predicted[GAP], heard[e, 0], order)
         needed, lead_free, missing = demands(speed, order[:count], predicted)
         hard_mps2[e] = hard_bound_mps2(needed, lead_free, hard_mps2[e])
-        soft_mps2[e] = soft_bound_mps2(missing)
+        soft_mps2[e], least_mps2[e] = soft_bound_mps2(missing), floor_mps2(needed)
         for rank in range(count):
             s = order[rank]
             rows[s, P_GAP] = predicted[GAP, s]

@@ -9,6 +9,8 @@
 * **Silence**: the same worst case for the car in front without an alarm, answered gently, with at
   most `SILENCE_MPS2`: so the price is small when nothing was wrong.
 * **Nobody heard, or the margin used up**: no speeding up, no creeping on.
+* **Needless braking**: a policy may brake hard only where a peer demands it, or nearly so; for the
+  rest there is no reason to startle whoever drives behind.
 
 Margins grow with what both nodes believe of their positions' errors, so that a bad GPS fix costs
 distance and not safety. All of it can be computed on the board.
@@ -52,6 +54,8 @@ SILENCE_MARGIN_M = 4.0
 SILENCE_GAIN, SILENCE_MPS2 = 0.25, 1.9
 """Slowing per metre of room that is missing, 1/s², and at most: soft enough that nobody behind is
 startled when nothing was wrong."""
+NEARLY_MPS2 = 1.0
+"""How much harder than needed a policy may brake."""
 CREEP_MPS2 = 1.0
 """Braking where the margin is used up."""
 _LEAST_ROOM_M = 0.1
@@ -192,6 +196,16 @@ def soft_bound_mps2(missing_m: float) -> float:
     if missing_m == -math.inf:
         return 0.0
     return max(-SILENCE_GAIN * missing_m, -SILENCE_MPS2)
+
+
+@compiled
+def floor_mps2(needed_mps2: float) -> float:
+    """Hardest braking that a policy may wish; −1.9 m/s² where nobody demands any.
+
+    Args:
+        needed_mps2: Largest deceleration that any peer demands (`needed_braking`).
+    """
+    return -max(SILENCE_MPS2, needed_mps2 + NEARLY_MPS2)
 
 
 @compiled

@@ -50,7 +50,8 @@ def teacher_action(batch: ConvoyBatch) -> NDArray[np.float32]:
     wish = PredictiveHeadway.calm(lead, ego.speed_mps, wanted_m)
     wish = np.where(lead.heard, wish, 0.0)
     if batch.config.safety_layer:
-        wish = np.minimum(wish, np.minimum(*batch.bounds_mps2))
+        bounds = batch.bounds_mps2
+        wish = np.minimum(np.maximum(wish, bounds.floor), np.minimum(bounds.soft, bounds.hard))
     return action_from_accel(wish)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.envs.actuation import accel_from_action, action_from_accel, command_egos
+from ml.envs.actuation import Bounds, accel_from_action, action_from_accel, command_egos
 from ml.errors import EnvironmentStateError
 
 
@@ -40,6 +40,11 @@ def test_the_speed_command_never_goes_backwards():
     assert commands[:, 1].tolist() == [-1.0, 0.5]
 
 
+def bounds(soft=2.6, hard=2.6, floor=-8.0):
+    """Bounds of one ego."""
+    return Bounds(np.array([soft]), np.array([hard]), np.array([floor]))
+
+
 def commanded(action, *, before=0.0, **how):
     """What is commanded at 20 m/s after `before`."""
     commands = np.array([[before, 0.0]])
@@ -56,8 +61,25 @@ def test_a_lag_goes_on_from_what_was_commanded_last():
 
 def test_the_hard_bound_acts_at_once_and_the_soft_one_through_the_lag():
     """Whatever the action, the command obeys the hard bound; the soft one bounds the action."""
-    free, hard, soft = np.array([2.6]), np.array([-6.0]), np.array([-1.0])
-    assert commanded(1.0, lag_s=0.3, bounds_mps2=(free, hard)) == pytest.approx(-6.0)
+    assert commanded(1.0, lag_s=0.3, bounds_mps2=bounds(hard=-6.0)) == pytest.approx(-6.0)
     share = 1.0 - np.exp(-1.0 / 3.0)
-    assert commanded(1.0, lag_s=0.3, bounds_mps2=(soft, free)) == pytest.approx(-1.0 * share)
-    assert commanded(-1.0, bounds_mps2=(soft, hard)) == pytest.approx(-8.0)
+    assert commanded(1.0, lag_s=0.3, bounds_mps2=bounds(soft=-1.0)) == pytest.approx(-1.0 * share)
+    assert commanded(-1.0, bounds_mps2=bounds(-1.0, -6.0)) == pytest.approx(-8.0)
+
+
+def test_the_floor_holds_a_wish_and_no_demand():
+    """A wish for −8 becomes −1.9; a demand for −6 stays."""
+    assert commanded(-1.0, bounds_mps2=bounds(floor=-1.9)) == pytest.approx(-1.9)
+    assert commanded(-1.0, bounds_mps2=bounds(hard=-6.0, floor=-1.9)) == pytest.approx(-6.0)
+
+
+def test_what_bounds_take_off_a_wish_is_told():
+    """2.6 wished, −1 allowed by the lower of the two: 3.6; nothing without bounds."""
+
+    def withheld(**how):
+        speed, commands = np.array([[20.0]]), np.zeros((1, 2))
+        return command_egos(np.array([1.0]), speed, np.zeros((1, 1)), commands, **how)[0]
+
+    assert withheld(bounds_mps2=bounds(-1.0, 2.0)) == pytest.approx(3.6)
+    assert withheld(bounds_mps2=bounds(5.0, 5.0)) == 0.0
+    assert withheld() == 0.0

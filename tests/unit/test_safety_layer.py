@@ -23,6 +23,7 @@ from ml.envs.safety_layer import (
     SAID_GAP,
     SILENCE_MPS2,
     demands,
+    floor_mps2,
     hard_bound_mps2,
     missing_room,
     needed_braking,
@@ -125,3 +126,9 @@ def test_silence_slows_gently_and_only_where_room_is_missing():
 def test_missing_room_is_the_difference_of_two_stopping_points():
     """RSS with both at 8 m/s²: equal speeds leave 0.3 s and 4 m to be missing."""
     assert missing_room(20.0, 0.0, 20.0) == pytest.approx(0.3 * 20.0 + 4.0)
+
+
+def test_hard_braking_may_be_wished_only_where_it_is_nearly_demanded():
+    """Nothing demanded: 1.9 m/s². 4 demanded: 5."""
+    assert floor_mps2(0.0) == -SILENCE_MPS2
+    assert floor_mps2(4.0) == pytest.approx(-5.0)
