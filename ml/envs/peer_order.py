@@ -27,6 +27,7 @@ BETWEEN_M = 1.5
 """What two cars leave between them at standstill."""
 
 _FRESH_MS = 1500.0
+_STALE_MS, _APART_M = 10_000.0, 10.0
 _SHARE = 0.1
 _STALER_S = 0.3
 _X, _Y, _HEADING = (
@@ -41,6 +42,9 @@ _X, _Y, _HEADING = (
 
 class PeerOrder:
     """The order of the peers of each ego, learnt while pairs of them are heard afresh.
+
+    A pair of which one is silent, and that was never heard afresh together, is ordered by where the
+    silent one is predicted, if the two are far enough apart.
 
     Args:
         num_envs: E.
@@ -97,19 +101,24 @@ def _update(
 ) -> None:
     for e in range(heard.shape[0]):
         for s in range(heard.shape[2]):
-            if not heard[e, 0, s] or age_ms[e, 0, s] > _FRESH_MS:
+            if not heard[e, 0, s] or age_ms[e, 0, s] > _STALE_MS:
                 continue
             here = payload[e, 0, s]
             heading = math.radians(here[_HEADING])
             for o in range(s + 1, heard.shape[2]):
-                if not heard[e, 0, o] or age_ms[e, 0, o] > _FRESH_MS:
+                known = ahead_m[e, s, o] != 0.0
+                limit_ms = _FRESH_MS if known else _STALE_MS
+                older_ms = max(age_ms[e, 0, s], age_ms[e, 0, o])
+                if not heard[e, 0, o] or older_ms > limit_ms:
                     continue
                 there = payload[e, 0, o]
                 turn = turned(math.radians(there[_HEADING]), heading)
                 east, north = there[_X] - here[_X], there[_Y] - here[_Y]
                 ahead = along(east, north, heading, turn) + travelled_m[e, o] - travelled_m[e, s]
-                if ahead_m[e, s, o] != 0.0:
+                if known:
                     ahead = ahead_m[e, s, o] + _SHARE * (ahead - ahead_m[e, s, o])
+                elif older_ms > _FRESH_MS and abs(ahead) < _APART_M:
+                    continue
                 ahead_m[e, s, o], ahead_m[e, o, s] = ahead, -ahead
 
 

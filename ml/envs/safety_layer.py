@@ -3,7 +3,8 @@
 * **Urgent**: the deceleration that stops the ego behind the point where a braking peer will stand,
   with the cars between lined up behind it, or that matches the speed of a slower one.
 * **Alarm**: while a peer further ahead brakes hard or has stopped, whoever is silent in between is
-  taken to brake hard from where a follower would be by now (`ml.envs.silent_cars`). Without this,
+  taken to brake hard from where a follower would be by now (`ml.envs.silent_cars`); and so is who
+  fell silent while it braked. Without this,
   cars that are known to be there, and are not heard for seconds, are hit while the ego brakes for
   the one that is heard.
 * **Silence**: the same worst case for the car in front without an alarm, answered gently, with at
@@ -46,8 +47,10 @@ DELAY_S = 0.15
 ALARM_MPS2 = 2.5
 """Braking of a peer that makes it likely that everyone behind it brakes, too: beyond benign slowing
 (2 m/s²) and an accelerometer's error."""
+BRAKED_MPS2 = 2.0
+"""Braking that a car must have reported before it fell silent to be expected to brake harder."""
 ALARMED_MPS2 = 5.0
-"""Braking that is expected of a silent car while one further ahead brakes hard."""
+"""Braking that is expected of a silent car that braked, or while one further ahead brakes hard."""
 RESPONSE_S = 0.3
 """A message's way into a tick, a tick to act, and a beacon's phase, s."""
 SILENCE_MARGIN_M = 4.0
@@ -176,7 +179,8 @@ def demands(
         s = order[rank]
         free = predicted[GAP, s] - rank * CAR_LENGTH_M - margin_m(predicted[DEVIATION, s], rank)
         own_need = needed_braking(own_mps, free, predicted[NOW, s], predicted[PULL, s])
-        if rank < alarm and predicted[AGE, s] > SILENT_S:
+        alarmed = rank < alarm or predicted[PULL, s] < -BRAKED_MPS2
+        if alarmed and predicted[AGE, s] > SILENT_S:
             own_need = max(own_need, needed_in_alarm(own_mps, free, predicted[NOW, s]))
         predicted[NEEDED, s] = own_need
         needed = max(needed, own_need)

@@ -132,3 +132,14 @@ def test_hard_braking_may_be_wished_only_where_it_is_nearly_demanded():
     """Nothing demanded: 1.9 m/s². 4 demanded: 5."""
     assert floor_mps2(0.0) == -SILENCE_MPS2
     assert floor_mps2(4.0) == pytest.approx(-5.0)
+
+
+def test_who_fell_silent_while_it_braked_is_expected_to_brake_harder():
+    """Fresh, 3 m/s² are believed; unheard for a second, 5 are feared; 1.5 are no reason to."""
+    car = {"gap": 40.0, "speed": 15.0, "accel": -3.0}
+    fresh, _, _, _ = asked(18.0, car)
+    silent, _, _, _ = asked(18.0, {**car, "age": 1.0})
+    assert fresh == needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -3.0)
+    assert silent == needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -ALARMED_MPS2) > fresh
+    gently = {**car, "accel": -1.5}
+    assert asked(18.0, gently)[0] == asked(18.0, {**gently, "age": 1.0})[0]

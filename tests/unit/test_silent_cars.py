@@ -135,3 +135,27 @@ def test_a_new_episode_begins_without_a_past():
 def test_the_pull_is_nothing_far_away_and_bounded_at_contact(gap_m, low, high):
     """By the interaction term of the model."""
     assert low <= pull_mps2(20.0, 10.0, gap_m) <= high
+
+
+def test_a_car_that_was_never_heard_together_with_the_one_ahead_is_ordered_by_prediction():
+    """Peer 0 is heard when peer 1 has been silent for 6 s; then peer 1 is heard to stop."""
+    two = Two(start_m=(-400.0, 35.0))
+    two.order.reset(np.array([0]))
+    two.order.ahead_m[:] = 0.0
+    two.age_ms[0, 0, 1] = 6000.0
+    two.hear(0, 100.0, SPEED_MPS)
+    two.tick()
+    ahead_m = START_M[1] + SPEED_MPS * 6.0 - 100.0
+    assert two.order.ahead_m[0, 0, 1] == pytest.approx(ahead_m, abs=2.0)
+    assert two.order.ahead_m[0, 1, 0] == -two.order.ahead_m[0, 0, 1]
+
+
+def test_cars_that_are_too_near_to_tell_are_not_ordered_by_prediction():
+    """Nine metres after six seconds say nothing."""
+    two = Two(start_m=(-400.0, 35.0))
+    two.order.reset(np.array([0]))
+    two.order.ahead_m[:] = 0.0
+    two.age_ms[0, 0, 1] = 6000.0
+    two.hear(0, START_M[1] + SPEED_MPS * 6.0 - 9.0, SPEED_MPS)
+    two.tick()
+    assert two.order.ahead_m[0, 0, 1] == 0.0
