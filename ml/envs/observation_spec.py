@@ -7,11 +7,17 @@ feature does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gymnasium import spaces
 
 from ml.envs.config import MAX_PEERS
+from ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 OBSERVATION_VERSION = 3
 HISTORY = 3
@@ -104,6 +110,29 @@ PEER_FEATURES = _PEER_NOW + PEER_HISTORY + _PEER_DEMANDS
 
 EGO_INDEX = {feature.name: i for i, feature in enumerate(EGO_FEATURES)}
 PEER_INDEX = {feature.name: i for i, feature in enumerate(PEER_FEATURES)}
+
+
+def columns_of(part: str, names: Iterable[str]) -> tuple[int, ...]:
+    """Find columns of the observation by name.
+
+    Args:
+        part: `ego` or `peers`.
+        names: Features as `ego.silence` or `peers.age`; those of the other part are passed over.
+
+    Raises:
+        ConfigError: There is no such feature.
+    """
+    index = {f"ego.{name}": i for name, i in EGO_INDEX.items()}
+    index |= {f"peers.{name}": i for name, i in PEER_INDEX.items()}
+    chosen = list(names)
+    for name in chosen:
+        if name not in index:
+            near = ", ".join(get_close_matches(name, index, n=3)) or "ego.speed, peers.age, …"
+            raise ConfigError(
+                f"the observation has no feature {name!r}. Did you mean one of: {near}? "
+                "`roadsense observation` lists all."
+            )
+    return tuple(index[name] for name in chosen if name.startswith(f"{part}."))
 
 
 def _column(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.envs.config import EnvConfig
+from ml.envs.observation_spec import columns_of
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
@@ -71,6 +72,11 @@ class PolicyConfig(_Section):
     """Width of the embedding of one peer."""
     log_std_init: Annotated[float, Field(ge=-5.0, le=2.0)] = -0.7
     """Initial log standard deviation of the action (half range: 1)."""
+    hidden: tuple[str, ...] = ()
+    """Features that the network takes for 0, as ego.silence or peers.age (`roadsense observation`
+    lists them): for studies of what they are worth."""
+    pooling: Literal["max and mean", "mean"] = "max and mean"
+    """How the embeddings of the peers become one."""
 
 
 class EvaluationConfig(_Section):
@@ -153,7 +159,8 @@ def check_combinations(config: TrainConfig) -> None:
     """Refuse values that are right one by one and wrong together.
 
     Raises:
-        ConfigError: The rollout cannot be shared out evenly, with the numbers and a remedy.
+        ConfigError: The rollout cannot be shared out evenly, with the numbers and a remedy; or a
+            hidden feature does not exist.
     """
     n_steps, num_envs, batch = config.ppo.n_steps, config.num_envs, config.ppo.batch_size
     if n_steps % num_envs:
@@ -172,6 +179,7 @@ def check_combinations(config: TrainConfig) -> None:
             f"minibatch of an epoch would hold {n_steps % batch} samples. "
             f"Use --ppo.batch-size {fitting}."
         )
+    columns_of("ego", config.policy.hidden)
     if batch == 1:
         raise ConfigError(
             "ppo.batch_size = 1: the advantages of one sample cannot be normalised. Use at least 2."

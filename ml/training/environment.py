@@ -10,6 +10,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.observation_spec import columns_of
 from ml.keyed_random import fold
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 
@@ -81,7 +82,11 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> PPO:
         max_grad_norm=ppo.max_grad_norm,
         target_kl=ppo.target_kl,
         policy_kwargs=create_deep_set_policy_kwargs(
-            config.policy.peer_embed_dim, log_std_init=config.policy.log_std_init
+            config.policy.peer_embed_dim,
+            log_std_init=config.policy.log_std_init,
+            hidden_ego=columns_of("ego", config.policy.hidden),
+            hidden_peers=columns_of("peers", config.policy.hidden),
+            pooling=config.policy.pooling,
         ),
         seed=seed,
         device="cpu",
