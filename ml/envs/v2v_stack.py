@@ -135,7 +135,7 @@ class V2VStack:
             before: Ground truth of the tick before.
             now: Ground truth of this tick.
             receiver_pos_m: (num_envs,) float64, where along the road the radio takes the ego to
-                be; None for where it is.
+                be, as a receiver and as a relay; None for where it is and believes to be.
         """
         t_generated_us = self._beacons.generated_us(tick)
         sampled_us = t_generated_us.copy()
@@ -174,6 +174,12 @@ class V2VStack:
         node_xy_m = np.empty((*t_generated_us.shape, 2))
         _load(at_end[0], at_end[1], _fields(measured), _fields(self.measured), payload, node_xy_m)
         self.measured = measured
+        if receiver_pos_m is not None:
+            # There it is as a relay, too, which judges by its own pose what it sends on.
+            x_m, y_m, heading_deg = self._road.pose(receiver_pos_m)
+            node_xy_m[:, 0, 0] = payload[:, 0, _X_M] = x_m
+            node_xy_m[:, 0, 1] = payload[:, 0, _Y_M] = y_m
+            payload[:, 0, _HEADING_DEG] = heading_deg
         timestamp_ms = self.channel.node_clocks.local_ms(t_generated_us)
         sending = self._faults.apply(
             tick,
@@ -182,8 +188,6 @@ class V2VStack:
             timestamp_ms=timestamp_ms,
             payload=payload,
         )
-        if receiver_pos_m is not None:
-            node_xy_m[:, 0, 0], node_xy_m[:, 0, 1], _ = self._road.pose(receiver_pos_m)
         self.channel.transmit(
             sending=sending,
             t_generated_us=t_generated_us,
