@@ -346,3 +346,20 @@ def test_killed_sumo_comes_back_in_its_container(stack: Stack) -> None:
     assert status == 0, output
     assert wait_for(lambda: listening_sumo() not in {"", before}, "new SUMO")
     assert stack.container("sumo").attrs["RestartCount"] == 0
+
+
+def test_an_evaluation_lands_in_the_users_folder(stack: Stack) -> None:
+    """`docker compose run --rm evaluate …` judges, writes a card, and leaves no container behind."""
+    done = stack.compose(
+        "run", "--rm", "evaluate", "--suite", "ncap:1", "--radio", "clean",
+        "--controllers", "cth:1.1", "oracle", "sumo", "--out", "evaluations/small",
+    )  # fmt: skip
+    assert "card: evaluations/small/card.html" in done.stdout.replace("\n", " ")
+    folder = stack.clone / "evaluations" / "small"
+    assert len(list((folder / "cells").glob("*.jsonl"))) == 3
+    card = folder / "card.html"
+    assert card.stat().st_uid == APP_UID
+    assert "data:image/svg+xml;base64" in card.read_text(encoding="utf-8")
+    project = stack.environment["COMPOSE_PROJECT_NAME"]
+    labels = [f"com.docker.compose.project={project}", "com.docker.compose.service=evaluate"]
+    assert not stack.engine.containers.list(all=True, filters={"label": labels})

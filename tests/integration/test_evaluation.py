@@ -69,6 +69,25 @@ def test_mask_and_fates_belong_to_the_case(spec):
             assert len({repr(getattr(row, name)) for row in rows}) == 1, name
 
 
+def test_what_the_ego_relays_belongs_to_the_case_too():
+    """An ego relays what is ahead of it; one that has crashed must not time others' frames anew."""
+    suite = make_suite("queue")
+    tables = {}
+    for name in ("do-nothing", "always-brake"):
+        seen = tables[name] = []
+
+        def watch(batch, seen=seen):
+            table = batch.peer_table
+            arrays = (table.heard, table.received_us, table.hops, table.payload, batch.age_est_ms)
+            seen.append([array.tobytes() for array in arrays])
+
+        cases = [23, 39, 41]  # those in which it did, when it was by the ego's own pose
+        run_suite(make_driver(name), suite, radio="clean", seed=3_000_017, cases=cases,
+                  on_tick=watch)  # fmt: skip
+    assert len(tables["do-nothing"]) > 300
+    assert tables["do-nothing"] == tables["always-brake"]
+
+
 def test_on_the_road_the_own_position_decides():
     """With `own`, controllers at different distances meet different fates of the same packets."""
     suite = make_suite("convoy:20")
