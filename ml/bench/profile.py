@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from rich.table import Table
@@ -13,6 +13,8 @@ from ml.bench.workloads import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ml.envs.v2v_stack import V2VStack
 
 _WARM_UP, _TICKS = 30, 400
 _ALL = "all of a tick"
@@ -48,10 +50,10 @@ def _spent(num_envs: int, num_peers: int, radio: str, backend: str) -> dict[str,
     times: dict[str, float] = defaultdict(float)
     try:
         batch = env.batch
-        stack, simulator = batch.stack, batch.simulator
+        stack, simulator = cast("V2VStack", batch.stack), batch.simulator
         for owner, method, part in (
             (simulator, "step", "SUMO: commands, step, reading"),
-            (stack.sensors, "measure", "sensors"),
+            (stack.nodes.sensors, "measure", "sensors"),
             (stack.channel, "transmit", "radio: transmit"),
             (stack.channel, "deliver", "radio: deliver"),
             (batch, "observe", "observation"),

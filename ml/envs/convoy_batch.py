@@ -6,7 +6,6 @@ happens here, in the order of the design: act, simulate, transmit, receive, obse
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,18 +16,17 @@ from ml.envs.episodes import EpisodePlan, EpisodeSource
 from ml.envs.ground_truth import GroundTruth
 from ml.envs.hazards import PeerDirector
 from ml.envs.lanes import CAR_WIDTH_M, lateral_m
+from ml.envs.node_sensors import TICK_US
 from ml.envs.observation import ObservationBuilder
 from ml.envs.peer_order import PeerOrder
-from ml.envs.recovery import SimulatorKeeper
 from ml.envs.reference_driver import ReferenceDriver
 from ml.envs.reward import weights_of
 from ml.envs.termination import EpisodeStatus
-from ml.envs.v2v_stack import TICK_US, V2VStack
 from ml.envs.verdict import judge_tick
+from ml.envs.world import live_world
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, fold, uniform
 from ml.parameters import load_parameters
-from ml.sumo.factory import create_simulator
 from ml.sumo.protocol import TickCommands
 from ml.sumo.scenarios import load_scenario
 
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from ml.envs.config import EnvConfig, EpisodeKind
     from ml.envs.episode_supply import SupplyMaker
     from ml.envs.observation import Observation
+    from ml.envs.world import World
     from ml.espnow_emulator import PeerTable
     from ml.sensors import Measurement
     from ml.sumo.protocol import Simulator
@@ -60,10 +59,12 @@ class ConvoyBatch:
             (backend `traci`).
         embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
         supply: Makes the source of episodes, for a road; None draws them as `config` says.
+        world: What carries the batch; None for a SUMO of its own with all cars and their radio.
 
     Attributes:
         truth: Ground truth after the last tick.
         status: (num_envs,) int64 of `EpisodeStatus`.
+        keys: (num_envs,) uint64, of the running episodes.
         wrecked: (num_envs,) bool, the ego has crashed and its episode goes on without it; only
             where `stop_at_collision` is off.
         tick: (num_envs,) int64, ticks since reset.
@@ -89,6 +90,7 @@ class ConvoyBatch:
         sumo_deadline_s: float = 30.0,
         embedded_spare: bool = False,
         supply: SupplyMaker | None = None,
+        world: World | None = None,
     ) -> None:
         if num_envs < 1:
             raise EnvironmentStateError(f"num_envs = {num_envs}; a batch holds at least one convoy")
@@ -101,32 +103,22 @@ class ConvoyBatch:
         self.lane_offset_m = self._road.left_m
         parameters = load_parameters(config.radio)
         shape = (num_envs, self.num_slots)
-        create = partial(
-            create_simulator, scenario=scenario, num_envs=num_envs, num_vehicles=self.num_slots
+        world = world or live_world(
+            config,
+            scenario,
+            parameters,
+            num_envs=num_envs,
+            sumo_host=sumo_host,
+            sumo_port=sumo_port,
+            gui=gui,
+            sumo_deadline_s=sumo_deadline_s,
+            embedded_spare=embedded_spare,
         )
-        self.keeper = SimulatorKeeper(
-            create(
-                config.backend,
-                host=sumo_host,
-                port=sumo_port,
-                gui=gui,
-                deadline_s=sumo_deadline_s,
-            ),
-            return_within_s=sumo_deadline_s,
-            make_spare=partial(create, "libsumo") if embedded_spare else None,
-        )
+        self.keeper, self.stack = world.keeper, world.stack
         limits = self._road.speed_limit_mps(self._road.lane_start_m)
         same = bool((limits == limits[0]).all())
         self._only_limit_mps = np.full(num_envs, limits[0]) if same else None
         self._rows = np.arange(num_envs)
-        self.stack = V2VStack(
-            parameters,
-            self._road,
-            num_envs=num_envs,
-            num_slots=self.num_slots,
-            randomise=config.domain_randomisation,
-            audit=config.audit_causality,
-        )
         self._observer = ObservationBuilder(
             num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
         )
@@ -141,6 +133,7 @@ class ConvoyBatch:
         self.seed = seed
         self._env_index = np.arange(first_env_index, first_env_index + num_envs)
         self.episode = np.full(num_envs, -1, dtype=np.int64)
+        self.keys = np.zeros(num_envs, dtype=np.uint64)
         self.plan = EpisodePlan.empty(num_envs)
         self.tick = np.zeros(num_envs, dtype=np.int64)
         self._ticks_simulated = 0
@@ -168,7 +161,7 @@ class ConvoyBatch:
     @property
     def peer_table(self) -> PeerTable:
         """The ego's peer table after the last tick."""
-        return self.stack.channel.table
+        return self.stack.table
 
     @property
     def commanded_accel_mps2(self) -> NDArray[np.float64]:
@@ -223,7 +216,7 @@ class ConvoyBatch:
         else:
             self._env_index[rows] = cases
             self.episode[rows] = 0
-        keys = fold(self.seed, self._env_index[rows], self.episode[rows])
+        self.keys[rows] = keys = fold(self.seed, self._env_index[rows], self.episode[rows])
         plan, placement = self._episodes.draw(keys, rows, kind, self._env_index[rows])
         self.simulator.place(placement)
         self.plan.write(rows, plan)
@@ -345,7 +338,7 @@ class ConvoyBatch:
     def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
         """Deliver what has arrived by `now_us`, (num_envs,) int64."""
         table = self.stack.receive(now_us)
-        self.age_est_ms = table.age_est_ms(now_us)
+        self.age_est_ms = self.stack.age_est_ms(now_us)
         self.order.update(table, self.age_est_ms)
         self.reference.listen(self.plan, self.tick, table)
         return table

@@ -15,10 +15,10 @@ import numpy as np
 from ml.compiled import compiled
 from ml.envs.actuation import DT_S
 from ml.envs.lanes import move_aside
+from ml.envs.node_sensors import TICK_US, NodeSensors
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, MessageFaults, PayloadField
 from ml.parameters import draw_episode_parameters
-from ml.sensors import Measurement, RangingSensor, SensorBank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from ml.envs.ground_truth import GroundTruth
     from ml.espnow_emulator import PeerTable
     from ml.parameters import Parameters
+    from ml.sensors import Measurement, RangingSensor
     from ml.sumo.road import Road
 
-TICK_US = 100_000
 _AGE_SAMPLE_TICKS = 5
 _MOST_AGE_SAMPLES = 1000
 _X_M, _Y_M, _SPEED_MPS, _HEADING_DEG, _ACCEL_MPS2, _POSITION_SD_M = (int(f) for f in PayloadField)
@@ -46,10 +46,8 @@ class V2VStack:
         audit: Check at run time that nothing is received before it was sent.
 
     Attributes:
-        sensors: Of all cars.
-        ranging: Of the egos.
+        nodes: Sensors of all cars, and the egos' ranging sensors.
         channel: The radio.
-        measured: What the nodes believed of themselves at their last sample, (num_envs, num_slots).
     """
 
     def __init__(
@@ -63,22 +61,34 @@ class V2VStack:
         audit: bool,
     ) -> None:
         self._parameters = parameters
-        self._everyone = np.arange(num_envs)
         self._road = road
         self._randomise = randomise
         self._audit = audit
-        self.sensors = SensorBank(parameters.sensors, num_envs=num_envs, num_vehicles=num_slots)
-        self.ranging = RangingSensor(parameters.sensors.ranging, num_envs=num_envs)
+        self.nodes = NodeSensors(parameters.sensors, road, num_envs=num_envs, num_cars=num_slots)
         self.channel = BroadcastChannel(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
         self._beacons = BeaconSchedule(parameters.radio, self.channel.node_clocks)
         self._faults = MessageFaults(
             parameters.radio.faults, num_envs=num_envs, num_nodes=num_slots
         )
         self._present = np.zeros((num_envs, num_slots), dtype=bool)
-        self.measured = Measurement(*np.zeros((6, num_envs, num_slots)))
         # Bounded, for users who never ask for the metrics.
         self._ages_s: deque[NDArray[np.float64]] = deque(maxlen=_MOST_AGE_SAMPLES)
         self._polls = 0
+
+    @property
+    def measured(self) -> Measurement:
+        """What the nodes believed of themselves at their last sample, (num_envs, num_slots)."""
+        return self.nodes.measured
+
+    @property
+    def ranging(self) -> RangingSensor:
+        """The egos' ranging sensors."""
+        return self.nodes.ranging
+
+    @property
+    def table(self) -> PeerTable:
+        """The egos' peer table, as of the last delivery."""
+        return self.channel.table
 
     def reset(
         self,
@@ -99,27 +109,11 @@ class V2VStack:
             What the nodes of these convoys believe at tick 0, (n, num_slots).
         """
         drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
-        self.sensors.reset(rows, keys, overrides=drawn)
-        self.ranging.reset(rows, keys)
-        self.ranging.measure(rows, np.zeros(rows.size, dtype=np.int64), truth.gap_m)
         self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)
         self._faults.reset(rows, keys)
         self._present[rows] = present
-        x_m, y_m, heading_deg = self._road.pose(truth.route_pos_m)
-        still = np.zeros_like(truth.lateral_m)
-        move_aside(x_m, y_m, heading_deg, truth.lateral_m, still, truth.speed_mps)
-        measured = self.sensors.measure_start(
-            rows,
-            x_m=x_m,
-            y_m=y_m,
-            speed_mps=truth.speed_mps,
-            heading_deg=heading_deg,
-            accel_mps2=truth.accel_mps2,
-        )
-        for name in Measurement.__slots__:
-            getattr(self.measured, name)[rows] = getattr(measured, name)
-        return measured
+        return self.nodes.reset(rows, keys, truth, drawn)
 
     def transmit(
         self,
@@ -140,40 +134,15 @@ class V2VStack:
         t_generated_us = self._beacons.generated_us(tick)
         sampled_us = t_generated_us.copy()
         sampled_us[:, 0] = tick * TICK_US  # the ego decides at the tick's end
-        route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *before.speed_mps.shape))
-        _interpolate(
-            tick,
-            sampled_us,
-            before.route_pos_m,
-            now.route_pos_m,
-            before.speed_mps,
-            now.speed_mps,
-            before.accel_mps2,
-            now.accel_mps2,
-            state,
-        )
-        x_m, y_m, heading_deg = self._road.pose(route_pos_m)
+        said_before = self.measured
+        measured = self.nodes.sample(tick, sampled_us, before, now)
         at_end = self._road.pose(now.route_pos_m)
         if np.count_nonzero(before.lateral_m):
             drift_mps = (now.lateral_m - before.lateral_m) / DT_S
-            since_s = (sampled_us - (tick[:, None] - 1) * TICK_US) / 1e6
-            aside_m = before.lateral_m + drift_mps * since_s
-            move_aside(x_m, y_m, heading_deg, aside_m, drift_mps, speed_mps)
             move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
-        measured = self.sensors.measure(
-            tick,
-            x_m=x_m,
-            y_m=y_m,
-            speed_mps=speed_mps,
-            heading_deg=heading_deg,
-            accel_mps2=accel_mps2,
-            sampled_us=sampled_us,
-        )
-        self.ranging.measure(self._everyone, tick, now.gap_m)
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
         node_xy_m = np.empty((*t_generated_us.shape, 2))
-        _load(at_end[0], at_end[1], _fields(measured), _fields(self.measured), payload, node_xy_m)
-        self.measured = measured
+        _load(at_end[0], at_end[1], _fields(measured), _fields(said_before), payload, node_xy_m)
         if receiver_pos_m is not None:
             # There it is as a relay, too, which judges by its own pose what it sends on.
             x_m, y_m, heading_deg = self._road.pose(receiver_pos_m)
@@ -211,6 +180,17 @@ class V2VStack:
             self._ages_s.append(table.age_true_us(now_us)[table.heard] / 1e6)
         return table
 
+    def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the ages of the newest messages as the egos' boards estimate them.
+
+        Args:
+            now_us: (num_envs,) int64, of the last `receive`.
+
+        Returns:
+            (num_envs, 1, num_peers) float64, see `PeerTable.age_est_ms`.
+        """
+        return self.table.age_est_ms(now_us)
+
     @staticmethod
     def _check_causality(table: PeerTable, now_us: NDArray[np.int64]) -> None:
         now = now_us[:, None, None]
@@ -239,33 +219,6 @@ class V2VStack:
                     "radio/age_max_s": float(largest),
                 }
         return report
-
-
-@compiled
-def _interpolate(
-    tick: NDArray[np.int64],
-    sampled_us: NDArray[np.int64],
-    pos_before_m: NDArray[np.float64],
-    pos_now_m: NDArray[np.float64],
-    speed_before_mps: NDArray[np.float64],
-    speed_now_mps: NDArray[np.float64],
-    accel_before_mps2: NDArray[np.float64],
-    accel_now_mps2: NDArray[np.float64],
-    state: NDArray[np.float64],
-) -> None:
-    """Fill `state` (3, num_envs, num_slots) with each car's position, speed and acceleration.
-
-    They are those at `sampled_us` (num_envs, num_slots), between the tick before and this one,
-    (num_envs,).
-    """
-    for e in range(state.shape[1]):
-        for v in range(state.shape[2]):
-            share = 1.0 - (tick[e] * TICK_US - sampled_us[e, v]) / TICK_US
-            pos_m, speed_mps = pos_before_m[e, v], speed_before_mps[e, v]
-            accel_mps2 = accel_before_mps2[e, v]
-            state[0, e, v] = pos_m + share * (pos_now_m[e, v] - pos_m)
-            state[1, e, v] = speed_mps + share * (speed_now_mps[e, v] - speed_mps)
-            state[2, e, v] = accel_mps2 + share * (accel_now_mps2[e, v] - accel_mps2)
 
 
 def _fields(measured: Measurement) -> tuple[NDArray[np.float64], ...]:

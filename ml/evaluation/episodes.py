@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ml.envs.config import EnvConfig
     from ml.envs.episode_supply import SupplyMaker
+    from ml.envs.world import World
     from ml.evaluation.controllers.protocol import Controller
     from ml.evaluation.drivers import Driver
     from ml.evaluation.suites.suite import Suite
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 BATCH = 64
 EVALUATION_SEED = 3_000_017
 """Seed of the cases; no training, periodic evaluation, closing table or audit draws from it."""
+
+
+def driven_by(driver: Driver, config: EnvConfig) -> EnvConfig:
+    """Return a configuration as a driver needs it."""
+    return config.model_copy(update={"ego_control": driver.ego_control, **driver.config_changes})
 
 
 class CaseRunner:
@@ -43,6 +49,7 @@ class CaseRunner:
         seed: Seed of every draw.
         num_envs: Convoys in the batch.
         gui: Open sumo-gui (backend `traci`).
+        world: What carries the batch; None for a SUMO of its own.
 
     Attributes:
         batch: The batch.
@@ -57,6 +64,7 @@ class CaseRunner:
         seed: int,
         num_envs: int,
         gui: bool = False,
+        world: World | None = None,
     ) -> None:
         self._driver = driver
         self._suite = suite
@@ -64,11 +72,12 @@ class CaseRunner:
         self._controller: Controller | None = getattr(driver, "controller", None)
         supply: SupplyMaker = suite.supply
         self.batch = ConvoyBatch(
-            config.model_copy(update={"ego_control": driver.ego_control, **driver.config_changes}),
+            driven_by(driver, config),
             num_envs=num_envs,
             seed=seed,
             supply=supply,
             gui=gui,
+            world=world,
         )
         batch = self.batch
         self._recorder = TraceRecorder(num_envs, batch.num_slots - 1, batch.episode_ticks)
@@ -175,6 +184,23 @@ class CaseRunner:
         self.batch.close()
 
 
+def checked_cases(suite: Suite, cases: Sequence[int] | None) -> Sequence[int]:
+    """Return the cases that are asked for; None stands for all.
+
+    Raises:
+        EvaluationError: A case is asked for that the suite does not have, or none.
+    """
+    wanted: Sequence[int] = range(suite.num_cases) if cases is None else cases
+    for case in wanted:
+        if not 0 <= case < suite.num_cases:
+            raise EvaluationError(
+                f"suite {suite.name} has no case {case}; allowed is 0 … {suite.num_cases - 1}"
+            )
+    if not wanted:
+        raise EvaluationError(f"suite {suite.name}: no case was asked for")
+    return wanted
+
+
 def run_suite(
     driver: Driver,
     suite: Suite,
@@ -208,14 +234,7 @@ def run_suite(
     Raises:
         EvaluationError: A case is asked for that the suite does not have, or none.
     """
-    wanted = range(suite.num_cases) if cases is None else cases
-    for case in wanted:
-        if not 0 <= case < suite.num_cases:
-            raise EvaluationError(
-                f"suite {suite.name} has no case {case}; allowed is 0 … {suite.num_cases - 1}"
-            )
-    if not wanted:
-        raise EvaluationError(f"suite {suite.name}: no case was asked for")
+    wanted = checked_cases(suite, cases)
     rounds = -(-len(wanted) // num_envs)
     changes = {"radio": radio, "radio_position": radio_position}
     if gui:

@@ -1,18 +1,19 @@
-"""Fill a result's folder: every controller in every suite on every radio, cell by cell."""
+"""Fill a result's folder: every controller in every suite on every radio, some cells at a time."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ml.atomic_files import write_atomically
 from ml.errors import ConfigError
 from ml.evaluation.drivers import PolicyDriver, interface_of, make_driver
-from ml.evaluation.episodes import run_suite
 from ml.evaluation.result import (
     CELLS_FOLDER,
     MANIFEST_FILE,
+    POLICY_FAMILY,
     SUMMARY_FILE,
     CellRecord,
     ControllerRecord,
@@ -25,46 +26,53 @@ from ml.evaluation.result import (
 )
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.summary import as_json, summarise
+from ml.evaluation.together import run_together
 from ml.evaluation.workers import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from ml.evaluation.drivers import Driver
+    from ml.evaluation.result import EpisodeRow
     from ml.evaluation.summary import CellSummary
 
-POLICY_FAMILY = "policy"
 _MOST_DIFFERENCES = 6
+_MOST_SIMULATED_S = 250_000.0
+"""Time that the episodes of a job last; it takes about a minute …"""
+_LEAST_TOGETHER = 8
+"""… but that many drivers share a world even where it takes longer."""
 
 ModelLoader: TypeAlias = "Callable[[str], BaseAlgorithm]"
 """Loads a saved model; importable by a fresh process."""
 
 
 @dataclass(frozen=True, slots=True)
-class CellJob:
-    """What a worker needs to fill a cell.
+class GroupJob:
+    """What a worker needs to fill some cells of one suite and radio, whose drivers share a world.
 
     Attributes:
         folder: The result's.
-        cell: Which cell.
-        controller: Who drives.
+        cells: Which cells.
+        controllers: Who drives, in the cells' order.
         seeds: Seeds of the cases.
         radio_position: See `EnvConfig.radio_position`.
         load_model: For trained policies.
     """
 
     folder: Path
-    cell: CellRecord
-    controller: ControllerRecord
+    cells: tuple[CellRecord, ...]
+    controllers: tuple[ControllerRecord, ...]
     seeds: tuple[int, ...]
     radio_position: str
     load_model: ModelLoader
 
     def __str__(self) -> str:
-        return f"{self.cell.controller} in {self.cell.suite} on {self.cell.radio}"
+        first, *more = self.cells
+        others = f" and {len(more)} more" if more else ""
+        return f"{first.controller}{others} in {first.suite} on {first.radio}"
 
 
 def driver_of(record: ControllerRecord, load_model: ModelLoader) -> Driver:
@@ -89,22 +97,25 @@ def driver_of(record: ControllerRecord, load_model: ModelLoader) -> Driver:
     )
 
 
-def fill_cell(job: CellJob) -> int:
-    """Run a cell's episodes and write them; returns how many (called in a worker)."""
-    suite = make_suite(job.cell.suite)
-    rows = []
+def fill_group(job: GroupJob) -> int:
+    """Run the episodes of some cells and write them; returns how many (called in a worker)."""
+    suite = make_suite(job.cells[0].suite)
+    rows: list[list[EpisodeRow]] = [[] for _ in job.cells]
     for seed in job.seeds:
-        driver = driver_of(job.controller, job.load_model)
-        driver.name = job.controller.name
-        rows += run_suite(
-            driver,
+        drivers = [driver_of(record, job.load_model) for record in job.controllers]
+        for driver, record in zip(drivers, job.controllers, strict=True):
+            driver.name = record.name
+        found = run_together(
+            drivers,
             suite,
-            radio=job.cell.radio,
+            radio=job.cells[0].radio,
             seed=seed,
             radio_position=job.radio_position,
         )
-    write_cell(job.folder / job.cell.file, rows)
-    return len(rows)
+        rows = [so_far + new for so_far, new in zip(rows, found, strict=True)]
+    for cell, of_cell in zip(job.cells, rows, strict=True):
+        write_cell(job.folder / cell.file, of_cell)
+    return sum(map(len, rows))
 
 
 def open_result(folder: Path, manifest: Manifest, *, force: bool = False) -> Manifest:
@@ -157,30 +168,49 @@ def fill_result(
     load_model: ModelLoader,
     workers: int = 2,
 ) -> Iterator[CellRecord]:
-    """Fill what is missing, in parallel; yields each cell as it is done.
+    """Fill what is missing, in parallel, some cells at a time; yields each when it is done.
 
     Raises:
         RoadSenseError: A cell could not be filled; those that were done are kept.
     """
     jobs = [
-        CellJob(
+        GroupJob(
             folder=folder,
-            cell=cell,
-            controller=manifest.controller(cell.controller),
+            cells=tuple(cells),
+            controllers=tuple(manifest.controller(cell.controller) for cell in cells),
             seeds=manifest.seeds,
             radio_position=manifest.radio_position,
             load_model=load_model,
         )
-        for cell in missing_cells(folder, manifest)
+        for cells in group_cells(missing_cells(folder, manifest))
     ]
     if not jobs:
         return
-    pool: WorkerPool[CellJob, int] = WorkerPool(fill_cell, min(workers, len(jobs)))
+    pool: WorkerPool[GroupJob, int] = WorkerPool(fill_group, min(workers, len(jobs)))
     try:
         for job, _ in pool.run(jobs):
-            yield job.cell
+            yield from job.cells
     finally:
         pool.close()
+
+
+def group_cells(cells: Sequence[CellRecord]) -> list[list[CellRecord]]:
+    """Share cells out among jobs: of one suite and radio each, and none too long.
+
+    A kill costs a job at most, and workers that end with short ones end together: longest first.
+    """
+    alike: dict[tuple[str, str], list[CellRecord]] = {}
+    for cell in cells:
+        alike.setdefault((cell.suite, cell.radio), []).append(cell)
+    groups: list[tuple[float, list[CellRecord]]] = []
+    for (suite, _), members in alike.items():
+        cell_s = max(cell.episodes for cell in members) * make_suite(suite).config.episode_s
+        most = max(int(_MOST_SIMULATED_S / cell_s), _LEAST_TOGETHER)
+        parts = math.ceil(len(members) / most)
+        for part in range(parts):
+            group = members[len(members) * part // parts : len(members) * (part + 1) // parts]
+            groups.append((cell_s * len(group), group))
+    return [group for _, group in sorted(groups, key=lambda found: -found[0])]
 
 
 def write_summary(folder: Path) -> list[CellSummary]:

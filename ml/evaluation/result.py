@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MANIFEST_FILE = "result.json"
 SUMMARY_FILE = "summary.json"
 CELLS_FOLDER = "cells"
+POLICY_FAMILY = "policy"
+"""Family of the trained policies; other drivers have the name that builds them."""
 LABEL_PREFIX = "label_"
 
 CrashClass = Literal["", "informed", "blackout", "unavoidable"]

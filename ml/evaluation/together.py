@@ -1,0 +1,107 @@
+"""Many drivers through one world: what they share is simulated once, and each gets it from a tape.
+
+The rows are those of `run_suite` bit for bit, whatever the company.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml.envs.actuation import DT_S
+from ml.envs.tape import Tape, bytes_per_case, is_shared
+from ml.envs.taped_world import taped_world
+from ml.evaluation.episodes import CaseRunner, checked_cases, driven_by, run_suite
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml.envs.config import EnvConfig
+    from ml.evaluation.drivers import Driver
+    from ml.evaluation.result import EpisodeRow
+    from ml.evaluation.suites.suite import Suite
+
+MOST_CONVOYS = 192
+"""A tick of lone egos costs much the same for 64 as for 192."""
+TAPE_BYTES = 160_000_000
+"""Most memory for a tape, and with it for a process beyond what a single driver takes."""
+
+
+def run_together(
+    drivers: Sequence[Driver],
+    suite: Suite,
+    *,
+    radio: str,
+    seed: int,
+    radio_position: str = "reference",
+    cases: Sequence[int] | None = None,
+) -> list[list[EpisodeRow]]:
+    """Run drivers through a suite, each case of it together where that is possible.
+
+    It is not where the radio goes by each driver's own position, and for SUMO's own car-following;
+    such a driver runs on its own.
+
+    Args:
+        drivers: Who drives; distinct objects.
+        suite: What they are put through.
+        radio: Preset or parameter file.
+        seed: Seed of every draw.
+        radio_position: Whose position decides packets' fates; see `EnvConfig.radio_position`.
+        cases: Which cases; None for all.
+
+    Returns:
+        Per driver a row per case.
+
+    Raises:
+        EvaluationError: A case is asked for that the suite does not have, or none.
+    """
+    changes = {"radio": radio, "radio_position": radio_position}
+    config = suite.config.model_copy(update=changes)
+    sharing = [k for k, driver in enumerate(drivers) if is_shared(driven_by(driver, config))]
+    wanted = checked_cases(suite, cases)
+    rows: list[list[EpisodeRow]] = [[] for _ in drivers]
+    if len(sharing) > 1:
+        shared = _run_shared([drivers[k] for k in sharing], suite, config, seed, wanted)
+        for k, found in zip(sharing, shared, strict=True):
+            rows[k] = found
+    for k, driver in enumerate(drivers):
+        if not rows[k]:
+            rows[k] = run_suite(
+                driver,
+                suite,
+                radio=radio,
+                seed=seed,
+                radio_position=radio_position,
+                cases=wanted,
+            )
+    return rows
+
+
+def _run_shared(
+    drivers: Sequence[Driver],
+    suite: Suite,
+    config: EnvConfig,
+    seed: int,
+    wanted: Sequence[int],
+) -> list[list[EpisodeRow]]:
+    """Let the first drive in the full world, and the others after it, part by part of the cases."""
+    first, *others = drivers
+    rows: list[list[EpisodeRow]] = [[] for _ in drivers]
+    ticks, num_peers = round(config.episode_s / DT_S), config.max_convoy_peers
+    room = max(min(MOST_CONVOYS, TAPE_BYTES // bytes_per_case(ticks, num_peers)), 1)
+    num_envs = -(-len(wanted) // -(-len(wanted) // room))
+    tape = Tape(ticks, num_envs, num_peers)
+    live = CaseRunner(first, suite, config, seed=seed, num_envs=num_envs)
+    try:
+        for start in range(0, len(wanted), num_envs):
+            cases = wanted[start : start + num_envs]
+            tape.clear()
+            rows[0] += live.run(cases, on_tick=tape.record)
+            world = taped_world(tape, live.batch)
+            for k, driver in enumerate(others, start=1):
+                runner = CaseRunner(
+                    driver, suite, config, seed=seed, num_envs=num_envs, world=world
+                )
+                rows[k] += runner.run(cases)
+    finally:
+        live.close()
+    return rows
