@@ -14,6 +14,7 @@ from ml.envs.termination import EpisodeStatus
 from ml.errors import EvaluationError
 from ml.evaluation.episode_metrics import CaseFacts, measure
 from ml.evaluation.result import EpisodeRow
+from ml.evaluation.seeds import EVALUATION_SEED
 from ml.evaluation.trace import TraceRecorder
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from ml.evaluation.trace import EpisodeTrace
 
 BATCH = 64
-EVALUATION_SEED = 3_000_017
-"""Seed of the cases; no training, periodic evaluation, closing table or audit draws from it."""
 
 
 def driven_by(driver: Driver, config: EnvConfig) -> EnvConfig:

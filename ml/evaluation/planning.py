@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.controllers.registry import controller_names, frontier, make_controller
-from ml.evaluation.episodes import EVALUATION_SEED
-from ml.evaluation.evaluate import POLICY_FAMILY
 from ml.evaluation.result import (
+    POLICY_FAMILY,
     CellRecord,
     ControllerRecord,
     Manifest,
@@ -22,7 +21,9 @@ from ml.evaluation.result import (
     cell_file,
     slug,
 )
-from ml.evaluation.suites.registry import SUITE_NAMES, entry_of, make_suite
+from ml.evaluation.seeds import EVALUATION_SEED
+from ml.evaluation.suites.names import SUITE_NAMES
+from ml.evaluation.suites.registry import entry_of, make_suite
 from ml.parameters import load_parameters
 
 if TYPE_CHECKING:

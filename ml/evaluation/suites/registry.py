@@ -10,6 +10,7 @@ from ml.errors import ConfigError
 from ml.evaluation.suites.convoy import convoy
 from ml.evaluation.suites.cut_in import cut_in
 from ml.evaluation.suites.eebl import eebl
+from ml.evaluation.suites.names import SUITE_NAMES
 from ml.evaluation.suites.ncap import ncap
 from ml.evaluation.suites.plexe import plexe
 from ml.evaluation.suites.queue import queue
@@ -49,7 +50,6 @@ ENTRIES: dict[str, Entry] = {
     "cut-in": Entry(lambda s, n: cut_in(s, int(n)), 1, "repeats", ALL_RADIOS),
     "queue": Entry(lambda s, n: queue(s, int(n)), 2, "repeats", ALL_RADIOS),
 }
-SUITE_NAMES = tuple(ENTRIES)
 
 
 def entry_of(spec: str) -> Entry:
