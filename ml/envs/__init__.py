@@ -4,10 +4,14 @@ Importing this package registers `RoadSense-Convoy-v0`. The Stable-Baselines3 si
 `ml.envs.convoy_vec_env`, which needs torch; nothing else here does.
 """
 
+from typing import TYPE_CHECKING, Any
+
 import gymnasium as gym
 
 from ml.envs.config import EnvConfig, EpisodeMix, RewardWeights
-from ml.envs.convoy_env import ConvoyEnv
+
+if TYPE_CHECKING:
+    from ml.envs.convoy_env import ConvoyEnv
 
 ENV_ID = "RoadSense-Convoy-v0"
 
@@ -16,3 +20,12 @@ if ENV_ID not in gym.registry:
     gym.register(ENV_ID, entry_point="ml.envs.convoy_env:ConvoyEnv")
 
 __all__ = ["ENV_ID", "ConvoyEnv", "EnvConfig", "EpisodeMix", "RewardWeights"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the environment when it is asked for: its compiled loops take seconds to load."""
+    if name != "ConvoyEnv":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ml.envs.convoy_env import ConvoyEnv  # noqa: PLC0415
+
+    return ConvoyEnv

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ml.errors import ConfigError
-from ml.parameters import load_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +78,8 @@ def main(arguments: Sequence[str]) -> int:
             )
     if options.out.suffix != ".json":
         raise ConfigError(f"--out = {options.out}: allowed is a name that ends in .json.")
+    from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
+
     prior = load_parameters(options.prior)
     from ml.atomic_files import write_atomically  # noqa: PLC0415
     from ml.calibration.calibrate import calibrate, read_logs  # noqa: PLC0415 (scipy is slow)
@@ -162,6 +163,7 @@ def _print(calibration: Calibration, console: Console) -> None:
 def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
     from ml.atomic_files import write_atomically  # noqa: PLC0415
     from ml.calibration.coverage import coverage_study, table_of  # noqa: PLC0415
+    from ml.parameters import load_parameters  # noqa: PLC0415
 
     if not file.parent.is_dir():
         raise ConfigError(

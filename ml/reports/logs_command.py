@@ -10,7 +10,6 @@ import tyro
 from rich.console import Console
 
 from ml.errors import ConfigError
-from ml.parameters import load_parameters
 from ml.reports.calibrate_command import progress
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     out = options.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out = {out}: allowed is a folder that is empty, or not there yet.")
+    from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
+
     parameters = load_parameters(options.preset)
     from ml.calibration.synthetic_logs import write_logs  # noqa: PLC0415
     from ml.calibration.synthetic_recording import record  # noqa: PLC0415

@@ -10,11 +10,11 @@ import tyro
 from rich.console import Console
 
 from ml.errors import ConfigError
-from ml.espnow_emulator import MarginLoss
-from ml.parameters import PRESET_NAMES, Parameters, load_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ml.parameters import Parameters
 
 _DRAWN_FOR_DOCS = ("clean", "bursty", "shadowed", "blackout")
 _MEASURED = frozenset({"clean"})
@@ -89,6 +89,8 @@ def _show(options: ShowOptions, console: Console) -> None:
     if options.docs is not None:
         _draw_docs(options.docs, console)
         return
+    from ml.parameters import PRESET_NAMES, load_parameters  # noqa: PLC0415 (slow to import)
+
     if options.radio is None:
         raise ConfigError(
             f"which parameters? Name a preset ({', '.join(PRESET_NAMES)}) or a parameter file."
@@ -118,6 +120,7 @@ def _show(options: ShowOptions, console: Console) -> None:
 
 
 def _diff(options: DiffOptions, console: Console) -> None:
+    from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
     from ml.reports.params_tables import difference  # noqa: PLC0415
 
     one, other = load_parameters(options.a), load_parameters(options.b)
@@ -129,6 +132,9 @@ def _diff(options: DiffOptions, console: Console) -> None:
 
 
 def _fit_margin(options: FitMarginOptions, console: Console) -> None:
+    from ml.espnow_emulator import MarginLoss  # noqa: PLC0415 (slow to import)
+    from ml.parameters import load_parameters  # noqa: PLC0415
+
     loss = load_parameters(options.radio).radio.loss
     if not isinstance(loss, MarginLoss):
         raise ConfigError(
@@ -153,6 +159,8 @@ def _fit_margin(options: FitMarginOptions, console: Console) -> None:
 def _draw_docs(folder: Path, console: Console) -> None:
     if not folder.is_dir():
         raise ConfigError(f"--docs = {folder}: there is no such folder. Create it first.")
+    from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
+
     for name in _DRAWN_FOR_DOCS:
         file = folder / f"radio-{name}.png"
         with console.status(f"driving convoys: {name}"):

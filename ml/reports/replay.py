@@ -12,11 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from ml.errors import ConfigError
-from ml.evaluation.evaluate import POLICY_FAMILY
-from ml.evaluation.result import MANIFEST_FILE, Manifest, read_cell, read_manifest, slug
-from ml.reports.animation import write_animation
-from ml.reports.card_words import tell
-from ml.reports.rerun import episode_name, job_of, rerun
+from ml.evaluation.result import (
+    MANIFEST_FILE,
+    POLICY_FAMILY,
+    Manifest,
+    read_cell,
+    read_manifest,
+    slug,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +81,9 @@ def replay(arguments: Sequence[str]) -> int:
     row = find_episode(options, manifest)
     file = options.out or options.result / "replays" / _file_name(row)
     file.parent.mkdir(parents=True, exist_ok=True)
+    from ml.reports.animation import write_animation  # noqa: PLC0415 (slow to import)
+    from ml.reports.card_words import tell  # noqa: PLC0415
+    from ml.reports.rerun import episode_name, job_of, rerun  # noqa: PLC0415
 
     console = Console()
     console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
