@@ -348,18 +348,27 @@ def test_killed_sumo_comes_back_in_its_container(stack: Stack) -> None:
     assert stack.container("sumo").attrs["RestartCount"] == 0
 
 
-def test_an_evaluation_lands_in_the_users_folder(stack: Stack) -> None:
-    """`docker compose run --rm evaluate …` judges, writes a card, and leaves no container behind."""
-    done = stack.compose(
-        "run", "--rm", "evaluate", "--suite", "ncap:1", "--radio", "clean",
-        "--controllers", "cth:1.1", "oracle", "sumo", "--out", "evaluations/small",
-    )  # fmt: skip
-    assert "card: evaluations/small/card.html" in done.stdout.replace("\n", " ")
-    folder = stack.clone / "evaluations" / "small"
-    assert len(list((folder / "cells").glob("*.jsonl"))) == 3
-    card = folder / "card.html"
-    assert card.stat().st_uid == APP_UID
-    assert "data:image/svg+xml;base64" in card.read_text(encoding="utf-8")
-    project = stack.environment["COMPOSE_PROJECT_NAME"]
-    labels = [f"com.docker.compose.project={project}", "com.docker.compose.service=evaluate"]
-    assert not stack.engine.containers.list(all=True, filters={"label": labels})
+def test_a_fresh_clone_can_evaluate(tmp_path: Path) -> None:
+    """`docker compose run --rm evaluate …` alone: rows and card are the user's, nothing stays."""
+    copy_as_cloned(tmp_path)
+    project = f"roadsense-evaluate-{os.getpid()}"
+    ours = {"APP_UID": str(APP_UID), "APP_GID": str(APP_GID), "COMPOSE_PROJECT_NAME": project}
+    engine = docker.from_env()
+    fresh = Stack(tmp_path, {**os.environ, **ours}, engine)
+    try:
+        done = fresh.compose(
+            "run", "--rm", "evaluate", "--suite", "ncap:1", "--radio", "clean",
+            "--controllers", "cth:1.1", "oracle", "sumo", "--out", "evaluations/small",
+        )  # fmt: skip
+        assert "card: evaluations/small/card.html" in done.stdout
+        folder = tmp_path / "evaluations" / "small"
+        assert len(list((folder / "cells").glob("*.jsonl"))) == 3
+        card = folder / "card.html"
+        assert card.stat().st_uid == APP_UID
+        assert "data:image/svg+xml;base64" in card.read_text(encoding="utf-8")
+        labels = [f"com.docker.compose.project={project}"]
+        left = engine.containers.list(all=True, filters={"label": labels})
+        assert {container.labels["com.docker.compose.service"] for container in left} == {"prepare"}
+    finally:
+        fresh.compose("--profile", "evaluate", "down", "--volumes", "--rmi", "local")
+        engine.close()

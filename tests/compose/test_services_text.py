@@ -45,9 +45,14 @@ def dockerfile_of(service: str) -> Path:
 
 
 def mounts(service: str) -> dict[str, tuple[str, str]]:
-    """Return {path in the container: (source, options)} of a service's volumes."""
+    """Return {path in the container: (source, ro or rw)} of a service's volumes."""
     parts = [volume.split(":") for volume in SERVICES[service].get("volumes", [])]
-    return {part[1]: (part[0], part[2] if len(part) > 2 else "rw") for part in parts}
+    return {part[1]: (part[0], "ro" if "ro" in options(part) else "rw") for part in parts}
+
+
+def options(volume: list[str]) -> list[str]:
+    """Return the options of a volume, SOURCE:PATH[:OPTION,…] in its parts."""
+    return volume[2].split(",") if len(volume) > 2 else []
 
 
 def test_each_dockerfile_makes_a_service() -> None:
@@ -195,6 +200,14 @@ def test_networks_are_seen_under_one_path_and_written_by_training_alone() -> Non
         for assignment in arguments.split()
     )
     assert environment["ROADSENSE_CACHE_DIR"] == path
+
+
+def test_no_image_takes_the_shared_volume_back() -> None:
+    """While it is empty, Docker would give it the owner that its folder has in the image."""
+    for name in ("sumo", "train", "evaluate"):
+        volumes = [volume.split(":") for volume in SERVICES[name]["volumes"]]
+        (shared,) = [volume for volume in volumes if volume[0] == "cache"]
+        assert "nocopy" in options(shared), name
 
 
 @pytest.mark.parametrize("name", HARDENED)
