@@ -108,6 +108,12 @@ def _replay(arguments: Sequence[str]) -> int:
     return replay(arguments)
 
 
+def _ablate(arguments: Sequence[str]) -> int:
+    from ml.reports.ablate_command import ablate  # noqa: PLC0415
+
+    return ablate(arguments)
+
+
 def _bench(arguments: Sequence[str]) -> int:
     options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
     _require("--rounds", options.rounds, 1)
@@ -206,6 +212,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "train": ("train a policy, or resume a training", _train),
     "evaluate": ("judge models beside classical controllers, and write a card", _evaluate),
     "replay": ("run an episode of an evaluation again, and draw it", _replay),
+    "ablate": ("measure what each part of the recipe is worth", _ablate),
     "audit-reward": ("check that the reward ranks drivers as a person would", _audit_reward),
     "bench": ("measure training throughput against its ceiling", _bench),
     "doctor": ("look for what this machine lacks; for bug reports", _doctor),

@@ -168,3 +168,24 @@ def test_ppo_saves_and_plain_sb3_loads(tmp_path: Path, tiny_convoys: type[TinyCo
     np.testing.assert_array_equal(
         model.predict(obs, deterministic=True)[0], loaded.predict(obs, deterministic=True)[0]
     )
+
+
+def test_hidden_columns_change_nothing_and_are_kept_with_the_weights():
+    """Whatever stands in them; another network that gets the weights hides them, too."""
+    net = DeepSetExtractor(_convoy_space(), hidden_ego=(3,), hidden_peers=(0, 5))
+    other = _extractor(seed=1)
+    other.load_state_dict(net.state_dict())
+    seen = _observation(2, [True, True])
+    changed = {name: rows.clone() for name, rows in seen.items()}
+    changed["ego"][:, 3] += 7.0
+    changed["peers"][:, :, (0, 5)] -= 7.0
+    for each in (net, other):
+        assert torch.equal(each(seen), each(changed))
+    assert not torch.equal(_extractor()(seen), _extractor()(changed))
+
+
+def test_mean_pooling_leaves_the_maximum_out():
+    """The features of the maximum are zeros; those of the mean are not."""
+    features = DeepSetExtractor(_convoy_space(), pooling="mean")(_observation(3, [True, True]))
+    assert not features[0, EGO_F : EGO_F + 32].any()
+    assert features[0, EGO_F + 32 :].any()
