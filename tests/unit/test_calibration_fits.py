@@ -272,6 +272,21 @@ def test_cars_that_change_places_part_boards_and_blocking():
     assert split.first_car_interval[1] - split.first_car_interval[0] > 9.0
 
 
+def test_intervals_of_margin_and_first_car_hold_the_truth():
+    """Three cars in a row, 400 times with other boards: 90 % of the intervals hold the truth."""
+    rng = np.random.Generator(np.random.PCG64(9))
+    groups = [("a", "b", 0), ("a", "c", 1), ("b", "c", 0)]
+    held = np.zeros(2)
+    for _ in range(400):
+        gain = dict(zip("abc", rng.normal(0.0, 3.0, 3), strict=True))
+        errors = rng.normal(0.0, 0.5, 3)
+        levels = np.array([14.0 + gain[i] + gain[j] - 7.0 * k for i, j, k in groups]) + errors
+        split = split_levels(groups, levels, np.eye(3) * 0.25, antenna_sd_db=3.0, next_car_db=4.0)
+        for k, (low, high) in enumerate((split.margin_interval, split.first_car_interval)):
+            held[k] += low <= (14.0, 7.0)[k] <= high
+    assert np.all((held > 340) & (held < 380)), held  # three standard errors about 360
+
+
 def test_a_fit_that_says_no_more_than_was_known_is_refused():
     """An interval as wide as the range of training keeps the prior; a narrower one is taken."""
     clean = load_parameters("clean")
