@@ -82,7 +82,7 @@ def find_blackout(links: Sequence[Link]) -> Blackout | None:
     mixed = [_shuffled(losses, count, piece, generator) for _ in range(_SHIFTED)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         (gains, best), *others = pool.map(
-            lambda one: _search(*one, periods), [(losses, count), *mixed]
+            lambda one: _search(one[0], one[1], periods), [(losses, count), *mixed]
         )
     strongest = max(float(found.max()) for found, _ in others)
     strength = float(gains.max()) / max(strongest, 1e-9)

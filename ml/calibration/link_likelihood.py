@@ -240,6 +240,7 @@ def log_likelihoods(
         stay, up, down = (a[None] for a in (stay, up, down))
         strides = np.array([1])
     columns = (*stay.shape[:2], -1)
+    stay, up, down = (np.ascontiguousarray(a.reshape(columns)) for a in (stay, up, down))
     return forward(
         frames.outcome,
         frames.left_alone,
@@ -251,7 +252,9 @@ def log_likelihoods(
         frames.bias_step,
         moves,
         strides,
-        *(np.ascontiguousarray(a.reshape(columns)) for a in (stay, up, down)),
+        stay,
+        up,
+        down,
         w_s[:, None] * np.tile(weights, len(points)),
         len(points),
     )

@@ -133,7 +133,8 @@ def fit_gps(board: Board, way: Trajectory) -> GpsWander | None:
         return None
 
     def loss(x: NDArray[np.float64]) -> float:
-        return sum(_wander_loss(*np.exp(x), t_s, axis) for axis in axes)
+        sd_m, tau_s, white_m = map(float, np.exp(x))
+        return float(sum(_wander_loss(sd_m, tau_s, white_m, t_s, axis) for axis in axes))
 
     start = np.log([2.0, 90.0, 0.2])
     best = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3, "maxiter": 600})
