@@ -123,15 +123,14 @@ def _fold_all(
     gains = np.zeros(periods.size)
     folded = np.zeros(int(periods.max() / bin_s) + 2)
     for p in range(periods.size):
-        bins = max(int(periods[p] / bin_s), 1)
-        per_slot = bin_s / periods[p] * bins
+        length = periods[p] / bin_s
+        bins = int(length + 0.5)
         folded[:bins] = 0.0
-        phase = 0.5 * per_slot
-        for k in range(excess.size):
-            folded[int(phase)] += excess[k]
-            phase += per_slot
-            if phase >= bins:
-                phase -= bins
+        # Turn by turn, each from its nearest bin on: whole stretches are added at once.
+        for turn in range(int(excess.size / length) + 1):
+            begin = int(turn * length + 0.5)
+            for k in range(min(bins, excess.size - begin)):
+                folded[k] += excess[begin + k]
         for width in (6, 12, 20):
             if width >= bins:
                 continue
