@@ -92,14 +92,17 @@ def read_logs(
     say = on_part or (lambda _what, _share: None)
     if len({path.resolve() for path in paths}) < len(paths):
         raise LogError("a log is named twice. Name each once.")
-    sizes = [path.stat().st_size if path.is_file() else 1 for path in paths]
+    total = sum(path.stat().st_size if path.is_file() else 1 for path in paths)
     logs, done = [], 0
-    for path, size in zip(paths, sizes, strict=True):
-        before = done
-        logs.append(
-            read_log(path, lambda n: say(f"reading {path.name}", 0.0 * n + before / sum(sizes)))  # noqa: B023 - called at once
-        )
-        done += size
+    for path in paths:
+
+        def on_rows(size: int, path: Path = path) -> None:
+            nonlocal done
+            done += size
+            say(f"reading {path.name}", min(done / max(total, 1), 1.0))
+
+        say(f"reading {path.name}", min(done / max(total, 1), 1.0))
+        logs.append(read_log(path, on_rows))
     folders = list(dict.fromkeys(log.path.resolve().parent for log in logs))
     say("aligning clocks", 1.0)
     return logs, [
