@@ -7,12 +7,14 @@ keeps bursts and destroys any period.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import compiled_without_gil
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,13 +77,14 @@ def find_blackout(links: Sequence[Link]) -> Blackout | None:
     count = np.bincount(slots).astype(np.float64)
     losses = np.bincount(slots, lost).astype(np.float64)
     periods = _periods(time[-1] - origin)
-    gains, best = _search(losses, count, periods)
     generator = np.random.Generator(np.random.PCG64(_SEED))
     piece = round(_PIECE_S / _BIN_S)
-    strongest = 0.0
-    for _ in range(_SHIFTED):
-        mixed_l, mixed_c = _shuffled(losses, count, piece, generator)
-        strongest = max(strongest, float(_search(mixed_l, mixed_c, periods)[0].max()))
+    mixed = [_shuffled(losses, count, piece, generator) for _ in range(_SHIFTED)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        (gains, best), *others = pool.map(
+            lambda one: _search(one[0], one[1], periods), [(losses, count), *mixed]
+        )
+    strongest = max(float(found.max()) for found, _ in others)
     strength = float(gains.max()) / max(strongest, 1e-9)
     if strength < _CLEARLY:
         return None
@@ -112,7 +115,7 @@ def _search(
     return gains, float(periods[int(np.argmax(gains))])
 
 
-@compiled
+@compiled_without_gil
 def _fold_all(
     excess: NDArray[np.float64], bin_s: float, periods: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -120,15 +123,14 @@ def _fold_all(
     gains = np.zeros(periods.size)
     folded = np.zeros(int(periods.max() / bin_s) + 2)
     for p in range(periods.size):
-        bins = max(int(periods[p] / bin_s), 1)
-        per_slot = bin_s / periods[p] * bins
+        length = periods[p] / bin_s
+        bins = int(length + 0.5)
         folded[:bins] = 0.0
-        phase = 0.5 * per_slot
-        for k in range(excess.size):
-            folded[int(phase)] += excess[k]
-            phase += per_slot
-            if phase >= bins:
-                phase -= bins
+        # Turn by turn, each from its nearest bin on: whole stretches are added at once.
+        for turn in range(int(excess.size / length) + 1):
+            begin = int(turn * length + 0.5)
+            for k in range(min(bins, excess.size - begin)):
+                folded[k] += excess[begin + k]
         for width in (6, 12, 20):
             if width >= bins:
                 continue

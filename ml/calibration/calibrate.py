@@ -10,7 +10,8 @@ import numpy as np
 from ml.calibration.blackout_fit import Blackout, find_blackout
 from ml.calibration.estimates import Estimate, judged, kept
 from ml.calibration.latency_estimates import latency_estimates
-from ml.calibration.link_fit import NAMES, LinkFit, fit_links, path_terms_db
+from ml.calibration.link_fit import NAMES, LinkFit, fit_links
+from ml.calibration.link_likelihood import path_terms_db
 from ml.calibration.links import Drive, Link, read_drive
 from ml.calibration.log_reader import Log, read_log
 from ml.calibration.margin_split import MarginSplit, split_levels
@@ -91,14 +92,17 @@ def read_logs(
     say = on_part or (lambda _what, _share: None)
     if len({path.resolve() for path in paths}) < len(paths):
         raise LogError("a log is named twice. Name each once.")
-    sizes = [path.stat().st_size if path.is_file() else 1 for path in paths]
+    total = sum(path.stat().st_size if path.is_file() else 1 for path in paths)
     logs, done = [], 0
-    for path, size in zip(paths, sizes, strict=True):
-        before = done
-        logs.append(
-            read_log(path, lambda n: say(f"reading {path.name}", 0.0 * n + before / sum(sizes)))  # noqa: B023 - called at once
-        )
-        done += size
+    for path in paths:
+
+        def on_rows(size: int, path: Path = path) -> None:
+            nonlocal done
+            done += size
+            say(f"reading {path.name}", min(done / max(total, 1), 1.0))
+
+        say(f"reading {path.name}", min(done / max(total, 1), 1.0))
+        logs.append(read_log(path, on_rows))
     folders = list(dict.fromkeys(log.path.resolve().parent for log in logs))
     say("aligning clocks", 1.0)
     return logs, [
@@ -233,6 +237,8 @@ def _fit_loss(  # noqa: C901, PLR0912 - parameter by parameter, in the order of 
     reasons = _refusals(links)
     free = [name for name in NAMES if name not in reasons]
     fit = None
+    position = prior.sensors.position
+    apart_m = position.sd_m * float(np.sqrt(2.0 * (1.0 - position.common_share)))
     for turn in range(3):
         what = "fitting the links" if turn == 0 else "fitting again without what they cannot tell"
         fit = fit_links(
@@ -240,6 +246,7 @@ def _fit_loss(  # noqa: C901, PLR0912 - parameter by parameter, in the order of 
             loss,
             free,
             blackouts=shares,
+            position_error_m=apart_m,
             start=fit,
             on_step=lambda k, n: say(what, k / n),  # noqa: B023
         )

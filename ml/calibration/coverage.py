@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml.calibration.estimates import Estimate
-    from ml.calibration.link_fit import LinkFit
     from ml.parameters import Parameters
 
 HALF_HOUR_S: Final = 1800.0
@@ -103,7 +102,7 @@ def count(
         row = rows.setdefault(LEVEL, CoverageRow(LEVEL, [], [], []))
         row.truths.append(true_level_db(radio, seed))
         row.estimates.append(float(calibration.fit.levels_db[0]))
-        row.intervals.append(_level_interval(calibration.fit))
+        row.intervals.append(calibration.fit.level_interval(0))
 
 
 def true_level_db(radio: Parameters, seed: int) -> float:
@@ -143,11 +142,6 @@ def _enter(row: CoverageRow, estimate: Estimate, truth: float | None) -> None:
     row.truths.append(truth)
     row.estimates.append(estimate.value)
     row.intervals.append(estimate.interval)
-
-
-def _level_interval(fit: LinkFit) -> tuple[float, float]:
-    low, high = np.percentile(fit.replicates[:, 0], [5.0, 95.0])
-    return float(low), float(high)
 
 
 def _value_at(parameters: Parameters, name: str) -> float | None:

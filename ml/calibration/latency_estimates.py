@@ -57,7 +57,7 @@ def latency_estimates(
         )
     ):
         shift = mac.h_rx_ms if column == 0 else 0.0
-        low, high = np.percentile(fit.replicates[:, column] - shift, [5.0, 95.0])
+        low, high = fit.intervals[column] - shift
         estimates.append(
             judged(
                 "radio.mac." + name,

@@ -8,10 +8,11 @@ split no round trip shows. The distribution is convolved on a grid and held agai
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
 GRID_MS: Final = 0.05
 LONGEST_MS: Final = 120.0
-_REPLICATES: Final = 2000
+_CHI_SQUARE: Final = 2.706  # 90 % of one degree of freedom
 _OUTLIERS: Final = 1e-4
-_SEED: Final = 21
 _WHOLE: Final = 1e-6
 _BLOCK: Final = 200
 LEAST_ROUND_TRIPS: Final = 500
@@ -38,7 +38,7 @@ class LatencyFit:
         fixed_ms: S / 2, the delays of sender and receiver together.
         wait_probability: Share of frames that wait.
         wait_mean_ms: Mean of that wait.
-        replicates: (B, 3), the same from blocks drawn anew.
+        intervals: (3, 2), 90 % of each.
         round_trips: How many it rests on.
         resolution_ms: Of the log: 1 where it holds whole milliseconds, else the grid's.
         edges_ms: (H + 1,) of the histogram.
@@ -49,7 +49,7 @@ class LatencyFit:
     fixed_ms: float
     wait_probability: float
     wait_mean_ms: float
-    replicates: NDArray[np.float64]
+    intervals: NDArray[np.float64]
     round_trips: int
     resolution_ms: float
     edges_ms: NDArray[np.float64]
@@ -91,13 +91,14 @@ def fit_latency(
     ]
     found = min((_minimise(loss, s, counts) for s in starts), key=lambda r: float(r[1]))
     x = found[0]
-    replicates = _replicates(x, shares, bins)
+    wider = _overdispersion(x, shares, bins)
+    intervals = _intervals(x, lambda at: loss(at, counts) * counts.sum(), wider)
     fixed, probability, wait = _outer(x)
     return LatencyFit(
         fixed_ms=float(fixed),
         wait_probability=float(probability),
         wait_mean_ms=float(wait),
-        replicates=replicates,
+        intervals=intervals,
         round_trips=int(round_trip_ms.size),
         resolution_ms=resolution,
         edges_ms=edges,
@@ -106,30 +107,75 @@ def fit_latency(
     )
 
 
-def _replicates(
+def _overdispersion(
     x: NDArray[np.float64],
     shares: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     bins: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Draw blocks of round trips with replacement, and take one Newton step each."""
-    slopes = []
-    for k, step in enumerate((0.02, 0.02, 0.02)):
-        # Half of a difference across the end of a scale would be flat.
-        middle = np.array([max(x[0], 0.02), np.clip(x[1], 0.02, 0.98), x[2]])
-        up, down = middle.copy(), middle.copy()
-        up[k] += step
-        down[k] -= step
-        slopes.append((np.log(shares(up)) - np.log(shares(down))) / (2.0 * step))
+) -> float:
+    """How much more the scores of blocks of round trips vary than if trips were independent."""
+    # Half of a difference across the end of a scale would be flat.
+    middle = np.array([max(x[0], 0.02), np.clip(x[1], 0.02, 0.98), x[2]])
+    slopes = [
+        (np.log(shares(middle + step)) - np.log(shares(middle - step))) / 0.04
+        for step in 0.02 * np.eye(3)
+    ]
     by_trip = np.stack(slopes, axis=-1)[bins]
-    information = by_trip.T @ by_trip
-    blocks = max(bins.size // _BLOCK, 1)
+    blocks = max(bins.size // _BLOCK, 4)
     by_block = np.stack([part.sum(axis=0) for part in np.array_split(by_trip, blocks)])
     by_block -= by_block.mean(axis=0)
-    generator = np.random.Generator(np.random.PCG64(_SEED))
-    weights = generator.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=_REPLICATES)
-    few = np.sqrt(blocks / max(blocks - x.size, 1))  # few blocks spread too little
-    drawn = x + few * np.linalg.solve(information, ((weights - 1.0) @ by_block).T).T
-    return np.stack([_outer(row) for row in drawn])
+    ratio = np.linalg.solve(by_trip.T @ by_trip, by_block.T @ by_block * blocks / (blocks - 3))
+    return max(float(np.trace(ratio)) / x.size, 1.0)
+
+
+def _intervals(
+    x: NDArray[np.float64], fall: Callable[[NDArray[np.float64]], float], wider: float
+) -> NDArray[np.float64]:
+    """Profile-likelihood intervals, (3, 2).
+
+    The three trade against one another along a bent ridge, and a share of waits ends at 1: there
+    standard errors say little. `fall` is the negative log likelihood.
+    """
+    least = fall(x)
+    allowed = 0.5 * _CHI_SQUARE * wider
+    ends = ((0.0, 2.0 * LONGEST_MS), (0.0, 1.0), (-4.0, 4.0))
+    out = np.empty((3, 2))
+    for k, way in product(range(3), (-1, 1)):
+        rest = [i for i in range(3) if i != k]
+        last = x[rest]
+
+        def excess(at: float, k: int = k, rest: list[int] = rest) -> float:
+            nonlocal last
+            trial = np.empty(3)
+            trial[k] = at
+
+            def among(others: NDArray[np.float64]) -> float:
+                trial[rest] = others
+                return fall(trial)
+
+            simplex = last + np.vstack([np.zeros(2), np.diag([0.03, 0.02])])
+            found = minimize(
+                among,
+                last,
+                method="Nelder-Mead",
+                options={"xatol": 1e-3, "fatol": 1e-2, "initial_simplex": simplex},
+            )
+            last = found.x
+            return float(found.fun) - least - allowed
+
+        at, step = float(x[k]), 0.02 * way
+        while True:
+            beyond = float(np.clip(at + step, *ends[k]))
+            if excess(beyond) >= 0.0:
+                at = float(brentq(excess, at, beyond, xtol=1e-3)) if excess(at) < 0.0 else at
+                break
+            at = beyond
+            if at in ends[k]:
+                break
+            step *= 2.0
+        edge = x.copy()
+        edge[k] = at
+        out[k, (way + 1) // 2] = _outer(edge)[k]
+    return out
 
 
 def _minimise(
@@ -195,12 +241,15 @@ def _histogram(
     probability, wait = float(np.clip(share, 0.0, 1.0)), np.exp(np.clip(log_wait, -4.0, 4.0))
     size = base.size
     edges = np.exp(-np.arange(size + 1) * GRID_MS / wait)
-    one = probability * (edges[:-1] - edges[1:])
+    # Each step's mass goes to both of its ends, so that its mean stays where it is.
+    right = wait / GRID_MS - 1.0 / np.expm1(GRID_MS / wait)
+    waits = probability * (edges[:-1] - edges[1:])
+    one = (1.0 - right) * waits
+    one[1:] += right * waits[:-1]
     one[0] += 1.0 - probability
     n = 2 * size
     spectrum = np.fft.rfft(one, n) ** 2 * np.fft.rfft(base, n)
     shift = max(fixed, 0.0) / GRID_MS
-    # Half a step back for either wait: their masses stand at the beginnings of their steps.
     move = _spread(np.array([shift * GRID_MS]), np.ones(1))
     spectrum *= np.fft.rfft(move, n)
     if blur.size > 1:

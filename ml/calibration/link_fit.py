@@ -8,13 +8,15 @@ equations, Hu and Kalbfleisch 2000), which needs no second fit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.calibration.expected_loss import expected_loss
-from ml.calibration.link_likelihood import Frames, Shape, log_likelihoods, prepare
+from ml.calibration.link_jobs import LEVELS_DB, Group, Job, first_level, jobs_of
+from ml.calibration.link_likelihood import Point, Shape, log_likelihoods
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from ml.calibration.links import Link
     from ml.espnow_emulator.loss_parameters import MarginLoss
 
-BLOCK_S: Final = 30.0
 REPLICATES: Final = 2000
 NAMES: Final = (
     "exponent_near",
@@ -47,18 +48,13 @@ _LIMITS: Final = {
 }
 _STEPS: Final = 25
 _DIFFERENCE: Final = 0.02
-_LEVEL_DIFFERENCE_DB: Final = 0.2
+_LEVEL_DIFFERENCE_DB: Final = 0.1
 _ENOUGH: Final = 0.01
-_KNEE_M, _NEAREST_M, _REFERENCE_M = 60.0, 3.0, 20.0
 _LONGEST_STEP: Final = 1.0
-_LEVELS_DB: Final = (-40.0, 60.0)
-_SAMPLED: Final = 300
-_LEAST_OF_GROUP: Final = 2000
 _SEED: Final = 20
 _AT_LIMIT: Final = 1e-3
-
-Group = tuple[str, str, int]
-"""Two boards in order of their names, and how many cars stood between them."""
+_MEMORY: Final = "shadowing_distance_m"
+_WORKERS: Final = os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +90,12 @@ class LinkFit:
         low, high = np.percentile(column, [tail, 100.0 - tail])
         return float(low), float(high)
 
+    def level_interval(self, group: int, level: float = 0.9) -> tuple[float, float]:
+        """Return the bootstrap interval of a group's level in dB."""
+        tail = 50.0 * (1.0 - level)
+        low, high = np.percentile(self.replicates[:, group], [tail, 100.0 - tail])
+        return float(low), float(high)
+
     @property
     def level_covariance(self) -> NDArray[np.float64]:
         """(G, G) of the levels."""
@@ -101,14 +103,20 @@ class LinkFit:
 
 
 @dataclass(slots=True)
-class _Job:
-    """One link, ready to be scored."""
+class _Slopes:
+    """What the likelihood says at one place, and which way it rises.
 
-    frames: Frames
-    group: NDArray[np.int64]  # of each frame, index
-    near_db: NDArray[np.float64]  # what one unit of the near exponent costs
-    far_db: NDArray[np.float64]
-    block: NDArray[np.int64]
+    Attributes:
+        value: Log likelihood of all frames.
+        gradient: (P,).
+        information: (P, P), outer products of the frames' scores.
+        by_block: (blocks, P), the gradient by blocks of time.
+    """
+
+    value: float
+    gradient: NDArray[np.float64]
+    information: NDArray[np.float64]
+    by_block: NDArray[np.float64]
 
 
 def fit_links(  # noqa: C901 - one descent, read from top to bottom
@@ -117,6 +125,7 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
     free: Sequence[str],
     *,
     blackouts: Mapping[int, NDArray[np.float64]] | None = None,
+    position_error_m: float = 0.0,
     start: LinkFit | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> LinkFit:
@@ -127,23 +136,25 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
         prior: What is not fitted, and where to start.
         free: Which of `NAMES` to fit; the levels always are.
         blackouts: Index of a link to (K,) share of frames that its receiver loses anyway.
-        start: An earlier fit of the same links, to start from.
+        position_error_m: Standard deviation, per axis, of the distance between two boards as
+            their positions give it.
+        start: An earlier fit, to start from.
         on_step: Told (step, most steps).
     """
-    groups, jobs, blocks = _jobs(links, prior, blackouts or {})
+    groups, jobs, blocks = jobs_of(links, prior, blackouts or {}, position_error_m)
     values = {name: float(getattr(prior, name)) for name in NAMES}
     if start is None:
-        levels = np.array([_first_level(links, g, prior) for g in groups])
+        levels = np.array([first_level(links, g, prior) for g in groups])
     else:
         levels = start.levels_db.copy()
         values |= {name: start.values[name] for name in free}
     names = tuple(free)
     theta = np.concatenate([levels, [_inner(n, values[n]) for n in names]])
     low = np.concatenate(
-        [np.full(len(groups), _LEVELS_DB[0]), [_inner(n, _LIMITS[n][0]) for n in names]]
+        [np.full(len(groups), LEVELS_DB[0]), [_inner(n, _LIMITS[n][0]) for n in names]]
     )
     high = np.concatenate(
-        [np.full(len(groups), _LEVELS_DB[1]), [_inner(n, _LIMITS[n][1]) for n in names]]
+        [np.full(len(groups), LEVELS_DB[1]), [_inner(n, _LIMITS[n][1]) for n in names]]
     )
     theta = np.clip(theta, low + 1e-6, high - 1e-6)
     step_sizes = np.full(theta.size, _DIFFERENCE)
@@ -152,39 +163,36 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
         if name == "floor_loss":
             step_sizes[len(groups) + k] = 0.05
 
-    def score(at: NDArray[np.float64], of: Sequence[_Job]) -> list[NDArray[np.float64]]:
-        return _scores(of, at, names, values, prior, len(groups))
+    def slopes(at: NDArray[np.float64]) -> _Slopes:
+        return _slopes(jobs, at, step_sizes, names, values, prior, len(groups), blocks)
 
-    total = score(theta, jobs)
-    best = sum(float(part.sum()) for part in total)
+    here = slopes(theta)
     damping = 1e-3
     for step in range(_STEPS):
         if on_step is not None:
             on_step(step, _STEPS)
-        gradient, information, _ = _gradient(
-            score, theta, total, step_sizes, jobs, blocks, len(groups)
-        )
-        moved = False
+        gain = 0.0
         for _ in range(6):
-            scale = np.diag(information)
-            change = np.linalg.solve(information + np.diag(damping * scale + 1e-9), gradient)
+            scale = np.diag(np.diag(here.information))
+            change = np.linalg.solve(
+                here.information + damping * scale + 1e-9 * np.eye(theta.size), here.gradient
+            )
             limit = np.where(np.arange(theta.size) < len(groups), 6.0, _LONGEST_STEP)
             change *= min(1.0, float((limit / np.maximum(np.abs(change), 1e-12)).min()))
             candidate = np.clip(theta + change, low, high)
-            there = score(candidate, jobs)
-            value = sum(float(part.sum()) for part in there)
-            if value > best - 1e-6:
-                gain, moved = value - best, True
-                theta, total, best = candidate, there, value
+            if 0.5 * float((candidate - theta) @ here.gradient) < _ENOUGH:
+                theta = candidate  # so near that to look there again would change nothing
+                break
+            there = slopes(candidate)
+            if there.value > here.value - 1e-6:
+                gain = there.value - here.value
+                theta, here = candidate, there
                 damping = max(damping / 10.0, 1e-6)
                 break
             damping = max(damping * 10.0, 1e-3)
-        if not moved or gain < _ENOUGH:
+        if gain < _ENOUGH:
             break
-    _, information, by_block = _gradient(score, theta, total, step_sizes, jobs, blocks, len(groups))
-    # A forward difference is the slope half a step ahead: that is where it vanishes.
-    theta = np.clip(theta + 0.5 * step_sizes, low, high)
-    replicates = _replicates(theta, information, by_block, low, high)
+    replicates = _replicates(theta, here.information, here.by_block, low, high)
     for k, name in enumerate(names):
         column = len(groups) + k
         values[name] = _outer(name, theta[column])
@@ -196,138 +204,75 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
         values=values,
         free=names,
         replicates=replicates,
-        log_likelihood=best,
+        log_likelihood=here.value,
         frames=int(sum(np.count_nonzero(job.frames.outcome >= 0) for job in jobs)),
         blocks=blocks,
         at_limit=tuple(n for n, at in zip(names, held, strict=True) if at),
     )
 
 
-def score_links(
-    links: Sequence[Link],
-    fit: LinkFit,
-    margin: MarginLoss,
-    levels_db: Mapping[Group, float],
-    blackouts: Mapping[int, NDArray[np.float64]] | None = None,
-) -> float:
-    """Return the log likelihood per scored frame of links that need not be those of the fit."""
-    groups, jobs, _ = _jobs(links, margin, blackouts or {})
-    theta = np.array([levels_db.get(g, margin.margin_20m_db) for g in groups])
-    parts = _scores(jobs, theta, (), fit.values, margin, len(groups))
-    frames = sum(np.count_nonzero(job.frames.outcome >= 0) for job in jobs)
-    return sum(float(part.sum()) for part in parts) / max(frames, 1)
-
-
-def path_terms_db(
-    distance_m: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What one unit of the near and of the far exponent costs at distances, in dB."""
-    d = np.maximum(np.nan_to_num(distance_m, nan=_REFERENCE_M), _NEAREST_M)
-    near = 10.0 * np.log10(np.minimum(d, _KNEE_M) / _REFERENCE_M)
-    return near, 10.0 * np.log10(np.maximum(d, _KNEE_M) / _KNEE_M)
-
-
-def _jobs(
-    links: Sequence[Link], prior: MarginLoss, blackouts: Mapping[int, NDArray[np.float64]]
-) -> tuple[tuple[Group, ...], list[_Job], int]:
-    links = [_without_rare(link, links) for link in links]
-    groups = sorted(
-        {(*link.pair, int(b)) for link in links for b in np.unique(link.between[link.scored])}
-    )
-    number = {group: k for k, group in enumerate(groups)}
-    begins: dict[int, float] = {}
-    for link in links:
-        first = float(link.time_s[0])
-        begins[link.drive] = min(begins.get(link.drive, first), first)
-    keys = [
-        link.drive * 10**6 + ((link.time_s - begins[link.drive]) // BLOCK_S).astype(np.int64)
-        for link in links
-    ]
-    distinct = np.unique(np.concatenate(keys))
-    jobs = []
-    for k, link in enumerate(links):
-        near, far = path_terms_db(link.distance_m)
-        frames = prepare(
-            link.outcome,
-            link.distance_m,
-            link.travel_m,
-            link.time_s,
-            standstill_mps=prior.standstill_mps,
-            two_way=link.two_way,
-            blackout=blackouts.get(k),
-        )
-        group = np.array([number.get((*link.pair, int(b)), 0) for b in range(9)])[
-            np.minimum(link.between, 8)
-        ]
-        jobs.append(_Job(frames, group, near, far, np.searchsorted(distinct, keys[k])))
-    return tuple(groups), jobs, distinct.size
-
-
-def _without_rare(link: Link, links: Sequence[Link]) -> Link:
-    """Leave out rows of a number of cars between that a pair has too few of to tell a level."""
-    pair = [other for other in links if other.pair == link.pair]
-    count = np.bincount(np.concatenate([other.between[other.scored] for other in pair]))
-    rare = (count < _LEAST_OF_GROUP) & (count < count.max())
-    if not rare.any():
-        return link
-    known = np.minimum(link.between, count.size - 1)
-    outcome = np.where(rare[known], -1, link.outcome).astype(np.int8)
-    return replace(link, outcome=outcome)
-
-
-def _scores(
-    jobs: Sequence[_Job],
+def _point(
     theta: NDArray[np.float64],
+    names: Sequence[str],
+    fixed: Mapping[str, float],
+    num_groups: int,
+) -> Point:
+    values = dict(fixed)
+    values |= {n: _outer(n, theta[num_groups + k]) for k, n in enumerate(names)}
+    return Point(
+        theta[:num_groups],
+        values["exponent_near"],
+        values["exponent_far"],
+        Shape(*(values[name] for name in NAMES[2:])),
+    )
+
+
+def _slopes(
+    jobs: Sequence[Job],
+    theta: NDArray[np.float64],
+    steps: NDArray[np.float64],
     names: Sequence[str],
     fixed: Mapping[str, float],
     prior: MarginLoss,
     num_groups: int,
-) -> list[NDArray[np.float64]]:
-    """Log likelihoods per frame, an array for each link."""
-    values = dict(fixed)
-    values |= {n: _outer(n, theta[num_groups + k]) for k, n in enumerate(names)}
-    shape = Shape(*(values[name] for name in NAMES[2:]))
-    return [
-        log_likelihoods(
-            job.frames,
-            theta[job.group]
-            - values["exponent_near"] * job.near_db
-            - values["exponent_far"] * job.far_db,
-            shape,
-            prior,
-        )
-        for job in jobs
-    ]
-
-
-def _gradient(
-    score: Callable[[NDArray[np.float64], Sequence[_Job]], list[NDArray[np.float64]]],
-    theta: NDArray[np.float64],
-    here: list[NDArray[np.float64]],
-    steps: NDArray[np.float64],
-    jobs: Sequence[_Job],
     blocks: int,
-    num_groups: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Gradient, information (outer products of the frames' scores), and scores by block."""
-    columns = []
-    for k in range(theta.size):
-        up = theta.copy()
-        up[k] += steps[k]
-        # A level moves the links of its own pair alone.
-        moved = [n for n, job in enumerate(jobs) if k >= num_groups or (job.group == k).any()]
-        column = [np.zeros(part.size) for part in here]
-        for n, there in zip(moved, score(up, [jobs[n] for n in moved]), strict=True):
-            column[n] = (there - here[n]) / steps[k]
-        columns.append(column)
+) -> _Slopes:
+    """Score all links at a place and a step away from it along each parameter."""
+    points = [_point(theta, names, fixed, num_groups)]
+    points += [_point(theta + step, names, fixed, num_groups) for step in np.diag(steps)]
+    alone = num_groups + names.index(_MEMORY) if _MEMORY in names else -1
+    work: list[tuple[int, list[int]]] = []
+    for n, job in enumerate(jobs):
+        # A level moves the links of its own group alone.
+        moved = [k for k in range(theta.size) if k >= num_groups or k in job.groups]
+        work.append((n, [0, *(k + 1 for k in moved if k != alone)]))
+        if alone >= 0:
+            work.append((n, [alone + 1]))
+
+    def run(part: tuple[int, list[int]]) -> NDArray[np.float64]:
+        n, which = part
+        return log_likelihoods(jobs[n].frames, [points[k] for k in which], prior)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        found = list(pool.map(run, work))
+    value = 0.0
     information = np.zeros((theta.size, theta.size))
     by_block = np.zeros((blocks, theta.size))
     for n, job in enumerate(jobs):
-        frame_scores = np.stack([column[n] for column in columns], axis=-1)
-        information += frame_scores.T @ frame_scores
+        parts = [(w[1], f) for w, f in zip(work, found, strict=True) if w[0] == n]
+        here = parts[0][1][0]
+        scores = np.zeros((theta.size, here.size))
+        for which, rows in parts:
+            for k, row in zip(which, rows, strict=True):
+                if k > 0:
+                    scores[k - 1] = (row - here) / steps[k - 1]
+        value += float(here.sum())
+        information += scores @ scores.T
         for k in range(theta.size):
-            by_block[:, k] += np.bincount(job.block, frame_scores[:, k], minlength=blocks)
-    return by_block.sum(axis=0), information, by_block
+            by_block[:, k] += np.bincount(job.block, scores[k], minlength=blocks)
+    # A forward difference is the slope half a step ahead; the information tells what lies between.
+    gradient = by_block.sum(axis=0) + 0.5 * steps * np.diag(information)
+    return _Slopes(value, gradient, information, by_block)
 
 
 def _replicates(
@@ -344,34 +289,12 @@ def _replicates(
     centred = by_block - by_block.mean(axis=0)
     small = np.sqrt(blocks / max(blocks - theta.size, 1))  # few blocks spread too little
     ridge = np.diag(1e-6 * np.diag(information) + 1e-9)
-    change = np.linalg.solve(information + ridge, ((weights - 1.0) @ centred).T).T
-    drawn: NDArray[np.float64] = np.clip(theta + small * change, low, high)
+    inverse = np.linalg.inv(information + ridge)
+    change = small * ((weights - 1.0) @ centred) @ inverse
+    # Links that share their shadowing say no more than independent ones would: few blocks may.
+    wider = np.maximum(np.sqrt(np.diag(inverse)) / np.maximum(change.std(axis=0), 1e-12), 1.0)
+    drawn: NDArray[np.float64] = np.clip(theta + wider * change, low, high)
     return drawn
-
-
-def _first_level(links: Sequence[Link], group: Group, prior: MarginLoss) -> float:
-    """The level at which the model loses as many as were lost."""
-    distances, lost = [], []
-    for link in links:
-        mine = link.scored & (link.between == group[2])
-        if link.pair == group[:2] and mine.any():
-            two = 2.0 if link.two_way else 1.0
-            share = float(link.lost[mine].mean())
-            lost.append((1.0 - (1.0 - share) ** (1.0 / two), int(mine.sum())))
-            distances.append(np.nan_to_num(link.distance_m[mine], nan=_REFERENCE_M))
-    wanted = sum(share * rows for share, rows in lost) / sum(rows for _, rows in lost)
-    every = np.concatenate(distances)
-    some = every[:: max(every.size // _SAMPLED, 1)]
-    alone = prior.model_copy(update={"antenna_sd_db": 0.0, "door_share": 0.0})
-    low, high = _LEVELS_DB
-    for _ in range(30):
-        middle = 0.5 * (low + high)
-        at = alone.model_copy(update={"margin_20m_db": middle})
-        if float(expected_loss(at, some, 0).mean()) > wanted:
-            low = middle
-        else:
-            high = middle
-    return min(max(middle, -30.0), 35.0)
 
 
 def _inner(name: str, value: float) -> float:
@@ -393,8 +316,3 @@ def _outer_all(name: str, inner: NDArray[np.float64]) -> NDArray[np.float64]:
     if name == "floor_loss":
         return 1.0 / (1.0 + np.exp(-inner))
     return inner
-
-
-def with_free(fit: LinkFit, margin: MarginLoss) -> MarginLoss:
-    """Return a margin model with what was fitted in place."""
-    return margin.model_copy(update={name: fit.values[name] for name in fit.free})

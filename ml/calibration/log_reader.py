@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import sys
 from array import array
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from ml.calibration.log_schema import MARKS, SCHEMAS, TIME_COLUMN, Column, LogKi
 from ml.errors import LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -24,7 +26,8 @@ _LONGEST_LINE: Final = 16_384
 MOST_ROWS: Final = 4_000_000
 _MOST_REPEATS: Final = 1000
 _SHOWN: Final = 40
-_SAY_EVERY: Final = 20_000
+_TOGETHER: Final = 8192
+_KIND_IN_NAME: Final = re.compile(r"(?i)(^|[^a-z])(rx|tx|rtt)(?=$|[^a-z])")
 _DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -65,7 +68,7 @@ class Log:
 class _Layout:
     kind: LogKind
     width: int
-    numbers: list[tuple[int, Column, array[float]]] = field(default_factory=list)
+    numbers: list[tuple[int, Column, list[NDArray[np.float64]]]] = field(default_factory=list)
     texts: list[tuple[int, Column, list[str]]] = field(default_factory=list)
     ignored: tuple[str, ...] = ()
 
@@ -97,12 +100,46 @@ def _read(path: Path, file: BinaryIO, on_rows: Callable[[int], None] | None) -> 
     digest = hashlib.sha256()
     layout = _layout(path, _line(path, file, 1, digest).removeprefix("\ufeff"))
     lines = array("q")
-    time_index = next(i for i, c, _ in layout.numbers if c.name == TIME_COLUMN[layout.kind])
-    number, repeats, before, unsaid = 1, 0, "", 0
-    latest = -np.inf
+    waiting: list[list[str]] = []
+    unsaid = 0
+    try:
+        for number, size, fields in _rows(path, file, digest, layout.width):
+            unsaid += size
+            waiting.append(fields)
+            lines.append(number)
+            if len(waiting) == _TOGETHER:
+                _take(path, waiting, lines, layout)
+                waiting = []
+                if on_rows is not None:
+                    on_rows(unsaid)
+                    unsaid = 0
+    except LogError:
+        _take(path, waiting, lines, layout)  # what is wrong farther up is said first
+        raise
+    _take(path, waiting, lines, layout)
+    if on_rows is not None:
+        on_rows(unsaid)
+    if not lines:
+        raise LogError(f"{path}, line 1: no row follows the header. The log is empty.")
+    return Log(
+        path=path,
+        kind=layout.kind,
+        sha256=digest.hexdigest(),
+        columns={c.name: np.concatenate(parts) for _, c, parts in layout.numbers},
+        names={c.name: np.array(texts, dtype=object) for _, c, texts in layout.texts},
+        lines=np.array(lines, dtype=np.int64),
+        ignored=layout.ignored,
+    )
+
+
+def _rows(
+    path: Path, file: BinaryIO, digest: hashlib._Hash, width: int
+) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield (line, characters, fields) of every row below the header."""
+    number, repeats, before = 1, 0, ""
+    rows = 0
     while text := _line(path, file, number + 1, digest):
         number += 1
-        unsaid += len(text)
         stripped = text.rstrip("\r\n")
         if not stripped.strip():
             continue
@@ -114,47 +151,19 @@ def _read(path: Path, file: BinaryIO, on_rows: Callable[[int], None] | None) -> 
             )
         before = stripped
         fields = stripped.split(",")
-        if len(fields) != layout.width:
+        if len(fields) != width:
             ends = " The file ends here; it is cut off." if not text.endswith("\n") else ""
             raise LogError(
-                f"{path}, line {number}: {len(fields)} fields, allowed are the {layout.width} of "
+                f"{path}, line {number}: {len(fields)} fields, allowed are the {width} of "
                 f"the header.{ends} Remove the line, or correct it."
             )
-        _take(path, number, fields, layout)
-        time = layout.numbers[0][2][-1] if time_index < 0 else _last(layout, time_index)
-        if time < latest:
-            raise LogError(
-                f"{path}, line {number}, column {TIME_COLUMN[layout.kind]}: time runs back, from "
-                f"{latest:g} to {time:g} ms. The board was started anew, or files were joined: "
-                "split the log there and calibrate with both parts."
-            )
-        latest = time
-        lines.append(number)
-        if len(lines) > MOST_ROWS:
+        rows += 1
+        if rows > MOST_ROWS:
             raise LogError(
                 f"{path}, line {number}: more than {MOST_ROWS:,} rows, which is days of driving. "
                 "Split the log."
             )
-        if on_rows is not None and len(lines) % _SAY_EVERY == 0:
-            on_rows(unsaid)
-            unsaid = 0
-    if on_rows is not None:
-        on_rows(unsaid)
-    if not lines:
-        raise LogError(f"{path}, line {number}: no row follows the header. The log is empty.")
-    return Log(
-        path=path,
-        kind=layout.kind,
-        sha256=digest.hexdigest(),
-        columns={c.name: np.array(values) for _, c, values in layout.numbers},
-        names={c.name: np.array(texts, dtype=object) for _, c, texts in layout.texts},
-        lines=np.array(lines, dtype=np.int64),
-        ignored=layout.ignored,
-    )
-
-
-def _last(layout: _Layout, index: int) -> float:
-    return next(values[-1] for i, _, values in layout.numbers if i == index)
+        yield number, len(text), fields
 
 
 def _line(path: Path, file: BinaryIO, number: int, digest: hashlib._Hash) -> str:
@@ -183,8 +192,8 @@ def _line(path: Path, file: BinaryIO, number: int, digest: hashlib._Hash) -> str
     return text
 
 
-def _layout(path: Path, header: str) -> _Layout:
-    names = [name.strip() for name in header.rstrip("\r\n").split(",")]
+def _kind(path: Path, header: str, names: list[str]) -> LogKind:
+    """Tell by its columns what a log is, and refuse one whose name says something else."""
     if len(names) == 1:
         for sign, word in _DELIMITERS.items():
             if sign in header:
@@ -196,11 +205,28 @@ def _layout(path: Path, header: str) -> _Layout:
     if doubles:
         raise LogError(f"{path}, line 1: the column {doubles[0]!r} stands there twice.")
     kind = next((kind for kind, mark in MARKS.items() if mark in names), None)
+    if kind is None and header.startswith('"'):
+        raise LogError(
+            f"{path}, line 1: its fields stand in quotation marks, allowed are fields without. "
+            "Export the file again without them."
+        )
     if kind is None:
         raise LogError(
             f"{path}, line 1: neither an RTT log (with a column rtt_ms), nor RX (from_vehicle_id), "
             f"nor TX (vehicle_id). It has {_short(', '.join(names))!r}."
         )
+    named = _KIND_IN_NAME.search(path.stem)
+    if named is not None and named.group(2).upper() != kind:
+        raise LogError(
+            f"{path}, line 1: by its name it is the {named.group(2).upper()} log, by its column "
+            f"{MARKS[kind]} an {kind} log. Name the right file, or rename it."
+        )
+    return kind
+
+
+def _layout(path: Path, header: str) -> _Layout:
+    names = [name.strip() for name in header.rstrip("\r\n").split(",")]
+    kind = _kind(path, header, names)
     layout = _Layout(kind, len(names))
     for column in SCHEMAS[kind]:
         if column.name not in names:
@@ -214,33 +240,83 @@ def _layout(path: Path, header: str) -> _Layout:
         elif column.text:
             layout.texts.append((names.index(column.name), column, []))
         else:
-            layout.numbers.append((names.index(column.name), column, array("d")))
+            layout.numbers.append((names.index(column.name), column, []))
     known = {column.name for column in SCHEMAS[kind]}
     layout.ignored = tuple(name for name in names if name not in known)
     return layout
 
 
-def _take(path: Path, line: int, fields: list[str], layout: _Layout) -> None:
-    for index, column, values in layout.numbers:
-        text = fields[index]
-        try:
-            value = float(text)
-        except ValueError:
-            if text.strip() or not column.may_be_empty:
-                _refuse(path, line, fields, index, column)
-            value = np.nan
+def _take(path: Path, rows: list[list[str]], lines: array[int], layout: _Layout) -> None:
+    """Take in rows, those of the last `lines`, column by column.
+
+    Raises:
+        LogError: About the first row in which something is wrong.
+    """
+    if not rows:
+        return
+    columns = list(zip(*rows, strict=True))
+    for index, column, parts in layout.numbers:
+        found = _numbers(columns[index], column)
+        if found is None:
+            _explain(path, rows, lines, layout)
         else:
-            if not column.low <= value <= column.high:  # refuses NaN, too
+            parts.append(found)
+    time = next(parts for _, c, parts in layout.numbers if c.name == TIME_COLUMN[layout.kind])
+    if np.any(np.diff(time[-1]) < 0.0) or (len(time) > 1 and time[-1][0] < time[-2][-1]):
+        _explain(path, rows, lines, layout)
+    for index, _, names in layout.texts:
+        names += [sys.intern(text.strip()) for text in columns[index]]
+        if not all(names[-len(rows) :]):
+            _explain(path, rows, lines, layout)
+
+
+def _numbers(texts: Sequence[str], column: Column) -> NDArray[np.float64] | None:
+    """Read a column; None if a field of it is wrong."""
+    try:
+        found = np.array([float(text) for text in texts])
+        empty = np.zeros(found.size, dtype=bool)
+    except ValueError:
+        if not column.may_be_empty:
+            return None
+        empty = np.array([not text.strip() for text in texts])
+        try:
+            found = np.array([float(text) if text.strip() else np.nan for text in texts])
+        except ValueError:
+            return None
+    # Comparisons refuse NaN that is written as such.
+    return found if np.all(empty | ((found >= column.low) & (found <= column.high))) else None
+
+
+def _explain(path: Path, rows: list[list[str]], lines: array[int], layout: _Layout) -> NoReturn:
+    """Raise about the first bad row, row by row."""
+    done = len(lines) - len(rows)
+    time_index = next(i for i, c, _ in layout.numbers if c.name == TIME_COLUMN[layout.kind])
+    time_parts = next(parts for i, _, parts in layout.numbers if i == time_index)
+    latest = -np.inf
+    seen = 0
+    for part in time_parts:
+        seen += part.size
+        if seen <= done:
+            latest = float(part[-1])
+    for line, fields in zip(lines[done:], rows, strict=True):
+        for index, column, _ in layout.numbers:
+            if _numbers(fields[index : index + 1], column) is None:
                 _refuse(path, line, fields, index, column)
-        values.append(value)
-    for index, column, texts in layout.texts:
-        name = fields[index].strip()
-        if not name:
-            _refuse(path, line, fields, index, column)
-        texts.append(name)
+        for index, column, _ in layout.texts:
+            if not fields[index].strip():
+                _refuse(path, line, fields, index, column)
+        time = float(fields[time_index])
+        if time < latest:
+            raise LogError(
+                f"{path}, line {line}, column {TIME_COLUMN[layout.kind]}: time runs back, from "
+                f"{latest:g} to {time:g} ms. The board was started anew, or files were joined: "
+                "split the log there and calibrate with both parts."
+            )
+        latest = time
+    raise AssertionError(f"{path}: a bad row and none found")  # pragma: no cover
 
 
-def _refuse(path: Path, line: int, fields: list[str], index: int, column: Column) -> None:
+def _refuse(path: Path, line: int, fields: list[str], index: int, column: Column) -> NoReturn:
     character = sum(len(field) + 1 for field in fields[:index]) + 1
     kind = "a name" if column.text else "a number"
     bounds = "" if column.text else f" from {column.low:g} to {column.high:g}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.calibration.link_fit import Group
+    from ml.calibration.link_jobs import Group
 
 _VAGUE_DB: Final = 1e3
 _Z: Final = 1.645

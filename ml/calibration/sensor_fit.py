@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.optimize import minimize
 
+from ml.calibration.trajectories import is_somewhere, reference_for
+from ml.compiled import compiled
 from ml.errors import LogError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ PARKED_S: Final = 1200.0
 """GPS errors wander over minutes: a shorter stop shows a spread that says nothing."""
 _PARKED_TAUS: Final = 8.0
 MOST_GPS_SD_M: Final = 100.0
+_LEAST_WHITE_M: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +128,22 @@ def fit_gps(board: Board, way: Trajectory) -> GpsWander | None:
     standing = way.speed_mps < 2.0 * STANDING_MPS
     begin, end = _longest(way.rows_ms, standing)
     parked_s = (end - begin) / 1000.0
-    inside = (way.time_ms >= begin) & (way.time_ms <= end)
-    if parked_s < PARKED_S or np.count_nonzero(inside) < PARKED_S / 10.0:
+    t_s, axes = _fixes(board, way, begin, end)
+    if parked_s < PARKED_S or t_s.size < PARKED_S / 10.0:
         return None
-    t_s = way.time_ms[inside] / 1000.0
-    axes = [way.east_m[inside], way.north_m[inside]]
-    best = minimize(lambda x: _ou_loss(x, t_s, axes), np.array([0.7, 4.5]), method="Nelder-Mead")
-    hessian = _curvature(lambda x: _ou_loss(x, t_s, axes), best.x)
-    spread = 1.645 * np.sqrt(np.clip(np.diag(np.linalg.pinv(hessian)), 1e-6, 4.0))
+
+    def loss(x: NDArray[np.float64]) -> float:
+        sd_m, tau_s, white_m = map(float, np.exp(x))
+        return float(sum(_wander_loss(sd_m, tau_s, white_m, t_s, axis) for axis in axes))
+
+    start = np.log([2.0, 90.0, 0.2])
+    best = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3, "maxiter": 600})
+    at = np.maximum(best.x, [-np.inf, -np.inf, np.log(_LEAST_WHITE_M)])
+    hessian = _curvature(loss, at)
+    spread = 1.645 * np.sqrt(np.clip(np.diag(np.linalg.pinv(hessian)), 1e-6, 4.0))[:2]
+    at = at[:2]
     (sd, tau), (sd_low, tau_low), (sd_high, tau_high) = (
-        np.exp(x) for x in (best.x, best.x - spread, best.x + spread)
+        np.exp(x) for x in (at, at - spread, at + spread)
     )
     if sd > MOST_GPS_SD_M:
         raise LogError(
@@ -215,26 +224,63 @@ def _longest(time_ms: NDArray[np.float64], standing: NDArray[np.bool_]) -> tuple
     return max(spells, key=lambda spell: spell[1] - spell[0], default=(0.0, 0.0))
 
 
-def _ou_loss(
-    x: NDArray[np.float64], t_s: NDArray[np.float64], axes: list[NDArray[np.float64]]
+def _fixes(
+    board: Board, way: Trajectory, begin_ms: float, end_ms: float
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """One position a second as it was logged: times (K,) in s, and east and north (K,) in m.
+
+    Not those of the trajectory, which holds changes only: a parked board's fix may stay where it
+    was, and to leave that out would make it wander faster.
+    """
+    columns, own = board.tx.columns, board.own
+    time_ms, lat, lon = board.tx.time_ms[own], columns["lat"][own], columns["lon"][own]
+    inside = (time_ms >= begin_ms) & (time_ms <= end_ms) & is_somewhere(lat, lon)
+    inside &= np.diff(np.floor(time_ms / 1000.0), prepend=-1.0) > 0.0
+    reference = reference_for(lat[inside], lon[inside])
+    if reference is None:
+        return np.zeros(0), []
+    east = (lon[inside] - reference.lon_deg) * reference.east_m_per_deg
+    north = (lat[inside] - reference.lat_deg) * reference.north_m_per_deg
+    there = way.at(time_ms[inside])
+    away = np.hypot(*(there - np.nanmedian(there, axis=0)).T - np.stack([east, north]))
+    near = away < MOST_GPS_SD_M  # a glitch is not in the trajectory
+    return time_ms[inside][near] / 1000.0, [east[near], north[near]]
+
+
+@compiled
+def _wander_loss(
+    sd_m: float,
+    tau_s: float,
+    white_m: float,
+    t_s: NDArray[np.float64],
+    values: NDArray[np.float64],
 ) -> float:
-    """Negative log likelihood of an Ornstein-Uhlenbeck process with an unknown mean, per axis."""
-    variance, tau = np.exp(2.0 * x[0]), np.exp(x[1])
-    keep = np.exp(-np.diff(t_s) / tau)
-    step = variance * np.maximum(1.0 - keep**2, 1e-9)
-    loss = 0.0
-    for values in axes:
-        # The mean by generalised least squares, which the chain makes a weighted mean.
-        u, v = values[1:] - keep * values[:-1], 1.0 - keep
-        mean = (values[0] / variance + (v * u / step).sum()) / (
-            1.0 / variance + (v * v / step).sum()
-        )
-        rest = u - v * mean
-        loss += 0.5 * ((values[0] - mean) ** 2 / variance + np.log(variance))
-        loss += 0.5 * float((rest**2 / step + np.log(step)).sum())
-        # Restricted likelihood: the mean was fitted, too.
-        loss += 0.5 * float(np.log(1.0 / variance + (v * v / step).sum()))
-    return float(loss)
+    """Negative log likelihood of an Ornstein-Uhlenbeck process, white noise and an unknown mean.
+
+    White noise is what the receiver and the steps of the log add: fixes in single precision come
+    in steps of .4 m. The mean is fitted by generalised least squares; the likelihood is the
+    restricted one. A Kalman filter of values, and of ones for the mean.
+    """
+    variance, noise = sd_m * sd_m, max(white_m, _LEAST_WHITE_M) ** 2
+    spread, of_value, of_one = variance, 0.0, 0.0
+    logarithms = squares = cross = ones = 0.0
+    for k in range(values.size):
+        if k > 0:
+            keep = np.exp(-(t_s[k] - t_s[k - 1]) / tau_s)
+            of_value *= keep
+            of_one *= keep
+            spread = keep * keep * spread + variance * (1.0 - keep * keep)
+        total = spread + noise
+        value, one = values[k] - of_value, 1.0 - of_one
+        logarithms += np.log(total)
+        squares += value * value / total
+        cross += value * one / total
+        ones += one * one / total
+        gain = spread / total
+        of_value += gain * value
+        of_one += gain * one
+        spread *= 1.0 - gain
+    return float(0.5 * (logarithms + squares - cross * cross / ones + np.log(ones)))
 
 
 def _curvature(

@@ -141,7 +141,7 @@ def record(
         sent.append(sends)
         spells.append(windows)
     slot_us, sends = np.stack(slots, axis=1), np.stack(sent, axis=1)
-    measured = _measure(parameters, drives, slot_us, keys)
+    measured = measure(parameters, drives, slot_us, keys)
     receptions, round_trip_us = _broadcast(
         channel, drives, slot_us, sends, measured, echo=echo, on_tick=on_tick
     )
@@ -161,13 +161,13 @@ def record(
     ]
 
 
-def _measure(
+def measure(
     parameters: Parameters,
     drives: Sequence[Drive],
     slot_us: NDArray[np.int64],
     keys: NDArray[np.uint64],
 ) -> NDArray[np.float64]:
-    """What each node believes of itself in its slots, (ticks, E, N, 5)."""
+    """Return what each node believes of itself in its slots, (ticks, E, N, 5)."""
     ticks, num_envs, num_cars = slot_us.shape
     position = parameters.sensors.position.model_copy(update={"mode": "hold"})
     sensors = parameters.sensors.model_copy(update={"position": position})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ml.calibration.calibrate import Calibration
-    from ml.calibration.link_fit import Group
+    from ml.calibration.link_jobs import Group
     from ml.calibration.links import Link
 
 OnPart = Callable[[str, float], None]

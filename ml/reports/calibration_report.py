@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ml.calibration.calibrate import Calibration
     from ml.calibration.estimates import Estimate
-    from ml.calibration.link_fit import Group
+    from ml.calibration.link_jobs import Group
     from ml.calibration.links import Link
     from ml.parameters import Parameters
 

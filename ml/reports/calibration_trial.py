@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.calibration.link_fit import Group
+    from ml.calibration.link_jobs import Group
     from ml.calibration.links import Link
     from ml.parameters import Parameters
 

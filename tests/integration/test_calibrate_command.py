@@ -124,6 +124,25 @@ def test_the_report_is_one_page_that_needs_nothing_else(calibrated):
     assert "loss alone does not show it" in page
 
 
+@pytest.mark.slow
+def test_other_logs_judge_and_change_nothing(calibrated, pair, tmp_path, capsys):
+    """With --held-out the report is about those logs, and the fit is that of the others."""
+    other = synth(tmp_path / "other", "--preset", "bursty", "--seed", "8")
+    out = tmp_path / "params.json"
+    held_out = ["--held-out", *map(str, other)]
+    assert main(["calibrate", *map(str, pair), "--out", str(out), *held_out]) == 0
+    assert load_parameters(out).radio == load_parameters(calibrated).radio
+    page = out.with_suffix(".html").read_text(encoding="utf-8")
+    assert "Judged on logs that were not fitted to: a-rtt.csv" in page
+    assert "not fitted to" not in calibrated.with_suffix(".html").read_text(encoding="utf-8")
+    for logs, report in ((other, page), (pair, calibrated.with_suffix(".html").read_text())):
+        links = read_drive([read_log(path) for path in logs]).links
+        lost = np.concatenate([link.lost[link.scored] for link in links]).mean()
+        assert f"{100.0 * lost:.1f} % of the frames were lost" in report
+    assert main(["calibrate", *map(str, pair), "--out", str(out), "--held-out", str(other[2])]) == 2
+    assert "no link to judge on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -75,6 +75,8 @@ def test_an_empty_field_is_unknown_where_it_may_be(tmp_path):
         (lambda rows: rows[:1], 1, "empty"),
         (lambda rows: [*rows[:0], "hello,world"], 1, "neither"),
         (lambda rows: [*rows[:3], "1" * 40_000], 4, "longer than"),
+        (lambda rows: ['"' + row.replace(",", '","') + '"' for row in rows], 1, "quotation marks"),
+        (lambda rows: [*rows[:2], rows[2].replace("10.0", ""), rows[1], "x"], 4, "time runs back"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, change, line, says):
@@ -119,6 +121,36 @@ def test_no_damage_leads_to_anything_but_a_log_or_an_error_of_one_screen(
         said = str(error)
     assert str(path) in said
     assert len(said) < 1500
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("a-rx.csv", "RX log"), ("rtt_2.csv", "RTT log"), ("matrx-tx.csv", "")]
+)
+def test_a_log_that_passes_for_another_is_refused(tmp_path, name, says):
+    """A TX log that is called RX or RTT; a name that says TX, or nothing, is as good as any."""
+    path = tmp_path / name
+    if says:
+        text = refused(path, tx_text())
+        assert f"{path}, line 1" in text
+        assert says in text
+    else:
+        path.write_text(tx_text())
+        assert read_log(path).rows == 5
+
+
+def test_rows_are_read_alike_in_pieces_of_any_size(tmp_path, monkeypatch):
+    """Time that runs back from one piece to the next is seen, and nothing else changes."""
+    path = tmp_path / "a.csv"
+    path.write_text(tx_text(50))
+    whole = read_log(path)
+    monkeypatch.setattr("ml.calibration.log_reader._TOGETHER", 7)
+    pieces = read_log(path)
+    for name, values in whole.columns.items():
+        np.testing.assert_array_equal(pieces.columns[name], values)
+    np.testing.assert_array_equal(pieces.lines, whole.lines)
+    rows = tx_text(50).splitlines()
+    rows[8] = rows[4]  # the first row of the second piece
+    assert "line 9, column timestamp_local_ms: time runs back" in refused(path, "\n".join(rows))
 
 
 def test_a_line_without_end_is_refused_without_being_held(tmp_path):
