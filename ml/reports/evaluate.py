@@ -33,7 +33,7 @@ class EvaluateOptions:
     controllers: tuple[str, ...] = ()
     """Controllers, as NAME:TIME-GAP or NAME for all its time gaps; left out: all; none: none."""
     seeds: tuple[int, ...] = (EVALUATION_SEED,)
-    """Seeds of the cases; left out: the card's. For choices take 3000017, and leave the card's unseen."""
+    """Seeds of the cases; left out: the card's. For choices take 3000017: that stays unseen."""
     episodes: int | None = None
     """Episodes of the suite convoy over all its radios; left out: 1,000."""
     out: Path | None = None
