@@ -33,6 +33,7 @@ HEADWAY_SPEED_MPS = 5.0
 _STANDING_MPS = 1.0
 _LEAST_NORM, _LEAST_DIP_MPS = 0.1, 0.5
 _SETTLING_S = 10.0
+_LEAST_SWING_MPS = 0.1
 _NAN = float("nan")
 
 
@@ -212,14 +213,18 @@ def _string(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:
 def _gain_at(
     frequency_hz: float, speed: NDArray[np.float64], lead: NDArray[np.float64], onset_tick: int
 ) -> float:
-    """Ratio of amplitudes over the last whole periods, once the beginning has died away."""
+    """Ratio of amplitudes over the last whole periods, once the beginning has died away.
+
+    Not a number where the car in front hardly swings: cars before it have damped it all, and a
+    ratio to next to nothing would be the ego's noise.
+    """
     period = round(1.0 / frequency_hz / DT_S)
     ticks = (speed.size - onset_tick - round(_SETTLING_S / DT_S)) // period * period
     if ticks < period:
         return _NAN
     turn = np.exp(-2j * np.pi * frequency_hz * DT_S * np.arange(ticks))
     own, ahead = (abs(((s[-ticks:] - s[-ticks:].mean()) * turn).sum()) for s in (speed, lead))
-    return float(own / ahead) if ahead > 0.0 else _NAN
+    return float(own / ahead) if 2.0 * ahead / ticks >= _LEAST_SWING_MPS else _NAN
 
 
 def _radio(trace: EpisodeTrace, num_peers: int) -> dict[str, float]:

@@ -112,19 +112,27 @@ def test_ncap_in_sumo():
 
 
 def test_plexe_in_sumo():
-    """8 cars at 100 km/h; the leader swings by ±10 km/h at 0.2 Hz, or brakes at 8 m/s²."""
+    """8 cars at 100 km/h, or 2; the leader swings by ±10 km/h at 0.2 Hz, or brakes at 8 m/s²."""
     film = Film("plexe:1")
-    assert film.present.sum(axis=1).tolist() == [plexe.CARS] * 2
-    assert film.speed[0] == pytest.approx(100.0 * KMH, abs=0.2)
-    leader = film.speed[50:, 0, 7]
-    assert leader.max() == pytest.approx(110.0 * KMH, abs=0.01)
-    assert leader.min() == pytest.approx(90.0 * KMH, abs=0.01)
-    spectrum = np.abs(np.fft.rfft(leader - leader.mean()))
-    frequency = np.fft.rfftfreq(leader.size, DT_S)[spectrum.argmax()]
-    assert frequency == pytest.approx(0.2, abs=1.0 / (leader.size * DT_S))
-    assert film.decel(1, 7).max() == pytest.approx(8.0, abs=1e-4)
-    assert film.speed[-1, 1, 7] == 0.0
+    assert film.present.sum(axis=1).tolist() == [plexe.CARS, 2, plexe.CARS]
+    assert film.speed[0][film.present] == pytest.approx(100.0 * KMH, abs=0.2)
+    for case, slot in ((0, 7), (1, 1)):
+        leader = film.speed[50:, case, slot]
+        assert leader.max() == pytest.approx(110.0 * KMH, abs=0.01)
+        assert leader.min() == pytest.approx(90.0 * KMH, abs=0.01)
+        spectrum = np.abs(np.fft.rfft(leader - leader.mean()))
+        frequency = np.fft.rfftfreq(leader.size, DT_S)[spectrum.argmax()]
+        assert frequency == pytest.approx(0.2, abs=1.0 / (leader.size * DT_S))
+    assert film.decel(2, 7).max() == pytest.approx(8.0, abs=1e-4)
+    assert film.speed[-1, 2, 7] == 0.0
     assert not [row.status for row in film.rows if row.invalid]
+
+
+def test_a_swing_reaches_the_ego_only_from_right_in_front():
+    """Six drivers in between damp it to nothing, of which no gain can be told."""
+    far, near, _ = Film("plexe:1").rows
+    assert np.isnan(far.gain_at_fundamental)
+    assert near.gain_at_fundamental == pytest.approx(0.0, abs=0.01), "it held its speed"
 
 
 def test_eebl_in_sumo():

@@ -189,6 +189,15 @@ def test_noise_at_another_frequency_is_not_in_the_gain_at_the_fundamental():
     assert found["string_gain_l2"] > 1.0
 
 
+@pytest.mark.parametrize(("lead_mps", "said"), [(0.09, False), (0.11, True)])
+def test_there_is_no_gain_over_a_car_in_front_that_hardly_swings(lead_mps, said):
+    """From an amplitude of 0.1 m/s there is."""
+    swing = np.sin(2.0 * np.pi * 0.2 * np.arange(401) * DT_S)
+    trace = trace_of(20.0 + 0.5 * swing, 20.0 + lead_mps * swing, 100.0)
+    gain = measure(trace, facts(hazard=False, frequency_hz=0.2))["gain_at_fundamental"]
+    assert np.isfinite(gain) == said
+
+
 def test_what_the_radio_did():
     """Messages at ticks 1, 2 and 9 of 10: a blackout of 0.7 s, and 3 + 5 of 20 beacons."""
     fresh = np.isin(np.arange(11), [1, 2, 9]).astype(float)

@@ -2,7 +2,8 @@
 
 The leader's speed swings by ±10 km/h at 0.2 Hz, or it brakes with 8 m/s² to a stop. The cars
 between it and the ego are people, as everywhere here, at the gaps that people keep, not Plexe's
-5 m: the swing reaches the ego through them. What is asked is whether the ego damps it.
+5 m: they damp the swing to nearly nothing before it reaches the ego. So it is run right in front of
+the ego, too: what is asked there is whether the ego damps it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _ONSET_TICK, _TICKS = 50, 500
 
 
 def plexe(name: str, repeats: int) -> Suite:
-    """Build both manoeuvres.
+    """Build the three manoeuvres.
 
     Args:
         name: Its specification.
@@ -39,6 +40,16 @@ def plexe(name: str, repeats: int) -> Suite:
             onset_tick=_ONSET_TICK,
             release_tick=_TICKS,
             labels={"manoeuvre": "sinusoidal", "frequency_hz": SWING_HZ},
+        ),
+        ManoeuvreCase(
+            kind="free",
+            gaps_m=gaps_m[:1],
+            speed_mps=(speed,) * 2,
+            script_mps={1: swinging},
+            brake_rank=0,
+            onset_tick=_ONSET_TICK,
+            release_tick=_TICKS,
+            labels={"manoeuvre": "sinusoidal in front", "frequency_hz": SWING_HZ},
         ),
         ManoeuvreCase(
             kind="hazard",
