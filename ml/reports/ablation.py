@@ -18,6 +18,7 @@ from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.summary import summarise
 from ml.evaluation.together import run_together
+from ml.parameters import load_parameters
 from ml.reports.ablate_command import ABLATIONS, BASE
 from ml.training.checkpoints import load_model
 
@@ -39,6 +40,8 @@ def run_ablations(options: AblateOptions) -> int:
     Raises:
         RoadSenseError: With what to do next.
     """
+    for radio in options.radio:
+        load_parameters(radio)  # before anything is trained for it
     rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
     console = Console()
     for number, ablation in enumerate(rows, start=1):

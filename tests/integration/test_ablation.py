@@ -28,6 +28,8 @@ def test_a_row_that_does_not_exist_is_told_with_those_that_do(tmp_path, capsys):
     """Before anything is trained or written."""
     assert main(["ablate", "--out", str(tmp_path / "out"), "--only", "no wheels"]) == 2
     assert "no age of messages" in capsys.readouterr().err
+    assert main(["ablate", "--out", str(tmp_path / "out"), "--radio", "nope"]) == 2
+    assert "nope" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
