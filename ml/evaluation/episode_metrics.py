@@ -80,6 +80,7 @@ def measure(trace: EpisodeTrace, facts: CaseFacts) -> dict[str, Any]:
         **_radio(trace, facts.num_peers),
         **_cause_of_crash(trace, driven, facts, crashed=crash_tick is not None),
         "mean_return": float(driven[Column.REWARD].sum()),
+        "answer_excess_mps2": _answer_excess(driven, facts, crashed=crash_tick is not None),
     }
 
 
@@ -163,6 +164,16 @@ def _comfort(driven: EpisodeTrace, *, crashed: bool) -> dict[str, float | int]:
         "jerk_p95_mps3": float(np.percentile(jerk, 95)) if jerk.size else _NAN,
         "max_decel_mps2": float(np.abs(np.minimum(accel, 0.0)).max()) if accel.size else _NAN,
     }
+
+
+def _answer_excess(driven: EpisodeTrace, facts: CaseFacts, *, crashed: bool) -> float:
+    """How much harder the ego braked after the onset than the peer that brought it about."""
+    after = slice(facts.onset_tick + 1, -1 if crashed else None)
+    own = driven[Column.ACCEL_MPS2][after]
+    peer = driven[Column.BRAKE_ACCEL_MPS2][after]
+    if not own.size or peer.min() >= 0.0:
+        return _NAN
+    return float(max(-own.min(), 0.0) + peer.min())
 
 
 def _following(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:

@@ -13,7 +13,7 @@ from ml.envs.actuation import DT_S
 from ml.errors import EvaluationError, RoadSenseError
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.evaluate import driver_of
-from ml.evaluation.result import slug
+from ml.evaluation.result import LATER_COLUMNS, slug
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.workers import WorkerPool
 from ml.reports.recording import Recorder, Recording
@@ -107,7 +107,8 @@ def rerun(
 
 def _require_same(stored: EpisodeRow, again: EpisodeRow) -> None:
     before, after = stored.flat(), again.flat()
-    names = [name for name in before if before[name] != after.get(name)]
+    unknown = {name for name in LATER_COLUMNS if before[name] is None}
+    names = [n for n in before if before[n] != after.get(n) and n not in unknown]
     if names:
         shown = ", ".join(
             f"{name} was {before[name]} and is {after.get(name)}"

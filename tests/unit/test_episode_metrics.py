@@ -259,3 +259,15 @@ def test_a_delay_budget_is_infinite_without_a_danger_and_0_without_a_way_out():
     driving = np.arange(101) * 2.0
     assert delay_budget_s(driving, 10.0, 20.0, 0) == np.inf
     assert delay_budget_s(np.zeros(101), 5.0, 20.0, 0) == 0.0
+
+
+def test_an_answer_is_measured_against_the_peer_that_slows_and_from_the_onset_on():
+    """A peer slows with 1.5; the ego braked with 6 before that, and answers with 2 m/s²."""
+    peer = braking(20.0, 1.5, 40, onset=20, final=16.0)
+    slowing = np.concatenate(([0.0], np.diff(peer) / DT_S))
+    ego = np.concatenate((braking(30.0, 6.0, 10), braking(24.0, 2.0, 30, onset=10, final=16.0)[1:]))
+    trace = trace_of(ego, peer, 80.0, BRAKE_ACCEL_MPS2=slowing)
+    found = measure(trace, facts(hazard=False, onset_tick=20))
+    assert found["answer_excess_mps2"] == pytest.approx(0.5)
+    alone = measure(trace_of(ego, peer, 80.0), facts(hazard=False, onset_tick=20))
+    assert math.isnan(alone["answer_excess_mps2"])

@@ -8,6 +8,7 @@ import pytest
 from ml.errors import EvaluationError
 from ml.evaluation.result import (
     COLUMNS,
+    LATER_COLUMNS,
     EpisodeRow,
     Manifest,
     cell_file,
@@ -100,3 +101,13 @@ def test_any_name_makes_a_file_name():
     assert slug("CTH 1.1 s") == "cth-1.1-s"
     assert slug("runs/a b/best.zip") == "runs-a-b-best.zip"
     assert cell_file("convoy", "/x/my.json", "p") == "cells/convoy__x-my.json__p.jsonl"
+
+
+def test_a_cell_of_before_a_column_was_added_stays_readable(tmp_path):
+    """What was not measured then is not a number; any other column that lacks is damage."""
+    file = tmp_path / "cell.jsonl"
+    old = {k: v for k, v in row(answer_excess_mps2=0.5).flat().items() if k not in LATER_COLUMNS}
+    file.write_text(json.dumps(old) + "\n")
+    (found,) = read_cell(file)
+    assert found.answer_excess_mps2 != found.answer_excess_mps2
+    assert found.headway_s == row().headway_s
