@@ -185,6 +185,15 @@ def _policies(
     return records
 
 
+def controllers_named(asked: Sequence[str]) -> list[ControllerRecord]:
+    """List controllers by their specifications; a bare name stands for its whole frontier.
+
+    Raises:
+        ConfigError: There is no such controller, or one is named twice.
+    """
+    return _baselines(asked)[0]
+
+
 def _baselines(asked: Sequence[str]) -> tuple[list[ControllerRecord], set[str]]:
     """Return the controllers and the names of those that run in every suite."""
     if tuple(asked) == (NO_BASELINES,):

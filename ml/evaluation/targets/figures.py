@@ -1,0 +1,237 @@
+"""From a course's episodes to its figures with 95 % intervals, and to paired differences.
+
+Means over hazards and over other episodes are weighted 60 to 40, as the suite `convoy` has them,
+whatever number of each was run; their interval is that of a stratified mean, with Satterthwaite's
+degrees of freedom (Cochran, Sampling Techniques, 1977, section 5.4). Rates have Wilson's. False brakes per km have the wider, at each
+end, of the bootstrap's over episodes and of the exact one of a Poisson count (Garwood, Biometrika
+28, 1936): without an event the bootstrap would know no spread at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from ml.evaluation.metrics import Rate
+from ml.evaluation.paired import PairedEstimate, paired_rates, paired_ratios
+from ml.evaluation.summary import Figure, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from ml.evaluation.result import EpisodeRow
+
+HAZARD_WEIGHT = 0.6
+"""Share of hazards in the suite `convoy`."""
+ANSWER_EXCESS_MPS2 = 1.0
+"""A benign slowing answered with that much more than the peer's deceleration is an overreaction."""
+_LEVEL, _UPPER = 0.95, 0.975
+_P95 = 0.95
+WEIGHTED = {
+    "headway_s": "headway_s",
+    "jerk_p95_mps3": "jerk_p95_mps3",
+    "braking_share": "braking_share",
+}
+COMPARED = ("crash", "headway_s", "false_brakes_per_km", "jerk_p95_mps3")
+"""What decides which of two drivers dominates the other; less is better in each."""
+
+Figures = dict[str, Figure]
+Differences = dict[str, PairedEstimate]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A number per case, of the cases where it is one."""
+
+    hazards: NDArray[np.float64]
+    others: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Sequence[EpisodeRow], name: str) -> _Column:
+        hazards = np.array([getattr(r, name) for r in rows if r.kind == "hazard"], dtype=float)
+        others = np.array([getattr(r, name) for r in rows if r.kind != "hazard"], dtype=float)
+        return cls(hazards, others)
+
+    def minus(self, other: _Column) -> _Column:
+        return _Column(self.hazards - other.hazards, self.others - other.others)
+
+    def mean(self) -> Figure:
+        """Weighted, with its interval; of one kind alone where the other is missing."""
+        strata = [self.hazards[np.isfinite(self.hazards)], self.others[np.isfinite(self.others)]]
+        weights = [HAZARD_WEIGHT, 1.0 - HAZARD_WEIGHT]
+        known = [(w, s) for w, s in zip(weights, strata, strict=True) if s.size]
+        count = sum(s.size for s in strata)
+        if not known:
+            return Figure(*(float("nan"),) * 3, 0)
+        total = sum(w for w, _ in known)
+        value = sum(w * float(s.mean()) for w, s in known) / total
+        if any(s.size == 1 for _, s in known):
+            return Figure(value, float("-inf"), float("inf"), count)
+        parts = [(w / total) ** 2 * float(s.var(ddof=1)) / s.size for w, s in known]
+        variance = sum(parts)
+        if variance == 0.0:
+            return Figure(value, value, value, count)
+        freedom = variance**2 / sum(
+            part**2 / (s.size - 1) for part, (_, s) in zip(parts, known, strict=True)
+        )
+        half = float(stats.t.ppf(_UPPER, freedom) * np.sqrt(variance))
+        return Figure(value, value - half, value + half, count)
+
+
+def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
+    """Measure one driver on a course of the suite `convoy`; invalid episodes count nowhere.
+
+    Args:
+        rows: One per case.
+
+    Returns:
+        `crash` (avoidable hazards), `quiet_crash`, `hazards` (how many were met, avoidable or not),
+        `headway_s`, `jerk_p95_mps3` and `braking_share` (weighted), `quiet_braking_share`,
+        `false_brakes_per_km` and `overreaction` (share of benign episodes); not a number where
+        there is no such episode.
+    """
+    valid = [row for row in rows if not row.invalid]
+    quiet = [row for row in valid if row.kind != "hazard"]
+    answered = [row for row in quiet if row.kind == "benign" and _known(row.answer_excess_mps2)]
+    figures = {
+        "crash": crash_figure(valid),
+        "quiet_crash": _rate(quiet, lambda row: row.crash),
+        "hazards": _count(sum(row.kind == "hazard" for row in valid)),
+        "quiet_braking_share": _Column.of(quiet, "braking_share").mean(),
+        "false_brakes_per_km": _false_brakes(quiet),
+        "overreaction": _rate(answered, lambda row: row.answer_excess_mps2 > ANSWER_EXCESS_MPS2),
+    }
+    return figures | {name: _Column.of(valid, name).mean() for name in WEIGHTED.values()}
+
+
+def manoeuvre_figures(rows: Sequence[EpisodeRow]) -> Figures:
+    """Measure one driver on a course of manoeuvres.
+
+    Returns:
+        `crash`, `hazards`, `gain` (mean at the fundamental), `gain_l2_p95` (95th percentile over
+        episodes, its interval by order statistics); not a number where not defined.
+    """
+    valid = [row for row in rows if not row.invalid]
+    return {
+        "crash": crash_figure(valid),
+        "hazards": _count(sum(row.kind == "hazard" for row in valid)),
+        "gain": _Column.of(valid, "gain_at_fundamental").mean(),
+        "gain_l2_p95": percentile_95([row.string_gain_l2 for row in valid]),
+    }
+
+
+def crash_figure(valid: Sequence[EpisodeRow]) -> Figure:
+    """Share of avoidable hazards that ended in a crash."""
+    avoidable = [row for row in valid if row.kind == "hazard" and row.avoidable]
+    return _rate(avoidable, lambda row: row.crash)
+
+
+def percentile_95(values: Sequence[float]) -> Figure:
+    """Estimate the 95th percentile; its interval's ends are order statistics (Conover, 1999, 3.2).
+
+    An end that no order statistic reaches is infinite: with fewer than 72 values the upper one.
+    """
+    known = np.sort(np.array([value for value in values if _known(value)]))
+    n = known.size
+    if not n:
+        return Figure(*(float("nan"),) * 3, 0)
+    ranks = stats.binom(n, _P95)
+    low = int(ranks.ppf(0.5 * (1.0 - _LEVEL)))
+    high = int(ranks.ppf(0.5 * (1.0 + _LEVEL))) + 1
+    return Figure(
+        float(np.percentile(known, 100.0 * _P95)),
+        float(known[low - 1]) if low >= 1 else float("-inf"),
+        float(known[high - 1]) if high <= n else float("inf"),
+        n,
+    )
+
+
+def differences(
+    candidate: Sequence[EpisodeRow], baseline: Sequence[EpisodeRow], *, key: str
+) -> Differences:
+    """Compare two drivers case by case on a course of the suite `convoy`.
+
+    Args:
+        candidate: Rows, one per case.
+        baseline: Rows of the same cases.
+        key: What the bootstrap's draws depend on.
+
+    Returns:
+        Candidate − baseline for each of `COMPARED`, and for `quiet_braking_share`. What no pair
+        has is left out.
+    """
+    pairs = [
+        (c, b) for c, b in zip(candidate, baseline, strict=True) if not (c.invalid or b.invalid)
+    ]
+    found: Differences = {}
+    hazards = [(c, b) for c, b in pairs if c.kind == "hazard" and c.avoidable and b.avoidable]
+    if hazards:
+        hits = [np.array([pair[i].crash for pair in hazards]) for i in range(2)]
+        found["crash"] = paired_rates(hits[0], hits[1])
+    quiet = [(c, b) for c, b in pairs if c.kind != "hazard"]
+    if quiet:
+        sums = [
+            (
+                np.array([1000.0 * pair[i].false_brakes for pair in quiet]),
+                np.array([pair[i].distance_m for pair in quiet]),
+            )
+            for i in range(2)
+        ]
+        estimate = paired_ratios(sums[0], sums[1], key=f"{key}/false_brakes")
+        found["false_brakes_per_km"] = estimate
+        found["quiet_braking_share"] = _paired_mean(quiet, "braking_share")
+    if pairs:
+        for name in ("headway_s", "jerk_p95_mps3"):
+            found[name] = _paired_mean(pairs, name)
+    return found
+
+
+def _paired_mean(pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], name: str) -> PairedEstimate:
+    ours, theirs = (_Column.of([pair[i] for pair in pairs], name) for i in range(2))
+    apart = ours.minus(theirs).mean()
+    error = (apart.high - apart.low) / (2.0 * float(stats.norm.ppf(_UPPER)))
+    if error > 0.0:
+        p_value = float(2.0 * stats.norm.sf(abs(apart.value) / error))
+    else:
+        p_value = 1.0 if apart.value == 0.0 else 0.0
+    return PairedEstimate(
+        pairs=apart.count,
+        candidate=ours.mean().value,
+        baseline=theirs.mean().value,
+        low=apart.low,
+        high=apart.high,
+        p_value=p_value,
+    )
+
+
+def _false_brakes(quiet: Sequence[EpisodeRow]) -> Figure:
+    if not quiet:
+        return Figure(*(float("nan"),) * 3, 0)
+    (cell,) = summarise(quiet)
+    figure = cell.figures["false_brakes_per_km"]
+    km = sum(row.distance_m for row in quiet) / 1000.0
+    events = sum(row.false_brakes for row in quiet)
+    tail = 0.5 * (1.0 - _LEVEL)
+    fewest = float(stats.chi2.ppf(tail, 2 * events)) / 2.0 if events else 0.0
+    most = float(stats.chi2.ppf(1.0 - tail, 2 * events + 2)) / 2.0
+    return Figure(
+        figure.value, min(figure.low, fewest / km), max(figure.high, most / km), len(quiet)
+    )
+
+
+def _rate(of: Sequence[EpisodeRow], hit: Callable[[EpisodeRow], bool]) -> Figure:
+    rate = Rate.of(sum(hit(row) for row in of), len(of))
+    return Figure(rate.share, rate.low, rate.high, rate.trials, rate.hits)
+
+
+def _count(number: int) -> Figure:
+    return Figure(float(number), float(number), float(number), number)
+
+
+def _known(value: float) -> bool:
+    return bool(np.isfinite(value))

@@ -1,0 +1,167 @@
+"""When a target is reached, missed, or neither shown.
+
+A bound is **reached** where the whole 95 % interval keeps to it, **missed** where none of the
+interval does, and **not shown** otherwise: more cases would tell. "0 in N" is missed with one
+crash, and reached without any in N cases or more.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ml.evaluation.metrics import Rate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ml.evaluation.paired import PairedEstimate
+    from ml.evaluation.summary import Figure
+
+Verdict = Literal["reached", "missed", "not shown"]
+REACHED: Verdict = "reached"
+MISSED: Verdict = "missed"
+NOT_SHOWN: Verdict = "not shown"
+
+Standing = Literal["dominates", "dominated", "neither", "not shown"]
+_MOST_CASES = 10_000_000
+_VALID_SHARE = 0.999
+
+
+def at_most(figure: Figure, bound: float) -> Verdict:
+    """Hold a figure to an upper bound."""
+    if not figure.count or math.isnan(figure.value):
+        return NOT_SHOWN
+    if figure.high <= bound:
+        return REACHED
+    return MISSED if figure.low > bound else NOT_SHOWN
+
+
+def none_in(crash: Figure, met: int, asked: int) -> Verdict:
+    """Hold a rate to "0 in so many".
+
+    Args:
+        crash: Of the avoidable cases.
+        met: Valid cases, unavoidable ones among them.
+        asked: How many there have to be; one in a thousand may have been invalid.
+    """
+    if crash.hits:
+        return MISSED
+    return REACHED if crash.count and met >= _VALID_SHARE * asked else NOT_SHOWN
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """Reached where all are; missed where one is."""
+    found = list(verdicts)
+    if MISSED in found:
+        return MISSED
+    return REACHED if found and all(v == REACHED for v in found) else NOT_SHOWN
+
+
+def least_cases(bound: float) -> int:
+    """How many cases without a hit show that a rate is at most `bound`: Wilson's upper end."""
+    low, high = 1, _MOST_CASES
+    while low < high:
+        middle = (low + high) // 2
+        if Rate.of(0, middle).high <= bound:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str]) -> Standing:
+    """Say whether a candidate dominates a baseline, or is dominated by it.
+
+    One dominates the other where its figures are no larger in everything that is compared, and one
+    of them is shown to be smaller: its interval of the paired difference leaves out 0. They are
+    neither where each is shown to be better at something. All else is not shown.
+
+    Args:
+        differences: Candidate − baseline by measure; less is better.
+        compared: Measures.
+    """
+    found = [differences[name] for name in compared if name in differences]
+    if len(found) < len(compared):
+        return "not shown"
+    better, worse = any(d.high < 0.0 for d in found), any(d.low > 0.0 for d in found)
+    if better and worse:
+        return "neither"
+    if better and all(d.difference <= 0.0 for d in found):
+        return "dominates"
+    if worse and all(d.difference >= 0.0 for d in found):
+        return "dominated"
+    return "not shown"
+
+
+def not_dominated(standings: Mapping[str, Standing], shown_better: Mapping[str, bool]) -> Verdict:
+    """Hold a model to "no baseline dominates it" on one radio.
+
+    Args:
+        standings: Of the model, by baseline.
+        shown_better: Whether the model is shown to be better at something, by baseline.
+    """
+    if "dominated" in standings.values():
+        return MISSED
+    return REACHED if standings and all(shown_better.values()) else NOT_SHOWN
+
+
+def dominates_each(standings: Mapping[str, Sequence[Standing]]) -> Verdict:
+    """Hold a model to "it dominates each baseline on at least one radio".
+
+    Args:
+        standings: Of the model, by baseline, one per radio.
+    """
+    return together(
+        REACHED
+        if "dominates" in found
+        else MISSED
+        if found and all(s in {"neither", "dominated"} for s in found)
+        else NOT_SHOWN
+        for found in standings.values()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierPoint:
+    """A driver of a frontier.
+
+    Attributes:
+        name: Of the driver.
+        headway_s: Mean time headway.
+        against: Crash rate less a baseline's, by baseline; of a model's points alone.
+    """
+
+    name: str
+    headway_s: float
+    against: Mapping[str, PairedEstimate]
+
+
+def better_frontier(
+    points: Sequence[FrontierPoint], baselines: Mapping[str, float], most_headway_s: float
+) -> Verdict:
+    """Hold a model's frontier to being better than every baseline's up to a headway.
+
+    At each baseline up to there a point of the model must keep no more headway and be shown to
+    crash less; it is missed where every point with no more headway is shown to crash as often or
+    more, or there is none.
+
+    Args:
+        points: The model at one time gap or more.
+        baselines: Headway by name.
+        most_headway_s: Baselines with more do not matter.
+
+    Returns:
+        Not shown where no baseline matters.
+    """
+    verdicts: list[Verdict] = []
+    for name, headway_s in baselines.items():
+        if not headway_s <= most_headway_s:
+            continue
+        here = [p.against[name] for p in points if p.headway_s <= headway_s and name in p.against]
+        if any(d.high < 0.0 for d in here):
+            verdicts.append(REACHED)
+        else:
+            verdicts.append(MISSED if all(d.low >= 0.0 for d in here) else NOT_SHOWN)
+    return together(verdicts)
