@@ -2,9 +2,10 @@
 
 Means over hazards and over other episodes are weighted 60 to 40, as the suite `convoy` has them,
 whatever number of each was run; their interval is that of a stratified mean, with Satterthwaite's
-degrees of freedom (Cochran, Sampling Techniques, 1977, section 5.4). Rates have Wilson's. False brakes per km have the wider, at each
-end, of the bootstrap's over episodes and of the exact one of a Poisson count (Garwood, Biometrika
-28, 1936): without an event the bootstrap would know no spread at all.
+degrees of freedom (Cochran, Sampling Techniques, 1977, section 5.4). Rates have Wilson's interval.
+False brakes per km have the wider, at each end, of the bootstrap's over episodes and of the exact
+one of a Poisson count (Garwood, Biometrika 28, 1936): without an event the bootstrap would know no
+spread at all.
 """
 
 from __future__ import annotations

@@ -298,4 +298,4 @@ def said(figure: Figure, unit: str) -> str:
     if figure.hits is not None:
         return f"{figure.hits} of {figure.count:,} [{100 * low:.3f}, {100 * high:.3f}] %"
     digits = 3 if unit == "per km" else 2
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]".replace("inf", "∞")

@@ -1,0 +1,143 @@
+"""`roadsense targets` on real SUMO, with policies that have learnt nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+
+from ml.cli import main
+from ml.envs.observation_spec import observation_space
+from ml.evaluation.drivers import make_driver
+from ml.evaluation.episodes import run_suite
+from ml.evaluation.targets.courses import SuiteChoice, pick_convoy
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+
+pytestmark = [pytest.mark.sumo, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+SEED = "3000017"
+
+
+def untrained(path, seed):
+    """Save a policy that has learnt nothing."""
+    torch.manual_seed(seed)
+    model = PPO(
+        "MultiInputPolicy",
+        env=None,
+        n_steps=2,
+        batch_size=2,
+        device="cpu",
+        policy_kwargs=create_deep_set_policy_kwargs(16),
+        _init_setup_model=False,
+    )
+    model.observation_space = observation_space()
+    model.action_space = spaces.Box(-1.0, 1.0, (1,))
+    model.n_envs = 1
+    model._setup_model()
+    path.parent.mkdir()
+    model.save(path)
+    return str(path)
+
+
+def cells(out):
+    """Name and time of every cell."""
+    return {file.name: file.stat().st_mtime_ns for file in (out / "cells").glob("*.jsonl")}
+
+
+def test_a_killed_run_goes_on_and_ends_with_a_table(tmp_path, capsys):
+    """Every part but the long ones, two models; what was done before the kill is not done again."""
+    models = [untrained(tmp_path / f"seed{k}" / "final.zip", k) for k in range(2)]
+    out = tmp_path / "out"
+    command = ["targets", *models, "--quick", "--seed", SEED, "--out", str(out)]
+    command += ["--only", "convoy", "plexe", "road", "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ml.cli", *command],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(6000):  # where others take the cores, the first job takes minutes
+            if cells(out) or process.poll() is not None:
+                break
+            time.sleep(0.1)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    before = cells(out)
+    assert before
+    assert not (out / "targets.md").exists()
+    assert main(command) == 0
+    assert "cells are there already" in capsys.readouterr().out
+    after = cells(out)
+    assert len(after) == 3 * 4 + 1 + 2 * 4 + 2 * 4  # three radios, IDM on one; plexe; the road
+    assert {name: after[name] for name in before} == before
+
+    table = (out / "targets.md").read_text(encoding="utf-8")
+    assert "| where | measured | target | seed0 | seed1 | verdict |" in table
+    assert "| convoy clean | crashes in avoidable hazards | 0 in 10,000 |" in table
+    assert "predictive 0.5 s" in table
+    found = json.loads((out / "targets.json").read_text(encoding="utf-8"))
+    (ours,) = [r for r in found["rows"] if r["where"] == "convoy clean" and "0 in" in r["target"]]
+    assert ours["verdict"] in {"missed", "not shown"}  # twelve hazards show no success
+    rural = next(c for c in found["courses"] if c["name"] == "rural road clean")
+    assert rural["beyond"]
+    assert rural["cases"] == 10
+    assert (out / "targets.png").read_bytes().startswith(b"\x89PNG")
+
+    assert main(command) == 0
+    assert cells(out) == after
+    assert (out / "targets.md").read_text(encoding="utf-8") == table
+
+    capsys.readouterr()
+    assert main([*command, "--seed", "5"]) == 2
+    assert "another seed" in capsys.readouterr().err
+    assert cells(out) == after
+
+
+def test_on_the_rural_road_cases_are_what_they_are_called():
+    """Hazards that can be avoided, none invalid, nobody faster than the road allows."""
+    choice, cases = pick_convoy(12, 6)
+    suite = SuiteChoice(choice.spec, "rural").build()
+    driver = make_driver("predictive:0.5")
+    rows = run_suite(driver, suite, radio="clean", seed=int(SEED), cases=cases)
+    assert [row.kind == "hazard" for row in rows] == [True] * 12 + [False] * 6
+    assert not any(row.invalid for row in rows)
+    assert any(row.avoidable for row in rows[:12])
+    fastest = max(row.distance_m / row.duration_s for row in rows)
+    assert fastest < 22.3  # the highest limit is 22.22 m/s
+    benign = [row.answer_excess_mps2 for row in rows if row.kind == "benign"]
+    assert np.isfinite(benign).all()
+    assert all(np.isnan(row.answer_excess_mps2) for row in rows if row.kind == "free")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "name a MODEL"),
+        (["nothing.zip"], "nothing.zip"),
+        (["{model}", "{model}"], "named twice"),
+        (["{model}", "--controllers", "chh:1"], "there is no 'chh'"),
+        (["{model}", "--controllers", "truth:cth:1.1"], "no baseline"),
+        (["{model}", "--shadowed-gaps", "4"], "was trained for"),
+        (["{model}", "--hazards", "0"], "--hazards = 0; allowed is 1 or more"),
+    ],
+)
+def test_a_users_mistake_exits_with_2_and_writes_nothing(arguments, complaint, tmp_path, capsys):
+    """It says what and what instead; no folder is left behind."""
+    model = untrained(tmp_path / "seed0" / "final.zip", 0)
+    out = tmp_path / "out"
+    given = [text.format(model=model) for text in arguments]
+    assert main(["targets", *given, "--out", str(out)]) == 2
+    assert complaint in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
