@@ -15,11 +15,12 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from ml.cli import main
-from ml.envs.observation_spec import OBSERVATION_VERSION, observation_space
+from ml.envs.observation_spec import observation_space
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.targets.courses import SuiteChoice, pick_convoy
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.training.checkpoints import model_bytes
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 
@@ -43,9 +44,8 @@ def untrained(path, seed):
     model.action_space = spaces.Box(-1.0, 1.0, (1,))
     model.n_envs = 1
     model._setup_model()
-    model.observation_version = OBSERVATION_VERSION
     path.parent.mkdir()
-    model.save(path)
+    path.write_bytes(model_bytes(model))
     return str(path)
 
 
