@@ -1,7 +1,7 @@
 """A result's files say what was written into them, or say what is wrong."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -18,6 +18,7 @@ from ml.evaluation.result import (
     write_cell,
     write_manifest,
 )
+from ml.reports.rerun import _require_same
 
 
 def row(**changes):
@@ -111,3 +112,13 @@ def test_a_cell_of_before_a_column_was_added_stays_readable(tmp_path):
     (found,) = read_cell(file)
     assert found.answer_excess_mps2 != found.answer_excess_mps2
     assert found.headway_s == row().headway_s
+
+
+def test_an_episode_of_before_a_column_was_added_is_still_what_it_was():
+    """Run again it knows more; that is no difference, but one of any other column is."""
+    old = row(answer_excess_mps2=float("nan"))
+    _require_same(old, row(answer_excess_mps2=0.5))
+    with pytest.raises(EvaluationError, match="answer_excess_mps2 was 0.4 and is 0.5"):
+        _require_same(row(answer_excess_mps2=0.4), row(answer_excess_mps2=0.5))
+    with pytest.raises(EvaluationError, match="headway_s"):
+        _require_same(replace(old, headway_s=9.0), row(answer_excess_mps2=0.5))
