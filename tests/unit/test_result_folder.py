@@ -118,7 +118,7 @@ def test_an_episode_of_before_a_column_was_added_is_still_what_it_was():
     """Run again it knows more; that is no difference, but one of any other column is."""
     old = row(answer_excess_mps2=float("nan"))
     _require_same(old, row(answer_excess_mps2=0.5))
-    with pytest.raises(EvaluationError, match="answer_excess_mps2 was 0.4 and is 0.5"):
+    with pytest.raises(EvaluationError, match=r"answer_excess_mps2 was 0\.4 and is 0\.5"):
         _require_same(row(answer_excess_mps2=0.4), row(answer_excess_mps2=0.5))
     with pytest.raises(EvaluationError, match="headway_s"):
         _require_same(replace(old, headway_s=9.0), row(answer_excess_mps2=0.5))
