@@ -63,6 +63,8 @@ class ObservationBuilder:
         self._speeds = np.zeros((num_envs, _SPEED_TICKS))
         shape = (num_envs, num_sources)
         self._known = np.full(shape, -1, dtype=np.int64)
+        self._messages = np.zeros(num_envs, dtype=np.int64)
+        self._silent_share = np.zeros(num_envs)
         self._said = np.zeros((*shape, HISTORY + 1, 2))
         self._said_ms = np.zeros((*shape, HISTORY + 1), dtype=np.int64)
         self._ego_bounds = np.stack([EGO_SCALE, EGO_LOW, EGO_HIGH])
@@ -101,6 +103,8 @@ class ObservationBuilder:
         self.hard_bound_mps2[rows] = MAX_ACCEL_MPS2
         self._speeds[rows] = measured.speed_mps[:, :1]
         self._known[rows] = -1
+        self._messages[rows] = 0
+        self._silent_share[rows] = 0.0
         self._said[rows] = 0.0
         self._said_ms[rows] = 0
         return self._fill(rows, table, np.zeros(table.heard.shape), measured, ranging, order)
@@ -133,6 +137,7 @@ class ObservationBuilder:
             self._known,
             self._said,
             self._said_ms,
+            self._messages,
         )
         return self._fill(self._all, table, age_ms, measured, ranging, order)
 
@@ -184,6 +189,8 @@ class ObservationBuilder:
             self.soft_bound_mps2,
             self.hard_bound_mps2,
             self.floor_mps2,
+            self._messages,
+            self._silent_share,
         )
         self.clipped += clipped
         self.built += built

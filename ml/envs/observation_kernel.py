@@ -70,10 +70,8 @@ from ml.envs.safety_layer import (
     PULL,
     SAID,
     SAID_GAP,
-    demands,
-    floor_mps2,
-    hard_bound_mps2,
-    soft_bound_mps2,
+    bounds,
+    silent_share_after,
 )
 from ml.envs.spacing import wanted_gap_m
 from ml.sumo.road import CAR_LENGTH_M
@@ -98,6 +96,7 @@ def remember_messages(
     known: NDArray[np.int64],
     said: NDArray[np.float64],
     said_ms: NDArray[np.int64],
+    messages: NDArray[np.int64],
 ) -> None:
     """Push what is new in the peer table onto each peer's short history.
 
@@ -109,8 +108,10 @@ def remember_messages(
         known: (E, S), sequence of the newest message in the history, −1 for none.
         said: (E, S, HISTORY + 1, 2), acceleration and speed, the newest first.
         said_ms: (E, S, HISTORY + 1), timestamps.
+        messages: (E,), that were news since the last peer that had not been heard before; moved on.
     """
     for e in range(known.shape[0]):
+        is_new = False
         for s in range(known.shape[1]):
             if not heard[e, 0, s] or sequence[e, 0, s] == known[e, s]:
                 continue
@@ -121,12 +122,16 @@ def remember_messages(
             said[e, s, 0, 0] = payload[e, 0, s, ACCEL]
             said[e, s, 0, 1] = payload[e, 0, s, SPEED]
             said_ms[e, s, 0] = timestamp_ms[e, 0, s]
+            messages[e] += 1
             if known[e, s] < 0:  # before a peer's second message its past is its present
                 for back in range(1, HISTORY + 1):
                     said[e, s, back, 0] = said[e, s, 0, 0]
                     said[e, s, back, 1] = said[e, s, 0, 1]
                     said_ms[e, s, back] = said_ms[e, s, 0]
+                is_new = True
             known[e, s] = sequence[e, 0, s]
+        if is_new:
+            messages[e] = 0
 
 
 @compiled
@@ -283,6 +288,8 @@ def fill(
     soft_mps2: NDArray[np.float64],
     hard_mps2: NDArray[np.float64],
     least_mps2: NDArray[np.float64],
+    messages: NDArray[np.int64],
+    silent_share: NDArray[np.float64],
 ) -> tuple[int, int]:
     """Fill the observations of some convoys and move their memory of own speed on.
 
@@ -313,6 +320,8 @@ def fill(
         soft_mps2: (E,), acceleration that silence still allows (`ml.envs.safety_layer`).
         hard_mps2: (E,), largest acceleration that the safety layer lets pass; moved on.
         least_mps2: (E,), hardest braking that it lets a policy wish.
+        messages: (E,), see `remember_messages`.
+        silent_share: (E,), of the link to the nearest peer; moved on.
 
     Returns:
         Values clipped and values written.
@@ -348,9 +357,17 @@ def fill(
             heard[e, 0], predicted[AGE], ahead_m[e], predicted[GAP], predicted[NOW], predicted[PULL]
         )
         count = _order_by_gap(predicted[GAP], heard[e, 0], order)
-        needed, lead_free, missing = demands(speed, order[:count], predicted)
-        hard_mps2[e] = hard_bound_mps2(needed, lead_free, hard_mps2[e])
-        soft_mps2[e], least_mps2[e] = soft_bound_mps2(missing), floor_mps2(needed)
+        if count > 0:
+            silent_share[e] = silent_share_after(silent_share[e], predicted[AGE, order[0]])
+        needed, missing, soft_mps2[e], hard_mps2[e], least_mps2[e] = bounds(
+            speed,
+            order[:count],
+            predicted,
+            messages[e],
+            silent_share[e],
+            wanted_s[e],
+            hard_mps2[e],
+        )
         for rank in range(count):
             s = order[rank]
             rows[s, P_GAP] = predicted[GAP, s]

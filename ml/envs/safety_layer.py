@@ -7,8 +7,12 @@
   fell silent while it braked. Without this,
   cars that are known to be there, and are not heard for seconds, are hit while the ego brakes for
   the one that is heard.
-* **Silence**: the same worst case for the car in front without an alarm, answered gently, with at
-  most `SILENCE_MPS2`: so the price is small when nothing was wrong.
+* **Silence**: the worst case for the car in front without an alarm, answered gently, with at
+  most `SILENCE_MPS2`: so the price is small when nothing was wrong. Where silence is usual on its
+  link, and all that is known of the convoy is calm, it is not taken to have braked for longer than
+  `LATELY_S`: every silence would else stop the ego, and the convoy drive away.
+* **Strangers**: for as long as peers may be there that were never heard, nearest ones first, the
+  ego does not close on the nearest that it knows by more than `STRANGER_MPS`.
 * **Nobody heard, or the margin used up**: no speeding up, no creeping on.
 * **Needless braking**: a policy may brake hard only where a peer demands it, or nearly so; for the
   rest there is no reason to startle whoever drives behind.
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EASY_MPS2, URGENT_MPS2 = 1.5, 3.0
+EASY_MPS2, URGENT_MPS2 = 2.2, 3.0
 """Needed braking up to which all is the policy's business, and from which all of it is done."""
 RELEASE_MPS3 = 2.5
 MARGIN_M = 1.0
@@ -49,7 +53,7 @@ ALARM_MPS2 = 2.5
 (2 m/s²) and an accelerometer's error."""
 BRAKED_MPS2 = 2.0
 """Braking that a car must have reported before it fell silent to be expected to brake harder."""
-ALARMED_MPS2 = 5.0
+ALARMED_MPS2 = 4.5
 """Braking that is expected of a silent car that braked, or while one further ahead brakes hard."""
 RESPONSE_S = 0.3
 """A message's way into a tick, a tick to act, and a beacon's phase, s."""
@@ -61,6 +65,25 @@ NEARLY_MPS2 = 1.0
 """How much harder than needed a policy may brake."""
 CREEP_MPS2 = 1.0
 """Braking where the margin is used up."""
+LATELY_S = 0.7
+"""How long the car in front may have been braking unheard, on a link that is silent as a rule while
+the convoy is calm, s."""
+USUAL_PER_S = 0.42
+"""Share of the time in which a link is silent from which on that is the rule, per second of the
+driver's time gap, 1/s; up to half of it silence is an exception. A driver who sets a short gap does
+not want to be left behind."""
+SILENCE_S, RECORD_S = 1.0, 20.0
+"""What counts as silence of a link, and the time constant of the record of its share, s."""
+DRIFT_MPS2 = 0.3
+"""By how much a silent car's speed may have drifted from the prediction beyond that."""
+CALM_MPS2, CALM_SHARE = 1.5, 0.7
+"""No peer of a calm convoy said that it brakes harder, or drives slower than that share of the own
+speed."""
+STRANGER_MPS, STRANGER_GAIN = 3.0, 0.5
+"""Closing speed while strangers may be in between, and how it is reached, 1/s."""
+ACQUAINTED = 60
+"""Messages after the last peer that was new, from which on nobody else is expected: some seconds
+on a good link, and as many more as a bad one takes."""
 _LEAST_ROOM_M = 0.1
 
 
@@ -155,8 +178,51 @@ def missing_room(own_mps: float, said_gap_m: float, said_mps: float) -> float:
 
 
 @compiled
+def braking_for_s(age_s: float, silent_share: float, time_gap_s: float) -> float:
+    """How long a silent car in front of a calm convoy may have been braking, s.
+
+    Args:
+        age_s: Of its newest message.
+        silent_share: Of the time, see `silent_share_after`.
+        time_gap_s: That the driver has set.
+    """
+    usual = USUAL_PER_S * time_gap_s
+    exception = 1.0 if usual <= 0.0 else min(max(2.0 - 2.0 * silent_share / usual, 0.0), 1.0)
+    return LATELY_S + exception * max(age_s - LATELY_S, 0.0)
+
+
+@compiled
+def gap_lately_m(gap_m: float, speed_mps: float, age_s: float, braking_s: float) -> float:
+    """Least distance to where a silent car can have begun to brake, m.
+
+    Args:
+        gap_m: To where it is predicted.
+        speed_mps: Its predicted speed.
+        age_s: Of its newest message.
+        braking_s: For how long it may have been braking; no longer than that.
+    """
+    unsure_s = age_s - braking_s
+    return gap_m - braking_s * speed_mps - 0.5 * DRIFT_MPS2 * unsure_s * unsure_s
+
+
+@compiled
+def silent_share_after(share: float, age_s: float) -> float:
+    """Record a tick of the link to the car in front.
+
+    Args:
+        share: Of the time in which it was silent, 0 to 1, forgotten with `RECORD_S`.
+        age_s: Of its newest message.
+    """
+    return share + DT_S / RECORD_S * ((1.0 if age_s > SILENCE_S else 0.0) - share)
+
+
+@compiled
 def demands(
-    own_mps: float, order: NDArray[np.int64], predicted: NDArray[np.float64]
+    own_mps: float,
+    order: NDArray[np.int64],
+    predicted: NDArray[np.float64],
+    silent_share: float,
+    time_gap_s: float,
 ) -> tuple[float, float, float]:
     """Find what each peer demands of the ego, and write it into the row `NEEDED`.
 
@@ -164,42 +230,60 @@ def demands(
         own_mps: Own speed.
         order: (n,) int64, the heard peers, nearest first.
         predicted: (NUM_PREDICTED, S) float64.
+        silent_share: Of the time in which the car in front was silent (`silent_share_after`).
+        time_gap_s: That the driver has set.
 
     Returns:
         The largest deceleration that any peer demands, m/s²; the distance to the car in front less
         the margin, m, infinite where none is heard; and the room that is missing to it
         (`missing_room`), minus infinity where none is heard.
     """
-    alarm = -1
+    alarm, calm = -1, True
     for rank in range(order.size):
-        if is_alarming(predicted[NOW, order[rank]], predicted[PULL, order[rank]]):
+        now, pull = predicted[NOW, order[rank]], predicted[PULL, order[rank]]
+        if is_alarming(now, pull):
             alarm = rank
+        calm = calm and pull > -CALM_MPS2 and now > CALM_SHARE * own_mps
     needed, lead_free, missing = 0.0, math.inf, -math.inf
     for rank in range(order.size):
         s = order[rank]
         free = predicted[GAP, s] - rank * CAR_LENGTH_M - margin_m(predicted[DEVIATION, s], rank)
         own_need = needed_braking(own_mps, free, predicted[NOW, s], predicted[PULL, s])
-        alarmed = rank < alarm or predicted[PULL, s] < -BRAKED_MPS2
-        if alarmed and predicted[AGE, s] > SILENT_S:
-            own_need = max(own_need, needed_in_alarm(own_mps, free, predicted[NOW, s]))
+        if predicted[AGE, s] > SILENT_S:
+            braked = predicted[PULL, s] < -BRAKED_MPS2
+            if rank < alarm or braked:
+                own_need = max(own_need, needed_in_alarm(own_mps, free, predicted[NOW, s]))
+            if braked:
+                said_free = free - predicted[GAP, s] + predicted[SAID_GAP, s]
+                own_need = max(own_need, needed_in_alarm(own_mps, said_free, predicted[SAID, s]))
         predicted[NEEDED, s] = own_need
         needed = max(needed, own_need)
         if rank == 0:
             lead_free = free
             missing = missing_room(own_mps, predicted[SAID_GAP, s], predicted[SAID, s])
+            age = predicted[AGE, s]
+            braking_s = braking_for_s(age, silent_share, time_gap_s)
+            if calm and braking_s < age:
+                lately_m = gap_lately_m(predicted[GAP, s], predicted[NOW, s], age, braking_s)
+                missing = min(missing, missing_room(own_mps, lately_m, predicted[NOW, s]))
     return needed, lead_free, missing
 
 
 @compiled
-def soft_bound_mps2(missing_m: float) -> float:
+def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> float:
     """Acceleration that silence still allows; none at all where nobody has ever been heard.
 
     Args:
         missing_m: See `missing_room`; minus infinity where nobody is heard.
+        closing_mps: Own speed less that of the nearest peer heard.
+        messages: Received since the last peer that had not been heard before.
     """
     if missing_m == -math.inf:
         return 0.0
-    return max(-SILENCE_GAIN * missing_m, -SILENCE_MPS2)
+    bound = -SILENCE_GAIN * missing_m
+    if messages < ACQUAINTED:
+        bound = min(bound, STRANGER_GAIN * (STRANGER_MPS - closing_mps))
+    return max(bound, -SILENCE_MPS2)
 
 
 @compiled
@@ -231,3 +315,39 @@ def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) 
         share = (needed_mps2 - EASY_MPS2) / (URGENT_MPS2 - EASY_MPS2)
         bound = min(bound, -share * URGENT_MPS2)
     return min(bound, before_mps2 + RELEASE_MPS3 * DT_S)
+
+
+@compiled
+def bounds(
+    own_mps: float,
+    order: NDArray[np.int64],
+    predicted: NDArray[np.float64],
+    messages: int,
+    silent_share: float,
+    time_gap_s: float,
+    before_mps2: float,
+) -> tuple[float, float, float, float, float]:
+    """All that the layer finds, in a tick.
+
+    Args:
+        own_mps: Own speed.
+        order: (n,) int64, the heard peers, nearest first.
+        predicted: (NUM_PREDICTED, S) float64; its row `NEEDED` is written.
+        messages: See `soft_bound_mps2`.
+        silent_share: See `demands`, as the next.
+        time_gap_s: That the driver has set.
+        before_mps2: See `hard_bound_mps2`.
+
+    Returns:
+        The needed deceleration and the missing room (see `demands`); the soft bound, the hard bound
+        and the floor, m/s².
+    """
+    needed, lead_free, missing = demands(own_mps, order, predicted, silent_share, time_gap_s)
+    closing = own_mps - predicted[NOW, order[0]] if order.size > 0 else 0.0
+    return (
+        needed,
+        missing,
+        soft_bound_mps2(missing, closing, messages),
+        hard_bound_mps2(needed, lead_free, before_mps2),
+        floor_mps2(needed),
+    )

@@ -19,12 +19,18 @@ Number = TypeVar("Number", float, "NDArray[np.float64]")
 WANTED_STANDSTILL_M = 9.0
 """Gap that the ego shall keep at standstill: four standard deviations of the difference of two GPS
 positions (2.1 m each, half of it common), which hardly changes in an episode."""
+_ORDER = 8
 
 
 @compiled
 def wanted_gap_m(speed_mps: Number, time_gap_s: Number) -> Number:
-    """Gap that the ego shall keep: the driver's time gap and a standstill distance."""
-    return WANTED_STANDSTILL_M + time_gap_s * speed_mps
+    """Gap that the ego shall keep: the driver's time gap, and never less than at standstill.
+
+    A maximum with its corner rounded (the norm of order 8), so that the gap's wish has a slope
+    everywhere. A sum of the two, as controllers have it, is too much where it is slow and too
+    little where it is fast: what a silence at the onset of a braking takes is a time.
+    """
+    return (WANTED_STANDSTILL_M**_ORDER + (time_gap_s * speed_mps) ** _ORDER) ** (1.0 / _ORDER)
 
 
 def relaxed_gap_m(

@@ -6,12 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.envs.safety_layer import (
+    ACQUAINTED,
     AGE,
     ALARMED_MPS2,
     BETWEEN_M,
     DELAY_S,
     DEVIATION,
+    DRIFT_MPS2,
     GAP,
+    LATELY_S,
     MARGIN_M,
     MARGIN_SDS,
     NEEDED,
@@ -22,17 +25,24 @@ from ml.envs.safety_layer import (
     SAID,
     SAID_GAP,
     SILENCE_MPS2,
+    STRANGER_GAIN,
+    STRANGER_MPS,
+    bounds,
+    braking_for_s,
     demands,
     floor_mps2,
     hard_bound_mps2,
     missing_room,
     needed_braking,
+    silent_share_after,
     soft_bound_mps2,
 )
 from ml.sumo.road import CAR_LENGTH_M
 
+TIME_GAP_S = 1.0
 
-def asked(own_mps, *peers):
+
+def asked(own_mps, *peers, silent_share=1.0):
     """Needed braking, free distance and missing room for peers, nearest first."""
     predicted = np.zeros((NUM_PREDICTED, len(peers)))
     for s, peer in enumerate(peers):
@@ -43,7 +53,8 @@ def asked(own_mps, *peers):
         predicted[SAID, s] = peer.get("said", peer["speed"])
         predicted[PULL, s] = peer.get("accel", 0.0)
         predicted[DEVIATION, s] = peer.get("sd", 0.0)
-    return *demands(own_mps, np.arange(len(peers)), predicted), predicted[NEEDED]
+    found = demands(own_mps, np.arange(len(peers)), predicted, silent_share, TIME_GAP_S)
+    return *found, predicted[NEEDED]
 
 
 def test_stopping_behind_a_standing_car_takes_v_squared_over_twice_the_room():
@@ -118,9 +129,16 @@ def test_the_hard_bound_brakes_at_least_as_needed_and_is_lifted_slowly(needed, f
 
 def test_silence_slows_gently_and_only_where_room_is_missing():
     """20 m short: the gentlest limit; 10 m to spare: 2.5 m/s² of acceleration are allowed."""
-    assert soft_bound_mps2(20.0) == -SILENCE_MPS2
-    assert soft_bound_mps2(-10.0) == pytest.approx(2.5)
-    assert soft_bound_mps2(-np.inf) == 0.0, "nobody was ever heard"
+    assert soft_bound_mps2(20.0, 0.0, ACQUAINTED) == -SILENCE_MPS2
+    assert soft_bound_mps2(-10.0, 0.0, ACQUAINTED) == pytest.approx(2.5)
+    assert soft_bound_mps2(-np.inf, 0.0, ACQUAINTED) == 0.0, "nobody was ever heard"
+
+
+def test_who_may_be_unheard_in_between_is_not_driven_into():
+    """Until 60 messages have told of nobody new, the ego closes at 3 m/s on the nearest known."""
+    closing = STRANGER_MPS + 1.0
+    assert soft_bound_mps2(-100.0, closing, ACQUAINTED - 1) == pytest.approx(-STRANGER_GAIN)
+    assert soft_bound_mps2(-100.0, closing, ACQUAINTED) == pytest.approx(25.0)
 
 
 def test_missing_room_is_the_difference_of_two_stopping_points():
@@ -143,3 +161,71 @@ def test_who_fell_silent_while_it_braked_is_expected_to_brake_harder():
     assert silent == needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -ALARMED_MPS2) > fresh
     gently = {**car, "accel": -1.5}
     assert asked(18.0, gently)[0] == asked(18.0, {**gently, "age": 1.0})[0]
+
+
+def test_a_car_that_fell_silent_while_braking_may_stand_much_nearer_than_predicted():
+    """It said 2.4 m/s² and may have braked harder since: it counts from where it said so."""
+    silent = {"gap": 60.0, "said_gap": 20.0, "speed": 10.0, "said": 17.0, "accel": -2.4, "age": 3.0}
+    needed, _, _, _ = asked(16.0, silent)
+    left = 20.0 - MARGIN_M + 17.0**2 / (2.0 * ALARMED_MPS2) - 16.0 * DELAY_S
+    assert needed == pytest.approx(256.0 / (2.0 * left))
+    steady, _, _, _ = asked(16.0, silent | {"accel": -1.9})
+    assert steady < needed, "a gentle braking is taken to go on as it was said"
+
+
+def test_a_long_silence_counts_in_full_only_while_something_is_wrong_ahead():
+    """Calm: braking for 0.7 s at most, and a drift; with a car ahead slowing, since the message."""
+    silent = {"gap": 30.0, "said_gap": -70.0, "speed": 20.0, "age": 5.0}
+    _, _, calm, _ = asked(20.0, silent, {"gap": 60.0, "speed": 20.0})
+    drift = 0.5 * DRIFT_MPS2 * (5.0 - LATELY_S) ** 2
+    assert calm == pytest.approx(missing_room(20.0, 30.0 - LATELY_S * 20.0 - drift, 20.0))
+    for wrong in ({"gap": 90.0, "speed": 12.0}, {"gap": 90.0, "speed": 20.0, "accel": -1.8}):
+        _, _, missing, _ = asked(20.0, silent, wrong)
+        assert missing == pytest.approx(missing_room(20.0, -70.0, 20.0))
+
+
+def test_silence_is_excused_where_it_is_the_rule():
+    """At a time gap of 1 s: from 42 % of the time on; up to 21 % a silence counts in full."""
+    assert braking_for_s(5.0, 0.42, 1.0) == LATELY_S
+    assert braking_for_s(5.0, 0.21, 1.0) == pytest.approx(5.0)
+    assert braking_for_s(5.0, 0.315, 1.0) == pytest.approx(0.5 * (LATELY_S + 5.0))
+    assert braking_for_s(5.0, 0.315, 1.5) == pytest.approx(5.0), "a cautious driver waits"
+    silent = {"gap": 30.0, "said_gap": -70.0, "speed": 20.0, "age": 5.0}
+    _, _, missing, _ = asked(20.0, silent, silent_share=0.1)
+    assert missing == pytest.approx(missing_room(20.0, -70.0, 20.0))
+
+
+def test_the_record_of_silence_settles_at_its_share():
+    """Silent for 3 s of each 10: about 0.3 after some time constants."""
+    share = 0.0
+    for tick in range(2000):
+        share = silent_share_after(share, 2.0 if tick % 100 < 30 else 0.5)
+    assert share == pytest.approx(0.3, abs=0.06)
+
+
+def test_a_short_silence_counts_in_full():
+    """Up to 0.7 s there is nothing to be spared."""
+    _, _, missing, _ = asked(20.0, {"gap": 30.0, "said_gap": 18.0, "speed": 20.0, "age": 0.6})
+    assert missing == pytest.approx(missing_room(20.0, 18.0, 20.0))
+
+
+def test_all_bounds_are_those_of_their_parts():
+    """With nobody heard nothing is demanded, and no speeding up is allowed."""
+    predicted = np.zeros((NUM_PREDICTED, 1))
+    predicted[GAP], predicted[SAID_GAP], predicted[NOW], predicted[SAID] = 30.0, 30.0, 0.0, 0.0
+    order = np.array([0])
+    needed, free, missing = demands(15.0, order, predicted.copy(), 0.3, TIME_GAP_S)
+    assert bounds(15.0, order, predicted, 0, 0.3, TIME_GAP_S, 2.6) == (
+        needed,
+        missing,
+        soft_bound_mps2(missing, 15.0, 0),
+        hard_bound_mps2(needed, free, 2.6),
+        floor_mps2(needed),
+    )
+    assert bounds(15.0, order[:0], predicted, 0, 0.3, TIME_GAP_S, 2.6) == (
+        0.0,
+        -np.inf,
+        0.0,
+        2.6,
+        -SILENCE_MPS2,
+    )
