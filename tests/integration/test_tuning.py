@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -22,6 +22,9 @@ from ml.evaluation.validation import run_validation
 from ml.training.checkpoints import load_model
 from ml.training.command_line import parse_command_line
 from ml.training.deployment import read_deployment
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.sumo
 
