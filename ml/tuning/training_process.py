@@ -132,7 +132,7 @@ class TrainingProcess:
         return sorted(file.parent for file in (self._folder / "runs").glob("*/config.yaml"))
 
     def _command(self, run: RunDirectory | None) -> list[str]:
-        command = [sys.executable, "-m", "ml.training.train_convoy"]
+        command = [sys.executable, "-m", "ml.tuning.training_child", str(os.getpid())]
         if run is not None:
             return [*command, "--resume", str(run.path)]
         return [*command, "--preset", self._preset, "--config", str(self._folder / "config.yaml")]

@@ -122,8 +122,11 @@ def test_a_recipe_is_searched_over_several_seeds(place: _Place):
     assert config.total_timesteps == 500_000  # the recipe's, not the search's
 
 
-def test_a_stopped_search_goes_on_with_the_training_that_was_running(place: _Place):
-    """SIGTERM: the training saves, exit code 143; the same command takes it up again."""
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_search_goes_on_with_the_training_that_was_running(
+    place: _Place, by: signal.Signals
+):
+    """The training saves, however the search was ended; the same command takes it up again."""
     options = place.policy("--steps", "3072", "--seeds", "0", "--trials", "1")
     with subprocess.Popen(
         place.command(*options), env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -132,11 +135,14 @@ def test_a_stopped_search_goes_on_with_the_training_that_was_running(place: _Pla
         wait_until(
             lambda: list(place.out.glob("trials/*/seed0/runs/*/checkpoints/latest")), "checkpoint"
         )
-        search.send_signal(signal.SIGTERM)
+        search.send_signal(by)
         _, errors = search.communicate(timeout=300.0)
-    assert search.returncode == 143, errors
-    assert "the same command goes on" in errors
-    assert place.found == []
+    if by == signal.SIGTERM:
+        assert search.returncode == 143, errors
+        assert "the same command goes on" in errors
+        assert place.found == []
+    (log,) = place.out.glob("trials/*/seed0/train.log")
+    wait_until(lambda: "saved. Continue with" in log.read_text(), "end of the training")
     done = place.tune(*options)
     assert done.returncode == 0, done.stderr
     assert "trial 0 was interrupted; it is taken up again" in done.stdout
