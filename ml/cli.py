@@ -120,6 +120,12 @@ def _targets(arguments: Sequence[str]) -> int:
     return targets(arguments)
 
 
+def _tune(arguments: Sequence[str]) -> int:
+    from ml.tuning.command import tune  # noqa: PLC0415
+
+    return tune(arguments)
+
+
 def _bench(arguments: Sequence[str]) -> int:
     options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
     _require("--rounds", options.rounds, 1)
@@ -220,6 +226,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "replay": ("run an episode of an evaluation again, and draw it", _replay),
     "ablate": ("measure what each part of the recipe is worth", _ablate),
     "targets": ("hold models to the table of targets: reached, missed or not shown", _targets),
+    "tune": ("search for better values of the recipe, or of a controller", _tune),
     "audit-reward": ("check that the reward ranks drivers as a person would", _audit_reward),
     "bench": ("measure training throughput against its ceiling", _bench),
     "doctor": ("look for what this machine lacks; for bug reports", _doctor),

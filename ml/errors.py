@@ -90,3 +90,5 @@ class EvaluationError(RoadSenseError):
 
 class NotLearningError(RoadSenseError):
     """A training was ended because it did not learn; its state is saved."""
+
+    exit_code = 3

@@ -61,7 +61,7 @@ def compare(
         labels=lambda _: {},
     )
     return [
-        _figures(
+        figures_of(
             driver.name,
             run_suite(
                 driver,
@@ -75,7 +75,12 @@ def compare(
     ]
 
 
-def _figures(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
+def figures_of(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
+    """Summarise a driver's episodes for a row of the table.
+
+    Raises:
+        EvaluationError: No episode was valid.
+    """
     valid = [row for row in rows if not row.invalid]
     if not valid:
         raise EvaluationError(

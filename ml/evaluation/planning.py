@@ -202,7 +202,8 @@ def _baselines(asked: Sequence[str]) -> tuple[list[ControllerRecord], set[str]]:
     everywhere: set[str] = set()
     if asked:
         for spec in asked:
-            specs += [spec] if ":" in spec or spec == SUMO_SPEC else _frontier(spec)
+            one = ":" in spec or "@" in spec or spec == SUMO_SPEC
+            specs += [spec] if one else _frontier(spec)
         everywhere.update(specs)
     else:
         specs.append(SUMO_SPEC)
@@ -231,12 +232,14 @@ def _record(spec: str) -> ControllerRecord:
         controller = make_controller(spec)
     except EvaluationError as error:
         raise ConfigError(str(error)) from error
-    parts = spec.split(":")
+    law, tuned, file = spec.partition("@")
+    parts = law.split(":")
     wrapped = parts[0] in _WRAPPERS
     return ControllerRecord(
         name=controller.name,
         spec=spec,
-        family=":".join(parts[:2]) if wrapped else parts[0],
+        family=(":".join(parts[:2]) if wrapped else parts[0])
+        + (f", {Path(file).stem}" if tuned else ""),
         slug=slug(spec),
         knows=controller.knows,
         standstill_m=controller.standstill_m,

@@ -1,4 +1,4 @@
-"""The best model so far by mean return in the periodic evaluation, and the record of all."""
+"""The best model so far by safety score in the periodic evaluation, and the record of all."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
     from ml.training.run_directory import RunDirectory
 
+_ASIDE = "best_by_mean_return.zip"
+
 
 class BestModel:
-    """Keeps `best.zip`; its step and return stand in `evaluation/best.json`.
+    """Keeps `best.zip`; its step, score and figures stand in `evaluation/best.json`.
+
+    Runs of earlier versions kept the model with the largest mean return, and have no score of it.
+    Such a one is set aside as `best_by_mean_return.zip` when the next model is evaluated: returns
+    and scores cannot be compared.
 
     Args:
         run: The run's directory.
@@ -37,10 +43,18 @@ class BestModel:
         self._tell = tell
         self._warned = False
         self._record_file = run.evaluation / "best.json"
-        self._best_return = float("-inf")
+        self._best_score = float("-inf")
+        self._set_aside = False
         if self._record_file.exists() and run.best_model.exists():
             record = json.loads(self._record_file.read_text(encoding="utf-8"))
-            self._best_return = float(record["mean_return"])
+            if "safety_score" in record:
+                self._best_score = float(record["safety_score"])
+            else:
+                self._set_aside = True
+                tell(
+                    f"{run.best_model} was chosen by mean return, by an earlier version; the next "
+                    f"model that is evaluated takes its place, and it stays as {_ASIDE}"
+                )
 
     def consider(self, answer: Evaluated) -> None:
         """Write the figures down, and the model too if none before was better.
@@ -53,15 +67,21 @@ class BestModel:
         values = {f"evaluation/{name}": value for name, value in figures.items()}
         for writer in self._writers:
             writer.write(values, dict.fromkeys(values, ()), answer.step)
-        mean = figures["mean_return"]
-        is_best = mean > self._best_return
+        score, mean = figures["safety_score"], figures["mean_return"]
+        is_best = score > self._best_score
         if is_best:
-            self._best_return = mean
+            self._best_score = score
+            if self._set_aside:
+                self._set_aside = False
+                self._run.best_model.replace(self._run.path / _ASIDE)
             write_atomically(self._run.best_model, answer.content)
             record = {"step": answer.step, **figures}
             write_atomically(self._record_file, json.dumps(record, indent=2) + "\n")
         mark = " (best so far)" if is_best else ""
-        self._tell(f"evaluation at step {answer.step:,}: mean return {mean:.1f}{mark}")
+        self._tell(
+            f"evaluation at step {answer.step:,}: safety score {score:.3f}, "
+            f"mean return {mean:.1f}{mark}"
+        )
 
     def warn_once(self, failure: EvaluationError) -> None:
         """Tell the user that no more evaluations come; training goes on."""

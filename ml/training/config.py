@@ -10,6 +10,7 @@ from ml.envs.config import EnvConfig
 from ml.envs.observation_spec import columns_of
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError
+from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -89,8 +90,8 @@ class EvaluationConfig(_Section):
     time_gap_s: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
     """Time gap that the driver usually sets, s: that of all evaluations, and the model's default.
     None: the middle of env.time_gap_s."""
-    seed: Seed = 1_000_000_007
-    """Seed of the evaluation's episodes. Keep it apart from the training's."""
+    seed: Seed = VALIDATION_SEED
+    """Seed of the evaluation's episodes: that for choices. Keep it apart from the training's."""
     closing_episodes: Annotated[int, Field(ge=0, le=100_000)] = 128
     """Episodes per driver of the table at the end; 0: no table."""
     deadline_s: Positive = 600.0
@@ -128,6 +129,9 @@ class TrainConfig(_Section):
     """Convoys that drive at the same time, all in one SUMO."""
     seed: Seed = 0
     """Seed of the episodes, the weights and the actions."""
+    keep: Literal["best", "final"] = "best"
+    """The model that goes to MODELS_DIR: the best by safety score in the periodic evaluation, or
+    the one at the end (which is also taken where there was no evaluation, or it failed)."""
     env: EnvConfig = EnvConfig()
     """Episodes, radio and simulator."""
     imitation: ImitationConfig = ImitationConfig()
@@ -159,9 +163,16 @@ def check_combinations(config: TrainConfig) -> None:
     """Refuse values that are right one by one and wrong together.
 
     Raises:
-        ConfigError: The rollout cannot be shared out evenly, with the numbers and a remedy; or a
-            hidden feature does not exist.
+        ConfigError: The rollout cannot be shared out evenly, with the numbers and a remedy; a
+            hidden feature does not exist; or a seed is the card's.
     """
+    for name, seed in (("seed", config.seed), ("evaluation.seed", config.evaluation.seed)):
+        if seed == EVALUATION_SEED:
+            raise ConfigError(
+                f"{name} = {seed}: these are the cases of the safety card, and a model that was "
+                f"trained or chosen on them cannot be judged by them. Use another, such as "
+                f"{VALIDATION_SEED}, the seed for choices."
+            )
     n_steps, num_envs, batch = config.ppo.n_steps, config.num_envs, config.ppo.batch_size
     if n_steps % num_envs:
         divisors = [n for n in range(1, min(n_steps, 2 * num_envs) + 1) if n_steps % n == 0]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ml.training.config import TrainConfig
 
 Evaluator: TypeAlias = Callable[[bytes, "TrainConfig"], dict[str, float]]
-"""Evaluates a model, given as the content of its zip file; returns figures with `mean_return`."""
+"""Evaluates a model, given as the content of its zip file; returns figures, `mean_return` and
+`safety_score` among them."""
 
 _POLL_S = 0.2
 _GOODBYE_S = 2.0
@@ -38,26 +39,22 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
         config: The run's configuration; episodes and seed are its evaluation section's.
 
     Returns:
-        Figures by name; `mean_return` among them.
+        Figures by name; `mean_return` and `safety_score` among them.
 
     Raises:
         RoadSenseError: SUMO failed, or no episode was valid.
     """
-    from ml.evaluation.drivers import PolicyDriver  # noqa: PLC0415 (the parent needs none of it)
-    from ml.evaluation.metrics import figures  # noqa: PLC0415
-    from ml.evaluation.rollout import run_episodes  # noqa: PLC0415
+    from ml.evaluation.closing import figures_of  # noqa: PLC0415 (the parent needs none of it)
+    from ml.evaluation.drivers import PolicyDriver  # noqa: PLC0415
+    from ml.evaluation.safety_score import as_figures, score_of  # noqa: PLC0415
+    from ml.evaluation.validation import run_validation  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     driver = PolicyDriver(load_model(io.BytesIO(content)))
-    env_config = config.env.model_copy(update={"backend": "libsumo"})
-    found = figures(
-        run_episodes(
-            driver,
-            env_config,
-            episodes=config.evaluation.episodes,
-            seed=config.evaluation.seed,
-        )
+    rows = run_validation(
+        driver, config.env, episodes=config.evaluation.episodes, seed=config.evaluation.seed
     )
+    found = figures_of(driver.name, rows)
     return {
         "mean_return": found.mean_return,
         "return_se": found.return_se,
@@ -67,6 +64,7 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
         "time_headway_s": found.time_headway_s,
         "episodes": float(found.episodes),
         "invalid_episodes": float(found.invalid),
+        **as_figures(score_of(rows)),
     }
 
 

@@ -7,7 +7,7 @@ runs/20260101T120000Z-spec-s0/
     metrics.jsonl   one line per rollout
     tb/             TensorBoard events
     checkpoints/    step_000010000.zip …, latest (names the newest)
-    best.zip        best mean return in the periodic evaluation
+    best.zip        best safety score in the periodic evaluation
     final.zip       the weights at the end
     evaluation/     the periodic results and the closing table
 """
@@ -62,7 +62,7 @@ class RunDirectory:
 
     @property
     def best_model(self) -> Path:
-        """The model with the best mean return in the periodic evaluation."""
+        """The model with the best safety score in the periodic evaluation."""
         return self.path / "best.zip"
 
     @property

@@ -17,10 +17,10 @@ from ml.training.checkpoints import (
 )
 from ml.training.closing import write_closing_table
 from ml.training.config_table import config_table
-from ml.training.deployment import FINAL_MODEL_NAME
 from ml.training.environment import EnvironmentBuilder, build_environment, build_learner, seed_from
 from ml.training.evaluation_child import EvaluationChild, Evaluator, evaluate_policy
 from ml.training.imitation import imitate
+from ml.training.kept_model import publish_model
 from ml.training.learning import Learning, start_environment
 from ml.training.loggers import truncate_metrics
 from ml.training.run_directory import RunDirectory, create_run
@@ -124,15 +124,15 @@ class Session:
             )
             finished = learning.run()
             if finished:
-                content = model_bytes(model)
-                write_atomically(run.final_model, content)
-                write_atomically(deployment.models_dir / FINAL_MODEL_NAME, content)
+                write_atomically(run.final_model, model_bytes(model))
+                evaluated = child is None or child.failure is None
+                which = publish_model(run, config, deployment.models_dir, evaluated=evaluated)
         if not finished:
             self._say(f"saved. Continue with: roadsense train --resume {run.path}")
             return run
         stop.hold(held=False)
         self._parts.close(run, config, self._console)
-        self._say(f"model: {deployment.models_dir / FINAL_MODEL_NAME}")
+        self._say(which)
         self._say(f"run: {run.path} (tensorboard --logdir {deployment.runs_dir})")
         if child is not None and child.failure is not None:
             raise child.failure

@@ -1,8 +1,8 @@
 """Train a driving policy: `python -m ml.training.train_convoy`, also `roadsense train`.
 
 Exit codes: 0 the training is finished; 1 something failed, the last checkpoint is intact;
-2 a mistake in what was asked, nothing was written; 130 stopped by Ctrl-C and 143 by SIGTERM, the
-state is saved.
+2 a mistake in what was asked, nothing was written; 3 it did not learn and was ended, the state is
+saved; 130 stopped by Ctrl-C and 143 by SIGTERM, the state is saved.
 """
 
 from __future__ import annotations

@@ -114,7 +114,8 @@ def test_observations_hold_the_peers(environment: ConvoyVecEnv):
 def test_the_model_exists_and_plain_sb3_drives_with_it(trained: _Place, environment: ConvoyVecEnv):
     """`PPO.load` needs the file alone; the model drives convoys of another size."""
     model = PPO.load(trained.model, device="cpu")
-    assert model.num_timesteps == STEPS
+    record = json.loads((trained.run / "evaluation" / "best.json").read_text())
+    assert model.num_timesteps == record["step"]
     observation = environment.reset()
     for _ in range(50):
         action, _ = model.predict(observation, deterministic=True)
@@ -127,7 +128,9 @@ def test_training_changed_the_policy(trained: _Place):
     """The final weights are not those of an earlier checkpoint."""
     steps = sorted((trained.run / "checkpoints").glob("step_*.zip"))
     assert [path.name for path in steps] == [f"step_{n:09d}.zip" for n in (2048, 3072, 4096)]
-    early, final = (load_model(p).get_parameters()["policy"] for p in (steps[0], trained.model))
+    last = trained.run / "final.zip"
+    assert load_model(last).num_timesteps == STEPS
+    early, final = (load_model(p).get_parameters()["policy"] for p in (steps[0], last))
     assert any((early[name] != final[name]).any() for name in early)
 
 
@@ -140,7 +143,7 @@ def test_the_curves_of_a_real_training(trained: _Place):
                 "time/steps_per_second", "evaluation/mean_return"):  # fmt: skip
         assert tag in curves, sorted(curves)
     assert "episodes/collision_rate" in curves
-    assert curves["evaluation/mean_return"] == [2048, 4096]
+    assert curves["evaluation/mean_return"] == curves["evaluation/safety_score"] == [2048, 4096]
     lines = (trained.run / "metrics.jsonl").read_text().splitlines()
     for line in lines:
         said = json.loads(line)
@@ -159,7 +162,17 @@ def test_the_curves_of_a_real_training(trained: _Place):
 
 def test_best_model_and_closing_table(trained: _Place):
     """The best model loads, and the table has the policy beside its baselines."""
-    assert load_model(trained.run / "best.zip").num_timesteps in {2048, 4096}
+    found = {
+        line["step"]: line["evaluation/safety_score"]
+        for line in map(json.loads, (trained.run / "metrics.jsonl").read_text().splitlines())
+        if "evaluation/safety_score" in line
+    }
+    best = max(found, key=lambda step: found[step])
+    assert load_model(trained.run / "best.zip").num_timesteps == best
+    record = json.loads((trained.run / "evaluation" / "best.json").read_text())
+    assert record["safety_score"] == found[best]
+    assert record["episodes"] + record["invalid_episodes"] == 8
+    assert 0 <= record["avoidable_crashes"] <= record["avoidable_episodes"] <= 8
     rows = json.loads((trained.run / "evaluation" / "closing.json").read_text())
     drivers = [row["driver"] for row in rows]
     assert {"trained policy (final)", "do-nothing", "always-brake"} <= set(drivers)
@@ -187,7 +200,7 @@ def test_stop_and_resume(tmp_path: Path):
     done = place.train(TOTAL_TIMESTEPS=str(total), RESUME="latest")
     assert done.returncode == 0, done.stderr
     assert f"at step {step:,}" in done.stdout
-    assert PPO.load(place.model, device="cpu").num_timesteps == total
+    assert PPO.load(place.run / "final.zip", device="cpu").num_timesteps == total
     steps = place.scalars()["train/value_loss"]
     assert steps == list(range(1024, total + 1, 1024))
 

@@ -7,7 +7,8 @@ import pytest
 
 from ml.cli import _COMMANDS
 
-_SLOW = {"torch", "stable_baselines3", "scipy", "matplotlib", "numba", "libsumo", "traci"}
+_SLOW = {"torch", "stable_baselines3", "scipy", "matplotlib", "numba", "libsumo", "traci",
+         "optuna"}  # fmt: skip
 _SCRIPT = """
 import sys
 from ml.cli import main

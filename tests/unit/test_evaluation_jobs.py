@@ -57,3 +57,16 @@ def test_the_card_is_on_a_seed_of_its_own():
 def test_every_suite_has_a_name_that_costs_nothing_to_know():
     """The names stand apart from what builds the suites."""
     assert tuple(ENTRIES) == SUITE_NAMES
+
+
+def test_a_tuned_controller_is_one_point_in_a_family_of_its_own(tmp_path):
+    """`NAME@FILE` is no frontier, and what it was tuned to is told by the file's name."""
+    file = tmp_path / "best.yaml"
+    file.write_text("time_gap_s: 0.4\n")
+    plan = Plan(controllers=(f"predictive@{file}", f"truth:predictive@{file}"), suites=("r157",))
+    manifest = make_manifest(plan, ORIGIN)
+    assert [(c.name, c.family) for c in manifest.controllers] == [
+        ("predictive 0.4 s, best", "predictive, best"),
+        ("predictive 0.4 s, best, truth", "truth:predictive, best"),
+    ]
+    assert len({cell.file for cell in manifest.cells}) == 2

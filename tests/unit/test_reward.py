@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from ml.envs.config import RewardWeights
 from ml.envs.ground_truth import GroundTruth
 from ml.envs.reward import TERMS, reward_terms, weights_of
+from ml.envs.spacing import wanted_gap_m
 
 CAR_M = 4.5
 TIME_GAP_S = np.array([1.0])
+WANTED_M = wanted_gap_m(20.0, 1.0)
 
 
 def traffic(*, gap, own, lead, accel=0.0, lead_accel=0.0, jerk=0.0):
@@ -33,7 +35,7 @@ def terms_of(truth, *, braking=False, collided=False, withheld=0.0):
 
 def test_ordinary_following_earns_the_headway_term_and_nothing_else():
     """At the gap that the driver has set, behind a car of the same speed, no penalty fires."""
-    terms = terms_of(traffic(gap=20.04, own=20.0, lead=20.0))
+    terms = terms_of(traffic(gap=WANTED_M, own=20.0, lead=20.0))
     assert terms == {
         "headway": 1.0,
         "safety": 0.0,
@@ -46,9 +48,14 @@ def test_ordinary_following_earns_the_headway_term_and_nothing_else():
 
 def test_the_headway_term_falls_off_on_either_side():
     """A width of 5 m and half a second off, half is left; further off, less, but never nothing."""
-    at = [terms_of(traffic(gap=20.04 + off, own=20.0, lead=20.0))["headway"] for off in (-15, 0, 15)]
+    at = [
+        terms_of(traffic(gap=WANTED_M + off, own=20.0, lead=20.0))["headway"]
+        for off in (-15, 0, 15)
+    ]
     assert at == pytest.approx([0.5, 1.0, 0.5])
-    far = [terms_of(traffic(gap=20.04 + off, own=20.0, lead=20.0))["headway"] for off in (30, 300)]
+    far = [
+        terms_of(traffic(gap=WANTED_M + off, own=20.0, lead=20.0))["headway"] for off in (30, 300)
+    ]
     assert far[0] == pytest.approx(0.2)
     assert 0.0 < far[1] < 0.01
 
@@ -64,7 +71,7 @@ def test_the_headway_term_falls_off_on_either_side():
 )
 def test_each_penalty_fires_for_its_own_fault(name, change):
     """A needed deceleration of 7.5 m/s², a jerk of 60 m/s³ and needless braking are penalised."""
-    usual = {"gap": 20.04, "own": 20.0, "lead": 20.0}
+    usual = {"gap": WANTED_M, "own": 20.0, "lead": 20.0}
     terms = terms_of(traffic(**{**usual, **change}))
     assert terms[name] < -0.5
     alone = {"safety", "comfort", "false_braking"} - {name}
@@ -76,14 +83,14 @@ def test_each_penalty_fires_for_its_own_fault(name, change):
 @pytest.mark.parametrize(("withheld", "term"), [(0.5, 0.0), (2.25, -0.5), (4.0, -1.0), (9.0, -1.0)])
 def test_wishing_what_the_safety_layer_withholds_costs(withheld, term):
     """From 0.5 m/s², linear up to 4."""
-    usual = traffic(gap=20.04, own=20.0, lead=20.0)
+    usual = traffic(gap=WANTED_M, own=20.0, lead=20.0)
     assert terms_of(usual, withheld=withheld)["restraint"] == pytest.approx(term)
 
 
 def test_needless_braking_counts_in_full_from_3_mps2():
     """Half of the way from 1.5 to 3, half."""
     at = [
-        terms_of(traffic(gap=20.04, own=20.0, lead=20.0, accel=accel))["false_braking"]
+        terms_of(traffic(gap=WANTED_M, own=20.0, lead=20.0, accel=accel))["false_braking"]
         for accel in (-1.5, -2.25, -3.0)
     ]
     assert at == pytest.approx([0.0, -0.5, -1.0])
@@ -100,7 +107,7 @@ def test_needless_braking_counts_in_full_from_3_mps2():
 )
 def test_braking_with_a_cause_is_not_false(why, kwargs):
     """The same hard braking costs nothing where the traffic justifies it."""
-    usual = {"gap": 20.04, "own": 20.0, "lead": 20.0, "accel": -6.0}
+    usual = {"gap": WANTED_M, "own": 20.0, "lead": 20.0, "accel": -6.0}
     braking = kwargs.pop("braking", False)
     assert terms_of(traffic(**{**usual, **kwargs}), braking=braking)["false_braking"] == 0.0, why
 

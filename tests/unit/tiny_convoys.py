@@ -133,7 +133,8 @@ def evaluate_tiny(content: bytes, config: TrainConfig) -> dict[str, float]:
     for _ in range(EPISODE_TICKS):
         obs, rewards, _, _ = env.step(model.predict(obs, deterministic=True)[0])
         total += float(rewards.mean())
-    return {"mean_return": total, "hazard_collision_rate": float("nan")}
+    score = total / 10.0
+    return {"mean_return": total, "safety_score": score, "hazard_collision_rate": float("nan")}
 
 
 def evaluate_and_die(content: bytes, config: TrainConfig) -> dict[str, float]:
@@ -154,6 +155,7 @@ def evaluate_for_ever(content: bytes, config: TrainConfig) -> dict[str, float]:
 
 
 def evaluate_downhill(content: bytes, config: TrainConfig) -> dict[str, float]:
-    """Find each later model worse than the one before."""
+    """Find each later model less safe than the one before, for all that its return grows."""
     del config
-    return {"mean_return": -float(load_model(io.BytesIO(content)).num_timesteps)}
+    step = float(load_model(io.BytesIO(content)).num_timesteps)
+    return {"mean_return": step, "safety_score": 1.0 / step}

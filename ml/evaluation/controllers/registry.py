@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.errors import EvaluationError
@@ -66,15 +67,22 @@ def make_controller(spec: str) -> Controller:
     """Build a controller from its specification.
 
     Args:
-        spec: `name`, `name:time_gap_s` or `name:time_gap_s:standstill_m`, as in "cth:1.1". In
-            front, "truth:" gives it perfect knowledge and "off:" takes its radio away.
+        spec: `name`, `name:time_gap_s` or `name:time_gap_s:standstill_m`, as in "cth:1.1", or
+            `name@FILE` with a file of parameters (`tuned.controller_from_file`). In front,
+            "truth:" gives it perfect knowledge and "off:" takes its radio away.
 
     Raises:
         EvaluationError: There is no such controller, or its parameters are not numbers.
+        ConfigError: The file cannot be read, or does not fit.
     """
     head, _, rest = spec.partition(":")
     if head in _WRAPPERS and rest:
         return _WRAPPERS[head](make_controller(rest))
+    name, has_file, file = spec.partition("@")
+    if has_file:
+        from ml.evaluation.controllers.tuned import controller_from_file  # noqa: PLC0415 (cycle)
+
+        return controller_from_file(name, Path(file))
     entry = _entry(head, spec)
     texts = rest.split(":") if rest else []
     most = _MOST_PARAMETERS if entry.time_gaps_s else 0

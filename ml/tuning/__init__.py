@@ -1,0 +1,1 @@
+"""Searching for the parameters of a recipe or of a classical controller, by one objective."""

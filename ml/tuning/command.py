@@ -1,0 +1,176 @@
+"""`roadsense tune`: options and checks; what is slow to import comes after."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml.tuning.objective import Objective
+    from ml.tuning.space import Space
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """Search for better values: of a recipe, or of a classical controller by the same measure.
+
+    Each trial is scored by the safety score on the seed for choices, never on the card's. A trial
+    of a recipe is a training per seed, given up early where it does worse than most or does not
+    learn; a trial of a controller drives the same cases. Run the same command again and it goes on.
+    """
+
+    out: Path = Path("tuning")
+    """Folder for trials, table, pictures and the winner (best.yaml)."""
+    controller: str | None = None
+    """Search over this kind of classical controller, as predictive; left out: over the recipe."""
+    preset: str = "convoy"
+    """The recipe; its environment is that of the validation cases, also for a controller."""
+    config: Path | None = None
+    """YAML file with values over the preset's, as roadsense train takes it."""
+    radio: str | None = None
+    """Radio preset, or a parameter file; left out: the recipe's."""
+    space: Path | None = None
+    """YAML file of what is searched, lines as `ppo.n_epochs: {low: 2, high: 8}`; left out: the
+    built-in space."""
+    trials: int = 40
+    """Trials, those of earlier calls included."""
+    minutes: float | None = None
+    """No trial begins after so many minutes."""
+    seeds: tuple[int, ...] = (0, 1)
+    """Of the trainings of a trial; their scores are averaged. A controller needs none."""
+    steps: int | None = None
+    """Steps of each training; left out: the recipe's."""
+    evaluations: int = 4
+    """Evaluations of each training, after each of which it may be given up."""
+    episodes: int = 256
+    """Validation cases."""
+    seed: int = 0
+    """Of what the search proposes."""
+
+
+def tune(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Raises:
+        RoadSenseError: With what to do next.
+    """
+    options = tyro.cli(TuneOptions, prog="roadsense tune", args=arguments)
+    _check(options)
+    from ml.training.stop_signals import StopRequested, StopSignals  # noqa: PLC0415
+
+    with StopSignals() as stop:
+        try:
+            return _search(options)
+        except StopRequested:
+            sys.stderr.write(
+                "roadsense tune: stopped; the same command goes on with the trial that was "
+                "running\n"
+            )
+        return stop.exit_code
+
+
+def _check(options: TuneOptions) -> None:
+    """Refuse numbers that make no search, before anything slow is imported."""
+    for name in ("trials", "evaluations", "episodes"):
+        if getattr(options, name) < 1:
+            raise ConfigError(f"--{name} = {getattr(options, name)}; allowed is 1 or more")
+    if options.minutes is not None and not 0.0 < options.minutes < math.inf:
+        raise ConfigError(f"--minutes = {options.minutes:g}; allowed is more than 0")
+    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
+        raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))}: give different ones")
+
+
+def _search(options: TuneOptions) -> int:
+    objective, space = _objective(options)
+    from ml.tuning.report import WINNER_FILE, write_report  # noqa: PLC0415 (matplotlib is slow)
+    from ml.tuning.study import Search, working_in  # noqa: PLC0415 (so is Optuna)
+
+    console = Console()
+    until_s = math.inf if options.minutes is None else time.monotonic() + 60.0 * options.minutes
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with working_in(options.out):
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            task = progress.add_task(f"tuning {objective.title}", total=options.trials)
+
+            def tell(line: str) -> None:
+                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+            search = Search(objective, space, options.out, seed=options.seed, tell=tell)
+            try:
+                search.run(
+                    options.trials,
+                    until_s=until_s,
+                    on_trial=lambda ended: progress.update(task, completed=ended),
+                )
+            finally:
+                table = write_report(search, objective, search.tried(), options.out)
+        console.print(table)
+        console.print(f"report: {options.out / 'tuning.md'}", markup=False, soft_wrap=True)
+        if (options.out / WINNER_FILE).exists():
+            console.print(f"winner: {options.out / WINNER_FILE}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _objective(options: TuneOptions) -> tuple[Objective, Space]:
+    """Check all that was asked for, and build what it is about.
+
+    Raises:
+        ConfigError: A preset, file, space or controller is wrong.
+    """
+    from ml.parameters import load_parameters  # noqa: PLC0415 (numpy is slow to import)
+    from ml.training.config_files import Layers  # noqa: PLC0415
+    from ml.tuning.space import read_space  # noqa: PLC0415
+
+    recipe, own = Layers(), Layers()
+    recipe.put_preset(options.preset)
+    for layers in (recipe, own):
+        if options.config is not None:
+            layers.put_file(options.config)
+        if options.radio is not None:
+            layers.put(("env", "radio"), options.radio, "--radio")
+    recipe.put(("preset",), options.preset, f"preset {options.preset}")
+    if options.steps is not None:
+        recipe.put(("total_timesteps",), options.steps, "--steps")
+    config = recipe.build()
+    load_parameters(config.env.radio)  # before anything is trained for it
+    if options.controller is not None:
+        from ml.tuning.controller_objective import ControllerObjective  # noqa: PLC0415
+
+        built_in = "predictive" if options.controller.startswith("predictive") else "follower"
+        space, source = read_space(options.space, built_in)
+        judged = ControllerObjective(
+            options.controller, space, source, config.env, options.episodes
+        )
+        return judged, space
+    from ml.training.config import check_combinations  # noqa: PLC0415
+    from ml.tuning.policy_objective import PolicyObjective  # noqa: PLC0415
+
+    check_combinations(config)
+    space, source = read_space(options.space, "policy")
+    objective = PolicyObjective(
+        recipe,
+        own,
+        space,
+        source,
+        seeds=options.seeds,
+        evaluations=options.evaluations,
+        episodes=options.episodes,
+    )
+    return objective, space

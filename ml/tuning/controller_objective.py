@@ -1,0 +1,130 @@
+"""The parameters of a classical controller, scored on the very cases of a policy's search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ml.errors import ConfigError, EvaluationError
+from ml.evaluation.controllers.tuned import check_parameter, tunable, tuned_controller
+from ml.evaluation.drivers import ControllerDriver
+from ml.evaluation.safety_score import as_figures, score_of
+from ml.evaluation.seeds import VALIDATION_SEED
+from ml.evaluation.validation import run_validation
+from ml.evaluation.workers import WorkerPool
+from ml.tuning.objective import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from ml.envs.config import EnvConfig
+    from ml.evaluation.result import EpisodeRow
+    from ml.tuning.space import Space, Value
+
+_CASES_AT_ONCE = 64
+"""Between two looks at whether a trial is worth going on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    name: str
+    values: dict[str, float]
+    config: EnvConfig
+    episodes: int
+    cases: range
+
+    def __str__(self) -> str:
+        return f"{self.name}, cases {self.cases.start} to {self.cases.stop - 1}"
+
+
+def _drive(job: _Job) -> list[EpisodeRow]:
+    """Drive some cases; runs in a process of its own, which may hold an embedded SUMO."""
+    driver = ControllerDriver(tuned_controller(job.name, job.values))
+    return run_validation(
+        driver, job.config, episodes=job.episodes, seed=VALIDATION_SEED, cases=job.cases
+    )
+
+
+class ControllerObjective:
+    """A kind of controller.
+
+    Args:
+        name: Its kind.
+        space: What is searched.
+        source: The space's, for messages.
+        config: What an episode is like: the environment that policies are trained in.
+        episodes: Validation cases.
+
+    Raises:
+        ConfigError: There is no such controller, or the space does not fit it.
+    """
+
+    def __init__(
+        self, name: str, space: Space, source: str, config: EnvConfig, episodes: int
+    ) -> None:
+        self.title = f"controller {name}"
+        self._name = name
+        self._config = config
+        self._episodes = episodes
+        self._usual = tunable(name)
+        for key, dimension in space.items():
+            check_parameter(name, key, source)
+            for value in dimension.ends():
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise ConfigError(f"{source}: {key} = {value!r}: it must be a number.")
+                if key in {"time_gap_s", "standstill_m"} and value < 0.0:
+                    raise ConfigError(f"{source}: {key} = {value:g}: it must be at least 0.")
+        self._space = space
+
+    def usual(self) -> dict[str, Value]:
+        """Return the constants of the controller's class."""
+        return {name: self._usual[name] for name in self._space}
+
+    def run(
+        self,
+        values: Mapping[str, Value],
+        folder: Path,
+        report: Callable[[int, float], bool],
+    ) -> Outcome:
+        """Drive the cases, part by part; see `Objective.run`."""
+        del folder  # a trial takes less than what it would be worth to remember a part of it
+        numbers = {name: float(value) for name, value in values.items()}
+        rows: list[EpisodeRow] = []
+        pool: WorkerPool[_Job, list[EpisodeRow]] = WorkerPool(_drive, 1)
+        try:
+            for start in range(0, self._episodes, _CASES_AT_ONCE):
+                cases = range(start, min(start + _CASES_AT_ONCE, self._episodes))
+                job = _Job(self._name, numbers, self._config, self._episodes, cases)
+                for _, found in pool.run([job]):
+                    rows += found
+                worse = report(start // _CASES_AT_ONCE, score_of(rows).score)
+                if worse and len(rows) < self._episodes:
+                    return Outcome("pruned", note=f"worse than most after {len(rows)} cases")
+        except EvaluationError as error:
+            return Outcome("failed", note=str(error))
+        finally:
+            pool.close()
+        score = score_of(rows)
+        figures = as_figures(score) | {
+            "time_headway_s": score.time_headway_s,
+            "false_brakes_per_km": score.false_brakes_per_km,
+        }
+        return Outcome("complete", score.score, [figures])
+
+    def record(self) -> dict[str, Any]:
+        """Return what the score depends on, beside the parameters."""
+        return {
+            "controller": self._name,
+            "usual": self._usual,
+            "environment": self._config.model_dump(mode="json"),
+            "episodes": self._episodes,
+            "validation_seed": VALIDATION_SEED,
+        }
+
+    def winner(self, values: Mapping[str, Value], comment: str) -> str:
+        """Return a file for `--controllers NAME@FILE`."""
+        head = f"# {comment}\n# roadsense evaluate MODEL --controllers {self._name}@THIS_FILE\n"
+        return head + yaml.safe_dump(dict(values), sort_keys=False)

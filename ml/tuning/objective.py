@@ -1,0 +1,59 @@
+"""What a search asks of whatever it searches over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from ml.tuning.space import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a trial.
+
+    Attributes:
+        state: `pruned`: given up, as it did worse than most or did not learn.
+        score: Mean safety score over the runs; not a number unless complete.
+        runs: Figures of each run (training seed), by the names of `safety_score.as_figures`.
+        note: Why it is not complete.
+    """
+
+    state: Literal["complete", "pruned", "failed"]
+    score: float = float("nan")
+    runs: list[dict[str, float]] = field(default_factory=list)
+    note: str = ""
+
+
+class Objective(Protocol):
+    """A thing with parameters that is scored on the validation cases.
+
+    Attributes:
+        title: What is searched over, for people.
+    """
+
+    title: str
+
+    def usual(self) -> dict[str, Value]:
+        """Values of the searched parameters as they are without a search."""
+
+    def run(
+        self, values: Mapping[str, Value], folder: Path, report: Callable[[int, float], bool]
+    ) -> Outcome:
+        """Carry out a trial.
+
+        Args:
+            values: By parameter.
+            folder: The trial's own; what is there already is not done again.
+            report: Told the score so far now and then; True gives the trial up.
+        """
+
+    def record(self) -> dict[str, Any]:
+        """What must be the same for two trials to be comparable."""
+
+    def winner(self, values: Mapping[str, Value], comment: str) -> str:
+        """A YAML file with the parameters, and how it is used."""

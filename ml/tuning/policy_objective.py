@@ -1,0 +1,183 @@
+"""The hyper-parameters of a recipe: a trial trains by it, with several seeds."""
+
+from __future__ import annotations
+
+import copy
+import math
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ml.atomic_files import write_atomically
+from ml.errors import ConfigError
+from ml.evaluation.seeds import VALIDATION_SEED
+from ml.training.config import check_combinations
+from ml.training.config_files import Layers, to_yaml
+from ml.training.options import flatten
+from ml.tuning.objective import Outcome
+from ml.tuning.space import did_you_mean
+from ml.tuning.training_process import TrainingProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from ml.training.config import TrainConfig
+    from ml.tuning.space import Space, Value
+
+_ALLOWED = (
+    "ppo.",
+    "imitation.",
+    "policy.",
+    "env.reward.",
+    "env.time_gap_s",
+    "env.action_lag_s",
+    "env.safety_layer",
+    "evaluation.time_gap_s",
+)
+"""What a search may vary. The rest decides the cases, the effort or what is written."""
+
+
+class PolicyObjective:
+    """A preset, or a file over it.
+
+    Args:
+        recipe: The preset's values, and the user's over them.
+        own: The user's values alone, for the winner's file.
+        space: What is searched.
+        source: The space's, for messages.
+        seeds: Of the trainings of a trial.
+        evaluations: How many periodic evaluations a training has.
+        episodes: Validation cases of each.
+
+    Raises:
+        ConfigError: The space names what does not exist or may not be varied, or a value that is
+            not allowed.
+    """
+
+    def __init__(
+        self,
+        recipe: Layers,
+        own: Layers,
+        space: Space,
+        source: str,
+        *,
+        seeds: Sequence[int],
+        evaluations: int,
+        episodes: int,
+    ) -> None:
+        recipe = copy.deepcopy(recipe)
+        steps = recipe.build().total_timesteps
+        for path, value in {
+            ("evaluation", "seed"): VALIDATION_SEED,
+            ("evaluation", "episodes"): episodes,
+            ("evaluation", "every_steps"): math.ceil(steps / evaluations),
+            ("evaluation", "closing_episodes"): 0,
+            ("health", "action"): "stop",
+            ("keep",): "best",
+        }.items():
+            recipe.put(path, value, "roadsense tune")
+        self._recipe = recipe
+        self._own = own
+        self._base = recipe.build()
+        self._space = space
+        self._source = source
+        self._seeds = tuple(seeds)
+        self._evaluations = evaluations
+        self.title = f"preset {self._base.preset}"
+        self._check_space()
+
+    def _check_space(self) -> None:
+        known = [".".join(path) for path in flatten(self._base)]
+        allowed = [name for name in known if name.startswith(_ALLOWED)]
+        for name, dimension in self._space.items():
+            if name not in known:
+                raise ConfigError(
+                    f"{self._source}: there is no value {name!r} in a training's configuration."
+                    f"{did_you_mean(name, allowed)} `roadsense train --help` lists them; in a "
+                    "space they are named as in a run's config.yaml, with dots."
+                )
+            if name not in allowed:
+                raise ConfigError(
+                    f"{self._source}: {name} cannot be searched: it decides the cases, the effort "
+                    "or what is written, and scores could not be compared. What can begins with "
+                    f"{', '.join(_ALLOWED)}."
+                )
+            for value in dimension.ends():
+                self._layers({name: value}).build()
+
+    def _layers(self, values: Mapping[str, Value]) -> Layers:
+        layers = copy.deepcopy(self._recipe)
+        for name, value in values.items():
+            layers.put(tuple(name.split(".")), value, self._source)
+        return layers
+
+    def usual(self) -> dict[str, Value]:
+        """Return the recipe's own values."""
+        now = {".".join(path): value for path, value in flatten(self._base).items()}
+        return {name: now[name] for name in self._space}
+
+    def config(self, values: Mapping[str, Value], seed: int) -> TrainConfig:
+        """Return the configuration of one training.
+
+        Raises:
+            ConfigError: The values do not go together.
+        """
+        layers = self._layers(values)
+        layers.put(("seed",), seed, "--seeds")
+        config = layers.build()
+        check_combinations(config)
+        return config
+
+    def run(
+        self,
+        values: Mapping[str, Value],
+        folder: Path,
+        report: Callable[[int, float], bool],
+    ) -> Outcome:
+        """Train once per seed; see `Objective.run`."""
+        runs: list[dict[str, float]] = []
+        for number, seed in enumerate(self._seeds):
+            try:
+                config = self.config(values, seed)
+            except ConfigError as error:
+                return Outcome("failed", note=str(error))
+            place = folder / f"seed{seed}"
+            place.mkdir(parents=True, exist_ok=True)
+            write_atomically(place / "config.yaml", to_yaml(config))
+            done = [run["safety_score"] for run in runs]
+
+            def worse(
+                evaluation: int, best: float, number: int = number, done: list[float] = done
+            ) -> bool:
+                step = number * self._evaluations + min(evaluation, self._evaluations - 1)
+                return report(step, fmean([*done, best]))
+
+            training = TrainingProcess(place, config.preset, worse)
+            ended = training.run()
+            if ended.state != "complete":
+                return Outcome(ended.state, note=f"seed {seed}: {ended.note}")
+            runs.append({"seed": float(seed), **ended.best})
+        return Outcome("complete", fmean(run["safety_score"] for run in runs), runs)
+
+    def record(self) -> dict[str, Any]:
+        """Return what the score depends on, beside the values that are searched."""
+        return {
+            "recipe": self._base.model_dump(mode="json"),
+            "seeds": list(self._seeds),
+            "evaluations": self._evaluations,
+        }
+
+    def winner(self, values: Mapping[str, Value], comment: str) -> str:
+        """Return a file for `roadsense train --config`."""
+        tree: dict[str, Any] = {}
+        found = {path: value for path, value in self._own.values.items() if value != {}}
+        found |= {tuple(name.split(".")): value for name, value in values.items()}
+        for path, value in found.items():
+            node = tree
+            for key in path[:-1]:
+                node = node.setdefault(key, {})
+            node[path[-1]] = value
+        use = f"roadsense train --preset {self._base.preset} --config THIS_FILE"
+        return f"# {comment}\n# {use}\n" + yaml.safe_dump(tree, sort_keys=False)

@@ -1,0 +1,148 @@
+"""What a search leaves behind: the best trials, all of them, the winner, two pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from ml.atomic_files import write_atomically
+from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
+from ml.tuning.pictures import draw_history, draw_importances
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ml.tuning.objective import Objective
+    from ml.tuning.study import Search, Tried
+
+WINNER_FILE = "best.yaml"
+_SHOWN = 10
+_COLUMNS = ("trial", "score", "crashes", "false brakes / km", "headway", "jerk p95")
+
+
+def write_report(
+    search: Search, objective: Objective, tried: Sequence[Tried], folder: Path
+) -> Table:
+    """Write `tuning.md`, `tuning.json`, `best.yaml` and the pictures.
+
+    Args:
+        search: Says how important each parameter is.
+        objective: Writes the winner's file.
+        tried: All trials.
+        folder: Where they go.
+
+    Returns:
+        The table of the best trials, for the console.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    best = ranking(tried)
+    importances = search.importances()
+    if best:
+        first = best[0]
+        comment = (
+            f"{objective.title}: best of {len(tried)} trials, safety score "
+            f"{first.outcome.score:.4f} on seed {VALIDATION_SEED} (trial {first.number})"
+        )
+        write_atomically(folder / WINNER_FILE, objective.winner(first.values, comment))
+    write_atomically(folder / "tuning.json", _json(objective, tried, importances))
+    write_atomically(folder / "tuning.md", _markdown(objective, tried, importances))
+    if tried:
+        draw_history(tried, folder / "history.png")
+    if importances:
+        draw_importances(importances, folder / "importance.png")
+    table = Table(*_COLUMNS, title=f"{objective.title}: the best of {len(tried)} trials")
+    for trial in best[:_SHOWN]:
+        table.add_row(*_cells(trial))
+    return table
+
+
+def ranking(tried: Sequence[Tried]) -> list[Tried]:
+    """Return the complete trials, best first."""
+    complete = [trial for trial in tried if trial.outcome.state == "complete"]
+    return sorted(complete, key=lambda trial: -trial.outcome.score)
+
+
+def _cells(trial: Tried) -> list[str]:
+    runs = trial.outcome.runs
+    crashes, episodes = (
+        sum(int(run[name]) for run in runs) for name in ("avoidable_crashes", "avoidable_episodes")
+    )
+    return [
+        str(trial.number),
+        f"{trial.outcome.score:.4f}",
+        f"{crashes} of {episodes}",
+        _mean(runs, "false_brakes_per_km", ".3f"),
+        _mean(runs, "time_headway_s", ".2f", " s"),
+        _mean(runs, "jerk_p95_mps3", ".2f", " m/s³"),
+    ]
+
+
+def _mean(runs: Sequence[dict[str, float]], name: str, digits: str, unit: str = "") -> str:
+    known = [run[name] for run in runs if math.isfinite(run.get(name, math.nan))]
+    return f"{fmean(known):{digits}}{unit}" if known else "–"
+
+
+def _json(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:
+    def number(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    trials = [
+        {
+            "trial": trial.number,
+            "state": trial.outcome.state,
+            "score": number(trial.outcome.score),
+            "values": trial.values,
+            "runs": [{k: number(v) for k, v in run.items()} for run in trial.outcome.runs],
+            "progress": trial.progress,
+            "note": trial.outcome.note,
+        }
+        for trial in tried
+    ]
+    what = {"objective": objective.title, "importances": importances, "trials": trials}
+    return json.dumps(what, indent=2) + "\n"
+
+
+def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:
+    states = [trial.outcome.state for trial in tried]
+    best = ranking(tried)
+    summary = (
+        f"{len(tried)} trials: {states.count('complete')} complete, {states.count('pruned')} given "
+        f"up early, {states.count('failed')} failed. Objective: the safety score "
+        f"(`ml/evaluation/safety_score.py`) on validation seed {VALIDATION_SEED}. The best of many "
+        "is flattered by its own choice: what it is worth, the card says, on seed "
+        f"{EVALUATION_SEED} (`roadsense evaluate`)."
+    )
+    lines = [
+        f"# Search: {objective.title}",
+        "",
+        summary,
+        "",
+        "| " + " | ".join(_COLUMNS) + " |",
+        "|---" * len(_COLUMNS) + "|",
+    ]
+    lines += ["| " + " | ".join(_cells(trial)) + " |" for trial in best[:_SHOWN]]
+    if best:
+        names = list(best[0].values)
+        few = best[: _SHOWN // 2]
+        heads = [f"trial {trial.number}" for trial in few]
+        lines += ["", "| parameter | " + " | ".join(heads) + " | importance |"]
+        lines += ["|---" * (len(heads) + 2) + "|"]
+        for name in names:
+            weight = f"{importances[name]:.0%}" if name in importances else "–"
+            cells = [_shown(trial.values[name]) for trial in few]
+            lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {weight} |")
+    for trial in tried:
+        if trial.outcome.state == "failed":
+            lines += ["", f"Trial {trial.number} failed: {trial.outcome.note}"]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
