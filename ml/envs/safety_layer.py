@@ -55,7 +55,7 @@ BRAKED_MPS2 = 2.0
 """Braking that a car must have reported before it fell silent to be expected to brake harder."""
 ALARMED_MPS2 = 4.5
 """Braking that is expected of a silent car that braked, or while one further ahead brakes hard."""
-RESPONSE_S = 0.3
+RESPONSE_S = 0.4
 """A message's way into a tick, a tick to act, and a beacon's phase, s."""
 SILENCE_MARGIN_M = 4.0
 SILENCE_GAIN, SILENCE_MPS2 = 0.25, 1.9

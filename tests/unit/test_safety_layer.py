@@ -142,8 +142,8 @@ def test_who_may_be_unheard_in_between_is_not_driven_into():
 
 
 def test_missing_room_is_the_difference_of_two_stopping_points():
-    """RSS with both at 8 m/s²: equal speeds leave 0.3 s and 4 m to be missing."""
-    assert missing_room(20.0, 0.0, 20.0) == pytest.approx(0.3 * 20.0 + 4.0)
+    """RSS with both at 8 m/s²: equal speeds leave 0.4 s and 4 m to be missing."""
+    assert missing_room(20.0, 0.0, 20.0) == pytest.approx(0.4 * 20.0 + 4.0)
 
 
 def test_hard_braking_may_be_wished_only_where_it_is_nearly_demanded():
