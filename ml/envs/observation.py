@@ -8,7 +8,8 @@ import numpy as np
 
 from ml.envs.actuation import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, Bounds
 from ml.envs.config import MAX_PEERS
-from ml.envs.observation_kernel import fill, remember_messages
+from ml.envs.message_history import remember_messages
+from ml.envs.observation_kernel import fill
 from ml.envs.observation_spec import (
     EGO_FEATURES,
     EGO_HIGH,

@@ -30,7 +30,8 @@ def wanted_gap_m(speed_mps: Number, time_gap_s: Number) -> Number:
     everywhere. A sum of the two, as controllers have it, is too much where it is slow and too
     little where it is fast: what a silence at the onset of a braking takes is a time.
     """
-    return (WANTED_STANDSTILL_M**_ORDER + (time_gap_s * speed_mps) ** _ORDER) ** (1.0 / _ORDER)
+    gap: Number = (WANTED_STANDSTILL_M**_ORDER + (time_gap_s * speed_mps) ** _ORDER) ** (1 / _ORDER)
+    return gap
 
 
 def relaxed_gap_m(
