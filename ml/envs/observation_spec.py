@@ -1,7 +1,7 @@
 """The observation as data: each feature's name, scale, bounds and meaning.
 
 One specification serves training, replay and export. `OBSERVATION_VERSION` changes whenever a
-feature does.
+feature does, or what one means.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ml.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-OBSERVATION_VERSION = 3
+OBSERVATION_VERSION = 4
 HISTORY = 3
 """Earlier messages of a peer that stay in its row."""
 
@@ -67,9 +67,7 @@ EGO_FEATURES = (
     Feature(
         "needed_braking", "m/s²", 10.0, 0.0, 1.0, "deceleration that the peers' predictions demand"
     ),
-    Feature(
-        "missing_room", "m", 20.0, -5.0, 5.0, "lacking if the nearest brakes since its message"
-    ),
+    Feature("missing_room", "m", 20.0, -5.0, 5.0, "lacking if the nearest brakes unheard"),
 )
 
 _PEER_NOW = (

@@ -111,7 +111,7 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
         made_for = "does not say for which" if version is None else f"was made for {version!r}"
         raise CheckpointError(
             f"{name} {made_for} version of the observation; this RoadSense has "
-            f"version {OBSERVATION_VERSION}, so its weights would read the wrong columns. Use the "
+            f"version {OBSERVATION_VERSION}, so its weights would misread it. Use the "
             "version of RoadSense that made it (see versions.json in its run directory), or train "
             "anew."
         )
