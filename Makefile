@@ -31,7 +31,7 @@ train: .venv/installed ## train with SUMO in the process; options: ARGS="--prese
 	$(BIN)/roadsense train $(ARGS)
 
 .PHONY: model
-model: .venv/installed ## rebuild the shipped model from nothing, and its safety card
+model: .venv/installed ## rebuild the shipped model (ml/models/convoy.zip) from nothing, and its safety card
 	$(BIN)/roadsense train --preset convoy --seed 0 $(ARGS)
 	$(BIN)/roadsense evaluate ml/models/saved/deep_sets_final.zip --out evaluations/model --force
 
