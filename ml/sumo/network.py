@@ -104,7 +104,7 @@ def _read_net(net_file: Path) -> Any:
         )
     try:
         return sumolib.net.readNet(str(net_file), withInternal=True)
-    except (SAXException, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+    except (SAXException, LookupError, ValueError, TypeError, AttributeError, OSError) as error:
         raise ScenarioError(
             f"Network file {net_file} is not a SUMO network: {error!r}. "
             "Write it again with netconvert or netedit.",

@@ -102,7 +102,7 @@ def _parse(file: Path) -> ET.Element:
         return ET.fromstring(data)  # noqa: S314 # nosec B314
     except OSError as error:
         raise ScenarioError(f"{file} cannot be read: {error}. Correct the path.") from error
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: its encoding
         raise ScenarioError(
             f"{file} is not well-formed XML: {error}. Correct the file at that place.",
         ) from error

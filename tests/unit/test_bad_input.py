@@ -177,6 +177,23 @@ def test_networks_of_damaged_bytes(tmp_path: Path, content: bytes):
     _damaged_scenario(tmp_path, "rural.net.xml", content)
 
 
+@pytest.mark.parametrize("name", ["rural.sumocfg", "rural.rou.xml", "rural.net.xml"])
+@pytest.mark.parametrize("encoding", ["nullUTF-8", "utf-32", "shift_jis"])
+def test_encodings_that_no_reader_knows(tmp_path: Path, name: str, encoding: str):
+    """An encoding that is none, or that expat cannot read, is an error of the file that says so."""
+    content = (RURAL / name).read_bytes()
+    declared = f'<?xml version="1.0" encoding="{encoding}"?>'.encode()
+    body = content[content.index(b"?>") + 2 :] if content.startswith(b"<?xml") else content
+    folder = tmp_path / "rural"
+    folder.mkdir()
+    for file in RURAL.glob("rural.*"):
+        (folder / file.name).write_bytes(
+            declared + body if file.name == name else file.read_bytes()
+        )
+    with pytest.raises(ScenarioError, match="rural"):
+        load_scenario(folder / "rural.sumocfg", cache_dir=tmp_path / "cache")
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_a_parameter_file_that_is_nested_too_deeply(tmp_path: Path, opening: str):
     """The parser's own limit is no traceback."""
