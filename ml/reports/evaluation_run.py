@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import shlex
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ml import __version__
 from ml.evaluation.compare import compare, parse_margins, require_alike
@@ -26,6 +24,7 @@ from ml.evaluation.planning import Origin, Plan, make_manifest
 from ml.evaluation.result import MANIFEST_FILE, POLICY_FAMILY, read_manifest, read_rows
 from ml.evaluation.spread import spread_over, table_of
 from ml.reports.card import write_card
+from ml.reports.cell_progress import follow_cells
 from ml.training.checkpoints import load_model
 from ml.training.versions import read_versions
 
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from ml.reports.evaluate import EvaluateOptions
 
 CSV_FILE = "episodes.csv"
-_TELL_EACH = 25
-"""Cells between two lines where the console is a file and shows no bar."""
 
 
 def run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
@@ -145,27 +142,16 @@ def _origin(arguments: Sequence[str]) -> Origin:
 
 
 def _fill(folder: Path, manifest: Manifest, workers: int, console: Console) -> None:
-    done = len(manifest.cells) - len(missing_cells(folder, manifest))
-    if done:
-        console.print(f"{done} of {len(manifest.cells)} cells are there already", markup=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+    total = len(manifest.cells)
+    filled = fill_result(folder, manifest, load_model=load_model, workers=workers)
+    follow_cells(
+        ((f"{cell.controller} in {cell.suite} on {cell.radio}", 1) for cell in filled),
+        what="evaluating",
+        total=total,
+        done=total - len(missing_cells(folder, manifest)),
+        console=console,
+        go_on=f"go on with --out {shlex.quote(str(folder))}",
     )
-    try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task("evaluating", total=len(manifest.cells), completed=done)
-            for cell in fill_result(folder, manifest, load_model=load_model, workers=workers):
-                said = f"{cell.controller} in {cell.suite} on {cell.radio}"
-                progress.update(task, advance=1, description=said)
-                done += 1
-                if not console.is_terminal and done % _TELL_EACH == 0:
-                    console.print(f"{done} of {len(manifest.cells)} cells", markup=False)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped; go on with --out {shlex.quote(str(folder))}\n")
-        raise
 
 
 def _in_every_suite(manifest: Manifest) -> list[str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ml import __version__
 from ml.atomic_files import write_atomically
@@ -19,6 +17,7 @@ from ml.evaluation.targets.cells import Entrant, file_sha256, make_jobs, open_fo
 from ml.evaluation.targets.courses import Sizes, make_courses
 from ml.evaluation.targets.results import measure_course
 from ml.evaluation.targets.table import make_table
+from ml.reports.cell_progress import follow_cells
 from ml.reports.targets_command import PARTS
 from ml.reports.targets_picture import write_picture
 from ml.reports.targets_tables import as_json, as_markdown, console_table
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 TABLE_FILE, JSON_FILE, PICTURE_FILE = "targets.md", "targets.json", "targets.png"
 _SHADOWED = "convoy shadowed"
 _EACH_R157, _EACH_R157_QUICK = 1, 60
-_TELL_EACH = 10
-"""Chunks between two lines where the console is a file and shows no bar."""
 
 
 def run(options: TargetsOptions, arguments: Sequence[str]) -> int:
@@ -155,23 +152,12 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def _fill(jobs: Sequence[ChunkJob], total: int, options: TargetsOptions, console: Console) -> None:
-    done = total - sum(len(job.files) for job in jobs)
-    if done:
-        console.print(f"{done} of {total} cells are there already", markup=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+    filled = run_jobs(jobs, workers=options.workers)
+    follow_cells(
+        ((str(job), len(job.files)) for job in filled),
+        what="measuring",
+        total=total,
+        done=total - sum(len(job.files) for job in jobs),
+        console=console,
+        go_on="the same command goes on from here",
     )
-    try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task("measuring", total=total, completed=done)
-            for number, job in enumerate(run_jobs(jobs, workers=options.workers), start=1):
-                done += len(job.files)
-                progress.update(task, completed=done, description=str(job))
-                if not console.is_terminal and number % _TELL_EACH == 0:
-                    console.print(f"{done} of {total} cells", markup=False)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command goes on from here\n")
-        raise

@@ -155,3 +155,12 @@ def rollout(simulator, keys, ticks, *, episode_ticks):
             history.update(state.route_pos_m[row].tobytes())
             history.update(state.speed_mps[row].tobytes())
     return [history.hexdigest() for history in hashes]
+
+
+BACKENDS = ("libsumo", "traci")
+DT_S = 0.1
+
+
+def gap_m(state):
+    """Bumper-to-bumper gap of slot 0 to slot 1, per convoy."""
+    return state.route_pos_m[:, 1] - CAR_LENGTH_M - state.route_pos_m[:, 0]

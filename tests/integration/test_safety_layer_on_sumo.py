@@ -1,15 +1,20 @@
 """The safety layer on real SUMO: planted policies that would crash, and a policy that must not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import ml
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.policy_interface import PolicyInterface
 from ml.evaluation.drivers import PolicyDriver, make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.rollout import run_episodes
+from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
+from ml.training.checkpoints import load_model
 
 pytestmark = pytest.mark.sumo
 
@@ -76,3 +81,24 @@ def test_the_driver_sets_the_time_gap_and_the_policy_is_shown_it():
     assert wanted.min() >= 0.5
     assert wanted.max() <= 1.5
     assert np.ptp(wanted) > 0.3
+
+
+def in_one_case(driver, case):
+    """One episode on bursty of the seed for choices, where it was traced."""
+    suite = make_suite("convoy:40000")
+    (row,) = run_suite(driver, suite, radio="bursty", seed=VALIDATION_SEED, cases=[case])
+    return row
+
+
+def test_a_car_that_was_never_heard_is_not_driven_into():
+    """The nearest three are silent at first; whoever rushes towards the fourth hits the first."""
+    interface = PolicyInterface(safety_layer=True, action_lag_s=0.3, time_gap_s=0.9)
+    assert not in_one_case(PolicyDriver(Constant(1.0), interface=interface), 5018).crash
+
+
+def test_a_car_that_brakes_on_harder_unheard_is_not_driven_into():
+    """It said 2.4 m/s², fell silent for nine seconds, and stood 30 m before it was expected to."""
+    model = load_model(Path(ml.__file__).parent / "models" / "convoy.zip")
+    row = in_one_case(PolicyDriver(model, interface=model.interface), 613)
+    assert row.avoidable
+    assert not row.crash
