@@ -159,3 +159,9 @@ def evaluate_downhill(content: bytes, config: TrainConfig) -> dict[str, float]:
     del config
     step = float(load_model(io.BytesIO(content)).num_timesteps)
     return {"mean_return": step, "safety_score": 1.0 / step}
+
+
+def evaluate_once(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Answer for the first model, then fail."""
+    found = evaluate_downhill(content, config)
+    return found if found["mean_return"] <= 160.0 else evaluate_and_fail(content, config)
