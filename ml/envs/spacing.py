@@ -23,7 +23,7 @@ _ORDER = 8
 
 
 @compiled
-def wanted_gap_m(speed_mps: Number, time_gap_s: Number) -> Number:
+def wanted_gap_m(speed_mps: Number, time_gap_s: Number | float) -> Number:
     """Gap that the ego shall keep: the driver's time gap, and never less than at standstill.
 
     A maximum with its corner rounded (the norm of order 8), so that the gap's wish has a slope

@@ -6,6 +6,7 @@ Run before training: a policy learns what the reward says, not what its author m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, get_args
 
 from rich.table import Table
@@ -13,7 +14,8 @@ from rich.table import Table
 from ml.envs.actuation import DT_S
 from ml.envs.config import EpisodeKind
 from ml.envs.reward import PENALTIES, TERMS
-from ml.evaluation.drivers import SumoDriver, make_driver
+from ml.evaluation.controllers.bounds import Oracle
+from ml.evaluation.drivers import ControllerDriver, SumoDriver, make_driver
 from ml.evaluation.metrics import DriverFigures, figures
 from ml.evaluation.rollout import run_episodes
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml.envs.config import EnvConfig
+    from ml.evaluation.drivers import Driver
     from ml.evaluation.rollout import EpisodeSummary
 
 AUDIT_SEED = 2_000_003
@@ -94,9 +97,11 @@ def audit_reward(
         seed: Seed of the episodes.
         on_cell: Told (driver, kind) before each run.
     """
+    drivers: list[Driver] = list(map(make_driver, (_DO_NOTHING, _ALWAYS_BRAKE, "sumo")))
+    drivers.append(ControllerDriver(Oracle(fmean(config.time_gap_s))))
     cells: dict[tuple[str, EpisodeKind], AuditCell] = {}
     for kind in get_args(EpisodeKind):
-        for driver in map(make_driver, (_DO_NOTHING, _ALWAYS_BRAKE, "sumo", _ORACLE)):
+        for driver in drivers:
             if on_cell is not None:
                 on_cell(driver.name, kind)
             result = run_episodes(driver, config, episodes=episodes, seed=seed, kind=kind)

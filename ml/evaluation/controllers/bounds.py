@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.envs.actuation import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
+from ml.envs.spacing import WANTED_STANDSTILL_M, wanted_gap_m
 from ml.evaluation.controllers.estimator import estimate
 from ml.evaluation.controllers.protocol import Stateless
 
@@ -51,14 +52,13 @@ class Constant:
 class Oracle(Stateless):
     """Perfect, instant knowledge of the car in front, and a calm hand.
 
-    Headway control towards a standstill distance and time gap inside the reward's band, with the
-    leader's acceleration fed forward; the braking that it takes to stop behind a leader that goes
-    on braking as it does, or to match its speed, overrides that (as the safe distance of Gipps,
-    1981, does for the worst case).
+    Headway control towards the gap that the reward asks for (`wanted_gap_m`), with the leader's
+    acceleration fed forward; the braking that it takes to stop behind a leader that goes on braking
+    as it does, or to match its speed, overrides that (as the safe distance of Gipps, 1981, does for
+    the worst case).
 
     Args:
-        time_gap_s: Wished time gap, s.
-        standstill_m: Wished distance at standstill, m.
+        time_gap_s: Time gap that the driver has set, s.
     """
 
     knows: Knows = "truth"
@@ -67,14 +67,14 @@ class Oracle(Stateless):
     _URGENT_MPS2 = 2.0
     _CALM_STEP_MPS2 = 4.5 * DT_S
 
-    def __init__(self, time_gap_s: float = 1.1, standstill_m: float = 7.0) -> None:
-        super().__init__("oracle", time_gap_s, standstill_m)
+    def __init__(self, time_gap_s: float = 1.0) -> None:
+        super().__init__("oracle", time_gap_s, WANTED_STANDSTILL_M)
         self.name = "oracle"
 
     def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
         """Drive on ground truth."""
         lead, own = estimate(peers, ego).lead(), ego.speed_mps
-        error = lead.gap_m - (self.standstill_m + self.time_gap_s * own)
+        error = lead.gap_m - wanted_gap_m(own, self.time_gap_s)
         wish = self._GAP_GAIN * error + self._SPEED_GAIN * (lead.speed_mps - own) + lead.accel_mps2
         last = ego.accel_mps2
         wish = np.clip(wish, last - self._CALM_STEP_MPS2, last + self._CALM_STEP_MPS2)
