@@ -72,12 +72,12 @@ class TrainingProcess:
             run = None
         log = self._folder / "train.log"
         with log.open("a", encoding="utf-8") as stream:
-            # A session of its own: Ctrl-C reaches us alone, and the training one signal, ours. A
-            # second one would end it before it has saved.
+            # A session of its own: Ctrl-C reaches us alone. A training is stopped once, by the end
+            # of its input, since a second signal would end it before it has saved.
             process = subprocess.Popen(  # noqa: S603 (this program, with its own options)
                 self._command(run),
                 env=self._environment(),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
@@ -132,7 +132,7 @@ class TrainingProcess:
         return sorted(file.parent for file in (self._folder / "runs").glob("*/config.yaml"))
 
     def _command(self, run: RunDirectory | None) -> list[str]:
-        command = [sys.executable, "-m", "ml.tuning.training_child", str(os.getpid())]
+        command = [sys.executable, "-m", "ml.tuning.training_child"]
         if run is not None:
             return [*command, "--resume", str(run.path)]
         return [*command, "--preset", self._preset, "--config", str(self._folder / "config.yaml")]
@@ -154,13 +154,13 @@ def _scores(run: RunDirectory) -> list[float]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Let a training save and stop; end it where it does not."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_SAVING_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(_SAVING_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _last_line(log: Path) -> str:

@@ -127,7 +127,7 @@ def test_a_stopped_search_goes_on_with_the_training_that_was_running(
     place: _Place, by: signal.Signals
 ):
     """The training saves, however the search was ended; the same command takes it up again."""
-    options = place.policy("--steps", "3072", "--seeds", "0", "--trials", "1")
+    options = place.policy("--steps", "6144", "--seeds", "0", "--trials", "1")
     with subprocess.Popen(
         place.command(*options), env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
@@ -150,7 +150,7 @@ def test_a_stopped_search_goes_on_with_the_training_that_was_running(
     assert trial["state"] == "complete"
     (run,) = place.out.glob("trials/*/seed0/runs/*")
     assert len((run / "command.txt").read_text().splitlines()) == 2
-    assert load_model(run / "final.zip").num_timesteps == 3072
+    assert load_model(run / "final.zip").num_timesteps == 6144
 
 
 def test_a_training_that_does_not_learn_is_given_up(place: _Place):
