@@ -58,7 +58,7 @@ ALARMED_MPS2 = 4.5
 RESPONSE_S = 0.4
 """A message's way into a tick, a tick to act, and a beacon's phase, s."""
 SILENCE_MARGIN_M = 4.0
-SILENCE_GAIN, SILENCE_MPS2 = 0.25, 1.9
+SILENCE_GAIN, SILENCE_MPS2 = 0.25, 1.6
 """Slowing per metre of room that is missing, 1/s², and at most: soft enough that nobody behind is
 startled when nothing was wrong."""
 NEARLY_MPS2 = 1.0
@@ -288,7 +288,7 @@ def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> floa
 
 @compiled
 def floor_mps2(needed_mps2: float) -> float:
-    """Hardest braking that a policy may wish; −1.9 m/s² where nobody demands any.
+    """Hardest braking that a policy may wish; −1.6 m/s² where nobody demands any.
 
     Args:
         needed_mps2: Largest deceleration that any peer demands (`needed_braking`).

@@ -147,7 +147,7 @@ def test_missing_room_is_the_difference_of_two_stopping_points():
 
 
 def test_hard_braking_may_be_wished_only_where_it_is_nearly_demanded():
-    """Nothing demanded: 1.9 m/s². 4 demanded: 5."""
+    """Nothing demanded: 1.6 m/s². 4 demanded: 5."""
     assert floor_mps2(0.0) == -SILENCE_MPS2
     assert floor_mps2(4.0) == pytest.approx(-5.0)
 
