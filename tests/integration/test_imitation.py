@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 
+from ml.envs.actuation import MAX_ACCEL_MPS2, accel_from_action
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.evaluation.episodes import run_suite
+from ml.evaluation.seeds import VALIDATION_SEED
+from ml.evaluation.suites.registry import make_suite
 from ml.training.config import EvaluationConfig, ImitationConfig, PpoConfig, TrainConfig
 from ml.training.environment import build_learner
-from ml.training.imitation import imitate, teacher_action
+from ml.training.imitation import accel_limit_mps2, imitate, teacher_action
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 
@@ -56,3 +60,35 @@ def test_a_fresh_policy_learns_to_drive_like_its_teacher():
             assert first.equal(weights[1][name]), name
     finally:
         env.close()
+
+
+class TeacherDriver:
+    """The teacher itself behind the safety layer, at the recipe's usual time gap."""
+
+    name, ego_control, needs_observation = "teacher", "policy", True
+
+    def __init__(self):
+        gap = {"time_gap_s": (0.92, 0.92)}
+        self.config_changes = gap | {"action_lag_s": 0.3, "safety_layer": True}
+
+    def accel(self, batch, observation):
+        """Return what it wishes, m/s²."""
+        del observation
+        return accel_from_action(teacher_action(batch))
+
+
+def test_the_teacher_damps_a_swing_of_the_car_in_front():
+    """Plexe's sinusoid comes back with a gain of .83 from who accelerates as hard as it can."""
+    rows = run_suite(TeacherDriver(), make_suite("plexe:2"), radio="clean", seed=VALIDATION_SEED)
+    swings = [row for row in rows if row.labels["manoeuvre"] == "sinusoidal in front"]
+    assert 0.4 < np.mean([row.gain_at_fundamental for row in swings]) < 0.78
+
+
+def test_the_teacher_accelerates_gently_near_its_gap_and_hurries_far_behind():
+    """32 W/kg up to 10 m beyond the gap; no limit from 25 m on, nor where it is slow."""
+    limit = accel_limit_mps2(
+        np.array([25.0, 25.0, 25.0, 25.0, 5.0]), np.array([-5.0, 10, 17.5, 25, 0])
+    )
+    gentle = 32.0 / 25.0
+    half = 0.5 * (gentle + MAX_ACCEL_MPS2)
+    np.testing.assert_allclose(limit, [gentle, gentle, half, MAX_ACCEL_MPS2, MAX_ACCEL_MPS2])
