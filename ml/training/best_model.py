@@ -30,6 +30,7 @@ class BestModel:
         run: The run's directory.
         writers: Where the figures of each evaluation go, at the step of the evaluated model.
         tell: Shows the user a line.
+        least_gain: By how much a score must be higher than the best one's.
     """
 
     def __init__(
@@ -37,10 +38,13 @@ class BestModel:
         run: RunDirectory,
         writers: tuple[TensorBoardWriter, JsonLinesWriter],
         tell: Callable[[str], None],
+        *,
+        least_gain: float = 0.0,
     ) -> None:
         self._run = run
         self._writers = writers
         self._tell = tell
+        self._least_gain = least_gain
         self._warned = False
         self._record_file = run.evaluation / "best.json"
         self._best_score = float("-inf")
@@ -57,7 +61,7 @@ class BestModel:
                 )
 
     def consider(self, answer: Evaluated) -> None:
-        """Write the figures down, and the model too if none before was better.
+        """Write the figures down, and the model too if it is better than all before.
 
         Raises:
             OSError: The disk is full or the directory is gone.
@@ -68,7 +72,7 @@ class BestModel:
         for writer in self._writers:
             writer.write(values, dict.fromkeys(values, ()), answer.step)
         score, mean = figures["safety_score"], figures["mean_return"]
-        is_best = score > self._best_score
+        is_best = score > self._best_score + self._least_gain
         if is_best:
             self._best_score = score
             if self._set_aside:

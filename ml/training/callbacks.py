@@ -179,19 +179,29 @@ class EvaluationCallback(BaseCallback):
         best: Keeps the best model, and the record.
         every_steps: Steps between evaluations.
         stop: Ends waiting.
+        from_start: Whether the weights to begin with are evaluated, too: those of a warm start.
     """
 
     def __init__(
-        self, child: EvaluationChild, best: BestModel, every_steps: int, stop: StopSignals
+        self,
+        child: EvaluationChild,
+        best: BestModel,
+        every_steps: int,
+        stop: StopSignals,
+        *,
+        from_start: bool = False,
     ) -> None:
         super().__init__()
         self._child = child
         self._best = best
         self._every_steps = every_steps
         self._stop = stop
+        self._from_start = from_start
         self._asked_step = -1
 
     def _on_training_start(self) -> None:
+        if self._from_start:
+            self.ask()
         self._asked_step = self.num_timesteps
 
     def _on_rollout_start(self) -> None:

@@ -90,6 +90,9 @@ class EvaluationConfig(_Section):
     time_gap_s: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
     """Time gap that the driver usually sets, s: that of all evaluations, and the model's default.
     None: the middle of env.time_gap_s."""
+    least_gain: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """By how much a later model's safety score must be higher to take the best one's place: what
+    is less may be the chance of these episodes."""
     seed: Seed = VALIDATION_SEED
     """Seed of the evaluation's episodes: that for choices. Keep it apart from the training's."""
     closing_episodes: Annotated[int, Field(ge=0, le=100_000)] = 128

@@ -90,9 +90,12 @@ class Learning:
         self._callbacks = [self._stopping, self._health, metrics, self._saving]
         self._evaluating: EvaluationCallback | None = None
         if child is not None:
-            best = BestModel(run, self._writers, self._tell)
-            every = config.evaluation.every_steps
-            self._evaluating = EvaluationCallback(child, best, every, stop)
+            how = config.evaluation
+            best = BestModel(run, self._writers, self._tell, least_gain=how.least_gain)
+            warm = config.imitation_rounds > 0 and model.num_timesteps == 0
+            self._evaluating = EvaluationCallback(
+                child, best, how.every_steps, stop, from_start=warm
+            )
             self._callbacks.append(self._evaluating)
 
     def run(self) -> bool:

@@ -49,6 +49,17 @@ def test_a_later_model_that_is_worse_is_not_kept(trainer: Callable[..., int], tm
     assert load_model(best).num_timesteps == 160
 
 
+@pytest.mark.parametrize(("least_gain", "step"), [("0", 640), ("0.0015", 480), ("0.01", 160)])
+def test_a_gain_that_may_be_chance_is_none(
+    trainer: Callable[..., int], tmp_path: Path, least_gain: str, step: int
+):
+    """A later model takes the best one's place where its score is higher by `least_gain`."""
+    arguments = ("--total-timesteps", "640", "--evaluation.every-steps", "160")
+    least = ("--evaluation.least-gain", least_gain)
+    assert trainer(*SMALL, *arguments, *least, evaluator=tiny.evaluate_uphill) == 0
+    assert load_model(only_run(tmp_path) / "best.zip").num_timesteps == step
+
+
 @pytest.mark.parametrize(("keep", "step"), [("best", 160), ("final", 480)])
 def test_the_model_that_is_asked_for_is_kept(
     trainer: Callable[..., int],

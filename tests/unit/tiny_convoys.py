@@ -161,6 +161,13 @@ def evaluate_downhill(content: bytes, config: TrainConfig) -> dict[str, float]:
     return {"mean_return": step, "safety_score": 1.0 / step}
 
 
+def evaluate_uphill(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Find each later model a little safer: by 0.001 per rollout of 160 steps."""
+    del config
+    step = float(load_model(io.BytesIO(content)).num_timesteps)
+    return {"mean_return": step, "safety_score": 0.3 + step / 160_000.0}
+
+
 def evaluate_once(content: bytes, config: TrainConfig) -> dict[str, float]:
     """Answer for the first model, then fail."""
     found = evaluate_downhill(content, config)
