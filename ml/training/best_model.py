@@ -61,7 +61,7 @@ class BestModel:
                 )
 
     def consider(self, answer: Evaluated) -> None:
-        """Write the figures down, and the model too if it is better than all before.
+        """Write the figures down, and the model too if its score is higher by `least_gain`.
 
         Raises:
             OSError: The disk is full or the directory is gone.

@@ -202,6 +202,8 @@ class EvaluationCallback(BaseCallback):
     def _on_training_start(self) -> None:
         if self._from_start:
             self.ask()
+            # A stop in a later rollout would lose these weights: no checkpoint holds them.
+            self.collect()
         self._asked_step = self.num_timesteps
 
     def _on_rollout_start(self) -> None:

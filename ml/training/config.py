@@ -84,7 +84,7 @@ class EvaluationConfig(_Section):
     """Evaluation during training, in a process of its own, on seeds of its own."""
 
     every_steps: Annotated[int, Field(ge=0, le=2**40)] = 20_000
-    """Steps between evaluations; 0: none, and no best model."""
+    """Steps between evaluations; 0: none, and no best model. A warm start is evaluated, too."""
     episodes: Annotated[int, Field(ge=1, le=100_000)] = 32
     """Episodes of one evaluation; the same ones each time."""
     time_gap_s: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
@@ -133,8 +133,9 @@ class TrainConfig(_Section):
     seed: Seed = 0
     """Seed of the episodes, the weights and the actions."""
     keep: Literal["best", "final"] = "best"
-    """The model that goes to MODELS_DIR: the best by safety score in the periodic evaluation, or
-    the one at the end (which is also taken where there was no evaluation, or it failed)."""
+    """The model that goes to MODELS_DIR: the best by safety score of those evaluated (see
+    evaluation.least_gain), or the one at the end (which is also taken where there was no
+    evaluation, or it failed)."""
     env: EnvConfig = EnvConfig()
     """Episodes, radio and simulator."""
     imitation: ImitationConfig = ImitationConfig()

@@ -92,7 +92,8 @@ class Learning:
         if child is not None:
             how = config.evaluation
             best = BestModel(run, self._writers, self._tell, least_gain=how.least_gain)
-            warm = config.imitation_rounds > 0 and model.num_timesteps == 0
+            fresh = model.num_timesteps == 0 and not run.best_model.exists()
+            warm = fresh and config.imitation_rounds > 0
             self._evaluating = EvaluationCallback(
                 child, best, how.every_steps, stop, from_start=warm
             )

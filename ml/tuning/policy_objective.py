@@ -74,6 +74,7 @@ class PolicyObjective:
             ("evaluation", "episodes"): episodes,
             ("evaluation", "every_steps"): math.ceil(steps / evaluations),
             ("evaluation", "closing_episodes"): 0,
+            ("evaluation", "least_gain"): 0.0,
             ("health", "action"): "stop",
             ("keep",): "best",
         }.items():

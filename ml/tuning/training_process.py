@@ -58,7 +58,7 @@ class TrainingProcess:
         self._folder = folder
         self._preset = preset
         self._worse = worse
-        self._seen = 0
+        self._seen = self._judged = 0
         self._best = -math.inf
         self._abandoned: frozenset[Path] = frozenset()
 
@@ -107,15 +107,18 @@ class TrainingProcess:
         """Report evaluations that are new; returns whether to give the training up."""
         run = self._newest_run()
         scores = _scores(run) if run is not None else []
-        for score in scores[self._seen :]:
+        for step, score in scores[self._seen :]:
             self._best = max(self._best, score)
             self._seen += 1
-            if self._worse(self._seen - 1, self._best):
+            if step == 0:
+                continue  # a warm start, which not every training of a search has
+            self._judged += 1
+            if self._worse(self._judged - 1, self._best):
                 return True
         return False
 
     def _given_up(self) -> Ended:
-        return Ended("pruned", note=f"worse than most at evaluation {self._seen}")
+        return Ended("pruned", note=f"worse than most at evaluation {self._judged}")
 
     @staticmethod
     def _finished(run: RunDirectory) -> Ended:
@@ -143,13 +146,13 @@ class TrainingProcess:
         return kept | {name: str(path) for name, path in places.items()}
 
 
-def _scores(run: RunDirectory) -> list[float]:
-    """Scores of the evaluations so far; a line that is being written is left for later."""
+def _scores(run: RunDirectory) -> list[tuple[int, float]]:
+    """Step and score of the evaluations so far; a line that is being written is left for later."""
     if not run.metrics_file.exists():
         return []
     *whole, _ = run.metrics_file.read_text(encoding="utf-8").split("\n")
     name = "evaluation/safety_score"
-    return [said[name] for said in map(json.loads, whole) if name in said]
+    return [(said["step"], said[name]) for said in map(json.loads, whole) if name in said]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 import tiny_convoys as tiny
-from tiny_training import NO_EVALUATION, SMALL, metrics, only_run, scalars
+from tiny_training import NO_EVALUATION, SMALL, metrics, only_run, scalars, stop_at
 
 from ml.training.checkpoints import load_model
 
@@ -58,6 +59,40 @@ def test_a_gain_that_may_be_chance_is_none(
     least = ("--evaluation.least-gain", least_gain)
     assert trainer(*SMALL, *arguments, *least, evaluator=tiny.evaluate_uphill) == 0
     assert load_model(only_run(tmp_path) / "best.zip").num_timesteps == step
+
+
+WARM = ("--imitation.rounds", "1", "--imitation.ticks", "10", "--evaluation.least-gain", "0.01",
+        "--evaluation.every-steps", "160")  # fmt: skip
+
+
+def _evaluated(run: Path) -> list[float]:
+    return [line["step"] for line in metrics(run) if "evaluation/safety_score" in line]
+
+
+@pytest.mark.parametrize("stop_step", [80, 240])
+def test_a_warm_start_is_kept_until_something_betters_it(
+    trainer: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_step: int
+):
+    """It is evaluated once, before PPO; a stop in the first or second rollout does not lose it."""
+    monkeypatch.setattr("ml.training.session.imitate", lambda *_, **__: None)
+    code = trainer(*SMALL, *WARM, "--total-timesteps", "480", evaluator=tiny.evaluate_uphill,
+                   build_environment=stop_at(stop_step, signal.SIGTERM))  # fmt: skip
+    assert code == 143
+    run = only_run(tmp_path)
+    assert load_model(run / "best.zip").num_timesteps == 0
+    assert trainer("--resume", "latest", evaluator=tiny.evaluate_uphill) == 0
+    assert load_model(run / "best.zip").num_timesteps == 0
+    # What was asked last before the stop may go unanswered.
+    assert [step for step in _evaluated(run) if step != 160] == [0, 320, 480]
+
+
+def test_without_a_warm_start_the_first_weights_are_not_evaluated(
+    trainer: Callable[..., int], tmp_path: Path
+):
+    """They are random, and nobody would keep them."""
+    assert trainer(*SMALL, "--total-timesteps", "160", "--evaluation.every-steps", "160",
+                   evaluator=tiny.evaluate_uphill) == 0  # fmt: skip
+    assert _evaluated(only_run(tmp_path)) == [160]
 
 
 @pytest.mark.parametrize(("keep", "step"), [("best", 160), ("final", 480)])

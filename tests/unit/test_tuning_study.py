@@ -9,10 +9,12 @@ import optuna
 import pytest
 
 from ml.errors import ConfigError, EvaluationError
+from ml.training.run_directory import RunDirectory
 from ml.tuning.objective import Outcome
 from ml.tuning.report import ranking, write_report
 from ml.tuning.space import Dimension
 from ml.tuning.study import Search, working_in
+from ml.tuning.training_process import TrainingProcess
 
 SPACE = {"x": Dimension(low=0.0, high=1.0), "kind": Dimension(choices=["a", [1, 2]])}
 RUN = {"avoidable_crashes": 1.0, "avoidable_episodes": 20.0, "jerk_p95_mps3": 2.0}
@@ -168,3 +170,24 @@ def test_optuna_keeps_quiet(search, capsys):
     search(Hill(), 2)
     assert capsys.readouterr().err == ""
     assert optuna.logging.get_verbosity() == optuna.logging.ERROR
+
+
+def test_a_warm_start_is_no_evaluation_of_its_own(tmp_path):
+    """Its score counts for the best one; whether to give up is asked after each of the others."""
+    run = RunDirectory(tmp_path / "runs" / "one")
+    run.evaluation.mkdir(parents=True)
+    run.config_file.write_text("preset: convoy\n")
+    run.final_model.write_bytes(b"a finished run")
+    (run.evaluation / "best.json").write_text('{"step": 0, "safety_score": 0.5}')
+    scores = {0: 0.5, 100: 0.4, 200: 0.6}
+    lines = [{"step": step, "evaluation/safety_score": score} for step, score in scores.items()]
+    run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = []
+
+    def worse(number, best):
+        told.append((number, best))
+        return False
+
+    ended = TrainingProcess(tmp_path, "convoy", worse).run()
+    assert ended.state == "complete"
+    assert told == [(0, 0.5), (1, 0.6)]
