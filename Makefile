@@ -40,8 +40,8 @@ tensorboard: .venv/installed ## show the runs on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs $(ARGS)
 
 .PHONY: test
-test: .venv/installed ## run all tests that need no Docker
-	$(BIN)/pytest -m "not compose and not soak" $(ARGS)
+test: .venv/installed ## run all tests that need no Docker, on up to four cores; ARGS="-n 0" for one
+	$(BIN)/pytest -m "not compose and not soak" -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: soak
 soak: .venv/installed ## faults, random input and episodes by the thousand; takes hours
