@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ml.reports.targets_command import TargetsOptions
 
 TABLE_FILE, JSON_FILE, PICTURE_FILE = "targets.md", "targets.json", "targets.png"
-_SHADOWED = "convoy shadowed"
+_BURSTY, _SHADOWED = "convoy bursty", "convoy shadowed"
 _EACH_R157, _EACH_R157_QUICK = 1, 60
 
 
@@ -94,7 +94,7 @@ def _sizes(options: TargetsOptions) -> Sizes:
 
 
 def _entrants(options: TargetsOptions, console: Console) -> list[Entrant]:
-    """List who drives: models, models at other time gaps on shadowed, baselines.
+    """List who drives: models, models at other time gaps, baselines.
 
     Raises:
         ConfigError: An unknown controller, or one that sees what no radio tells; a time gap that a
@@ -108,17 +108,14 @@ def _entrants(options: TargetsOptions, console: Console) -> list[Entrant]:
         console.print(f"{path}: weights read; nothing in that file is run", markup=False)
         entrants.append(Entrant(name, path, digest))
         low_s, high_s = interface.time_gaps_s or (interface.time_gap_s,) * 2
-        for gap_s in options.shadowed_gaps:
+        for gap_s, courses in gaps_of(options).items():
             if not low_s <= gap_s <= high_s:
+                option = "shadowed" if _SHADOWED in courses else "bursty"
                 raise ConfigError(
-                    f"--shadowed-gaps {gap_s:g}: {path} was trained for {low_s:g} to {high_s:g} s"
+                    f"--{option}-gaps {gap_s:g}: {path} was trained for {low_s:g} to {high_s:g} s"
                 )
             if gap_s != interface.time_gap_s:
-                entrants.append(
-                    Entrant(
-                        f"{name} {gap_s:g} s", path, digest, gap_s, name, frozenset({_SHADOWED})
-                    )
-                )
+                entrants.append(Entrant(f"{name} {gap_s:g} s", path, digest, gap_s, name, courses))
     usual = controllers_named(options.controllers) if options.controllers else []
     there = controllers_named(options.shadowed_controllers) if options.shadowed_controllers else []
     for record in (*usual, *there):
@@ -137,6 +134,13 @@ def _entrants(options: TargetsOptions, console: Console) -> list[Entrant]:
     if double is not None:
         raise ConfigError(f"two drivers would be called {double!r}; name one of them once")
     return entrants
+
+
+def gaps_of(options: TargetsOptions) -> dict[float, frozenset[str]]:
+    """Return each further time gap of the models with the courses that are driven with it."""
+    asked = ((_BURSTY, options.bursty_gaps), (_SHADOWED, options.shadowed_gaps))
+    gaps = sorted({gap_s for _, of in asked for gap_s in of})
+    return {gap_s: frozenset(course for course, of in asked if gap_s in of) for gap_s in gaps}
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -49,8 +49,10 @@ class TargetsOptions:
     """Baselines, as NAME:TIME-GAP or NAME for all its time gaps; none: none."""
     shadowed_controllers: tuple[str, ...] = ("idm:1.1",)
     """More of them on shadowed, where the frontier is compared up to 3 s of headway."""
+    bursty_gaps: tuple[float, ...] = ()
+    """More time gaps of each model on bursty, s: points of its frontier."""
     shadowed_gaps: tuple[float, ...] = ()
-    """More time gaps of each model on shadowed, s: points of its frontier."""
+    """The same on shadowed."""
     out: Path = Path("targets")
     """Folder of the result."""
     only: tuple[Part, ...] = ()
@@ -117,7 +119,7 @@ def _check(options: TargetsOptions) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} = {value}; allowed is 1 or more")
     if not options.models:
         raise ConfigError("name a MODEL: a .zip that `roadsense train` saved")
-    for name in ("models", "shadowed_gaps"):
+    for name in ("models", "bursty_gaps", "shadowed_gaps"):
         values = getattr(options, name)
         double = next((value for value in values if values.count(value) > 1), None)
         if double is not None:

@@ -33,6 +33,18 @@ _MANOEUVRE_COLUMNS = (
     ("gain at the fundamental", "gain", ""),
     ("L2 gain, p95", "gain_l2_p95", ""),
 )
+_MOST_CRASHES = 12
+"""Listed of a model on a course; how many more there are is said."""
+_CRASH_COLUMNS = (
+    "where", "driver", "case", "kind", "cars ahead", "who brakes", "impact, m/s",
+    "told after, s", "in time up to, s", "longest silence, s", "why",
+)  # fmt: skip
+_CRASH_RULES = """\
+Avoidable hazards, and cases without a hazard, that ended in a crash. "Told after": from onset to
+the arrival of the first message that shows the braking. "In time up to": the longest such delay
+after which full braking from the speed and the place at the start still avoids the crash. Told
+later than that is a blackout; told in time, informed. "Who brakes" counts from the car in front;
+the longest silence is that of the car in front."""
 _RULES = """\
 Each figure stands with its 95 % interval. A bound is reached where the whole interval keeps to it,
 missed where none of it does, and not shown otherwise. "0 in N" is missed with one crash. Over
@@ -67,6 +79,10 @@ def as_markdown(
             lines += ["", f"## {title}", ""]
             lines += _header(["where", "driver", "cases (invalid)", *(c[0] for c in columns)])
             lines += [line for result in here for line in _figures(result, columns)]
+    crashes = [line for result in results for line in _crashes(result)]
+    if crashes:
+        lines += ["", "## What ended in a crash", "", _CRASH_RULES, ""]
+        lines += [*_header(_CRASH_COLUMNS), *crashes]
     return "\n".join(lines) + "\n"
 
 
@@ -95,6 +111,28 @@ def _figures(result: CourseResult, columns: Sequence[tuple[str, str, str]]) -> l
         )
         for entrant in result.entrants
     ]
+
+
+def _crashes(result: CourseResult) -> list[str]:
+    """List what each model crashed in, the first cases only."""
+    lines = []
+    for name, rows in result.crashes.items():
+        for row in rows[:_MOST_CRASHES]:
+            cells = [
+                *(result.course.name, name, str(row.case), row.kind, str(row.num_peers)),
+                str(row.brake_rank or ""),
+                *map(_seconds, (row.impact_speed_mps, row.message_delay_s, row.delay_budget_s)),
+                *(_seconds(row.longest_blackout_s), row.crash_class),
+            ]
+            lines.append(_line(cells))
+        if len(rows) > _MOST_CRASHES:
+            more = f"and {len(rows) - _MOST_CRASHES:,} more"
+            lines.append(_line([result.course.name, name, more, *[""] * (len(_CRASH_COLUMNS) - 3)]))
+    return lines
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if np.isfinite(value) else ""
 
 
 def console_table(rows: Sequence[Row]) -> Table:
@@ -182,6 +220,7 @@ def _course(result: CourseResult) -> dict[str, Any]:
             }
             for (model, baseline), found in result.differences.items()
         ],
+        "crashes": {name: [row.flat() for row in rows] for name, rows in result.crashes.items()},
         "standings": {m.name: standings(result, m) for m in result.models if result.differences},
     }
 

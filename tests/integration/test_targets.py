@@ -129,7 +129,8 @@ def test_on_the_rural_road_cases_are_what_they_are_called():
         (["{model}", "{model}"], "named twice"),
         (["{model}", "--controllers", "chh:1"], "there is no 'chh'"),
         (["{model}", "--controllers", "truth:cth:1.1"], "no baseline"),
-        (["{model}", "--shadowed-gaps", "4"], "was trained for"),
+        (["{model}", "--shadowed-gaps", "4"], "--shadowed-gaps 4: {model} was trained for"),
+        (["{model}", "--bursty-gaps", "0.1"], "--bursty-gaps 0.1: {model} was trained for"),
         (["{model}", "--hazards", "0"], "--hazards = 0; allowed is 1 or more"),
     ],
 )
@@ -139,5 +140,5 @@ def test_a_users_mistake_exits_with_2_and_writes_nothing(arguments, complaint, t
     out = tmp_path / "out"
     given = [text.format(model=model) for text in arguments]
     assert main(["targets", *given, "--out", str(out)]) == 2
-    assert complaint in " ".join(capsys.readouterr().err.split())
+    assert complaint.format(model=model) in " ".join(capsys.readouterr().err.split())
     assert not out.exists()

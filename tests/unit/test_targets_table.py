@@ -269,6 +269,43 @@ def test_a_folder_of_other_software_or_another_seed_is_not_touched(tmp_path):
         open_folder(tmp_path, {"seed": 1}, force=True)
 
 
+def test_what_a_model_crashed_in_is_listed_with_why(tmp_path):
+    """Avoidable hazards and cases without one; not what nobody could avoid, nor a baseline's."""
+    kind = {0: "informed", 1: "blackout", 2: "unavoidable", 405: "informed"}
+    changes = {
+        "crash": lambda case: case in kind,
+        "crash_class": lambda case: kind.get(case, ""),
+        "avoidable": lambda case: case != 2,
+        "brake_rank": lambda case: 3 if case < 400 else 0,
+        "message_delay_s": lambda case: 0.25 if case < 400 else float("nan"),
+        "delay_budget_s": lambda case: 1.26 if case < 400 else float("nan"),
+        "impact_speed_mps": lambda case: 2.34 if case in kind else float("nan"),
+        "longest_blackout_s": 7.0,
+    }
+    often = {"crash": lambda case: case < 30, "crash_class": "informed"}
+    slow = replace(MODEL, name="policy 0.5 s", time_gap_s=0.5, variant_of="policy")
+    of = course()
+    result = measured(tmp_path, of, {MODEL: changes, slow: often, CALM: often})
+    text = as_markdown(make_table([result]), [result], "roadsense targets", SEED)
+    listed = text.partition("## What ended in a crash")[2]
+    assert (
+        "| convoy clean | policy | 0 | hazard | 1 | 3 | 2.3 | 0.2 | 1.3 | 7.0 | informed |"
+        in listed
+    )
+    assert (
+        "| convoy clean | policy | 1 | hazard | 1 | 3 | 2.3 | 0.2 | 1.3 | 7.0 | blackout |"
+        in listed
+    )
+    assert "| convoy clean | policy | 405 | benign | 1 |  | 2.3 |  |  | 7.0 | informed |" in listed
+    assert listed.count("| policy | ") == 3
+    assert listed.count("| policy 0.5 s | ") == 13
+    assert "| convoy clean | policy 0.5 s | and 18 more |" in listed
+    assert "calm" not in listed
+    found = json.loads(as_json([], [result], "roadsense targets", {}))["courses"][0]["crashes"]
+    assert [row["case"] for row in found["policy"]] == [0, 1, 405]
+    assert len(found["policy 0.5 s"]) == 30
+
+
 def test_models_are_called_by_what_tells_their_paths_apart():
     """One alone is the policy."""
     assert short_names(["a/b.zip"]) == ["policy"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ml.evaluation.targets.cells import read_course
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ml.evaluation.result import EpisodeRow
     from ml.evaluation.targets.cells import Entrant
     from ml.evaluation.targets.courses import Course
     from ml.evaluation.targets.figures import Differences, Figures
@@ -27,6 +28,8 @@ class CourseResult:
         invalid: Cases left out, of any driver's; peers collided there.
         figures: By driver.
         differences: Model − baseline, by both their names; of courses of the suite `convoy`.
+        crashes: What each model crashed in, at every time gap; hazards that the reference driver
+            also crashes in are left out.
     """
 
     course: Course
@@ -34,6 +37,7 @@ class CourseResult:
     invalid: int
     figures: dict[str, Figures]
     differences: dict[tuple[str, str], Differences]
+    crashes: dict[str, tuple[EpisodeRow, ...]] = field(default_factory=dict)
 
     @property
     def models(self) -> list[Entrant]:
@@ -78,4 +82,16 @@ def measure_course(
         invalid=max((sum(row.invalid for row in of) for of in rows.values()), default=0),
         figures={name: measure(of) for name, of in rows.items()},
         differences=apart,
+        crashes={
+            entrant.name: _crashes(rows[entrant.name]) for entrant in here if entrant.is_model
+        },
+    )
+
+
+def _crashes(rows: Sequence[EpisodeRow]) -> tuple[EpisodeRow, ...]:
+    """Pick the crashes that count: in avoidable hazards, and where there was none."""
+    return tuple(
+        row
+        for row in rows
+        if row.crash and not row.invalid and (row.avoidable or row.kind != "hazard")
     )
