@@ -82,7 +82,7 @@ class EnvConfig(_Model):
     time_gap_s: tuple[
         Annotated[float, Field(ge=0.0, le=5.0)], Annotated[float, Field(ge=0.0, le=5.0)]
     ] = (1.0, 1.0)
-    """Range of the time gap that the driver sets, s (never less than 9 m are kept); drawn per
+    """Range of the time gap that the driver sets, s (never less than 10 m are kept); drawn per
     episode, shown to the policy, and what the reward's headway term asks for."""
     action_lag_s: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Time constant of the low-pass between the policy's action and the command, s; 0: none."""

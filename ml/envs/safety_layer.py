@@ -1,7 +1,9 @@
 """What the newest messages oblige the ego to do, whatever a policy wishes: a bound on its action.
 
 * **Urgent**: the deceleration that stops the ego behind the point where a braking peer will stand,
-  with the cars between lined up behind it, or that matches the speed of a slower one.
+  with the cars between lined up behind it, or that matches the speed of a slower one. The harder it
+  is, up to a point, the more is kept in reserve: what an error of a position does to a gentle stop
+  is found out in time, and to a hard one not.
 * **Alarm**: while a peer further ahead brakes hard or has stopped, whoever is silent in between is
   taken to brake hard from where a follower would be by now (`ml.envs.silent_cars`); and so is who
   fell silent while it braked. Without this,
@@ -44,6 +46,8 @@ MARGIN_M = 1.0
 """Distance kept at standstill by an urgent braking, if positions were exact."""
 MARGIN_SDS = 2.0
 """Standard deviations of the two positions' difference that are kept beside it."""
+RESERVE_M = 1.0
+"""What an urgent braking stops short of that: an error beyond two deviations is no crash then."""
 BETWEEN_M = 1.5
 """What two cars in front leave between them at standstill."""
 DELAY_S = 0.15
@@ -217,6 +221,28 @@ def silent_share_after(share: float, age_s: float) -> float:
 
 
 @compiled
+def urgency(needed_mps2: float) -> float:
+    """Share of a braking that is not the policy's business any more, 0 to 1."""
+    return min(max((needed_mps2 - EASY_MPS2) / (URGENT_MPS2 - EASY_MPS2), 0.0), 1.0)
+
+
+@compiled
+def _peer_needs(
+    own_mps: float, s: int, free_m: float, ahead: int, predicted: NDArray[np.float64]
+) -> float:
+    """Deceleration that peer `s` demands; `ahead`: how far ahead of it the alarm is, in cars."""
+    own_need = needed_braking(own_mps, free_m, predicted[NOW, s], predicted[PULL, s])
+    if predicted[AGE, s] > SILENT_S:
+        braked = predicted[PULL, s] < -BRAKED_MPS2
+        if ahead > 0 or braked:
+            own_need = max(own_need, needed_in_alarm(own_mps, free_m, predicted[NOW, s]))
+        if braked:
+            said_free_m = free_m - predicted[GAP, s] + predicted[SAID_GAP, s]
+            own_need = max(own_need, needed_in_alarm(own_mps, said_free_m, predicted[SAID, s]))
+    return own_need
+
+
+@compiled
 def demands(
     own_mps: float,
     order: NDArray[np.int64],
@@ -248,14 +274,10 @@ def demands(
     for rank in range(order.size):
         s = order[rank]
         free = predicted[GAP, s] - rank * CAR_LENGTH_M - margin_m(predicted[DEVIATION, s], rank)
-        own_need = needed_braking(own_mps, free, predicted[NOW, s], predicted[PULL, s])
-        if predicted[AGE, s] > SILENT_S:
-            braked = predicted[PULL, s] < -BRAKED_MPS2
-            if rank < alarm or braked:
-                own_need = max(own_need, needed_in_alarm(own_mps, free, predicted[NOW, s]))
-            if braked:
-                said_free = free - predicted[GAP, s] + predicted[SAID_GAP, s]
-                own_need = max(own_need, needed_in_alarm(own_mps, said_free, predicted[SAID, s]))
+        own_need = _peer_needs(own_mps, s, free, alarm - rank, predicted)
+        reserve_m = RESERVE_M * urgency(own_need)
+        if reserve_m > 0.0:
+            own_need = _peer_needs(own_mps, s, free - reserve_m, alarm - rank, predicted)
         predicted[NEEDED, s] = own_need
         needed = max(needed, own_need)
         if rank == 0:
@@ -309,11 +331,8 @@ def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) 
     bound = MAX_ACCEL_MPS2
     if lead_free_m < 0.0:
         bound = -CREEP_MPS2
-    if needed_mps2 >= URGENT_MPS2:
-        bound = min(bound, -needed_mps2)
-    elif needed_mps2 > EASY_MPS2:
-        share = (needed_mps2 - EASY_MPS2) / (URGENT_MPS2 - EASY_MPS2)
-        bound = min(bound, -share * URGENT_MPS2)
+    if needed_mps2 > EASY_MPS2:
+        bound = min(bound, -urgency(needed_mps2) * max(needed_mps2, URGENT_MPS2))
     return min(bound, before_mps2 + RELEASE_MPS3 * DT_S)
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", float, "NDArray[np.float64]")
 
-WANTED_STANDSTILL_M = 9.0
-"""Gap that the ego shall keep at standstill: four standard deviations of the difference of two GPS
-positions (2.1 m each, half of it common), which hardly changes in an episode."""
+WANTED_STANDSTILL_M = 10.0
+"""Gap that the ego shall keep at standstill: between four and five standard deviations of the
+difference of two GPS positions (2.1 m each, half of it common), which hardly changes in an
+episode."""
 _ORDER = 8
 
 

@@ -11,7 +11,7 @@ from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
 from ml.training.config import EvaluationConfig, ImitationConfig, PpoConfig, TrainConfig
 from ml.training.environment import build_learner
-from ml.training.imitation import accel_limit_mps2, imitate, teacher_action
+from ml.training.imitation import accel_limit_mps2, gap_pull_mps2, imitate, teacher_action
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 
@@ -68,7 +68,7 @@ class TeacherDriver:
     name, ego_control, needs_observation = "teacher", "policy", True
 
     def __init__(self):
-        gap = {"time_gap_s": (0.92, 0.92)}
+        gap = {"time_gap_s": (0.88, 0.88)}
         self.config_changes = gap | {"action_lag_s": 0.3, "safety_layer": True}
 
     def accel(self, batch, observation):
@@ -85,10 +85,16 @@ def test_the_teacher_damps_a_swing_of_the_car_in_front():
 
 
 def test_the_teacher_accelerates_gently_near_its_gap_and_hurries_far_behind():
-    """32 W/kg up to 10 m beyond the gap; no limit from 25 m on, nor where it is slow."""
+    """36 W/kg up to 10 m beyond the gap; no limit from 25 m on, nor where it is slow."""
     limit = accel_limit_mps2(
         np.array([25.0, 25.0, 25.0, 25.0, 5.0]), np.array([-5.0, 10, 17.5, 25, 0])
     )
-    gentle = 32.0 / 25.0
+    gentle = 36.0 / 25.0
     half = 0.5 * (gentle + MAX_ACCEL_MPS2)
     np.testing.assert_allclose(limit, [gentle, gentle, half, MAX_ACCEL_MPS2, MAX_ACCEL_MPS2])
+
+
+def test_the_teacher_follows_gently_near_its_gap_and_firmly_away_from_it():
+    """0.12 m/s² per metre for the first six, on either side, and 0.22 for each beyond."""
+    pull = gap_pull_mps2(np.array([0.0, 2.0, -2.0, 6.0, 16.0, -16.0]))
+    np.testing.assert_allclose(pull, [0.0, 0.24, -0.24, 0.72, 2.92, -2.92])

@@ -13,6 +13,7 @@ from ml.envs.safety_layer import (
     DELAY_S,
     DEVIATION,
     DRIFT_MPS2,
+    EASY_MPS2,
     GAP,
     LATELY_S,
     MARGIN_M,
@@ -22,11 +23,13 @@ from ml.envs.safety_layer import (
     NUM_PREDICTED,
     PULL,
     RELEASE_MPS3,
+    RESERVE_M,
     SAID,
     SAID_GAP,
     SILENCE_MPS2,
     STRANGER_GAIN,
     STRANGER_MPS,
+    URGENT_MPS2,
     bounds,
     braking_for_s,
     demands,
@@ -83,8 +86,19 @@ def test_the_margin_grows_with_the_uncertainty_and_the_cars_between():
     _, _, _, each = asked(
         20.0, {"gap": 30.0, "speed": 20.0}, {"gap": 60.0, "speed": 0.0, "accel": -6.0}
     )
-    room = 60.0 - CAR_LENGTH_M - MARGIN_M - BETWEEN_M - 20.0 * DELAY_S
+    room = 60.0 - CAR_LENGTH_M - MARGIN_M - RESERVE_M - BETWEEN_M - 20.0 * DELAY_S
     assert each[1] == pytest.approx(400.0 / 2.0 / room)
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(120.0, 0.0), (78.0, 0.5), (40.0, 1.0)])
+def test_the_harder_a_braking_the_more_is_kept_in_reserve(gap, kept):
+    """Behind a standing car: nothing up to 2.2 m/s², all of it from 3 on, a share in between."""
+    plain = needed_braking(20.0, gap - MARGIN_M, 0.0, 0.0)
+    share = min(max((plain - EASY_MPS2) / (URGENT_MPS2 - EASY_MPS2), 0.0), 1.0)
+    assert share == pytest.approx(kept, abs=0.2)
+    needed, free, _, _ = asked(20.0, {"gap": gap, "speed": 0.0})
+    assert needed == needed_braking(20.0, gap - MARGIN_M - share * RESERVE_M, 0.0, 0.0)
+    assert free == gap - MARGIN_M, "standing at its distance, the ego does not creep for it"
 
 
 def test_silence_counts_once_somebody_ahead_brakes_hard():
@@ -93,7 +107,7 @@ def test_silence_counts_once_somebody_ahead_brakes_hard():
     calm, _, _, _ = asked(20.0, silent, {"gap": 70.0, "speed": 20.0})
     alarmed, _, _, each = asked(20.0, silent, {"gap": 70.0, "speed": 18.0, "accel": -4.0})
     assert calm == 0.0
-    left = 12.0 - MARGIN_M + 400.0 / (2.0 * ALARMED_MPS2) - 20.0 * DELAY_S
+    left = 12.0 - MARGIN_M - RESERVE_M + 400.0 / (2.0 * ALARMED_MPS2) - 20.0 * DELAY_S
     assert alarmed == each[0] == pytest.approx(400.0 / (2.0 * left))
 
 
@@ -158,7 +172,9 @@ def test_who_fell_silent_while_it_braked_is_expected_to_brake_harder():
     fresh, _, _, _ = asked(18.0, car)
     silent, _, _, _ = asked(18.0, {**car, "age": 1.0})
     assert fresh == needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -3.0)
-    assert silent == needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -ALARMED_MPS2) > fresh
+    feared = needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -ALARMED_MPS2)
+    assert silent > feared > fresh, "beyond 2.2 m/s² something is kept in reserve"
+    assert silent <= needed_braking(18.0, 40.0 - MARGIN_M - RESERVE_M, 15.0, -ALARMED_MPS2)
     gently = {**car, "accel": -1.5}
     assert asked(18.0, gently)[0] == asked(18.0, {**gently, "age": 1.0})[0]
 
@@ -168,7 +184,7 @@ def test_a_car_that_fell_silent_while_braking_may_stand_much_nearer_than_predict
     silent = {"gap": 60.0, "said_gap": 20.0, "speed": 10.0, "said": 17.0, "accel": -2.4, "age": 3.0}
     needed, _, _, _ = asked(16.0, silent)
     left = 20.0 - MARGIN_M + 17.0**2 / (2.0 * ALARMED_MPS2) - 16.0 * DELAY_S
-    assert needed == pytest.approx(256.0 / (2.0 * left))
+    assert 256.0 / (2.0 * left) < needed < 256.0 / (2.0 * (left - RESERVE_M))
     steady, _, _, _ = asked(16.0, silent | {"accel": -1.9})
     assert steady < needed, "a gentle braking is taken to go on as it was said"
 

@@ -13,8 +13,8 @@ def test_the_shipped_model_is_of_this_version_and_says_how_it_is_driven():
     model = load_model(SHIPPED)
     interface = model.interface
     assert interface.safety_layer
-    assert interface.time_gaps_s == (0.5, 2.0)
-    assert interface.time_gap_s == 0.92
+    assert interface.time_gaps_s == (0.4, 2.0)
+    assert interface.time_gap_s == 0.88
     assert interface.action_lag_s == 0.3
 
 

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from ml.envs.spacing import WANTED_STANDSTILL_M, wanted_gap_m
 
 
-@pytest.mark.parametrize(("speed_mps", "gap_m"), [(0.0, 9.0), (30.0, 30.0), (9.0, 9.0 * 2**0.125)])
+@pytest.mark.parametrize(
+    ("speed_mps", "gap_m"), [(0.0, 10.0), (30.0, 30.0), (10.0, 10.0 * 2**0.125)]
+)
 def test_it_is_the_time_gap_or_the_standstill_distance(speed_mps, gap_m):
-    """At 1 s: 9 m standing, 30 m at 30 m/s; where both are equal the corner adds 9 %."""
+    """At 1 s: 10 m standing, 30 m at 30 m/s; where both are equal the corner adds 9 %."""
     assert wanted_gap_m(speed_mps, 1.0) == pytest.approx(gap_m, rel=1e-4)
 
 
@@ -26,4 +28,4 @@ def test_it_is_no_less_than_either_and_grows_with_speed(speed_mps, time_gap_s):
 def test_arrays_are_taken_element_by_element():
     """As the teacher calls it."""
     gaps = wanted_gap_m(np.array([0.0, 20.0]), np.array([1.0, 1.5]))
-    assert gaps == pytest.approx([9.0, 30.0], rel=1e-4)
+    assert gaps == pytest.approx([10.0, 30.0], rel=1e-4)
