@@ -43,11 +43,12 @@ EASY_MPS2, URGENT_MPS2 = 2.2, 3.0
 """Needed braking up to which all is the policy's business, and from which all of it is done."""
 RELEASE_MPS3 = 2.5
 MARGIN_M = 1.0
-"""Distance kept at standstill by an urgent braking, if positions were exact."""
+"""Distance kept at standstill, if positions were exact; by an urgent braking `RESERVE_M` more."""
 MARGIN_SDS = 2.0
 """Standard deviations of the two positions' difference that are kept beside it."""
 RESERVE_M = 1.0
-"""What an urgent braking stops short of that: an error beyond two deviations is no crash then."""
+"""What an urgent braking stops short of that: an error larger by so much is no crash yet. At
+walking pace, with less room than that, such a braking is the hardest there is."""
 BETWEEN_M = 1.5
 """What two cars in front leave between them at standstill."""
 DELAY_S = 0.15
@@ -119,7 +120,7 @@ NUM_PREDICTED = len(Predicted)
 
 @compiled
 def margin_m(position_sd_m: float, rank: float) -> float:
-    """Distance that an urgent braking keeps to a peer with `rank` cars between."""
+    """Distance kept to a peer with `rank` cars between, without the reserve."""
     return MARGIN_M + MARGIN_SDS * position_sd_m + BETWEEN_M * rank
 
 
@@ -313,7 +314,7 @@ def floor_mps2(needed_mps2: float) -> float:
     """Hardest braking that a policy may wish; −1.6 m/s² where nobody demands any.
 
     Args:
-        needed_mps2: Largest deceleration that any peer demands (`needed_braking`).
+        needed_mps2: Largest deceleration that any peer demands (`demands`).
     """
     return -max(SILENCE_MPS2, needed_mps2 + NEARLY_MPS2)
 
@@ -323,8 +324,9 @@ def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) 
     """Largest acceleration that the layer lets pass, whatever the policy wishes.
 
     Args:
-        needed_mps2: Largest deceleration that any peer demands (`needed_braking`).
-        lead_free_m: Distance to the car in front less the margin, infinite where none is heard.
+        needed_mps2: Largest deceleration that any peer demands (`demands`).
+        lead_free_m: Distance to the car in front less the margin (the reserve is not taken off),
+            infinite where none is heard.
         before_mps2: The bound a tick ago: a bound is lifted with `RELEASE_MPS3`, so that a demand
             that comes and goes with the messages does not shake the car.
     """

@@ -35,7 +35,7 @@ SUMO_SPEC = "sumo"
 NO_BASELINES = "none"
 MAIN_SUITE = "convoy"
 _USUAL_GAP_S = 1.1
-POLICY_GAPS_S = (0.2, 0.3, 0.5, 0.8, 1.1, 1.5, 2.0)
+POLICY_GAPS_S = (0.2, 0.3, 0.4, 0.5, 0.8, 1.1, 1.5, 2.0)
 """Settings of a trained policy's frontier, as far as it was trained for them."""
 _WRAPPERS = ("off", "truth")
 

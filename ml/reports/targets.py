@@ -110,9 +110,10 @@ def _entrants(options: TargetsOptions, console: Console) -> list[Entrant]:
         low_s, high_s = interface.time_gaps_s or (interface.time_gap_s,) * 2
         for gap_s, courses in gaps_of(options).items():
             if not low_s <= gap_s <= high_s:
-                option = "shadowed" if _SHADOWED in courses else "bursty"
+                options_of = {_BURSTY: "--bursty-gaps", _SHADOWED: "--shadowed-gaps"}
+                where = " and ".join(options_of[course] for course in sorted(courses))
                 raise ConfigError(
-                    f"--{option}-gaps {gap_s:g}: {path} was trained for {low_s:g} to {high_s:g} s"
+                    f"{where} {gap_s:g}: {path} was trained for {low_s:g} to {high_s:g} s"
                 )
             if gap_s != interface.time_gap_s:
                 entrants.append(Entrant(f"{name} {gap_s:g} s", path, digest, gap_s, name, courses))

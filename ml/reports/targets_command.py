@@ -39,7 +39,7 @@ class TargetsOptions:
 
     All of it is some 110,000 episodes per driver; --only takes a part, --quick a few cases of all.
     A run that was stopped goes on where it stood when the same command runs again. Writes
-    targets.md, targets.json and targets.png.
+    targets.md, targets.json and targets.png, and lists what the models crashed in.
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -50,9 +50,9 @@ class TargetsOptions:
     shadowed_controllers: tuple[str, ...] = ("idm:1.1",)
     """More of them on shadowed, where the frontier is compared up to 3 s of headway."""
     bursty_gaps: tuple[float, ...] = ()
-    """More time gaps of each model on bursty, s: points of its frontier."""
+    """More time gaps of each model on bursty, s; held to no target."""
     shadowed_gaps: tuple[float, ...] = ()
-    """The same on shadowed."""
+    """The same on shadowed, where they are points of its frontier."""
     out: Path = Path("targets")
     """Folder of the result."""
     only: tuple[Part, ...] = ()
@@ -123,4 +123,5 @@ def _check(options: TargetsOptions) -> None:
         values = getattr(options, name)
         double = next((value for value in values if values.count(value) > 1), None)
         if double is not None:
-            raise ConfigError(f"{name}: {double} is named twice; name it once")
+            option = "MODEL" if name == "models" else f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option}: {double} is named twice; name it once")

@@ -43,8 +43,10 @@ _CRASH_RULES = """\
 Avoidable hazards, and cases without a hazard, that ended in a crash. "Told after": from onset to
 the arrival of the first message that shows the braking. "In time up to": the longest such delay
 after which full braking from the speed and the place at the start still avoids the crash. Told
-later than that is a blackout; told in time, informed. "Who brakes" counts from the car in front;
-the longest silence is that of the car in front."""
+later than that, or never (blank), is a blackout; told in time, informed. Without a hazard nobody
+had to be told: informed, or unavoidable where the reference driver crashes, too. "Who brakes"
+counts from the car in front; the longest silence is its. Of models alone, and of each
+on a course the first 12; targets.json has all."""
 _RULES = """\
 Each figure stands with its 95 % interval. A bound is reached where the whole interval keeps to it,
 missed where none of it does, and not shown otherwise. "0 in N" is missed with one crash. Over
@@ -121,8 +123,9 @@ def _crashes(result: CourseResult) -> list[str]:
             cells = [
                 *(result.course.name, name, str(row.case), row.kind, str(row.num_peers)),
                 str(row.brake_rank or ""),
-                *map(_seconds, (row.impact_speed_mps, row.message_delay_s, row.delay_budget_s)),
-                *(_seconds(row.longest_blackout_s), row.crash_class),
+                _number(row.impact_speed_mps, 1),
+                *(_number(delay_s, 2) for delay_s in (row.message_delay_s, row.delay_budget_s)),
+                *(_number(row.longest_blackout_s, 1), row.crash_class),
             ]
             lines.append(_line(cells))
         if len(rows) > _MOST_CRASHES:
@@ -131,8 +134,8 @@ def _crashes(result: CourseResult) -> list[str]:
     return lines
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.1f}" if np.isfinite(value) else ""
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else ""
 
 
 def console_table(rows: Sequence[Row]) -> Table:

@@ -6,12 +6,19 @@ import pytest
 from ml.envs.actuation import MAX_ACCEL_MPS2, accel_from_action
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.evaluation.controllers.estimator import Lead
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
 from ml.training.config import EvaluationConfig, ImitationConfig, PpoConfig, TrainConfig
 from ml.training.environment import build_learner
-from ml.training.imitation import accel_limit_mps2, gap_pull_mps2, imitate, teacher_action
+from ml.training.imitation import (
+    accel_limit_mps2,
+    gap_pull_mps2,
+    imitate,
+    teacher_action,
+    teacher_wish_mps2,
+)
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 
@@ -92,6 +99,19 @@ def test_the_teacher_accelerates_gently_near_its_gap_and_hurries_far_behind():
     gentle = 36.0 / 25.0
     half = 0.5 * (gentle + MAX_ACCEL_MPS2)
     np.testing.assert_allclose(limit, [gentle, gentle, half, MAX_ACCEL_MPS2, MAX_ACCEL_MPS2])
+
+
+def test_the_teacher_holds_gap_and_speed_and_feeds_a_braking_forward():
+    """At its gap, 4 m/s faster than a car that brakes with 2 m/s²: 0.75 · 4 + 0.5 · 2, or 3."""
+    lead = Lead(
+        heard=np.array([True, True, True, False]),
+        gap_m=np.array([25.0, 25.0, 29.0, np.inf]),
+        speed_mps=np.array([16.0, 18.0, 20.0, 0.0]),
+        accel_mps2=np.array([-2.0, -1.0, 0.0, 0.0]),
+        **{name: np.zeros(4) for name in ("said_gap_m", "said_mps", "age_s", "position_sd_m")},
+    )
+    wish = teacher_wish_mps2(lead, np.full(4, 20.0), np.full(4, 25.0))
+    np.testing.assert_allclose(wish, [-3.0, -2.0, 0.48, 0.0])
 
 
 def test_the_teacher_follows_gently_near_its_gap_and_firmly_away_from_it():

@@ -126,11 +126,12 @@ def test_on_the_rural_road_cases_are_what_they_are_called():
     [
         ([], "name a MODEL"),
         (["nothing.zip"], "nothing.zip"),
-        (["{model}", "{model}"], "named twice"),
+        (["{model}", "{model}"], "MODEL: {model} is named twice"),
         (["{model}", "--controllers", "chh:1"], "there is no 'chh'"),
         (["{model}", "--controllers", "truth:cth:1.1"], "no baseline"),
         (["{model}", "--shadowed-gaps", "4"], "--shadowed-gaps 4: {model} was trained for"),
         (["{model}", "--bursty-gaps", "0.1"], "--bursty-gaps 0.1: {model} was trained for"),
+        (["{model}", "--bursty-gaps", "1", "1"], "--bursty-gaps: 1.0 is named twice"),
         (["{model}", "--hazards", "0"], "--hazards = 0; allowed is 1 or more"),
     ],
 )

@@ -24,7 +24,8 @@ from ml.evaluation.targets.radios import OTHER_RADIOS, parameters_of, write_radi
 from ml.evaluation.targets.results import measure_course
 from ml.evaluation.targets.table import best_baseline, make_table
 from ml.parameters import load_parameters
-from ml.reports.targets import short_names
+from ml.reports.targets import gaps_of, short_names
+from ml.reports.targets_command import TargetsOptions
 from ml.reports.targets_tables import as_json, as_markdown, console_table
 
 MODEL = Entrant("policy", "/m/final.zip", "ab12")
@@ -289,11 +290,11 @@ def test_what_a_model_crashed_in_is_listed_with_why(tmp_path):
     text = as_markdown(make_table([result]), [result], "roadsense targets", SEED)
     listed = text.partition("## What ended in a crash")[2]
     assert (
-        "| convoy clean | policy | 0 | hazard | 1 | 3 | 2.3 | 0.2 | 1.3 | 7.0 | informed |"
+        "| convoy clean | policy | 0 | hazard | 1 | 3 | 2.3 | 0.25 | 1.26 | 7.0 | informed |"
         in listed
     )
     assert (
-        "| convoy clean | policy | 1 | hazard | 1 | 3 | 2.3 | 0.2 | 1.3 | 7.0 | blackout |"
+        "| convoy clean | policy | 1 | hazard | 1 | 3 | 2.3 | 0.25 | 1.26 | 7.0 | blackout |"
         in listed
     )
     assert "| convoy clean | policy | 405 | benign | 1 |  | 2.3 |  |  | 7.0 | informed |" in listed
@@ -304,6 +305,16 @@ def test_what_a_model_crashed_in_is_listed_with_why(tmp_path):
     found = json.loads(as_json([], [result], "roadsense targets", {}))["courses"][0]["crashes"]
     assert [row["case"] for row in found["policy"]] == [0, 1, 405]
     assert len(found["policy 0.5 s"]) == 30
+
+
+def test_a_time_gap_is_driven_where_it_was_asked_for():
+    """One driver for both radios where both name it."""
+    asked = TargetsOptions(("m.zip",), bursty_gaps=(0.6, 0.4), shadowed_gaps=(0.4,))
+    assert gaps_of(asked) == {
+        0.4: frozenset({"convoy bursty", "convoy shadowed"}),
+        0.6: frozenset({"convoy bursty"}),
+    }
+    assert gaps_of(TargetsOptions(("m.zip",))) == {}
 
 
 def test_models_are_called_by_what_tells_their_paths_apart():

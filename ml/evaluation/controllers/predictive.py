@@ -83,7 +83,7 @@ class PredictiveHeadway(Stateless):
         """Drive; hold the speed while nobody is heard."""
         known, v = estimate(peers, ego), ego.speed_mps
         lead = known.lead()
-        wish = self.calm(lead, v, self.standstill_m + self.time_gap_s * v)
+        wish = self._calm(lead, v, self.standstill_m + self.time_gap_s * v)
         if self._soft:
             wish = np.minimum(wish, self._slow_for_silence(lead, v))
         wish = np.where(lead.heard, wish, 0.0)
@@ -98,7 +98,7 @@ class PredictiveHeadway(Stateless):
         return accel.copy()
 
     @classmethod
-    def calm(
+    def _calm(
         cls, lead: Lead, own_mps: NDArray[np.float64], wanted_m: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Acceleration that the calm layer wishes, before its low-pass.
