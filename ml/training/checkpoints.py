@@ -108,9 +108,11 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} holds no PPO checkpoint ({error!r}). {advice}") from error
     if version != OBSERVATION_VERSION:
-        made_for = "does not say for which" if version is None else f"was made for {version!r}"
+        made_for = "was made for version " + repr(version)
+        if version is None:
+            made_for = "does not say for which version"
         raise CheckpointError(
-            f"{name} {made_for} version of the observation; this RoadSense has "
+            f"{name} {made_for} of the observation; this RoadSense has "
             f"version {OBSERVATION_VERSION}, so its weights would misread it. Use the "
             "version of RoadSense that made it (see versions.json in its run directory), or train "
             "anew."

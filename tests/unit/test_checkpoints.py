@@ -301,7 +301,11 @@ def _with_data(path: Path, model: PPO, **changes: object) -> Path:
 
 @pytest.mark.parametrize(
     ("version", "told"),
-    [(None, "does not say for which version"), (1, "was made for 1 version"), ("x", "'x' version")],
+    [
+        (None, "does not say for which version"),
+        (1, "was made for version 1 of"),
+        ("x", "version 'x' of"),
+    ],
 )
 def test_another_observation_is_refused(learner: PPO, tmp_path: Path, version: object, told: str):
     """Weights of the right shape, learnt on other columns, are no weights of ours."""
