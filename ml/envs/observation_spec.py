@@ -19,7 +19,7 @@ from ml.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-OBSERVATION_VERSION = 5
+OBSERVATION_VERSION = 6
 HISTORY = 3
 """Earlier messages of a peer that stay in its row."""
 

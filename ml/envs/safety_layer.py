@@ -1,7 +1,8 @@
 """What the newest messages oblige the ego to do, whatever a policy wishes: a bound on its action.
 
 * **Urgent**: the deceleration that stops the ego behind the point where a braking peer will stand,
-  with the cars between lined up behind it, or that matches the speed of a slower one. The harder it
+  with the cars between lined up behind it, or that matches the speed of a slower one; in a calm
+  convoy not at once, where a margin is used up by an error of a position as a rule. The harder it
   is, up to a point, the more is kept in reserve: what an error of a position does to a gentle stop
   is found out in time, and to a hard one not.
 * **Alarm**: while a peer further ahead brakes hard or has stopped, whoever is silent in between is
@@ -63,9 +64,10 @@ ALARMED_MPS2 = 4.5
 RESPONSE_S = 0.4
 """A message's way into a tick, a tick to act, and a beacon's phase, s."""
 SILENCE_MARGIN_M = 4.0
-SILENCE_GAIN, SILENCE_MPS2 = 0.25, 1.6
+SILENCE_GAIN, SILENCE_MPS2 = 0.25, 1.5
 """Slowing per metre of room that is missing, 1/s², and at most: soft enough that nobody behind is
-startled when nothing was wrong."""
+startled when nothing was wrong, and no more than 1 m/s² beyond the gentlest benign slowing, which
+is what a silence may hide."""
 NEARLY_MPS2 = 1.0
 """How much harder than needed a policy may brake."""
 CREEP_MPS2 = 1.0
@@ -84,6 +86,8 @@ DRIFT_MPS2 = 0.3
 CALM_MPS2, CALM_SHARE = 1.5, 0.7
 """No peer of a calm convoy said that it brakes harder, or drives slower than that share of the own
 speed."""
+MATCH_S = 1.0
+"""In which, at the soonest, the speed of a slower peer of a calm convoy is matched."""
 STRANGER_MPS, STRANGER_GAIN = 3.0, 0.5
 """Closing speed while strangers may be in between, and how it is reached, 1/s."""
 ACQUAINTED = 60
@@ -125,7 +129,9 @@ def margin_m(position_sd_m: float, rank: float) -> float:
 
 
 @compiled
-def needed_braking(own_mps: float, free_m: float, speed_mps: float, accel_mps2: float) -> float:
+def needed_braking(
+    own_mps: float, free_m: float, speed_mps: float, accel_mps2: float, match_s: float
+) -> float:
     """Deceleration that stops behind a braking peer, or matches the speed of a slower one.
 
     Args:
@@ -133,6 +139,7 @@ def needed_braking(own_mps: float, free_m: float, speed_mps: float, accel_mps2: 
         free_m: Distance to the peer now, less the cars between and less the margin.
         speed_mps: Its speed now.
         accel_mps2: Its acceleration now.
+        match_s: In which its speed is matched at the soonest, however little distance is left.
 
     Returns:
         m/s², 0 to 8.
@@ -145,7 +152,8 @@ def needed_braking(own_mps: float, free_m: float, speed_mps: float, accel_mps2: 
         stop_m = speed_mps * speed_mps / (-2.0 * accel_mps2)
     needed = own_mps * own_mps / (2.0 * max(left_m + stop_m, _LEAST_ROOM_M))
     closing = max(own_mps - speed_mps, 0.0)
-    needed = max(needed, closing * closing / (2.0 * max(left_m, _LEAST_ROOM_M)))
+    room_m = max(left_m, 0.5 * match_s * closing, _LEAST_ROOM_M)
+    needed = max(needed, closing * closing / (2.0 * room_m))
     return min(needed, MAX_BRAKING_MPS2)
 
 
@@ -229,10 +237,24 @@ def urgency(needed_mps2: float) -> float:
 
 @compiled
 def _peer_needs(
-    own_mps: float, s: int, free_m: float, ahead: int, predicted: NDArray[np.float64]
+    own_mps: float,
+    s: int,
+    free_m: float,
+    ahead: int,
+    match_s: float,
+    predicted: NDArray[np.float64],
 ) -> float:
-    """Deceleration that peer `s` demands; `ahead`: how far ahead of it the alarm is, in cars."""
-    own_need = needed_braking(own_mps, free_m, predicted[NOW, s], predicted[PULL, s])
+    """Deceleration that peer `s` demands.
+
+    Args:
+        own_mps: Own speed.
+        s: Slot of the peer.
+        free_m: Distance to it, less the cars between and what is kept.
+        ahead: How far ahead of it the alarm is, in cars.
+        match_s: See `needed_braking`.
+        predicted: (NUM_PREDICTED, S) float64.
+    """
+    own_need = needed_braking(own_mps, free_m, predicted[NOW, s], predicted[PULL, s], match_s)
     if predicted[AGE, s] > SILENT_S:
         braked = predicted[PULL, s] < -BRAKED_MPS2
         if ahead > 0 or braked:
@@ -271,14 +293,16 @@ def demands(
         if is_alarming(now, pull):
             alarm = rank
         calm = calm and pull > -CALM_MPS2 and now > CALM_SHARE * own_mps
+    match_s = MATCH_S if calm else 0.0
     needed, lead_free, missing = 0.0, math.inf, -math.inf
     for rank in range(order.size):
         s = order[rank]
         free = predicted[GAP, s] - rank * CAR_LENGTH_M - margin_m(predicted[DEVIATION, s], rank)
-        own_need = _peer_needs(own_mps, s, free, alarm - rank, predicted)
+        own_need = _peer_needs(own_mps, s, free, alarm - rank, match_s, predicted)
         reserve_m = RESERVE_M * urgency(own_need)
         if reserve_m > 0.0:
-            own_need = _peer_needs(own_mps, s, free - reserve_m, alarm - rank, predicted)
+            left_m = free - reserve_m
+            own_need = _peer_needs(own_mps, s, left_m, alarm - rank, match_s, predicted)
         predicted[NEEDED, s] = own_need
         needed = max(needed, own_need)
         if rank == 0:
@@ -311,7 +335,7 @@ def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> floa
 
 @compiled
 def floor_mps2(needed_mps2: float) -> float:
-    """Hardest braking that a policy may wish; −1.6 m/s² where nobody demands any.
+    """Hardest braking that a policy may wish; −1.5 m/s² where nobody demands any.
 
     Args:
         needed_mps2: Largest deceleration that any peer demands (`demands`).

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml.envs.actuation import MAX_BRAKING_MPS2
 from ml.envs.safety_layer import (
     ACQUAINTED,
     AGE,
@@ -18,6 +19,7 @@ from ml.envs.safety_layer import (
     LATELY_S,
     MARGIN_M,
     MARGIN_SDS,
+    MATCH_S,
     NEEDED,
     NOW,
     NUM_PREDICTED,
@@ -62,7 +64,7 @@ def asked(own_mps, *peers, silent_share=1.0):
 
 def test_stopping_behind_a_standing_car_takes_v_squared_over_twice_the_room():
     """At 20 m/s and 50 m, less a delay of 0.15 s: 400 / 2 / 47."""
-    assert needed_braking(20.0, 50.0, 0.0, 0.0) == pytest.approx(
+    assert needed_braking(20.0, 50.0, 0.0, 0.0, 0.0) == pytest.approx(
         400.0 / 2.0 / (50.0 - 20.0 * DELAY_S)
     )
 
@@ -70,7 +72,7 @@ def test_stopping_behind_a_standing_car_takes_v_squared_over_twice_the_room():
 def test_a_braking_car_leaves_its_own_braking_distance_as_room():
     """Both at 20 m/s, the other braking at 5 m/s²: it stands after 40 m more."""
     left = 30.0 - 20.0 * DELAY_S
-    assert needed_braking(20.0, 30.0, 20.0, -5.0) == pytest.approx(400.0 / 2.0 / (left + 40.0))
+    assert needed_braking(20.0, 30.0, 20.0, -5.0, 0.0) == pytest.approx(400.0 / 2.0 / (left + 40.0))
 
 
 def test_at_the_speed_of_the_car_in_front_nothing_is_needed():
@@ -93,11 +95,11 @@ def test_the_margin_grows_with_the_uncertainty_and_the_cars_between():
 @pytest.mark.parametrize(("gap", "kept"), [(120.0, 0.0), (78.0, 0.5), (40.0, 1.0)])
 def test_the_harder_a_braking_the_more_is_kept_in_reserve(gap, kept):
     """Behind a standing car: nothing up to 2.2 m/s², all of it from 3 on, a share in between."""
-    plain = needed_braking(20.0, gap - MARGIN_M, 0.0, 0.0)
+    plain = needed_braking(20.0, gap - MARGIN_M, 0.0, 0.0, 0.0)
     share = min(max((plain - EASY_MPS2) / (URGENT_MPS2 - EASY_MPS2), 0.0), 1.0)
     assert share == pytest.approx(kept, abs=0.2)
     needed, free, _, _ = asked(20.0, {"gap": gap, "speed": 0.0})
-    assert needed == needed_braking(20.0, gap - MARGIN_M - share * RESERVE_M, 0.0, 0.0)
+    assert needed == needed_braking(20.0, gap - MARGIN_M - share * RESERVE_M, 0.0, 0.0, 0.0)
     assert free == gap - MARGIN_M, "standing at its distance, the ego does not creep for it"
 
 
@@ -125,9 +127,9 @@ def test_an_alarm_behind_the_silent_car_is_none():
 @given(st.floats(0.0, 55.0), st.floats(-50.0, 300.0), st.floats(0.0, 55.0), st.floats(-10.0, 3.0))
 def test_the_needed_braking_is_within_the_vehicles_and_falls_with_room(own, free, speed, accel):
     """Between 0 and 8 m/s²; ten metres more never demand more."""
-    needed = needed_braking(own, free, speed, accel)
+    needed = needed_braking(own, free, speed, accel, 0.0)
     assert 0.0 <= needed <= 8.0
-    assert needed_braking(own, free + 10.0, speed, accel) <= needed + 1e-9
+    assert needed_braking(own, free + 10.0, speed, accel, 0.0) <= needed + 1e-9
 
 
 @given(st.floats(0.0, 8.0), st.floats(-20.0, 100.0), st.floats(-8.0, 2.6))
@@ -148,6 +150,20 @@ def test_silence_slows_gently_and_only_where_room_is_missing():
     assert soft_bound_mps2(-np.inf, 0.0, ACQUAINTED) == 0.0, "nobody was ever heard"
 
 
+def test_a_margin_used_up_is_no_reason_to_brake_hard_in_a_calm_convoy():
+    """Closing at 2 m/s within the margin: 2 m/s² at most; while somebody brakes, all there is."""
+    near = {"gap": 5.0, "speed": 18.0, "sd": 2.0}
+    calm, free, _, _ = asked(20.0, near, {"gap": 60.0, "speed": 20.0})
+    assert free <= 0.0
+    assert calm == pytest.approx(2.0 / MATCH_S)
+    braking = {"gap": 60.0, "speed": 20.0, "accel": -1.6}
+    assert asked(20.0, near, braking)[0] == MAX_BRAKING_MPS2
+    far = {"gap": 30.0, "speed": 18.0, "sd": 2.0}
+    assert asked(20.0, far)[0] == asked(20.0, far, braking)[3][0], (
+        "with room to spare it is as ever"
+    )
+
+
 def test_who_may_be_unheard_in_between_is_not_driven_into():
     """Until 60 messages have told of nobody new, the ego closes at 3 m/s on the nearest known."""
     closing = STRANGER_MPS + 1.0
@@ -161,7 +177,7 @@ def test_missing_room_is_the_difference_of_two_stopping_points():
 
 
 def test_hard_braking_may_be_wished_only_where_it_is_nearly_demanded():
-    """Nothing demanded: 1.6 m/s². 4 demanded: 5."""
+    """Nothing demanded: 1.5 m/s². 4 demanded: 5."""
     assert floor_mps2(0.0) == -SILENCE_MPS2
     assert floor_mps2(4.0) == pytest.approx(-5.0)
 
@@ -171,10 +187,10 @@ def test_who_fell_silent_while_it_braked_is_expected_to_brake_harder():
     car = {"gap": 40.0, "speed": 15.0, "accel": -3.0}
     fresh, _, _, _ = asked(18.0, car)
     silent, _, _, _ = asked(18.0, {**car, "age": 1.0})
-    assert fresh == needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -3.0)
-    feared = needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -ALARMED_MPS2)
+    assert fresh == needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -3.0, 0.0)
+    feared = needed_braking(18.0, 40.0 - MARGIN_M, 15.0, -ALARMED_MPS2, 0.0)
     assert silent > feared > fresh, "beyond 2.2 m/s² something is kept in reserve"
-    assert silent <= needed_braking(18.0, 40.0 - MARGIN_M - RESERVE_M, 15.0, -ALARMED_MPS2)
+    assert silent <= needed_braking(18.0, 40.0 - MARGIN_M - RESERVE_M, 15.0, -ALARMED_MPS2, 0.0)
     gently = {**car, "accel": -1.5}
     assert asked(18.0, gently)[0] == asked(18.0, {**gently, "age": 1.0})[0]
 
