@@ -2,9 +2,9 @@
 
 * **Urgent**: the deceleration that stops the ego behind the point where a braking peer will stand,
   with the cars between lined up behind it, or that matches the speed of a slower one; in a calm
-  convoy not at once, where a margin is used up by an error of a position as a rule. The harder it
-  is, up to a point, the more is kept in reserve: what an error of a position does to a gentle stop
-  is found out in time, and to a hard one not.
+  convoy with a time constant of `MATCH_S` at the quickest, since a margin that is used up there is
+  mostly an error of a position. The harder it is, up to a point, the more is kept in reserve: what
+  such an error does to a gentle stop is found out in time, and to a hard one not.
 * **Alarm**: while a peer further ahead brakes hard or has stopped, whoever is silent in between is
   taken to brake hard from where a follower would be by now (`ml.envs.silent_cars`); and so is who
   fell silent while it braked. Without this,
@@ -84,10 +84,11 @@ SILENCE_S, RECORD_S = 1.0, 20.0
 DRIFT_MPS2 = 0.3
 """By how much a silent car's speed may have drifted from the prediction beyond that."""
 CALM_MPS2, CALM_SHARE = 1.5, 0.7
-"""No peer of a calm convoy said that it brakes harder, or drives slower than that share of the own
-speed."""
+"""No peer of a calm convoy is predicted to brake harder, or to drive slower than that share of the
+own speed."""
 MATCH_S = 1.0
-"""In which, at the soonest, the speed of a slower peer of a calm convoy is matched."""
+"""Time constant with which the speed of a slower peer of a calm convoy is matched, at the
+quickest, s."""
 STRANGER_MPS, STRANGER_GAIN = 3.0, 0.5
 """Closing speed while strangers may be in between, and how it is reached, 1/s."""
 ACQUAINTED = 60
@@ -135,11 +136,12 @@ def needed_braking(
     """Deceleration that stops behind a braking peer, or matches the speed of a slower one.
 
     Args:
-        own_mps: Own speed.
-        free_m: Distance to the peer now, less the cars between and less the margin.
-        speed_mps: Its speed now.
-        accel_mps2: Its acceleration now.
-        match_s: In which its speed is matched at the soonest, however little distance is left.
+        own_mps: Own speed, m/s.
+        free_m: Distance to the peer now, less the cars between and less the margin, m.
+        speed_mps: Its speed now, m/s.
+        accel_mps2: Its acceleration now, m/s².
+        match_s: Time constant with which its speed is matched at the quickest, however little
+            distance is left, s; 0: as quickly as the brakes can.
 
     Returns:
         m/s², 0 to 8.
@@ -247,12 +249,15 @@ def _peer_needs(
     """Deceleration that peer `s` demands.
 
     Args:
-        own_mps: Own speed.
+        own_mps: Own speed, m/s.
         s: Slot of the peer.
-        free_m: Distance to it, less the cars between and what is kept.
-        ahead: How far ahead of it the alarm is, in cars.
+        free_m: Distance to it, less the cars between and what is kept, m.
+        ahead: How many cars ahead of it the alarm is; none where not positive.
         match_s: See `needed_braking`.
         predicted: (NUM_PREDICTED, S) float64.
+
+    Returns:
+        m/s², 0 to 8.
     """
     own_need = needed_braking(own_mps, free_m, predicted[NOW, s], predicted[PULL, s], match_s)
     if predicted[AGE, s] > SILENT_S:
@@ -335,7 +340,7 @@ def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> floa
 
 @compiled
 def floor_mps2(needed_mps2: float) -> float:
-    """Hardest braking that a policy may wish; −1.5 m/s² where nobody demands any.
+    """Hardest braking that a policy may wish; `SILENCE_MPS2` where nobody demands any.
 
     Args:
         needed_mps2: Largest deceleration that any peer demands (`demands`).

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.envs.actuation import MAX_BRAKING_MPS2
+from ml.envs.actuation import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 from ml.envs.safety_layer import (
     ACQUAINTED,
     AGE,
     ALARMED_MPS2,
     BETWEEN_M,
+    CREEP_MPS2,
     DELAY_S,
     DEVIATION,
     DRIFT_MPS2,
@@ -20,6 +21,7 @@ from ml.envs.safety_layer import (
     MARGIN_M,
     MARGIN_SDS,
     MATCH_S,
+    NEARLY_MPS2,
     NEEDED,
     NOW,
     NUM_PREDICTED,
@@ -48,7 +50,7 @@ TIME_GAP_S = 1.0
 
 
 def asked(own_mps, *peers, silent_share=1.0):
-    """Needed braking, free distance and missing room for peers, nearest first."""
+    """Needed braking, free distance, missing room and each one's demand, nearest first."""
     predicted = np.zeros((NUM_PREDICTED, len(peers)))
     for s, peer in enumerate(peers):
         predicted[AGE, s] = peer.get("age", 0.1)
@@ -124,12 +126,21 @@ def test_an_alarm_behind_the_silent_car_is_none():
     assert needed == each[0]
 
 
-@given(st.floats(0.0, 55.0), st.floats(-50.0, 300.0), st.floats(0.0, 55.0), st.floats(-10.0, 3.0))
-def test_the_needed_braking_is_within_the_vehicles_and_falls_with_room(own, free, speed, accel):
-    """Between 0 and 8 m/s²; ten metres more never demand more."""
-    needed = needed_braking(own, free, speed, accel, 0.0)
+@given(
+    st.floats(0.0, 55.0),
+    st.floats(-50.0, 300.0),
+    st.floats(0.0, 55.0),
+    st.floats(-10.0, 3.0),
+    st.sampled_from((0.0, MATCH_S)),
+)
+def test_the_needed_braking_is_within_the_vehicles_and_falls_with_room(
+    own, free, speed, accel, match_s
+):
+    """Between 0 and 8 m/s²; ten metres more never demand more, nor does a slower match."""
+    needed = needed_braking(own, free, speed, accel, match_s)
     assert 0.0 <= needed <= 8.0
-    assert needed_braking(own, free + 10.0, speed, accel, 0.0) <= needed + 1e-9
+    assert needed_braking(own, free + 10.0, speed, accel, match_s) <= needed + 1e-9
+    assert needed <= needed_braking(own, free, speed, accel, 0.0)
 
 
 @given(st.floats(0.0, 8.0), st.floats(-20.0, 100.0), st.floats(-8.0, 2.6))
@@ -151,17 +162,42 @@ def test_silence_slows_gently_and_only_where_room_is_missing():
 
 
 def test_a_margin_used_up_is_no_reason_to_brake_hard_in_a_calm_convoy():
-    """Closing at 2 m/s within the margin: 2 m/s² at most; while somebody brakes, all there is."""
+    """Closing at 2 m/s within the margin: 2 m/s²; with somebody braking or slow, all there is."""
     near = {"gap": 5.0, "speed": 18.0, "sd": 2.0}
-    calm, free, _, _ = asked(20.0, near, {"gap": 60.0, "speed": 20.0})
+    needed, free, _, each = asked(20.0, near, {"gap": 60.0, "speed": 20.0})
     assert free <= 0.0
-    assert calm == pytest.approx(2.0 / MATCH_S)
-    braking = {"gap": 60.0, "speed": 20.0, "accel": -1.6}
-    assert asked(20.0, near, braking)[0] == MAX_BRAKING_MPS2
-    far = {"gap": 30.0, "speed": 18.0, "sd": 2.0}
-    assert asked(20.0, far)[0] == asked(20.0, far, braking)[3][0], (
-        "with room to spare it is as ever"
+    assert needed == each[0] == pytest.approx(2.0 / MATCH_S)
+    for wrong in ({"speed": 20.0, "accel": -1.6}, {"speed": 13.0}):
+        assert asked(20.0, near, {"gap": 200.0, **wrong})[0] == MAX_BRAKING_MPS2
+
+
+def test_beyond_the_margin_a_calm_convoy_is_answered_like_any():
+    """Closing at 2 m/s with 1.5 m of room for it, and at 4 m/s with 1.5: the first is as ever."""
+    gap = MARGIN_M + 20.0 * DELAY_S + 1.5
+    assert asked(20.0, {"gap": gap, "speed": 18.0})[0] == pytest.approx(4.0 / (2.0 * 1.5))
+    assert asked(20.0, {"gap": gap, "speed": 16.0})[0] == pytest.approx(4.0 / MATCH_S)
+    assert 4.0 / MATCH_S < 16.0 / (2.0 * 1.5), "at once it would be more"
+
+
+def test_a_calm_braking_is_stopped_for_however_gentle_the_match():
+    """A peer that slows with 1.4 m/s² as fast as the ego: nothing to match, all of the stop."""
+    gap = 8.0
+    needed, free, _, _ = asked(20.0, {"gap": gap, "speed": 20.0, "accel": -1.4, "sd": 3.0})
+    left = gap - MARGIN_M - 3.0 * MARGIN_SDS - 20.0 * DELAY_S
+    assert needed == pytest.approx(400.0 / 2.0 / (left + 400.0 / 2.8))
+    assert free < gap - MARGIN_M
+
+
+def test_what_a_policy_may_wish_within_a_calm_margin_goes_by_the_gentle_match():
+    """Needed 2 m/s² of the car in front: 3 may be wished, no emergency braking."""
+    predicted = np.zeros((NUM_PREDICTED, 1))
+    predicted[GAP], predicted[SAID_GAP], predicted[NOW], predicted[SAID] = 4.5, 4.5, 18.0, 18.0
+    predicted[DEVIATION] = 2.0
+    needed, _, _, hard, floor = bounds(
+        20.0, np.array([0]), predicted, ACQUAINTED, 0.0, TIME_GAP_S, MAX_ACCEL_MPS2
     )
+    assert needed == pytest.approx(2.0)
+    assert (hard, floor) == pytest.approx((-CREEP_MPS2, -2.0 - NEARLY_MPS2))
 
 
 def test_who_may_be_unheard_in_between_is_not_driven_into():
