@@ -52,8 +52,10 @@ Each figure stands with its 95 % interval. A bound is reached where the whole in
 missed where none of it does, and not shown otherwise. "0 in N" is missed with one crash. Over
 several models a target is reached where each reaches it, and missed where one misses it.
 A driver dominates another where it is no worse in crashes, headway, false brakes and jerk, and
-shown to be better in one. Time braking is held to the baseline that brakes the least of those not
-shown to crash more often than the model. Beyond what was trained on, bounds are doubled."""
+shown to be better in one. Over all radios any gap counts that a model was driven with, as a
+controller is a baseline with each of its own. Time braking is held to the baseline that brakes the
+least of those not shown to crash more often than the model. Beyond what was trained on, bounds are
+doubled."""
 
 
 def as_markdown(
@@ -224,7 +226,12 @@ def _course(result: CourseResult) -> dict[str, Any]:
             for (model, baseline), found in result.differences.items()
         ],
         "crashes": {name: [row.flat() for row in rows] for name, rows in result.crashes.items()},
-        "standings": {m.name: standings(result, m) for m in result.models if result.differences},
+        "standings": {
+            entrant.name: standings(result, entrant)
+            for model in result.models
+            if result.differences
+            for entrant in result.variants(model)
+        },
     }
 
 

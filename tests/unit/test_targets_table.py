@@ -136,9 +136,27 @@ def test_dominance_is_said_per_baseline_and_over_all_radios(tmp_path):
     assert [(row.where, row.verdict) for row in rows] == [
         ("convoy clean", "reached"),
         ("convoy bursty", "missed"),
-        ("all radios", "reached"),
+        ("all radios, any gap", "reached"),
     ]
     assert rows[1].found["policy"].said == "dominated by calm"
+
+
+def test_a_model_dominates_where_it_does_at_one_of_its_gaps(tmp_path):
+    """As set it has less jerk and more headway; set nearer, less headway and the same jerk."""
+    far = GOOD | {
+        "headway_s": lambda c: 1.5 + 0.001 * (c % 7),
+        "jerk_p95_mps3": lambda c: 1.0 + 0.001 * (c % 7),
+    }
+    near = GOOD | {"headway_s": lambda c: 1.0 + 0.001 * (c % 7)}
+    nearer = replace(MODEL, name="policy 0.5 s", time_gap_s=0.5, variant_of="policy")
+    result = measured(tmp_path, course(), {MODEL: far, nearer: near, CALM: GOOD})
+    rows = {r.where: r for r in make_table([result]) if r.measure == "dominance"}
+    assert rows["all radios, any gap"].verdict == "reached"
+    assert rows["convoy clean"].found["policy"].said == "neither with calm"
+    found = json.loads(as_json(list(rows.values()), [result], "c", {"seed": SEED}))
+    assert found["courses"][0]["standings"]["policy 0.5 s"] == {"calm": "dominates"}
+    alone = measured(tmp_path / "b", course(), {MODEL: far, CALM: GOOD})
+    assert make_table([alone])[-1].verdict == "missed"
 
 
 def test_tables_hold_every_model_and_every_driver(tmp_path):

@@ -68,7 +68,7 @@ class Row:
     """One target.
 
     Attributes:
-        where: Course, or `all radios`.
+        where: Course, or `all radios, any gap`.
         measure: What is measured.
         target: What is asked for.
         found: By model.
@@ -102,7 +102,7 @@ def make_table(results: Sequence[CourseResult]) -> list[Row]:
 
 
 def standings(result: CourseResult, model: Entrant) -> dict[str, Standing]:
-    """How a model stands to each baseline on a course."""
+    """How a model, at the time gap of this entrant, stands to each baseline on a course."""
     return {
         baseline.name: standing(result.differences[model.name, baseline.name], COMPARED)
         for baseline in result.baselines
@@ -232,12 +232,13 @@ def _dominance_row(convoys: Sequence[CourseResult]) -> Row:
     for model in convoys[0].models:
         each: dict[str, list[Standing]] = {}
         for result in convoys:
-            for name, stands in standings(result, model).items():
-                each.setdefault(name, []).append(stands)
+            for entrant in result.variants(model):
+                for name, stands in standings(result, entrant).items():
+                    each.setdefault(name, []).append(stands)
         never = [name for name, stands in each.items() if "dominates" not in stands]
         words = f"not shown to dominate {', '.join(never)}" if never else "dominates each"
         found[model.name] = Found(words, dominates_each(each))
-    return Row("all radios", "dominance", "dominates each baseline on one or more", found)
+    return Row("all radios, any gap", "dominance", "dominates each baseline on one or more", found)
 
 
 def _frontier_row(result: CourseResult) -> Row:

@@ -108,10 +108,10 @@ def not_dominated(standings: Mapping[str, Standing], shown_better: Mapping[str, 
 
 
 def dominates_each(standings: Mapping[str, Sequence[Standing]]) -> Verdict:
-    """Hold a model to "it dominates each baseline on at least one radio".
+    """Hold a model to "it dominates each baseline on at least one radio, at one of its gaps".
 
     Args:
-        standings: Of the model, by baseline, one per radio.
+        standings: Of the model, by baseline, one per radio and time gap.
     """
     return together(
         REACHED
