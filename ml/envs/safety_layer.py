@@ -87,8 +87,7 @@ CALM_MPS2, CALM_SHARE = 1.5, 0.7
 """No peer of a calm convoy is predicted to brake harder, or to drive slower than that share of the
 own speed."""
 MATCH_S = 1.0
-"""Time constant with which the speed of a slower peer of a calm convoy is matched, at the
-quickest, s."""
+"""Time constant, at the least, with which a slower peer's speed is matched in a calm convoy, s."""
 STRANGER_MPS, STRANGER_GAIN = 3.0, 0.5
 """Closing speed while strangers may be in between, and how it is reached, 1/s."""
 ACQUAINTED = 60
@@ -246,7 +245,7 @@ def _peer_needs(
     match_s: float,
     predicted: NDArray[np.float64],
 ) -> float:
-    """Deceleration that peer `s` demands.
+    """Deceleration that peer `s` demands, m/s², 0 to 8.
 
     Args:
         own_mps: Own speed, m/s.
@@ -255,9 +254,6 @@ def _peer_needs(
         ahead: How many cars ahead of it the alarm is; none where not positive.
         match_s: See `needed_braking`.
         predicted: (NUM_PREDICTED, S) float64.
-
-    Returns:
-        m/s², 0 to 8.
     """
     own_need = needed_braking(own_mps, free_m, predicted[NOW, s], predicted[PULL, s], match_s)
     if predicted[AGE, s] > SILENT_S:
