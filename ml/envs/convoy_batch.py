@@ -117,17 +117,15 @@ class ConvoyBatch:
             embedded_spare=embedded_spare,
         )
         self.keeper, self.stack = world.keeper, world.stack
-        limits = self._road.speed_limit_mps(self._road.lane_start_m)
-        same = bool((limits == limits[0]).all())
-        self._only_limit_mps = np.full(num_envs, limits[0]) if same else None
-        self._rows = np.arange(num_envs)
         self._observer = ObservationBuilder(
             num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
         )
         self.order = PeerOrder(num_envs, self.num_slots - 1)
         self.age_est_ms = np.zeros((num_envs, 1, self.num_slots - 1))
         self._episodes = (supply or EpisodeSource)(config, self._road)
-        self._director = PeerDirector(num_envs, self.num_slots, self._episodes.script_ticks)
+        self._director = PeerDirector(
+            num_envs, self.num_slots, self._road.fastest_mps, self._episodes.script_ticks
+        )
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._weights = weights_of(config.reward)
         self._tracker = EpisodeTracker(num_envs, self._weights)
@@ -288,7 +286,6 @@ class ConvoyBatch:
             self.plan,
             self.tick,
             speed,
-            self._leader_limit_mps(),
             self._controlled,
             self._command_mps,
         )
@@ -330,12 +327,6 @@ class ConvoyBatch:
         self.status[rows] = EpisodeStatus.SIMULATOR_LOST
         self.keeper.lose(error, episodes=rows.size, ticks=self._ticks_simulated)
         return rows
-
-    def _leader_limit_mps(self) -> NDArray[np.float64]:
-        if self._only_limit_mps is not None:
-            return self._only_limit_mps
-        leader_pos = self.truth.route_pos_m[self._rows, self.plan.num_peers]
-        return self._road.speed_limit_mps(leader_pos)
 
     def transmit(self, traffic: GroundTruth) -> None:
         """Send the beacons of the tick that led to `traffic`: fire and forget."""

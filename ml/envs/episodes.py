@@ -31,7 +31,6 @@ _ROAD_START_M = 20.0
 ROAD_END_MARGIN_M = 20.0
 _EGO_STANDSTILL_M = 5.0
 _SHORTEST_EPISODE_S = 10.0
-_LIMIT_SAMPLES = 500
 _FULL_STOP_SHARE = 0.6
 _TAU_S = (0.9, 1.8)
 _MIN_GAP_M = (1.5, 3.0)
@@ -39,6 +38,8 @@ _GAP_SPREAD = (0.9, 1.1)
 _EARLIEST_ONSET_S = 1.0
 _FAST_LEADER = 1.1
 """A leader may be this much faster than its initial speed."""
+_TRAVEL_SHARE = 1.15
+"""Way that a convoy is taken to drive in an episode, over that at its initial speed."""
 _HARDEST_MPS2 = 8.0
 _HOLD_SPREAD = (1.2, 1.8)
 _DRIFT_M = 30.0
@@ -176,34 +177,41 @@ class EpisodeSource:
     def __init__(self, config: EnvConfig, road: Road) -> None:
         self._config = config
         self._road = road
-        # The road's lowest limit, so that a convoy never starts above what the road allows.
-        limits = road.speed_limit_mps(np.linspace(0.0, road.length_m, _LIMIT_SAMPLES))
-        self._slowest_mps = float(limits.min())
-        self._has_junctions = bool(road.lane_internal.any())
-        self._require_room()
+        self._slowest_mps = road.slowest_mps
+        self._junctions_m = float(road.lane_length_m[road.lane_internal].sum())
+        self._fastest_mps = self._require_room()
 
-    def _require_room(self) -> None:
-        """Refuse a road on which the longest and fastest convoy could not drive for a while.
+    def _longest_convoy_m(self, speed_mps: float) -> float:
+        config, peers = self._config, self._config.max_convoy_peers
+        ego_gap = _EGO_STANDSTILL_M + config.ego_time_gap_s[1] * speed_mps
+        peer_gap = relaxed_gap_m(_MIN_GAP_M[1], _TAU_S[1], speed_mps) * _GAP_SPREAD[1]
+        return float(ego_gap + (peers - 1) * peer_gap + peers * CAR_LENGTH_M)
+
+    def _require_room(self) -> float:
+        """Return the highest speed, m/s, at which the longest convoy can drive for a while.
+
+        It is at most the road's highest limit.
 
         Raises:
-            ScenarioError: It is too short.
+            ScenarioError: The road is too short for the highest speed that it allows all along.
         """
         config, road = self._config, self._road
+        ends_m = _ROAD_START_M + ROAD_END_MARGIN_M + self._junctions_m
         speed = min(config.initial_speed_mps[1], self._slowest_mps)
-        peers = config.max_convoy_peers
-        ego_gap = _EGO_STANDSTILL_M + config.ego_time_gap_s[1] * speed
-        peer_gap = relaxed_gap_m(_MIN_GAP_M[1], _TAU_S[1], speed) * _GAP_SPREAD[1]
-        convoy_m = ego_gap + (peers - 1) * peer_gap + peers * CAR_LENGTH_M
-        junctions_m = float(road.lane_length_m[road.lane_internal].sum())
-        ends_m = _ROAD_START_M + ROAD_END_MARGIN_M + junctions_m
+        convoy_m = self._longest_convoy_m(speed)
         needed_m = convoy_m + ends_m + speed * _SHORTEST_EPISODE_S
         if road.length_m < needed_m:
             raise ScenarioError(
-                f"the road is {road.length_m:.0f} m long; a convoy of {peers} peers at "
-                f"{speed:.1f} m/s may take {convoy_m:.0f} m and needs {needed_m:.0f} m to drive "
-                f"for {_SHORTEST_EPISODE_S:.0f} s. Use a longer route, fewer peers (num_peers) or "
-                "a lower initial_speed_mps."
+                f"the road is {road.length_m:.0f} m long; a convoy of {config.max_convoy_peers} "
+                f"peers at {speed:.1f} m/s may take {convoy_m:.0f} m and needs {needed_m:.0f} m to "
+                f"drive for {_SHORTEST_EPISODE_S:.0f} s. Use a longer route, fewer peers "
+                "(num_peers) or a lower initial_speed_mps."
             )
+        # What is needed grows linearly with the speed.
+        needed_per_mps = self._longest_convoy_m(1.0) - self._longest_convoy_m(0.0)
+        needed_per_mps += _SHORTEST_EPISODE_S
+        room_for_mps = speed + (road.length_m - needed_m) / needed_per_mps
+        return max(speed, min(road.fastest_mps, room_for_mps))
 
     def draw(
         self,
@@ -241,21 +249,29 @@ class EpisodeSource:
         present = np.arange(num_slots) <= num_peers[:, None]
         drivers = _draw_drivers(draws)
         low, high = config.initial_speed_mps
-        slowest_mps = self._slowest_mps
-        speed = draws.convoy(_Draw.SPEED, min(low, slowest_mps), min(high, slowest_mps))
+        fastest_mps = self._fastest_mps
+        speed = draws.convoy(_Draw.SPEED, min(low, fastest_mps), min(high, fastest_mps))
         time_gap_s = draws.convoy(_Draw.EGO_GAP, *config.ego_time_gap_s)
         if strata is not None:
             low_s, high_s = strata.ego_time_gap_s.T
             time_gap_s = low_s + (high_s - low_s) * draws.convoy(_Draw.EGO_GAP)
-        route_pos = _place_cars(draws, config, road, num_peers, drivers, speed, time_gap_s)
-        if self._has_junctions:
+        offset = _apart_m(draws, drivers, speed, time_gap_s)
+        start = self._start_m(draws, speed, offset[rows, num_peers])
+        if fastest_mps > self._slowest_mps:
+            # A convoy holds its speed, so it starts no faster than the limits it will meet.
+            allowed_mps = self._allowed_mps(start, start + offset[rows, num_peers])
+            low_mps, high_mps = np.minimum(low, allowed_mps), np.minimum(high, allowed_mps)
+            slower = low_mps + (high_mps - low_mps) * draws.convoy(_Draw.SPEED)
+            speed = np.minimum(speed, slower)
+            offset = _apart_m(draws, drivers, speed, time_gap_s)
+        route_pos = start[:, None] + offset
+        if self._junctions_m > 0.0:
             leave_junctions(road, route_pos)
 
-        # Followers would like to go faster than the leader, as in any platoon that holds together,
-        # also where the limit is lowest. The leader holds its speed (see PeerDirector).
-        drivers.speed_factor[:] *= (speed / slowest_mps)[:, None]
-        limit_mps = road.speed_limit_mps(route_pos[rows, num_peers])
-        drivers.speed_factor[rows, num_peers] = speed / limit_mps
+        # Followers would like to go faster than the leader, as in any platoon that holds together.
+        # The leader holds its speed (see PeerDirector). For SUMO, all lanes have the highest limit.
+        drivers.speed_factor[:] *= (speed / road.fastest_mps)[:, None]
+        drivers.speed_factor[rows, num_peers] = speed / road.fastest_mps
 
         plan = EpisodePlan.empty(keys.size)
         plan.num_peers[:] = num_peers
@@ -282,6 +298,38 @@ class EpisodeSource:
             drivers=drivers,
         )
         return plan, placement
+
+    def _start_m(
+        self, draws: _Draws, speed: NDArray[np.float64], convoy_m: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Draw where egos start so that, if it can be, the episode ends before the road, (n,)."""
+        travel_m = _TRAVEL_SHARE * speed * self._config.episode_s
+        room = self._road.length_m - ROAD_END_MARGIN_M - _ROAD_START_M - convoy_m
+        start: NDArray[np.float64] = _ROAD_START_M + draws.convoy(_Draw.START) * np.maximum(
+            room - travel_m, 0.0
+        )
+        return start
+
+    def _allowed_mps(
+        self, rear_m: NDArray[np.float64], front_m: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Highest speed at which a convoy exceeds no limit in its episode, (n,) m/s.
+
+        The limit of a lane counts for those who stand on it or come to it before the episode ends:
+        v ≤ max(limit, distance / time).
+
+        Args:
+            rear_m: (n,) route positions of the last car's front bumper.
+            front_m: (n,) of the first car's.
+        """
+        road = self._road
+        # Cars that would start inside junctions are moved on beyond them.
+        ahead_m = road.lane_start_m - front_m[:, None] - self._junctions_m
+        reached_at_mps = np.maximum(ahead_m, 0.0) / (_TRAVEL_SHARE * self._config.episode_s)
+        allowed_mps = np.maximum(road.lane_limit_mps, reached_at_mps)
+        behind = road.lane_start_m + road.lane_length_m < rear_m[:, None]
+        lowest_mps: NDArray[np.float64] = np.where(behind, np.inf, allowed_mps).min(axis=1)
+        return lowest_mps
 
     def script_mps(self, cases: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return nothing, (n, num_slots, 0): plans say all."""
@@ -356,29 +404,20 @@ def _draw_drivers(draws: _Draws) -> DriverParameters:
     return drivers
 
 
-def _place_cars(
+def _apart_m(
     draws: _Draws,
-    config: EnvConfig,
-    road: Road,
-    num_peers: NDArray[np.int64],
     drivers: DriverParameters,
     speed: NDArray[np.float64],
     ego_time_gap_s: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Front-bumper positions along the road, (n, num_slots) float64 m, near equilibrium."""
+    """Front bumpers' distances from the ego's, (n, num_slots) float64 m, near equilibrium."""
     # Gap of car k to car k+1: the IDM's at 80 % of the desired speed, give or take a tenth.
     relaxed = relaxed_gap_m(drivers.min_gap_m, drivers.tau_s, speed[:, None])
     gap = relaxed * draws.vehicle(_Draw.GAP, *_GAP_SPREAD)
     gap[:, 0] = _EGO_STANDSTILL_M + speed * ego_time_gap_s
     offset = np.zeros_like(gap)
     offset[:, 1:] = np.cumsum(gap[:, :-1] + CAR_LENGTH_M, axis=1)
-
-    convoy_m = offset[np.arange(num_peers.size), num_peers]
-    travel_m = 1.15 * speed * config.episode_s
-    room = road.length_m - ROAD_END_MARGIN_M - _ROAD_START_M - convoy_m
-    start = _ROAD_START_M + draws.convoy(_Draw.START) * np.maximum(room - travel_m, 0.0)
-    route_pos: NDArray[np.float64] = start[:, None] + offset
-    return route_pos
+    return offset
 
 
 def _time_to_hit_s(

@@ -26,13 +26,22 @@ _LEADER_FRESH_SD = _LEADER_SD * math.sqrt(1.0 - _LEADER_DECAY**2)
 class PeerDirector:
     """Turns episode plans into per-tick commands for the peers of a batch.
 
+    Args:
+        num_envs: Convoys in the batch.
+        num_slots: Vehicle slots per convoy, the ego included.
+        limit_mps: The speed that a speed factor of 1 stands for (`Road.fastest_mps`).
+        script_ticks: Ticks of a scripted episode; 0 where nothing is scripted.
+
     Attributes:
         script_mps: (num_envs, num_slots, ticks) float64, the speed that a peer shall have at the
             end of each tick of its episode; NaN where the plan or SUMO drives it. `ticks` is 0
             where nothing is scripted.
     """
 
-    def __init__(self, num_envs: int, num_slots: int, script_ticks: int = 0) -> None:
+    def __init__(
+        self, num_envs: int, num_slots: int, limit_mps: float, script_ticks: int = 0
+    ) -> None:
+        self._limit_mps = limit_mps
         self.script_mps = np.full((num_envs, num_slots, script_ticks), np.nan)
         self._leader_noise = np.zeros(num_envs)
         self._leader_keys = np.zeros(num_envs, dtype=np.uint64)
@@ -52,7 +61,6 @@ class PeerDirector:
         plan: EpisodePlan,
         tick: NDArray[np.int64],
         speed_mps: NDArray[np.float64],
-        limit_mps: NDArray[np.float64],
         controlled: NDArray[np.bool_],
         command_mps: NDArray[np.float64],
     ) -> NDArray[np.float64]:
@@ -62,7 +70,6 @@ class PeerDirector:
             plan: The batch's plans.
             tick: (num_envs,) int64, ticks since reset, before the step.
             speed_mps: (num_envs, num_slots) true speeds.
-            limit_mps: (num_envs,) the speed limit where the leader is.
             controlled: (num_envs, num_slots) bool, written in columns 1 and up.
             command_mps: (num_envs, num_slots), written likewise.
 
@@ -81,7 +88,7 @@ class PeerDirector:
             plan.final_speed_mps,
             plan.leader_speed_mps,
             self.script_mps,
-            limit_mps,
+            self._limit_mps,
             self._leader_keys,
             self._leader_noise,
             controlled,
@@ -103,7 +110,7 @@ def _command(
     final_speed_mps: NDArray[np.float64],
     leader_speed_mps: NDArray[np.float64],
     script_mps: NDArray[np.float64],
-    limit_mps: NDArray[np.float64],
+    limit_mps: float,
     leader_keys: NDArray[np.uint64],
     leader_noise: NDArray[np.float64],
     controlled: NDArray[np.bool_],
@@ -132,4 +139,4 @@ def _command(
             draw, _ = normal_pair_one(extend_one(leader_keys[e], tick[e]))
             leader_noise[e] = leader_noise[e] * _LEADER_DECAY + _LEADER_FRESH_SD * draw
             wish_mps = leader_speed_mps[e] * (1.0 + leader_noise[e])
-            factor[e, num_peers[e]] = wish_mps / limit_mps[e]
+            factor[e, num_peers[e]] = wish_mps / limit_mps

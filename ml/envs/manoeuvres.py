@@ -107,14 +107,13 @@ class ManoeuvreSupply:
         self._plan = EpisodePlan.empty(len(cases))
         for row, case in enumerate(cases):
             self._take(row, case, road)
-        slowest_mps = float(road.speed_limit_mps(road.lane_start_m).min())
         desired_mps = np.maximum(_DESIRED * self._speed_mps, _LEAST_DESIRED_MPS)
         self._drivers = DriverParameters(
             tau_s=np.full(shape, _TAU_S),
             accel_mps2=np.full(shape, _ACCEL_MPS2),
             decel_mps2=np.full(shape, _DECEL_MPS2),
             min_gap_m=np.full(shape, _MIN_GAP_M),
-            speed_factor=desired_mps / slowest_mps,
+            speed_factor=desired_mps / road.fastest_mps,
         )
         for name, value in _EGO_DRIVER.items():
             getattr(self._drivers, name)[:, 0] = value

@@ -3,6 +3,11 @@
 netconvert writes one copy with a prefix before every identifier. The others are that text with
 another prefix and moved north, so every copy has the same lane lengths to the last digit; SUMO
 itself never looks at coordinates to move a car along a lane.
+
+All lanes of a copy get one speed limit, the road's highest. SUMO takes the speed factor that a car
+has on its lane for the lane ahead as well, so a car with a wish of its own, factor = wish / limit,
+would brake before each lower limit to wish · lower / higher. Which limits a convoy meets is the
+business of whoever plans its episode (`Road.lane_limit_mps`).
 """
 
 from __future__ import annotations
@@ -41,6 +46,7 @@ _VEHICLE_TYPES = f"""\
 _PARTS = ("edge", "junction", "connection")
 _SHAPE = re.compile(r'(?<= shape=")[^"]*')
 _Y = re.compile(r'(?<= y=")[^"]*')
+_LIMIT = re.compile(r'(?<= speed=")[^"]*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Tile
         scenario.net_file.read_bytes(),
         " ".join(scenario.route_edges),
         num_tiles,
+        repr(scenario.road.fastest_mps),
         _VEHICLE_TYPES,
     )
 
@@ -86,7 +93,7 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Tile
             cwd=directory,
         )
         strip_header(first)
-        text = first.read_text(encoding="utf-8")
+        text = _LIMIT.sub(repr(scenario.road.fastest_mps), first.read_text(encoding="utf-8"))
         first.unlink()
         (directory / "tiled.net.xml").write_text(_replicate(text, num_tiles), encoding="utf-8")
         additional = _additional(scenario.route_edges, num_tiles)
