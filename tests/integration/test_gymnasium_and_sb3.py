@@ -422,9 +422,9 @@ def test_no_ctrl_c_is_lost_in_a_step(opened, monkeypatch):
     env.reset(seed=5)
     batch.reset()
     monkeypatch.setattr(enum.EnumType, "__getattr__", look)
-    env.step([0.1])
+    env.step(HOLD[0])
     env.reset()
-    batch.step([[0.1]])
+    batch.step(HOLD[:1])
     monkeypatch.undo()
     assert lost == []
 
