@@ -6,6 +6,7 @@ the last known cause, and what to do next.
     RoadSenseError
     ├── UsageError                  the user's mistake: exit code 2, nothing was written
     │   ├── ConfigError             a configuration file, option or environment variable
+    │   │   └── RenderModeError     pictures of a kind that an environment does not make
     │   ├── ParameterError          a radio or sensor parameter file
     │   ├── LogError                a recorded log that cannot be read, or says nothing
     │   ├── ScenarioError           a sumocfg, network or route
@@ -38,6 +39,13 @@ class UsageError(RoadSenseError):
 
 class ConfigError(UsageError):
     """A configuration file, command-line option or environment variable is wrong."""
+
+
+class RenderModeError(ConfigError, TypeError):
+    """An environment does not make pictures of this kind.
+
+    A `TypeError`, since that is what Stable-Baselines3 takes for "ask again without pictures".
+    """
 
 
 class ParameterError(UsageError):

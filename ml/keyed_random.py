@@ -69,13 +69,21 @@ class Stream(IntEnum):
 
 
 def _words(values: ArrayLike) -> NDArray[np.uint64] | np.uint64:
-    """View integers of any sign as 64-bit words."""
+    """View integers of any sign as 64-bit words; see `_word` for larger ones."""
     if isinstance(values, int):
-        return np.uint64(values & _ALL_BITS)
+        return _word(values)
     array = np.asarray(values)
     if array.dtype == np.uint64:
         return array
     return array.astype(np.int64).view(np.uint64)
+
+
+def _word(value: int) -> np.uint64:
+    """Return an integer of any size as one word; beyond 64 bits every bit of it counts."""
+    word, rest = np.uint64(value & _ALL_BITS), value >> 64
+    while rest > 0:  # a negative one is its two's complement
+        word, rest = np.uint64(extend_one(word, np.uint64(rest & _ALL_BITS))), rest >> 64
+    return word
 
 
 @compiled

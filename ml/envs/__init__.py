@@ -17,7 +17,7 @@ ENV_ID = "RoadSense-Convoy-v0"
 
 if ENV_ID not in gym.registry:
     # Episodes have a time limit of their own, so that the config decides; no TimeLimit wrapper.
-    gym.register(ENV_ID, entry_point="ml.envs.convoy_env:ConvoyEnv")
+    gym.register(ENV_ID, entry_point="ml.envs.convoy_env:make")
 
 __all__ = ["ENV_ID", "ConvoyEnv", "EnvConfig", "EpisodeMix", "RewardWeights"]
 

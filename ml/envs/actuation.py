@@ -22,6 +22,8 @@ MAX_BRAKING_MPS2 = 8.0
 MAX_ACCEL_MPS2 = 2.6
 MAX_SPEED_MPS = 55.0
 DT_S = 0.1
+ROUNDING = 1e-6
+"""How far an action may lie beyond ±1, and counts as ±1: what float32 makes of a rescaled one."""
 
 
 class Bounds(NamedTuple):
@@ -40,6 +42,7 @@ class Bounds(NamedTuple):
 
 @compiled
 def _accel_of(action: float) -> float:
+    action = min(max(action, -1.0), 1.0)
     return action * (MAX_BRAKING_MPS2 if action < 0.0 else MAX_ACCEL_MPS2)
 
 
@@ -47,7 +50,7 @@ def _accel_of(action: float) -> float:
 def _accel_rows(actions: NDArray[np.float64], accel_mps2: NDArray[np.float64]) -> int:
     """Fill the accelerations (n,); return the first action out of range, −1 if there is none."""
     for i in range(actions.size):
-        if not abs(actions[i]) <= 1.0:  # so that NaN is caught, too
+        if not abs(float(actions[i])) <= 1.0 + ROUNDING:  # so that NaN is caught, too
             return i
         accel_mps2[i] = _accel_of(actions[i])
     return -1
@@ -67,7 +70,7 @@ def _command_rows(
 ) -> int:
     """See `command_egos`; return the first action out of range, −1 if there is none."""
     for e in range(actions.size):
-        if not abs(actions[e]) <= 1.0:  # so that NaN is caught, too
+        if not abs(float(actions[e])) <= 1.0 + ROUNDING:  # so that NaN is caught, too
             return e
     for e in range(actions.size):
         speed = speed_mps[e, 0]
@@ -97,7 +100,7 @@ def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
     """Map actions to accelerations: −1 → −8 m/s², 0 → 0, +1 → +2.6 m/s², linear on either side.
 
     Args:
-        action: (num_envs,) in [−1, 1].
+        action: (num_envs,) in [−1, 1], up to `ROUNDING` beyond.
 
     Returns:
         (num_envs,) float64, m/s².

@@ -14,6 +14,8 @@ from ml.errors import EnvironmentStateError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_FOR_ALL = frozenset({"reset", "step", "step_async", "step_wait"})
+
 
 class BatchVecEnv(VecEnv):
     """A vectorised environment with the spaces of a convoy, whose rows share one configuration."""
@@ -22,6 +24,18 @@ class BatchVecEnv(VecEnv):
         self.render_mode: str | None = None
         action_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
         super().__init__(num_envs, observation_space(), action_space)
+
+    def _get_indices(self, indices: int | Iterable[int] | None) -> list[int]:
+        """Return the places in the batch that are meant, of which each must exist."""
+        if indices is None:
+            return list(range(self.num_envs))
+        chosen = [int(indices)] if isinstance(indices, int | np.integer) else list(indices)
+        for index in chosen:
+            if not -self.num_envs <= index < self.num_envs:
+                raise EnvironmentStateError(
+                    f"index {index}: the batch has convoys 0 to {self.num_envs - 1}"
+                )
+        return chosen
 
     def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
         """Return an attribute of the batch, once per index."""
@@ -44,7 +58,24 @@ class BatchVecEnv(VecEnv):
         indices: int | Iterable[int] | None = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Call a method of the batch environment once; its result, once per index."""
+        """Call a method of the batch environment once; its result, once per index.
+
+        Raises:
+            EnvironmentStateError: It was asked for some convoys only, or the method is one that
+                returns something for each convoy already.
+        """
+        if method_name in _FOR_ALL:
+            raise EnvironmentStateError(
+                f"env_method({method_name!r}): the convoys of a batch are one environment; call "
+                f"{method_name}() of the vectorised environment itself"
+            )
+        if {index % self.num_envs for index in self._get_indices(indices)} != set(
+            range(self.num_envs)
+        ):
+            raise EnvironmentStateError(
+                f"env_method({method_name!r}, indices={indices!r}): it would act on all "
+                f"{self.num_envs} convoys of the batch; leave indices out"
+            )
         result = getattr(self, method_name)(*method_args, **method_kwargs)
         return [result for _ in self._get_indices(indices)]
 

@@ -6,11 +6,13 @@ happens here, in the order of the design: act, simulate, transmit, receive, obse
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml.envs.actuation import DT_S, Bounds, command_egos
+from ml.envs.arguments import read_actions, read_kind, read_seed
 from ml.envs.episode_tracker import EpisodeTracker
 from ml.envs.episodes import EpisodePlan, EpisodeSource
 from ml.envs.ground_truth import GroundTruth
@@ -24,13 +26,15 @@ from ml.envs.reward import weights_of
 from ml.envs.termination import EpisodeStatus
 from ml.envs.verdict import judge_tick
 from ml.envs.world import live_world
-from ml.errors import EnvironmentStateError
+from ml.errors import EnvironmentStateError, SimulatorLostError
 from ml.keyed_random import Stream, fold, uniform
 from ml.parameters import load_parameters
 from ml.sumo.protocol import TickCommands
 from ml.sumo.scenarios import load_scenario
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from ml.envs.config import EnvConfig, EpisodeKind
@@ -40,6 +44,11 @@ if TYPE_CHECKING:
     from ml.espnow_emulator import PeerTable
     from ml.sensors import Measurement
     from ml.sumo.protocol import Simulator
+
+
+# Numbers, not members: numpy asks a member for attributes that it does not have, which runs Python
+# code, and drops whatever is raised in there. A Ctrl-C would be lost.
+_RUNNING, _SIMULATOR_LOST = int(EpisodeStatus.RUNNING), int(EpisodeStatus.SIMULATOR_LOST)
 
 
 class ConvoyBatch:
@@ -94,8 +103,24 @@ class ConvoyBatch:
         supply: SupplyMaker | None = None,
         world: World | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise EnvironmentStateError(f"num_envs = {num_envs}; a batch holds at least one convoy")
+        if not isinstance(num_envs, int | np.integer) or isinstance(num_envs, bool) or num_envs < 1:
+            raise EnvironmentStateError(
+                f"num_envs = {num_envs!r}; a batch holds a whole number of convoys, at least one"
+            )
+        num_envs = int(num_envs)
+        self._again = partial(
+            ConvoyBatch,
+            config,
+            num_envs=num_envs,
+            first_env_index=first_env_index,
+            sumo_host=sumo_host,
+            sumo_port=sumo_port,
+            gui=gui,
+            sumo_deadline_s=sumo_deadline_s,
+            embedded_spare=embedded_spare,
+            supply=supply,
+            world=world,
+        )
         self.config = config
         self.num_envs = num_envs
         self.num_slots = 1 + config.max_convoy_peers
@@ -130,7 +155,9 @@ class ConvoyBatch:
         self._weights = weights_of(config.reward)
         self._tracker = EpisodeTracker(num_envs, self._weights)
 
-        self.seed = seed
+        self.seed = read_seed(seed)
+        self._begun = False
+        self._whole = True
         self._env_index = np.arange(first_env_index, first_env_index + num_envs)
         self.episode = np.full(num_envs, -1, dtype=np.int64)
         self.keys = np.zeros(num_envs, dtype=np.uint64)
@@ -148,6 +175,15 @@ class ConvoyBatch:
         self.withheld_mps2 = np.zeros(num_envs)
         self._drive_ego = config.ego_control == "policy"
         self.wrecked = np.zeros(num_envs, dtype=bool)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.keeper.running or self._begun:
+            raise EnvironmentStateError(
+                "An environment that has been reset cannot be copied or pickled: its SUMO goes on "
+                "in one place only. Copy it before its first reset, or build another of the same "
+                "configuration and seed, which drives the same episodes."
+            )
+        return _made_again, (self._again, self.seed)
 
     @property
     def simulator(self) -> Simulator:
@@ -190,8 +226,12 @@ class ConvoyBatch:
         return self._director.braking_now(self.plan, self.tick - 1)
 
     def reseed(self, seed: int) -> None:
-        """Start the sequence of episodes of another seed at the next reset."""
-        self.seed = seed
+        """Start the sequence of episodes of another seed at the next reset.
+
+        Raises:
+            ConfigError: It is no seed.
+        """
+        self.seed = read_seed(seed)
         self.episode[:] = -1
 
     def reset(
@@ -214,9 +254,15 @@ class ConvoyBatch:
         Raises:
             SimulatorError: SUMO could not be started, was lost (see `lose`) or did not come back.
         """
+        if kind is not None:
+            kind = read_kind(kind, "kind")
+        if rows is None:
+            self.mend()
+            rows = np.arange(self.num_envs)
+        was_whole, self._whole = self._whole, False
         if not self.keeper.running:
             self.keeper.start()
-        rows = np.arange(self.num_envs) if rows is None else rows
+        self._begun = True
         if cases is None:
             self.episode[rows] += 1
         else:
@@ -228,7 +274,7 @@ class ConvoyBatch:
         self.plan.write(rows, plan)
         self._expected[rows] = placement.present
         self.tick[rows] = 0
-        self.status[rows] = EpisodeStatus.RUNNING
+        self.status[rows] = _RUNNING
         aside_m = lateral_m(plan, self.tick[rows], self.num_slots, self._road.left_m)
         start = GroundTruth.start(
             placement.present, placement.route_pos_m, placement.speed_mps, aside_m
@@ -247,41 +293,70 @@ class ConvoyBatch:
         self._observer.wanted_s[rows] = low_s + (high_s - low_s) * drawn
         measured = self.stack.reset(rows, keys, placement.present, start)
         self.order.reset(rows)
-        return self._observer.start(rows, self.peer_table, measured, self.stack.ranging, self.order)
+        first = self._observer.start(
+            rows, self.peer_table, measured, self.stack.ranging, self.order
+        )
+        self._whole = was_whole
+        return first
 
-    def advance(self, actions: NDArray[np.floating]) -> None:
+    def mend(self) -> None:
+        """End a SUMO whose last tick was broken off; all convoys must be reset, on another."""
+        if not self._whole:
+            self.keeper.close()
+            self._whole = True
+
+    def require_whole(self) -> None:
+        """Check that the last tick was not broken off, by Ctrl-C or by an error.
+
+        Raises:
+            SimulatorLostError: It was, so that nobody knows how far SUMO got; `lose` it.
+        """
+        if not self._whole:
+            raise SimulatorLostError("The last tick was broken off half-way (Ctrl-C, or an error).")
+
+    def advance(self, actions: object) -> None:
         """Command every ego and planned braking, and simulate one tick.
 
         Args:
-            actions: (num_envs, 1) in [−1, 1].
+            actions: (num_envs, 1) numbers in [−1, 1].
 
         Raises:
-            EnvironmentStateError: The shape is wrong, an action is out of range, or an episode
-                that has ended was not reset.
+            EnvironmentStateError: The shape or the dtype is wrong, an action is out of range, or an
+                episode that has ended was not reset.
             SimulatorLostError: SUMO went away; `lose` it and begin all episodes anew.
             SimulatorTimeoutError: It did not answer; likewise.
             SimulatorError: It failed in another way.
         """
-        if actions.shape != (self.num_envs, 1):
+        wishes = read_actions(actions)
+        if wishes.shape != (self.num_envs, 1):
             raise EnvironmentStateError(
-                f"actions have shape {actions.shape}; expected ({self.num_envs}, 1)"
+                f"actions have shape {wishes.shape}; expected ({self.num_envs}, 1)"
             )
         if np.count_nonzero(self.status):
+            if not self._begun:
+                raise EnvironmentStateError("No episode has begun; call reset() before step().")
             over = int(np.flatnonzero(self.status)[0])
             raise EnvironmentStateError(
                 f"convoy {over} has ended ({EpisodeStatus(self.status[over]).name.lower()}); "
                 "reset it before stepping on"
             )
+        if not self.keeper.running:
+            raise EnvironmentStateError("The environment is closed; reset() starts it again.")
         speed = self.truth.speed_mps
         observer = self._observer
-        self.withheld_mps2 = command_egos(
-            actions[:, 0],
-            speed,
-            self._command_mps,
-            observer.commands,
-            lag_s=self.config.action_lag_s,
-            bounds_mps2=observer.bounds_mps2 if self.config.safety_layer else None,
-        )
+        self._whole = False
+        try:
+            self.withheld_mps2 = command_egos(
+                wishes[:, 0],
+                speed,
+                self._command_mps,
+                observer.commands,
+                lag_s=self.config.action_lag_s,
+                bounds_mps2=observer.bounds_mps2 if self.config.safety_layer else None,
+            )
+        except EnvironmentStateError:
+            self._whole = True  # a wrong action changes nothing
+            raise
         factor = self._director.command(
             self.plan,
             self.tick,
@@ -323,9 +398,10 @@ class ConvoyBatch:
         Raises:
             SimulatorError: SUMO is lost again and again.
         """
-        rows = np.flatnonzero(self.status == EpisodeStatus.RUNNING)
-        self.status[rows] = EpisodeStatus.SIMULATOR_LOST
+        rows = np.flatnonzero(self.status == _RUNNING)
+        self.status[rows] = _SIMULATOR_LOST
         self.keeper.lose(error, episodes=rows.size, ticks=self._ticks_simulated)
+        self._whole = True
         return rows
 
     def transmit(self, traffic: GroundTruth) -> None:
@@ -364,6 +440,7 @@ class ConvoyBatch:
             road_length_m=self._road.length_m,
             stop_at_collision=self.config.stop_at_collision,
         )
+        self._whole = True
         return reward
 
     def summary(self, row: int) -> dict[str, float | int | str | bool]:
@@ -387,3 +464,8 @@ class ConvoyBatch:
     def close(self) -> None:
         """End SUMO; may be called twice."""
         self.keeper.close()
+
+
+def _made_again(make: Callable[..., ConvoyBatch], seed: int) -> ConvoyBatch:
+    """Make a batch that was pickled before its first reset."""
+    return make(seed=seed)

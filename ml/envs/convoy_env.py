@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from pydantic import ValidationError
 
-from ml.envs.config import KINDS, EnvConfig, EpisodeKind
+from ml.envs.arguments import (
+    config_of,
+    plain_arguments,
+    read_actions,
+    read_config,
+    read_options,
+)
+from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes import HAZARD
 from ml.envs.observation_spec import observation_space
 from ml.envs.recovery import SUMO_LOST
 from ml.envs.termination import EpisodeStatus
-from ml.errors import ConfigError
+from ml.errors import ConfigError, RenderModeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gymnasium.envs.registration import EnvSpec
     from numpy.typing import NDArray
 
     from ml.envs.ground_truth import GroundTruth
     from ml.envs.observation import Observation
 
 Backend = Literal["libsumo", "traci"]
+
+
+def make(**arguments: Any) -> ConvoyEnv:
+    """Make a `ConvoyEnv`; what `gymnasium.make` calls.
+
+    A function, not the class: of a class Gymnasium knows the render modes, and warns of every
+    other. Stable-Baselines3 asks for `rgb_array` first, and goes without on a `TypeError`.
+    """
+    return ConvoyEnv(**arguments)
 
 
 class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
@@ -63,18 +81,21 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         backend: "libsumo" (SUMO in this process, the default) or "traci".
         num_peers: Cars ahead: a number, or the (fewest, most) of a draw; None for (1, 8).
         radio: A radio preset's name or a parameter file; None for "clean".
-        config: A whole configuration, instead of the arguments above.
+        config: A whole configuration, instead of the arguments above; an `EnvConfig`, or its
+            values as `EnvConfig(...).model_dump(mode="json")` returns them.
         sumo_host: Host of a running SUMO (backend `traci`); None starts one.
         sumo_port: Its TraCI port.
         gui: Open sumo-gui (backend `traci` and a display needed).
 
     Raises:
         ConfigError: An argument is not one of the allowed.
+        RenderModeError: Pictures were asked for.
         ScenarioError: The sumocfg cannot carry a convoy.
         ParameterError: The radio's parameter file is missing or wrong.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium declares it per instance)
+    _spec: EnvSpec | None = None
 
     def __init__(
         self,
@@ -84,7 +105,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         num_peers: int | tuple[int, int] | None = None,
         radio: str | Path | None = None,
         *,
-        config: EnvConfig | None = None,
+        config: EnvConfig | Mapping[str, Any] | None = None,
         sumo_host: str | None = None,
         sumo_port: int | None = None,
         gui: bool = False,
@@ -97,24 +118,33 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         }
         given = {name: value for name, value in arguments.items() if value is not None}
         if config is None:
-            config = _config_of(given)
+            config = config_of(given)
         elif given:
             raise ConfigError(
                 f"config and {', '.join(given)} were given; a config holds them all, so give "
                 "either, for example config=EnvConfig(radio='bursty')."
             )
         if render_mode is not None:
-            raise ConfigError(
-                f"render_mode = {render_mode!r}; only None is allowed. To watch the convoy drive, "
-                "pass backend='traci', gui=True."
+            raise RenderModeError(
+                f"render_mode = {render_mode!r}; only None is allowed, since there are no pictures "
+                "yet. To watch the convoy drive, pass backend='traci', gui=True."
             )
         self.observation_space = observation_space()
         self.action_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
         self.batch = ConvoyBatch(
-            config, num_envs=1, sumo_host=sumo_host, sumo_port=sumo_port, gui=gui
+            read_config(config), num_envs=1, sumo_host=sumo_host, sumo_port=sumo_port, gui=gui
         )
         self._seeded = False
         self._seen: Observation = {}
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gymnasium.make` has made this environment, in plain values: `to_json` works."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = spec and replace(spec, kwargs=plain_arguments(spec.kwargs))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -132,7 +162,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
             ConfigError: An unknown option.
         """
         super().reset(seed=seed)
-        kind = _forced_kind(options)
+        kind = read_options(options)
         if seed is not None:
             self.batch.reseed(seed)
         elif not self._seeded:
@@ -147,13 +177,14 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         """Drive for a tick of 0.1 s.
 
         Raises:
-            EnvironmentStateError: The episode has ended, or the action is out of range.
+            EnvironmentStateError: The episode has ended, or the action is no number in [−1, 1].
             SimulatorError: SUMO failed, or is lost again and again.
         """
         batch = self.batch
         reward = 0.0
         try:
-            batch.advance(np.asarray(action)[None])
+            batch.require_whole()
+            batch.advance(read_actions(action)[None])
         except SUMO_LOST as error:
             batch.lose(error)
         else:
@@ -190,7 +221,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
 
     def _info(self) -> dict[str, Any]:
         batch = self.batch
-        truth, plan = batch.truth, batch.plan
+        truth, plan, status = batch.truth, batch.plan, EpisodeStatus(int(batch.status[0]))
         peers = int(plan.num_peers[0])
         table = batch.peer_table
         age_us = table.age_true_us(batch.now_us)[0, 0]
@@ -198,8 +229,8 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         return {
             "episode_kind": KINDS[int(plan.kind[0])],
             "num_peers": peers,
-            "collision": bool(batch.status[0] == EpisodeStatus.COLLISION),
-            "status": EpisodeStatus(int(batch.status[0])).name.lower(),
+            "collision": status is EpisodeStatus.COLLISION,
+            "status": status.name.lower(),
             "gap_m": float(truth.gap_m[0]),
             "ego_speed_mps": float(truth.speed_mps[0, 0]),
             "commanded_accel_mps2": float(batch.commanded_accel_mps2[0]),
@@ -207,31 +238,6 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
             "hazard_active": bool(plan.kind[0] == HAZARD and batch.braking_now[0]),
             "peer_age_s": ages,
         }
-
-
-def _config_of(given: dict[str, Any]) -> EnvConfig:
-    values = {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
-    if isinstance(values.get("num_peers"), Integral) and not isinstance(values["num_peers"], bool):
-        values["num_peers"] = (int(values["num_peers"]),) * 2
-    try:
-        return EnvConfig.model_validate(values, strict=True)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        where = ".".join(str(part) for part in wrong["loc"])
-        value = given.get(str(wrong["loc"][0])) if wrong["loc"] else values
-        raise ConfigError(f"{where or 'arguments'} = {value!r}: {wrong['msg']}") from error
-
-
-def _forced_kind(options: dict[str, Any] | None) -> EpisodeKind | None:
-    if not options:
-        return None
-    unknown = set(options) - {"episode"}
-    if unknown:
-        raise ConfigError(f"unknown reset option {sorted(unknown)}; allowed: 'episode'")
-    kind = options["episode"]
-    if kind not in KINDS:
-        raise ConfigError(f"options['episode'] = {kind!r}; allowed: {', '.join(KINDS)}")
-    return cast("EpisodeKind", kind)
 
 
 def _single(observation: Observation) -> Observation:

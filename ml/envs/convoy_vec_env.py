@@ -6,18 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.envs.arguments import read_actions, read_config, read_kind, read_options
 from ml.envs.batch_vec_env import BatchVecEnv
-from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.convoy_batch import ConvoyBatch
+from ml.envs.observation_spec import observation_space
 from ml.envs.recovery import SUMO_LOST
 from ml.envs.termination import EpisodeStatus
-from ml.errors import EnvironmentStateError
+from ml.errors import ConfigError, EnvironmentStateError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+    from ml.envs.config import EnvConfig, EpisodeKind
     from ml.envs.observation import Observation
+
+
+_RUNNING, _COLLISION = int(EpisodeStatus.RUNNING), int(EpisodeStatus.COLLISION)
 
 
 class ConvoyVecEnv(BatchVecEnv):
@@ -35,7 +42,7 @@ class ConvoyVecEnv(BatchVecEnv):
 
     Args:
         num_envs: Convoys in the batch.
-        config: What an episode is like; None for the defaults.
+        config: What an episode is like, or its values as a mapping; None for the defaults.
         seed: Seed of every draw.
         first_env_index: Number of the first convoy, to run part of a larger batch.
         forced_kind: Draw only episodes of this kind.
@@ -48,7 +55,7 @@ class ConvoyVecEnv(BatchVecEnv):
     def __init__(
         self,
         num_envs: int = 64,
-        config: EnvConfig | None = None,
+        config: EnvConfig | Mapping[str, Any] | None = None,
         *,
         seed: int = 0,
         first_env_index: int = 0,
@@ -59,7 +66,7 @@ class ConvoyVecEnv(BatchVecEnv):
         embedded_spare: bool = False,
     ) -> None:
         self.batch = ConvoyBatch(
-            config or EnvConfig(),
+            read_config(config),
             num_envs=num_envs,
             seed=seed,
             first_env_index=first_env_index,
@@ -68,25 +75,54 @@ class ConvoyVecEnv(BatchVecEnv):
             sumo_deadline_s=sumo_deadline_s,
             embedded_spare=embedded_spare,
         )
-        self.forced_kind = forced_kind
+        self.forced_kind = (
+            forced_kind if forced_kind is None else read_kind(forced_kind, "forced_kind")
+        )
         self._actions: NDArray[np.float32] | None = None
         self._seen: Observation = {}
         super().__init__(num_envs)
 
     def reset(self) -> VecEnvObs:
-        """Begin the next episode of every convoy; after `seed`, the first of the new seed."""
-        seed = self._seeds[0]
-        if seed is not None:
-            self.batch.reseed(seed)
+        """Begin the next episode of every convoy; after `seed`, the first of the new seed.
+
+        After `set_options`, with `{"episode": kind}` for all convoys or one such mapping for each,
+        the episodes that begin here are of those kinds, and the ones after them as before.
+
+        Raises:
+            ConfigError: An option is unknown, or there are not as many as convoys.
+        """
+        kinds = self._asked_kinds()
+        if self._seeds[0] is not None:
+            self.batch.reseed(self._seeds[0])
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = [{} for _ in range(self.num_envs)]
-        self._seen = self.batch.reset(kind=self.forced_kind)
+        self.batch.mend()
+        if len(set(kinds)) == 1:
+            self._seen = self.batch.reset(kind=kinds[0])
+            return dict(self._seen)
+        self._seen = {
+            key: np.empty((self.num_envs, *(box.shape or ())), box.dtype)
+            for key, box in observation_space().spaces.items()
+        }
+        for kind in dict.fromkeys(kinds):
+            rows = np.flatnonzero([wanted == kind for wanted in kinds])
+            for key, first in self.batch.reset(rows, kind).items():
+                self._seen[key][rows] = first
         return dict(self._seen)
 
-    def step_async(self, actions: np.ndarray) -> None:
-        """Take the actions, (num_envs, 1), for the next `step_wait`."""
-        self._actions = actions
+    def _asked_kinds(self) -> list[EpisodeKind | None]:
+        """Read the options of the next reset: the kind of each convoy's episode."""
+        if len(self._options) != self.num_envs:
+            raise ConfigError(
+                f"set_options was given {len(self._options)} mappings for {self.num_envs} convoys; "
+                "give one for all, or a list of one for each."
+            )
+        return [read_options(options) or self.forced_kind for options in self._options]
+
+    def step_async(self, actions: object) -> None:
+        """Take the actions, (num_envs, 1) numbers in [−1, 1], for the next `step_wait`."""
+        self._actions = read_actions(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Simulate a tick; convoys whose episode ends begin their next one.
@@ -100,6 +136,7 @@ class ConvoyVecEnv(BatchVecEnv):
         batch, actions, self._actions = self.batch, self._actions, None
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         try:
+            batch.require_whole()
             batch.advance(actions)
         except SUMO_LOST as error:
             self._begin_anew(error, self._seen, infos)
@@ -109,7 +146,7 @@ class ConvoyVecEnv(BatchVecEnv):
         batch.receive(batch.now_us)
         observation = batch.observe()
         reward = batch.judge()
-        ended = batch.status != EpisodeStatus.RUNNING
+        ended = batch.status != _RUNNING
         rows = np.flatnonzero(ended)
         if rows.size:
             self._describe_ends(rows, observation, infos)
@@ -131,7 +168,7 @@ class ConvoyVecEnv(BatchVecEnv):
         for row in rows:
             infos[row] = {
                 "terminal_observation": {k: v[row].copy() for k, v in last.items()},
-                "TimeLimit.truncated": batch.status[row] != EpisodeStatus.COLLISION,
+                "TimeLimit.truncated": bool(batch.status[row] != _COLLISION),
                 "episode_summary": batch.summary(int(row)),
             }
 

@@ -7,6 +7,7 @@ backend owns it at a time, and a second one is refused.
 from __future__ import annotations
 
 import importlib
+import os
 import weakref
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,22 @@ if TYPE_CHECKING:
     from ml.sumo.scenarios import Scenario
 
 _owner: weakref.ref[LibsumoSimulator] | None = None
+_started_in: int | None = None
+"""The process in which the owner was started; a fork copies a running SUMO as well."""
+
+_IN_USE = (
+    "An embedded SUMO runs in this process already, and libsumo holds one only. Ways out: close "
+    "the other environment first; many convoys on one SUMO, ConvoyVecEnv(num_envs=4); "
+    "a process for each, make_vec_env(..., vec_env_cls=SubprocVecEnv) in Stable-Baselines3 or "
+    'gymnasium.make_vec(..., vectorization_mode="async", vector_kwargs={"context": "spawn"}); '
+    'or a SUMO outside, backend="traci".'
+)
+_FORKED = (
+    "This process is a fork of one in which an embedded SUMO was running, and the copy of it is "
+    "in the way. Start the process afresh instead of by fork: Gymnasium's AsyncVectorEnv(..., "
+    'context="spawn"), Stable-Baselines3\'s SubprocVecEnv(..., start_method="spawn"), '
+    'multiprocessing.get_context("spawn"). Or fork before the first reset.'
+)
 
 
 def _import_libsumo() -> tuple[Any, Any]:
@@ -92,19 +109,17 @@ class LibsumoSimulator:
             SimulatorInUseError: Another embedded simulation lives in this process.
             SimulatorError: libsumo cannot be loaded, or SUMO refuses the network.
         """
-        global _owner  # noqa: PLW0603 - libsumo's state is the process's, so is its owner
+        global _owner, _started_in
         if self._sumo is not None:
             return
         libsumo, native = _import_libsumo()
-        if _owner is not None and _owner() is None and libsumo.isLoaded():
-            libsumo.close()  # its owner was dropped without close()
+        if _owner is not None and _owner() in {None, self} and libsumo.isLoaded():
+            libsumo.close()  # its owner was dropped without close(), or its start was broken off
         if libsumo.isLoaded():
-            raise SimulatorInUseError(
-                "An embedded SUMO runs in this process already, and libsumo holds one only. Close "
-                "the other environment first, put both into one batch (num_envs), run one of them "
-                'in a process of its own, or use backend="traci".',
-            )
+            forked = _owner is not None and _started_in != os.getpid()
+            raise SimulatorInUseError(_FORKED if forked else _IN_USE)
         tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
+        _owner, _started_in = weakref.ref(self), os.getpid()
         try:
             libsumo.start(["sumo", *load_options(tiles)])
         except (libsumo.TraCIException, libsumo.FatalTraCIError) as error:
@@ -115,7 +130,6 @@ class LibsumoSimulator:
         self._fleet.clear()
         self._note_live()
         self._teleports = 0
-        _owner = weakref.ref(self)
         self._sumo = libsumo
         # libsumo.vehicle wraps its functions in Python ones, at half their own cost again; they
         # are called for every car in every tick.
@@ -221,8 +235,8 @@ class LibsumoSimulator:
         global _owner  # noqa: PLW0603 - see start
         if self._sumo is None:
             return
-        self._sumo.close()
-        self._sumo = None
+        libsumo, self._sumo = self._sumo, None
+        libsumo.close()
         _owner = None
 
     def _running(self) -> Any:

@@ -59,6 +59,7 @@ class TraciConnection:
         self._deadline_s = deadline_s
         self._buffer = bytearray(1 << 16)
         self._in_flight = False
+        self._opened_in = os.getpid()
 
     @classmethod
     def open(
@@ -187,6 +188,9 @@ class TraciConnection:
         Returns:
             True if SUMO has agreed.
         """
+        if os.getpid() != self._opened_in:
+            self.abandon()  # SUMO belongs to the process that this one is a fork of
+            return False
         try:
             self._deadline_s = min(self._deadline_s, _CLOSE_DEADLINE_S)
             self._round_trip(wire.command(tc.CMD_CLOSE))
@@ -216,9 +220,15 @@ class TraciConnection:
     def _round_trip(self, *bodies: bytes) -> list[NDArray[np.uint8]]:
         """Send messages and take as many replies."""
         if self._in_flight:
-            raise SimulatorError(
+            raise SimulatorLostError(
                 f"The connection to SUMO at {self.where} was interrupted in the middle of a "
                 "message and cannot be used any more. Close this simulator and start another.",
+            )
+        if os.getpid() != self._opened_in:
+            raise SimulatorError(
+                f"The connection to SUMO at {self.where} belongs to the process that this one is "
+                "a fork of. Build the environment in the process that uses it, or start that "
+                'process by "spawn".',
             )
         self._in_flight = True
         began = time.monotonic()

@@ -16,7 +16,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from gymnasium import spaces
@@ -46,6 +46,19 @@ _NOT_SAVED = ["_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success
 """State of the running episodes, which a resumed run begins anew."""
 
 
+class ConvoyPPO(PPO):
+    """PPO whose files say how its policy is plugged into a vehicle, whoever saves them."""
+
+    @property
+    def interface(self) -> PolicyInterface:
+        """How the policy is plugged into a vehicle; may be set."""
+        return interface_of(self)
+
+    @interface.setter
+    def interface(self, interface: PolicyInterface) -> None:
+        describe(self, interface)
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A checkpoint that has been read and found whole.
@@ -57,7 +70,7 @@ class Checkpoint:
         interface: How its policy is plugged into a vehicle.
     """
 
-    source: Path | io.BytesIO
+    source: Path | BinaryIO
     step: int
     counters: dict[str, int]
     interface: PolicyInterface
@@ -66,15 +79,33 @@ class Checkpoint:
 def model_bytes(model: BaseAlgorithm) -> bytes:
     """Return the model as the content of a zip file that `PPO.load` reads."""
     buffer = io.BytesIO()
-    interface: PolicyInterface = getattr(model, "interface", PolicyInterface())
-    # Plain data, which SB3 saves as it does every attribute, as JSON: reading it runs no code.
-    vars(model)[_VERSION] = OBSERVATION_VERSION
-    vars(model)[_INTERFACE] = interface.model_dump(mode="json")
+    describe(model, interface_of(model))
     model.save(buffer, exclude=[*_NOT_SAVED, "interface"])
     return buffer.getvalue()
 
 
-def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
+def describe(model: BaseAlgorithm, interface: PolicyInterface) -> None:
+    """Let a model say how its policy is plugged into a vehicle, in every file that it is saved to.
+
+    Args:
+        model: Any algorithm of Stable-Baselines3. Its own `save` writes attributes of plain data
+            as JSON, which can be read without running code.
+        interface: For whom drives with it later; `PolicyInterface.of(config)` for a model that
+            learns in an environment of that configuration.
+    """
+    vars(model)[_VERSION] = OBSERVATION_VERSION
+    vars(model)[_INTERFACE] = interface.model_dump(mode="json")
+
+
+def interface_of(model: BaseAlgorithm) -> PolicyInterface:
+    """Return how a model's policy is plugged into a vehicle, also of one from `PPO.load`."""
+    named = vars(model).get("interface")
+    if isinstance(named, PolicyInterface):
+        return named
+    return PolicyInterface.model_validate(vars(model).get(_INTERFACE, {}))
+
+
+def read_checkpoint(source: Path | BinaryIO) -> Checkpoint:
     """Read a file, or its content, to the end and check that it is a whole checkpoint.
 
     Raises:
@@ -108,11 +139,16 @@ def read_checkpoint(source: Path | io.BytesIO) -> Checkpoint:
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} holds no PPO checkpoint ({error!r}). {advice}") from error
     if version != OBSERVATION_VERSION:
-        made_for = "was made for version " + repr(version)
         if version is None:
-            made_for = "does not say for which version"
+            raise CheckpointError(
+                f"{name} does not say for which version of the observation it was made; this "
+                f"RoadSense has version {OBSERVATION_VERSION}. If it is a model of your own for "
+                "this one, call ml.training.checkpoints.describe(model, "
+                "PolicyInterface.of(config)) and save it again; if RoadSense made it, use the "
+                "version that did."
+            )
         raise CheckpointError(
-            f"{name} {made_for} of the observation; this RoadSense has "
+            f"{name} was made for version {version!r} of the observation; this RoadSense has "
             f"version {OBSERVATION_VERSION}, so its weights would misread it. Use the "
             "version of RoadSense that made it (see versions.json in its run directory), or train "
             "anew."
@@ -146,16 +182,20 @@ def restore(model: BaseAlgorithm, checkpoint: Checkpoint) -> None:
         setattr(model, name, value)
 
 
-def load_model(source: Path | str | io.BytesIO) -> PPO:
+def load_model(source: Path | str | BinaryIO) -> ConvoyPPO:
     """Load a saved model for use, without running any code from its file.
 
     Unlike `PPO.load`, this takes nothing but tensors and counters from the file; spaces and
     network are this version's own.
 
+    Args:
+        source: A file, with or without its `.zip`, or its content. What the model's `save` writes
+            can be loaded again.
+
     Raises:
         CheckpointError: The file is missing, damaged, or of another network or observation.
     """
-    checkpoint = read_checkpoint(Path(source) if isinstance(source, str) else source)
+    checkpoint = read_checkpoint(_found(source) if isinstance(source, str | Path) else source)
     name = _name(checkpoint.source)
     with zipfile.ZipFile(checkpoint.source) as archive:
         weights = _tensors(archive, name)
@@ -166,7 +206,7 @@ def load_model(source: Path | str | io.BytesIO) -> PPO:
             f"{name} holds no Deep Sets policy (nothing fitting is called {_EMBEDDING}). Use a "
             "model that `roadsense train` has made."
         )
-    model = PPO(
+    model = ConvoyPPO(
         "MultiInputPolicy",
         env=None,  # type: ignore[arg-type]
         n_steps=2,
@@ -180,7 +220,7 @@ def load_model(source: Path | str | io.BytesIO) -> PPO:
     model.n_envs = 1
     model._setup_model()  # noqa: SLF001 (as PPO.load does)
     restore(model, checkpoint)
-    model.interface = checkpoint.interface  # type: ignore[attr-defined]
+    model.interface = checkpoint.interface
     return model
 
 
@@ -284,6 +324,13 @@ class CheckpointStore:
         return sorted(found, key=_step_of)
 
 
+def _found(name: Path | str) -> Path:
+    """Return the file of that name; `PPO.save` adds `.zip` to a name without a suffix."""
+    path = Path(name)
+    with_suffix = Path(f"{path}.zip")
+    return with_suffix if not path.suffix and not path.exists() and with_suffix.exists() else path
+
+
 def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
     try:
         content = io.BytesIO(archive.read("policy.pth"))
@@ -293,7 +340,7 @@ def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _name(source: Path | io.BytesIO) -> str:
+def _name(source: Path | BinaryIO) -> str:
     return str(source) if isinstance(source, Path) else "the model"
 
 

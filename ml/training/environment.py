@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
@@ -13,6 +12,7 @@ from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.observation_spec import columns_of
 from ml.keyed_random import fold
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.training.checkpoints import ConvoyPPO
 
 if TYPE_CHECKING:
     from ml.training.config import TrainConfig
@@ -57,7 +57,7 @@ def seed_from(seed: int, start_step: int) -> int:
     return int(fold(seed, start_step)[0]) % _SEEDS
 
 
-def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> PPO:
+def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> ConvoyPPO:
     """Build PPO with a fresh policy, on the CPU and one thread.
 
     The networks are so small that further threads cost more than they bring.
@@ -67,7 +67,7 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> PPO:
     rate: float | LinearSchedule = ppo.learning_rate
     if ppo.learning_rate_schedule == "linear":
         rate = LinearSchedule(ppo.learning_rate, 0.0, 1.0)
-    model = PPO(
+    model = ConvoyPPO(
         "MultiInputPolicy",
         VecMonitor(environment),
         learning_rate=rate,
@@ -91,5 +91,5 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> PPO:
         seed=seed,
         device="cpu",
     )
-    model.interface = config.interface  # type: ignore[attr-defined]
+    model.interface = config.interface
     return model

@@ -29,6 +29,18 @@ def test_an_action_out_of_range_is_refused_by_name(bad):
         accel_from_action(np.array([0.0, bad]))
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("beyond", [float(np.nextafter(np.float32(1), np.float32(2))) - 1.0, 1e-6])
+def test_what_rounding_adds_counts_as_the_end_of_the_range(sign, beyond):
+    """A rescaled float32 may lie a millionth beyond ±1; more is refused."""
+    for dtype in (np.float32, np.float64):
+        action = np.array([sign * (1.0 + beyond)], dtype=dtype)
+        assert accel_from_action(action).tolist() == accel_from_action(np.array([sign])).tolist()
+        assert commanded(action[0]) == commanded(sign)
+        with pytest.raises(EnvironmentStateError, match="outside"):
+            commanded(dtype(sign * (1.0 + 2e-6)))
+
+
 def test_the_speed_command_never_goes_backwards():
     """A car that brakes to a standstill stays there, and that is what counts as commanded."""
     speed, commands = np.array([[0.3, 7.0], [10.0, 7.0]]), np.array([[-1.0, 9.0], [0.5, 9.0]])

@@ -16,12 +16,16 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
+from ml.envs.config import EnvConfig
 from ml.envs.observation_spec import OBSERVATION_VERSION
+from ml.envs.policy_interface import PolicyInterface
 from ml.errors import CheckpointError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.training import checkpoints
 from ml.training.checkpoints import (
     CheckpointStore,
+    describe,
+    interface_of,
     load_model,
     model_bytes,
     read_checkpoint,
@@ -29,6 +33,7 @@ from ml.training.checkpoints import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tiny_convoys import TinyConvoys
@@ -106,6 +111,76 @@ def test_load_model_acts_as_the_saved_one(learner: PPO, store: CheckpointStore):
     for source in (path, str(path), io.BytesIO(path.read_bytes())):
         actions = load_model(source).predict(obs, deterministic=True)[0]
         np.testing.assert_array_equal(actions, wanted)
+
+
+def _in_buffer(model: PPO, path: Path) -> io.BytesIO:
+    buffer = io.BytesIO()
+    model.save(buffer)
+    assert not path.exists()
+    return buffer
+
+
+def _without_suffix(model: PPO, path: Path) -> str:
+    model.save(str(path.with_suffix("")))
+    return str(path.with_suffix(""))
+
+
+def _less(model: PPO, path: Path) -> Path:
+    model.save(path, exclude=["ep_info_buffer", "device"])
+    return path
+
+
+def _by_plain_sb3(model: PPO, path: Path) -> Path:
+    model.save(path)
+    PPO.load(path).save(path)
+    return path
+
+
+def _after_learning(model: PPO, path: Path) -> Path:
+    model.learn(2, reset_num_timesteps=False)
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "save", [_in_buffer, _without_suffix, _less, _by_plain_sb3, _after_learning]
+)
+def test_a_model_that_was_loaded_and_saved_can_be_loaded(
+    learner: PPO, tiny_convoys: type[TinyConvoys], tmp_path: Path, save: Callable
+):
+    """By its own `save`, however it is called: the same policy in the same vehicle."""
+    interface = PolicyInterface(time_gap_s=0.7, action_lag_s=0.3, safety_layer=True)
+    describe(learner, interface)
+    loaded = load_model(io.BytesIO(model_bytes(learner)))
+    loaded.set_env(tiny_convoys(num_envs=1))
+    source = save(loaded, tmp_path / "again.zip")
+    again = load_model(source)
+    assert again.interface == loaded.interface == interface
+    assert again.num_timesteps == loaded.num_timesteps
+    assert all(map(torch.equal, again.policy.parameters(), loaded.policy.parameters()))
+    assert interface_of(PPO.load(source, device="cpu")) == interface
+
+
+def test_a_model_of_another_vehicle_says_so_in_its_next_file(learner: PPO, tmp_path: Path):
+    """`interface` may be set; no file holds two of them, or any that has to be unpickled."""
+    describe(learner, PolicyInterface(action_lag_s=0.3))
+    loaded = load_model(io.BytesIO(model_bytes(learner)))
+    loaded.interface = PolicyInterface(safety_layer=True)
+    loaded.save(tmp_path / "again")
+    assert load_model(tmp_path / "again").interface == PolicyInterface(safety_layer=True)
+    with zipfile.ZipFile(tmp_path / "again.zip") as archive:
+        assert "interface" not in json.loads(archive.read("data"))
+
+
+def test_a_model_of_ones_own_is_told_how_to_be_loaded(learner: PPO, tmp_path: Path):
+    """Saved by Stable-Baselines3 alone it does not say what it was made for; `describe` does."""
+    learner.save(tmp_path / "own.zip")
+    with pytest.raises(CheckpointError, match=r"describe\(model, PolicyInterface\.of\(config\)\)"):
+        load_model(tmp_path / "own.zip")
+    describe(learner, PolicyInterface.of(EnvConfig(safety_layer=True)))
+    learner.save(tmp_path / "own.zip")
+    with (tmp_path / "own.zip").open("rb") as file:
+        assert load_model(file).interface.safety_layer
 
 
 def test_files_are_named_by_step_and_pruned(learner: PPO, store: CheckpointStore):

@@ -30,6 +30,14 @@ def test_draws_are_the_same_for_ever():
     assert text_key("car-1") == GOLDEN_TEXT
 
 
+@given(st.integers(0, 2**64 - 1), st.integers(1, 2**200))
+def test_no_bit_of_a_seed_is_lost(low: int, rest: int):
+    """A seed beyond 64 bits is not the seed that its lowest word would be, nor its neighbour."""
+    seed = low + (rest << 64)
+    others = [low, seed + 1, seed + (1 << 64), low + (rest << 128)]
+    assert not {int(fold(other, 5)[0]) for other in others} & {int(fold(seed, 5)[0])}
+
+
 @given(WORDS, WORDS, WORDS)
 def test_a_draw_does_not_depend_on_the_array_around_it(key: int, part: int, other: int):
     """The same key and part give the same draw alone and within any array."""
