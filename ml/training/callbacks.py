@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ml.training.checkpoints import model_bytes
@@ -94,6 +95,33 @@ class MetricsCallback(BaseCallback):
         self._finished = 0
         self._started_s = time.monotonic()
         self._started_step = self.num_timesteps
+
+
+class ExplorationCallback(BaseCallback):
+    """Takes the spread of the actions from one value to another, linearly over the whole run.
+
+    A policy that learns under noise learns to answer the noise as well: an action of −1 brakes
+    three times as hard as +1 accelerates, so symmetric noise slows a car down, and the mean action
+    makes up for it. Without the noise, as a policy is used, it would drive closer than it learnt.
+
+    Args:
+        start: Log standard deviation at the first step.
+        end: At `total_timesteps`.
+        total_timesteps: Steps of the whole run, those before a resumption included.
+    """
+
+    def __init__(self, start: float, end: float, total_timesteps: int) -> None:
+        super().__init__()
+        self._start, self._end, self._total_timesteps = start, end, total_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        done = min(self.num_timesteps / self._total_timesteps, 1.0)
+        with torch.no_grad():
+            log_std = self.model.policy.get_parameter("log_std")
+            log_std.fill_(self._start + (self._end - self._start) * done)
 
 
 def _sentence(figures: Mapping[str, float]) -> str:

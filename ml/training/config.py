@@ -73,6 +73,9 @@ class PolicyConfig(_Section):
     """Width of the embedding of one peer."""
     log_std_init: Annotated[float, Field(ge=-5.0, le=2.0)] = -0.7
     """Initial log standard deviation of the action (half range: 1)."""
+    log_std_final: Annotated[float, Field(ge=-5.0, le=2.0)] | None = None
+    """Log standard deviation at total_timesteps, approached linearly; None: it is learnt. What is
+    kept of a policy is its mean, so it should end by driving nearly without noise."""
     hidden: tuple[str, ...] = ()
     """Features that the network takes for 0, as ego.silence or peers.age (`roadsense observation`
     lists them): for studies of what they are worth."""

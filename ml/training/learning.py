@@ -12,6 +12,7 @@ from ml.training.best_model import BestModel
 from ml.training.callbacks import (
     CheckpointCallback,
     EvaluationCallback,
+    ExplorationCallback,
     MetricsCallback,
     StopCallback,
 )
@@ -88,6 +89,13 @@ class Learning:
         # Before the metrics, which write an update's figures and forget them.
         self._health = HealthCallback(config.health, self._tell)
         self._callbacks = [self._stopping, self._health, metrics, self._saving]
+        policy = config.policy
+        if policy.log_std_final is not None:
+            self._callbacks.append(
+                ExplorationCallback(
+                    policy.log_std_init, policy.log_std_final, config.total_timesteps
+                )
+            )
         self._evaluating: EvaluationCallback | None = None
         if child is not None:
             how = config.evaluation

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
 import tiny_convoys as tiny
 from stable_baselines3 import PPO
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pytest
-
 
 def test_it_learns(trainer: Callable[..., int], tmp_path: Path):
     """The small game, which needs mask and set, is learnt in a fixed budget."""
@@ -30,6 +30,16 @@ def test_it_learns(trainer: Callable[..., int], tmp_path: Path):
     judge = TrainConfig(evaluation=EvaluationConfig(episodes=200))
     final = (only_run(tmp_path) / "final.zip").read_bytes()
     assert tiny.evaluate_tiny(final, judge)["mean_return"] > 8.5  # a constant action: 5
+
+
+def test_the_spread_of_actions_falls_as_told(trainer: Callable[..., int], tmp_path: Path):
+    """From one logarithm to the other over the whole run, and on along that line when resumed."""
+    spread = ("--policy.log-std-init", "-0.5", "--policy.log-std-final", "-2.5")
+    assert trainer(*SMALL, *NO_EVALUATION, *spread, "--total-timesteps", "320") == 0
+    assert trainer("--resume", "latest", "--total-timesteps", "640") == 0
+    found = [math.log(line["train/std"]) for line in metrics(only_run(tmp_path))]
+    # Each rollout's is set; its update, whose figure this is, moves it a little.
+    assert found == pytest.approx([-0.5, -1.5, -1.5, -2.0], abs=0.1)
 
 
 def test_the_run_directory_and_the_models(trainer: Callable[..., int], tmp_path: Path):
