@@ -14,6 +14,7 @@ from rich.console import Console
 from ml import __version__
 from ml.bench.report import SECTIONS, Section
 from ml.errors import ConfigError, RoadSenseError
+from ml.installation import hidden_message, require_own_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -261,17 +262,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         sys.stdout.write(f"roadsense {__version__}\n")
         return 0
-    command = _COMMANDS.get(arguments[0])
-    if command is None:
+    if arguments[0] not in _COMMANDS:
         sys.stderr.write(f"roadsense: no command {arguments[0]!r}\n\n{_usage()}\n")
         return 2
+    return _run(arguments[0], arguments[1:])
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    """Run a command, and tell what went wrong in words."""
     try:
-        return command[1](arguments[1:])
+        if name != "doctor":  # which examines just that
+            require_own_python(sys.argv[0])
+        return _COMMANDS[name][1](arguments)
     except RoadSenseError as error:
-        sys.stderr.write(f"roadsense {arguments[0]}: {error}\n")
+        sys.stderr.write(f"roadsense {name}: {error}\n")
         return error.exit_code
+    except (ImportError, AttributeError):
+        if not (hidden := hidden_message()):
+            raise
+        sys.stderr.write(f"roadsense {name}: {hidden}\n")
+        return 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"roadsense {arguments[0]}: interrupted\n")
+        sys.stderr.write(f"roadsense {name}: interrupted\n")
         return _INTERRUPTED
 
 

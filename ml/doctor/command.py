@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ml import __version__
 from ml.doctor import machine, programs
 from ml.doctor.finding import Finding, ok
 from ml.training.versions import read_versions
@@ -60,8 +59,7 @@ def doctor(arguments: Sequence[str]) -> int:
 
 def examine() -> Iterator[Finding]:
     """Look at one thing after the other."""
-    commit = read_versions()["git_commit"]
-    yield ok("RoadSense", f"{__version__}, commit {commit or 'unknown'}")
+    yield programs.code()
     yield ok("system", f"{platform.platform()}, {platform.machine()}")
     yield programs.python()
     yield from programs.packages()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.summary import summarise
 from ml.evaluation.together import run_together
+from ml.installation import same_code
 from ml.parameters import load_parameters
 from ml.reports.ablate_command import ABLATIONS, BASE
 from ml.training.checkpoints import load_model
@@ -74,10 +74,10 @@ def _train(ablation: Ablation, options: AblateOptions) -> None:
     folder = model.parents[1]
     folder.mkdir(parents=True, exist_ok=True)
     steps = () if options.steps is None else ("--total-timesteps", str(options.steps))
-    command = [sys.executable, "-m", "ml.cli", "train", "--preset", options.preset]
+    command = [sys.executable, "-P", "-m", "ml.cli", "train", "--preset", options.preset]
     command += ["--seed", str(options.seed), *steps, *(ablation.options or ())]
     command += ["--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0"]
-    environ = os.environ | {"RUNS_DIR": str(folder / "runs"), "MODELS_DIR": str(model.parent)}
+    environ = same_code() | {"RUNS_DIR": str(folder / "runs"), "MODELS_DIR": str(model.parent)}
     log = folder / "train.log"
     with log.open("w", encoding="utf-8") as stream:
         ended = subprocess.run(  # noqa: S603 (this program, with its own options)

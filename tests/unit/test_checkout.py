@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def _git(*arguments: str, cwd: Path = ROOT) -> str:
-    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, check=True, text=True)
+    git = shutil.which("git") or "git"
+    done = subprocess.run([git, *arguments], cwd=cwd, capture_output=True, check=True, text=True)
     return done.stdout
 
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_every_text_file_is_checked_out_with_lf():
-    """git knows each tracked file as text with LF, or as binary."""
+    """Git knows each tracked file as text with LF, or as binary."""
     files = _git("ls-files", "-z").rstrip("\0").split("\0")
     said = _git("check-attr", "-z", "text", "eol", "--", *files).rstrip("\0").split("\0")
     attributes: dict[str, dict[str, str]] = {}
