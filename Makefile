@@ -16,6 +16,20 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+# A virtual environment works in the folder that it was made in alone: one that came along when the
+# project was moved or copied is built anew.
+VENV_FOLDER := $(shell scripts/venv-folder)
+ifneq ($(VENV_FOLDER),)
+ifneq ($(VENV_FOLDER),$(CURDIR))
+.venv/installed: foreign
+endif
+endif
+
+.PHONY: foreign
+foreign:
+	@echo ".venv is that of $(VENV_FOLDER): building one for $(CURDIR)"
+	rm -rf .venv
+
 # Installed anew when a list of packages changes.
 .venv/installed: requirements.txt requirements-dev.txt pyproject.toml
 	python=$$(scripts/preflight) && "$$python" -m venv .venv

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,24 @@ def test_a_clone_by_git_for_windows_has_no_carriage_return(tmp_path: Path):
     for file in files:
         assert (clone / file).read_bytes() == (source / file).read_bytes(), file
     assert b"\r" not in (clone / "services/prepare/prepare.sh").read_bytes()
+
+
+def test_a_folder_called_ml_does_not_hide_the_installed_package(tmp_path: Path):
+    """Installed for editing, the package is found before a folder of data in the user's own."""
+    source, user, installed = (tmp_path / name for name in ("source", "user", "installed"))
+    shutil.copytree(ROOT / "ml" / "doctor", source / "ml" / "doctor")
+    for file in ("pyproject.toml", "README.md", "LICENSE", "ml/__init__.py"):
+        shutil.copy(ROOT / file, source / file)
+    (user / "ml" / "models").mkdir(parents=True)
+    installed.mkdir()
+    build = f"from setuptools import build_meta as b; print(b.build_editable({str(installed)!r}))"
+    subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, check=True)
+    (wheel,) = installed.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(installed)
+    # As Python reads the path files of site-packages at its start.
+    ask = f"import site; site.addsitedir({str(installed)!r}); import ml; print(ml.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", ask], cwd=user, capture_output=True, check=True, text=True,
+        env={},
+    )  # fmt: skip
+    assert done.stdout.strip() == str(source / "ml" / "__init__.py")
