@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.console import Console
 
 from ml import __version__
 from ml.bench.report import SECTIONS, Section
+from ml.console import make_console
 from ml.errors import ConfigError, RoadSenseError
 from ml.installation import hidden_message, require_own_python
 
@@ -81,7 +81,7 @@ def _audit_reward(arguments: Sequence[str]) -> int:
     from ml.envs.config import EnvConfig  # noqa: PLC0415
     from ml.evaluation.reward_audit import audit_reward  # noqa: PLC0415
 
-    console = Console()
+    console = make_console()
     with console.status("auditing the reward") as status:
         report = audit_reward(
             EnvConfig(scenario=options.scenario, radio=options.radio),
@@ -137,7 +137,7 @@ def _bench(arguments: Sequence[str]) -> int:
     from ml.bench.bench import bench  # noqa: PLC0415
     from ml.bench.profile import profile  # noqa: PLC0415
 
-    console = Console()
+    console = make_console()
     if options.profile:
         with console.status("profiling"):
             table = profile(options.num_envs, options.num_peers, options.radio)

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Table
 
+from ml.console import WholeTable
 from ml.envs.episodes import EpisodeSource
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import make_driver
@@ -133,9 +133,9 @@ def _title(rows: Sequence[DriverFigures]) -> str:
     return f"{title}; invalid and left out: {left_out}" if left_out else title
 
 
-def as_table(rows: Sequence[DriverFigures]) -> Table:
+def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
     """Build the console table."""
-    table = Table(title=_title(rows))
+    table = WholeTable(title=_title(rows))
     for i, column in enumerate(_COLUMNS):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for cells in as_rows(rows):

@@ -6,10 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 from ml.atomic_files import write_atomically
+from ml.console import WholeTable, make_console
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import PolicyDriver, interface_of, make_driver
 from ml.evaluation.result import read_cell, slug, write_cell
@@ -43,7 +41,7 @@ def run_ablations(options: AblateOptions) -> int:
     for radio in options.radio:
         load_parameters(radio)  # before anything is trained for it
     rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
-    console = Console()
+    console = make_console()
     for number, ablation in enumerate(rows, start=1):
         if ablation.options is not None:
             console.print(f"{number} of {len(rows)}: {ablation.name}", markup=False)
@@ -159,8 +157,8 @@ def _markdown(found: Sequence[tuple[str, CellSummary]], options: AblateOptions) 
     return "\n".join(lines) + "\n"
 
 
-def _console_table(found: Sequence[tuple[str, CellSummary]]) -> Table:
-    table = Table("radio", "what", *(title for title, *_ in _COLUMNS), title="ablations")
+def _console_table(found: Sequence[tuple[str, CellSummary]]) -> WholeTable:
+    table = WholeTable("radio", "what", *(title for title, *_ in _COLUMNS), title="ablations")
     for name, summary in found:
         table.add_row(*_cells(name, summary))
     return table

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from ml.calibration.calibrate import Calibration
     from ml.calibration.link_jobs import Group
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         RoadSenseError: A user's mistake; nothing was written.
     """
     options = tyro.cli(CalibrateOptions, prog="roadsense calibrate", args=arguments)
-    console = Console()
+    console = make_console()
     if options.coverage is not None:
         return _study(options, options.coverage, console)
     if not options.logs:
@@ -139,7 +140,7 @@ def progress(console: Console) -> Iterator[OnPart]:
 
 
 def _print(calibration: Calibration, console: Console) -> None:
-    table = Table(title="what the logs can tell")
+    table = WholeTable(title="what the logs can tell")
     table.add_column("parameter")
     table.add_column("value", justify="right")
     table.add_column("90 % interval", justify="right")
@@ -149,7 +150,7 @@ def _print(calibration: Calibration, console: Console) -> None:
             low, high = e.interval
             table.add_row(e.name, f"{e.value:.3g}", f"{low:.3g} … {high:.3g}", f"{e.prior:.3g}")
     console.print(table)
-    kept = Table(title=f"what they cannot: kept from {calibration.prior_name}")
+    kept = WholeTable(title=f"what they cannot: kept from {calibration.prior_name}")
     kept.add_column("parameter")
     kept.add_column("why")
     for e in calibration.estimates:

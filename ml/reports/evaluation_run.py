@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from ml import __version__
+from ml.console import make_console
 from ml.evaluation.compare import compare, parse_margins, require_alike
 from ml.evaluation.console import tables
 from ml.evaluation.drivers import interface_of
@@ -30,6 +29,8 @@ from ml.training.versions import read_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from ml.evaluation.compare import Comparison
     from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest
@@ -52,7 +53,7 @@ def run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
         RoadSenseError: With what to do next.
     """
     margins = parse_margins(options.margin)
-    console = Console()
+    console = make_console()
     other = None if options.against is None else Path(options.against)
     other_is_result = other is not None and (other / MANIFEST_FILE).exists()
     models = options.models

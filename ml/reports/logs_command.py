@@ -7,8 +7,8 @@ from pathlib import Path  # noqa: TC003 - tyro reads it at run time
 from typing import TYPE_CHECKING, Literal
 
 import tyro
-from rich.console import Console
 
+from ml.console import make_console
 from ml.errors import ConfigError
 from ml.reports.calibrate_command import progress
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     from ml.calibration.synthetic_logs import write_logs  # noqa: PLC0415
     from ml.calibration.synthetic_recording import record  # noqa: PLC0415
 
-    console = Console()
+    console = make_console()
     with progress(console) as on_part:
         (recording,) = record(
             parameters,

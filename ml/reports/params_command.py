@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, assert_never
 
 import tyro
-from rich.console import Console
 
+from ml.console import make_console
 from ml.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from ml.parameters import Parameters
 
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="roadsense params",
         args=arguments,
     )
-    console = Console()
+    console = make_console()
     match options:
         case ShowOptions():
             _show(options, console)

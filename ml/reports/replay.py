@@ -8,9 +8,9 @@ from pathlib import Path  # noqa: TC003 (tyro reads the types)
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.result import (
     MANIFEST_FILE,
@@ -85,7 +85,7 @@ def replay(arguments: Sequence[str]) -> int:
     from ml.reports.card_words import tell  # noqa: PLC0415
     from ml.reports.rerun import episode_name, job_of, rerun  # noqa: PLC0415
 
-    console = Console()
+    console = make_console()
     console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
     columns = (
         TextColumn("{task.description}"),

@@ -6,10 +6,9 @@ import shlex
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from ml import __version__
 from ml.atomic_files import write_atomically
+from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.drivers import interface_of
 from ml.evaluation.planning import controllers_named
@@ -26,6 +25,8 @@ from ml.training.versions import read_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from ml.evaluation.targets.cells import ChunkJob
     from ml.reports.targets_command import TargetsOptions
@@ -45,7 +46,7 @@ def run(options: TargetsOptions, arguments: Sequence[str]) -> int:
     Raises:
         RoadSenseError: With what to do next.
     """
-    console = Console()
+    console = make_console()
     entrants = _entrants(options, console)  # now: a mistake is told before anything is written
     versions = read_versions()
     origin: dict[str, object] = {

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ml.console import make_console
 from ml.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _search(options: TuneOptions) -> int:
     from ml.tuning.report import WINNER_FILE, write_report  # noqa: PLC0415 (matplotlib is slow)
     from ml.tuning.study import Search, working_in  # noqa: PLC0415 (so is Optuna)
 
-    console = Console()
+    console = make_console()
     until_s = math.inf if options.minutes is None else time.monotonic() + 60.0 * options.minutes
     columns = (
         TextColumn("{task.description}"),
