@@ -15,14 +15,10 @@ from xml.etree import ElementTree as ET
 
 from ml.errors import CheckpointError
 from ml.folders import expand_home
-from ml.parameters import PRESET_NAMES
-from ml.sumo.scenarios import BUILTIN_SCENARIOS
 
 if TYPE_CHECKING:
     from ml.envs.config import EnvConfig
 
-_KNOWN = {"scenario": BUILTIN_SCENARIOS, "radio": PRESET_NAMES}
-"""Names that are no files, by the configuration's key."""
 _NAMED_IN_A_SUMOCFG = ("net-file", "route-files", "additional-files")
 
 
@@ -32,8 +28,11 @@ def absolute_files(config: EnvConfig) -> dict[str, str]:
     A link stays one: SUMO finds a network beside the link, not beside what it leads to. What is
     not there stays as it was typed, for the message that tells of it.
     """
+    from ml.parameters import PRESET_NAMES  # noqa: PLC0415 (slow to import, and --help needs none)
+    from ml.sumo.scenarios import BUILTIN_SCENARIOS  # noqa: PLC0415
+
     found = {}
-    for key, known in _KNOWN.items():
+    for key, known in (("scenario", BUILTIN_SCENARIOS), ("radio", PRESET_NAMES)):
         said = getattr(config, key)
         path = expand_home(Path(said))
         if said not in known and path.is_file():
