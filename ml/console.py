@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _WIDTH_WITHOUT_TERMINAL = 120
 _ENDLESS = 100_000
+_NARROW = SIMPLE_HEAD, (0, 1, 0, 0), False, False
+"""Box, padding and edges of a table that is as narrow as one can be."""
 _LONGEST_WHOLE = 24
 """What is longer than this is no number: a path, a URL, a digest. It may go on in the next line."""
 
@@ -43,13 +45,16 @@ class WholeTable(Table):
         """Draw it with columns as wide as their words at least, or as a list."""
         ranges = [_range_of(console, options, column) for column in self.columns]
         kept = (self.columns, self.box, self.padding, self.pad_edge, self.show_edge)
+        own = kept[1:]
         try:
-            widths = self._widths(ranges, self._room(console, options, ranges))
-            if widths is None:  # without lines and blanks between the columns, perhaps
-                self.box, self.padding = SIMPLE_HEAD, (0, 1, 0, 0)
-                self.pad_edge = self.show_edge = False
-                widths = self._widths(ranges, self._room(console, options, ranges))
-            if widths is None:
+            # First without what is between the columns, then with lines wrapped that should not be.
+            for rigid, style in ((True, own), (True, _NARROW), (False, own), (False, _NARROW)):
+                self.box, self.padding, self.pad_edge, self.show_edge = style
+                room = self._room(console, options, ranges)
+                widths = self._widths(ranges, room, rigid=rigid)
+                if widths is not None:
+                    break
+            else:
                 yield from self._listed(console)
                 return
             self.columns = [
@@ -67,22 +72,20 @@ class WholeTable(Table):
         asked = Measurement.get(console, options.update(width=_ENDLESS), self).maximum
         return options.max_width - asked + sum(high for _, high in ranges)
 
-    def _widths(self, ranges: list[tuple[int, int]], room: int) -> list[int] | None:
-        """Share out the room: to columns that should not wrap first; None where it is too little.
+    def _widths(self, ranges: list[tuple[int, int]], room: int, *, rigid: bool) -> list[int] | None:
+        """Share out the room; None where it is too little.
 
         Args:
             ranges: Width of each column's longest word, and of its longest line.
             room: Columns of the terminal for all of them.
+            rigid: Whether columns that should not be wrapped are not.
         """
-        rigid = [
-            (high if column.no_wrap else low, high)
+        wanted = [
+            (high if rigid and column.no_wrap else low, high)
             for column, (low, high) in zip(self.columns, ranges, strict=True)
         ]
-        for wanted in (rigid, ranges):
-            free = room - sum(low for low, _ in wanted)
-            if free >= 0:
-                return _shared(wanted, free)
-        return None
+        free = room - sum(low for low, _ in wanted)
+        return _shared(wanted, free) if free >= 0 else None
 
     def _listed(self, console: Console) -> Iterator[Text]:
         """Draw each row as a list: its first cell, and below that a line for each other one."""
