@@ -15,11 +15,13 @@ from ml.bench.report import SECTIONS, Section
 from ml.console import make_console
 from ml.errors import ConfigError, RoadSenseError
 from ml.installation import hidden_message, require_own_python
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _INTERRUPTED = 130
+_AUDITED_EPISODE_S, _BENCH_PART_S = 0.06, 2.2  # on two cores
 _COMPILE_TICKS = 15  # more than an episode, so that resets are compiled, too
 
 
@@ -79,14 +81,15 @@ def _audit_reward(arguments: Sequence[str]) -> int:
     options = tyro.cli(AuditOptions, prog="roadsense audit-reward", args=arguments)
     _require("--episodes", options.episodes, 1)
     from ml.envs.config import EnvConfig  # noqa: PLC0415
-    from ml.evaluation.reward_audit import audit_reward  # noqa: PLC0415
+    from ml.evaluation.reward_audit import RUNS, audit_reward  # noqa: PLC0415
 
     console = make_console()
-    with console.status("auditing the reward") as status:
+    usual_s = _AUDITED_EPISODE_S * RUNS * options.episodes
+    with Parts(console, "auditing the reward", total=RUNS, unit="runs", usual_s=usual_s) as parts:
         report = audit_reward(
             EnvConfig(scenario=options.scenario, radio=options.radio),
             episodes=options.episodes,
-            on_cell=lambda driver, kind: status.update(f"{kind} episodes: {driver}"),
+            on_cell=lambda driver, kind: parts.begin(f"{kind} episodes: {driver}"),
         )
     for table in report.tables():
         console.print(table)
@@ -134,7 +137,7 @@ def _bench(arguments: Sequence[str]) -> int:
     _require("--num-peers", options.num_peers, 1)
     _require_folder("--json", options.json)
     _require_folder("--picture", options.picture)
-    from ml.bench.bench import bench  # noqa: PLC0415
+    from ml.bench.bench import bench, count_parts  # noqa: PLC0415
     from ml.bench.profile import profile  # noqa: PLC0415
 
     console = make_console()
@@ -143,14 +146,16 @@ def _bench(arguments: Sequence[str]) -> int:
             table = profile(options.num_envs, options.num_peers, options.radio)
         console.print(table)
         return 0
-    with console.status("measuring") as status:
+    sections = options.only or SECTIONS
+    total = count_parts(sections, options.rounds)
+    with Parts(console, "measuring", total=total, usual_s=_BENCH_PART_S * total) as parts:
         report = bench(
             num_envs=options.num_envs,
             num_peers=options.num_peers,
             radio=options.radio,
             rounds=options.rounds,
-            sections=options.only or SECTIONS,
-            on_part=status.update,
+            sections=sections,
+            on_part=parts.begin,
         )
     for table in report.tables():
         console.print(table)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ml.evaluation.rollout import EpisodeSummary
 
 AUDIT_SEED = 2_000_003
+RUNS = 4 * len(get_args(EpisodeKind))
+"""Drivers times kinds of episodes."""
 MAX_FIRING = 0.05
 """A penalty may fire in at most this share of the ticks of ordinary free driving."""
 

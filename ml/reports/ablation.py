@@ -17,6 +17,7 @@ from ml.evaluation.summary import summarise
 from ml.evaluation.together import run_together
 from ml.installation import same_code
 from ml.parameters import load_parameters
+from ml.progress import Parts
 from ml.reports.ablate_command import ABLATIONS, BASE
 from ml.training.checkpoints import load_model
 
@@ -42,14 +43,19 @@ def run_ablations(options: AblateOptions) -> int:
         load_parameters(radio)  # before anything is trained for it
     rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
     console = make_console()
-    for number, ablation in enumerate(rows, start=1):
-        if ablation.options is not None:
-            console.print(f"{number} of {len(rows)}: {ablation.name}", markup=False)
-            _train(ablation, options)
+    trained = [ablation for ablation in rows if ablation.options is not None]
+    done = sum(_model(ablation, options).exists() for ablation in trained)
+    with Parts(console, "training", total=len(trained), done=done, unit="recipes") as parts:
+        for ablation in trained:
+            if not _model(ablation, options).exists():
+                parts.begin(ablation.name)
+                _train(ablation, options)
     found: list[tuple[str, CellSummary]] = []
-    for radio in dict.fromkeys([*options.radio, *(r for a in rows for r in a.radios)]):
-        here = [a for a in rows if (radio in a.radios if a.radios else radio in options.radio)]
-        with console.status(f"judging on {radio}"):
+    radios = list(dict.fromkeys([*options.radio, *(r for a in rows for r in a.radios)]))
+    with Parts(console, "judging", total=len(radios), unit="radios") as parts:
+        for radio in radios:
+            parts.begin(radio)
+            here = [a for a in rows if (radio in a.radios if a.radios else radio in options.radio)]
             found += _judge(here, radio, options)
     table = _markdown(found, options)
     write_atomically(options.out / _TABLE_FILE, table)
@@ -67,8 +73,6 @@ def _model(ablation: Ablation, options: AblateOptions) -> Path:
 def _train(ablation: Ablation, options: AblateOptions) -> None:
     """Train in a process of its own, with folders of its own."""
     model = _model(ablation, options)
-    if model.exists():
-        return
     folder = model.parents[1]
     folder.mkdir(parents=True, exist_ok=True)
     steps = () if options.steps is None else ("--total-timesteps", str(options.steps))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from ml.calibration.calibrate import Calibration
     from ml.calibration.link_jobs import Group
     from ml.calibration.links import Link
-
-OnPart = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,8 @@ def main(arguments: Sequence[str]) -> int:
     from ml.calibration.parameter_file import calibrated  # noqa: PLC0415
     from ml.reports.calibration_report import judge_links, render  # noqa: PLC0415
 
-    with progress(console) as on_part:
+    with Parts(console, "reading") as parts:
+        on_part = parts.at
         held_out: list[Link] = []
         if options.held_out:
             held_out = [x for d in read_logs(options.held_out, on_part)[1] for x in d.links]
@@ -126,19 +123,6 @@ def levels_of(calibration: Calibration) -> dict[Group, float]:
     return dict(zip(fit.groups, map(float, fit.levels_db), strict=True))
 
 
-@contextmanager
-def progress(console: Console) -> Iterator[OnPart]:
-    """Show what is being done and how far it is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=1.0)
-
-        def on_part(what: str, share: float) -> None:
-            bar.update(task, description=what, completed=share)
-
-        yield on_part
-
-
 def _print(calibration: Calibration, console: Console) -> None:
     table = WholeTable(title="what the logs can tell")
     table.add_column("parameter")
@@ -172,13 +156,13 @@ def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
         )
     if options.coverage_drives < 1:
         raise ConfigError(f"--coverage-drives = {options.coverage_drives}; allowed is 1 or more.")
-    with progress(console) as on_part:
+    with Parts(console, "calibrating made-up drives") as parts:
         rows = coverage_study(
             load_parameters(options.coverage_radio),
             load_parameters(options.prior),
             options.prior,
             drives=options.coverage_drives,
-            on_part=on_part,
+            on_part=parts.at,
         )
     text = table_of(rows)
     write_atomically(file, text)

@@ -22,6 +22,8 @@ from ml.evaluation.evaluate import (
 from ml.evaluation.planning import Origin, Plan, make_manifest
 from ml.evaluation.result import MANIFEST_FILE, POLICY_FAMILY, read_manifest, read_rows
 from ml.evaluation.spread import spread_over, table_of
+from ml.evaluation.suites.registry import make_suite
+from ml.progress import Parts
 from ml.reports.card import write_card
 from ml.reports.cell_progress import follow_cells
 from ml.training.checkpoints import load_model
@@ -123,10 +125,8 @@ def _compare(
 
 
 def _write_card(folder: Path, comparison: Comparison | None, console: Console) -> Path:
-    with console.status("card") as status:
-        return write_card(
-            folder, against=comparison, on_part=lambda part: status.update(f"card: {part}")
-        )
+    with Parts(console, "card") as parts:
+        return write_card(folder, against=comparison, on_part=lambda p: parts.say(f"card: {p}"))
 
 
 def _origin(arguments: Sequence[str]) -> Origin:
@@ -143,13 +143,22 @@ def _origin(arguments: Sequence[str]) -> Origin:
 
 
 def _fill(folder: Path, manifest: Manifest, workers: int, console: Console) -> None:
-    total = len(manifest.cells)
+    missing = missing_cells(folder, manifest)
+    lasts_s = {suite: make_suite(suite).config.episode_s for suite in manifest.suites}
     filled = fill_result(folder, manifest, load_model=load_model, workers=workers)
     follow_cells(
-        ((f"{cell.controller} in {cell.suite} on {cell.radio}", 1) for cell in filled),
+        (
+            (
+                f"{cell.controller} in {cell.suite} on {cell.radio}",
+                1,
+                cell.episodes * lasts_s[cell.suite],
+            )
+            for cell in filled
+        ),
         what="evaluating",
-        total=total,
-        done=total - len(missing_cells(folder, manifest)),
+        total=len(manifest.cells),
+        done=len(manifest.cells) - len(missing),
+        simulated_s=sum(cell.episodes * lasts_s[cell.suite] for cell in missing),
         console=console,
         go_on=f"go on with --out {shlex.quote(str(folder))}",
     )

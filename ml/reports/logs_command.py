@@ -10,7 +10,7 @@ import tyro
 
 from ml.console import make_console
 from ml.errors import ConfigError
-from ml.reports.calibrate_command import progress
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     from ml.calibration.synthetic_recording import record  # noqa: PLC0415
 
     console = make_console()
-    with progress(console) as on_part:
+    with Parts(console, "driving") as parts:
         (recording,) = record(
             parameters,
             num_cars=options.cars,
@@ -76,9 +76,9 @@ def main(arguments: Sequence[str]) -> int:
             echo=options.cars == 2,  # noqa: PLR2004 - a pair
             stalls=options.warts,
             parked=options.parked,
-            on_tick=lambda k, n: on_part("driving", k / n),
+            on_tick=lambda k, n: parts.at("driving", k / n),
         )
-        on_part("writing", 1.0)
+        parts.at("writing", 1.0)
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:

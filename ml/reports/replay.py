@@ -8,7 +8,6 @@ from pathlib import Path  # noqa: TC003 (tyro reads the types)
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from ml.console import make_console
 from ml.errors import ConfigError
@@ -20,6 +19,7 @@ from ml.evaluation.result import (
     read_manifest,
     slug,
 )
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,27 +87,19 @@ def replay(arguments: Sequence[str]) -> int:
 
     console = make_console()
     console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        driving = progress.add_task("driving")
-
-        def on_tick(tick: int, ticks: int) -> None:
-            progress.update(driving, completed=tick, total=ticks)
-
-        recording = rerun(job_of(manifest, row), gui=options.gui, on_tick=on_tick)
-        progress.update(driving, completed=1, total=1)
+    with Parts(console, "driving") as parts:
+        recording = rerun(
+            job_of(manifest, row),
+            gui=options.gui,
+            on_tick=lambda tick, ticks: parts.at("driving", tick / ticks),
+        )
         if not options.gui:
-            drawing = progress.add_task("drawing")
-
-            def on_frame(frame: int, frames: int) -> None:
-                progress.update(drawing, completed=frame, total=frames)
-
-            write_animation(recording, file, _title(row), on_frame)
+            write_animation(
+                recording,
+                file,
+                _title(row),
+                lambda frame, frames: parts.at("drawing", frame / frames),
+            )
     console.print("the episode is the result's, bit for bit")
     if not options.gui:
         console.print(f"picture: {file}", markup=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from ml.evaluation.targets.cells import Entrant, file_sha256, make_jobs, open_fo
 from ml.evaluation.targets.courses import Sizes, make_courses
 from ml.evaluation.targets.results import measure_course
 from ml.evaluation.targets.table import make_table
+from ml.progress import Parts
 from ml.reports.cell_progress import follow_cells
 from ml.reports.targets_command import PARTS
 from ml.reports.targets_picture import write_picture
@@ -62,9 +63,9 @@ def run(options: TargetsOptions, arguments: Sequence[str]) -> int:
     )
     _fill(jobs, total, options, console)
     results = []
-    with console.status("figures") as status:
+    with Parts(console, "figures", total=len(courses), unit="courses") as parts:
         for course in courses:
-            status.update(f"figures: {course.name}")
+            parts.begin(course.name)
             results.append(measure_course(options.out, course, entrants, options.seed))
     rows = make_table(results)
     command = shlex.join(["roadsense", "targets", *arguments])
@@ -158,12 +159,18 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def _fill(jobs: Sequence[ChunkJob], total: int, options: TargetsOptions, console: Console) -> None:
+    lasts_s = {job.course.suite: job.course.suite.build().config.episode_s for job in jobs}
+
+    def simulated_s(job: ChunkJob) -> float:
+        return len(job.files) * len(job.course.cases) * lasts_s[job.course.suite]
+
     filled = run_jobs(jobs, workers=options.workers)
     follow_cells(
-        ((str(job), len(job.files)) for job in filled),
+        ((str(job), len(job.files), simulated_s(job)) for job in filled),
         what="measuring",
         total=total,
         done=total - sum(len(job.files) for job in jobs),
+        simulated_s=sum(map(simulated_s, jobs)),
         console=console,
         go_on="the same command goes on from here",
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ml.console import make_console
 from ml.errors import ConfigError
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,26 +99,29 @@ def _search(options: TuneOptions) -> int:
 
     console = make_console()
     until_s = math.inf if options.minutes is None else time.monotonic() + 60.0 * options.minutes
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     with working_in(options.out):
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"tuning {objective.title}", total=options.trials)
+        search = Search(objective, space, options.out, seed=options.seed, tell=tell)
+        before = len(search.tried())
+        with Parts(
+            console,
+            f"tuning {objective.title}",
+            total=max(options.trials, before),
+            done=before,
+            unit="trials",
+        ) as parts:
+            ended = before
 
-            def tell(line: str) -> None:
-                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            def on_trial(now: int) -> None:
+                nonlocal ended
+                parts.advance(now - ended)
+                ended = now
 
-            search = Search(objective, space, options.out, seed=options.seed, tell=tell)
             try:
-                search.run(
-                    options.trials,
-                    until_s=until_s,
-                    on_trial=lambda ended: progress.update(task, completed=ended),
-                )
+                search.run(options.trials, until_s=until_s, on_trial=on_trial)
             finally:
                 table = write_report(search, objective, search.tried(), options.out)
         console.print(table)
