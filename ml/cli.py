@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 (tyro reads the types)
 from typing import TYPE_CHECKING
 
 import tyro
 
 from ml import __version__
+from ml.atomic_files import check_output
 from ml.bench.report import SECTIONS, Section
 from ml.console import make_console
 from ml.errors import ConfigError, RoadSenseError
@@ -57,18 +58,13 @@ class BenchOptions:
     """Only show where a tick of the environment goes."""
     json: Path | None = None
     """Write all figures to this file."""
-    picture: Path | None = Path("bench.png")
-    """Draw the figures into this file."""
+    picture: Path | None = None
+    """Draw the figures into this file; left out: no picture."""
 
 
 def _require(name: str, value: int, least: int) -> None:
     if value < least:
         raise ConfigError(f"{name} = {value}; allowed is {least} or more")
-
-
-def _require_folder(name: str, file: Path | None) -> None:
-    if file is not None and not file.parent.is_dir():
-        raise ConfigError(f"{name} = {file}: there is no folder {file.parent}. Create it first.")
 
 
 def _train(arguments: Sequence[str]) -> int:
@@ -135,8 +131,9 @@ def _bench(arguments: Sequence[str]) -> int:
     _require("--rounds", options.rounds, 1)
     _require("--num-envs", options.num_envs, 1)
     _require("--num-peers", options.num_peers, 1)
-    _require_folder("--json", options.json)
-    _require_folder("--picture", options.picture)
+    for name, file in (("--json", options.json), ("--picture", options.picture)):
+        if file is not None:
+            check_output(name, file)
     from ml.bench.bench import bench, count_parts  # noqa: PLC0415
     from ml.bench.profile import profile  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from ml.atomic_files import write_atomically
+from ml.atomic_files import check_writable, write_atomically
 from ml.console import WholeTable, make_console
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import PolicyDriver, interface_of, make_driver
@@ -41,6 +41,7 @@ def run_ablations(options: AblateOptions) -> int:
     """
     for radio in options.radio:
         load_parameters(radio)  # before anything is trained for it
+    check_writable(options.out, "--out")
     rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
     console = make_console()
     trained = [ablation for ablation in rows if ablation.options is not None]

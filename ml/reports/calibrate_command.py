@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from ml.atomic_files import check_output
 from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -69,10 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     report = options.report or options.out.with_suffix(".html")
     for name, file in (("--out", options.out), ("--report", report)):
-        if not file.parent.is_dir():
-            raise ConfigError(
-                f"{name} = {file}: there is no folder {file.parent}. Create it first."
-            )
+        check_output(name, file)
     if options.out.suffix != ".json":
         raise ConfigError(f"--out = {options.out}: allowed is a name that ends in .json.")
     from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
@@ -150,10 +148,7 @@ def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
     from ml.calibration.coverage import coverage_study, table_of  # noqa: PLC0415
     from ml.parameters import load_parameters  # noqa: PLC0415
 
-    if not file.parent.is_dir():
-        raise ConfigError(
-            f"--coverage = {file}: there is no folder {file.parent}. Create it first."
-        )
+    check_output("--coverage", file)
     if options.coverage_drives < 1:
         raise ConfigError(f"--coverage-drives = {options.coverage_drives}; allowed is 1 or more.")
     with Parts(console, "calibrating made-up drives") as parts:

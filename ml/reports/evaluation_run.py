@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml import __version__
+from ml.atomic_files import check_writable
 from ml.console import make_console
 from ml.evaluation.compare import compare, parse_margins, require_alike
 from ml.evaluation.console import tables
@@ -80,6 +81,7 @@ def run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
         require_alike(wanted, read_manifest(other))
     now = datetime.now(UTC)
     folder = options.out or Path("evaluations") / now.strftime("%Y%m%dT%H%M%SZ")
+    check_writable(folder, "--out")
     manifest = open_result(folder, wanted, force=options.force)
     console.print(f"result: {folder}", markup=False)
     _fill(folder, manifest, options.workers, console)

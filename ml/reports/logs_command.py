@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from ml.atomic_files import check_writable
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     from ml.calibration.synthetic_recording import record  # noqa: PLC0415
 
     console = make_console()
+    check_writable(out, "--out")
     with Parts(console, "driving") as parts:
         (recording,) = record(
             parameters,
@@ -79,10 +81,6 @@ def main(arguments: Sequence[str]) -> int:
             on_tick=lambda k, n: parts.at("driving", k / n),
         )
         parts.at("writing", 1.0)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out = {out}: cannot be made ({error.strerror}).") from error
         files = write_logs(recording, parameters, out, seed=options.seed, warts=options.warts)
     for file in files:
         console.print(str(file), highlight=False)

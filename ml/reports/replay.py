@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from ml.atomic_files import check_writable
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.result import (
@@ -80,7 +81,8 @@ def replay(arguments: Sequence[str]) -> int:
     manifest = read_manifest(options.result)
     row = find_episode(options, manifest)
     file = options.out or options.result / "replays" / _file_name(row)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    if not options.gui:
+        check_writable(file.parent, "--out")
     from ml.reports.animation import write_animation  # noqa: PLC0415 (slow to import)
     from ml.reports.card_words import tell  # noqa: PLC0415
     from ml.reports.rerun import episode_name, job_of, rerun  # noqa: PLC0415

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ml import __version__
-from ml.atomic_files import write_atomically
+from ml.atomic_files import check_writable, write_atomically
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.drivers import interface_of
@@ -56,6 +56,7 @@ def run(options: TargetsOptions, arguments: Sequence[str]) -> int:
         "packages": versions["packages"],
         "seed": options.seed,
     }
+    check_writable(options.out, "--out")
     open_folder(options.out, origin, force=options.force)
     courses = make_courses(_sizes(options), options.out / "radios", options.only or PARTS)
     jobs, total = make_jobs(
