@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ml.atomic_files import check_writable, write_atomically
@@ -16,7 +17,7 @@ from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.summary import summarise
 from ml.evaluation.together import run_together
 from ml.installation import same_code
-from ml.parameters import load_parameters
+from ml.parameters import PRESET_NAMES, load_parameters
 from ml.progress import Parts
 from ml.reports.ablate_command import ABLATIONS, BASE
 from ml.training.checkpoints import load_model
@@ -108,12 +109,20 @@ def _driver(ablation: Ablation, options: AblateOptions) -> Driver:
     return PolicyDriver(model, ablation.name, radio_off=off, interface=interface)
 
 
+def _radio_key(radio: str) -> str:
+    """Name a radio in a file's name; one of the user's own by its content, too."""
+    if radio in PRESET_NAMES:
+        return slug(radio)
+    content = load_parameters(radio).model_dump_json()
+    return f"{slug(radio)}-{sha256(content.encode()).hexdigest()[:8]}"
+
+
 def _judge(
     rows: Sequence[Ablation], radio: str, options: AblateOptions
 ) -> list[tuple[str, CellSummary]]:
     """Drive all of them, and the best classical controller, through the same cases of a radio."""
     names = [a.name for a in rows] + [_BASELINE]
-    kind = f"{slug(radio)}-{options.episodes}.jsonl"
+    kind = f"{_radio_key(radio)}-{options.episodes}.jsonl"
     files = {name: options.out / slug(name) / kind for name in names}
     missing = [name for name in names if not files[name].exists()]
     if missing:

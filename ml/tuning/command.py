@@ -139,6 +139,7 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
     """
     from ml.parameters import load_parameters  # noqa: PLC0415 (numpy is slow to import)
     from ml.training.config_files import Layers  # noqa: PLC0415
+    from ml.training.inputs import absolute_files  # noqa: PLC0415
     from ml.tuning.space import read_space  # noqa: PLC0415
 
     recipe, own = Layers(), Layers()
@@ -148,6 +149,10 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
             layers.put_file(options.config)
         if options.radio is not None:
             layers.put(("env", "radio"), options.radio, "--radio")
+    files = absolute_files(recipe.build().env)
+    for layers in (recipe, own):
+        for key, path in files.items():  # a trial runs in a folder of its own
+            layers.put(("env", key), path, f"--{key}")
     recipe.put(("preset",), options.preset, f"preset {options.preset}")
     if options.steps is not None:
         recipe.put(("total_timesteps",), options.steps, "--steps")
