@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LINE_EVERY_S = 30.0
+_TOGETHER_S = 0.2
 _MINUTE_S, _HOUR_S = 60.0, 3600.0
 
 
@@ -59,6 +60,7 @@ class Parts:
         self._now = ""
         self._begun = False
         self._began = time.monotonic()
+        self._news = threading.Event()
         self._ended = threading.Event()
         self._bar: Progress | None = None
         self._watch: threading.Thread | None = None
@@ -91,6 +93,7 @@ class Parts:
     ) -> None:
         """Stop showing."""
         self._ended.set()
+        self._news.set()
         if self._bar is not None:
             self._bar.stop()
         if self._watch is not None:
@@ -104,10 +107,10 @@ class Parts:
 
     def begin(self, now: str) -> None:
         """Show which part begins; the one before it is done then."""
+        self.say(now)
         if self._begun:
             self.advance()
         self._begun = True
-        self.say(now)
 
     def advance(self, count: int = 1, *, work: float | None = None) -> None:
         """Count parts that are done, and their share of the work."""
@@ -116,8 +119,8 @@ class Parts:
         self._worked += count if work is None else work
         if self._bar is not None:
             self._bar.update(self._task, completed=self._worked, count=self._count)
-        elif first and self._worked < self._work:
-            self._tell(self._so_far())
+        elif first:
+            self._news.set()
 
     def at(self, now: str, share: float) -> None:
         """Show what is being done and how much of that is, in [0, 1], where parts are not known."""
@@ -157,7 +160,11 @@ class Parts:
             sys.stderr.flush()
 
     def _tell_now_and_again(self) -> None:
-        while not self._ended.wait(_LINE_EVERY_S):
+        while True:
+            self._news.wait(_LINE_EVERY_S)
+            self._news.clear()
+            if self._ended.wait(_TOGETHER_S):  # parts that were done together come at once
+                return
             self._tell(self._so_far())
 
 

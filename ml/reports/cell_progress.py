@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _SIMULATED_PER_S = 250_000.0 / 60.0 * 2.0
 """Simulated seconds of episodes, over all drivers, in a second on two cores."""
+_START_S = 30.0
+"""Until the processes drive: libraries, models, SUMO."""
 
 
 def follow_cells(
@@ -49,7 +51,7 @@ def follow_cells(
             done=done,
             unit="cells",
             work=simulated_s,
-            usual_s=simulated_s / _SIMULATED_PER_S,
+            usual_s=_START_S + simulated_s / _SIMULATED_PER_S,
         ) as parts:
             for said, count, lasted_s in filled:
                 parts.say(f"last: {said}")

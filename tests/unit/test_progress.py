@@ -28,12 +28,14 @@ def test_without_a_terminal_lines_go_to_standard_error(
         )
         now_s = 160.0
         parts.say("IDM on clean")
-        parts.advance(work=200.0)
-        assert (
-            capsys.readouterr().err
-            == "evaluating: 3 of 12 cells after 60 s, about 4 min left (IDM on clean)\n"
-        )
-        parts.advance(9, work=800.0)
+        parts.advance(work=100.0)
+        parts.advance(work=100.0)
+        line = ""
+        while not line:
+            time.sleep(0.01)
+            line = capsys.readouterr().err
+        assert line == "evaluating: 4 of 12 cells after 60 s, about 4 min left (IDM on clean)\n"
+        parts.advance(8, work=800.0)
     assert capsys.readouterr().err == ""
     assert said.getvalue() == ""
 
@@ -43,6 +45,7 @@ def test_a_part_that_takes_long_is_told_of(
 ):
     """Lines come although nothing was finished; a share is told where no parts are known."""
     monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.005)
+    monkeypatch.setattr(progress, "_TOGETHER_S", 0.005)
     lines: list[str] = []
     with Parts(Console(file=io.StringIO()), "training", total=3, unit="recipes") as parts:
         parts.begin("no warm start")
