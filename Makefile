@@ -16,6 +16,20 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+# A virtual environment works in the folder that it was made in alone: one that came along when the
+# project was moved or copied is built anew.
+VENV_FOLDER := $(shell scripts/venv-folder)
+ifneq ($(VENV_FOLDER),)
+ifneq ($(VENV_FOLDER),$(CURDIR))
+.venv/installed: foreign
+endif
+endif
+
+.PHONY: foreign
+foreign:
+	@echo ".venv is that of $(VENV_FOLDER): building one for $(CURDIR)"
+	rm -rf .venv
+
 # Installed anew when a list of packages changes.
 .venv/installed: requirements.txt requirements-dev.txt pyproject.toml
 	python=$$(scripts/preflight) && "$$python" -m venv .venv
@@ -27,11 +41,11 @@ help: ## list the targets
 	touch $@
 
 .PHONY: train
-train: .venv/installed ## train with SUMO in the process; options: ARGS="--preset fast"
+train: .venv/installed ## train with SUMO in the process, five to eight minutes; options: ARGS="--preset fast"
 	$(BIN)/roadsense train $(ARGS)
 
 .PHONY: model
-model: .venv/installed ## rebuild the shipped model (ml/models/convoy.zip) from nothing, and its safety card
+model: .venv/installed ## rebuild the shipped model (ml/models/convoy.zip) and its safety card; says how long it takes
 	$(BIN)/roadsense train --preset convoy --seed 0 $(ARGS)
 	$(BIN)/roadsense evaluate ml/models/saved/deep_sets_final.zip --out evaluations/model --force
 
@@ -40,7 +54,7 @@ tensorboard: .venv/installed ## show the runs on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs $(ARGS)
 
 .PHONY: test
-test: .venv/installed ## run all tests that need no Docker, on up to four cores; ARGS="-n 0" for one
+test: .venv/installed ## run all tests that need no Docker, on up to four cores; takes tens of minutes; ARGS="-n 0" for one
 	$(BIN)/pytest -m "not compose and not soak" -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: soak
@@ -59,7 +73,7 @@ smoke: ## train a little in containers, from a copy of this folder
 	.ci/compose-smoke
 
 .PHONY: lint
-lint: .venv/installed ## check style, types, imports, scripts, images and spelling
+lint: .venv/installed ## check style, types, imports, scripts, images and spelling; takes two minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -54,7 +54,7 @@ def check_writable(directory: Path, variable: str) -> None:
 
     Args:
         directory: The directory.
-        variable: The environment variable that names it, for the remedy.
+        variable: The environment variable or option that names it, for the remedy.
 
     Raises:
         ConfigError: With the user, the path, the reason and what to do.
@@ -81,3 +81,29 @@ def check_writable(directory: Path, variable: str) -> None:
             f"{_LEAST_FREE_BYTES / 2**20:.0f} MB are needed. Free some space (`du -sh "
             f"{directory.absolute()}/*` shows what is large), or point {variable} to another disk."
         )
+
+
+def check_output(option: str, file: Path) -> None:
+    """Prove that a file can be written, before anything is done for it.
+
+    Args:
+        option: The option that names it, for the message.
+        file: The file; it stays as it is.
+
+    Raises:
+        ConfigError: Its folder is not there or cannot be written, or it is a folder itself.
+    """
+    if not file.parent.is_dir():
+        raise ConfigError(f"{option} = {file}: there is no folder {file.parent}. Create it first.")
+    if file.is_dir():
+        raise ConfigError(f"{option} = {file}: this is a folder. Name a file in it.")
+    if file.exists() and not file.is_file() and os.access(file, os.W_OK):
+        return  # a device, such as /dev/null
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".writable-"):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{option} = {file}: cannot write in {file.parent.absolute()} ({error.strerror}; this "
+            f"process runs as uid {os.getuid()}). Name a file in another folder."
+        ) from error

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 (tyro reads the types)
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.console import Console
 
 from ml import __version__
+from ml.atomic_files import check_output
 from ml.bench.report import SECTIONS, Section
+from ml.console import make_console
 from ml.errors import ConfigError, RoadSenseError
+from ml.installation import hidden_message, require_own_python
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _INTERRUPTED = 130
+_AUDITED_EPISODE_S, _BENCH_PART_S = 0.06, 2.2  # on two cores
 _COMPILE_TICKS = 15  # more than an episode, so that resets are compiled, too
 
 
@@ -54,18 +58,13 @@ class BenchOptions:
     """Only show where a tick of the environment goes."""
     json: Path | None = None
     """Write all figures to this file."""
-    picture: Path | None = Path("bench.png")
-    """Draw the figures into this file."""
+    picture: Path | None = None
+    """Draw the figures into this file; left out: no picture."""
 
 
 def _require(name: str, value: int, least: int) -> None:
     if value < least:
         raise ConfigError(f"{name} = {value}; allowed is {least} or more")
-
-
-def _require_folder(name: str, file: Path | None) -> None:
-    if file is not None and not file.parent.is_dir():
-        raise ConfigError(f"{name} = {file}: there is no folder {file.parent}. Create it first.")
 
 
 def _train(arguments: Sequence[str]) -> int:
@@ -78,14 +77,15 @@ def _audit_reward(arguments: Sequence[str]) -> int:
     options = tyro.cli(AuditOptions, prog="roadsense audit-reward", args=arguments)
     _require("--episodes", options.episodes, 1)
     from ml.envs.config import EnvConfig  # noqa: PLC0415
-    from ml.evaluation.reward_audit import audit_reward  # noqa: PLC0415
+    from ml.evaluation.reward_audit import RUNS, audit_reward  # noqa: PLC0415
 
-    console = Console()
-    with console.status("auditing the reward") as status:
+    console = make_console()
+    usual_s = _AUDITED_EPISODE_S * RUNS * options.episodes
+    with Parts(console, "auditing the reward", total=RUNS, unit="runs", usual_s=usual_s) as parts:
         report = audit_reward(
             EnvConfig(scenario=options.scenario, radio=options.radio),
             episodes=options.episodes,
-            on_cell=lambda driver, kind: status.update(f"{kind} episodes: {driver}"),
+            on_cell=lambda driver, kind: parts.begin(f"{kind} episodes: {driver}"),
         )
     for table in report.tables():
         console.print(table)
@@ -131,25 +131,28 @@ def _bench(arguments: Sequence[str]) -> int:
     _require("--rounds", options.rounds, 1)
     _require("--num-envs", options.num_envs, 1)
     _require("--num-peers", options.num_peers, 1)
-    _require_folder("--json", options.json)
-    _require_folder("--picture", options.picture)
-    from ml.bench.bench import bench  # noqa: PLC0415
+    for name, file in (("--json", options.json), ("--picture", options.picture)):
+        if file is not None:
+            check_output(name, file)
+    from ml.bench.bench import bench, count_parts  # noqa: PLC0415
     from ml.bench.profile import profile  # noqa: PLC0415
 
-    console = Console()
+    console = make_console()
     if options.profile:
         with console.status("profiling"):
             table = profile(options.num_envs, options.num_peers, options.radio)
         console.print(table)
         return 0
-    with console.status("measuring") as status:
+    sections = options.only or SECTIONS
+    total = count_parts(sections, options.rounds)
+    with Parts(console, "measuring", total=total, usual_s=_BENCH_PART_S * total) as parts:
         report = bench(
             num_envs=options.num_envs,
             num_peers=options.num_peers,
             radio=options.radio,
             rounds=options.rounds,
-            sections=options.only or SECTIONS,
-            on_part=status.update,
+            sections=sections,
+            on_part=parts.begin,
         )
     for table in report.tables():
         console.print(table)
@@ -261,17 +264,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         sys.stdout.write(f"roadsense {__version__}\n")
         return 0
-    command = _COMMANDS.get(arguments[0])
-    if command is None:
+    if arguments[0] not in _COMMANDS:
         sys.stderr.write(f"roadsense: no command {arguments[0]!r}\n\n{_usage()}\n")
         return 2
+    return _run(arguments[0], arguments[1:])
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    """Run a command, and tell what went wrong in words."""
     try:
-        return command[1](arguments[1:])
+        if name != "doctor":  # which examines just that
+            require_own_python(sys.argv[0])
+        return _COMMANDS[name][1](arguments)
     except RoadSenseError as error:
-        sys.stderr.write(f"roadsense {arguments[0]}: {error}\n")
+        sys.stderr.write(f"roadsense {name}: {error}\n")
         return error.exit_code
+    except (ImportError, AttributeError):
+        if not (hidden := hidden_message()):
+            raise
+        sys.stderr.write(f"roadsense {name}: {hidden}\n")
+        return 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"roadsense {arguments[0]}: interrupted\n")
+        sys.stderr.write(f"roadsense {name}: interrupted\n")
         return _INTERRUPTED
 
 

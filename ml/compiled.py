@@ -3,7 +3,7 @@
 A tick of 64 convoys is a few hundred small numpy calls, and most of their time is the calls
 themselves. A kernel says the same as a plain loop over cars and runs as one call. Compilation
 takes seconds once; its result is kept in `NUMBA_CACHE_DIR`, or in the cache directory of RoadSense
-(`ROADSENSE_CACHE_DIR`, `~/.cache/roadsense`).
+(see `ml.folders`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
+
+from ml.folders import default_cache_dir, expand_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +42,8 @@ def _source_digest() -> str:
 def _cache_folder() -> Path:
     """Where compiled loops are kept; a folder for this process where none can be written."""
     named = os.environ.get("NUMBA_CACHE_DIR")
-    shared = os.environ.get("ROADSENSE_CACHE_DIR")
-    base = Path(shared) if shared else Path.home() / ".cache" / "roadsense"
-    folder = (Path(named) if named else base / "numba") / _source_digest()
+    folder = expand_home(Path(named)) if named else default_cache_dir() / "numba"
+    folder /= _source_digest()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)

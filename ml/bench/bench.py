@@ -12,7 +12,7 @@ import torch
 
 from ml.bench.ceiling import NoOpVecEnv
 from ml.bench.radio_alone import radios_alone
-from ml.bench.report import SECTIONS, BenchReport, RadioCost, Ratio, Throughput
+from ml.bench.report import SECTIONS, BenchReport, RadioCost, Ratio, Section, Throughput
 from ml.bench.usual_way import UsualWay
 from ml.bench.workloads import (
     BareSumo,
@@ -31,13 +31,22 @@ from ml.training.environment import build_learner
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from ml.bench.report import Section
-
 BATCH_SIZES = (1, 16, 64, 256)
 PEER_COUNTS = (2, 5, 8)
 _GRID_TICKS = 60
 _RESETS = 30
+_PARTS: dict[Section, int] = {
+    "comparison": 7,
+    "training": 2,
+    "radio": 2,
+    "sizes": len(BATCH_SIZES) * len(PEER_COUNTS),
+}
 _RADIO_GOAL_US, _RELAY_GOAL_US = 10.0, 25.0
+
+
+def count_parts(sections: Collection[Section], rounds: int) -> int:
+    """Count how often `on_part` of `bench` is called; a radio without relays is a part less."""
+    return (rounds + 1) * sum(_PARTS[section] for section in sections)
 
 
 def bench(

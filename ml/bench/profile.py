@@ -7,9 +7,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from rich.table import Table
 
 from ml.bench.workloads import environment
+from ml.console import WholeTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ _WARM_UP, _TICKS = 30, 400
 _ALL = "all of a tick"
 
 
-def profile(num_envs: int, num_peers: int, radio: str) -> Table:
+def profile(num_envs: int, num_peers: int, radio: str) -> WholeTable:
     """Time the parts of a tick, on both backends, and build a table of µs per environment step.
 
     Args:
@@ -31,7 +31,7 @@ def profile(num_envs: int, num_peers: int, radio: str) -> Table:
     spent = {
         backend: _spent(num_envs, num_peers, radio, backend) for backend in ("libsumo", "traci")
     }
-    table = Table(title=f"µs per environment step, {num_envs} convoys of {num_peers} peers")
+    table = WholeTable(title=f"µs per environment step, {num_envs} convoys of {num_peers} peers")
     table.add_column("part")
     for backend in spent:
         table.add_column(backend, justify="right")

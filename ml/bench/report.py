@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from rich.table import Table
+from ml.console import WholeTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ class BenchReport:
     radio_costs: list[RadioCost] = field(default_factory=list)
     cost_us: dict[tuple[int, int], float] = field(default_factory=dict)
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[WholeTable]:
         """Build the console tables of what was measured."""
         tables = []
         if self.workloads:
@@ -135,8 +135,8 @@ class BenchReport:
             tables.append(self._table_of_sizes())
         return tables
 
-    def _table_of_workloads(self) -> Table:
-        rates = Table(
+    def _table_of_workloads(self) -> WholeTable:
+        rates = WholeTable(
             title=f"environment steps per second, {self.num_envs} convoys of {self.num_peers} peers"
         )
         for column in ("workload", "median", "lowest", "highest"):
@@ -146,8 +146,8 @@ class BenchReport:
             rates.add_row(run.name, *(f"{value:,.0f}" for value in values))
         return rates
 
-    def _table_of_ratios(self) -> Table:
-        ratios = Table(title="ratios, paired round by round")
+    def _table_of_ratios(self) -> WholeTable:
+        ratios = WholeTable(title="ratios, paired round by round")
         for column in ("ratio", "median", "range", "goal", ""):
             ratios.add_column(column, justify="left" if column == "ratio" else "right")
         for ratio in self.ratios:
@@ -161,8 +161,8 @@ class BenchReport:
             )
         return ratios
 
-    def _table_of_radio(self) -> Table:
-        table = Table(
+    def _table_of_radio(self) -> WholeTable:
+        table = WholeTable(
             title="the radio alone: µs per convoy and tick, "
             f"{self.num_envs} convoys of {self.num_peers + 1} nodes, radio {self.radio}"
         )
@@ -180,10 +180,10 @@ class BenchReport:
             )
         return table
 
-    def _table_of_sizes(self) -> Table:
+    def _table_of_sizes(self) -> WholeTable:
         sizes = sorted({size for size, _ in self.cost_us})
         peers = sorted({peer for _, peer in self.cost_us})
-        costs = Table(title="µs per environment step")
+        costs = WholeTable(title="µs per environment step")
         costs.add_column("convoys")
         for peer in peers:
             costs.add_column(f"{peer} peers", justify="right")

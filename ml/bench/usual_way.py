@@ -20,9 +20,9 @@ from ml.envs.actuation import DT_S, accel_from_action
 from ml.envs.config import EnvConfig
 from ml.envs.episodes import EpisodeSource
 from ml.envs.observation_spec import observation_space
+from ml.folders import default_cache_dir
 from ml.keyed_random import fold
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
-from ml.sumo.cache import default_cache_dir
 from ml.sumo.insertion import insertions
 from ml.sumo.netconvert import sumo_program
 from ml.sumo.options import SPEED_MODE_UNCHECKED, load_options

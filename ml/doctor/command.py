@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from ml import __version__
+from ml.console import WholeTable, make_console
 from ml.doctor import machine, programs
 from ml.doctor.finding import Finding, ok
 from ml.training.versions import read_versions
@@ -24,7 +22,6 @@ from ml.training.versions import read_versions
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_WIDTH_WITHOUT_TERMINAL = 110
 _COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
@@ -48,7 +45,7 @@ def doctor(arguments: Sequence[str]) -> int:
         report = {"findings": [finding.as_json() for finding in findings], **read_versions()}
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
-        console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+        console = make_console()
         if console.is_terminal:
             with console.status("examining this machine"):
                 findings = list(examine())
@@ -60,8 +57,7 @@ def doctor(arguments: Sequence[str]) -> int:
 
 def examine() -> Iterator[Finding]:
     """Look at one thing after the other."""
-    commit = read_versions()["git_commit"]
-    yield ok("RoadSense", f"{__version__}, commit {commit or 'unknown'}")
+    yield programs.code()
     yield ok("system", f"{platform.platform()}, {platform.machine()}")
     yield programs.python()
     yield from programs.packages()
@@ -80,10 +76,10 @@ def examine() -> Iterator[Finding]:
     yield machine.ports()
 
 
-def _table(findings: Sequence[Finding]) -> Table:
+def _table(findings: Sequence[Finding]) -> WholeTable:
     count = sum(finding.verdict == "wrong" for finding in findings)
     verdict = "nothing has to be mended" if count == 0 else f"{count} to be mended"
-    table = Table(title=f"roadsense doctor: {verdict}", title_justify="left", show_lines=False)
+    table = WholeTable(title=f"roadsense doctor: {verdict}", title_justify="left", show_lines=False)
     table.add_column("what")
     table.add_column("")
     table.add_column("found", overflow="fold", ratio=3)

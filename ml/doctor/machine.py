@@ -10,7 +10,7 @@ from pathlib import Path
 from ml.doctor import programs
 from ml.doctor.finding import Finding, note, ok, wrong
 from ml.errors import ConfigError
-from ml.sumo.cache import CACHE_DIR_VARIABLE, default_cache_dir
+from ml.folders import CACHE_DIR_VARIABLE, default_cache_dir, expand_home, home
 from ml.training.deployment import Deployment, read_deployment
 
 _GIB = 2**30
@@ -59,12 +59,27 @@ def memory() -> Finding:
 def folders(deployment: Deployment | None) -> list[Finding]:
     """Look whether the output folders and the cache can be written, and by whom."""
     named = [("cache of networks", default_cache_dir(), CACHE_DIR_VARIABLE)]
+    findings = []
+    if home() is None and not os.environ.get(CACHE_DIR_VARIABLE):
+        findings.append(_no_home(default_cache_dir()))
     if deployment is not None:
         named += [
             ("folder of runs", deployment.runs_dir, "RUNS_DIR"),
             ("folder of models", deployment.models_dir, "MODELS_DIR"),
         ]
-    return [_folder(name, path.expanduser().absolute(), variable) for name, path, variable in named]
+    return findings + [
+        _folder(name, expand_home(path).absolute(), variable) for name, path, variable in named
+    ]
+
+
+def _no_home(cache: Path) -> Finding:
+    told = os.environ.get("HOME")
+    found = f"HOME={told} cannot be written" if told else f"uid {os.getuid()} has none"
+    return note(
+        "home folder",
+        f"{found}; the cache is in {cache}",
+        f"HOME or {CACHE_DIR_VARIABLE}=/a/folder that can be written, which keeps the cache",
+    )
 
 
 def _folder(name: str, path: Path, variable: str) -> Finding:

@@ -16,7 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml import __version__
 from ml.doctor.finding import Finding, note, ok, wrong
+from ml.installation import borrowed_program, code_folder, hidden_packages
+from ml.training.versions import read_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,16 +69,34 @@ def python() -> Finding:
     return wrong("Python", found, "install Python 3.11, 3.12 or 3.13, then: " + _REINSTALL)
 
 
+def code() -> Finding:
+    """Say which folder's code runs, and whether it is that of the folder of the Python."""
+    commit = read_versions()["git_commit"]
+    found = f"{__version__}, commit {commit or 'unknown'}, in {code_folder()}"
+    checkout = Path(sys.prefix).parent
+    if borrowed_program(sys.argv[0]) is None and (
+        checkout == code_folder() or not (checkout / "ml" / "cli.py").is_file()
+    ):
+        return ok("RoadSense", found)
+    return note("RoadSense", f"{found}; the Python is that of {checkout}", "make .venv/installed")
+
+
 def packages() -> list[Finding]:
     """Look for the packages; SUMO's four must be of one release."""
     found = {name: _version(name) for name in (*_SUMO_PACKAGES, *_OTHER_PACKAGES)}
     missing = [name for name, number in found.items() if number is None]
     sumo = {found[name] for name in _SUMO_PACKAGES}
     shown = ", ".join(f"{name} {found[name] or 'missing'}" for name in _OTHER_PACKAGES)
-    findings = []
-    if sumo == {None} or len(sumo) > 1:
+    hidden = hidden_packages()
+    findings = [
+        wrong("SUMO's packages", f"{package} is hidden by {taken}", remedy)
+        for package, taken, remedy in hidden
+    ]
+    if hidden:
+        pass  # the versions may be those of what hides
+    elif sumo == {None} or len(sumo) > 1:
         each = ", ".join(f"{name} {found[name] or 'missing'}" for name in _SUMO_PACKAGES)
-        findings.append(wrong("SUMO's packages", each, "make .venv/installed"))
+        findings.append(wrong("SUMO's packages", each, _REINSTALL))
     else:
         findings.append(ok("SUMO's packages", f"{sumo.pop()} ({', '.join(_SUMO_PACKAGES)})"))
     if set(missing) - set(_SUMO_PACKAGES):
@@ -101,7 +122,7 @@ def sumo_program() -> Finding:
     """Ask SUMO's binary for its version."""
     spec = find_spec("sumo")
     if spec is None or spec.origin is None:
-        return wrong("SUMO", "the package eclipse-sumo is missing", "make .venv/installed")
+        return wrong("SUMO", "the package eclipse-sumo is missing", _REINSTALL)
     binary = Path(spec.origin).parent / "bin" / "sumo"
     status, said = run([str(binary), "--version"])
     if status == 0:
@@ -109,7 +130,7 @@ def sumo_program() -> Finding:
     return wrong(
         "SUMO",
         f"{binary} does not run: {said}",
-        "mend the system libraries above; else: pip install --force-reinstall eclipse-sumo",
+        _mend("eclipse-sumo"),
     )
 
 
@@ -122,7 +143,7 @@ def embedded_sumo() -> Finding:
     return wrong(
         "embedded SUMO (libsumo)",
         f"cannot be loaded: {said}",
-        "mend the system libraries above; else: pip install --force-reinstall libsumo",
+        _mend("libsumo"),
     )
 
 
@@ -172,6 +193,16 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _mend(package: str) -> str:
+    """Say how to put a broken package right: the release of the others, in this Python."""
+    number = _version("eclipse-sumo") or _version("traci")
+    wanted = package if number is None else f"{package}=={number}"
+    return (
+        "mend the system libraries and hidden packages above; else: "
+        f"{sys.executable} -m pip install --force-reinstall --no-deps {wanted}"
+    )
 
 
 def _loads(library: str) -> bool:

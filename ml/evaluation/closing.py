@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Table
 
+from ml.console import WholeTable
 from ml.envs.episodes import EpisodeSource
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import make_driver
@@ -17,7 +17,7 @@ from ml.evaluation.suites.suite import Suite
 from ml.evaluation.summary import summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ml.envs.config import EnvConfig
     from ml.evaluation.drivers import Driver
@@ -37,7 +37,12 @@ _COLUMNS = (
 
 
 def compare(
-    drivers: Sequence[Driver], config: EnvConfig, *, episodes: int, seed: int = CLOSING_SEED
+    drivers: Sequence[Driver],
+    config: EnvConfig,
+    *,
+    episodes: int,
+    seed: int = CLOSING_SEED,
+    on_driver: Callable[[str], None] = lambda _: None,
 ) -> list[DriverFigures]:
     """Run every driver through the same episodes, measured as `roadsense evaluate` does.
 
@@ -46,6 +51,7 @@ def compare(
         config: What an episode is like.
         episodes: Episodes per driver.
         seed: Seed of the episodes.
+        on_driver: Told the name of each before it drives.
 
     Returns:
         A row per driver.
@@ -60,19 +66,14 @@ def compare(
         supply=EpisodeSource,
         labels=lambda _: {},
     )
-    return [
-        figures_of(
-            driver.name,
-            run_suite(
-                driver,
-                suite,
-                radio=config.radio,
-                seed=seed,
-                radio_position=config.radio_position,
-            ),
+    figures = []
+    for driver in drivers:
+        on_driver(driver.name)
+        rows = run_suite(
+            driver, suite, radio=config.radio, seed=seed, radio_position=config.radio_position
         )
-        for driver in drivers
-    ]
+        figures.append(figures_of(driver.name, rows))
+    return figures
 
 
 def figures_of(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
@@ -133,9 +134,9 @@ def _title(rows: Sequence[DriverFigures]) -> str:
     return f"{title}; invalid and left out: {left_out}" if left_out else title
 
 
-def as_table(rows: Sequence[DriverFigures]) -> Table:
+def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
     """Build the console table."""
-    table = Table(title=_title(rows))
+    table = WholeTable(title=_title(rows))
     for i, column in enumerate(_COLUMNS):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for cells in as_rows(rows):

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from rich.table import Table
 
+from ml.console import WholeTable
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.paired import RESAMPLES, holm_significant, paired_rates, paired_ratios
 
@@ -165,9 +165,9 @@ class Comparison:
         """1 on a regression, else 0."""
         return 1 if self.regressions else 0
 
-    def table(self) -> Table:
+    def table(self) -> WholeTable:
         """Build the console table."""
-        table = Table(
+        table = WholeTable(
             title=f"{self.candidate} against {self.baseline}: {self.pairs:,} paired episodes"
             + (f", {self.unpaired:,} without a partner left out" if self.unpaired else ""),
             caption="difference = candidate − baseline with its 95 % interval; * a loss beyond the "

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+
+from ml.console import WholeTable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,7 +26,7 @@ _WITH_INTERVAL = "crash_rate"
 _LEAST_NAME = 20
 
 
-def tables(summaries: Sequence[CellSummary], controllers: Collection[str]) -> list[Table]:
+def tables(summaries: Sequence[CellSummary], controllers: Collection[str]) -> list[WholeTable]:
     """Build a table for each suite and radio, at most 80 columns wide.
 
     Crashes in avoidable hazards and, beside them, in episodes without a hazard (quiet); false
@@ -36,7 +37,7 @@ def tables(summaries: Sequence[CellSummary], controllers: Collection[str]) -> li
         summaries: Of a result.
         controllers: Names of those to show; the rest is in `summary.json` and on the card.
     """
-    built: dict[tuple[str, str], Table] = {}
+    built: dict[tuple[str, str], WholeTable] = {}
     for summary in summaries:
         if summary.controller not in controllers:
             continue
@@ -48,7 +49,7 @@ def tables(summaries: Sequence[CellSummary], controllers: Collection[str]) -> li
     return list(built.values())
 
 
-def _table(summary: CellSummary) -> Table:
+def _table(summary: CellSummary) -> WholeTable:
     crashes = summary.figures["crash_rate"].count
     unavoidable = summary.figures["unavoidable_rate"].hits or 0
     title = f"{summary.suite} on {summary.radio}: {summary.episodes:,} episodes each"
@@ -58,7 +59,7 @@ def _table(summary: CellSummary) -> Table:
         title += f" and {unavoidable:,} unavoidable"
     if summary.invalid:
         title += f"; {summary.invalid:,} invalid and left out"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    table = WholeTable(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
     table.add_column("controller", min_width=_LEAST_NAME)
     for heading, *_ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)

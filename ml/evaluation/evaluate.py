@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ml.atomic_files import write_atomically
-from ml.errors import ConfigError
+from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.drivers import PolicyDriver, interface_of, make_driver
 from ml.evaluation.result import (
     CELLS_FOLDER,
@@ -31,7 +33,6 @@ from ml.evaluation.workers import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -79,12 +80,14 @@ def driver_of(record: ControllerRecord, load_model: ModelLoader) -> Driver:
     """Build the driver that a record describes.
 
     Raises:
-        EvaluationError: There is no such controller.
+        EvaluationError: There is no such controller, or its file is not what it was.
         CheckpointError: The model cannot be loaded.
     """
+    _require_same_file(record)
     if record.family != POLICY_FAMILY:
-        return make_driver(record.spec)
-    model = load_model(record.spec)
+        law, tuned, _ = record.spec.partition("@")
+        return make_driver(f"{law}@{record.file}" if tuned and record.file else record.spec)
+    model = load_model(record.file or record.spec)
     interface = interface_of(model)
     changes: dict[str, object] = {"time_gap_s": record.time_gap_s}
     if record.variant == "no safety layer":
@@ -94,6 +97,20 @@ def driver_of(record: ControllerRecord, load_model: ModelLoader) -> Driver:
         record.name,
         radio_off=record.variant == "radio off",
         interface=interface.model_copy(update=changes),
+    )
+
+
+def _require_same_file(record: ControllerRecord) -> None:
+    wanted = record.model_sha256 or record.file_sha256
+    file = Path(record.file)
+    if not record.file or wanted is None:
+        return
+    if file.is_file() and sha256(file.read_bytes()).hexdigest() == wanted:
+        return
+    happened = "has changed since the result was begun" if file.exists() else "is gone"
+    raise EvaluationError(
+        f"{record.name}: {file} {happened}. Put it back as it was, or evaluate again into another "
+        "--out."
     )
 
 
@@ -134,8 +151,9 @@ def open_result(folder: Path, manifest: Manifest, *, force: bool = False) -> Man
     """
     if (folder / MANIFEST_FILE).exists():
         found = read_manifest(folder)
-        if found.key() == manifest.key():
-            return found
+        if found.key() == manifest.key():  # perhaps with files that lie elsewhere now
+            now = {"radios": manifest.radios, "controllers": manifest.controllers}
+            return found.model_copy(update=now)
         if not force:
             raise ConfigError(
                 f"{folder} holds the result of another evaluation; it differs in "
@@ -225,6 +243,6 @@ def write_summary(folder: Path) -> list[CellSummary]:
 
 
 def _differences(found: Manifest, wanted: Manifest) -> list[str]:
-    before, after = (m.model_dump(exclude={"command", "created_utc"}) for m in (found, wanted))
+    before, after = (json.loads(manifest.key()) for manifest in (found, wanted))
     names = [name for name in before if before[name] != after[name]]
     return names[:_MOST_DIFFERENCES]

@@ -24,7 +24,7 @@ from ml.evaluation.result import (
 from ml.evaluation.seeds import EVALUATION_SEED
 from ml.evaluation.suites.names import SUITE_NAMES
 from ml.evaluation.suites.registry import entry_of, make_suite
-from ml.parameters import load_parameters
+from ml.parameters import PRESET_NAMES, load_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -139,8 +139,29 @@ def _cell(suite: Suite, radio: str, record: ControllerRecord, seeds: int) -> Cel
 
 
 def _radio(name: str) -> RadioRecord:
+    file = "" if name in PRESET_NAMES else str(Path(name).absolute())
+    return RadioRecord(name=name, sha256=_radio_digest(name), file=file)
+
+
+def _radio_digest(name: str) -> str:
     content = json.dumps(load_parameters(name).model_dump(mode="json"), sort_keys=True)
-    return RadioRecord(name=name, sha256=hashlib.sha256(content.encode()).hexdigest())
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def radio_source(record: RadioRecord) -> str:
+    """Return the preset or file that a result's radio is, wherever the result is read.
+
+    Raises:
+        EvaluationError: It has other parameters than when the result was made.
+        ParameterError: It cannot be read.
+    """
+    source = record.file or record.name
+    if _radio_digest(source) != record.sha256:
+        raise EvaluationError(
+            f"the radio {source} has other parameters than when the result was made. Put them back "
+            "as they were, or evaluate again into another --out."
+        )
+    return source
 
 
 def _policies(
@@ -178,6 +199,7 @@ def _policies(
                 knows="nothing" if variant == "radio off" else "radio",
                 time_gap_s=gap_s,
                 model_sha256=digest,
+                file=str(Path(path).absolute()),
                 variant=variant,
             )
             for suffix, variant, gap_s in variants
@@ -244,6 +266,8 @@ def _record(spec: str) -> ControllerRecord:
         knows=controller.knows,
         standstill_m=controller.standstill_m,
         time_gap_s=controller.time_gap_s,
+        file=str(Path(file).absolute()) if tuned else "",
+        file_sha256=hashlib.sha256(Path(file).read_bytes()).hexdigest() if tuned else None,
     )
 
 

@@ -52,6 +52,8 @@ class RadioRecord(_Model):
     """Preset, or the file's path as it was given."""
     sha256: str
     """Of the effective parameters as canonical JSON."""
+    file: str = ""
+    """The file's absolute path; empty for a preset."""
 
 
 class ControllerRecord(_Model):
@@ -73,6 +75,10 @@ class ControllerRecord(_Model):
     """The time gap that it keeps beside that, s."""
     model_sha256: str | None = None
     """Of the model's file, for a trained policy."""
+    file: str = ""
+    """Absolute path of the model, or of the parameters of NAME@FILE; empty for others."""
+    file_sha256: str | None = None
+    """Of that file of parameters."""
     variant: Variant = ""
     """What of a trained policy is changed; nothing where it drives as it is meant to."""
 
@@ -116,8 +122,10 @@ class Manifest(_Model):
     cells: tuple[CellRecord, ...]
 
     def key(self) -> str:
-        """Canonical text of what decides the figures: all but the command and the time."""
+        """Canonical text of what decides the figures: not command, time, nor where a file lies."""
         content = self.model_dump(mode="json", exclude={"command", "created_utc"})
+        for record in (*content["radios"], *content["controllers"]):
+            del record["file"]
         return json.dumps(content, sort_keys=True)
 
     def controller(self, name: str) -> ControllerRecord:

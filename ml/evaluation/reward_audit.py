@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, get_args
 
-from rich.table import Table
-
+from ml.console import WholeTable
 from ml.envs.actuation import DT_S
 from ml.envs.config import EpisodeKind
 from ml.envs.reward import PENALTIES, TERMS
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from ml.evaluation.rollout import EpisodeSummary
 
 AUDIT_SEED = 2_000_003
+RUNS = 4 * len(get_args(EpisodeKind))
+"""Drivers times kinds of episodes."""
 MAX_FIRING = 0.05
 """A penalty may fire in at most this share of the ticks of ordinary free driving."""
 
@@ -57,15 +58,15 @@ class AuditReport:
     cells: dict[tuple[str, EpisodeKind], AuditCell]
     complaints: list[str]
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[WholeTable]:
         """Build a console table per kind: mean reward per tick and, behind it, the firing rate."""
         tables = []
         for kind in get_args(EpisodeKind):
-            table = Table(title=f"{kind} episodes: mean per tick, share of ticks not 0")
+            table = WholeTable(title=f"{kind} episodes: mean per tick, share of ticks not 0")
             table.add_column("driver", no_wrap=True)
             for term in TERMS:
                 table.add_column(term.replace("_", "\n"), justify="right", no_wrap=True)
-            for column in ("return", "crashed"):
+            for column in ("return", "crash"):
                 table.add_column(column, justify="right", no_wrap=True)
             for (driver, of_kind), cell in self.cells.items():
                 if of_kind != kind:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+
+from ml.console import WholeTable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -81,11 +82,11 @@ def spread_over(summaries: Sequence[CellSummary], models: Collection[str]) -> li
     return found
 
 
-def table_of(spreads: Sequence[Spread]) -> Table:
+def table_of(spreads: Sequence[Spread]) -> WholeTable:
     """Build the console's table, smallest – median – largest."""
     most = max((spread.models for spread in spreads), default=0)
     title = f"spread over {most} models: smallest – median – largest"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    table = WholeTable(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
     for heading in ("suite", "radio", "figure"):
         table.add_column(heading)
     table.add_column("", justify="right", no_wrap=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
-from ml.atomic_files import write_atomically
+from ml.atomic_files import check_writable, write_atomically
+from ml.console import WholeTable, make_console
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import PolicyDriver, interface_of, make_driver
 from ml.evaluation.result import read_cell, slug, write_cell
@@ -18,7 +16,9 @@ from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.summary import summarise
 from ml.evaluation.together import run_together
-from ml.parameters import load_parameters
+from ml.installation import same_code
+from ml.parameters import PRESET_NAMES, load_parameters
+from ml.progress import Parts
 from ml.reports.ablate_command import ABLATIONS, BASE
 from ml.training.checkpoints import load_model
 
@@ -42,16 +42,22 @@ def run_ablations(options: AblateOptions) -> int:
     """
     for radio in options.radio:
         load_parameters(radio)  # before anything is trained for it
+    check_writable(options.out, "--out")
     rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
-    console = Console()
-    for number, ablation in enumerate(rows, start=1):
-        if ablation.options is not None:
-            console.print(f"{number} of {len(rows)}: {ablation.name}", markup=False)
-            _train(ablation, options)
+    console = make_console()
+    trained = [ablation for ablation in rows if ablation.options is not None]
+    done = sum(_model(ablation, options).exists() for ablation in trained)
+    with Parts(console, "training", total=len(trained), done=done, unit="recipes") as parts:
+        for ablation in trained:
+            if not _model(ablation, options).exists():
+                parts.begin(ablation.name)
+                _train(ablation, options)
     found: list[tuple[str, CellSummary]] = []
-    for radio in dict.fromkeys([*options.radio, *(r for a in rows for r in a.radios)]):
-        here = [a for a in rows if (radio in a.radios if a.radios else radio in options.radio)]
-        with console.status(f"judging on {radio}"):
+    radios = list(dict.fromkeys([*options.radio, *(r for a in rows for r in a.radios)]))
+    with Parts(console, "judging", total=len(radios), unit="radios") as parts:
+        for radio in radios:
+            parts.begin(radio)
+            here = [a for a in rows if (radio in a.radios if a.radios else radio in options.radio)]
             found += _judge(here, radio, options)
     table = _markdown(found, options)
     write_atomically(options.out / _TABLE_FILE, table)
@@ -69,15 +75,13 @@ def _model(ablation: Ablation, options: AblateOptions) -> Path:
 def _train(ablation: Ablation, options: AblateOptions) -> None:
     """Train in a process of its own, with folders of its own."""
     model = _model(ablation, options)
-    if model.exists():
-        return
     folder = model.parents[1]
     folder.mkdir(parents=True, exist_ok=True)
     steps = () if options.steps is None else ("--total-timesteps", str(options.steps))
-    command = [sys.executable, "-m", "ml.cli", "train", "--preset", options.preset]
+    command = [sys.executable, "-P", "-m", "ml.cli", "train", "--preset", options.preset]
     command += ["--seed", str(options.seed), *steps, *(ablation.options or ())]
     command += ["--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0"]
-    environ = os.environ | {"RUNS_DIR": str(folder / "runs"), "MODELS_DIR": str(model.parent)}
+    environ = same_code() | {"RUNS_DIR": str(folder / "runs"), "MODELS_DIR": str(model.parent)}
     log = folder / "train.log"
     with log.open("w", encoding="utf-8") as stream:
         ended = subprocess.run(  # noqa: S603 (this program, with its own options)
@@ -105,12 +109,20 @@ def _driver(ablation: Ablation, options: AblateOptions) -> Driver:
     return PolicyDriver(model, ablation.name, radio_off=off, interface=interface)
 
 
+def _radio_key(radio: str) -> str:
+    """Name a radio in a file's name; one of the user's own by its content, too."""
+    if radio in PRESET_NAMES:
+        return slug(radio)
+    content = load_parameters(radio).model_dump_json()
+    return f"{slug(radio)}-{sha256(content.encode()).hexdigest()[:8]}"
+
+
 def _judge(
     rows: Sequence[Ablation], radio: str, options: AblateOptions
 ) -> list[tuple[str, CellSummary]]:
     """Drive all of them, and the best classical controller, through the same cases of a radio."""
     names = [a.name for a in rows] + [_BASELINE]
-    kind = f"{slug(radio)}-{options.episodes}.jsonl"
+    kind = f"{_radio_key(radio)}-{options.episodes}.jsonl"
     files = {name: options.out / slug(name) / kind for name in names}
     missing = [name for name in names if not files[name].exists()]
     if missing:
@@ -159,8 +171,8 @@ def _markdown(found: Sequence[tuple[str, CellSummary]], options: AblateOptions) 
     return "\n".join(lines) + "\n"
 
 
-def _console_table(found: Sequence[tuple[str, CellSummary]]) -> Table:
-    table = Table("radio", "what", *(title for title, *_ in _COLUMNS), title="ablations")
+def _console_table(found: Sequence[tuple[str, CellSummary]]) -> WholeTable:
+    table = WholeTable("radio", "what", *(title for title, *_ in _COLUMNS), title="ablations")
     for name, summary in found:
         table.add_row(*_cells(name, summary))
     return table

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from ml.atomic_files import check_output
+from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
     from ml.calibration.calibrate import Calibration
     from ml.calibration.link_jobs import Group
     from ml.calibration.links import Link
-
-OnPart = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         RoadSenseError: A user's mistake; nothing was written.
     """
     options = tyro.cli(CalibrateOptions, prog="roadsense calibrate", args=arguments)
-    console = Console()
+    console = make_console()
     if options.coverage is not None:
         return _study(options, options.coverage, console)
     if not options.logs:
@@ -72,10 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     report = options.report or options.out.with_suffix(".html")
     for name, file in (("--out", options.out), ("--report", report)):
-        if not file.parent.is_dir():
-            raise ConfigError(
-                f"{name} = {file}: there is no folder {file.parent}. Create it first."
-            )
+        check_output(name, file)
     if options.out.suffix != ".json":
         raise ConfigError(f"--out = {options.out}: allowed is a name that ends in .json.")
     from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
@@ -86,7 +81,8 @@ def main(arguments: Sequence[str]) -> int:
     from ml.calibration.parameter_file import calibrated  # noqa: PLC0415
     from ml.reports.calibration_report import judge_links, render  # noqa: PLC0415
 
-    with progress(console) as on_part:
+    with Parts(console, "reading") as parts:
+        on_part = parts.at
         held_out: list[Link] = []
         if options.held_out:
             held_out = [x for d in read_logs(options.held_out, on_part)[1] for x in d.links]
@@ -125,21 +121,8 @@ def levels_of(calibration: Calibration) -> dict[Group, float]:
     return dict(zip(fit.groups, map(float, fit.levels_db), strict=True))
 
 
-@contextmanager
-def progress(console: Console) -> Iterator[OnPart]:
-    """Show what is being done and how far it is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=1.0)
-
-        def on_part(what: str, share: float) -> None:
-            bar.update(task, description=what, completed=share)
-
-        yield on_part
-
-
 def _print(calibration: Calibration, console: Console) -> None:
-    table = Table(title="what the logs can tell")
+    table = WholeTable(title="what the logs can tell")
     table.add_column("parameter")
     table.add_column("value", justify="right")
     table.add_column("90 % interval", justify="right")
@@ -149,7 +132,7 @@ def _print(calibration: Calibration, console: Console) -> None:
             low, high = e.interval
             table.add_row(e.name, f"{e.value:.3g}", f"{low:.3g} … {high:.3g}", f"{e.prior:.3g}")
     console.print(table)
-    kept = Table(title=f"what they cannot: kept from {calibration.prior_name}")
+    kept = WholeTable(title=f"what they cannot: kept from {calibration.prior_name}")
     kept.add_column("parameter")
     kept.add_column("why")
     for e in calibration.estimates:
@@ -165,19 +148,16 @@ def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
     from ml.calibration.coverage import coverage_study, table_of  # noqa: PLC0415
     from ml.parameters import load_parameters  # noqa: PLC0415
 
-    if not file.parent.is_dir():
-        raise ConfigError(
-            f"--coverage = {file}: there is no folder {file.parent}. Create it first."
-        )
+    check_output("--coverage", file)
     if options.coverage_drives < 1:
         raise ConfigError(f"--coverage-drives = {options.coverage_drives}; allowed is 1 or more.")
-    with progress(console) as on_part:
+    with Parts(console, "calibrating made-up drives") as parts:
         rows = coverage_study(
             load_parameters(options.coverage_radio),
             load_parameters(options.prior),
             options.prior,
             drives=options.coverage_drives,
-            on_part=on_part,
+            on_part=parts.at,
         )
     text = table_of(rows)
     write_atomically(file, text)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from ml import __version__
+from ml.atomic_files import check_writable
+from ml.console import make_console
 from ml.evaluation.compare import compare, parse_margins, require_alike
 from ml.evaluation.console import tables
 from ml.evaluation.drivers import interface_of
@@ -23,6 +23,8 @@ from ml.evaluation.evaluate import (
 from ml.evaluation.planning import Origin, Plan, make_manifest
 from ml.evaluation.result import MANIFEST_FILE, POLICY_FAMILY, read_manifest, read_rows
 from ml.evaluation.spread import spread_over, table_of
+from ml.evaluation.suites.registry import make_suite
+from ml.progress import Parts
 from ml.reports.card import write_card
 from ml.reports.cell_progress import follow_cells
 from ml.training.checkpoints import load_model
@@ -30,6 +32,8 @@ from ml.training.versions import read_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from ml.evaluation.compare import Comparison
     from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest
@@ -52,7 +56,7 @@ def run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
         RoadSenseError: With what to do next.
     """
     margins = parse_margins(options.margin)
-    console = Console()
+    console = make_console()
     other = None if options.against is None else Path(options.against)
     other_is_result = other is not None and (other / MANIFEST_FILE).exists()
     models = options.models
@@ -77,6 +81,7 @@ def run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
         require_alike(wanted, read_manifest(other))
     now = datetime.now(UTC)
     folder = options.out or Path("evaluations") / now.strftime("%Y%m%dT%H%M%SZ")
+    check_writable(folder, "--out")
     manifest = open_result(folder, wanted, force=options.force)
     console.print(f"result: {folder}", markup=False)
     _fill(folder, manifest, options.workers, console)
@@ -122,10 +127,8 @@ def _compare(
 
 
 def _write_card(folder: Path, comparison: Comparison | None, console: Console) -> Path:
-    with console.status("card") as status:
-        return write_card(
-            folder, against=comparison, on_part=lambda part: status.update(f"card: {part}")
-        )
+    with Parts(console, "card") as parts:
+        return write_card(folder, against=comparison, on_part=lambda p: parts.say(f"card: {p}"))
 
 
 def _origin(arguments: Sequence[str]) -> Origin:
@@ -142,13 +145,22 @@ def _origin(arguments: Sequence[str]) -> Origin:
 
 
 def _fill(folder: Path, manifest: Manifest, workers: int, console: Console) -> None:
-    total = len(manifest.cells)
+    missing = missing_cells(folder, manifest)
+    lasts_s = {suite: make_suite(suite).config.episode_s for suite in manifest.suites}
     filled = fill_result(folder, manifest, load_model=load_model, workers=workers)
     follow_cells(
-        ((f"{cell.controller} in {cell.suite} on {cell.radio}", 1) for cell in filled),
+        (
+            (
+                f"{cell.controller} in {cell.suite} on {cell.radio}",
+                1,
+                cell.episodes * lasts_s[cell.suite],
+            )
+            for cell in filled
+        ),
         what="evaluating",
-        total=total,
-        done=total - len(missing_cells(folder, manifest)),
+        total=len(manifest.cells),
+        done=len(manifest.cells) - len(missing),
+        simulated_s=sum(cell.episodes * lasts_s[cell.suite] for cell in missing),
         console=console,
         go_on=f"go on with --out {shlex.quote(str(folder))}",
     )

@@ -7,10 +7,11 @@ from pathlib import Path  # noqa: TC003 - tyro reads it at run time
 from typing import TYPE_CHECKING, Literal
 
 import tyro
-from rich.console import Console
 
+from ml.atomic_files import check_writable
+from ml.console import make_console
 from ml.errors import ConfigError
-from ml.reports.calibrate_command import progress
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,8 +67,9 @@ def main(arguments: Sequence[str]) -> int:
     from ml.calibration.synthetic_logs import write_logs  # noqa: PLC0415
     from ml.calibration.synthetic_recording import record  # noqa: PLC0415
 
-    console = Console()
-    with progress(console) as on_part:
+    console = make_console()
+    check_writable(out, "--out")
+    with Parts(console, "driving") as parts:
         (recording,) = record(
             parameters,
             num_cars=options.cars,
@@ -76,13 +78,9 @@ def main(arguments: Sequence[str]) -> int:
             echo=options.cars == 2,  # noqa: PLR2004 - a pair
             stalls=options.warts,
             parked=options.parked,
-            on_tick=lambda k, n: on_part("driving", k / n),
+            on_tick=lambda k, n: parts.at("driving", k / n),
         )
-        on_part("writing", 1.0)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out = {out}: cannot be made ({error.strerror}).") from error
+        parts.at("writing", 1.0)
         files = write_logs(recording, parameters, out, seed=options.seed, warts=options.warts)
     for file in files:
         console.print(str(file), highlight=False)

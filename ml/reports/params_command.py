@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, assert_never
 
 import tyro
-from rich.console import Console
 
+from ml.atomic_files import check_output
+from ml.console import make_console
 from ml.errors import ConfigError
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from ml.parameters import Parameters
 
@@ -27,9 +31,10 @@ class ShowOptions:
     radio: Annotated[str | None, tyro.conf.Positional] = None
     """Radio preset, or a parameter file."""
     picture: Path | None = None
-    """Draw the picture into this file; params-NAME.png if left out."""
+    """Draw the picture into this file; left out: none."""
     trial: bool = True
-    """Try it on convoys: the picture and the figures; without, only the tables."""
+    """Drive convoys with it: what the radio does on the reference drive; without, only the tables
+    of its values (and the picture, where one is asked for)."""
     meanings: bool = False
     """Say what each parameter means, too."""
     docs: Path | None = None
@@ -72,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="roadsense params",
         args=arguments,
     )
-    console = Console()
+    console = make_console()
     match options:
         case ShowOptions():
             _show(options, console)
@@ -97,8 +102,8 @@ def _show(options: ShowOptions, console: Console) -> None:
         )
     parameters = load_parameters(options.radio)
     name = Path(options.radio).stem
-    picture = options.picture or Path(f"params-{name}.png")
-    _require_picture(picture)
+    if options.picture is not None:
+        _require_picture(options.picture)
     from ml.reports.params_tables import meanings_of, tables_of  # noqa: PLC0415
 
     console.print(f"radio {name}", style="bold", highlight=False, markup=False)
@@ -107,16 +112,17 @@ def _show(options: ShowOptions, console: Console) -> None:
         console.print(table)
     if options.meanings:
         console.print(meanings_of(parameters))
-    if not options.trial:
-        return
-    from ml.reports.params_tables import table_of_drive  # noqa: PLC0415
-    from ml.reports.params_trials import drive_statistics  # noqa: PLC0415
+    if options.trial:
+        from ml.reports.params_tables import table_of_drive  # noqa: PLC0415
+        from ml.reports.params_trials import drive_statistics  # noqa: PLC0415
 
-    with console.status("driving convoys"):
-        statistics = drive_statistics(parameters)
-        _draw(parameters, name, picture)
-    console.print(table_of_drive(statistics))
-    console.print(f"picture: {picture}")
+        with Parts(console, "driving convoys"):
+            statistics = drive_statistics(parameters)
+        console.print(table_of_drive(statistics))
+    if options.picture is not None:
+        with Parts(console, "drawing"):
+            _draw(parameters, name, options.picture)
+        console.print(f"picture: {options.picture}", soft_wrap=True)
 
 
 def _diff(options: DiffOptions, console: Console) -> None:
@@ -163,7 +169,8 @@ def _draw_docs(folder: Path, console: Console) -> None:
 
     for name in _DRAWN_FOR_DOCS:
         file = folder / f"radio-{name}.png"
-        with console.status(f"driving convoys: {name}"):
+        check_output("--docs", file)
+        with Parts(console, f"driving convoys: {name}"):
             _draw(load_parameters(name), name, file)
         console.print(f"picture: {file}")
 
@@ -177,7 +184,6 @@ def _draw(parameters: Parameters, name: str, file: Path) -> None:
 
 
 def _require_picture(file: Path) -> None:
-    if not file.parent.is_dir():
-        raise ConfigError(f"--picture = {file}: there is no folder {file.parent}. Create it first.")
     if file.suffix != ".png":
         raise ConfigError(f"--picture = {file}: allowed is a name that ends in .png.")
+    check_output("--picture", file)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from ml.calibration.drive_gates import judge
+from ml.console import WholeTable
 from ml.parameters.listing import Entry, as_text, list_values
 
 if TYPE_CHECKING:
@@ -19,11 +18,13 @@ if TYPE_CHECKING:
 _NOTHING = "–"
 
 
-def tables_of(parameters: Parameters) -> list[Table]:
+def tables_of(parameters: Parameters) -> list[WholeTable]:
     """Build a table per section of the file: value, unit, range, and what it rests on."""
     tables = []
     for section, entries in groupby(list_values(parameters), key=_section):
-        table = Table(title=section, title_justify="left", title_style="bold", show_lines=False)
+        table = WholeTable(
+            title=section, title_justify="left", title_style="bold", show_lines=False
+        )
         table.add_column("parameter", no_wrap=True)
         table.add_column("value", justify="right")
         table.add_column("unit")
@@ -43,9 +44,9 @@ def tables_of(parameters: Parameters) -> list[Table]:
     return tables
 
 
-def meanings_of(parameters: Parameters) -> Table:
+def meanings_of(parameters: Parameters) -> WholeTable:
     """Build the table that says what each parameter means."""
-    table = Table(show_lines=False)
+    table = WholeTable(show_lines=False)
     table.add_column("parameter", no_wrap=True)
     table.add_column("meaning")
     for entry in list_values(parameters):
@@ -53,11 +54,11 @@ def meanings_of(parameters: Parameters) -> Table:
     return table
 
 
-def difference(a: Parameters, b: Parameters, name_a: str, name_b: str) -> Table:
+def difference(a: Parameters, b: Parameters, name_a: str, name_b: str) -> WholeTable:
     """Build the table of what differs between two parameter sets; it may have no row."""
     left = {entry.name: entry for entry in list_values(a)}
     right = {entry.name: entry for entry in list_values(b)}
-    table = Table()
+    table = WholeTable()
     table.add_column("parameter", no_wrap=True)
     table.add_column(name_a, justify="right")
     table.add_column(name_b, justify="right")
@@ -80,9 +81,9 @@ def difference(a: Parameters, b: Parameters, name_a: str, name_b: str) -> Table:
     return table
 
 
-def tables_of_fit(fit: MarginFit, before: MarginLoss) -> list[Table]:
+def tables_of_fit(fit: MarginFit, before: MarginLoss) -> list[WholeTable]:
     """Build the tables of a fit: the fitted values, and each bin with its residual."""
-    values = Table(title="fitted", title_justify="left", title_style="bold")
+    values = WholeTable(title="fitted", title_justify="left", title_style="bold")
     for column in ("parameter", "in the file", "fitted", "unit", ""):
         values.add_column(
             column, justify="right" if column in ("in the file", "fitted") else "left"
@@ -91,7 +92,7 @@ def tables_of_fit(fit: MarginFit, before: MarginLoss) -> list[Table]:
         unit = "dB" if name.endswith("_db") else ""
         note = "at its bound" if name in fit.at_bound else ""
         values.add_row(name, as_text(getattr(before, name)), f"{value:.2f}", unit, note)
-    bins = Table(title="loss by distance", title_justify="left", title_style="bold")
+    bins = WholeTable(title="loss by distance", title_justify="left", title_style="bold")
     for column in ("bin", "measured", "expected", "residual", "frames"):
         bins.add_column(column, justify="left" if column == "bin" else "right")
     for b, expected, residual in zip(fit.bins, fit.fitted, fit.residuals, strict=True):
@@ -100,9 +101,9 @@ def tables_of_fit(fit: MarginFit, before: MarginLoss) -> list[Table]:
     return [values, bins]
 
 
-def table_of_drive(statistics: DriveStatistics) -> Table:
+def table_of_drive(statistics: DriveStatistics) -> WholeTable:
     """Build the table of a radio on the reference drive, beside the recorded drive."""
-    table = Table(
+    table = WholeTable(
         title="reference drive: three cars, 582 s, mean 10.5 m/s; neighbours at 20 m, first-hand",
         title_justify="left",
         title_style="bold",

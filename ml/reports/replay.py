@@ -8,9 +8,9 @@ from pathlib import Path  # noqa: TC003 (tyro reads the types)
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from ml.atomic_files import check_writable
+from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.result import (
     MANIFEST_FILE,
@@ -20,6 +20,7 @@ from ml.evaluation.result import (
     read_manifest,
     slug,
 )
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,34 +81,27 @@ def replay(arguments: Sequence[str]) -> int:
     manifest = read_manifest(options.result)
     row = find_episode(options, manifest)
     file = options.out or options.result / "replays" / _file_name(row)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    if not options.gui:
+        check_writable(file.parent, "--out")
     from ml.reports.animation import write_animation  # noqa: PLC0415 (slow to import)
     from ml.reports.card_words import tell  # noqa: PLC0415
     from ml.reports.rerun import episode_name, job_of, rerun  # noqa: PLC0415
 
-    console = Console()
+    console = make_console()
     console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        driving = progress.add_task("driving")
-
-        def on_tick(tick: int, ticks: int) -> None:
-            progress.update(driving, completed=tick, total=ticks)
-
-        recording = rerun(job_of(manifest, row), gui=options.gui, on_tick=on_tick)
-        progress.update(driving, completed=1, total=1)
+    with Parts(console, "driving") as parts:
+        recording = rerun(
+            job_of(manifest, row),
+            gui=options.gui,
+            on_tick=lambda tick, ticks: parts.at("driving", tick / ticks),
+        )
         if not options.gui:
-            drawing = progress.add_task("drawing")
-
-            def on_frame(frame: int, frames: int) -> None:
-                progress.update(drawing, completed=frame, total=frames)
-
-            write_animation(recording, file, _title(row), on_frame)
+            write_animation(
+                recording,
+                file,
+                _title(row),
+                lambda frame, frames: parts.at("drawing", frame / frames),
+            )
     console.print("the episode is the result's, bit for bit")
     if not options.gui:
         console.print(f"picture: {file}", markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from ml.envs.actuation import DT_S
 from ml.errors import EvaluationError, RoadSenseError
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.evaluate import driver_of
+from ml.evaluation.planning import radio_source
 from ml.evaluation.result import LATER_COLUMNS, slug
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.workers import WorkerPool
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ml.envs.convoy_batch import ConvoyBatch
-    from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest
+    from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest, RadioRecord
     from ml.reports.selection import ResultView
 
 WORST_FOLDER = "worst"
@@ -38,11 +39,13 @@ class EpisodeJob:
         row: What is known of it.
         controller: Who drove.
         radio_position: Whose position decided packets' fates.
+        radio: On which.
     """
 
     row: EpisodeRow
     controller: ControllerRecord
     radio_position: str
+    radio: RadioRecord
 
     def __str__(self) -> str:
         return episode_name(self.row)
@@ -59,7 +62,8 @@ def job_of(manifest: Manifest, row: EpisodeRow) -> EpisodeJob:
     Raises:
         EvaluationError: Its controller is not in the manifest.
     """
-    return EpisodeJob(row, manifest.controller(row.controller), manifest.radio_position)
+    radio = next(radio for radio in manifest.radios if radio.name == row.radio)
+    return EpisodeJob(row, manifest.controller(row.controller), manifest.radio_position, radio)
 
 
 def rerun(
@@ -76,7 +80,7 @@ def rerun(
         on_tick: Told (ticks simulated, ticks of the longest episode) after each.
 
     Raises:
-        EvaluationError: A figure differs from the result's.
+        EvaluationError: A figure differs from the result's, or the radio or the model does.
         RoadSenseError: The radio, the model or SUMO is not there.
     """
     stored = job.row
@@ -94,13 +98,14 @@ def rerun(
     (again,) = run_suite(
         driver,
         make_suite(stored.suite),
-        radio=stored.radio,
+        radio=radio_source(job.radio),
         seed=stored.seed,
         radio_position=job.radio_position,
         cases=[stored.case],
         gui=gui,
         on_tick=watch,
     )
+    again.radio = stored.radio  # its name in the result
     _require_same(stored, again)
     return recorder.recording()
 

@@ -6,10 +6,9 @@ import shlex
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from ml import __version__
-from ml.atomic_files import write_atomically
+from ml.atomic_files import check_writable, write_atomically
+from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.drivers import interface_of
 from ml.evaluation.planning import controllers_named
@@ -17,6 +16,7 @@ from ml.evaluation.targets.cells import Entrant, file_sha256, make_jobs, open_fo
 from ml.evaluation.targets.courses import Sizes, make_courses
 from ml.evaluation.targets.results import measure_course
 from ml.evaluation.targets.table import make_table
+from ml.progress import Parts
 from ml.reports.cell_progress import follow_cells
 from ml.reports.targets_command import PARTS
 from ml.reports.targets_picture import write_picture
@@ -26,6 +26,8 @@ from ml.training.versions import read_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from ml.evaluation.targets.cells import ChunkJob
     from ml.reports.targets_command import TargetsOptions
@@ -45,7 +47,7 @@ def run(options: TargetsOptions, arguments: Sequence[str]) -> int:
     Raises:
         RoadSenseError: With what to do next.
     """
-    console = Console()
+    console = make_console()
     entrants = _entrants(options, console)  # now: a mistake is told before anything is written
     versions = read_versions()
     origin: dict[str, object] = {
@@ -54,6 +56,7 @@ def run(options: TargetsOptions, arguments: Sequence[str]) -> int:
         "packages": versions["packages"],
         "seed": options.seed,
     }
+    check_writable(options.out, "--out")
     open_folder(options.out, origin, force=options.force)
     courses = make_courses(_sizes(options), options.out / "radios", options.only or PARTS)
     jobs, total = make_jobs(
@@ -61,9 +64,9 @@ def run(options: TargetsOptions, arguments: Sequence[str]) -> int:
     )
     _fill(jobs, total, options, console)
     results = []
-    with console.status("figures") as status:
+    with Parts(console, "figures", total=len(courses), unit="courses") as parts:
         for course in courses:
-            status.update(f"figures: {course.name}")
+            parts.begin(course.name)
             results.append(measure_course(options.out, course, entrants, options.seed))
     rows = make_table(results)
     command = shlex.join(["roadsense", "targets", *arguments])
@@ -157,12 +160,18 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def _fill(jobs: Sequence[ChunkJob], total: int, options: TargetsOptions, console: Console) -> None:
+    lasts_s = {job.course.suite: job.course.suite.build().config.episode_s for job in jobs}
+
+    def simulated_s(job: ChunkJob) -> float:
+        return len(job.files) * len(job.course.cases) * lasts_s[job.course.suite]
+
     filled = run_jobs(jobs, workers=options.workers)
     follow_cells(
-        ((str(job), len(job.files)) for job in filled),
+        ((str(job), len(job.files), simulated_s(job)) for job in filled),
         what="measuring",
         total=total,
         done=total - sum(len(job.files) for job in jobs),
+        simulated_s=sum(map(simulated_s, jobs)),
         console=console,
         go_on="the same command goes on from here",
     )

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Table
 
+from ml.console import WholeTable
 from ml.evaluation.targets.table import said, standings
 
 if TYPE_CHECKING:
@@ -140,10 +140,10 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else ""
 
 
-def console_table(rows: Sequence[Row]) -> Table:
+def console_table(rows: Sequence[Row]) -> WholeTable:
     """Build the table for a terminal."""
     models = list(dict.fromkeys(name for row in rows for name in row.found))
-    table = Table("where", "measured", "target", *models, title="targets")
+    table = WholeTable("where", "measured", "target", *models, title="targets")
     if len(models) > 1:
         table.add_column("all")
     before = ""

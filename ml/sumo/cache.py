@@ -15,18 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.errors import SimulatorError
+from ml.folders import CACHE_DIR_VARIABLE, expand_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CACHE_DIR_VARIABLE = "ROADSENSE_CACHE_DIR"
 _LAYOUT = 1  # raise it when the files of an entry change
-
-
-def default_cache_dir() -> Path:
-    """Return ROADSENSE_CACHE_DIR, or ``~/.cache/roadsense``."""
-    named = os.environ.get(CACHE_DIR_VARIABLE)
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "roadsense"
 
 
 def content_key(*parts: bytes | str | int) -> str:
@@ -77,7 +71,7 @@ def publish(entry: Path, build: Callable[[Path], None]) -> Path:
     Raises:
         SimulatorError: The cache directory cannot be written.
     """
-    entry = entry.expanduser().absolute()
+    entry = expand_home(entry).absolute()
     if entry.is_dir():
         return entry
     try:

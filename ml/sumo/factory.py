@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from ml.errors import SimulatorError
-from ml.sumo.cache import default_cache_dir
+from ml.folders import default_cache_dir
 from ml.sumo.libsumo_backend import LibsumoSimulator
 from ml.sumo.traci_backend import TraciSimulator
 

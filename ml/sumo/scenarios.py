@@ -15,7 +15,8 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
 from ml.errors import ScenarioError
-from ml.sumo.cache import content_key, default_cache_dir, publish
+from ml.folders import default_cache_dir
+from ml.sumo.cache import content_key, publish
 from ml.sumo.netconvert import run_netconvert, strip_header
 from ml.sumo.network import RouteNetwork, read_route
 

@@ -20,6 +20,7 @@ from ml.errors import (
     SimulatorTimeoutError,
     SimulatorVersionError,
 )
+from ml.installation import hidden_message
 from ml.sumo import traci_commands as wire
 from ml.sumo import traci_replies as replies
 
@@ -210,12 +211,16 @@ class TraciConnection:
         api, name = replies.read_version(reply.tobytes(), offset)
         # Of another release, cars may drive otherwise although the protocol is the same.
         ours = version("eclipse-sumo")
-        if api != tc.TRACI_VERSION or name != f"SUMO {ours}":
-            raise SimulatorVersionError(
-                f"SUMO at {self.where} is {name!r} and speaks TraCI version {api}; this client "
-                f"is of SUMO {ours} and speaks {tc.TRACI_VERSION}. Run the same release on both "
-                f"sides: `docker compose build sumo train`, or pip install eclipse-sumo=={ours}.",
-            )
+        if api == tc.TRACI_VERSION and name == f"SUMO {ours}":
+            return
+        remedy = hidden_message() or (
+            "Run the same release on both sides: `docker compose build sumo train`, or "
+            f"pip install eclipse-sumo=={ours}."
+        )
+        raise SimulatorVersionError(
+            f"SUMO at {self.where} is {name!r} and speaks TraCI version {api}; this client "
+            f"is of SUMO {ours} and speaks {tc.TRACI_VERSION}. {remedy}"
+        )
 
     def _round_trip(self, *bodies: bytes) -> list[NDArray[np.uint8]]:
         """Send messages and take as many replies."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from ml.atomic_files import write_atomically
 from ml.evaluation.closing import as_json, as_markdown, as_table, baselines, compare
 from ml.evaluation.drivers import PolicyDriver
+from ml.progress import Parts
 from ml.training.checkpoints import load_model
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ml.evaluation.drivers import Driver
     from ml.training.config import TrainConfig
     from ml.training.run_directory import RunDirectory
 
@@ -29,15 +31,17 @@ def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console
     episodes = config.evaluation.closing_episodes
     if episodes == 0:
         return
-    drivers = [PolicyDriver(load_model(run.final_model), "trained policy (final)")]
+    drivers: list[Driver] = [PolicyDriver(load_model(run.final_model), "trained policy (final)")]
     if run.best_model.exists():
         drivers.append(PolicyDriver(load_model(run.best_model), "trained policy (best)"))
     time_gap_s = config.interface.time_gap_s  # one reward for all: that of the usual setting
     env_config = config.env.model_copy(
         update={"backend": "libsumo", "time_gap_s": (time_gap_s, time_gap_s)}
     )
-    console.print(f"closing table: {episodes} episodes per driver …", markup=False)
-    rows = compare([*drivers, *baselines()], env_config, episodes=episodes)
+    drivers += baselines()
+    what = f"closing table, {episodes} episodes per driver"
+    with Parts(console, what, total=len(drivers), unit="drivers") as parts:
+        rows = compare(drivers, env_config, episodes=episodes, on_driver=parts.begin)
     console.print(as_table(rows))
     write_atomically(run.evaluation / "closing.md", as_markdown(rows))
     write_atomically(run.evaluation / "closing.json", json.dumps(as_json(rows), indent=2) + "\n")

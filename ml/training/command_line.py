@@ -18,6 +18,7 @@ from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import Layers
 from ml.training.defaults import DEFAULT_PRESET
 from ml.training.deployment import read_deployment
+from ml.training.inputs import absolute_files, require_same
 from ml.training.options import flatten, option_class, option_name, option_values
 from ml.training.run_directory import RunDirectory, find_run
 
@@ -76,7 +77,11 @@ def parse_command_line(argv: Sequence[str], deployment: Deployment | None = None
         baseline, layers, base = TrainConfig(), Layers(), TrainConfig()
     _put_options(argv, base, early, layers)
     config = layers.build()
+    if files := absolute_files(config.env):
+        config = config.model_copy(update={"env": config.env.model_copy(update=files)})
     check_combinations(config)
+    if run is not None:
+        require_same(run.inputs_file, baseline.env, config.env)
     return Invocation(
         config=config,
         baseline=baseline,

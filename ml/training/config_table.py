@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
-from rich.table import Table
 
+from ml.console import WholeTable
 from ml.training.options import flatten
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from ml.training.config import TrainConfig
 
 
-def config_table(invocation: Invocation) -> Table:
+def config_table(invocation: Invocation) -> WholeTable:
     """One row per section; what differs from the preset is marked, and where it was set."""
     resumed = invocation.resumed_run is not None
     basis = "the run's own" if resumed else f"preset {invocation.config.preset}"
-    table = Table(
+    table = WholeTable(
         title=f"effective configuration ([bold]*[/] differs from {escape(basis)})", box=None
     )
     table.add_column("section", style="cyan")

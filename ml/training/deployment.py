@@ -6,12 +6,12 @@
 | `TOTAL_TIMESTEPS` `NUM_ENVS` `SEED` | as the options of the same name | the preset's |
 | `RESUME` | `latest`, a run directory or a checkpoint | a new run |
 | `RUNS_DIR` | where run directories go | runs |
-| `MODELS_DIR` | where the finished model goes, too | ml/models/saved |
+| `MODELS_DIR` | where the finished model goes, too | ml/models/saved in the checkout, else models |
 | `SUMO_HOST` | a SUMO to connect to; makes `traci` the backend | none: SUMO in the process |
 | `SUMO_PORT` | its port | 8813 |
 
 An empty variable counts as unset: that is how Compose passes what the user left out.
-(`ROADSENSE_CACHE_DIR` is the simulator's own: see `ml/sumo/cache.py`.)
+(`ROADSENSE_CACHE_DIR` is the simulator's own: see `ml/folders.py`.)
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.errors import ConfigError
+from ml.folders import expand_home
+from ml.installation import code_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,11 +72,20 @@ def read_deployment(environ: Mapping[str, str] = os.environ) -> Deployment:
         preset=get("PRESET"),
         resume=get("RESUME"),
         overrides={name: value for name in names if (value := get(name)) is not None},
-        runs_dir=Path(get("RUNS_DIR") or "runs"),
-        models_dir=Path(get("MODELS_DIR") or "ml/models/saved"),
+        runs_dir=expand_home(Path(get("RUNS_DIR") or "runs")),
+        models_dir=expand_home(Path(get("MODELS_DIR") or default_models_dir())),
         sumo_host=get("SUMO_HOST"),
         sumo_port=_port(get("SUMO_PORT")),
     )
+
+
+def default_models_dir() -> Path:
+    """Return `ml/models/saved` in the checkout that this code is of, and `models` elsewhere.
+
+    A folder called `ml` in somebody's own folder would hide this package there: Python looks into
+    the current folder first.
+    """
+    return Path("ml/models/saved") if Path.cwd() == code_folder() else Path("models")
 
 
 def _port(text: str | None) -> int:

@@ -38,15 +38,22 @@ def publish_model(
     source = run.best_model if best else run.final_model
     write_atomically(target, source.read_bytes())
     if best:
-        return f"model: {target}, the {_how_chosen(run)}; the last weights are {run.final_model}"
+        return f"model: {target}, {_how_chosen(run, config)}; the last weights: {run.final_model}"
     if config.keep == "final":
         return f"model: {target}, the last weights (--keep final)"
     why = "without periodic evaluation" if evaluated else "as an evaluation failed"
     return f"model: {target}, the last weights: {why} there is no best model to keep"
 
 
-def _how_chosen(run: RunDirectory) -> str:
+def _how_chosen(run: RunDirectory, config: TrainConfig) -> str:
     record = json.loads((run.evaluation / "best.json").read_text(encoding="utf-8"))
     if "safety_score" not in record:
-        return f"best by mean return, of step {record['step']:,} (chosen by an earlier version)"
-    return f"best by safety score ({record['safety_score']:.3f}), of step {record['step']:,}"
+        return f"the best by mean return, of step {record['step']:,} (chosen by an earlier version)"
+    score = f"the best by safety score ({record['safety_score']:.3f})"
+    if record["step"]:
+        return f"{score}, of step {record['step']:,}"
+    gain = config.evaluation.least_gain
+    return (
+        f"the warm start, as it was before PPO's first step: {score}, which PPO's "
+        f"{config.total_timesteps:,} steps did not better" + (f" by {gain:g}" if gain else "")
+    )

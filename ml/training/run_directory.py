@@ -2,6 +2,7 @@
 
 runs/20260101T120000Z-spec-s0/
     config.yaml     the effective configuration
+    inputs.json     files that it names, with their SHA-256
     command.txt     each command that worked on this run
     versions.json   Python, packages, SUMO, commit, platform
     metrics.jsonl   one line per rollout
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from ml.atomic_files import write_atomically
 from ml.errors import CheckpointError, ConfigError
+from ml.training import inputs
 from ml.training.config_files import to_yaml
 from ml.training.versions import read_versions
 
@@ -44,6 +46,11 @@ class RunDirectory:
     def config_file(self) -> Path:
         """The effective configuration."""
         return self.path / "config.yaml"
+
+    @property
+    def inputs_file(self) -> Path:
+        """Digests of the files that the configuration names."""
+        return self.path / "inputs.json"
 
     @property
     def metrics_file(self) -> Path:
@@ -84,6 +91,7 @@ class RunDirectory:
         for folder in (self.tensorboard, self.checkpoints, self.evaluation):
             folder.mkdir(exist_ok=True)
         write_atomically(self.config_file, to_yaml(config))
+        write_atomically(self.inputs_file, inputs.as_json(config.env))
         with (self.path / "command.txt").open("a", encoding="utf-8") as file:
             file.write(shlex.join(["roadsense", "train", *argv]) + "\n")
         versions = {"started_at_step": step, **read_versions()}

@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml import __version__
 from ml.atomic_files import check_writable, write_atomically
+from ml.installation import code_folder
 from ml.training.checkpoints import (
     Checkpoint,
     CheckpointStore,
@@ -94,6 +96,7 @@ class Session:
             StopRequested: A signal came when there was nothing to save.
         """
         config, deployment, stop = self._config, self._invocation.deployment, self._stop
+        self._say(f"RoadSense {__version__} of {code_folder()}")
         self._console.print(config_table(self._invocation))
         check_writable(deployment.runs_dir, "RUNS_DIR")
         check_writable(deployment.models_dir, "MODELS_DIR")

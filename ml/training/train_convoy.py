@@ -10,8 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from ml.console import make_console
 from ml.errors import RoadSenseError
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 from ml.training.stop_signals import StopRequested, StopSignals
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["ENTROPY_COEF", "LEARNING_RATE", "N_STEPS", "TOTAL_TIMESTEPS", "main"]
 
 _EXIT_FAILURE = 1
-_WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: Sequence[str] | None = None, *, parts: Parts | None = None) -> int:
@@ -47,7 +45,7 @@ def main(argv: Sequence[str] | None = None, *, parts: Parts | None = None) -> in
             invocation = parse_command_line(arguments)
             from ml.training.session import Session  # noqa: PLC0415
 
-            Session(invocation, arguments, console=_console(), stop=stop, parts=parts).train()
+            Session(invocation, arguments, console=make_console(), stop=stop, parts=parts).train()
         except StopRequested:
             sys.stderr.write("roadsense train: stopped\n")
         except RoadSenseError as error:
@@ -61,11 +59,6 @@ def main(argv: Sequence[str] | None = None, *, parts: Parts | None = None) -> in
             )
             return _EXIT_FAILURE
         return stop.exit_code
-
-
-def _console() -> Console:
-    """Write as wide as the terminal; where there is none, wide enough for the tables."""
-    return Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ml.console import make_console
 from ml.errors import ConfigError
+from ml.progress import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,28 +97,31 @@ def _search(options: TuneOptions) -> int:
     from ml.tuning.report import WINNER_FILE, write_report  # noqa: PLC0415 (matplotlib is slow)
     from ml.tuning.study import Search, working_in  # noqa: PLC0415 (so is Optuna)
 
-    console = Console()
+    console = make_console()
     until_s = math.inf if options.minutes is None else time.monotonic() + 60.0 * options.minutes
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     with working_in(options.out):
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"tuning {objective.title}", total=options.trials)
+        search = Search(objective, space, options.out, seed=options.seed, tell=tell)
+        before = len(search.tried())
+        with Parts(
+            console,
+            f"tuning {objective.title}",
+            total=max(options.trials, before),
+            done=before,
+            unit="trials",
+        ) as parts:
+            ended = before
 
-            def tell(line: str) -> None:
-                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            def on_trial(now: int) -> None:
+                nonlocal ended
+                parts.advance(now - ended)
+                ended = now
 
-            search = Search(objective, space, options.out, seed=options.seed, tell=tell)
             try:
-                search.run(
-                    options.trials,
-                    until_s=until_s,
-                    on_trial=lambda ended: progress.update(task, completed=ended),
-                )
+                search.run(options.trials, until_s=until_s, on_trial=on_trial)
             finally:
                 table = write_report(search, objective, search.tried(), options.out)
         console.print(table)
@@ -136,6 +139,7 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
     """
     from ml.parameters import load_parameters  # noqa: PLC0415 (numpy is slow to import)
     from ml.training.config_files import Layers  # noqa: PLC0415
+    from ml.training.inputs import absolute_files  # noqa: PLC0415
     from ml.tuning.space import read_space  # noqa: PLC0415
 
     recipe, own = Layers(), Layers()
@@ -145,6 +149,10 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
             layers.put_file(options.config)
         if options.radio is not None:
             layers.put(("env", "radio"), options.radio, "--radio")
+    files = absolute_files(recipe.build().env)
+    for layers in (recipe, own):
+        for key, path in files.items():  # a trial runs in a folder of its own
+            layers.put(("env", key), path, f"--{key}")
     recipe.put(("preset",), options.preset, f"preset {options.preset}")
     if options.steps is not None:
         recipe.put(("total_timesteps",), options.steps, "--steps")

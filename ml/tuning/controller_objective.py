@@ -14,6 +14,7 @@ from ml.evaluation.safety_score import as_figures, score_of
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.validation import run_validation
 from ml.evaluation.workers import WorkerPool
+from ml.training.inputs import digests
 from ml.tuning.objective import Outcome
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class ControllerObjective:
             "controller": self._name,
             "usual": self._usual,
             "environment": self._config.model_dump(mode="json"),
+            "files": digests(self._config),
             "episodes": self._episodes,
             "validation_seed": VALIDATION_SEED,
         }

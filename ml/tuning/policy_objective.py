@@ -14,6 +14,7 @@ from ml.errors import ConfigError
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.training.config import check_combinations
 from ml.training.config_files import Layers, to_yaml
+from ml.training.inputs import digests
 from ml.training.options import flatten
 from ml.tuning.objective import Outcome
 from ml.tuning.space import did_you_mean
@@ -166,6 +167,7 @@ class PolicyObjective:
         """Return what the score depends on, beside the values that are searched."""
         return {
             "recipe": self._base.model_dump(mode="json"),
+            "files": digests(self._base.env),
             "seeds": list(self._seeds),
             "evaluations": self._evaluations,
         }

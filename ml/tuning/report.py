@@ -7,9 +7,8 @@ import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from ml.atomic_files import write_atomically
+from ml.console import WholeTable
 from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
 from ml.tuning.pictures import draw_history, draw_importances
 
@@ -27,7 +26,7 @@ _COLUMNS = ("trial", "score", "crashes", "false brakes / km", "headway", "jerk p
 
 def write_report(
     search: Search, objective: Objective, tried: Sequence[Tried], folder: Path
-) -> Table:
+) -> WholeTable:
     """Write `tuning.md`, `tuning.json`, `best.yaml` and the pictures.
 
     Args:
@@ -57,7 +56,7 @@ def write_report(
         draw_history(tried, folder / "history.png")
     if importances:
         draw_importances(importances, folder / "importance.png")
-    table = Table(*_COLUMNS, title=f"{objective.title}: the best of {len(tried)} trials")
+    table = WholeTable(*_COLUMNS, title=f"{objective.title}: the best of {len(tried)} trials")
     for trial in best[:_SHOWN]:
         table.add_row(*_cells(trial))
     return table

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from ml.errors import NotLearningError
+from ml.installation import same_code
 from ml.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -135,13 +135,13 @@ class TrainingProcess:
         return sorted(file.parent for file in (self._folder / "runs").glob("*/config.yaml"))
 
     def _command(self, run: RunDirectory | None) -> list[str]:
-        command = [sys.executable, "-m", "ml.tuning.training_child"]
+        command = [sys.executable, "-P", "-m", "ml.tuning.training_child"]
         if run is not None:
             return [*command, "--resume", str(run.path)]
         return [*command, "--preset", self._preset, "--config", str(self._folder / "config.yaml")]
 
     def _environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if key not in _OVERRIDES}
+        kept = {key: value for key, value in same_code().items() if key not in _OVERRIDES}
         places = {"RUNS_DIR": self._folder / "runs", "MODELS_DIR": self._folder / "models"}
         return kept | {name: str(path) for name, path in places.items()}
 

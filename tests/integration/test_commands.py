@@ -1,12 +1,15 @@
 """The commands as a user types them, on real SUMO."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from ml.cli import main
 from ml.envs import EnvConfig, RewardWeights
 from ml.evaluation.reward_audit import audit_reward
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.sumo
 
@@ -65,3 +68,41 @@ def test_a_users_mistake_exits_with_2_and_a_remedy(arguments, complaint, capsys)
     """One line that says what and where, and no traceback."""
     assert main(arguments) == 2
     assert complaint in capsys.readouterr().err
+
+
+OUTPUTS = (
+    ["bench", "--json", "OUT.json"],
+    ["bench", "--picture", "OUT.png"],
+    ["params", "show", "clean", "--picture", "OUT.png"],
+    ["params", "show", "--docs", "FOLDER"],
+    ["calibrate", "--coverage", "OUT.md"],
+    ["calibrate", "nothing.csv", "--out", "OUT.json"],
+    ["logs", "synth", "--out", "OUT"],
+    ["evaluate", "--out", "OUT", "--controllers", "oracle"],
+    ["targets", "ml/models/convoy.zip", "--out", "OUT"],
+    ["ablate", "--out", "OUT"],
+    ["tune", "--out", "OUT"],
+)
+
+
+@pytest.mark.parametrize("arguments", OUTPUTS, ids=" ".join)
+def test_where_nothing_can_be_written_nothing_is_measured(arguments, capsys, monkeypatch):
+    """A folder that even root cannot write is told of at once, by the option's name."""
+    monkeypatch.chdir(ROOT)
+    options = [a.replace("OUT", "/proc/out").replace("FOLDER", "/proc") for a in arguments]
+    assert main(options) == 2
+    said = capsys.readouterr().err
+    assert "cannot write in /proc" in said
+    assert next(option for option in reversed(options) if option.startswith("--o")
+                or option in {"--json", "--picture", "--docs", "--coverage"}) in said  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bench", "--only", "radio", "--rounds", "1"], ["params", "show", "ideal"]]
+)
+def test_no_picture_is_written_unasked(arguments, tmp_path, monkeypatch, capsys):
+    """A folder in which somebody looks something up stays as it was."""
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 0
+    assert capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []

@@ -201,8 +201,8 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(tmp_path, capsys):
     assert not (killed / "summary.json").exists()
     stamps = {f.name: f.stat().st_mtime_ns for f in (killed / "cells").glob("*.jsonl")}
     assert main(["evaluate", *arguments, "--out", str(killed)]) == 0
-    printed = capsys.readouterr().out
-    assert f"{len(before)} of {total} cells are there already" in printed.replace("\n", " ")
+    said = capsys.readouterr().err
+    assert f"evaluating: {total} cells, {len(before)} of them there already" in said
     assert main(["evaluate", *arguments, "--out", str(whole)]) == 0
     after = cells(killed)
     assert after == cells(whole)

@@ -35,8 +35,8 @@ def test_show_prints_every_value_with_unit_range_and_basis(capsys):
 
 @pytest.mark.slow
 def test_show_draws_a_picture_and_tells_what_the_radio_does(capsys, tmp_path):
-    """Figures of the reference drive beside the recorded ones, and a PNG by the preset's name."""
-    assert main(["params", "show", "independent"]) == 0
+    """Figures of the reference drive beside the recorded ones, and a PNG where one is asked for."""
+    assert main(["params", "show", "independent", "--picture", "params-independent.png"]) == 0
     printed = capsys.readouterr().out
     assert "share of time older than 0.5 s" in printed
     picture = (tmp_path / "params-independent.png").read_bytes()

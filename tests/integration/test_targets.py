@@ -78,7 +78,7 @@ def test_a_killed_run_goes_on_and_ends_with_a_table(tmp_path, capsys):
     assert 0 < len(before) < 16
     assert not (out / "targets.md").exists()
     assert main(command) == 0
-    assert "cells are there already" in capsys.readouterr().out
+    assert "of them there already" in capsys.readouterr().err
     after = cells(out)
     assert len(after) == 3 * 3 + 1 + 2 * 3  # three drivers on three radios, IDM on one; plexe
     assert {name: after[name] for name in before} == before

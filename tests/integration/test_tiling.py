@@ -117,7 +117,7 @@ def test_too_few_or_too_many_convoys_are_an_error(tmp_path, num_envs):
 
 def test_the_cache_directory_follows_the_environment(tmp_path, monkeypatch):
     """ROADSENSE_CACHE_DIR moves it; without it, it lies in the home directory."""
-    from ml.sumo.cache import default_cache_dir  # noqa: PLC0415
+    from ml.folders import default_cache_dir  # noqa: PLC0415
 
     monkeypatch.setenv("ROADSENSE_CACHE_DIR", str(tmp_path))
     assert default_cache_dir() == tmp_path

@@ -11,6 +11,9 @@ import tiny_convoys as tiny
 from tiny_training import NO_EVALUATION, SMALL, metrics, only_run, scalars, stop_at
 
 from ml.training.checkpoints import load_model
+from ml.training.config import EvaluationConfig, TrainConfig
+from ml.training.kept_model import publish_model
+from ml.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +74,10 @@ def _evaluated(run: Path) -> list[float]:
 
 @pytest.mark.parametrize("stop_step", [80, 240])
 def test_a_warm_start_is_kept_until_something_betters_it(
-    trainer: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_step: int
+    trainer: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_step: int,
 ):
     """It is evaluated once, before PPO; a stop in the first or second rollout does not lose it."""
     monkeypatch.setattr("ml.training.session.imitate", lambda *_, **__: None)
@@ -93,6 +99,24 @@ def test_without_a_warm_start_the_first_weights_are_not_evaluated(
     assert trainer(*SMALL, "--total-timesteps", "160", "--evaluation.every-steps", "160",
                    evaluator=tiny.evaluate_uphill) == 0  # fmt: skip
     assert _evaluated(only_run(tmp_path)) == [160]
+
+
+def test_a_kept_warm_start_is_said_in_plain_words(tmp_path: Path):
+    """Nobody has to know that step 0 means that PPO was for nothing."""
+    run = RunDirectory(tmp_path)
+    run.evaluation.mkdir()
+    for file in (run.final_model, run.best_model):
+        file.touch()
+    record = {"step": 0, "safety_score": 0.3901}
+    (run.evaluation / "best.json").write_text(json.dumps(record))
+    config = TrainConfig(
+        keep="best", total_timesteps=500_000, evaluation=EvaluationConfig(least_gain=0.02)
+    )
+    said = publish_model(run, config, tmp_path, evaluated=True)
+    assert (
+        "the warm start, as it was before PPO's first step: the best by safety score (0.390), "
+        "which PPO's 500,000 steps did not better by 0.02; the last weights: " in said
+    )
 
 
 @pytest.mark.parametrize(("keep", "step"), [("best", 160), ("final", 480)])

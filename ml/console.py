@@ -1,0 +1,134 @@
+"""What a user reads: tables whose numbers stay whole, and how wide a line may be.
+
+A number that is cut is worse than none: `0.9…` may be 0.9 or 0.99. A table that is wider than the
+terminal gives way in its words first, then in its lines; where that does not help, each row becomes
+a list.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import ConsoleOptions, RenderResult
+    from rich.table import Column
+
+_WIDTH_WITHOUT_TERMINAL = 120
+_ENDLESS = 100_000
+_NARROW = SIMPLE_HEAD, (0, 1, 0, 0), False, False
+"""Box, padding and edges of a table that is as narrow as one can be."""
+_LONGEST_WHOLE = 24
+"""What is longer than this is no number: a path, a URL, a digest. It may go on in the next line."""
+
+
+def make_console() -> Console:
+    """Write as wide as the terminal; where there is none, as wide as COLUMNS, or as most tables."""
+    told = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(width=None if told else _WIDTH_WITHOUT_TERMINAL)
+
+
+class WholeTable(Table):
+    """A table of rich's that never cuts a word or number to fit."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it with columns as wide as their words at least, or as a list."""
+        ranges = [_range_of(console, options, column) for column in self.columns]
+        kept = (self.columns, self.box, self.padding, self.pad_edge, self.show_edge)
+        own = kept[1:]
+        try:
+            # First without what is between the columns, then with lines wrapped that should not be.
+            for rigid, style in ((True, own), (True, _NARROW), (False, own), (False, _NARROW)):
+                self.box, self.padding, self.pad_edge, self.show_edge = style
+                room = self._room(console, options, ranges)
+                widths = self._widths(ranges, room, rigid=rigid)
+                if widths is not None:
+                    break
+            else:
+                yield from self._listed(console)
+                return
+            self.columns = [
+                replace(column, width=width, no_wrap=width >= high, overflow="fold")
+                for column, width, (_, high) in zip(self.columns, widths, ranges, strict=True)
+            ]
+            yield from super().__rich_console__(console, options)
+        finally:
+            self.columns, self.box, self.padding, self.pad_edge, self.show_edge = kept
+
+    def _room(
+        self, console: Console, options: ConsoleOptions, ranges: list[tuple[int, int]]
+    ) -> int:
+        """Count what lines and blanks between the columns leave for their content."""
+        asked = Measurement.get(console, options.update(width=_ENDLESS), self).maximum
+        return options.max_width - asked + sum(high for _, high in ranges)
+
+    def _widths(self, ranges: list[tuple[int, int]], room: int, *, rigid: bool) -> list[int] | None:
+        """Share out the room; None where it is too little.
+
+        Args:
+            ranges: Width of each column's longest word, and of its longest line.
+            room: Columns of the terminal for all of them.
+            rigid: Whether columns that should not be wrapped are not.
+        """
+        wanted = [
+            (high if rigid and column.no_wrap else low, high)
+            for column, (low, high) in zip(self.columns, ranges, strict=True)
+        ]
+        free = room - sum(low for low, _ in wanted)
+        return _shared(wanted, free) if free >= 0 else None
+
+    def _listed(self, console: Console) -> Iterator[Text]:
+        """Draw each row as a list: its first cell, and below that a line for each other one."""
+        if self.title is not None:
+            yield _text(console, self.title)
+        names = [" ".join(_text(console, column.header).plain.split()) for column in self.columns]
+        subject = Text()
+        for cells in zip(*(column.cells for column in self.columns), strict=True):
+            first, *others = (_text(console, cell) for cell in cells)
+            subject = first if first.plain else subject
+            yield Text.assemble(subject, style="bold")
+            for name, cell in zip(names[1:], others, strict=True):
+                if cell.plain:
+                    value = Text(" ").join(cell.split("\n"))
+                    yield Text.assemble("  ", f"{name}: " if name else "", value)
+        if self.caption is not None:
+            yield _text(console, self.caption)
+
+
+def _shared(ranges: Sequence[tuple[int, int]], free: int) -> list[int]:
+    """Widen columns from their least width, those that lack little first."""
+    widths = [low for low, _ in ranges]
+    left = len(widths)
+    for i in sorted(range(len(widths)), key=lambda i: ranges[i][1] - ranges[i][0]):
+        more = min(ranges[i][1] - ranges[i][0], free // left)
+        widths[i] += more
+        free -= more
+        left -= 1
+    return widths
+
+
+def _range_of(console: Console, options: ConsoleOptions, column: Column) -> tuple[int, int]:
+    """Width of a column's longest word that has to stay whole, and of its longest line."""
+    endless = options.update(width=_ENDLESS)
+    texts = [_text(console, cell) for cell in (column.header, *column.cells)]
+    found = [Measurement.get(console, endless, text) for text in texts if text.plain]
+    low = max((measured.minimum for measured in found), default=1)
+    high = max((measured.maximum for measured in found), default=1)
+    return min(low, _LONGEST_WHOLE), max(high, column.min_width or 0)
+
+
+def _text(console: Console, cell: object) -> Text:
+    """Read markup as rich does in a table."""
+    if isinstance(cell, Text):
+        return cell
+    return console.render_str(str(cell), highlight=False)

@@ -1,0 +1,100 @@
+"""A result and the files that it was made from: found from every folder, never others unnoticed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ml.errors import ConfigError, EvaluationError
+from ml.evaluation.evaluate import driver_of, open_result
+from ml.evaluation.planning import Origin, Plan, make_manifest, radio_source
+from ml.parameters import loading
+from ml.tuning.command import TuneOptions, _objective
+
+if TYPE_CHECKING:
+    from ml.evaluation.result import Manifest
+
+PRESETS = Path(loading.__file__).parent / "presets"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a model, a radio and a controller's parameters, where the user is."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    shutil.copy(PRESETS / "bursty.json", folder / "own.json")
+    (folder / "model.zip").write_text("weights")
+    (folder / "best.yaml").write_text("time_gap_s: 1.0\n")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def _manifest() -> Manifest:
+    plan = Plan(models=("model.zip",), suites=("convoy:4",), radios=("own.json", "clean"),
+                controllers=("predictive@best.yaml", "do-nothing"))  # fmt: skip
+    return make_manifest(plan, Origin("0", None, {}, "command", "now"))
+
+
+def _loaded(path: str) -> str:
+    raise EvaluationError(f"loading {path}")
+
+
+def test_files_are_found_from_every_folder(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Model, radio and parameters of a controller are those of the result."""
+    manifest = _manifest()
+    monkeypatch.chdir(tmp_path)
+    own, clean = manifest.radios
+    assert (radio_source(own), radio_source(clean)) == (f"{project}/own.json", "clean")
+    with pytest.raises(EvaluationError, match=f"loading {project}/model.zip"):
+        driver_of(manifest.controller("policy"), _loaded)
+    tuned = next(c for c in manifest.controllers if c.file.endswith("best.yaml"))
+    assert driver_of(tuned, _loaded).name
+    assert driver_of(manifest.controller("do-nothing"), _loaded).name == "do-nothing"
+
+
+def test_what_has_changed_since_is_refused(project: Path):
+    """By its name, also where it is gone."""
+    manifest = _manifest()
+    (project / "best.yaml").write_text("time_gap_s: 2.0\n")
+    tuned = next(c for c in manifest.controllers if c.file.endswith("best.yaml"))
+    with pytest.raises(EvaluationError, match=r"best\.yaml has changed"):
+        driver_of(tuned, _loaded)
+    (project / "model.zip").unlink()
+    with pytest.raises(EvaluationError, match=r"model\.zip is gone"):
+        driver_of(manifest.controller("policy"), _loaded)
+    shutil.copy(PRESETS / "clean.json", project / "own.json")
+    with pytest.raises(EvaluationError, match=r"own\.json has other parameters"):
+        radio_source(manifest.radios[0])
+
+
+def test_an_evaluation_goes_on_where_its_files_were_moved_to(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The same content elsewhere is the same result; other parameters of a controller are not."""
+    open_result(tmp_path / "result", _manifest())
+    moved = project.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    found = open_result(tmp_path / "result", _manifest())
+    assert found.radios[0].file == f"{moved}/own.json"
+    (moved / "best.yaml").write_text("time_gap_s: 2.0\n")
+    with pytest.raises(
+        ConfigError, match="the result of another evaluation; it differs in cells, controllers"
+    ):
+        open_result(tmp_path / "result", _manifest())
+
+
+@pytest.mark.parametrize("controller", [None, "predictive"])
+def test_a_search_knows_its_radio_by_path_and_content(project: Path, controller: str | None):
+    """A trial runs in a folder of its own, and scores on another radio cannot be compared."""
+    options = TuneOptions(radio="own.json", controller=controller)
+    before = _objective(options)[0].record()
+    assert f"{project}/own.json" in before["files"]["radio"]
+    config = before["environment"] if controller else before["recipe"]["env"]
+    assert config["radio"] == f"{project}/own.json"
+    shutil.copy(PRESETS / "clean.json", project / "own.json")
+    assert _objective(options)[0].record()["files"] != before["files"]
