@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CACHE_DIR_VARIABLE = "ROADSENSE_CACHE_DIR"
-_LAYOUT = 1  # raise it when the files of an entry change
+_LAYOUT = 2  # raise it when the files of an entry change
 
 
 def default_cache_dir() -> Path:

@@ -59,6 +59,10 @@ class Road:
         lane_start_m: (lanes,) float64, the route position of each lane's start.
         lane_length_m: (lanes,) float64.
         lane_internal: (lanes,) bool.
+        lane_limit_mps: (lanes,) float64, the speed limits.
+        slowest_mps: The lowest of them.
+        fastest_mps: The highest. SUMO knows this one alone, on every lane (see `ml.sumo.tiling`),
+            so a car's speed factor is its desired speed over this.
         length_m: Length of the whole road.
         car_length_m: Length of the cars that drive on it.
         left_lane_ids: The lanes to the left, in the order of the route; empty unless there is one
@@ -80,7 +84,9 @@ class Road:
         if len(numbers) > 1:
             self.left_lane_ids, self.left_m = (), 0.0
         self._left_number = max(numbers, default=0)
-        self._speed_limit_mps = np.array([lane.speed_limit_mps for lane in lanes], dtype=np.float64)
+        self.lane_limit_mps = np.array([lane.speed_limit_mps for lane in lanes], dtype=np.float64)
+        self.slowest_mps = float(self.lane_limit_mps.min())
+        self.fastest_mps = float(self.lane_limit_mps.max())
         self._knot_m, self._xy_m, self._slope_xy = _centre_line(lanes, self.lane_start_m)
 
     def lane_number(self, *, left: bool) -> int:
@@ -125,7 +131,7 @@ class Road:
 
     def speed_limit_mps(self, route_pos_m: ArrayLike) -> NDArray[np.float64]:
         """Return the speed limit at each position."""
-        return self._speed_limit_mps[self._lane_index(self._checked(route_pos_m))]
+        return self.lane_limit_mps[self._lane_index(self._checked(route_pos_m))]
 
     def _checked(self, route_pos_m: ArrayLike) -> NDArray[np.float64]:
         position_m = np.asarray(route_pos_m, dtype=np.float64)

@@ -140,25 +140,32 @@ def crossing(folder: Path) -> Path:
 
 def all_way_stop(folder: Path) -> Path:
     """A crossroads in the middle at which everybody stops."""
-    return _crossroads(folder, 'type="allway_stop"')
+    return crossroads(folder, 'type="allway_stop"')
 
 
 def stop_sign(folder: Path) -> Path:
     """A crossroads at which the convoy comes from the side that has to stop."""
-    return _crossroads(folder, 'type="priority_stop"', side_priority=10)
+    return crossroads(folder, 'type="priority_stop"', side_priority=10)
 
 
 def give_way(folder: Path) -> Path:
     """A crossroads at which the convoy comes from the side that has to give way."""
-    return _crossroads(folder, 'type="priority"', side_priority=10)
+    return crossroads(folder, 'type="priority"', side_priority=10)
 
 
 def right_before_left(folder: Path) -> Path:
     """A crossroads without signs."""
-    return _crossroads(folder, 'type="right_before_left"')
+    return crossroads(folder, 'type="right_before_left"')
 
 
-def _crossroads(folder: Path, junction: str, *, side_priority: int = 1) -> Path:
+def crossroads(folder: Path, junction: str, *, side_priority: int = 1) -> Path:
+    """The convoy passes a crossroads straight on.
+
+    Args:
+        folder: Where to.
+        junction: More attributes of the node in the middle.
+        side_priority: Of the road that crosses; the convoy's has 1.
+    """
     nodes = nodes_at(
         [
             ("a", 0, 0),
@@ -267,6 +274,17 @@ def two_lanes(folder: Path) -> Path:
     )
 
 
+def bus_lane(folder: Path) -> Path:
+    """Cars keep to the second lane, since the first one is for buses, also inside the junction."""
+    lanes = '<lane index="0" allow="bus"/>'
+    edges = "".join(
+        f'<edge id="{a}{b}" from="{a}" to="{b}" numLanes="2" speed="13.89">{lanes}</edge>'
+        for a, b in ("aj", "jb")
+    )
+    nodes = nodes_at([("a", 0, 0), ("j", 900, 0), ("b", 1800, 200)])
+    return plain_road(folder, nodes, edges, "aj jb")
+
+
 def curves(folder: Path) -> Path:
     """Two lanes round a narrow bend: one length for both, though the inner one is shorter."""
     bend = "0,0 700,0 720,8 728,28 720,48 700,56 0,56"
@@ -359,6 +377,7 @@ ROADS: dict[str, Callable[[Path], Path]] = {
         lefthand,
         no_internal_links,
         two_lanes,
+        bus_lane,
         curves,
         hills,
         osm,

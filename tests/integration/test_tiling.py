@@ -20,7 +20,7 @@ pytestmark = pytest.mark.sumo
 
 @pytest.mark.parametrize("name", ["highway", "rural"])
 def test_every_copy_is_the_road(tmp_path, name):
-    """SUMO sees each lane of each copy with the road's length and limit, apart from the others."""
+    """SUMO sees each lane of each copy with the road's length, all with its highest limit."""
     scenario = load_scenario(name)
     tiles = tile_scenario(scenario, 5, cache_dir=tmp_path)
     assert tiles.num_tiles == 8
@@ -32,16 +32,12 @@ def test_every_copy_is_the_road(tmp_path, name):
         bounds = []
         for env in range(8):
             ys = []
-            for lane_id, length_m, start_m in zip(
-                scenario.road.lane_ids,
-                scenario.road.lane_length_m,
-                scenario.road.lane_start_m,
-                strict=True,
+            for lane_id, length_m in zip(
+                scenario.road.lane_ids, scenario.road.lane_length_m, strict=True
             ):
                 lane = tile_lane(env, lane_id)
                 assert libsumo.lane.getLength(lane) == length_m
-                limit_mps = scenario.road.speed_limit_mps(start_m)
-                assert libsumo.lane.getMaxSpeed(lane) == limit_mps
+                assert libsumo.lane.getMaxSpeed(lane) == scenario.road.fastest_mps
                 ys += [y for _, y in libsumo.lane.getShape(lane)]
             bounds.append((min(ys), max(ys)))
             edges = libsumo.route.getEdges(f"c{env:04d}.convoy")
