@@ -20,34 +20,35 @@ _MOST_OFF_SHARE = 0.05
 
 def impossible_numbers(edges: Sequence[Any], net_file: Path) -> list[Problem]:
     """Return what is wrong with the numbers of sumolib's edges and of the junctions beside them."""
-    found = [words for edge in edges for words in (*_of_lanes(edge), *_of_junctions(edge))]
+    found = [each for edge in edges for each in (*_of_lanes(edge), *_of_junctions(edge))]
     return [
-        Problem(f"{words} in {net_file}.", "Correct it there, by hand or in netedit.")
-        for words in dict.fromkeys(found)
+        Problem(f"{thing} in {net_file} has {fault}.", "Correct it there, by hand or in netedit.")
+        for thing, fault in dict.fromkeys(found)
     ]
 
 
-def _of_lanes(edge: Any) -> Iterator[str]:
+def _of_lanes(edge: Any) -> Iterator[tuple[str, str]]:
     for lane in edge.getLanes():
+        name = f"Lane {lane.getID()!r}"
         values = {"speed": lane.getSpeed(), "length": lane.getLength(), "width": lane.getWidth()}
-        for name, value in values.items():
+        for attribute, value in values.items():
             if not (math.isfinite(value) and value > 0.0):
-                yield f'Lane {lane.getID()!r} has {name}="{value}", which must be above 0'
+                yield name, f'{attribute}="{value}"; a number above 0 is needed'
         shape = lane.getShape3D()
         if len(shape) < 2:  # noqa: PLR2004 (a line has two ends)
             number = f"{len(shape)} point{'' if len(shape) == 1 else 's'}"
-            yield f"Lane {lane.getID()!r} has a shape of {number}, of at least 2"
+            yield name, f"a shape of {number}; at least 2 are needed"
         elif not all(math.isfinite(value) for point in shape for value in point):
-            yield f'Lane {lane.getID()!r} has a number in its shape="…" that is none'
+            yield name, 'something in its shape="…" that is no number'
 
 
-def _of_junctions(edge: Any) -> Iterator[str]:
+def _of_junctions(edge: Any) -> Iterator[tuple[str, str]]:
     if edge.isSpecial():
         return
     for node in (edge.getFromNode(), edge.getToNode()):
         numbers = [*node.getCoord3D(), *(value for point in node.getShape3D() for value in point)]
         if not all(math.isfinite(value) for value in numbers):
-            yield f"Junction {node.getID()!r} has a number in x, y, z or shape that is none"
+            yield f"Junction {node.getID()!r}", "something in x, y, z or shape that is no number"
 
 
 def strange_lengths(edges: Sequence[Any], net_file: Path) -> list[Problem]:

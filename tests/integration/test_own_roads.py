@@ -188,14 +188,26 @@ def test_the_printed_command_mends_the_road(tmp_path, make, place):
 @pytest.mark.parametrize(
     ("attribute", "value", "words"),
     [
-        (name, value, f"Lane 'e0_0' has {name}=\"{float(value)}\", which must be above 0")
+        (
+            name,
+            value,
+            f"Lane 'e0_0' in .*road.net.xml has {name}=\"{float(value)}\"; a number above 0",
+        )
         for name in ("speed", "length", "width")
         for value in ("nan", "inf", "-inf", "0", "-13.89")
     ]
     + [
-        ("shape", "0.00,0.00 nan,0.00", r"Lane 'e0_0' has a number in its shape=.* that is none"),
-        ("shape", "0.00,0.00 inf,0.00", r"Lane 'e0_0' has a number in its shape=.* that is none"),
-        ("shape", "0.00,0.00", "Lane 'e0_0' has a shape of 1 point, of at least 2"),
+        (
+            "shape",
+            "0.00,0.00 nan,0.00",
+            r"Lane 'e0_0' in .* has something in its shape=.* that is no number",
+        ),
+        (
+            "shape",
+            "0.00,0.00 inf,0.00",
+            r"Lane 'e0_0' in .* has something in its shape=.* that is no number",
+        ),
+        ("shape", "0.00,0.00", "Lane 'e0_0' in .* has a shape of 1 point; at least 2"),
     ],
 )
 def test_numbers_that_no_lane_can_have_are_errors(tmp_path, attribute, value, words):
@@ -226,8 +238,8 @@ def test_numbers_of_junctions_and_of_lanes_beside_are_looked_at_too(tmp_path):
     with pytest.raises(ScenarioError) as error:
         load_scenario(cfg, cache_dir=tmp_path / "cache")
     assert "2 things are wrong" in str(error.value)
-    assert "Lane 'e1_0' has speed=\"nan\"" in str(error.value)
-    assert "Junction 'n1' has a number in x, y, z or shape that is none" in str(error.value)
+    assert re.search(r"Lane 'e1_0' in .* has speed=\"nan\"", str(error.value))
+    assert re.search(r"Junction 'n1' in .* x, y, z or shape that is no number", str(error.value))
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path):
