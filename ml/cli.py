@@ -188,6 +188,12 @@ def _params(arguments: Sequence[str]) -> int:
     return params(arguments)
 
 
+def _scenario(arguments: Sequence[str]) -> int:
+    from ml.reports.scenario_command import main as scenario  # noqa: PLC0415
+
+    return scenario(arguments)
+
+
 def _observation(arguments: Sequence[str]) -> int:
     tyro.cli(_NoOptions, prog="roadsense observation", args=arguments)
     from ml.envs.observation_spec import observation_table  # noqa: PLC0415
@@ -237,6 +243,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "params": ("show, compare and fit parameters of radio and sensors", _params),
     "calibrate": ("turn logs of real boards into a parameter file", _calibrate),
     "logs": ("make up logs of any radio, to try that without boards", _logs),
+    "scenario": ("say what keeps convoys off a road of your own, and what mends it", _scenario),
     "observation": ("print the table of the observation's features", _observation),
 }
 

@@ -26,6 +26,7 @@ from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.sumo.insertion import insertions
 from ml.sumo.netconvert import sumo_program
 from ml.sumo.options import SPEED_MODE_UNCHECKED, load_options
+from ml.sumo.plain_names import plainly_named
 from ml.sumo.scenarios import load_scenario
 from ml.sumo.tiling import tile_scenario
 
@@ -44,8 +45,7 @@ class UsualEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         self.action_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
         self._config = EnvConfig(num_peers=(num_peers, num_peers))
         self._scenario = load_scenario(self._config.scenario)
-        tiles = tile_scenario(self._scenario, 1, cache_dir=default_cache_dir())
-        self._command = [str(sumo_program("sumo")), *load_options(tiles)]
+        self._tiles = tile_scenario(self._scenario, 1, cache_dir=default_cache_dir())
         self._episodes = EpisodeSource(self._config, self._scenario.road)
         self._cars: list[str] = []
         self._episode = self._tick = 0
@@ -56,8 +56,11 @@ class UsualEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         """Start SUMO again and insert the cars."""
         super().reset(seed=seed, options=options)
         self.close()
-        with contextlib.redirect_stdout(io.StringIO()):  # the client announces each retry
-            traci.start(self._command)
+        with (
+            plainly_named(self._tiles) as tiles,
+            contextlib.redirect_stdout(io.StringIO()),  # the client announces each retry
+        ):
+            traci.start([str(sumo_program("sumo")), *load_options(tiles)])
         key = fold(0, 0, self._episode)
         _, placement = self._episodes.draw(key, np.array([0]), "free")
         self._cars = []

@@ -20,7 +20,7 @@ from ml.folders import CACHE_DIR_VARIABLE, expand_home
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LAYOUT = 1  # raise it when the files of an entry change
+_LAYOUT = 2  # raise it when the files of an entry change
 
 
 def content_key(*parts: bytes | str | int) -> str:

@@ -28,6 +28,7 @@ from ml.sumo.options import (
     SPEED_RELEASED,
     load_options,
 )
+from ml.sumo.plain_names import plainly_named
 from ml.sumo.protocol import DT_S
 from ml.sumo.tiling import tile_scenario
 
@@ -121,7 +122,8 @@ class LibsumoSimulator:
         tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
         _owner, _started_in = weakref.ref(self), os.getpid()
         try:
-            libsumo.start(["sumo", *load_options(tiles)])
+            with plainly_named(tiles) as named:
+                libsumo.start(["sumo", *load_options(named)])
         except (libsumo.TraCIException, libsumo.FatalTraCIError) as error:
             raise SimulatorError(
                 f"The embedded SUMO could not load {tiles.net_file}: {error}. SUMO has said why "

@@ -19,8 +19,13 @@ def tile_prefix(env_index: int) -> str:
 
 def tile_lane(env_index: int, lane_id: str) -> str:
     """Return a lane's identifier on a convoy's copy of the road."""
-    prefix = tile_prefix(env_index)
-    return f":{prefix}{lane_id[1:]}" if lane_id.startswith(":") else prefix + lane_id
+    return prefixed(lane_id, tile_prefix(env_index))
+
+
+def prefixed(identifier: str, prefix: str) -> str:
+    """Return an identifier with something before it; ":", which marks junctions, stays in front."""
+    inside = identifier.startswith(":")
+    return f":{prefix}{identifier[1:]}" if inside else f"{prefix}{identifier}"
 
 
 def vehicle_id(env_index: int, slot: int) -> str:

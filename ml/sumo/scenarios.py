@@ -1,24 +1,23 @@
 """Scenarios: the road that convoys drive on, ours or a user's own.
 
 Of a user's sumocfg we take the network and one route; its vehicles are ignored. If the network
-holds more than that route's lanes, the rest is cut away once and the result is cached, so that a
-whole city costs no more than the road itself.
+holds more than that route, the road is cut out once and the result is cached, so that a whole city
+costs no more than the road itself.
 """
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
-from xml.sax.saxutils import quoteattr
 
 from ml.errors import ScenarioError
-from ml.folders import default_cache_dir
-from ml.sumo.cache import content_key, publish
-from ml.sumo.netconvert import run_netconvert, strip_header
-from ml.sumo.network import RouteNetwork, read_route
+from ml.folders import default_cache_dir, expand_home
+from ml.sumo.cache import content_key, publish, require_whole
+from ml.sumo.cutting import cut_road, network_text, written
+from ml.sumo.network import RouteNetwork, examine_route, read_route
+from ml.sumo.problem import Problem, tell
+from ml.sumo.sumocfg import choose_route, files_named, parse_xml
 
 if TYPE_CHECKING:
     from ml.sumo.road import Road
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 SCENARIO_DIR = Path(__file__).resolve().parents[2] / "sumo-configs"
 BUILTIN_SCENARIOS = ("highway", "rural", "two-lanes")
 DEFAULT_SCENARIO = "highway"
-CONVOY_ROUTE = "convoy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Scenario:
 
     Attributes:
         name: "highway", "rural", "two-lanes", or the stem of the sumocfg.
-        net_file: A network that holds the route's edges and nothing else.
+        net_file: A network that holds the route's edges and no others.
         route_edges: The route's edges in driving order.
         road: The lanes of the route.
     """
@@ -44,6 +42,38 @@ class Scenario:
     net_file: Path
     route_edges: tuple[str, ...]
     road: Road
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a sumocfg leads to.
+
+    Attributes:
+        cfg_file: The sumocfg.
+        net_file: Its network; None without a single one.
+        route_edges: Edges of the convoy's route; None without one.
+        problems: What is wrong so far.
+    """
+
+    cfg_file: Path
+    net_file: Path | None
+    route_edges: tuple[str, ...] | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A scenario looked at closely.
+
+    Attributes:
+        sources: What its sumocfg leads to.
+        network: What the network holds of the route; None where problems left no road.
+        problems: All that is wrong.
+    """
+
+    sources: Sources
+    network: RouteNetwork | None
+    problems: tuple[Problem, ...]
 
 
 def load_scenario(
@@ -55,128 +85,92 @@ def load_scenario(
 
     Args:
         sumo_cfg: None for the default scenario, the name of one of ours, or a path to a sumocfg.
-        cache_dir: Where networks that are cut down are kept; None for the default.
+        cache_dir: Where roads that are cut out are kept; None for the default.
 
     Raises:
         ScenarioError: The sumocfg, its network or its route is missing, malformed or cannot carry
-            a convoy.
+            a convoy. All that is wrong is told at once.
+    """
+    sources = find_sources(sumo_cfg)
+    net_file, route_edges = sources.net_file, sources.route_edges
+    if net_file is None or route_edges is None or not net_file.is_file():
+        raise ScenarioError(tell(_examine(sources).problems))
+    name = sources.cfg_file.stem
+    cache = default_cache_dir() if cache_dir is None else cache_dir
+    key = content_key("road", net_file.read_bytes(), " ".join(route_edges))
+    entry = cache / "networks" / key
+    if not entry.is_dir():
+        examined = _examine(sources)
+        network = examined.network
+        if network is None or examined.problems:
+            raise ScenarioError(tell(examined.problems))
+        if network.holds_nothing_else:
+            return Scenario(name, net_file, route_edges, network.road)
+        _publish_road(entry, net_file, network.road)
+    elif sources.problems:
+        raise ScenarioError(tell(sources.problems))
+    cut = expand_home(entry).absolute() / "road.net.xml"
+    require_whole(cut, "</net>")
+    return Scenario(name, cut, route_edges, read_route(cut, route_edges).road)
+
+
+def find_sources(sumo_cfg: Path | str | None = None) -> Sources:
+    """Find a scenario's network and route; see `load_scenario`.
+
+    Raises:
+        ScenarioError: There is no such sumocfg, or it is malformed.
     """
     name = DEFAULT_SCENARIO if sumo_cfg is None else str(sumo_cfg)
     if name in BUILTIN_SCENARIOS:
         cfg_file = SCENARIO_DIR / name / f"{name}.sumocfg"
     else:
-        cfg_file = Path(name).expanduser().resolve()
+        cfg_file = expand_home(Path(name)).absolute()
     if not cfg_file.is_file():
         raise ScenarioError(
             f"There is no scenario {name!r}: {cfg_file} is not a file. Name one of "
             f"{', '.join(BUILTIN_SCENARIOS)}, or give the path of a .sumocfg file.",
         )
-    root = _parse(cfg_file)
-    net_file = _files(root, "net-file", cfg_file)
-    if len(net_file) != 1:
-        raise ScenarioError(
-            f'{cfg_file} names {len(net_file)} network files; it needs one <net-file value="…"/>.',
-        )
-    sources = [*_files(root, "route-files", cfg_file), *_files(root, "additional-files", cfg_file)]
-    route_edges = _choose_route(sources, cfg_file)
-    network = read_route(net_file[0], route_edges)
-    if network.holds_nothing_else:
-        return Scenario(cfg_file.stem, net_file[0], route_edges, network.road)
-    cache = default_cache_dir() if cache_dir is None else cache_dir
-    reduced = _reduced_network(net_file[0], route_edges, network, cache)
-    network = read_route(reduced, route_edges)
-    if not network.holds_nothing_else:
-        raise ScenarioError(
-            f"netconvert could not cut {net_file[0]} down to the route of {cfg_file}: "
-            f"{network.foreign_edges} other edges and {len(network.unused)} other connections "
-            "stayed. Cut the network down by hand (netedit) and name the result in the sumocfg.",
-        )
-    return Scenario(cfg_file.stem, reduced, route_edges, network.road)
+    root = parse_xml(cfg_file)
+    problems = []
+    nets = files_named(root, "net-file", cfg_file)
+    if len(nets) != 1:
+        what = f"{cfg_file} names {len(nets)} network files."
+        problems.append(Problem(what, 'It needs one <net-file value="…"/>.'))
+    files = [
+        file
+        for option in ("route-files", "additional-files")
+        for file in files_named(root, option, cfg_file)
+    ]
+    route_edges, wrong = choose_route(files, cfg_file)
+    net_file = nets[0] if len(nets) == 1 else None
+    return Sources(cfg_file, net_file, route_edges, (*problems, *wrong))
 
 
-def _parse(file: Path) -> ET.Element:
-    try:
-        data = file.read_bytes()
-        if file.suffix == ".gz":
-            data = gzip.decompress(data)
-        # The user's own file, and expat bounds what entities may grow to.
-        return ET.fromstring(data)  # noqa: S314 # nosec B314
-    except OSError as error:
-        raise ScenarioError(f"{file} cannot be read: {error}. Correct the path.") from error
-    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: its encoding
-        raise ScenarioError(
-            f"{file} is not well-formed XML: {error}. Correct the file at that place.",
-        ) from error
+def examine_scenario(sumo_cfg: Path | str | None = None) -> Examined:
+    """Look for all that is wrong with a scenario; see `load_scenario`.
+
+    Raises:
+        ScenarioError: There is no such sumocfg, or it is malformed.
+    """
+    return _examine(find_sources(sumo_cfg))
 
 
-def _files(root: ET.Element, option: str, cfg_file: Path) -> list[Path]:
-    """Return the files that an option of a sumocfg names; relative ones start at its folder."""
-    names: list[str] = []
-    for element in root.iter(option):
-        value = element.get("value", element.get("v", ""))
-        names += [name.strip() for name in value.split(",") if name.strip()]
-    return [(cfg_file.parent / name).resolve() for name in names]
+def _examine(sources: Sources) -> Examined:
+    network, problems = None, list(sources.problems)
+    if sources.net_file is not None:
+        network, wrong = examine_route(sources.net_file, sources.route_edges)
+        problems += wrong
+    return Examined(sources, network, tuple(problems))
 
 
-def _choose_route(sources: list[Path], cfg_file: Path) -> tuple[str, ...]:
-    """Return the edges of the route called `convoy`, or of the only one."""
-    routes: dict[str, tuple[str, ...]] = {}
-    for source in sources:
-        if not source.is_file():
-            raise ScenarioError(
-                f"{cfg_file} names {source}, which does not exist. "
-                "Correct the name; paths start at the sumocfg's folder.",
-            )
-        for element in _parse(source).iter("route"):
-            name = element.get("id")
-            if name is not None:
-                routes[name] = tuple((element.get("edges") or "").split())
-    advice = (
-        f'Add <route id="{CONVOY_ROUTE}" edges="first next … last"/> to a file in <route-files>.'
-    )
-    if not routes:
-        raise ScenarioError(f"{cfg_file} leads to no named route. {advice}")
-    if CONVOY_ROUTE not in routes and len(routes) > 1:
-        raise ScenarioError(
-            f"{cfg_file} leads to {len(routes)} routes ({', '.join(sorted(routes)[:5])}, …) and "
-            f"none is called {CONVOY_ROUTE!r}. {advice}",
-        )
-    name = CONVOY_ROUTE if CONVOY_ROUTE in routes else next(iter(routes))
-    if not routes[name]:
-        raise ScenarioError(f"Route {name!r} of {cfg_file} has no edges. {advice}")
-    return routes[name]
-
-
-def _reduced_network(
-    net_file: Path,
-    route_edges: tuple[str, ...],
-    network: RouteNetwork,
-    cache_dir: Path,
-) -> Path:
-    """Cut a network down to the lanes of a route; return the cached result."""
-    key = content_key("reduced", net_file.read_bytes(), " ".join(route_edges))
-    connections = "\n".join(
-        f"    <delete from={quoteattr(link.from_edge)} to={quoteattr(link.to_edge)}"
-        f' fromLane="{link.from_lane}" toLane="{link.to_lane}"/>'
-        for link in network.unused
-    )
+def _publish_road(entry: Path, net_file: Path, road: Road) -> None:
+    """Cut a road out of a network, and keep it."""
 
     def build(directory: Path) -> None:
-        (directory / "unused.con.xml").write_text(
-            f"<connections>\n{connections}\n</connections>\n",
-            encoding="utf-8",
+        cut = cut_road(net_file, road)
+        text = network_text(
+            cut.attributes, map(written, (*cut.edges, *cut.junctions, *cut.connections))
         )
-        arguments = ["-s", str(net_file), "--keep-edges.explicit", ",".join(route_edges)]
-        arguments += [
-            "--offset.disable-normalization",
-            "-x",
-            "unused.con.xml",
-            "-o",
-            "reduced.net.xml",
-            "--xml-validation",
-            "never",
-        ]
-        run_netconvert(arguments, cwd=directory)
-        strip_header(directory / "reduced.net.xml")
+        (directory / "road.net.xml").write_text(text, encoding="utf-8")
 
-    return publish(cache_dir / "networks" / key, build) / "reduced.net.xml"
+    publish(entry, build)

@@ -1,8 +1,8 @@
 """Lay out one road many times in one network, a copy for each convoy.
 
-netconvert writes one copy with a prefix before every identifier. The others are that text with
-another prefix and moved north, so every copy has the same lane lengths to the last digit; SUMO
-itself never looks at coordinates to move a car along a lane.
+The road's part of its network is copied as text, with a prefix before every identifier and moved
+north, so every copy has the road's lane lengths to the last digit; SUMO itself never looks at
+coordinates to move a car along a lane.
 
 All lanes of a copy get one speed limit, the road's highest. SUMO takes the speed factor that a car
 has on its lane for the lane ahead as well, so a car with a wish of its own, factor = wish / limit,
@@ -12,21 +12,26 @@ business of whoever plans its episode (`Road.lane_limit_mps`).
 
 from __future__ import annotations
 
+import copy
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
+import numpy as np
+
 from ml.errors import SimulatorError
 from ml.sumo.cache import content_key, publish, require_whole
-from ml.sumo.names import MAX_TILES, tile_prefix
-from ml.sumo.netconvert import run_netconvert, strip_header
+from ml.sumo.cutting import CutRoad, cut_road, find_difference, network_text, written
+from ml.sumo.names import MAX_TILES, prefixed, tile_prefix
 from ml.sumo.road import CAR_LENGTH_M
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ml.sumo.road import Road
     from ml.sumo.scenarios import Scenario
 
 TILE_SPACING_M = 200.0
@@ -42,11 +47,10 @@ _VEHICLE_TYPES = f"""\
     <vType id="{EGO_TYPE}" carFollowModel="Krauss" length="{CAR_LENGTH_M}" sigma="0" speedDev="0"
            maxSpeed="{_MAX_SPEED_MPS}" decel="8" emergencyDecel="9" lcOvertakeRight="1"/>
 """
-# The parts of a network that a convoy needs, in the order in which SUMO wants them.
-_PARTS = ("edge", "junction", "connection")
+_IDENTIFIERS = frozenset({"id", "from", "to", "via", "incLanes", "intLanes"})
+_MARK = "\ue000"  # of no use to anybody, so in nobody's names
 _SHAPE = re.compile(r'(?<= shape=")[^"]*')
 _Y = re.compile(r'(?<= y=")[^"]*')
-_LIMIT = re.compile(r'(?<= speed=")[^"]*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Tile
     """Return a network with at least `num_envs` copies of a scenario's road, cached.
 
     Raises:
-        SimulatorError: Too many convoys, netconvert failed, or the cache cannot be written.
+        SimulatorError: Too many convoys, or the cache cannot be written or is damaged.
+        ScenarioError: The network has changed since the scenario was loaded.
     """
     if not 1 <= num_envs <= MAX_TILES:
         raise SimulatorError(
@@ -86,40 +91,74 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Tile
     )
 
     def build(directory: Path) -> None:
-        first = directory / "first.net.xml"
-        arguments = ["-s", str(scenario.net_file), "--prefix", tile_prefix(0), "-o", first.name]
-        run_netconvert(
-            [*arguments, "--offset.disable-normalization", "--xml-validation", "never"],
-            cwd=directory,
-        )
-        strip_header(first)
-        text = _LIMIT.sub(repr(scenario.road.fastest_mps), first.read_text(encoding="utf-8"))
-        first.unlink()
-        (directory / "tiled.net.xml").write_text(_replicate(text, num_tiles), encoding="utf-8")
+        cut = cut_road(scenario.net_file, scenario.road)
+        for edge in cut.edges:
+            for lane in edge:
+                lane.set("speed", repr(scenario.road.fastest_mps))
+        text = _replicate(cut, num_tiles)
+        (directory / "tiled.net.xml").write_text(text, encoding="utf-8")
         additional = _additional(scenario.route_edges, num_tiles)
         (directory / "convoys.add.xml").write_text(additional, encoding="utf-8")
 
     entry = publish(cache_dir / "tiles" / key, build)
     require_whole(entry / "tiled.net.xml", "</net>")
     require_whole(entry / "convoys.add.xml", "</additional>")
-    return TiledNetwork(entry / "tiled.net.xml", entry / "convoys.add.xml", num_tiles)
+    tiles = TiledNetwork(entry / "tiled.net.xml", entry / "convoys.add.xml", num_tiles)
+    _require_road(tiles.net_file, scenario.road)
+    return tiles
 
 
-def _replicate(first: str, num_tiles: int) -> str:
-    """Return the network of `num_tiles` copies, given that of the first one."""
-    # netconvert has just written it.
-    root = ET.fromstring(first)  # noqa: S314 # nosec B314
-    attributes = " ".join(
-        f"{name}={quoteattr(value)}" for name, value in root.items() if not name.startswith("{")
-    )
-    spacing_m = _height_m(first) + TILE_SPACING_M
-    parts = [f'<?xml version="1.0" encoding="UTF-8"?>\n<net {attributes}>\n']
-    for tag in _PARTS:
-        text = "".join(ET.tostring(element, encoding="unicode") for element in root.iter(tag))
-        for tile in range(num_tiles):
-            moved = _move_north(text, tile * spacing_m)
-            parts.append(moved.replace(tile_prefix(0), tile_prefix(tile)))
-    return "".join((*parts, "</net>\n"))
+def _require_road(net_file: Path, road: Road) -> None:
+    """Check that the first copy's lanes are the road's; the others are its text again.
+
+    Positions along the road would be others than SUMO's, and a car would seem to jump.
+
+    Raises:
+        SimulatorError: They are not.
+    """
+    prefix = tile_prefix(0)
+    edges = []
+    try:
+        for _, element in ET.iterparse(net_file):  # noqa: S314 # nosec B314 (our own file)
+            if element.tag == "edge":
+                if not str(element.get("id")).startswith((prefix, f":{prefix}")):
+                    break
+                edges.append(element)
+    except ET.ParseError as error:
+        difference = str(error)
+    else:
+        limits_mps = np.full(len(road.lane_ids), road.fastest_mps)
+        difference = find_difference(edges, road.lane_ids, road.lane_length_m, limits_mps, prefix)
+    if difference:
+        raise SimulatorError(
+            f"The cached network {net_file} is not the scenario's: {difference}. "
+            f"It is made again after: rm -r {shlex.quote(str(net_file.parent))}",
+        )
+
+
+def _replicate(cut: CutRoad, num_tiles: int) -> str:
+    """Return the network of so many copies of a road, the first where it was."""
+    parts = [
+        "".join(_written_with_mark(element) for element in elements)
+        for elements in (cut.edges, cut.junctions, cut.connections)
+    ]
+    spacing_m = _height_m(parts[0]) + TILE_SPACING_M
+    copies = [
+        _move_north(part, tile * spacing_m).replace(_MARK, tile_prefix(tile))
+        for part in parts
+        for tile in range(num_tiles)
+    ]
+    return network_text(cut.attributes, copies)
+
+
+def _written_with_mark(element: ET.Element) -> str:
+    """Return an element's text with a mark where each copy has its prefix."""
+    marked = copy.deepcopy(element)
+    for each in marked.iter():
+        for name in _IDENTIFIERS.intersection(each.keys()):
+            names = str(each.get(name)).split()
+            each.set(name, " ".join(prefixed(one, _MARK) for one in names))
+    return written(marked)
 
 
 def _height_m(text: str) -> float:

@@ -23,6 +23,7 @@ from ml.sumo.options import (
     SPEED_RELEASED,
     load_options,
 )
+from ml.sumo.plain_names import plainly_named, require_plain
 from ml.sumo.protocol import DT_S
 from ml.sumo.sumo_process import LOOPBACK, SumoProcess
 from ml.sumo.tiling import tile_scenario
@@ -103,26 +104,28 @@ class TraciSimulator:
         if self._connection is not None:
             return
         tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
-        options = load_options(tiles)
+        if self._host is not None:
+            require_plain(tiles)
         self._fleet.clear()
         self._live_questions = b""
         self._teleports = 0
         try:
             if self._host is None:
-                self._process = SumoProcess(options, gui=self._gui)
-                self._connection = TraciConnection.open(
-                    LOOPBACK,
-                    self._process.port,
-                    deadline_s=self._deadline_s,
-                    alive=self._process.require_alive,
-                )
+                with plainly_named(tiles) as named:
+                    self._process = SumoProcess(load_options(named), gui=self._gui)
+                    self._connection = TraciConnection.open(
+                        LOOPBACK,
+                        self._process.port,
+                        deadline_s=self._deadline_s,
+                        alive=self._process.require_alive,
+                    )
             else:
                 self._connection = TraciConnection.open(
                     self._host,
                     self._port,
                     deadline_s=self._deadline_s,
                 )
-                self._connection.load(options)
+                self._connection.load(load_options(tiles))
         except BaseException:
             self.close()
             raise

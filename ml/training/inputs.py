@@ -10,10 +10,8 @@ import json
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
-from xml.etree import ElementTree as ET
 
-from ml.errors import CheckpointError
+from ml.errors import CheckpointError, ScenarioError
 from ml.folders import expand_home
 
 if TYPE_CHECKING:
@@ -90,18 +88,13 @@ def require_same(recorded: Path, was: EnvConfig, now: EnvConfig) -> None:
 
 def _named_in(file: Path) -> list[Path]:
     """List the files that a sumocfg names; those that it misses are told of when it is loaded."""
+    from ml.sumo.sumocfg import files_named, parse_xml  # noqa: PLC0415 (as above)
+
     try:
-        # The user's own file, and expat bounds what entities may grow to.
-        root = ET.parse(file).getroot()  # noqa: S314 # nosec B314
-    except (OSError, ET.ParseError, LookupError, ValueError):
+        root = parse_xml(file)
+    except ScenarioError:
         return []
-    names = [
-        name.strip()
-        for option in _NAMED_IN_A_SUMOCFG
-        for element in root.iter(option)
-        for name in element.get("value", element.get("v", "")).split(",")
-    ]
-    places = [file.parent / text for name in names for text in dict.fromkeys((name, unquote(name)))]
+    places = [place for option in _NAMED_IN_A_SUMOCFG for place in files_named(root, option, file)]
     return [place for place in places if place.is_file()]
 
 

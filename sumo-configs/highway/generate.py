@@ -41,8 +41,10 @@ def generate(directory: Path) -> Path:
             "never",
         ]
         sources = ["-n", "nodes.nod.xml", "-e", "edges.edg.xml"]
-        run_netconvert([*sources, "-o", str(net_file), *options], cwd=work)
-    strip_header(net_file)
+        written = work / "road.net.xml"
+        run_netconvert([*sources, "-o", written.name, *options], cwd=work)
+        strip_header(written)
+        net_file.write_bytes(written.read_bytes())
     return net_file
 
 

@@ -196,18 +196,6 @@ def test_nobody_overtakes_on_a_second_lane(write, tmp_path):
         simulator.close()
 
 
-def test_traffic_lights_are_refused_with_a_remedy_that_works(grid, write, tmp_path):
-    """The command in the message makes a network that can be used."""
-    net = grid(1, "--default-junction-type", "traffic_light")
-    routes = f'<route id="convoy" edges="{STRAIGHT}"/>'
-    with pytest.raises(ScenarioError, match=r"Traffic light 'B0'.*--tls\.discard-loaded"):
-        load_scenario(write(net, routes), cache_dir=tmp_path)
-    arguments = ["-s", str(net), "--tls.discard-loaded", "-o", "new.net.xml"]
-    run_netconvert(arguments, cwd=tmp_path)
-    cfg = write(tmp_path / "new.net.xml", routes)
-    assert load_scenario(cfg, cache_dir=tmp_path).road.length_m > 900.0
-
-
 def test_roads_without_passenger_cars_are_errors(grid, write, tmp_path):
     """A lane for buses alone is not for a convoy."""
     buses = tmp_path / "buses.net.xml"
