@@ -17,8 +17,11 @@ HELD = np.zeros((CONVOYS, 1), dtype=np.float32)
 
 
 def drive_freely(scenario, seed, *, peers=(3, 3), ego_control="policy"):
-    """Drive each convoy's first free episode, the ego holding its speed; return who crashed, and
-    the leader's lowest speed as a share of what it wants."""
+    """Drive each convoy's first free episode with an ego that holds its speed.
+
+    Returns:
+        Who crashed, and the leaders' lowest speeds as shares of what they want.
+    """
     config = EnvConfig(scenario=str(scenario), num_peers=peers, ego_control=ego_control)
     env = ConvoyVecEnv(CONVOYS, config, seed=seed, forced_kind="free")
     env.reset()
