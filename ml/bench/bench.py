@@ -133,7 +133,7 @@ def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> 
         alone = build_learner(config, NoOpVecEnv(config.num_envs), config.seed)
         runs = _interleave(
             [
-                Learning(learning, "g: `train --preset fast`, everything on"),
+                Learning(learning, "g: preset `fast` with everything on"),
                 Learning(alone, "h: the same on an environment that does nothing"),
             ],
             rounds,

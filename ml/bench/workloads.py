@@ -172,10 +172,11 @@ def ceiling(num_envs: int) -> Learning:
 
 
 def preset_config(num_envs: int, radio: str) -> TrainConfig:
-    """Return what `roadsense train --preset fast` trains with, for so many convoys and a radio.
+    """Return what `roadsense train --preset fast --domain-randomisation True` trains with.
 
-    Radio with contention and relays, sensors with their errors, all parameters drawn anew per
-    episode, one to eight peers. A rollout stays as long as the preset's for each convoy.
+    So many convoys with one to eight peers; a radio with contention and relays, sensors with their
+    errors, all parameters drawn anew per episode. A rollout stays as long as the preset's for each
+    convoy.
 
     Raises:
         ConfigError: A number is out of range.
@@ -185,6 +186,7 @@ def preset_config(num_envs: int, radio: str) -> TrainConfig:
     per_env = layers.build().steps_per_env
     layers.put(("num_envs",), num_envs, "--num-envs")
     layers.put(("env", "radio"), radio, "--radio")
+    layers.put(("env", "domain_randomisation"), True, "--domain-randomisation")  # noqa: FBT003
     layers.put(("ppo", "n_steps"), per_env * num_envs, "the bench")
     config = layers.build()
     if config.ppo.n_steps % config.ppo.batch_size:
