@@ -12,12 +12,14 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
 
+from ml.console import make_console
 from ml.errors import RoadSenseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
 
     from ml.sumo.network import RouteNetwork
     from ml.sumo.road import Road
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.extras.subcommand_cli_from_dict(
         {"check": CheckOptions}, prog="roadsense scenario", args=arguments
     )
-    return _check(options, Console())
+    return _check(options, make_console())
 
 
 def _check(options: CheckOptions, console: Console) -> int:
