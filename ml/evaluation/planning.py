@@ -24,7 +24,9 @@ from ml.evaluation.result import (
 from ml.evaluation.seeds import EVALUATION_SEED
 from ml.evaluation.suites.names import SUITE_NAMES
 from ml.evaluation.suites.registry import entry_of, make_suite
+from ml.folders import expand_home
 from ml.parameters import PRESET_NAMES, load_parameters
+from ml.sumo.scenarios import BUILTIN_SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -97,9 +99,9 @@ def make_manifest(plan: Plan, origin: Origin) -> Manifest:
     cells = []
     for asked in plan.suites:
         names = plan.radios or entry_of(asked).radios
-        suite = make_suite(_with_episodes(asked, plan.episodes, len(names)))
+        suite = make_suite(_completed(asked, plan.episodes, len(names)))
         suites[suite.name] = {"cases": suite.num_cases, **suite.options}
-        all_here = asked.partition(":")[0] == MAIN_SUITE
+        all_here = entry_of(asked) is entry_of(MAIN_SUITE)
         here = [c for c in controllers if all_here or c.name in everywhere]
         for radio in names:
             radios.setdefault(radio, _radio(radio))
@@ -119,13 +121,18 @@ def make_manifest(plan: Plan, origin: Origin) -> Manifest:
     )
 
 
-def _with_episodes(spec: str, episodes: int | None, radios: int) -> str:
-    """Share the episodes of `convoy` out among its radios; other specifications stay."""
-    name, colon, _ = spec.partition(":")
-    if name != MAIN_SUITE or colon:
-        return spec
-    total = episodes if episodes is not None else int(entry_of(spec).number)
-    return f"{name}:{-(-total // radios)}"
+def _completed(spec: str, episodes: int | None, radios: int) -> str:
+    """Complete a specification, so that it means the same in any folder and of any number.
+
+    The episodes of `convoy` are shared out among its radios; a sumocfg gets its absolute path.
+    """
+    plain, at, scenario = spec.partition("@")
+    if at and scenario not in BUILTIN_SCENARIOS:
+        scenario = str(expand_home(Path(scenario)).absolute())
+    if plain == MAIN_SUITE:
+        total = episodes if episodes is not None else int(entry_of(spec).number)
+        plain = f"{plain}:{-(-total // radios)}"
+    return f"{plain}{at}{scenario}"
 
 
 def _cell(suite: Suite, radio: str, record: ControllerRecord, seeds: int) -> CellRecord:

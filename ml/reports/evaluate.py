@@ -27,7 +27,8 @@ class EvaluateOptions:
     models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Models that `roadsense train` saved (.zip)."""
     suite: tuple[str, ...] = SUITE_NAMES
-    """Suites, as NAME or NAME:NUMBER: convoy:episodes, r157:time-gap, others:repeats."""
+    """Suites, as NAME or NAME:NUMBER: convoy:episodes, r157:time-gap, others:repeats; with
+    @SCENARIO behind it on another road, as convoy@rural or convoy:300@my.sumocfg."""
     radio: tuple[str, ...] = ()
     """Radio presets or parameter files; left out: each suite's own."""
     controllers: tuple[str, ...] = ()

@@ -201,7 +201,7 @@ def _course(result: CourseResult) -> dict[str, Any]:
     return {
         "name": course.name,
         "part": course.part,
-        "suite": course.suite.name,
+        "suite": course.suite.spec,
         "radio": course.radio,
         "bounds_of": course.bounds,
         "beyond": course.beyond,

@@ -8,6 +8,7 @@ import pytest
 
 from ml.envs.config import KINDS
 from ml.envs.episodes import EpisodeSource
+from ml.errors import ConfigError
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.suites import convoy, plexe, r157
@@ -242,3 +243,19 @@ def test_every_suite_says_where_it_comes_from(name):
     assert suite.num_cases > 0
     module = importlib.import_module(f"ml.evaluation.suites.{name.replace('-', '_')}")
     assert len(module.__doc__) > 200
+
+
+def test_a_suite_drives_on_another_road_where_it_says_so():
+    """`@SCENARIO` changes the road alone, and SUMO's cars keep to that road's limits."""
+    there, here = make_suite("convoy:20@rural"), make_suite("convoy:20")
+    assert there.name == "convoy:20@rural"
+    assert there.config == here.config.model_copy(update={"scenario": "rural"})
+    film = Film("convoy:20@rural")
+    assert film.speed[0].max() <= load_scenario("rural").road.fastest_mps
+    assert np.ptp(film.heading_deg[:, 0]) > 10.0  # it winds
+
+
+def test_a_suite_without_a_road_behind_its_sign_is_refused():
+    """What was left out is named."""
+    with pytest.raises(ConfigError, match=r"suite 'convoy@': name a road behind the @"):
+        make_suite("convoy@")

@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on_and_ends_with_a_table(tmp_path, capsys):
 def test_on_the_rural_road_cases_are_what_they_are_called():
     """Hazards that can be avoided, none invalid, nobody faster than the road allows."""
     choice, cases = pick_convoy(12, 6)
-    suite = SuiteChoice(choice.spec, "rural").build()
+    suite = SuiteChoice(f"{choice.spec}@rural").build()
     driver = make_driver("predictive:0.5")
     rows = run_suite(driver, suite, radio="clean", seed=int(SEED), cases=cases)
     assert [row.kind == "hazard" for row in rows] == [True] * 12 + [False] * 6

@@ -57,6 +57,14 @@ def test_files_are_found_from_every_folder(
     assert driver_of(manifest.controller("do-nothing"), _loaded).name == "do-nothing"
 
 
+def test_a_suite_on_a_road_of_ones_own_is_found_from_every_folder(project: Path):
+    """A sumocfg gets its absolute path, a scenario of ours stays a name, episodes are shared out."""
+    suites = ("convoy@own.sumocfg", "convoy:7@rural")
+    plan = Plan(suites=suites, radios=("clean", "bursty"), controllers=("do-nothing",), episodes=10)
+    manifest = make_manifest(plan, Origin("0", None, {}, "command", "now"))
+    assert list(manifest.suites) == [f"convoy:5@{project}/own.sumocfg", "convoy:7@rural"]
+
+
 def test_what_has_changed_since_is_refused(project: Path):
     """By its name, also where it is gone."""
     manifest = _manifest()

@@ -240,7 +240,7 @@ def test_a_cell_is_named_by_what_decides_it(tmp_path):
     """Model, time gap, controller, seed, radio, cases and suite; not by what it is called."""
     of = course()
     drivers = [MODEL, replace(MODEL, model_sha256="ff"), replace(MODEL, time_gap_s=0.8), CALM, FAST]
-    courses = [of, course("bursty", name=of.name), replace(of, suite=SuiteChoice("convoy:9", "r"))]
+    courses = [of, course("bursty", name=of.name), replace(of, suite=SuiteChoice("convoy:9@r"))]
     keys = [
         cell_path(tmp_path, c, d, cases, seed)
         for c, d, cases, seed in product(courses, drivers, ((0, 1), (0, 2)), (1, 2))

@@ -1,8 +1,11 @@
-"""Suites by name: a specification such as `r157:2` names one and its parameter."""
+"""Suites by name: a specification such as `r157:2` names one and its parameter.
+
+`convoy:300@rural` is `convoy:300` on another road: a scenario's name or the path of a sumocfg.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -58,7 +61,7 @@ def entry_of(spec: str) -> Entry:
     Raises:
         ConfigError: There is no such suite.
     """
-    name = spec.partition(":")[0]
+    name = spec.partition("@")[0].partition(":")[0]
     if name not in ENTRIES:
         near = get_close_matches(name, SUITE_NAMES, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -67,13 +70,16 @@ def entry_of(spec: str) -> Entry:
 
 
 def make_suite(spec: str) -> Suite:
-    """Build a suite from its specification: `NAME` or `NAME:NUMBER`.
+    """Build a suite from its specification: `NAME`, `NAME:NUMBER`, either with `@SCENARIO`.
 
     Raises:
-        ConfigError: There is no such suite, or the number is none.
+        ConfigError: There is no such suite, the number is none, or the scenario has no name.
     """
     entry = entry_of(spec)
-    name, _, text = spec.partition(":")
+    plain, at, scenario = spec.partition("@")
+    if at and not scenario:
+        raise ConfigError(f"suite {spec!r}: name a road behind the @, as {plain}@rural")
+    name, _, text = plain.partition(":")
     number: float = entry.number
     whole = isinstance(entry.number, int)
     if text:
@@ -84,4 +90,7 @@ def make_suite(spec: str) -> Suite:
     if not 0.0 < number <= 1e6 or (whole and number != int(number)):  # noqa: PLR2004
         allowed = "a whole number from 1 on" if whole else "a number above 0"
         raise ConfigError(f"suite {spec!r}: {text!r} is no {entry.meaning}; write {name}:{allowed}")
-    return entry.build(spec, number)
+    suite = entry.build(spec, number)
+    if not scenario:
+        return suite
+    return replace(suite, config=suite.config.model_copy(update={"scenario": scenario}))

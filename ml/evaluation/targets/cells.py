@@ -137,7 +137,7 @@ def cell_path(
         ParameterError: The radio cannot be read.
     """
     who = [entrant.model_sha256 or entrant.spec, entrant.time_gap_s]
-    content = [course.suite.name, _radio_content(course.radio), who, list(cases), seed]
+    content = [course.suite.spec, _radio_content(course.radio), who, list(cases), seed]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     kind = "model" if entrant.is_model else slug(entrant.spec)
     return folder / CELLS_FOLDER / f"{slug(course.name)}__{kind}__{digest}.jsonl"

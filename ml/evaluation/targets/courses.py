@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -68,17 +68,10 @@ class SuiteChoice:
     """A suite, by what a fresh process needs to build it.
 
     Attributes:
-        spec: As `make_suite` takes it.
-        scenario: Another road than the suite's own; empty for that.
+        spec: As `make_suite` takes it; also what its rows say.
     """
 
     spec: str
-    scenario: str = ""
-
-    @property
-    def name(self) -> str:
-        """What its rows say."""
-        return f"{self.spec}@{self.scenario}" if self.scenario else self.spec
 
     def build(self) -> Suite:
         """Build the suite; a process does so once.
@@ -91,11 +84,7 @@ class SuiteChoice:
 
 @lru_cache(maxsize=4)
 def _built(choice: SuiteChoice) -> Suite:
-    suite = make_suite(choice.spec)
-    if not choice.scenario:
-        return suite
-    config = suite.config.model_copy(update={"scenario": choice.scenario})
-    return replace(suite, name=choice.name, config=config)
+    return make_suite(choice.spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +215,7 @@ def _road(sizes: Sizes) -> list[Course]:
     found = []
     for radio in _BOTH:
         choice, cases = pick_convoy(sizes.beyond_hazards, sizes.beyond_others)
-        suite = SuiteChoice(choice.spec, _RURAL)
+        suite = SuiteChoice(f"{choice.spec}@{_RURAL}")
         found.append(
             Course("road", f"{_RURAL} road {radio}", suite, radio, radio, cases, beyond=True)
         )
