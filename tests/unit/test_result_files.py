@@ -58,7 +58,7 @@ def test_files_are_found_from_every_folder(
 
 
 def test_a_suite_on_a_road_of_ones_own_is_found_from_every_folder(project: Path):
-    """A sumocfg gets its absolute path, a scenario of ours stays a name, episodes are shared out."""
+    """A sumocfg gets its absolute path, ours stay names, and episodes are shared out."""
     suites = ("convoy@own.sumocfg", "convoy:7@rural")
     plan = Plan(suites=suites, radios=("clean", "bursty"), controllers=("do-nothing",), episodes=10)
     manifest = make_manifest(plan, Origin("0", None, {}, "command", "now"))
