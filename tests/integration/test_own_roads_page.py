@@ -47,7 +47,7 @@ def shell(tmp_path):
 @pytest.mark.slow
 def test_the_page_leads_from_an_extract_to_a_convoy(shell, tmp_path):
     """Each command ends well but the first check, which prints the command that follows it."""
-    *lines, train = [line for block in _blocks("sh") for line in block.splitlines()]
+    *lines, train, judge = [line for block in _blocks("sh") for line in block.splitlines()]
     checks = []
     printed = ""
     for line in lines:
@@ -63,14 +63,13 @@ def test_the_page_leads_from_an_extract_to_a_convoy(shell, tmp_path):
     assert checks == [2, 0], printed
     assert "50 → 30 km/h" in printed
     assert "note   " in printed
-    (program,) = _blocks("python")
-    model = str(ROOT / "ml" / "models" / "convoy.zip")
-    (tmp_path / "drive.py").write_text(program.replace("ml/models/convoy.zip", model), "utf-8")
-    done = shell(f'"{sys.executable}" drive.py')
-    assert done.returncode == 0, done.stderr
-    assert "Counter({" in done.stdout
     assert train == "roadsense train --preset fast --scenario town.sumocfg"
     done = shell(f"{train} --total-timesteps {2 * ROLLOUT} {' '.join(SMALL)}")
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert "town.sumocfg" in (run / "config.yaml").read_text(encoding="utf-8")
+    done = shell(judge.replace("convoy:200@", "convoy:4@") + " --radio clean --workers 1")
+    assert done.returncode == 0, done.stderr
+    assert f"convoy:4@{tmp_path / 'town.sumocfg'}" in (
+        tmp_path / "town-result" / "result.json"
+    ).read_text(encoding="utf-8")
