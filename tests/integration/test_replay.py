@@ -122,12 +122,12 @@ def test_a_model_that_has_gone_leaves_a_note_on_the_card(result, tmp_path):
     manifest = json.loads((result / "result.json").read_text(encoding="utf-8"))
     for record in manifest["controllers"]:
         if record["family"] == "policy":
-            record["spec"] = "gone.zip"
+            record["file"] = "/gone.zip"
     (copy / "result.json").write_text(json.dumps(manifest), encoding="utf-8")
     for file in (result / "cells").iterdir():
         (copy / "cells" / file.name).write_bytes(file.read_bytes())
     text = write_card(copy, worst=1).read_text(encoding="utf-8")
-    assert "It cannot be shown: cannot read gone.zip" in text
+    assert "It cannot be shown: policy: /gone.zip is gone" in text
     assert "crashed in" in text
 
 
