@@ -121,10 +121,16 @@ def _range_of(console: Console, options: ConsoleOptions, column: Column) -> tupl
     """Width of a column's longest word that has to stay whole, and of its longest line."""
     endless = options.update(width=_ENDLESS)
     texts = [_text(console, cell) for cell in (column.header, *column.cells)]
-    found = [Measurement.get(console, endless, text) for text in texts if text.plain]
-    low = max((measured.minimum for measured in found), default=1)
-    high = max((measured.maximum for measured in found), default=1)
+    found = [(Measurement.get(console, endless, text), text) for text in texts if text.plain]
+    low = max((measured.minimum + _indent(text) for measured, text in found), default=1)
+    high = max((measured.maximum for measured, _ in found), default=1)
     return min(low, _LONGEST_WHOLE), max(high, column.min_width or 0)
+
+
+def _indent(text: Text) -> int:
+    """Count the blanks before a line's first word: rich wraps them together with it."""
+    lines = text.plain.splitlines()
+    return max((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
 
 
 def _text(console: Console, cell: object) -> Text:

@@ -82,7 +82,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> _Place:
     place = _Place(tmp_path_factory.mktemp("trained"))
     done = place.train(*SHORT, "--total-timesteps", str(STEPS))
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if not line.startswith("closing table")] == []
     return place
 
 

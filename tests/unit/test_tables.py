@@ -196,3 +196,11 @@ def test_every_table_and_console_is_of_this_kind():
         }
         if file.name != "console.py" or file.parent.name != "ml":
             assert not made & {"Table", "Console"}, file
+
+
+def test_a_number_behind_blanks_stays_whole():
+    """A cell that is indented needs room for its blanks as well."""
+    table = WholeTable(*(f"column {number}" for number in range(7)))
+    table.add_row("", "", "", "0000000", "0000000", "000000000000", Text("  000000"))
+    for width in range(48, 100):
+        assert " 000000 " in _shown(table, width).replace("\n", " \n").replace("│", " ")
