@@ -82,7 +82,9 @@ def _word(value: int) -> np.uint64:
     """Return an integer of any size as one word; beyond 64 bits every bit of it counts."""
     word, rest = np.uint64(value & _ALL_BITS), value >> 64
     while rest > 0:  # a negative one is its two's complement
-        word, rest = np.uint64(extend_one(word, np.uint64(rest & _ALL_BITS))), rest >> 64
+        # Mixed before the next word joins: low and high bits that are equal would cancel out.
+        mixed = np.uint64(extend_one(word, np.uint64(0)))
+        word, rest = np.uint64(extend_one(mixed, np.uint64(rest & _ALL_BITS))), rest >> 64
     return word
 
 

@@ -93,7 +93,8 @@ class ManoeuvreSupply:
         road: The road that carries them.
 
     Raises:
-        ScenarioError: A case has more peers than the configuration, or does not fit on the road.
+        ScenarioError: A case has more peers than the configuration, starts faster than the road
+            allows, or does not fit on it.
     """
 
     def __init__(self, cases: Sequence[ManoeuvreCase], config: EnvConfig, road: Road) -> None:
@@ -105,6 +106,14 @@ class ManoeuvreSupply:
         self._present = np.zeros(shape, dtype=bool)
         self._route_pos_m, self._speed_mps = np.zeros((2, *shape))
         self._plan = EpisodePlan.empty(len(cases))
+        row = max(range(len(cases)), key=lambda row: max(cases[row].speed_mps))
+        start_mps = max(cases[row].speed_mps)
+        if start_mps > road.fastest_mps:
+            raise ScenarioError(
+                f"manoeuvre {row} starts at {start_mps:.2f} m/s, but the road allows "
+                f"{road.fastest_mps:.2f} m/s at most. Use the scenario of the suite, or a faster "
+                "road."
+            )
         for row, case in enumerate(cases):
             self._take(row, case, road)
         desired_mps = np.maximum(_DESIRED * self._speed_mps, _LEAST_DESIRED_MPS)

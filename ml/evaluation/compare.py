@@ -267,7 +267,8 @@ def require_alike(ours: Manifest, theirs: Manifest) -> None:
     """Refuse to pair results whose cases were not the same.
 
     Raises:
-        ConfigError: A radio of one name has other parameters, or fates were decided elsewhere.
+        ConfigError: A radio of one name has other parameters, a road of one name is another, or
+            fates were decided elsewhere.
     """
     hashes = {radio.name: radio.sha256 for radio in theirs.radios}
     changed = [r.name for r in ours.radios if hashes.get(r.name, r.sha256) != r.sha256]
@@ -276,6 +277,13 @@ def require_alike(ours: Manifest, theirs: Manifest) -> None:
             f"the radio {changed[0]} has other parameters in the other result: its cases are not "
             "these, and a paired comparison would compare radios. Evaluate the other again."
         )
+    for suite, said in ours.suites.items():
+        other = theirs.suites.get(suite, said)
+        if other.get("road_sha256") != said.get("road_sha256"):
+            raise ConfigError(
+                f"the road of {suite} is another in the other result: its cases are not these. "
+                "Evaluate the other again."
+            )
     if ours.radio_position != theirs.radio_position:
         raise ConfigError(
             f"packets' fates were decided by --radio-position {theirs.radio_position} in the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +27,7 @@ from ml.evaluation.suites.names import SUITE_NAMES
 from ml.evaluation.suites.registry import entry_of, make_suite
 from ml.folders import expand_home
 from ml.parameters import PRESET_NAMES, load_parameters
-from ml.sumo.scenarios import BUILTIN_SCENARIOS
+from ml.sumo.scenarios import BUILTIN_SCENARIOS, load_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -100,7 +101,9 @@ def make_manifest(plan: Plan, origin: Origin) -> Manifest:
     for asked in plan.suites:
         names = plan.radios or entry_of(asked).radios
         suite = make_suite(_completed(asked, plan.episodes, len(names)))
-        suites[suite.name] = {"cases": suite.num_cases, **suite.options}
+        if suite.name in suites:
+            raise ConfigError(f"the suite {suite.name} is named twice; name it once")
+        suites[suite.name] = {"cases": suite.num_cases, **suite.options, **_road_of(suite)}
         all_here = entry_of(asked) is entry_of(MAIN_SUITE)
         here = [c for c in controllers if all_here or c.name in everywhere]
         for radio in names:
@@ -128,11 +131,41 @@ def _completed(spec: str, episodes: int | None, radios: int) -> str:
     """
     plain, at, scenario = spec.partition("@")
     if at and scenario not in BUILTIN_SCENARIOS:
-        scenario = str(expand_home(Path(scenario)).absolute())
+        # Links stay links, as SUMO follows them.
+        scenario = os.path.abspath(expand_home(Path(scenario)))  # noqa: PTH100
     if plain == MAIN_SUITE:
         total = episodes if episodes is not None else int(entry_of(spec).number)
         plain = f"{plain}:{-(-total // radios)}"
     return f"{plain}{at}{scenario}"
+
+
+def _road_of(suite: Suite) -> dict[str, str]:
+    """Return a digest of the road where it is not the suite's own.
+
+    Raises:
+        ScenarioError: There is no such road, or the suite's cases do not fit on it.
+    """
+    if "@" not in suite.name:
+        return {}
+    scenario = load_scenario(suite.config.scenario)
+    suite.supply(suite.config, scenario.road)
+    content = scenario.net_file.read_bytes() + " ".join(scenario.route_edges).encode()
+    return {"road_sha256": hashlib.sha256(content).hexdigest()}
+
+
+def require_same_road(manifest: Manifest, suite: str) -> None:
+    """Check that a suite's road is what it was when a result was made.
+
+    Raises:
+        EvaluationError: It is another.
+        ScenarioError: It is gone.
+    """
+    was = manifest.suites[suite].get("road_sha256")
+    if was is not None and _road_of(make_suite(suite)) != {"road_sha256": was}:
+        raise EvaluationError(
+            f"the road of {suite} has changed since the result was made. Put its network and route "
+            "back as they were, or evaluate again into another --out."
+        )
 
 
 def _cell(suite: Suite, radio: str, record: ControllerRecord, seeds: int) -> CellRecord:

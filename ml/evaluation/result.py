@@ -14,6 +14,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field, fields
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 MANIFEST_FILE = "result.json"
 SUMMARY_FILE = "summary.json"
 CELLS_FOLDER = "cells"
+_LONGEST_PART = 40
 POLICY_FAMILY = "policy"
 """Family of the trained policies; other drivers have the name that builds them."""
 LABEL_PREFIX = "label_"
@@ -288,8 +290,18 @@ def slug(text: str) -> str:
 
 
 def cell_file(suite: str, radio: str, controller: str) -> str:
-    """Return the path of a cell inside the result's folder; the controller is given by its slug."""
-    return f"{CELLS_FOLDER}/{slug(suite)}__{slug(radio)}__{controller}.jsonl"
+    """Return the path of a cell inside the result's folder; the controller is given by its slug.
+
+    Names that the file's cannot say in full, such as paths, are told apart by a digest.
+    """
+    return f"{CELLS_FOLDER}/{_file_part(suite)}__{_file_part(radio)}__{controller}.jsonl"
+
+
+def _file_part(name: str) -> str:
+    short = slug(name)
+    if name.replace(":", "-") == short and len(short) <= _LONGEST_PART:
+        return short
+    return f"{short[-_LONGEST_PART:]}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -13,7 +13,7 @@ from ml.envs.actuation import DT_S
 from ml.errors import EvaluationError, RoadSenseError
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.evaluate import driver_of
-from ml.evaluation.planning import radio_source
+from ml.evaluation.planning import radio_source, require_same_road
 from ml.evaluation.result import LATER_COLUMNS, slug
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.workers import WorkerPool
@@ -60,8 +60,9 @@ def job_of(manifest: Manifest, row: EpisodeRow) -> EpisodeJob:
     """Find what is needed to run an episode again.
 
     Raises:
-        EvaluationError: Its controller is not in the manifest.
+        EvaluationError: Its controller is not in the manifest, or its road has changed.
     """
+    require_same_road(manifest, row.suite)
     radio = next(radio for radio in manifest.radios if radio.name == row.radio)
     return EpisodeJob(row, manifest.controller(row.controller), manifest.radio_position, radio)
 

@@ -16,6 +16,7 @@ from xml.sax.saxutils import quoteattr
 
 from ml.errors import ScenarioError
 from ml.sumo.names import prefixed
+from ml.sumo.sumocfg import GZIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -270,7 +271,8 @@ def _junction(
 
 
 def _opened(net_file: Path) -> BinaryIO:
-    packed = net_file.suffix == ".gz"
+    with net_file.open("rb") as stream:
+        packed = stream.read(len(GZIPPED)) == GZIPPED
     return cast("BinaryIO", gzip.open(net_file)) if packed else net_file.open("rb")
 
 

@@ -51,8 +51,14 @@ def _of_junctions(edge: Any) -> Iterator[tuple[str, str]]:
             yield f"Junction {node.getID()!r}", "something in x, y, z or shape that is no number"
 
 
-def strange_lengths(edges: Sequence[Any], net_file: Path) -> list[Problem]:
-    """Return what has to be said of sumolib's edges that are not as long as they are drawn."""
+def strange_lengths(edges: Sequence[Any], net_file: Path, *, after_signals: bool) -> list[Problem]:
+    """Return what has to be said of sumolib's edges that are not as long as they are drawn.
+
+    Args:
+        edges: Those that the convoy passes.
+        net_file: The network.
+        after_signals: Whether signals have to be taken out as well, by a command before this one.
+    """
     bridged = not any(edge.isSpecial() for edge in edges)
     strange = []
     for edge in edges:
@@ -73,8 +79,9 @@ def strange_lengths(edges: Sequence[Any], net_file: Path) -> list[Problem]:
         f'Edge {name!r} in {net_file} has length="{length_m:g}", but its shape is {shape_m:.2f} m '
         f"long. Distances would not be those on the map.{more}"
     )
-    remedy = f"Take the lengths out, and name {written_anew(net_file).name} in the sumocfg:"
-    return [Problem(what, remedy, lengths_of_shapes(net_file))]
+    then = "Then take" if after_signals else "Take"
+    remedy = f"{then} the lengths out, and name {written_anew(net_file).name} in the sumocfg:"
+    return [Problem(what, remedy, lengths_of_shapes(net_file, after_signals=after_signals))]
 
 
 def _way_to_nodes_m(edge: Any, lane: Any) -> float:

@@ -47,14 +47,23 @@ def signals_out(net_file: Path, *, lights: Sequence[str], rails: Sequence[str]) 
     return "".join((*before, _netconvert("-s", net, *options, "-o", new)))
 
 
-def lengths_of_shapes(net_file: Path) -> str:
-    """Return the command that gives all lanes the lengths of their shapes."""
+def lengths_of_shapes(net_file: Path, *, after_signals: bool) -> str:
+    """Return the command that gives all lanes the lengths of their shapes.
+
+    Args:
+        net_file: The network.
+        after_signals: Whether it follows that of `signals_out`, on what that has written.
+    """
+    source = written_anew(net_file) if after_signals else net_file
+    new = written_anew(net_file).name
+    plain = new.removesuffix(".net.xml") + "-plain"  # overwrites nothing that was there before
+    edges, connections = f"{plain}.edg.xml", f"{plain}.con.xml"
     return " && ".join(
         (
             _go_to(net_file),
-            _netconvert("-s", net_file.name, "--plain-output-prefix", "plain"),
-            """sed -i.before 's/ length="[^"]*"//' plain.edg.xml""",
-            _netconvert("-c", "plain.netccfg", "-o", written_anew(net_file).name),
+            _netconvert("-s", source.name, "--plain-output-prefix", plain),
+            shlex.join(("sed", "-i.before", 's/ length="[^"]*"//', edges, connections)),
+            _netconvert("-c", f"{plain}.netccfg", "-o", new),
         )
     )
 

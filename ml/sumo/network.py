@@ -113,12 +113,13 @@ def examine_route(
     chain: list[Any] = [lanes[0]]
     for connection, there in zip(connections, lanes[1:], strict=True):
         chain += [*_through_junction(net, connection), there]
-    problems += _signals(connections, net_file, where)
+    signals = _signals(connections, net_file, where)
+    problems += signals
     passed = list({lane.getEdge().getID(): lane.getEdge() for lane in chain}.values())
     impossible = impossible_numbers(passed, net_file)
     if impossible:
         return None, problems + impossible
-    problems += strange_lengths(passed, net_file)
+    problems += strange_lengths(passed, net_file, after_signals=bool(signals))
     road = Road([_lane(lane) for lane in chain])
     if road.length_m < MIN_ROAD_LENGTH_M:
         what = (

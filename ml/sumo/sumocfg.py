@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONVOY_ROUTE = "convoy"
+GZIPPED = b"\x1f\x8b"
+"""How a gzipped file begins; SUMO looks at that, not at the name."""
 _ADVICE = f'Add <route id="{CONVOY_ROUTE}" edges="first next … last"/> to a file in <route-files>.'
 _ONCE = "0"  # SUMO's default for how often a route is driven again
 _NAMES = {
@@ -47,7 +49,7 @@ def parse_xml(file: Path) -> ET.Element:
     """
     try:
         data = file.read_bytes()
-        if file.suffix == ".gz":
+        if data.startswith(GZIPPED):
             data = gzip.decompress(data)
         # The user's own file, and expat bounds what entities may grow to.
         return ET.fromstring(data)  # noqa: S314 # nosec B314

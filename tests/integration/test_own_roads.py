@@ -1,5 +1,6 @@
 """Roads that strangers bring: driven as they are, or refused with a command that mends them."""
 
+import gzip
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ from ml.errors import ScenarioError, SimulatorError
 from ml.sumo.factory import create_simulator
 from ml.sumo.names import tile_lane
 from ml.sumo.netconvert import sumo_environment, sumo_home
-from ml.sumo.scenarios import load_scenario
+from ml.sumo.scenarios import examine_scenario, load_scenario
 from ml.sumo.tiling import tile_scenario
 
 pytestmark = pytest.mark.sumo
@@ -73,16 +74,18 @@ def test_convoys_drive_on_it(tmp_path, kind, monkeypatch):
     assert (slowest > 1.0).all()
 
 
+def _run(command):
+    """Run a command that was printed, in a shell that finds SUMO's programs."""
+    path = f"{sumo_home() / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = {**sumo_environment(), "PATH": path}
+    line = ["/bin/sh", "-c", command]
+    subprocess.run(line, env=environment, check=True, capture_output=True)
+
+
 def _mend(error, cfg):
     """Run the command of a message, and name its result in the sumocfg."""
     line = re.search(r"name (\S+) in the sumocfg: (.*)", str(error.value))
-    path = f"{sumo_home() / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(
-        ["/bin/sh", "-c", line[2]],
-        env={**sumo_environment(), "PATH": path},
-        check=True,
-        capture_output=True,
-    )
+    _run(line[2])
     text = cfg.read_text(encoding="utf-8")
     cfg.write_text(re.sub(r'(<net-file value=")[^"]*', rf"\g<1>{line[1]}", text), encoding="utf-8")
 
@@ -160,6 +163,11 @@ def _short_lengths(folder):
     return roads.line_road(folder, length_m=900.0, more='length="800"')
 
 
+def _connection_with_a_length(folder):
+    across = '<connection from="e0" to="e1" fromLane="0" toLane="0" length="400"/>'
+    return roads.line_road(folder, connections=across)
+
+
 SIGNALS = {
     _lights: "Traffic lights 'B1', 'C1', 'D1' control",
     _lights_with_crossings: "Traffic lights 'B1', 'C1', 'D1' control",
@@ -171,6 +179,7 @@ SIGNALS = {
     _town_with_lights: "Traffic lights '3', '6' control",
     _own_lengths: "Edge 'e0' .* has length=\"2000\", but its shape is 300",
     _short_lengths: "Edge 'e0' .* has length=",
+    _connection_with_a_length: "Edge ':n1_0' .* has length=\"400\"",
 }
 
 
@@ -183,6 +192,37 @@ def test_the_printed_command_mends_the_road(tmp_path, make, place):
         load_scenario(cfg, cache_dir=tmp_path / "cache")
     _mend(error, cfg)
     assert load_scenario(cfg, cache_dir=tmp_path / "cache").road.length_m > 590.0
+
+
+def test_commands_for_several_faults_add_up(tmp_path):
+    """A light and a length: both commands are run as they stand, and nothing is wrong any more."""
+    cfg = roads.line_road(tmp_path, more='length="700"', middle='type="traffic_light"')
+    problems = examine_scenario(cfg).problems
+    assert len(problems) == 2
+    for problem in problems:
+        _run(problem.command)
+    text = cfg.read_text(encoding="utf-8")
+    cfg.write_text(text.replace("road.net.xml", "road-mended.net.xml"), encoding="utf-8")
+    assert not examine_scenario(cfg).problems
+
+
+def test_the_command_overwrites_nothing_of_the_users(tmp_path):
+    """Sources that lie beside the network, by the name that everybody gives them, stay."""
+    cfg = _short_lengths(tmp_path)
+    own = tmp_path / "plain.edg.xml"
+    own.write_text("<edges/>", encoding="utf-8")
+    (problem,) = examine_scenario(cfg).problems
+    _run(problem.command)
+    assert own.read_text(encoding="utf-8") == "<edges/>"
+
+
+def test_what_is_gzipped_is_told_by_its_content(tmp_path):
+    """As SUMO does, whatever the file is called."""
+    cfg = roads.crossroads(tmp_path, "")
+    for name in ("road.net.xml", "road.rou.xml"):
+        file = tmp_path / name
+        file.write_bytes(gzip.compress(file.read_bytes()))
+    assert load_scenario(cfg, cache_dir=tmp_path / "cache").road.length_m > 1700.0
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,12 @@ def test_no_bit_of_a_seed_is_lost(low: int, rest: int):
     assert not {int(fold(other, 5)[0]) for other in others} & {int(fold(seed, 5)[0])}
 
 
+def test_seeds_whose_words_are_alike_are_seeds_of_their_own():
+    """High and low words that agree in bits do not cancel out."""
+    seeds = [low + (high << 64) for low in range(64) for high in range(64)]
+    assert len({int(fold(seed, 5)[0]) for seed in seeds}) == len(seeds)
+
+
 @given(WORDS, WORDS, WORDS)
 def test_a_draw_does_not_depend_on_the_array_around_it(key: int, part: int, other: int):
     """The same key and part give the same draw alone and within any array."""
