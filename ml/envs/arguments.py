@@ -175,4 +175,4 @@ def read_actions(actions: object) -> NDArray[np.floating]:
     return array.astype(np.float64)
 
 
-_ALLOWED = "An action is a number (float or int) in [-1, 1], such as np.float32(0.5)."
+_ALLOWED = "An action is a number (float or int) in [-1, 1], in an array."

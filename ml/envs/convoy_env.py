@@ -22,7 +22,7 @@ from ml.envs.episodes import HAZARD
 from ml.envs.observation_spec import observation_space
 from ml.envs.recovery import SUMO_LOST
 from ml.envs.termination import EpisodeStatus
-from ml.errors import ConfigError, RenderModeError
+from ml.errors import ConfigError, EnvironmentStateError, RenderModeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -182,9 +182,14 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         """
         batch = self.batch
         reward = 0.0
+        wish = read_actions(action)
+        if wish.shape != (1,):
+            raise EnvironmentStateError(
+                f"the action has shape {wish.shape}; expected (1,), such as np.array([0.5])"
+            )
         try:
             batch.require_whole()
-            batch.advance(read_actions(action)[None])
+            batch.advance(wish[None])
         except SUMO_LOST as error:
             batch.lose(error)
         else:

@@ -91,11 +91,13 @@ class ConvoyVecEnv(BatchVecEnv):
         Raises:
             ConfigError: An option is unknown, or there are not as many as convoys.
         """
-        kinds = self._asked_kinds()
+        try:
+            kinds = self._asked_kinds()
+        finally:
+            self._reset_options()  # wrong ones, too: the next reset is free of them
         if self._seeds[0] is not None:
             self.batch.reseed(self._seeds[0])
         self._reset_seeds()
-        self._reset_options()
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self.batch.mend()
         if len(set(kinds)) == 1:

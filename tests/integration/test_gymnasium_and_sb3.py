@@ -198,6 +198,17 @@ def test_wrong_options_are_refused_at_the_reset(options, complaint):
     env.set_options(options)
     with pytest.raises(ConfigError, match=complaint):
         env.reset()
+    assert env._asked_kinds() == [None] * 8  # the next reset is free of them
+
+
+def test_an_action_of_another_shape_is_refused_by_what_was_given(opened):
+    """A scalar, say, and a batch of one for the environment that is none."""
+    env = opened(gym.make(ENV_ID, num_peers=2).unwrapped)
+    env.reset(seed=1)
+    for wrong, shape in ((0.5, r"\(\)"), ([[0.5]], r"\(1, 1\)"), ([0.5, 0.5], r"\(2,\)")):
+        with pytest.raises(EnvironmentStateError, match=f"has shape {shape}; expected \\(1,\\)"):
+            env.step(wrong)
+    env.step([0.5])
 
 
 def test_calls_that_a_batch_cannot_carry_out_are_refused():
