@@ -35,6 +35,8 @@ _DESIRED = 1.25
 """Desired speed over initial speed of a car that SUMO drives: it would like to go faster, as in
 any platoon that holds together; its equilibrium gap is that of `relaxed_gap_m`."""
 _LEAST_DESIRED_MPS = 5.0
+_ROUNDING_MPS = 0.01
+"""Limits stand in networks with two decimals: 130 km/h is 36.11 m/s there."""
 _EGO_DRIVER = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 2.5}
 """SUMO's Krauss defaults; they count only where SUMO drives the ego."""
 
@@ -108,7 +110,7 @@ class ManoeuvreSupply:
         self._plan = EpisodePlan.empty(len(cases))
         row = max(range(len(cases)), key=lambda row: max(cases[row].speed_mps))
         start_mps = max(cases[row].speed_mps)
-        if start_mps > road.fastest_mps:
+        if start_mps > road.fastest_mps + _ROUNDING_MPS:
             raise ScenarioError(
                 f"manoeuvre {row} starts at {start_mps:.2f} m/s, but the road allows "
                 f"{road.fastest_mps:.2f} m/s at most. Use the scenario of the suite, or a faster "

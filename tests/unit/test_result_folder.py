@@ -1,6 +1,7 @@
 """A result's files say what was written into them, or say what is wrong."""
 
 import json
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -101,7 +102,10 @@ def test_any_name_makes_a_file_name():
     """Controllers carry their parameters in their names."""
     assert slug("CTH 1.1 s") == "cth-1.1-s"
     assert slug("runs/a b/best.zip") == "runs-a-b-best.zip"
-    assert cell_file("convoy", "/x/my.json", "p") == "cells/convoy__x-my.json__p.jsonl"
+    assert cell_file("convoy:300", "gps-hold", "p") == "cells/convoy-300__gps-hold__p.jsonl"
+    mine = cell_file("convoy", "/x/my.json", "p")
+    assert re.fullmatch(r"cells/convoy__x-my\.json-[0-9a-f]{8}__p\.jsonl", mine)
+    assert mine != cell_file("convoy", "x/my.json", "p")
 
 
 def test_a_cell_of_before_a_column_was_added_stays_readable(tmp_path):
