@@ -54,7 +54,7 @@ tensorboard: .venv/installed ## show the runs on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs $(ARGS)
 
 .PHONY: test
-test: .venv/installed ## run all tests that need no Docker, on up to four cores; takes tens of minutes; ARGS="-n 0" for one
+test: .venv/installed ## run all tests that need no Docker, on up to four cores; a quarter of an hour on two cores; ARGS="-n 0" for one
 	$(BIN)/pytest -m "not compose and not soak" -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: soak
