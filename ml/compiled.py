@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -26,24 +28,47 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def _source_digest() -> str:
-    """Digest of this package's sources.
+_PACKAGE = Path(__file__).parent
+_IMPORT = re.compile(r"^\s*(?:from|import) (ml(?:\.\w+)*)", re.MULTILINE)
 
-    numba recompiles a loop when its own file changes, but not when a function changes that it calls
-    in another file. So every state of the sources has a folder of its own.
+
+@cache
+def _imports_of(file: Path) -> tuple[bytes, frozenset[Path]]:
+    """Content of a file of this package, and the files of this package that it names as imports."""
+    content = file.read_bytes()
+    found: set[Path] = set()
+    for name in _IMPORT.findall(content.decode()):
+        at = _PACKAGE.parent.joinpath(*name.split("."))
+        module = at.with_suffix(".py")
+        # What is imported from a package may be any of its files.
+        found.update([module] if module.is_file() else at.glob("*.py"))
+    return content, frozenset(found)
+
+
+@cache
+def _source_digest(file: Path) -> str:
+    """Digest of a file and of all that it imports of this package, directly or not.
+
+    numba recompiles a loop when its own file changes, but not when a function or a constant changes
+    that it takes from another file. So the loops of a file are kept in a folder of their own for
+    each state of all that they can depend on.
     """
+    seen, waiting = {file}, [file]
+    while waiting:
+        new = _imports_of(waiting.pop())[1] - seen
+        seen |= new
+        waiting += new
     digest = blake2b(digest_size=8)
-    package = Path(__file__).parent
-    for file in sorted(package.rglob("*.py")):
-        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    for one in sorted(seen):
+        digest.update(os.path.relpath(one, _PACKAGE).encode() + b"\0" + _imports_of(one)[0])
     return digest.hexdigest()
 
 
+@cache
 def _cache_folder() -> Path:
     """Where compiled loops are kept; a folder for this process where none can be written."""
     named = os.environ.get("NUMBA_CACHE_DIR")
     folder = expand_home(Path(named)) if named else default_cache_dir() / "numba"
-    folder /= _source_digest()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
@@ -55,7 +80,11 @@ def _cache_folder() -> Path:
     return folder
 
 
-numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
+def _keep_beside_sources(function: Callable[..., object]) -> None:
+    """Have numba keep the loop that is declared next in the folder of its file's state."""
+    file = Path(function.__code__.co_filename)
+    numba.config.CACHE_DIR = str(_cache_folder() / _source_digest(file))  # type: ignore[attr-defined]
+
 
 Function = TypeVar("Function", bound="Callable[..., object]")
 
@@ -66,12 +95,14 @@ def compiled(function: Function) -> Function:
     No fast-math: results are those of the formulas in their written order, on every batch size.
     A division by zero gives what numpy gives, not an exception.
     """
+    _keep_beside_sources(function)
     return cast("Function", numba.njit(cache=True, error_model="numpy")(function))
 
 
 def compiled_without_gil(function: Function) -> Function:
     """Compile as `compiled` does, for work that threads share: it runs beside other Python."""
     options: dict[str, Any] = {"nogil": True}
+    _keep_beside_sources(function)
     return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
 
 
@@ -83,6 +114,7 @@ def inlined(function: Function) -> Function:
     kernel that is made of such parts is declared in the same way.
     """
     options: dict[str, Any] = {"forceinline": True, "_nrt": False}
+    _keep_beside_sources(function)
     return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
 
 
@@ -96,6 +128,7 @@ def elementwise(
     """
 
     def compile_it(function: Callable[..., object]) -> Callable[..., NDArray[Any]]:
+        _keep_beside_sources(function)
         compiling = numba.vectorize([signature], cache=True)(function)  # type: ignore[no-untyped-call]
         # The plain ufunc inside: numba's own dress looks at every argument in Python.
         return cast("Callable[..., NDArray[Any]]", compiling.ufunc)
