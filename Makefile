@@ -59,9 +59,9 @@ test: .venv/installed ## run all tests that need no Docker, on up to four cores;
 
 .PHONY: soak
 soak: .venv/installed ## faults, random input and episodes by the thousand; takes hours
-	ROADSENSE_FUZZ_EXAMPLES=50000 $(BIN)/pytest tests/unit/test_bad_input.py -k "param or config"
-	ROADSENSE_FUZZ_EXAMPLES=2000 $(BIN)/pytest tests/unit/test_bad_input.py -k "not param and not config"
-	ROADSENSE_FUZZ_EXAMPLES=5000 $(BIN)/pytest tests/unit/test_radio_exact_oracle.py -k many_more
+	ROADSENSE_FUZZ_EXAMPLES=50000 $(BIN)/pytest tests/unit/commands/test_bad_input.py -k "param or config"
+	ROADSENSE_FUZZ_EXAMPLES=2000 $(BIN)/pytest tests/unit/commands/test_bad_input.py -k "not param and not config"
+	ROADSENSE_FUZZ_EXAMPLES=5000 $(BIN)/pytest tests/unit/espnow_emulator/test_radio_exact_oracle.py -k many_more
 	$(BIN)/pytest -s -m soak $(ARGS)
 
 .PHONY: test-compose

@@ -97,31 +97,31 @@ def _audit_reward(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: Sequence[str]) -> int:
-    from ml.reports.evaluate import evaluate  # noqa: PLC0415 (torch is slow to import)
+    from ml.commands.evaluate import evaluate  # noqa: PLC0415 (torch is slow to import)
 
     return evaluate(arguments)
 
 
 def _replay(arguments: Sequence[str]) -> int:
-    from ml.reports.replay import replay  # noqa: PLC0415 (torch is slow to import)
+    from ml.commands.replay import replay  # noqa: PLC0415 (torch is slow to import)
 
     return replay(arguments)
 
 
 def _ablate(arguments: Sequence[str]) -> int:
-    from ml.reports.ablate_command import ablate  # noqa: PLC0415
+    from ml.commands.ablate import ablate  # noqa: PLC0415
 
     return ablate(arguments)
 
 
 def _targets(arguments: Sequence[str]) -> int:
-    from ml.reports.targets_command import targets  # noqa: PLC0415
+    from ml.commands.targets import targets  # noqa: PLC0415
 
     return targets(arguments)
 
 
 def _tune(arguments: Sequence[str]) -> int:
-    from ml.tuning.command import tune  # noqa: PLC0415
+    from ml.commands.tune import tune  # noqa: PLC0415
 
     return tune(arguments)
 
@@ -165,38 +165,38 @@ def _bench(arguments: Sequence[str]) -> int:
 
 
 def _doctor(arguments: Sequence[str]) -> int:
-    from ml.doctor.command import doctor  # noqa: PLC0415
+    from ml.commands.doctor import doctor  # noqa: PLC0415
 
     return doctor(arguments)
 
 
 def _calibrate(arguments: Sequence[str]) -> int:
-    from ml.reports.calibrate_command import main as calibrate  # noqa: PLC0415
+    from ml.commands.calibrate import main as calibrate  # noqa: PLC0415
 
     return calibrate(arguments)
 
 
 def _logs(arguments: Sequence[str]) -> int:
-    from ml.reports.logs_command import main as logs  # noqa: PLC0415
+    from ml.commands.logs import main as logs  # noqa: PLC0415
 
     return logs(arguments)
 
 
 def _params(arguments: Sequence[str]) -> int:
-    from ml.reports.params_command import main as params  # noqa: PLC0415
+    from ml.commands.params import main as params  # noqa: PLC0415
 
     return params(arguments)
 
 
 def _scenario(arguments: Sequence[str]) -> int:
-    from ml.reports.scenario_command import main as scenario  # noqa: PLC0415
+    from ml.commands.scenario import main as scenario  # noqa: PLC0415
 
     return scenario(arguments)
 
 
 def _observation(arguments: Sequence[str]) -> int:
     tyro.cli(_NoOptions, prog="roadsense observation", args=arguments)
-    from ml.envs.observation_spec import observation_table  # noqa: PLC0415
+    from ml.onboard.observation.spec import observation_table  # noqa: PLC0415
 
     sys.stdout.write(observation_table())
     return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.envs.batch_vec_env import BatchVecEnv
-from ml.envs.observation_spec import observation_space
+from ml.envs.spaces import observation_space
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn

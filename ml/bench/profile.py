@@ -14,7 +14,7 @@ from ml.console import WholeTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ml.envs.v2v_stack import V2VStack
+    from ml.envs.worlds.live import V2VStack
 
 _WARM_UP, _TICKS = 30, 400
 _ALL = "all of a tick"

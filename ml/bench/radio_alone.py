@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.calibration.trials.convoy import CRUISE_MPS, straight
+from ml.calibration.trials.parameters import SPACING_M
 from ml.espnow_emulator import BEACON_PERIOD_US, BeaconSchedule, BroadcastChannel, PayloadField
 from ml.keyed_random import fold
-from ml.reports.convoy_trial import CRUISE_MPS, straight
-from ml.reports.params_trials import SPACING_M
 
 if TYPE_CHECKING:
     from ml.espnow_emulator import RadioParameters

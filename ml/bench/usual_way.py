@@ -16,12 +16,12 @@ import traci
 from gymnasium import spaces
 from stable_baselines3 import PPO
 
-from ml.envs.actuation import DT_S, accel_from_action
 from ml.envs.config import EnvConfig
-from ml.envs.episodes import EpisodeSource
-from ml.envs.observation_spec import observation_space
+from ml.envs.episodes.drawn import EpisodeSource
+from ml.envs.spaces import observation_space
 from ml.folders import default_cache_dir
 from ml.keyed_random import fold
+from ml.onboard.actuation import accel_from_action
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.sumo.insertion import insertions
 from ml.sumo.netconvert import sumo_program
@@ -29,6 +29,7 @@ from ml.sumo.options import SPEED_MODE_UNCHECKED, load_options
 from ml.sumo.plain_names import plainly_named
 from ml.sumo.scenarios import load_scenario
 from ml.sumo.tiling import tile_scenario
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

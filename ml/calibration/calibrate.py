@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.calibration.blackout_fit import Blackout, find_blackout
-from ml.calibration.estimates import Estimate, judged, kept
-from ml.calibration.latency_estimates import latency_estimates
-from ml.calibration.link_fit import NAMES, LinkFit, fit_links
-from ml.calibration.link_likelihood import path_terms_db
-from ml.calibration.links import Drive, Link, read_drive
-from ml.calibration.log_reader import Log, read_log
-from ml.calibration.margin_split import MarginSplit, split_levels
-from ml.calibration.sensor_estimates import SensorFindings, sensor_estimates
+from ml.calibration.fits.blackout import Blackout, find_blackout
+from ml.calibration.fits.estimates import Estimate, judged, kept
+from ml.calibration.fits.latency_estimates import latency_estimates
+from ml.calibration.fits.link import NAMES, LinkFit, fit_links
+from ml.calibration.fits.link_likelihood import path_terms_db
+from ml.calibration.fits.margin_split import MarginSplit, split_levels
+from ml.calibration.fits.sensor_estimates import SensorFindings, sensor_estimates
+from ml.calibration.logs.links import Drive, Link, read_drive
+from ml.calibration.logs.reader import Log, read_log
 from ml.errors import LogError
 from ml.espnow_emulator import MarginLoss
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.calibration.latency_fit import LatencyFit
+    from ml.calibration.fits.latency import LatencyFit
     from ml.parameters import Parameters
 
 LEAST_FRAMES: Final = 3000

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ml.calibration.calibrate import Calibration, calibrate
-from ml.calibration.synthetic_logs import write_logs
-from ml.calibration.synthetic_recording import record
+from ml.calibration.synthetic.logs import write_logs
+from ml.calibration.synthetic.recording import record
 from ml.espnow_emulator import MarginLoss
 from ml.keyed_random import Stream, fold, normal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ml.calibration.estimates import Estimate
+    from ml.calibration.fits.estimates import Estimate
     from ml.parameters import Parameters
 
 HALF_HOUR_S: Final = 1800.0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.calibration.field_tables import CONVOY_DRIVE, DriveStatistics
-from ml.calibration.link_statistics import (
+from ml.calibration.fits.field_tables import CONVOY_DRIVE, DriveStatistics
+from ml.calibration.fits.link_statistics import (
     autocorrelation,
     mean_burst_frames,
     share_of_time_beyond,

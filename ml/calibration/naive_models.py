@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.calibration.loss_statistics import DISTANCES_M, LossLog, mean_burst
+from ml.calibration.fits.loss_statistics import DISTANCES_M, LossLog, mean_burst
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

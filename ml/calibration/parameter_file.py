@@ -13,7 +13,7 @@ from ml.parameters.field_tree import is_randomisable, limits, numeric_fields
 
 if TYPE_CHECKING:
     from ml.calibration.calibrate import Calibration
-    from ml.calibration.log_reader import Log
+    from ml.calibration.logs.reader import Log
 
 
 def calibrated(calibration: Calibration) -> Parameters:

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from ml.envs.observation_spec import observation_space
+from ml.envs.spaces import observation_space
 from ml.errors import EnvironmentStateError
 
 if TYPE_CHECKING:

@@ -13,8 +13,6 @@ brakes beyond ordinary car-following."""
 
 KINDS: tuple[EpisodeKind, ...] = ("hazard", "benign", "free")
 
-MAX_PEERS = 8
-"""Rows of the observation's peer table. When more are heard, the nearest are kept."""
 
 _MAX_CONVOY_PEERS = 20
 
@@ -87,7 +85,7 @@ class EnvConfig(_Model):
     action_lag_s: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Time constant of the low-pass between the policy's action and the command, s; 0: none."""
     safety_layer: bool = False
-    """Bound the ego's acceleration by what the newest messages demand (ml.envs.safety_layer)."""
+    """Bound the ego's acceleration by what the newest messages demand (ml.onboard.safety_layer)."""
     reward: RewardWeights = RewardWeights()
     """Weights of the reward terms."""
     ego_control: Literal["policy", "sumo"] = "policy"

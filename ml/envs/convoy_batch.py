@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.envs.actuation import DT_S, Bounds, command_egos
 from ml.envs.arguments import read_actions, read_kind, read_seed
-from ml.envs.episode_tracker import EpisodeTracker
-from ml.envs.episodes import EpisodePlan, EpisodeSource
-from ml.envs.ground_truth import GroundTruth
-from ml.envs.hazards import PeerDirector
-from ml.envs.lanes import CAR_WIDTH_M, lateral_m
-from ml.envs.node_sensors import TICK_US
-from ml.envs.observation import ObservationBuilder
-from ml.envs.peer_order import PeerOrder
-from ml.envs.reference_driver import ReferenceDriver
-from ml.envs.reward import weights_of
-from ml.envs.termination import EpisodeStatus
-from ml.envs.verdict import judge_tick
-from ml.envs.world import live_world
+from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
+from ml.envs.episodes.peer_director import PeerDirector
+from ml.envs.scoring.judge import judge_tick
+from ml.envs.scoring.reward import weights_of
+from ml.envs.scoring.termination import EpisodeStatus
+from ml.envs.scoring.tracker import EpisodeTracker
+from ml.envs.truth.ground_truth import GroundTruth
+from ml.envs.truth.lanes import lateral_m
+from ml.envs.truth.reference_driver import ReferenceDriver
+from ml.envs.worlds.world import live_world
 from ml.errors import EnvironmentStateError, SimulatorLostError
 from ml.keyed_random import Stream, fold, uniform
+from ml.onboard.actuation import Bounds, command_egos
+from ml.onboard.observation.builder import ObservationBuilder
+from ml.onboard.peer_order import PeerOrder
 from ml.parameters import load_parameters
 from ml.sumo.protocol import TickCommands
 from ml.sumo.scenarios import load_scenario
+from ml.vehicle import CAR_WIDTH_M, DT_S, TICK_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.config import EnvConfig, EpisodeKind
-    from ml.envs.episode_supply import SupplyMaker
-    from ml.envs.observation import Observation
-    from ml.envs.world import World
+    from ml.envs.episodes.source import SupplyMaker
+    from ml.envs.worlds.world import World
     from ml.espnow_emulator import PeerTable
+    from ml.onboard.observation.builder import Observation
     from ml.sensors import Measurement
     from ml.sumo.protocol import Simulator
 

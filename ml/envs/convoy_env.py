@@ -18,10 +18,10 @@ from ml.envs.arguments import (
 )
 from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
-from ml.envs.episodes import HAZARD
-from ml.envs.observation_spec import observation_space
-from ml.envs.recovery import SUMO_LOST
-from ml.envs.termination import EpisodeStatus
+from ml.envs.episodes.drawn import HAZARD
+from ml.envs.scoring.termination import EpisodeStatus
+from ml.envs.spaces import observation_space
+from ml.envs.worlds.recovery import SUMO_LOST
 from ml.errors import ConfigError, EnvironmentStateError, RenderModeError
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
     from numpy.typing import NDArray
 
-    from ml.envs.ground_truth import GroundTruth
-    from ml.envs.observation import Observation
+    from ml.envs.truth.ground_truth import GroundTruth
+    from ml.onboard.observation.builder import Observation
 
 Backend = Literal["libsumo", "traci"]
 
@@ -57,7 +57,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
     own sensors and the messages that have arrived, with their estimated age.
 
     **Reward** the weighted sum of `headway`, `safety`, `collision`, `comfort` and `false_braking`
-    (`ml.envs.reward`), from ground truth.
+    (`ml.envs.scoring.reward`), from ground truth.
 
     **Start** one to eight cars ahead in near equilibrium, at 8–33 m/s as far as the road allows.
     The kind of episode is drawn (`hazard`, `benign`, `free`) or forced with

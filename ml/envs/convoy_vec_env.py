@@ -9,9 +9,9 @@ import numpy as np
 from ml.envs.arguments import read_actions, read_config, read_kind, read_options
 from ml.envs.batch_vec_env import BatchVecEnv
 from ml.envs.convoy_batch import ConvoyBatch
-from ml.envs.observation_spec import observation_space
-from ml.envs.recovery import SUMO_LOST
-from ml.envs.termination import EpisodeStatus
+from ml.envs.scoring.termination import EpisodeStatus
+from ml.envs.spaces import observation_space
+from ml.envs.worlds.recovery import SUMO_LOST
 from ml.errors import ConfigError, EnvironmentStateError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
     from ml.envs.config import EnvConfig, EpisodeKind
-    from ml.envs.observation import Observation
+    from ml.onboard.observation.builder import Observation
 
 
 _RUNNING, _COLLISION = int(EpisodeStatus.RUNNING), int(EpisodeStatus.COLLISION)
@@ -37,8 +37,8 @@ class ConvoyVecEnv(BatchVecEnv):
 
     SUMO may be lost over TraCI (killed, frozen, its container gone). Then every running episode is
     truncated at the last observation that there is, and all convoys begin new episodes on a SUMO
-    that was started or reached again (`ml.envs.recovery`). The tick that was lost counts as a step
-    with reward 0.
+    that was started or reached again (`ml.envs.worlds.recovery`). The tick that was lost counts as
+    a step with reward 0.
 
     Args:
         num_envs: Convoys in the batch.

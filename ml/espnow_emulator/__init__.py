@@ -3,10 +3,11 @@
 from ml.espnow_emulator.beacons import BEACON_PERIOD_US, BeaconSchedule
 from ml.espnow_emulator.channel import BroadcastChannel
 from ml.espnow_emulator.clock import NodeClocks
-from ml.espnow_emulator.emulator import ESPNOWEmulator
-from ml.espnow_emulator.fault_parameters import FaultParameters
+from ml.espnow_emulator.espnow_emulator import ESPNOWEmulator
 from ml.espnow_emulator.faults import MessageFaults
-from ml.espnow_emulator.loss_parameters import (
+from ml.espnow_emulator.messages import PayloadField, ReceivedMessage, V2VMessage
+from ml.espnow_emulator.parameters.fault import FaultParameters
+from ml.espnow_emulator.parameters.loss import (
     BlackoutParameters,
     GilbertElliottLoss,
     IndependentLoss,
@@ -14,17 +15,16 @@ from ml.espnow_emulator.loss_parameters import (
     LossPoint,
     MarginLoss,
 )
-from ml.espnow_emulator.messages import PayloadField, ReceivedMessage, V2VMessage
-from ml.espnow_emulator.peer_table import PeerTable
-from ml.espnow_emulator.radio_parameters import (
+from ml.espnow_emulator.parameters.radio import (
     BeaconParameters,
     ClockParameters,
     MacParameters,
     RadioParameters,
     RelayParameters,
 )
+from ml.espnow_emulator.parameters.wire import WireParameters
+from ml.espnow_emulator.peer_table import PeerTable
 from ml.espnow_emulator.wire import GeoReference, pack, quantise, unpack
-from ml.espnow_emulator.wire_parameters import WireParameters
 
 __all__ = [
     "BEACON_PERIOD_US",

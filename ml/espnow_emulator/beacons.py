@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.clock import NodeClocks
-    from ml.espnow_emulator.radio_parameters import RadioParameters
+    from ml.espnow_emulator.parameters.radio import RadioParameters
 
 BEACON_PERIOD_US: Final = 100_000
 

@@ -22,8 +22,8 @@ from ml.espnow_emulator.message_store import (
     source_of,
 )
 from ml.espnow_emulator.messages import PayloadField
+from ml.espnow_emulator.parameters.randomisable import limits_of, randomisable_values
 from ml.espnow_emulator.peer_table import PeerTable
-from ml.espnow_emulator.randomisable import limits_of, randomisable_values
 from ml.espnow_emulator.relays import Relays
 from ml.espnow_emulator.wire import GeoReference, quantise
 from ml.keyed_random import fold
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.espnow_emulator.radio_parameters import RadioParameters
+    from ml.espnow_emulator.parameters.radio import RadioParameters
 
 PREFIX = "radio."
 

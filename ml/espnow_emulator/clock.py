@@ -12,7 +12,7 @@ from ml.keyed_random import Stream, fold, normal, uniform
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.espnow_emulator.radio_parameters import RadioParameters
+    from ml.espnow_emulator.parameters.radio import RadioParameters
 
 
 class NodeClocks:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.links import LinkArrays, Movement
-    from ml.espnow_emulator.loss_parameters import GilbertElliottLoss, IndependentLoss
+    from ml.espnow_emulator.parameters.loss import GilbertElliottLoss, IndependentLoss
 
 _TOLERANCE = 1e-9
 

@@ -15,7 +15,7 @@ from ml.keyed_random import Stream, extend_one, fold, uniform_one
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.espnow_emulator.fault_parameters import FaultParameters
+    from ml.espnow_emulator.parameters.fault import FaultParameters
 
 # The faults; the draws of size come after those of beginning.
 _NUM_FAULTS: Final = 4

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from ml.espnow_emulator.distance_links import BurstLinks, IndependentLinks
-from ml.espnow_emulator.loss_parameters import GilbertElliottLoss, IndependentLoss, MarginLoss
 from ml.espnow_emulator.margin_links import MarginLinks
+from ml.espnow_emulator.parameters.loss import GilbertElliottLoss, IndependentLoss, MarginLoss
 from ml.keyed_random import Stream, extend, fold, uniform
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.espnow_emulator.radio_parameters import RadioParameters
+    from ml.espnow_emulator.parameters.radio import RadioParameters
 
 _US_PER_S = 1e6
 

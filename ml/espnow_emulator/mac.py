@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.espnow_emulator.radio_parameters import RadioParameters
+    from ml.espnow_emulator.parameters.radio import RadioParameters
 
 NEVER_US: Final = int(np.iinfo(np.int64).max)
 QUEUE_CAPACITY: Final = 32

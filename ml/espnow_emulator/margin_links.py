@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.links import LinkArrays, Movement
-    from ml.espnow_emulator.loss_parameters import MarginLoss
+    from ml.espnow_emulator.parameters.loss import MarginLoss
 
 _NEAREST_M = 3.0
 _REFERENCE_M = 20.0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.message_store import StoreArrays
-    from ml.espnow_emulator.radio_parameters import RelayParameters
+    from ml.espnow_emulator.parameters.radio import RelayParameters
 
 _MASK_BITS = 64
 _ALL_ROUND_DEG = 180.0

@@ -37,7 +37,7 @@ from ml.espnow_emulator.wire_names import check_name, mac_of_name, name_of_mac
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.espnow_emulator.wire_parameters import WireParameters
+    from ml.espnow_emulator.parameters.wire import WireParameters
 
 WIRE_VERSION: Final = 2
 _LAYOUT: Final = struct.Struct("<B8sI3f4f9f2Bf B6s")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.compiled import compiled
-from ml.envs.actuation import DT_S, MAX_BRAKING_MPS2
-from ml.envs.reference_driver import BRAKING_JERK_MPS3, roll
+from ml.envs.truth.reference_driver import BRAKING_JERK_MPS3, roll
+from ml.vehicle import DT_S, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

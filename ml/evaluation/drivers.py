@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from ml.envs.actuation import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, accel_from_action
+from ml.controllers import views
+from ml.controllers.registry import make_controller
 from ml.envs.policy_interface import PolicyInterface
-from ml.evaluation.controllers import views
-from ml.evaluation.controllers.registry import make_controller
 from ml.evaluation.silence import without_radio
+from ml.onboard.actuation import accel_from_action
+from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from stable_baselines3.common.base_class import BaseAlgorithm
 
+    from ml.controllers.protocol import Controller
     from ml.envs.convoy_batch import ConvoyBatch
-    from ml.envs.observation import Observation
-    from ml.evaluation.controllers.protocol import Controller
+    from ml.onboard.observation.builder import Observation
 
 _ROWS_AT_ONCE = 64
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.envs.actuation import DT_S
 from ml.evaluation.delay_budget import delay_budget_s
 from ml.evaluation.trace import Column, EpisodeTrace
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

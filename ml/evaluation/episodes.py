@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.envs.actuation import action_from_accel
 from ml.envs.config import KINDS
 from ml.envs.convoy_batch import ConvoyBatch
-from ml.envs.episodes import HAZARD
-from ml.envs.termination import EpisodeStatus
+from ml.envs.episodes.drawn import HAZARD
+from ml.envs.scoring.termination import EpisodeStatus
 from ml.errors import EvaluationError
 from ml.evaluation.episode_metrics import CaseFacts, measure
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import EVALUATION_SEED
 from ml.evaluation.trace import TraceRecorder
+from ml.onboard.actuation import action_from_accel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ml.controllers.protocol import Controller
     from ml.envs.config import EnvConfig
-    from ml.envs.episode_supply import SupplyMaker
-    from ml.envs.world import World
-    from ml.evaluation.controllers.protocol import Controller
+    from ml.envs.episodes.source import SupplyMaker
+    from ml.envs.worlds.world import World
     from ml.evaluation.drivers import Driver
     from ml.evaluation.suites.suite import Suite
     from ml.evaluation.trace import EpisodeTrace

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ml.controllers.registry import controller_names, frontier, make_controller
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError, EvaluationError
-from ml.evaluation.controllers.registry import controller_names, frontier, make_controller
 from ml.evaluation.result import (
     POLICY_FAMILY,
     CellRecord,

@@ -11,13 +11,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING, get_args
 
 from ml.console import WholeTable
-from ml.envs.actuation import DT_S
+from ml.controllers.bounds import Oracle
 from ml.envs.config import EpisodeKind
-from ml.envs.reward import PENALTIES, TERMS
-from ml.evaluation.controllers.bounds import Oracle
+from ml.envs.scoring.reward import PENALTIES, TERMS
 from ml.evaluation.drivers import ControllerDriver, SumoDriver, make_driver
 from ml.evaluation.metrics import DriverFigures, figures
 from ml.evaluation.rollout import run_episodes
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable

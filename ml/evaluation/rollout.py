@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from ml.envs.actuation import action_from_accel
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import EvaluationError
+from ml.onboard.actuation import action_from_accel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml.envs.config import EnvConfig, EpisodeKind
-    from ml.envs.observation import Observation
     from ml.evaluation.drivers import Driver
+    from ml.onboard.observation.builder import Observation
 
 EpisodeSummary = dict[str, float | int | str | bool]
 
@@ -27,7 +27,7 @@ class RolloutResult:
 
     Attributes:
         driver: Its name.
-        episodes: One summary an episode (`ml.envs.episode_tracker`), ordered by convoy, then time.
+        episodes: One summary an episode (`ml.envs.scoring.tracker`), ordered by convoy, then time.
         metrics: What the radio did, over all ticks of the batch, as `ConvoyVecEnv.tick_metrics`
             names it; figures of the driver come from the episodes.
     """

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.envs.observation_spec import EGO_HIGH, EGO_INDEX, EGO_LOW, EGO_SCALE
-from ml.envs.spacing import wanted_gap_m
+from ml.onboard.observation.spec import EGO_HIGH, EGO_INDEX, EGO_LOW, EGO_SCALE
+from ml.onboard.spacing import wanted_gap_m
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.envs.observation import Observation
+    from ml.onboard.observation.builder import Observation
 
 _NOBODY_GAP_M = 150.0
 _SLOWEST_MPS = 2.0

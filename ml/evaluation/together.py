@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml.envs.actuation import DT_S
-from ml.envs.tape import Tape, bytes_per_case, is_shared
-from ml.envs.taped_world import taped_world
+from ml.envs.worlds.replayed import taped_world
+from ml.envs.worlds.tape import Tape, bytes_per_case, is_shared
 from ml.evaluation.episodes import CaseRunner, checked_cases, driven_by, run_suite
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

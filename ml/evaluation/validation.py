@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml.envs.episodes import EpisodeSource
+from ml.envs.episodes.drawn import EpisodeSource
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.suites.suite import Suite
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ml.errors import ParameterError
-from ml.espnow_emulator.loss_parameters import LOSS_MODELS
+from ml.espnow_emulator.parameters.loss import LOSS_MODELS
 from ml.parameters.field_tree import allowed, dotted, field_at, section_at, without_tags
 from ml.parameters.parameters import Parameters
 

@@ -10,7 +10,7 @@ import numpy as np
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, fold, uniform
 from ml.sensors import layout as at
-from ml.sensors.sensor_parameters import TICK_S
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ class EpisodeSizes:
         freeze = self._parameters.faults.gps_freeze
         jump = self._parameters.faults.gps_jump
         timed = position.mode != "continuous"
-        fixes_s = position.hold_period_s if timed else TICK_S
+        fixes_s = position.hold_period_s if timed else DT_S
         sd_m, white_sd_m = values["position.sd_m"], values["position.white_sd_m"]
         share = values["position.common_share"]
         lag_s = np.maximum(values["accelerometer.lag_s"], _SHORTEST_LAG_S)
@@ -102,12 +102,12 @@ class EpisodeSizes:
             (at.ACCEL_SD_MPS2, values["accelerometer.white_sd_mps2"]),
             (at.BIAS_SD_MPS2, values["accelerometer.bias_sd_mps2"]),
             (at.LAG_S, lag_s),
-            (at.LAG_KEEP, np.exp(-TICK_S / lag_s)),
+            (at.LAG_KEEP, np.exp(-DT_S / lag_s)),
             (at.GYRO_SD_DPS, _NO_GYROSCOPE if gyro_sd_dps is None else gyro_sd_dps),
             (at.KEEP_OWN, np.exp(-fixes_s / position_tau_s)),
             (at.RENEW_OWN, np.sqrt(-np.expm1(-2.0 * fixes_s / position_tau_s))),
-            (at.KEEP_COMMON, np.exp(-TICK_S / position_tau_s)),
-            (at.RENEW_COMMON, np.sqrt(-np.expm1(-2.0 * TICK_S / position_tau_s))),
+            (at.KEEP_COMMON, np.exp(-DT_S / position_tau_s)),
+            (at.RENEW_COMMON, np.sqrt(-np.expm1(-2.0 * DT_S / position_tau_s))),
             (at.KEEP_SPEED, np.exp(-fixes_s / speed_tau_s)),
             (at.RENEW_SPEED, np.sqrt(-np.expm1(-2.0 * fixes_s / speed_tau_s))),
             (at.PERIOD_US, round(1e6 * position.hold_period_s) if timed else 0),

@@ -12,7 +12,7 @@ from ml.keyed_random import Stream, fold, normal, uniform
 from ml.sensors import layout as at
 from ml.sensors.episode_sizes import EpisodeSizes, faulty_accelerometers
 from ml.sensors.sensing import sense
-from ml.sensors.sensor_parameters import TICK_S
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ml.sensors.sensor_parameters import SensorParameters
 
 _NOT_STARTED = -2
-_TICK_US = round(1e6 * TICK_S)
+_TICK_US = round(1e6 * DT_S)
 # Of the draws, in the order of the layout; then the bias, the gyroscope's and the fixes' phase.
 _STREAMS, _PARTS = np.array(
     [

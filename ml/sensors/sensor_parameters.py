@@ -10,7 +10,6 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-TICK_S = 0.1
 _RANDOMISABLE: dict[str, Any] = {"randomisable": True}
 _MOST_PERIODS = 2
 _INTERVAL = "Mean time between two beginnings, exponential; null: never. Suggested: 300."

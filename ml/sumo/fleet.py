@@ -18,7 +18,8 @@ from ml.sumo import fleet_kernels as kernels
 from ml.sumo import placement_kernels as placing
 from ml.sumo.insertion import Admission
 from ml.sumo.names import MAX_VEHICLES, tile_lane, vehicle_id
-from ml.sumo.protocol import DT_S, TrafficState
+from ml.sumo.protocol import TrafficState
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.compiled import compiled
-from ml.sumo.protocol import DT_S
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

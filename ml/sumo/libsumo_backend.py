@@ -29,8 +29,8 @@ from ml.sumo.options import (
     load_options,
 )
 from ml.sumo.plain_names import plainly_named
-from ml.sumo.protocol import DT_S
 from ml.sumo.tiling import tile_scenario
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml.sumo.protocol import DT_S
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from ml.sumo.tiling import TiledNetwork

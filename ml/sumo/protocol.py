@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from ml.sumo.road import Road
 
-DT_S = 0.1
-
 
 @dataclass(frozen=True, slots=True)
 class DriverParameters:

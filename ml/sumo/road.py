@@ -15,13 +15,12 @@ import numpy as np
 
 from ml.compiled import compiled
 from ml.errors import SimulatorError
+from ml.vehicle import CAR_LENGTH_M
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
-
-CAR_LENGTH_M = 4.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from ml.errors import SimulatorError
 from ml.sumo.cache import content_key, publish, require_whole
 from ml.sumo.cutting import CutRoad, cut_road, find_difference, network_text, written
 from ml.sumo.names import MAX_TILES, prefixed, tile_prefix
-from ml.sumo.road import CAR_LENGTH_M
+from ml.vehicle import CAR_LENGTH_M
 
 if TYPE_CHECKING:
     from pathlib import Path

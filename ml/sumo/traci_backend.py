@@ -24,10 +24,10 @@ from ml.sumo.options import (
     load_options,
 )
 from ml.sumo.plain_names import plainly_named, require_plain
-from ml.sumo.protocol import DT_S
 from ml.sumo.sumo_process import LOOPBACK, SumoProcess
 from ml.sumo.tiling import tile_scenario
 from ml.sumo.traci_connection import TraciConnection
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,9 +23,10 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from ml.atomic_files import PARTIAL_SUFFIX, write_atomically
-from ml.envs.observation_spec import OBSERVATION_VERSION, observation_space
 from ml.envs.policy_interface import PolicyInterface
+from ml.envs.spaces import observation_space
 from ml.errors import CheckpointError
+from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.envs.config import EnvConfig
-from ml.envs.observation_spec import columns_of
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError
 from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
+from ml.onboard.observation.spec import columns_of
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]

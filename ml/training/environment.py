@@ -9,8 +9,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.envs.observation_spec import columns_of
 from ml.keyed_random import fold
+from ml.onboard.observation.spec import columns_of
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.training.checkpoints import ConvoyPPO
 

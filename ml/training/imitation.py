@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ml.envs.actuation import DT_S, MAX_ACCEL_MPS2, action_from_accel
-from ml.envs.spacing import wanted_gap_m
-from ml.evaluation.controllers import views
-from ml.evaluation.controllers.estimator import estimate
-from ml.evaluation.controllers.predictive import PredictiveHeadway
+from ml.controllers import views
+from ml.controllers.predictive import PredictiveHeadway
+from ml.onboard.actuation import action_from_accel
+from ml.onboard.estimator import estimate
+from ml.onboard.spacing import wanted_gap_m
+from ml.vehicle import DT_S, MAX_ACCEL_MPS2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.convoy_vec_env import ConvoyVecEnv
-    from ml.envs.observation import Observation
-    from ml.evaluation.controllers.estimator import Lead
+    from ml.onboard.estimator import Lead
+    from ml.onboard.observation.builder import Observation
     from ml.training.config import ImitationConfig, TrainConfig
 
 _GAP_GAIN, _FAR_GAP_GAIN, _GENTLE_M = 0.12, 0.22, 6.0

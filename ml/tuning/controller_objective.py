@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ml.controllers.tuned import check_parameter, tunable, tuned_controller
 from ml.errors import ConfigError, EvaluationError
-from ml.evaluation.controllers.tuned import check_parameter, tunable, tuned_controller
 from ml.evaluation.drivers import ControllerDriver
 from ml.evaluation.safety_score import as_figures, score_of
 from ml.evaluation.seeds import VALIDATION_SEED

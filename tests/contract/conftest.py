@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from ml.sumo.factory import create_simulator
 from ml.sumo.scenarios import SCENARIO_DIR, load_scenario
 from ml.sumo.sumo_process import SumoProcess
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ import pytest
 
 from ml.envs import ConvoyEnv, EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.envs.observation_spec import PEER_INDEX
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator import BroadcastChannel
+from ml.onboard.observation.spec import PEER_INDEX
 
 pytestmark = pytest.mark.sumo
 

@@ -14,7 +14,7 @@ import ml.envs
 from ml.envs import ConvoyEnv, EnvConfig, EpisodeMix
 from ml.envs.config import KINDS
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.envs.termination import EpisodeStatus
+from ml.envs.scoring.termination import EpisodeStatus
 from ml.errors import ConfigError, EnvironmentStateError
 
 pytestmark = pytest.mark.sumo

@@ -7,8 +7,8 @@ import pytest
 
 from ml.envs import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.envs.observation_spec import EGO_INDEX, EGO_SCALE, PEER_INDEX, PEER_SCALE
 from ml.espnow_emulator import PayloadField
+from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE, PEER_INDEX, PEER_SCALE
 from ml.parameters import load_parameters
 
 pytestmark = pytest.mark.sumo

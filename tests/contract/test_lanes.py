@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from traffic import CAR_LENGTH_M, commands, convoy
+from support.traffic import commands, convoy
 
 from ml.errors import SimulatorError
 from ml.sumo.protocol import TickCommands
+from ml.vehicle import CAR_LENGTH_M
 
 pytestmark = pytest.mark.sumo
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from traffic import BACKENDS, CAR_LENGTH_M, DT_S, commands, convoy, gap_m, stack
+from support.traffic import BACKENDS, commands, convoy, gap_m, stack
 
 from ml.sumo.protocol import TickCommands
+from ml.vehicle import CAR_LENGTH_M, DT_S
 
 pytestmark = pytest.mark.sumo
 

@@ -11,7 +11,7 @@ import time
 
 import libsumo
 import pytest
-from traffic import BACKENDS, commands, convoy, rollout
+from support.traffic import BACKENDS, commands, convoy, rollout
 
 from ml.errors import SimulatorError, SimulatorInUseError, SimulatorTimeoutError
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from traffic import BACKENDS, DT_S, commands, convoy, drivers, gap_m, rollout, stack
+from support.traffic import BACKENDS, commands, convoy, drivers, gap_m, rollout, stack
 
 from ml.errors import SimulatorError
 from ml.sumo.protocol import Placement
+from ml.vehicle import DT_S
 
 pytestmark = pytest.mark.sumo
 

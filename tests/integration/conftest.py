@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from sumo_service import Service, running_service
+from support.sumo_service import Service, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

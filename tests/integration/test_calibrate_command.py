@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from ml.calibration.links import read_drive
-from ml.calibration.log_reader import read_log
+from ml.calibration.logs.links import read_drive
+from ml.calibration.logs.reader import read_log
 from ml.cli import main
 from ml.parameters import load_parameters
 

@@ -6,14 +6,14 @@ All drive the same cases of the convoy suite, and meet the same fates of every p
 import numpy as np
 import pytest
 
-from ml.envs.observation_spec import EGO_INDEX, EGO_SCALE
-from ml.evaluation.controllers.headway import Threshold
-from ml.evaluation.controllers.protocol import Delayed
-from ml.evaluation.controllers.registry import controller_names
+from ml.controllers.headway import Threshold
+from ml.controllers.protocol import Delayed
+from ml.controllers.registry import controller_names
 from ml.evaluation.drivers import ControllerDriver, make_driver
 from ml.evaluation.episodes import CaseRunner, run_suite
 from ml.evaluation.silence import without_radio
 from ml.evaluation.suites.registry import make_suite
+from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE
 
 pytestmark = pytest.mark.sumo
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from ml.controllers import views
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
-from ml.envs.manoeuvres import CutIn, ManoeuvreCase, ManoeuvreSupply, hold
+from ml.envs.episodes.scripted import CutIn, ManoeuvreCase, ManoeuvreSupply, hold
 from ml.errors import ScenarioError
-from ml.evaluation.controllers import views
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.suites.registry import make_suite

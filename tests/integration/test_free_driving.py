@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from roads import ROADS
+from support.roads import ROADS
 
 from ml.envs import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.envs.termination import EpisodeStatus
+from ml.envs.scoring.termination import EpisodeStatus
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from ml.envs.actuation import MAX_ACCEL_MPS2, accel_from_action
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.evaluation.controllers.estimator import Lead
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
+from ml.onboard.actuation import accel_from_action
+from ml.onboard.estimator import Lead
 from ml.training.config import EvaluationConfig, ImitationConfig, PpoConfig, TrainConfig
 from ml.training.environment import build_learner
 from ml.training.imitation import (
@@ -19,6 +19,7 @@ from ml.training.imitation import (
     teacher_action,
     teacher_wish_mps2,
 )
+from ml.vehicle import MAX_ACCEL_MPS2
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 

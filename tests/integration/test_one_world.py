@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from ml.envs import tape as taping
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.policy_interface import PolicyInterface
-from ml.envs.tape import Tape
-from ml.envs.taped_world import taped_world
+from ml.envs.worlds import tape as taping
+from ml.envs.worlds.replayed import taped_world
+from ml.envs.worlds.tape import Tape
 from ml.errors import EnvironmentStateError
 from ml.evaluation import together
 from ml.evaluation.drivers import PolicyDriver, make_driver

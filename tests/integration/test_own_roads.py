@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 import libsumo
 import numpy as np
 import pytest
-import roads
-from roads import ROADS
+from support import roads
+from support.roads import ROADS
 
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv

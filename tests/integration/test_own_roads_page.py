@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import roads
-from trainings import ROLLOUT, SMALL
+from support import roads
+from support.trainings import ROLLOUT, SMALL
 
 from ml.sumo.netconvert import sumo_environment, sumo_home
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from trainings import Place
+from support.trainings import Place
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 

@@ -19,7 +19,7 @@ from ml.errors import SimulatorError, SimulatorLostError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sumo_service import Service
+    from support.sumo_service import Service
 
 pytestmark = pytest.mark.sumo
 

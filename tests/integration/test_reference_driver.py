@@ -6,7 +6,7 @@ import pytest
 from ml.envs import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.envs.episodes import HAZARD
+from ml.envs.episodes.drawn import HAZARD
 from ml.errors import ScenarioError
 
 pytestmark = pytest.mark.sumo

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-import roads
+from support import roads
 
 from ml.cli import main
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ml.envs.config import KINDS
-from ml.envs.episodes import EpisodeSource
+from ml.envs.episodes.drawn import EpisodeSource
 from ml.errors import ConfigError
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite

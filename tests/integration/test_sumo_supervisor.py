@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import traci
-from sumo_service import BACK_WITHIN_S, SERVICE, running_service
+from support.sumo_service import BACK_WITHIN_S, SERVICE, running_service
 
 from ml.errors import SimulatorTimeoutError
 from ml.sumo.traci_connection import TraciConnection
 
 if TYPE_CHECKING:
-    from sumo_service import Service
+    from support.sumo_service import Service
 
 pytestmark = pytest.mark.sumo
 

@@ -15,10 +15,10 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from ml.cli import main
-from ml.envs.observation_spec import observation_space
+from ml.envs.spaces import observation_space
+from ml.evaluation.acceptance.courses import SuiteChoice, pick_convoy
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.targets.courses import SuiteChoice, pick_convoy
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.training.checkpoints import model_bytes
 

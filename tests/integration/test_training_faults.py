@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from trainings import ROLLOUT, SMALL, Place, wait_until
+from support.trainings import ROLLOUT, SMALL, Place, wait_until
 
 from ml.training.checkpoints import load_model
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sumo_service import Service
+    from support.sumo_service import Service
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 

@@ -15,9 +15,10 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ml.envs.config import MAX_PEERS, EnvConfig
+from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import ScenarioError
+from ml.onboard.observation.spec import MAX_PEERS
 from ml.training.checkpoints import load_model
 
 if TYPE_CHECKING:

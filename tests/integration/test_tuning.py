@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from trainings import wait_until
+from support.trainings import wait_until
 
-from ml.evaluation.controllers.registry import make_controller
+from ml.controllers.registry import make_controller
 from ml.evaluation.drivers import ControllerDriver
 from ml.evaluation.safety_score import score_of
 from ml.evaluation.seeds import VALIDATION_SEED

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import strategies as st
 
+from ml.vehicle import TICK_US
 from oracle.script import NUM_FIELDS, Clear, Deliver, Script, Transmit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TICK_US = 100_000
 PHASES = ("spread", "half a millisecond", "equal", "edges", "leapfrog")
 LAYOUTS = ("row", "close row", "scattered")
 

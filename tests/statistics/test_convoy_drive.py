@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from ml.calibration.drive_gates import judge, statistics_of
-from ml.calibration.field_tables import CONVOY_DRIVE
+from ml.calibration.fits.field_tables import CONVOY_DRIVE
+from ml.calibration.trials.parameters import neighbours_on_reference_drive
 from ml.parameters import load_parameters
-from ml.reports.params_trials import neighbours_on_reference_drive
 
 pytestmark = pytest.mark.statistics
 

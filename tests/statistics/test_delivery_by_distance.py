@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ml.calibration.drive_gates import statistics_of
-from ml.calibration.expected_loss import expected_loss
-from ml.calibration.field_tables import LOSS_BY_DISTANCE, LossBin
-from ml.calibration.margin_fit import fit_margin
+from ml.calibration.fits.expected_loss import expected_loss
+from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE, LossBin
+from ml.calibration.fits.margin import fit_margin
+from ml.calibration.trials.convoy import record_direct_links, straight
+from ml.calibration.trials.parameters import neighbours_on_reference_drive
 from ml.parameters import load_parameters
-from ml.reports.convoy_trial import record_direct_links, straight
-from ml.reports.params_trials import neighbours_on_reference_drive
 
 pytestmark = pytest.mark.statistics
 

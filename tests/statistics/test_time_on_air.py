@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from ml.calibration.field_tables import COLLISION_SHARE, COLLISION_SHARE_CLOSE, ROUND_TRIP_MS
+from ml.calibration.fits.field_tables import COLLISION_SHARE, COLLISION_SHARE_CLOSE, ROUND_TRIP_MS
+from ml.calibration.trials.convoy import record_direct_links, straight
 from ml.espnow_emulator import BroadcastChannel, PayloadField, RadioParameters
 from ml.keyed_random import Stream, fold, uniform
 from ml.parameters import load_parameters
-from ml.reports.convoy_trial import record_direct_links, straight
 
 pytestmark = pytest.mark.statistics
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-# A spawned evaluation child imports the small environment by name: it inherits this path.
-sys.path.insert(0, str(Path(__file__).parent))
-# The oracle of the radio serves tests in several folders.
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import tiny_convoys as tiny
+from support import tiny_convoys as tiny
 
 from ml.training import train_convoy
 from ml.training.session import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from rich.console import Console
 

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted_rows import planted_rows
 from rich.console import Console
 from rich.text import Text
+from support.planted_rows import planted_rows
 
 import ml
 from ml.bench.report import BenchReport, RadioCost, Ratio, Throughput
-from ml.calibration.margin_fit import fit_margin
+from ml.calibration.fits.margin import fit_margin
+from ml.commands.ablation import _console_table
+from ml.commands.doctor import _table as doctor_table
 from ml.console import WholeTable, make_console
-from ml.doctor.command import _table as doctor_table
 from ml.doctor.finding import note, wrong
 from ml.envs.config import EpisodeKind
-from ml.envs.reward import TERMS
+from ml.envs.scoring.reward import TERMS
+from ml.evaluation.acceptance.table import Found, Row
 from ml.evaluation.closing import as_table
 from ml.evaluation.compare import compare
 from ml.evaluation.console import tables
@@ -29,11 +31,9 @@ from ml.evaluation.metrics import DriverFigures, Rate
 from ml.evaluation.reward_audit import AuditCell, AuditReport
 from ml.evaluation.spread import spread_over, table_of
 from ml.evaluation.summary import summarise
-from ml.evaluation.targets.table import Found, Row
 from ml.parameters import load_parameters
-from ml.reports import params_tables
-from ml.reports.ablation import _console_table
-from ml.reports.targets_tables import console_table
+from ml.reports.acceptance.tables import console_table
+from ml.reports.parameters import tables as params_tables
 from ml.training.command_line import parse_command_line
 from ml.training.config_table import config_table
 from ml.training.deployment import read_deployment

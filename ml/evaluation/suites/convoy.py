@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.envs.config import KINDS, MAX_PEERS, EnvConfig
-from ml.envs.episodes import EpisodeSource, Strata
+from ml.envs.config import KINDS, EnvConfig
+from ml.envs.episodes.drawn import EpisodeSource, Strata
 from ml.evaluation.suites.suite import Label, Suite
+from ml.onboard.observation.spec import MAX_PEERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.config import EpisodeKind
-    from ml.envs.episodes import EpisodePlan
+    from ml.envs.episodes.drawn import EpisodePlan
     from ml.sumo.protocol import Placement
     from ml.sumo.road import Road
 

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from itertools import product
 
-from ml.envs.lanes import CAR_WIDTH_M, WANDERING_M
-from ml.envs.manoeuvres import CutIn, ManoeuvreCase, hold
+from ml.envs.episodes.scripted import CutIn, ManoeuvreCase, hold
+from ml.envs.truth.lanes import WANDERING_M
 from ml.evaluation.suites.suite import KMH, LEAD_IN_TICKS, Suite, scripted_suite
-from ml.sumo.protocol import DT_S
-from ml.sumo.road import CAR_LENGTH_M
+from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
 
 _SPEEDS_KMH, _SLOWER_KMH = (60, 90, 130), (10, 20, 40)
 _GAPS_M, _LATERAL_MPS = (10.0, 20.0, 40.0), (0.5, 1.0, 1.5)

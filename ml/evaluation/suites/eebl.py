@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from ml.envs.manoeuvres import ManoeuvreCase, brake, braking_ticks, following_gap_m
+from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks, following_gap_m
 from ml.evaluation.suites.suite import KMH, Suite, scripted_suite
 
 _RANKS, _CARS_BEYOND = (2, 3, 4), (0, 1)

@@ -12,7 +12,7 @@ CCRs and CCRm begin 4 s before the collision of an ego that holds its speed.
 
 from __future__ import annotations
 
-from ml.envs.manoeuvres import ManoeuvreCase, brake, braking_ticks, hold
+from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks, hold
 from ml.evaluation.suites.suite import KMH, LEAD_IN_TICKS, Suite, scripted_suite
 
 _TICKS = 200

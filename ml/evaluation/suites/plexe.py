@@ -8,7 +8,7 @@ the ego, too: what is asked there is whether the ego damps it.
 
 from __future__ import annotations
 
-from ml.envs.manoeuvres import ManoeuvreCase, brake, braking_ticks, following_gap_m, swing
+from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks, following_gap_m, swing
 from ml.evaluation.suites.suite import KMH, Suite, scripted_suite
 
 CARS = 8

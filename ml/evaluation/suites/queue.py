@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from itertools import product
 
-from ml.envs.manoeuvres import ManoeuvreCase, following_gap_m, hold
+from ml.envs.episodes.scripted import ManoeuvreCase, following_gap_m, hold
 from ml.evaluation.suites.suite import Suite, scripted_suite
-from ml.sumo.road import CAR_LENGTH_M
+from ml.vehicle import CAR_LENGTH_M
 
 BENDS = ((1120.0, 20.0), (1720.0, 12.5), (1945.0, 12.5), (2395.0, 17.5), (4120.0, 20.0))
 """Of each bend: where the queue's last car stands, m along the road, and 90 % of the limit."""

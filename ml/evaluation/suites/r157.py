@@ -9,9 +9,9 @@ in steps of 0.05 for 35 s or until it stands (Mattas et al., Accident Analysis &
 
 from __future__ import annotations
 
-from ml.envs.actuation import DT_S
-from ml.envs.manoeuvres import ManoeuvreCase, brake, braking_ticks
+from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks
 from ml.evaluation.suites.suite import G_MPS2, KMH, LEAD_IN_TICKS, Suite, scripted_suite
+from ml.vehicle import DT_S
 
 SPEEDS_KMH = tuple(range(12, 129, 2))
 DECELS_G = tuple(round(0.05 * step, 2) for step in range(1, 20))

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ml.envs.actuation import DT_S
 from ml.envs.config import EnvConfig
-from ml.envs.manoeuvres import ManoeuvreSupply
+from ml.envs.episodes.scripted import ManoeuvreSupply
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Literal
 
-    from ml.envs.episode_supply import EpisodeSupply, SupplyMaker
-    from ml.envs.manoeuvres import ManoeuvreCase
+    from ml.envs.episodes.scripted import ManoeuvreCase
+    from ml.envs.episodes.source import EpisodeSupply, SupplyMaker
     from ml.sumo.road import Road
 
 Label = float | int | str

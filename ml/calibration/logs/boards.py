@@ -1,0 +1,140 @@
+"""Which logs belong to which board, which rows are its own, and when its logger stood still."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ml.calibration.logs.schema import LogKind
+from ml.errors import LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ml.calibration.logs.reader import Log
+
+_STALLED_PERIODS: Final = 2.5
+_LEAST_OWN: Final = 50
+_RX_IN_NAME: Final = re.compile(r"(?i)(^|[^a-z])(rx|tx|rtt)(?=$|[^a-z])")
+
+
+@dataclass(slots=True)
+class Board:
+    """One board and what it logged.
+
+    Attributes:
+        name: Its vehicle_id.
+        tx: Its TX log.
+        rx: Its RX log, or None.
+        own: (rows,) bool of the TX log, what it sent of itself.
+        period_ms: Between two of its own beacons.
+        stalls_ms: (S, 2), spells in which it neither sent nor logged, in its own clock.
+        dropped: Reason to rows.
+    """
+
+    name: str
+    tx: Log
+    rx: Log | None
+    own: NDArray[np.bool_]
+    period_ms: float
+    stalls_ms: NDArray[np.float64]
+    dropped: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+def gather(logs: Sequence[Log]) -> list[Board]:
+    """Make boards of TX and RX logs, in order of their names.
+
+    Raises:
+        LogError: Two TX logs of one board, or an RX log whose board cannot be told.
+    """
+    boards: dict[str, Board] = {}
+    for log in logs:
+        if log.kind is LogKind.TX:
+            board = _sender(log)
+            if board.name in boards:
+                raise LogError(
+                    f"{log.path} and {boards[board.name].tx.path} are both of the board "
+                    f"{board.name!r}. Calibrate with the logs of one drive, or name the boards "
+                    "apart (vehicle_id)."
+                )
+            boards[board.name] = board
+    for log in logs:
+        if log.kind is LogKind.RX:
+            owner = _owner(log, boards)
+            if owner.rx is not None:
+                raise LogError(
+                    f"{log.path} and {owner.rx.path} are both RX logs of {owner.name!r}."
+                )
+            owner.rx = log
+    return [boards[name] for name in sorted(boards)]
+
+
+def _sender(log: Log) -> Board:
+    first_hand = log.columns["hop_count"] == 0
+    names = log.names["vehicle_id"]
+    counted = Counter(names[first_hand].tolist())
+    if not counted:
+        raise LogError(
+            f"{log.path}: every row has a hop_count above 0, so none is the board's own. Is it the "
+            "log of a relay alone?"
+        )
+    name, rows = counted.most_common(1)[0]
+    if rows < _LEAST_OWN:
+        raise LogError(
+            f"{log.path}: {rows} rows of the board's own, allowed are {_LEAST_OWN} or more (5 s). "
+            "Record longer."
+        )
+    own = first_hand & (names == name)
+    times = log.time_ms[own]
+    gaps = np.diff(times)
+    period = float(np.median(gaps[gaps > 0.0])) if (gaps > 0.0).any() else 0.0
+    if period <= 0.0:
+        raise LogError(f"{log.path}, line {log.lines[own][0]}: time does not advance.")
+    doubles = np.zeros(log.rows, dtype=bool)
+    doubles[np.flatnonzero(own)[1:]] = np.diff(log.columns["msg_timestamp"][own]) == 0.0
+    board = Board(name, log, None, own & ~doubles, period, _stalls(times, period))
+    reasons = Counter[str]()
+    reasons["relayed for others"] = int((~own).sum())
+    reasons["duplicate"] = int(doubles.sum())
+    board.dropped[str(log.path)] = reasons
+    return board
+
+
+def _stalls(times_ms: NDArray[np.float64], period_ms: float) -> NDArray[np.float64]:
+    """Spells between two own rows that are too far apart: a board that runs sends every period."""
+    wide = np.flatnonzero(np.diff(times_ms) > _STALLED_PERIODS * period_ms)
+    return np.stack([times_ms[wide], times_ms[wide + 1]], axis=-1).reshape(-1, 2)
+
+
+def _owner(log: Log, boards: dict[str, Board]) -> Board:
+    if "vehicle_id" in log.names:
+        counted = Counter(log.names["vehicle_id"].tolist())
+        name = counted.most_common(1)[0][0]
+        if len(counted) > 1:
+            raise LogError(
+                f"{log.path}: its column vehicle_id, the board that logged, holds "
+                f"{len(counted)} names. An RX log is of one board."
+            )
+        if name not in boards:
+            raise LogError(f"{log.path} is of the board {name!r}, whose TX log is missing: add it.")
+        return boards[name]
+    stem = _RX_IN_NAME.sub(r"\1*", log.path.stem)
+    same = [b for b in boards.values() if _RX_IN_NAME.sub(r"\1*", b.tx.path.stem) == stem]
+    same = [b for b in same if b.tx.path.parent == log.path.parent] or same
+    if len(same) == 1:
+        return same[0]
+    heard = set(log.names["from_vehicle_id"].tolist())
+    silent = [board for name, board in boards.items() if name not in heard]
+    if len(silent) == 1:
+        return silent[0]
+    raise LogError(
+        f"{log.path}: which board logged this? No TX log has the same name with tx for rx, and "
+        f"{'none' if not silent else 'more than one'} of the boards {', '.join(sorted(boards))} is "
+        "not heard in it. Name the files such as car1-tx.csv and car1-rx.csv."
+    )

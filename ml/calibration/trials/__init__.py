@@ -1,0 +1,1 @@
+"""What a fitted radio does on a drive or in a convoy."""

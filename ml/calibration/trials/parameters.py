@@ -1,0 +1,152 @@
+"""What a parameter set does to a convoy: the numbers behind its picture and its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ml.calibration.drive_gates import statistics_of
+from ml.calibration.synthetic.reference_drive import reference_drive
+from ml.calibration.trials.convoy import record_direct_links, sample_ages_s, straight
+from ml.vehicle import DT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ml.calibration.fits.field_tables import DriveStatistics
+    from ml.espnow_emulator import RadioParameters
+    from ml.parameters import Parameters
+
+SPACING_M: Final = 21.0
+"""Distance between neighbours of a convoy in a trial: as on the reference drive."""
+AHEAD: Final = (1, 2, 3)
+_MOST_BETWEEN = 2
+_LEAST_GAP_M = 5.0
+_DISTANCES_M: Final = np.concatenate(
+    [np.arange(5.0, 60.0, 5.0), np.arange(60.0, 120.0, 10.0), np.arange(120.0, 241.0, 20.0)]
+)
+_DRAWS, _DELIVERY_TICKS = 96, 100
+_AGE_CONVOYS, _AGE_TICKS = 96, 600
+_MINUTE_BEGINS, _MINUTE_TICKS, _MINUTE_CONVOYS = 2200, 600, 31
+_SEED: Final = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Share of frames received first-hand, over distance.
+
+    Attributes:
+        distance_m: (D,), those that fit so many cars.
+        share: (D,).
+    """
+
+    distance_m: NDArray[np.float64]
+    share: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """A minute of the link from the car ahead, on the reference drive, first-hand.
+
+    Attributes:
+        time_s: (ticks,), the end of each tick.
+        age_s: (ticks,), true age of the newest message; infinite before the first.
+        lost: (ticks,) bool, own frames of the car ahead that did not arrive.
+    """
+
+    time_s: NDArray[np.float64]
+    age_s: NDArray[np.float64]
+    lost: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """Everything a picture shows.
+
+    Attributes:
+        delivery: By the number of cars between.
+        ages_s: By rank of the car, sorted true ages of what the last car knows of it.
+        minute: Of one link.
+    """
+
+    delivery: dict[int, Delivery]
+    ages_s: dict[int, NDArray[np.float64]]
+    minute: Minute
+
+
+def behaviour_of(parameters: Parameters) -> Behaviour:
+    """Try a parameter set: some 2 million frames."""
+    radio = parameters.radio
+    convoy_m = np.arange(max(AHEAD) + 1) * SPACING_M
+    ages_s = sample_ages_s(radio, straight(np.tile(convoy_m, (_AGE_CONVOYS, 1)), _AGE_TICKS))
+    heard = ages_s[_AGE_TICKS // 10 :]  # what an episode begins with is not of interest
+    return Behaviour(
+        delivery={k: _delivery(radio, k) for k in range(_MOST_BETWEEN + 1)},
+        ages_s={rank: np.sort(heard[..., rank - 1], axis=None) for rank in AHEAD},
+        minute=_minute(radio),
+    )
+
+
+def neighbours_on_reference_drive(
+    radio: RadioParameters,
+    num_convoys: int,
+    *,
+    seed: int = _SEED,
+    overrides: Mapping[str, NDArray[np.float64]] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Drive the reference drive, and record the links between neighbours.
+
+    Args:
+        radio: To be tried.
+        num_convoys: How many convoys drive it, E, each with boards of its own.
+        seed: Of all draws.
+        overrides: As in `BroadcastChannel.reset`.
+
+    Returns:
+        Latencies (ticks, E, 3) in ms, NaN where lost, from car 1 to 0, from 2 to 1 and from 1 to
+        2; and when the frames were sampled, (ticks, E, 3) in µs.
+    """
+    links = record_direct_links(
+        radio, reference_drive(num_convoys), receivers=(0, 1, 2), seed=seed, overrides=overrides
+    )
+    receivers, sources = (0, 1, 2), (0, 1, 0)
+    return (
+        links.latency_ms[:, :, receivers, sources],
+        links.generated_us[:, :, sources],
+    )
+
+
+def drive_statistics(parameters: Parameters, num_convoys: int = 96) -> DriveStatistics:
+    """Return what the reference drive is like with a radio."""
+    return statistics_of(*neighbours_on_reference_drive(parameters.radio, num_convoys))
+
+
+def _delivery(radio: RadioParameters, between: int) -> Delivery:
+    """Measure delivery over distance between two cars with others evenly between them."""
+    nodes = between + 2
+    fitting = _DISTANCES_M[_DISTANCES_M / (between + 1) >= _LEAST_GAP_M]
+    gaps_m = np.repeat(fitting, _DRAWS) / (between + 1)
+    along = straight(gaps_m[:, None] * np.arange(nodes), _DELIVERY_TICKS)
+    # The same boards drive at every distance, so that the curve shows the distance alone.
+    boards = np.tile(np.arange(_DRAWS), fitting.size)
+    lost = record_direct_links(radio, along, seed=_SEED, identities=boards).lost[:, :, 0, -1]
+    share = 1.0 - lost.reshape(_DELIVERY_TICKS, fitting.size, _DRAWS).mean(axis=(0, 2))
+    return Delivery(fitting, share)
+
+
+def _minute(radio: RadioParameters) -> Minute:
+    """Take a minute of the reference drive at cruising speed, of the middle one of some convoys."""
+    drive = reference_drive(_MINUTE_CONVOYS)
+    part = drive[_MINUTE_BEGINS : _MINUTE_BEGINS + _MINUTE_TICKS + 1]
+    links = record_direct_links(radio, part, seed=_SEED)
+    lost = links.lost[:, :, 0, 0]
+    middle = int(np.argsort(lost.mean(axis=0), kind="stable")[_MINUTE_CONVOYS // 2])
+    heard = ~lost[:, middle]
+    time_s = np.arange(1, _MINUTE_TICKS + 1, dtype=np.float64) * DT_S
+    sampled_s = np.where(heard, links.generated_us[:, middle, 0] * 1e-6, -np.inf)
+    age_s = time_s - np.maximum.accumulate(sampled_s)
+    return Minute(time_s, age_s, lost[:, middle])

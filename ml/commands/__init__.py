@@ -1,0 +1,1 @@
+"""The commands of `roadsense`, one a file: options, checks, run."""

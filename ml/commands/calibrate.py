@@ -1,0 +1,165 @@
+"""`roadsense calibrate`: logs of real boards to a parameter file and a report."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from ml.atomic_files import check_output
+from ml.console import WholeTable, make_console
+from ml.errors import ConfigError
+from ml.progress import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from ml.calibration.calibrate import Calibration
+    from ml.calibration.fits.link_jobs import Group
+    from ml.calibration.logs.links import Link
+
+
+@dataclass(frozen=True)
+class CalibrateOptions:
+    """Turn logs of boards that drove into a parameter file that training accepts.
+
+    The file holds what the logs can tell, with 90 % intervals, and keeps the prior where they
+    cannot; `roadsense train --radio FILE` takes it. Beside it goes a report with pictures: what was
+    measured, what the fitted radio does on the same drive, and what naive models do. Logs in one
+    folder are of one drive. To try it without boards: `roadsense logs synth`. docs/calibration.md
+    explains the rest.
+    """
+
+    logs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Logs of the boards: RTT, TX and RX files (CSV)."""
+    out: Path = Path("params.json")
+    """The parameter file to write."""
+    report: Path | None = None
+    """The report to write; the parameter file's name with .html if left out."""
+    prior: str = "clean"
+    """Preset or parameter file: values where the logs cannot tell, and the ranges known before."""
+    held_out: tuple[Path, ...] = field(default_factory=tuple)
+    """Logs to judge on instead of those that are fitted to."""
+    coverage: Path | None = None
+    """Study the intervals instead: calibrate from synthetic drives whose truth is known, and write
+    a table of how often the intervals hold it into this file. Needs no logs."""
+    coverage_drives: int = 20
+    """How many half-hour drives of two boards the study has."""
+    coverage_radio: str = "bursty"
+    """Radio that the study's drives are made with."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `roadsense calibrate`; return the exit code.
+
+    Raises:
+        RoadSenseError: A user's mistake; nothing was written.
+    """
+    options = tyro.cli(CalibrateOptions, prog="roadsense calibrate", args=arguments)
+    console = make_console()
+    if options.coverage is not None:
+        return _study(options, options.coverage, console)
+    if not options.logs:
+        raise ConfigError(
+            "which logs? Name RTT, TX and RX files, or try `roadsense logs synth` first."
+        )
+    report = options.report or options.out.with_suffix(".html")
+    for name, file in (("--out", options.out), ("--report", report)):
+        check_output(name, file)
+    if options.out.suffix != ".json":
+        raise ConfigError(f"--out = {options.out}: allowed is a name that ends in .json.")
+    from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
+
+    prior = load_parameters(options.prior)
+    from ml.atomic_files import write_atomically  # noqa: PLC0415
+    from ml.calibration.calibrate import calibrate, read_logs  # noqa: PLC0415 (scipy is slow)
+    from ml.calibration.parameter_file import calibrated  # noqa: PLC0415
+    from ml.reports.calibration.report import judge_links, render  # noqa: PLC0415
+
+    with Parts(console, "reading") as parts:
+        on_part = parts.at
+        held_out: list[Link] = []
+        if options.held_out:
+            held_out = [x for d in read_logs(options.held_out, on_part)[1] for x in d.links]
+            if not held_out:
+                raise ConfigError("--held-out: these logs hold no link to judge on.")
+        calibration = calibrate(options.logs, prior, options.prior, on_part)
+        parameters = calibrated(calibration)
+        judgement = None
+        links = held_out or calibration.links
+        if links:
+            judgement = judge_links(links, parameters, levels_of(calibration), on_part)
+        on_part("drawing", 0.5)
+        page = render(
+            calibration,
+            judgement,
+            title=f"Calibration {options.out.stem}",
+            command=shlex.join(["roadsense", "calibrate", *arguments]),
+            held_out=[path.name for path in options.held_out],
+        )
+    write_atomically(options.out, parameters.model_dump_json(indent=2) + "\n")
+    write_atomically(report, page)
+    _print(calibration, console)
+    if judgement is not None:
+        met = sum(gate.met for gate in judgement.gates)
+        console.print(f"{met} of {len(judgement.gates)} figures of the losses met within noise")
+    console.print(f"parameters: {options.out}   report: {report}", highlight=False)
+    console.print(f"next: roadsense train --radio {options.out}", highlight=False)
+    return 0
+
+
+def levels_of(calibration: Calibration) -> dict[Group, float]:
+    """Return the fitted level of every group of links."""
+    fit = calibration.fit
+    if fit is None:
+        return {}
+    return dict(zip(fit.groups, map(float, fit.levels_db), strict=True))
+
+
+def _print(calibration: Calibration, console: Console) -> None:
+    table = WholeTable(title="what the logs can tell")
+    table.add_column("parameter")
+    table.add_column("value", justify="right")
+    table.add_column("90 % interval", justify="right")
+    table.add_column("before", justify="right")
+    for e in calibration.estimates:
+        if e.interval is not None:
+            low, high = e.interval
+            table.add_row(e.name, f"{e.value:.3g}", f"{low:.3g} … {high:.3g}", f"{e.prior:.3g}")
+    console.print(table)
+    kept = WholeTable(title=f"what they cannot: kept from {calibration.prior_name}")
+    kept.add_column("parameter")
+    kept.add_column("why")
+    for e in calibration.estimates:
+        if not e.is_fitted:
+            kept.add_row(e.name, e.reason)
+    console.print(kept)
+    for note in calibration.notes:
+        console.print(f"[yellow]note[/yellow]  {note}")
+
+
+def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
+    from ml.atomic_files import write_atomically  # noqa: PLC0415
+    from ml.calibration.coverage import coverage_study, table_of  # noqa: PLC0415
+    from ml.parameters import load_parameters  # noqa: PLC0415
+
+    check_output("--coverage", file)
+    if options.coverage_drives < 1:
+        raise ConfigError(f"--coverage-drives = {options.coverage_drives}; allowed is 1 or more.")
+    with Parts(console, "calibrating made-up drives") as parts:
+        rows = coverage_study(
+            load_parameters(options.coverage_radio),
+            load_parameters(options.prior),
+            options.prior,
+            drives=options.coverage_drives,
+            on_part=parts.at,
+        )
+    text = table_of(rows)
+    write_atomically(file, text)
+    console.print(text, highlight=False)
+    return 0

@@ -1,0 +1,88 @@
+"""`roadsense logs`: made-up logs of any radio, in the formats of the boards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - tyro reads it at run time
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from ml.atomic_files import check_writable
+from ml.console import make_console
+from ml.errors import ConfigError
+from ml.progress import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHORTEST_MIN, _LONGEST_MIN = 1.0, 240.0
+
+
+@dataclass(frozen=True)
+class SynthOptions:
+    """Write the logs of a drive that never was, on the radio and sensors of a preset.
+
+    Two cars: TX and RX logs of both, and the RTT log of one that pings the other. Three cars: TX
+    and RX logs, with relays. `truth.json` says what they were made with. The same seed, the same
+    files.
+    """
+
+    out: Path
+    """Folder for the logs; it is made, and must be empty."""
+    preset: str = "clean"
+    """Radio preset, or a parameter file."""
+    cars: Literal[2, 3] = 2
+    """How many cars drive."""
+    minutes: float = 30.0
+    """How long they drive."""
+    seed: int = 0
+    """Of everything that is drawn."""
+    parked: bool = False
+    """Nobody moves: shows how GPS wanders."""
+    warts: bool = True
+    """With duplicates, glitches, missing fixes, relayed rows in TX logs, stalls of the loggers and
+    a board that is mounted backwards; --no-warts leaves them out."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `roadsense logs`; return the exit code.
+
+    Raises:
+        RoadSenseError: A user's mistake; nothing was written.
+    """
+    options = tyro.extras.subcommand_cli_from_dict(
+        {"synth": SynthOptions}, prog="roadsense logs", args=arguments
+    )
+    if not _SHORTEST_MIN <= options.minutes <= _LONGEST_MIN:
+        raise ConfigError(
+            f"--minutes = {options.minutes:g}; allowed is {_SHORTEST_MIN:g} to {_LONGEST_MIN:g}."
+        )
+    out = options.out
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out = {out}: allowed is a folder that is empty, or not there yet.")
+    from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
+
+    parameters = load_parameters(options.preset)
+    from ml.calibration.synthetic.logs import write_logs  # noqa: PLC0415
+    from ml.calibration.synthetic.recording import record  # noqa: PLC0415
+
+    console = make_console()
+    check_writable(out, "--out")
+    with Parts(console, "driving") as parts:
+        (recording,) = record(
+            parameters,
+            num_cars=options.cars,
+            duration_s=60.0 * options.minutes,
+            seeds=[options.seed],
+            echo=options.cars == 2,  # noqa: PLR2004 - a pair
+            stalls=options.warts,
+            parked=options.parked,
+            on_tick=lambda k, n: parts.at("driving", k / n),
+        )
+        parts.at("writing", 1.0)
+        files = write_logs(recording, parameters, out, seed=options.seed, warts=options.warts)
+    for file in files:
+        console.print(str(file), highlight=False)
+    console.print(f"next: roadsense calibrate {out}/*.csv --out params.json", highlight=False)
+    return 0

@@ -1,0 +1,162 @@
+"""`roadsense replay`: one episode of a result again, as an animated picture or in sumo-gui."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 (tyro reads the types)
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from ml.atomic_files import check_writable
+from ml.console import make_console
+from ml.errors import ConfigError
+from ml.evaluation.result import (
+    MANIFEST_FILE,
+    POLICY_FAMILY,
+    Manifest,
+    read_cell,
+    read_manifest,
+    slug,
+)
+from ml.progress import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml.evaluation.result import EpisodeRow
+
+_MOST_LISTED = 8
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Run one episode of a result again, bit for bit, and draw what happened.
+
+    What is left out is taken from the result where it leaves no choice: the first model, the first
+    suite, radio and seed.
+    """
+
+    result: Annotated[Path, tyro.conf.Positional]
+    """Folder that `roadsense evaluate` has written."""
+    episode: int
+    """Number of the case, as in the result's lines and on its card."""
+    controller: str | None = None
+    """Who drives; left out: the first model, or the first controller."""
+    suite: str | None = None
+    """Suite of the case; left out: the result's first."""
+    radio: str | None = None
+    """Radio of the case; left out: the suite's first."""
+    seed: int | None = None
+    """Seed of the case; left out: the result's first."""
+    out: Path | None = None
+    """The animated GIF; left out: in the folder `replays` of the result."""
+    gui: bool = False
+    """Show the episode in sumo-gui, in real time, instead of drawing it."""
+
+
+def replay(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Returns:
+        0.
+
+    Raises:
+        RoadSenseError: With what to do next.
+    """
+    options = tyro.cli(ReplayOptions, prog="roadsense replay", args=arguments)
+    if not (options.result / MANIFEST_FILE).is_file():
+        raise ConfigError(
+            f"{options.result} holds no result (it has no {MANIFEST_FILE}). Name a folder that "
+            "`roadsense evaluate` has written."
+        )
+    if options.gui and not os.environ.get("DISPLAY"):
+        raise ConfigError(
+            "--gui needs a display, and the environment variable DISPLAY is not set. Run it in a "
+            "desktop session, or leave out --gui for an animated picture."
+        )
+    if options.out is not None and options.out.suffix.lower() != ".gif":
+        raise ConfigError(f"--out {options.out}: the picture is a GIF; name a file that ends so")
+    manifest = read_manifest(options.result)
+    row = find_episode(options, manifest)
+    file = options.out or options.result / "replays" / _file_name(row)
+    if not options.gui:
+        check_writable(file.parent, "--out")
+    from ml.reports.card.words import tell  # noqa: PLC0415
+    from ml.reports.episode.animation import write_animation  # noqa: PLC0415 (slow to import)
+    from ml.reports.episode.rerun import episode_name, job_of, rerun  # noqa: PLC0415
+
+    console = make_console()
+    console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
+    with Parts(console, "driving") as parts:
+        recording = rerun(
+            job_of(manifest, row),
+            gui=options.gui,
+            on_tick=lambda tick, ticks: parts.at("driving", tick / ticks),
+        )
+        if not options.gui:
+            write_animation(
+                recording,
+                file,
+                _title(row),
+                lambda frame, frames: parts.at("drawing", frame / frames),
+            )
+    console.print("the episode is the result's, bit for bit")
+    if not options.gui:
+        console.print(f"picture: {file}", markup=False, soft_wrap=True)
+    return 0
+
+
+def find_episode(options: ReplayOptions, manifest: Manifest) -> EpisodeRow:
+    """Find the episode that is meant.
+
+    Raises:
+        ConfigError: There is none, with what there is.
+        EvaluationError: Its cell cannot be read.
+    """
+    policies = [c.name for c in manifest.controllers if c.family == POLICY_FAMILY]
+    controller = _chosen(
+        "controller",
+        options.controller,
+        [c.name for c in manifest.controllers],
+        (policies or [c.name for c in manifest.controllers])[0],
+    )
+    cells = [cell for cell in manifest.cells if cell.controller == controller]
+    suites = list(dict.fromkeys(cell.suite for cell in cells))
+    suite = _chosen("suite", options.suite, suites, suites[0] if suites else "")
+    radios = [cell.radio for cell in cells if cell.suite == suite]
+    radio = _chosen("radio", options.radio, radios, radios[0] if radios else "")
+    seed = int(
+        _chosen("seed", options.seed, [str(s) for s in manifest.seeds], str(manifest.seeds[0]))
+    )
+    (cell,) = (cell for cell in cells if (cell.suite, cell.radio) == (suite, radio))
+    rows = [row for row in read_cell(options.result / cell.file) if row.seed == seed]
+    for row in rows:
+        if row.case == options.episode:
+            return row
+    raise ConfigError(
+        f"--episode {options.episode}: {suite} on {radio} has the episodes 0 … {len(rows) - 1}"
+    )
+
+
+def _chosen(name: str, asked: str | int | None, known: Sequence[str], usual: str) -> str:
+    if asked is None and usual:
+        return usual
+    if str(asked) not in known:
+        shown = ", ".join(known[:_MOST_LISTED]) + (", …" if len(known) > _MOST_LISTED else "")
+        raise ConfigError(f"--{name} {asked}: the result has {shown or 'none'}")
+    return str(asked)
+
+
+def _file_name(row: EpisodeRow) -> str:
+    parts = (row.suite, row.radio, row.controller, f"s{row.seed}", f"e{row.case}")
+    return "__".join(slug(part) for part in parts) + ".gif"
+
+
+def _title(row: EpisodeRow) -> str:
+    end = "crash" if row.crash else "no crash"
+    return (
+        f"{row.controller}: {row.suite} on {row.radio}, episode {row.case}\n"
+        f"{row.kind}, {row.num_peers} ahead, {end}"
+    )

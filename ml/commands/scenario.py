@@ -1,0 +1,202 @@
+"""`roadsense scenario check`: all that is wrong with a road, what mends it, and what it is like.
+
+Exit codes: 0 convoys drive on it; 2 they do not, or the command was wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path  # noqa: TC003 - tyro reads it at run time
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from ml.console import make_console
+from ml.errors import RoadSenseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+
+    from ml.sumo.network import RouteNetwork
+    from ml.sumo.road import Road
+
+_CONVOYS = 8
+_KMH = 3.6
+_MARGIN = len("wrong  ")
+_SLOW_SHARE = 0.6
+_MOST_LISTED = 6
+_WAYS = {
+    "w": "everybody stops",
+    "s": "the convoy's side has a stop sign",
+    "m": "the convoy's side gives way",
+    "=": "the right goes first",
+    "Z": "lanes take turns",
+}
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Say all that keeps convoys off a road, with the commands that mend it, and what it is like.
+
+    Then convoys drive on it for an episode, each behind cars that SUMO drives, with an ego that
+    holds its speed. Takes seconds; a minute more the first time, when loops are compiled. Exit
+    code 0: they drive. 2: they do not.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """A .sumocfg file, or the name of a built-in scenario."""
+    drive: bool = True
+    """Drive on it; --no-drive only reads."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `roadsense scenario`; return the exit code.
+
+    Raises:
+        RoadSenseError: There is no such sumocfg, or it is malformed.
+    """
+    options = tyro.extras.subcommand_cli_from_dict(
+        {"check": CheckOptions}, prog="roadsense scenario", args=arguments
+    )
+    return _check(options, make_console())
+
+
+def _check(options: CheckOptions, console: Console) -> int:
+    from ml.sumo.scenarios import examine_scenario  # noqa: PLC0415 (slow to import)
+
+    def say(kind: str, text: str, style: str = "") -> None:
+        indented = fill(
+            text,
+            console.width,
+            initial_indent=f"{kind:<{_MARGIN}}",
+            subsequent_indent=" " * _MARGIN,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        console.print(indented, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    examined = examine_scenario(str(options.file))
+    for problem in examined.problems:
+        say("wrong", f"{problem.what} {problem.remedy}".rstrip(), "bold red")
+        if problem.command:  # whole, for whoever copies it
+            console.print(f"  {problem.command}", markup=False, highlight=False, soft_wrap=True)
+    if examined.network is not None:
+        for kind, text in _notes(examined.network):
+            say(kind, text)
+    if examined.problems:
+        say("", f"{_counted(len(examined.problems), 'thing')} to mend; then check again", "bold")
+        return 2
+    if options.drive:
+        say("drive", f"{_CONVOYS} convoys, one episode …")
+        try:
+            how = _drive(str(options.file))
+        except RoadSenseError as error:
+            say("wrong", str(error), "bold red")
+            return 2
+        say("ok", how, "green")
+    else:
+        say("ok", "nothing is wrong; not driven", "green")
+    return 0
+
+
+def _drive(scenario: str) -> str:
+    """Let convoys drive for an episode; return how they ended.
+
+    Raises:
+        RoadSenseError: They cannot.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    from ml.envs.config import EnvConfig  # noqa: PLC0415
+    from ml.envs.convoy_vec_env import ConvoyVecEnv  # noqa: PLC0415
+    from ml.vehicle import DT_S  # noqa: PLC0415
+
+    config = EnvConfig(scenario=scenario)
+    env = ConvoyVecEnv(_CONVOYS, config, forced_kind="free")
+    ends: dict[str, int] = {}
+    try:
+        env.reset()
+        hold = np.zeros((_CONVOYS, 1), dtype=np.float32)
+        for _ in range(round(config.episode_s / DT_S)):
+            for info in env.step(hold)[3]:
+                if info:
+                    status = info["episode_summary"]["status"]
+                    ends[status] = ends.get(status, 0) + 1
+    finally:
+        env.close()
+    told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in ends.items())
+    return f"convoys drive; with an ego that holds its speed their episodes end so: {told}"
+
+
+def _notes(network: RouteNetwork) -> Iterator[tuple[str, str]]:
+    """Yield what is good to know about a road, each with a word before it."""
+    road = network.road
+    inside = int(road.lane_internal.sum())
+    seconds = float((road.lane_length_m / road.lane_limit_mps).sum())
+    measures = (
+        f"{road.length_m:,.0f} m in {_counted(len(road.lane_ids) - inside, 'lane')} one after the "
+        f"other, {_counted(len(network.ways), 'junction')}; {seconds:,.0f} s at its limits"
+    )
+    yield "road", measures
+    yield "limit", f"lowest: {_limit(road, int(road.lane_limit_mps.argmin()))}"
+    yield "limit", f"highest: {_limit(road, int(road.lane_limit_mps.argmax()))}"
+    changes = _changes(road)
+    if changes:
+        more = len(changes) - _MOST_LISTED
+        tail = f", and {more} more" if more > 0 else ""
+        yield "limit", f"changes outside junctions: {', '.join(changes[:_MOST_LISTED])}{tail}"
+    slow = list(_slow_turns(road))
+    for text in slow[:_MOST_LISTED]:
+        yield "note", text
+    if len(slow) > _MOST_LISTED:
+        yield "note", f"{len(slow) - _MOST_LISTED} more slow turns"
+    for state, meaning in _WAYS.items():
+        names = [way.junction for way in network.ways if way.state == state]
+        if names:
+            from ml.sumo.problem import named  # noqa: PLC0415
+
+            passed = f"{meaning} at {named(names)}; convoys pass there: nobody else is on the road"
+            yield "note", passed
+    if network.foreign_edges:
+        yield "note", f"{_counted(network.foreign_edges, 'other edge')} of the network left out"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _limit(road: Road, row: int) -> str:
+    limit_mps = float(road.lane_limit_mps[row])
+    return (
+        f"{limit_mps:.2f} m/s ({limit_mps * _KMH:.0f} km/h) at {road.lane_start_m[row]:,.0f} m, "
+        f"lane {road.lane_ids[row]}"
+    )
+
+
+def _changes(road: Road) -> list[str]:
+    """Return where the limit changes, junctions left out."""
+    rows = [row for row in range(len(road.lane_ids)) if not road.lane_internal[row]]
+    changes = []
+    for before, here in pairwise(rows):
+        old, new = float(road.lane_limit_mps[before]), float(road.lane_limit_mps[here])
+        if old != new:
+            place_m = road.lane_start_m[here]
+            changes.append(f"{old * _KMH:.0f} → {new * _KMH:.0f} km/h at {place_m:,.0f} m")
+    return changes
+
+
+def _slow_turns(road: Road) -> Iterator[str]:
+    """Yield the lanes inside junctions that are much slower than the lane before."""
+    before_mps = float(road.lane_limit_mps[0])
+    for row, inside in enumerate(road.lane_internal.tolist()):
+        if not inside:
+            before_mps = float(road.lane_limit_mps[row])
+        elif road.lane_limit_mps[row] < _SLOW_SHARE * before_mps:
+            yield (
+                f"slow turn of {road.lane_length_m[row]:.1f} m, after {before_mps:.1f} m/s: "
+                f"{_limit(road, row)}"
+            )

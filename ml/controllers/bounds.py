@@ -1,0 +1,98 @@
+"""Bounds: the worst and the best that a controller can be, so that a figure has a scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.controllers.protocol import Stateless
+from ml.onboard.estimator import estimate
+from ml.onboard.spacing import WANTED_STANDSTILL_M, wanted_gap_m
+from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.controllers.protocol import Knows
+    from ml.onboard.views import EgoView, PeerView
+
+_HARDLY_MPS2 = 0.1
+"""A leader that brakes less than this takes for ever to stop."""
+
+
+class Constant:
+    """The same acceleration whatever happens.
+
+    Do-nothing (0) is the bound below which nothing was learnt; always-brake (−8) never crashes
+    and never arrives.
+
+    Args:
+        name: What tables call it.
+        accel_mps2: The acceleration, m/s².
+    """
+
+    knows: Knows = "nothing"
+    standstill_m = None
+    time_gap_s = None
+
+    def __init__(self, name: str, accel_mps2: float) -> None:
+        self.name = name
+        self._accel_mps2 = accel_mps2
+
+    def reset(self, rows: NDArray[np.int64], num_envs: int) -> None:
+        """Do nothing: there is no past."""
+
+    def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
+        """Return the constant."""
+        del peers
+        return np.full(ego.speed_mps.size, self._accel_mps2)
+
+
+class Oracle(Stateless):
+    """Perfect, instant knowledge of the car in front, and a calm hand.
+
+    Headway control towards the gap that the reward asks for (`wanted_gap_m`), with the leader's
+    acceleration fed forward; the braking that it takes to stop behind a leader that goes on braking
+    as it does, or to match its speed, overrides that (as the safe distance of Gipps, 1981, does for
+    the worst case).
+
+    Args:
+        time_gap_s: Time gap that the driver has set, s.
+    """
+
+    knows: Knows = "truth"
+    _GAP_GAIN, _SPEED_GAIN = 0.12, 0.7
+    _MARGIN_M = 2.0
+    _URGENT_MPS2 = 2.0
+    _CALM_STEP_MPS2 = 4.5 * DT_S
+
+    def __init__(self, time_gap_s: float = 1.0) -> None:
+        super().__init__("oracle", time_gap_s, WANTED_STANDSTILL_M)
+        self.name = "oracle"
+
+    def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
+        """Drive on ground truth."""
+        lead, own = estimate(peers, ego).lead(), ego.speed_mps
+        error = lead.gap_m - wanted_gap_m(own, self.time_gap_s)
+        wish = self._GAP_GAIN * error + self._SPEED_GAIN * (lead.speed_mps - own) + lead.accel_mps2
+        last = ego.accel_mps2
+        wish = np.clip(wish, last - self._CALM_STEP_MPS2, last + self._CALM_STEP_MPS2)
+        room = lead.gap_m - self._MARGIN_M - own * DT_S
+        lead_stops_m = lead.speed_mps**2 / (2.0 * np.maximum(-lead.accel_mps2, _HARDLY_MPS2))
+        to_stop = own**2 / (2.0 * np.maximum(room + lead_stops_m, 0.1))
+        closing = np.maximum(own - lead.speed_mps, 0.0)
+        to_match = closing**2 / (2.0 * np.maximum(room, 0.1))
+        needed = np.maximum(to_stop, to_match)
+        wish = np.where(needed > self._URGENT_MPS2, np.minimum(wish, -needed), wish)
+        return np.clip(wish, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+
+
+def do_nothing() -> Constant:
+    """Hold the speed: the bound below which nothing was learnt."""
+    return Constant("do-nothing", 0.0)
+
+
+def always_brake() -> Constant:
+    """Stop and stay: never crashes, never arrives."""
+    return Constant("always-brake", -MAX_BRAKING_MPS2)

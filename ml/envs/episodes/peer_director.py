@@ -1,0 +1,142 @@
+"""Commands to the peers: the planned braking, and the leader's slow changes of speed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.compiled import compiled
+from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one
+from ml.vehicle import DT_S
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.envs.episodes.drawn import EpisodePlan
+
+_LEADER_PERIOD_TICKS = 10
+_LEADER_SD = 0.015
+_LEADER_TAU_S = 10.0
+_LEADER_DECAY = math.exp(-_LEADER_PERIOD_TICKS * DT_S / _LEADER_TAU_S)
+_LEADER_FRESH_SD = _LEADER_SD * math.sqrt(1.0 - _LEADER_DECAY**2)
+
+
+class PeerDirector:
+    """Turns episode plans into per-tick commands for the peers of a batch.
+
+    Args:
+        num_envs: Convoys in the batch.
+        num_slots: Vehicle slots per convoy, the ego included.
+        limit_mps: The speed that a speed factor of 1 stands for (`Road.fastest_mps`).
+        script_ticks: Ticks of a scripted episode; 0 where nothing is scripted.
+
+    Attributes:
+        script_mps: (num_envs, num_slots, ticks) float64, the speed that a peer shall have at the
+            end of each tick of its episode; NaN where the plan or SUMO drives it. `ticks` is 0
+            where nothing is scripted.
+    """
+
+    def __init__(
+        self, num_envs: int, num_slots: int, limit_mps: float, script_ticks: int = 0
+    ) -> None:
+        self._limit_mps = limit_mps
+        self.script_mps = np.full((num_envs, num_slots, script_ticks), np.nan)
+        self._leader_noise = np.zeros(num_envs)
+        self._leader_keys = np.zeros(num_envs, dtype=np.uint64)
+
+    def reset(self, env_indices: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
+        """Forget the leader's state of mind in the given convoys."""
+        self._leader_keys[env_indices] = fold(keys, Stream.LEADER_SPEED)
+        self._leader_noise[env_indices] = _LEADER_SD * normal(self._leader_keys[env_indices])
+
+    @staticmethod
+    def braking_now(plan: EpisodePlan, tick: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(num_envs,) bool: a planned braking (hazard or benign) is in progress."""
+        return (plan.brake_slot > 0) & (tick >= plan.onset_tick) & (tick < plan.release_tick)
+
+    def command(
+        self,
+        plan: EpisodePlan,
+        tick: NDArray[np.int64],
+        speed_mps: NDArray[np.float64],
+        controlled: NDArray[np.bool_],
+        command_mps: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Write this tick's commands for the peers.
+
+        Args:
+            plan: The batch's plans.
+            tick: (num_envs,) int64, ticks since reset, before the step.
+            speed_mps: (num_envs, num_slots) true speeds.
+            controlled: (num_envs, num_slots) bool, written in columns 1 and up.
+            command_mps: (num_envs, num_slots), written likewise.
+
+        Returns:
+            (num_envs, num_slots) float64 speed factors, NaN where unchanged.
+        """
+        factor = np.empty(speed_mps.shape)
+        _command(
+            tick,
+            speed_mps,
+            plan.num_peers,
+            plan.brake_slot,
+            plan.onset_tick,
+            plan.release_tick,
+            plan.brake_mps2,
+            plan.final_speed_mps,
+            plan.leader_speed_mps,
+            self.script_mps,
+            self._limit_mps,
+            self._leader_keys,
+            self._leader_noise,
+            controlled,
+            command_mps,
+            factor,
+        )
+        return factor
+
+
+@compiled
+def _command(
+    tick: NDArray[np.int64],
+    speed_mps: NDArray[np.float64],
+    num_peers: NDArray[np.int64],
+    brake_slot: NDArray[np.int64],
+    onset_tick: NDArray[np.int64],
+    release_tick: NDArray[np.int64],
+    brake_mps2: NDArray[np.float64],
+    final_speed_mps: NDArray[np.float64],
+    leader_speed_mps: NDArray[np.float64],
+    script_mps: NDArray[np.float64],
+    limit_mps: float,
+    leader_keys: NDArray[np.uint64],
+    leader_noise: NDArray[np.float64],
+    controlled: NDArray[np.bool_],
+    command_mps: NDArray[np.float64],
+    factor: NDArray[np.float64],
+) -> None:
+    """Fill the peers' columns of the last three; see `PeerDirector.command`."""
+    for e in range(tick.size):
+        factor[e, 0] = np.nan
+        for v in range(1, speed_mps.shape[1]):
+            controlled[e, v] = False
+            command_mps[e, v] = factor[e, v] = np.nan
+        v = brake_slot[e]
+        if v > 0 and onset_tick[e] <= tick[e] < release_tick[e]:
+            speed = speed_mps[e, v]
+            controlled[e, v] = True
+            command_mps[e, v] = max(speed - brake_mps2[e] * DT_S, min(final_speed_mps[e], speed))
+        if tick[e] < script_mps.shape[2]:
+            for v in range(1, speed_mps.shape[1]):
+                wanted_mps = script_mps[e, v, tick[e]]
+                if not np.isnan(wanted_mps):
+                    controlled[e, v] = True
+                    command_mps[e, v] = wanted_mps
+        if tick[e] % _LEADER_PERIOD_TICKS == 0:
+            # An Ornstein–Uhlenbeck speed factor, renewed once a second.
+            draw, _ = normal_pair_one(extend_one(leader_keys[e], tick[e]))
+            leader_noise[e] = leader_noise[e] * _LEADER_DECAY + _LEADER_FRESH_SD * draw
+            wish_mps = leader_speed_mps[e] * (1.0 + leader_noise[e])
+            factor[e, num_peers[e]] = wish_mps / limit_mps

@@ -1,0 +1,52 @@
+"""What a batch asks of whoever decides what its episodes are like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml.envs.config import EnvConfig, EpisodeKind
+    from ml.envs.episodes.drawn import EpisodePlan
+    from ml.sumo.protocol import Placement
+    from ml.sumo.road import Road
+
+
+class EpisodeSupply(Protocol):
+    """Plans episodes and places their cars, before their first tick and whatever the ego will do.
+
+    Attributes:
+        script_ticks: Ticks that speeds are scripted for; 0 where nothing is.
+    """
+
+    script_ticks: int
+
+    def draw(
+        self,
+        keys: NDArray[np.uint64],
+        env_indices: NDArray[np.int64],
+        forced_kind: EpisodeKind | None,
+        cases: NDArray[np.int64],
+    ) -> tuple[EpisodePlan, Placement]:
+        """Return the plan and the placement of some episodes.
+
+        Args:
+            keys: (n,) uint64, the episodes' keys.
+            env_indices: (n,) int64, places in the batch that they are for.
+            forced_kind: Overrides the kind.
+            cases: (n,) int64, numbers of the convoys whose episodes they are.
+        """
+
+    def script_mps(self, cases: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Speeds that cars shall have at the end of each tick.
+
+        Returns:
+            (n, num_slots, script_ticks) float64 m/s; NaN where the plan or SUMO drives.
+        """
+
+
+SupplyMaker: TypeAlias = "Callable[[EnvConfig, Road], EpisodeSupply]"

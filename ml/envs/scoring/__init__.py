@@ -1,0 +1,1 @@
+"""What a tick was worth, and what is said of an episode."""

@@ -1,0 +1,89 @@
+"""How an episode ends, and whether that end is the policy's doing."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from ml.compiled import compiled
+from ml.envs.episodes.drawn import ROAD_END_MARGIN_M
+from ml.vehicle import DT_S
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class EpisodeStatus(IntEnum):
+    """The state of an episode. A car that is missing is never taken for one that arrived."""
+
+    RUNNING = 0
+    COLLISION = 1
+    """The ego touched the car in front: terminated."""
+    TIME_LIMIT = 2
+    """Truncated."""
+    ROAD_END = 3
+    """The first car came near the road's end: truncated."""
+    PEERS_COLLIDED = 4
+    """Two peers touched: truncated, the episode is invalid."""
+    VEHICLE_MISSING = 5
+    """SUMO no longer knows a car that should be there: truncated, the episode is invalid."""
+    SIMULATOR_LOST = 6
+    """SUMO itself went away in mid-episode: truncated, the episode is invalid."""
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether metrics must leave the episode out and count it."""
+        return self >= EpisodeStatus.PEERS_COLLIDED
+
+
+# What a compiled loop writes must be plain numbers.
+_RUNNING, _COLLISION, _TIME_LIMIT, _ROAD_END, _PEERS_COLLIDED, _VEHICLE_MISSING, _ = (
+    int(status) for status in EpisodeStatus
+)
+
+
+@compiled
+def decide_status(
+    present: NDArray[np.bool_],
+    route_pos_m: NDArray[np.float64],
+    speed_mps: NDArray[np.float64],
+    gap_m: NDArray[np.float64],
+    peer_gap_m: NDArray[np.float64],
+    expected: NDArray[np.bool_],
+    tick: NDArray[np.int64],
+    episode_ticks: int,
+    road_length_m: float,
+    stop_at_collision: bool,  # noqa: FBT001 (numba takes no keyword-only arguments)
+    status: NDArray[np.int64],
+) -> None:
+    """Decide each convoy's `EpisodeStatus` after a tick; the gravest wins.
+
+    Args:
+        present: As all that follow up to `peer_gap_m`, see `GroundTruth`.
+        route_pos_m: Front bumpers.
+        speed_mps: Speeds.
+        gap_m: From the ego to the car in front.
+        peer_gap_m: The smallest between two peers.
+        expected: (num_envs, num_slots) bool, cars that must be there.
+        tick: (num_envs,) int64 ticks since reset.
+        episode_ticks: Time limit.
+        road_length_m: Length of the road.
+        stop_at_collision: Whether the ego's crash ends its episode.
+        status: (num_envs,) int64, filled.
+    """
+    for e in range(tick.size):
+        status[e] = _TIME_LIMIT if tick[e] >= episode_ticks else _RUNNING
+        missing = False
+        for v in range(present.shape[1]):
+            missing |= expected[e, v] and not present[e, v]
+            # A car that reaches the end vanishes from SUMO: stop a tick and a margin before that.
+            reach = route_pos_m[e, v] + 2.0 * DT_S * speed_mps[e, v]
+            if present[e, v] and reach >= road_length_m - ROAD_END_MARGIN_M:
+                status[e] = _ROAD_END
+        if peer_gap_m[e] <= 0.0:
+            status[e] = _PEERS_COLLIDED
+        if stop_at_collision and gap_m[e] <= 0.0:
+            status[e] = _COLLISION
+        if missing:
+            status[e] = _VEHICLE_MISSING

@@ -1,0 +1,1 @@
+"""What really happens, which no board knows."""

@@ -1,0 +1,1 @@
+"""What carries a batch: a live SUMO with its radio, or recorded traffic."""

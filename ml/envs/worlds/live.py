@@ -1,0 +1,260 @@
+"""What stands between the traffic and the policy: sensors, beacons, radio, peer table.
+
+There is one way for a message to reach an observation, and it leads through here: every peer's
+state is measured once, at the sender, at the moment of its beacon; all frames are transmitted
+before any is delivered; what is delivered has arrived by now.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.compiled import compiled
+from ml.envs.truth.lanes import move_aside
+from ml.envs.worlds.node_sensors import NodeSensors
+from ml.errors import EnvironmentStateError
+from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, MessageFaults, PayloadField
+from ml.parameters import draw_episode_parameters
+from ml.vehicle import DT_S, TICK_US
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.envs.truth.ground_truth import GroundTruth
+    from ml.espnow_emulator import PeerTable
+    from ml.parameters import Parameters
+    from ml.sensors import Measurement, RangingSensor
+    from ml.sumo.road import Road
+
+_AGE_SAMPLE_TICKS = 5
+_MOST_AGE_SAMPLES = 1000
+_X_M, _Y_M, _SPEED_MPS, _HEADING_DEG, _ACCEL_MPS2, _POSITION_SD_M = (int(f) for f in PayloadField)
+
+
+class V2VStack:
+    """Sensors and radio of a batch of convoys: every car sends, and the ego's table is recorded.
+
+    Args:
+        parameters: Radio and sensors.
+        road: Turns positions along the road into coordinates.
+        num_envs: Convoys.
+        num_slots: Vehicles per convoy, the ego included.
+        randomise: Draw parameters anew per episode, from the file's ranges.
+        audit: Check at run time that nothing is received before it was sent.
+
+    Attributes:
+        nodes: Sensors of all cars, and the egos' ranging sensors.
+        channel: The radio.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        road: Road,
+        *,
+        num_envs: int,
+        num_slots: int,
+        randomise: bool,
+        audit: bool,
+    ) -> None:
+        self._parameters = parameters
+        self._road = road
+        self._randomise = randomise
+        self._audit = audit
+        self.nodes = NodeSensors(parameters.sensors, road, num_envs=num_envs, num_cars=num_slots)
+        self.channel = BroadcastChannel(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
+        self._beacons = BeaconSchedule(parameters.radio, self.channel.node_clocks)
+        self._faults = MessageFaults(
+            parameters.radio.faults, num_envs=num_envs, num_nodes=num_slots
+        )
+        self._present = np.zeros((num_envs, num_slots), dtype=bool)
+        # Bounded, for users who never ask for the metrics.
+        self._ages_s: deque[NDArray[np.float64]] = deque(maxlen=_MOST_AGE_SAMPLES)
+        self._polls = 0
+
+    @property
+    def measured(self) -> Measurement:
+        """What the nodes believed of themselves at their last sample, (num_envs, num_slots)."""
+        return self.nodes.measured
+
+    @property
+    def ranging(self) -> RangingSensor:
+        """The egos' ranging sensors."""
+        return self.nodes.ranging
+
+    @property
+    def table(self) -> PeerTable:
+        """The egos' peer table, as of the last delivery."""
+        return self.channel.table
+
+    def reset(
+        self,
+        rows: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        present: NDArray[np.bool_],
+        truth: GroundTruth,
+    ) -> Measurement:
+        """Begin episodes in some convoys, with new sensors, clocks, phases and links.
+
+        Args:
+            rows: (n,) convoys.
+            keys: (n,) uint64 episode keys.
+            present: (n, num_slots) bool.
+            truth: Rows (n, …) of where the cars were placed.
+
+        Returns:
+            What the nodes of these convoys believe at tick 0, (n, num_slots).
+        """
+        drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
+        self.channel.reset(rows, keys, present=present, overrides=drawn)
+        self._beacons.reset(rows, keys)
+        self._faults.reset(rows, keys)
+        self._present[rows] = present
+        return self.nodes.reset(rows, keys, truth, drawn)
+
+    def transmit(
+        self,
+        tick: NDArray[np.int64],
+        before: GroundTruth,
+        now: GroundTruth,
+        receiver_pos_m: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Send every car's beacon of the tick that has just been simulated.
+
+        Args:
+            tick: (num_envs,) int64, the tick's number since reset, from 1.
+            before: Ground truth of the tick before.
+            now: Ground truth of this tick.
+            receiver_pos_m: (num_envs,) float64, where along the road the radio takes the ego to
+                be, as a receiver and as a relay; None for where it is and believes to be.
+        """
+        t_generated_us = self._beacons.generated_us(tick)
+        sampled_us = t_generated_us.copy()
+        sampled_us[:, 0] = tick * TICK_US  # the ego decides at the tick's end
+        said_before = self.measured
+        measured = self.nodes.sample(tick, sampled_us, before, now)
+        at_end = self._road.pose(now.route_pos_m)
+        if np.count_nonzero(before.lateral_m):
+            drift_mps = (now.lateral_m - before.lateral_m) / DT_S
+            move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
+        payload = np.empty((*t_generated_us.shape, len(PayloadField)))
+        node_xy_m = np.empty((*t_generated_us.shape, 2))
+        _load(at_end[0], at_end[1], _fields(measured), _fields(said_before), payload, node_xy_m)
+        if receiver_pos_m is not None:
+            # There it is as a relay, too, which judges by its own pose what it sends on.
+            x_m, y_m, heading_deg = self._road.pose(receiver_pos_m)
+            node_xy_m[:, 0, 0] = payload[:, 0, _X_M] = x_m
+            node_xy_m[:, 0, 1] = payload[:, 0, _Y_M] = y_m
+            payload[:, 0, _HEADING_DEG] = heading_deg
+        timestamp_ms = self.channel.node_clocks.local_ms(t_generated_us)
+        sending = self._faults.apply(
+            tick,
+            sending=self._present,
+            t_generated_us=t_generated_us,
+            timestamp_ms=timestamp_ms,
+            payload=payload,
+        )
+        self.channel.transmit(
+            sending=sending,
+            t_generated_us=t_generated_us,
+            timestamp_ms=timestamp_ms,
+            payload=payload,
+            node_xy_m=node_xy_m,
+            now_us=tick * TICK_US,
+        )
+
+    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
+        """Poll: deliver what has arrived by `now_us`, (num_envs,), and return each peer's newest.
+
+        Raises:
+            EnvironmentStateError: The audit found a message from the future.
+        """
+        table = self.channel.deliver(now_us)
+        if self._audit:
+            self._check_causality(table, now_us)
+        self._polls += 1
+        if self._polls % _AGE_SAMPLE_TICKS == 0:
+            self._ages_s.append(table.age_true_us(now_us)[table.heard] / 1e6)
+        return table
+
+    def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the ages of the newest messages as the egos' boards estimate them.
+
+        Args:
+            now_us: (num_envs,) int64, of the last `receive`.
+
+        Returns:
+            (num_envs, 1, num_peers) float64, see `PeerTable.age_est_ms`.
+        """
+        return self.table.age_est_ms(now_us)
+
+    @staticmethod
+    def _check_causality(table: PeerTable, now_us: NDArray[np.int64]) -> None:
+        now = now_us[:, None, None]
+        wrong = table.heard & (
+            (table.received_us > now) | (table.t_generated_us > table.received_us)
+        )
+        if wrong.any():
+            env, receiver, source = (int(i[0]) for i in np.nonzero(wrong))
+            raise EnvironmentStateError(
+                f"causality broken in convoy {env}: receiver {receiver} sees a message of source "
+                f"{source} generated at {table.t_generated_us[env, receiver, source]} µs, received "
+                f"at {table.received_us[env, receiver, source]} µs, at {now_us[env]} µs"
+            )
+
+    def drain(self) -> dict[str, float]:
+        """Delivery ratio and age of information (true time) since the last call."""
+        report = dict(self.channel.drain_counters())
+        if self._ages_s:
+            ages = np.concatenate(self._ages_s)
+            self._ages_s.clear()
+            if ages.size:
+                p50, p95, largest = np.percentile(ages, [50, 95, 100])
+                report |= {
+                    "radio/age_p50_s": float(p50),
+                    "radio/age_p95_s": float(p95),
+                    "radio/age_max_s": float(largest),
+                }
+        return report
+
+
+def _fields(measured: Measurement) -> tuple[NDArray[np.float64], ...]:
+    """The measurements in the order of `PayloadField`."""
+    return (
+        measured.x_m,
+        measured.y_m,
+        measured.speed_mps,
+        measured.heading_deg,
+        measured.accel_mps2,
+        measured.position_sd_m,
+    )
+
+
+@compiled
+def _load(
+    true_x_m: NDArray[np.float64],
+    true_y_m: NDArray[np.float64],
+    measured: tuple[NDArray[np.float64], ...],
+    before: tuple[NDArray[np.float64], ...],
+    payload: NDArray[np.float64],
+    node_xy_m: NDArray[np.float64],
+) -> None:
+    """Fill what the channel takes: what the cars say of themselves, and where they are.
+
+    Truth and measurements are (num_envs, num_slots). A peer measures itself at its beacon. The
+    ego's measurement of this tick is of the tick's end, hence from the future of its beacon: its
+    beacon says what it measured a tick `before`.
+    """
+    for e in range(payload.shape[0]):
+        for v in range(payload.shape[1]):
+            node_xy_m[e, v, 0], node_xy_m[e, v, 1] = true_x_m[e, v], true_y_m[e, v]
+            said = before if v == 0 else measured
+            payload[e, v, _X_M] = said[0][e, v]
+            payload[e, v, _Y_M] = said[1][e, v]
+            payload[e, v, _SPEED_MPS] = said[2][e, v]
+            payload[e, v, _HEADING_DEG] = said[3][e, v]
+            payload[e, v, _ACCEL_MPS2] = said[4][e, v]
+            payload[e, v, _POSITION_SD_M] = said[5][e, v]

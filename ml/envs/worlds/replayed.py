@@ -1,0 +1,223 @@
+"""A world in which SUMO holds the egos alone; all else comes from a tape (see `tape`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.envs.worlds.node_sensors import NodeSensors
+from ml.envs.worlds.recovery import SimulatorKeeper
+from ml.envs.worlds.tape import play_radio, play_traffic
+from ml.envs.worlds.world import World
+from ml.errors import EnvironmentStateError
+from ml.espnow_emulator import NodeClocks, PeerTable
+from ml.parameters import draw_episode_parameters, load_parameters
+from ml.vehicle import TICK_US
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ml.envs.convoy_batch import ConvoyBatch
+    from ml.envs.truth.ground_truth import GroundTruth
+    from ml.envs.worlds.tape import Tape
+    from ml.parameters import Parameters
+    from ml.sensors import Measurement, RangingSensor
+    from ml.sumo.protocol import Placement, Simulator, TickCommands, TrafficState
+    from ml.sumo.road import Road
+
+
+def taped_world(tape: Tape, recorded: ConvoyBatch) -> World:
+    """Build a world for another driver on the SUMO of the batch whose run was recorded.
+
+    One of the two drives at a time: whoever resets all its convoys has SUMO. The batch that was
+    recorded still owns it and ends it.
+
+    Args:
+        tape: Holds all the cases that will be asked for.
+        recorded: Whose run it is of; SUMO runs.
+    """
+    stack = TapedStack(
+        tape,
+        load_parameters(recorded.config.radio),
+        recorded.simulator.road,
+        num_envs=recorded.num_envs,
+        num_slots=recorded.num_slots,
+        randomise=recorded.config.domain_randomisation,
+    )
+    traffic = TapedTraffic(tape, recorded.simulator, stack.place)
+    return World(SimulatorKeeper(traffic, return_within_s=0.0), stack)
+
+
+class TapedTraffic:
+    """`Simulator`: a running one moves the egos, the tape the peers.
+
+    Args:
+        tape: The peers.
+        simulator: Moves the egos; not ours to end.
+        place: (E,) int64, which case of the tape each convoy plays; others keep it up to date.
+
+    Attributes:
+        road: The road that is not offset.
+        num_envs: E.
+        num_vehicles: V.
+        dt_s: Length of a tick.
+    """
+
+    def __init__(self, tape: Tape, simulator: Simulator, place: NDArray[np.int64]) -> None:
+        self._tape = tape
+        self._simulator = simulator
+        self._place = place
+        self._tick = np.zeros(simulator.num_envs, dtype=np.int64)
+        self.road = simulator.road
+        self.num_envs = simulator.num_envs
+        self.num_vehicles = simulator.num_vehicles
+        self.dt_s = simulator.dt_s
+
+    def start(self) -> None:
+        """Do nothing if the simulator runs, as it does after a recording."""
+        self._simulator.start()
+
+    def place(self, placement: Placement) -> None:
+        """Insert the egos; see `Simulator.place`."""
+        egos = placement.present.copy()
+        egos[:, 1:] = False
+        self._simulator.place(replace(placement, present=egos, left=None))
+        self._tick[placement.env_indices] = 0
+
+    def step(self, commands: TickCommands) -> TrafficState:
+        """Simulate a tick of the egos, and play one of their peers; see `Simulator.step`.
+
+        Raises:
+            EnvironmentStateError: An episode goes on where its recording ended.
+        """
+        state = self._simulator.step(replace(commands, left=None))
+        self._tick += 1
+        beyond = self._tick > self._tape.length[self._place]
+        if beyond.any():
+            env = int(np.flatnonzero(beyond)[0])
+            raise EnvironmentStateError(
+                f"the tape of convoy {env} ends after {self._tick[env] - 1} ticks, but its episode "
+                "goes on: what ends an episode must not depend on who drives"
+            )
+        play_traffic(
+            self._tick,
+            self._place,
+            self._tape.arrays,
+            state.present,
+            state.route_pos_m,
+            state.speed_mps,
+        )
+        return state
+
+    def read_collisions(self) -> NDArray[np.bool_]:
+        """Return SUMO's own report; it sees no peers, so none of crashes with them."""
+        return self._simulator.read_collisions()
+
+    def teleport_count(self) -> int:
+        """Return how many cars SUMO has teleported since the start."""
+        return self._simulator.teleport_count()
+
+    def close(self) -> None:
+        """Leave SUMO to the batch that owns it."""
+
+
+class TapedStack:
+    """`Stack`: the egos' own sensors are simulated, their peer tables come from the tape.
+
+    Args:
+        tape: The radio.
+        parameters: Of the sensors.
+        road: Turns positions along the road into coordinates.
+        num_envs: Convoys.
+        num_slots: Vehicles per convoy, the ego included.
+        randomise: Draw parameters anew per episode, from the file's ranges.
+
+    Attributes:
+        place: (num_envs,) int64, which case of the tape each convoy plays.
+        table: The egos' peer table; what only its own estimate of ages needs is left out.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        parameters: Parameters,
+        road: Road,
+        *,
+        num_envs: int,
+        num_slots: int,
+        randomise: bool,
+    ) -> None:
+        self._tape = tape
+        self._parameters = parameters
+        self._randomise = randomise
+        self._nodes = NodeSensors(parameters.sensors, road, num_envs=num_envs, num_cars=1)
+        clocks = NodeClocks(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
+        self.table = PeerTable(clocks, np.zeros(1, dtype=np.int64))
+        self._age_est_ms = np.zeros(self.table.heard.shape)
+        self.place = np.zeros(num_envs, dtype=np.int64)
+
+    @property
+    def measured(self) -> Measurement:
+        """What the egos' nodes believe of themselves, (num_envs, 1)."""
+        return self._nodes.measured
+
+    @property
+    def ranging(self) -> RangingSensor:
+        """The egos' ranging sensors."""
+        return self._nodes.ranging
+
+    def reset(
+        self,
+        rows: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        present: NDArray[np.bool_],
+        truth: GroundTruth,
+    ) -> Measurement:
+        """Begin episodes in some convoys; see `V2VStack.reset`.
+
+        Raises:
+            EnvironmentStateError: One of them is not on the tape.
+        """
+        del present
+        self.place[rows] = self._tape.find(keys)
+        self.table.clear(rows)
+        self._age_est_ms[rows] = 0.0
+        drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
+        return self._nodes.reset(rows, keys, truth, drawn)
+
+    def transmit(
+        self,
+        tick: NDArray[np.int64],
+        before: GroundTruth,
+        now: GroundTruth,
+        receiver_pos_m: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Measure the egos at the tick's end; all messages were sent when the tape was made."""
+        del receiver_pos_m
+        self._nodes.sample(tick, tick[:, None] * TICK_US, before, now)
+
+    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
+        """Return each ego's table as it was at `now_us`, (num_envs,), the end of a tick."""
+        memory = self.table.arrays
+        play_radio(
+            now_us // TICK_US,
+            self.place,
+            self._tape.arrays,
+            memory.heard,
+            memory.numbers,
+            memory.received_us,
+            self._age_est_ms,
+            memory.payload,
+        )
+        return self.table
+
+    def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the ages as the egos' boards estimated them when the tape was made."""
+        del now_us
+        return self._age_est_ms.copy()
+
+    def drain(self) -> dict[str, float]:
+        """Return nothing: what the radio did was counted when the tape was made."""
+        return {}

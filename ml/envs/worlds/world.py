@@ -1,0 +1,113 @@
+"""What carries a batch of convoys whoever drives: SUMO, and the sensors and radio on top of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from ml.envs.worlds.live import V2VStack
+from ml.envs.worlds.recovery import SimulatorKeeper
+from ml.sumo.factory import create_simulator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml.envs.config import EnvConfig
+    from ml.envs.truth.ground_truth import GroundTruth
+    from ml.espnow_emulator import PeerTable
+    from ml.parameters import Parameters
+    from ml.sensors import Measurement, RangingSensor
+    from ml.sumo.scenarios import Scenario
+
+
+class Stack(Protocol):
+    """Sensors and radio of a batch; the methods are those of `V2VStack`.
+
+    Attributes:
+        measured: What nodes believe of themselves, (num_envs, V); slot 0 is the ego.
+        ranging: The egos' ranging sensors.
+        table: The egos' peer table, as of the last delivery.
+    """
+
+    @property
+    def measured(self) -> Measurement: ...  # noqa: D102 (documented on the class)
+    @property
+    def ranging(self) -> RangingSensor: ...  # noqa: D102
+    @property
+    def table(self) -> PeerTable: ...  # noqa: D102
+
+    def reset(
+        self,
+        rows: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        present: NDArray[np.bool_],
+        truth: GroundTruth,
+    ) -> Measurement:
+        """Begin episodes in some convoys."""
+
+    def transmit(
+        self,
+        tick: NDArray[np.int64],
+        before: GroundTruth,
+        now: GroundTruth,
+        receiver_pos_m: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Measure, and send every car's beacon of the tick that has just been simulated."""
+
+    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
+        """Deliver what has arrived by now."""
+
+    def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the ages of the newest messages as the egos' boards estimate them."""
+
+    def drain(self) -> dict[str, float]:
+        """Return what the radio did since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A SUMO and a radio for the same number of convoys and vehicle slots.
+
+    Attributes:
+        keeper: Holds the simulator.
+        stack: Sensors and radio.
+    """
+
+    keeper: SimulatorKeeper
+    stack: Stack
+
+
+def live_world(
+    config: EnvConfig,
+    scenario: Scenario,
+    parameters: Parameters,
+    *,
+    num_envs: int,
+    sumo_host: str | None,
+    sumo_port: int | None,
+    gui: bool,
+    sumo_deadline_s: float,
+    embedded_spare: bool,
+) -> World:
+    """Build a world in which everything happens; see `ConvoyBatch` for the arguments."""
+    num_slots = 1 + config.max_convoy_peers
+    create = partial(create_simulator, scenario=scenario, num_envs=num_envs, num_vehicles=num_slots)
+    simulator = create(
+        config.backend, host=sumo_host, port=sumo_port, gui=gui, deadline_s=sumo_deadline_s
+    )
+    keeper = SimulatorKeeper(
+        simulator,
+        return_within_s=sumo_deadline_s,
+        make_spare=partial(create, "libsumo") if embedded_spare else None,
+    )
+    stack = V2VStack(
+        parameters,
+        scenario.road,
+        num_envs=num_envs,
+        num_slots=num_slots,
+        randomise=config.domain_randomisation,
+        audit=config.audit_causality,
+    )
+    return World(keeper, stack)

@@ -1,0 +1,1 @@
+"""The radio's parameters: one model a file."""

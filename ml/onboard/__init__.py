@@ -1,0 +1,1 @@
+"""What an ESP32 in the ego could compute: hear, remember, predict, bound, observe, command."""

@@ -1,0 +1,1 @@
+"""The observation: what it holds, and how it is filled."""

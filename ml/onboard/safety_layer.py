@@ -1,0 +1,396 @@
+"""What the newest messages oblige the ego to do, whatever a policy wishes: a bound on its action.
+
+* **Urgent**: the deceleration that stops the ego behind the point where a braking peer will stand,
+  with the cars between lined up behind it, or that matches the speed of a slower one; in a calm
+  convoy with a time constant of `MATCH_S` at the quickest, since a margin that is used up there is
+  mostly an error of a position. The harder it is, up to a point, the more is kept in reserve: what
+  such an error does to a gentle stop is found out in time, and to a hard one not.
+* **Alarm**: while a peer further ahead brakes hard or has stopped, whoever is silent in between is
+  taken to brake hard from where a follower would be by now (`ml.onboard.silent_cars`); and so is
+  who fell silent while it braked. Without this,
+  cars that are known to be there, and are not heard for seconds, are hit while the ego brakes for
+  the one that is heard.
+* **Silence**: the worst case for the car in front without an alarm, answered gently, with at
+  most `SILENCE_MPS2`: so the price is small when nothing was wrong. Where silence is usual on its
+  link, and all that is known of the convoy is calm, it is not taken to have braked for longer than
+  `LATELY_S`: every silence would else stop the ego, and the convoy drive away.
+* **Strangers**: for as long as peers may be there that were never heard, nearest ones first, the
+  ego does not close on the nearest that it knows by more than `STRANGER_MPS`.
+* **Nobody heard, or the margin used up**: no speeding up, no creeping on.
+* **Needless braking**: a policy may brake hard only where a peer demands it, or nearly so; for the
+  rest there is no reason to startle whoever drives behind.
+
+Margins grow with what both nodes believe of their positions' errors, so that a bad GPS fix costs
+distance and not safety. All of it can be computed on the board.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from ml.compiled import compiled
+from ml.onboard.prediction import BRAKING_MPS2
+from ml.onboard.silent_cars import SILENT_S
+from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, STANDSTILL_GAP_M
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EASY_MPS2, URGENT_MPS2 = 2.2, 3.0
+"""Needed braking up to which all is the policy's business, and from which all of it is done."""
+RELEASE_MPS3 = 2.5
+MARGIN_M = 1.0
+"""Distance kept at standstill, if positions were exact; by an urgent braking `RESERVE_M` more."""
+MARGIN_SDS = 2.0
+"""Standard deviations of the two positions' difference that are kept beside it."""
+RESERVE_M = 1.0
+"""What an urgent braking stops short of that: an error larger by so much is no crash yet. At
+walking pace, with less room than that, such a braking is the hardest there is."""
+DELAY_S = 0.15
+"""From an observation to the middle of the tick that answers it, and a beacon's share."""
+ALARM_MPS2 = 2.5
+"""Braking of a peer that makes it likely that everyone behind it brakes, too: beyond benign slowing
+(2 m/s²) and an accelerometer's error."""
+BRAKED_MPS2 = 2.0
+"""Braking that a car must have reported before it fell silent to be expected to brake harder."""
+ALARMED_MPS2 = 4.5
+"""Braking that is expected of a silent car that braked, or while one further ahead brakes hard."""
+RESPONSE_S = 0.4
+"""A message's way into a tick, a tick to act, and a beacon's phase, s."""
+SILENCE_MARGIN_M = 4.0
+SILENCE_GAIN, SILENCE_MPS2 = 0.25, 1.5
+"""Slowing per metre of room that is missing, 1/s², and at most: soft enough that nobody behind is
+startled when nothing was wrong, and no more than 1 m/s² beyond the gentlest benign slowing, which
+is what a silence may hide."""
+NEARLY_MPS2 = 1.0
+"""How much harder than needed a policy may brake."""
+CREEP_MPS2 = 1.0
+"""Braking where the margin is used up."""
+LATELY_S = 0.7
+"""How long the car in front may have been braking unheard, on a link that is silent as a rule while
+the convoy is calm, s."""
+USUAL_PER_S = 0.42
+"""Share of the time in which a link is silent from which on that is the rule, per second of the
+driver's time gap, 1/s; up to half of it silence is an exception. A driver who sets a short gap does
+not want to be left behind."""
+SILENCE_S, RECORD_S = 1.0, 20.0
+"""What counts as silence of a link, and the time constant of the record of its share, s."""
+DRIFT_MPS2 = 0.3
+"""By how much a silent car's speed may have drifted from the prediction beyond that."""
+CALM_MPS2, CALM_SHARE = 1.5, 0.7
+"""No peer of a calm convoy is predicted to brake harder, or to drive slower than that share of the
+own speed."""
+MATCH_S = 1.0
+"""Time constant, at the least, with which a slower peer's speed is matched in a calm convoy, s."""
+STRANGER_MPS, STRANGER_GAIN = 3.0, 0.5
+"""Closing speed while strangers may be in between, and how it is reached, 1/s."""
+ACQUAINTED = 60
+"""Messages after the last peer that was new, from which on nobody else is expected: some seconds
+on a good link, and as many more as a bad one takes."""
+_LEAST_ROOM_M = 0.1
+
+
+class Predicted(IntEnum):
+    """Rows of what is predicted of the peers, (NUM_PREDICTED, S) float64."""
+
+    AGE = 0
+    """Age of the newest message, s."""
+    GAP = 1
+    """From the own front bumper to the peer's rear one now, m."""
+    SAID_GAP = 2
+    """The same when it sent its message, m."""
+    NOW = 3
+    """Its speed now, m/s."""
+    SAID = 4
+    """Its speed then, m/s."""
+    PULL = 5
+    """Its acceleration now, m/s²."""
+    DEVIATION = 6
+    """Standard deviation of the gap, m."""
+    NEEDED = 7
+    """Deceleration that it demands of the ego, m/s²; what `demands` finds."""
+
+
+# What a kernel indexes with must be plain numbers.
+AGE, GAP, SAID_GAP, NOW, SAID, PULL, DEVIATION, NEEDED = (int(row) for row in Predicted)
+NUM_PREDICTED = len(Predicted)
+
+
+@compiled
+def margin_m(position_sd_m: float, rank: float) -> float:
+    """Distance kept to a peer with `rank` cars between, without the reserve."""
+    return MARGIN_M + MARGIN_SDS * position_sd_m + STANDSTILL_GAP_M * rank
+
+
+@compiled
+def needed_braking(
+    own_mps: float, free_m: float, speed_mps: float, accel_mps2: float, match_s: float
+) -> float:
+    """Deceleration that stops behind a braking peer, or matches the speed of a slower one.
+
+    Args:
+        own_mps: Own speed, m/s.
+        free_m: Distance to the peer now, less the cars between and less the margin, m.
+        speed_mps: Its speed now, m/s.
+        accel_mps2: Its acceleration now, m/s².
+        match_s: Time constant with which its speed is matched at the quickest, however little
+            distance is left, s; 0: as quickly as the brakes can.
+
+    Returns:
+        m/s², 0 to 8.
+    """
+    left_m = free_m - own_mps * DELAY_S
+    stop_m = math.inf
+    if speed_mps <= 0.0:
+        stop_m = 0.0
+    elif accel_mps2 < -BRAKING_MPS2:
+        stop_m = speed_mps * speed_mps / (-2.0 * accel_mps2)
+    needed = own_mps * own_mps / (2.0 * max(left_m + stop_m, _LEAST_ROOM_M))
+    closing = max(own_mps - speed_mps, 0.0)
+    room_m = max(left_m, 0.5 * match_s * closing, _LEAST_ROOM_M)
+    needed = max(needed, closing * closing / (2.0 * room_m))
+    return min(needed, MAX_BRAKING_MPS2)
+
+
+@compiled
+def is_alarming(speed_mps: float, accel_mps2: float) -> bool:
+    """Whether a peer brakes hard, or has braked to a stop, by its prediction."""
+    return accel_mps2 < -ALARM_MPS2 or speed_mps <= 0.0
+
+
+@compiled
+def needed_in_alarm(own_mps: float, free_m: float, speed_mps: float) -> float:
+    """Deceleration that stops behind a silent peer if it brakes hard from now on, 0 to 8.
+
+    Args:
+        own_mps: Own speed.
+        free_m: Distance to where it is predicted, less the cars between and the margin.
+        speed_mps: Its predicted speed.
+    """
+    stop_m = speed_mps * speed_mps / (2.0 * ALARMED_MPS2)
+    left_m = max(free_m + stop_m - own_mps * DELAY_S, _LEAST_ROOM_M)
+    return min(own_mps * own_mps / (2.0 * left_m), MAX_BRAKING_MPS2)
+
+
+@compiled
+def missing_room(own_mps: float, said_gap_m: float, said_mps: float) -> float:
+    """How far the ego would come too close if the car in front braked fully since its message, m.
+
+    Responsibility-Sensitive Safety (Shalev-Shwartz, Shammah and Shashua, arXiv:1708.06374) with the
+    age of the newest message as part of the response time: the place and the speed are those of the
+    message. Negative where there is room to spare.
+    """
+    own_stop_m = own_mps * RESPONSE_S + own_mps * own_mps / (2.0 * MAX_BRAKING_MPS2)
+    lead_stops_m = said_gap_m + said_mps * said_mps / (2.0 * MAX_BRAKING_MPS2)
+    return own_stop_m + SILENCE_MARGIN_M - lead_stops_m
+
+
+@compiled
+def braking_for_s(age_s: float, silent_share: float, time_gap_s: float) -> float:
+    """How long a silent car in front of a calm convoy may have been braking, s.
+
+    Args:
+        age_s: Of its newest message.
+        silent_share: Of the time, see `silent_share_after`.
+        time_gap_s: That the driver has set.
+    """
+    usual = USUAL_PER_S * time_gap_s
+    exception = 1.0 if usual <= 0.0 else min(max(2.0 - 2.0 * silent_share / usual, 0.0), 1.0)
+    return LATELY_S + exception * max(age_s - LATELY_S, 0.0)
+
+
+@compiled
+def gap_lately_m(gap_m: float, speed_mps: float, age_s: float, braking_s: float) -> float:
+    """Least distance to where a silent car can have begun to brake, m.
+
+    Args:
+        gap_m: To where it is predicted.
+        speed_mps: Its predicted speed.
+        age_s: Of its newest message.
+        braking_s: For how long it may have been braking; no longer than that.
+    """
+    unsure_s = age_s - braking_s
+    return gap_m - braking_s * speed_mps - 0.5 * DRIFT_MPS2 * unsure_s * unsure_s
+
+
+@compiled
+def silent_share_after(share: float, age_s: float) -> float:
+    """Record a tick of the link to the car in front.
+
+    Args:
+        share: Of the time in which it was silent, 0 to 1, forgotten with `RECORD_S`.
+        age_s: Of its newest message.
+    """
+    return share + DT_S / RECORD_S * ((1.0 if age_s > SILENCE_S else 0.0) - share)
+
+
+@compiled
+def urgency(needed_mps2: float) -> float:
+    """Share of a braking that is not the policy's business any more, 0 to 1."""
+    return min(max((needed_mps2 - EASY_MPS2) / (URGENT_MPS2 - EASY_MPS2), 0.0), 1.0)
+
+
+@compiled
+def _peer_needs(
+    own_mps: float,
+    s: int,
+    free_m: float,
+    ahead: int,
+    match_s: float,
+    predicted: NDArray[np.float64],
+) -> float:
+    """Deceleration that peer `s` demands, m/s², 0 to 8.
+
+    Args:
+        own_mps: Own speed, m/s.
+        s: Slot of the peer.
+        free_m: Distance to it, less the cars between and what is kept, m.
+        ahead: How many cars ahead of it the alarm is; none where not positive.
+        match_s: See `needed_braking`.
+        predicted: (NUM_PREDICTED, S) float64.
+    """
+    own_need = needed_braking(own_mps, free_m, predicted[NOW, s], predicted[PULL, s], match_s)
+    if predicted[AGE, s] > SILENT_S:
+        braked = predicted[PULL, s] < -BRAKED_MPS2
+        if ahead > 0 or braked:
+            own_need = max(own_need, needed_in_alarm(own_mps, free_m, predicted[NOW, s]))
+        if braked:
+            said_free_m = free_m - predicted[GAP, s] + predicted[SAID_GAP, s]
+            own_need = max(own_need, needed_in_alarm(own_mps, said_free_m, predicted[SAID, s]))
+    return own_need
+
+
+@compiled
+def demands(
+    own_mps: float,
+    order: NDArray[np.int64],
+    predicted: NDArray[np.float64],
+    silent_share: float,
+    time_gap_s: float,
+) -> tuple[float, float, float]:
+    """Find what each peer demands of the ego, and write it into the row `NEEDED`.
+
+    Args:
+        own_mps: Own speed.
+        order: (n,) int64, the heard peers, nearest first.
+        predicted: (NUM_PREDICTED, S) float64.
+        silent_share: Of the time in which the car in front was silent (`silent_share_after`).
+        time_gap_s: That the driver has set.
+
+    Returns:
+        The largest deceleration that any peer demands, m/s²; the distance to the car in front less
+        the margin, m, infinite where none is heard; and the room that is missing to it
+        (`missing_room`), minus infinity where none is heard.
+    """
+    alarm, calm = -1, True
+    for rank in range(order.size):
+        now, pull = predicted[NOW, order[rank]], predicted[PULL, order[rank]]
+        if is_alarming(now, pull):
+            alarm = rank
+        calm = calm and pull > -CALM_MPS2 and now > CALM_SHARE * own_mps
+    match_s = MATCH_S if calm else 0.0
+    needed, lead_free, missing = 0.0, math.inf, -math.inf
+    for rank in range(order.size):
+        s = order[rank]
+        free = predicted[GAP, s] - rank * CAR_LENGTH_M - margin_m(predicted[DEVIATION, s], rank)
+        own_need = _peer_needs(own_mps, s, free, alarm - rank, match_s, predicted)
+        reserve_m = RESERVE_M * urgency(own_need)
+        if reserve_m > 0.0:
+            left_m = free - reserve_m
+            own_need = _peer_needs(own_mps, s, left_m, alarm - rank, match_s, predicted)
+        predicted[NEEDED, s] = own_need
+        needed = max(needed, own_need)
+        if rank == 0:
+            lead_free = free
+            missing = missing_room(own_mps, predicted[SAID_GAP, s], predicted[SAID, s])
+            age = predicted[AGE, s]
+            braking_s = braking_for_s(age, silent_share, time_gap_s)
+            if calm and braking_s < age:
+                lately_m = gap_lately_m(predicted[GAP, s], predicted[NOW, s], age, braking_s)
+                missing = min(missing, missing_room(own_mps, lately_m, predicted[NOW, s]))
+    return needed, lead_free, missing
+
+
+@compiled
+def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> float:
+    """Acceleration that silence still allows; none at all where nobody has ever been heard.
+
+    Args:
+        missing_m: See `missing_room`; minus infinity where nobody is heard.
+        closing_mps: Own speed less that of the nearest peer heard.
+        messages: Received since the last peer that had not been heard before.
+    """
+    if missing_m == -math.inf:
+        return 0.0
+    bound = -SILENCE_GAIN * missing_m
+    if messages < ACQUAINTED:
+        bound = min(bound, STRANGER_GAIN * (STRANGER_MPS - closing_mps))
+    return max(bound, -SILENCE_MPS2)
+
+
+@compiled
+def floor_mps2(needed_mps2: float) -> float:
+    """Hardest braking that a policy may wish; `SILENCE_MPS2` where nobody demands any.
+
+    Args:
+        needed_mps2: Largest deceleration that any peer demands (`demands`).
+    """
+    return -max(SILENCE_MPS2, needed_mps2 + NEARLY_MPS2)
+
+
+@compiled
+def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) -> float:
+    """Largest acceleration that the layer lets pass, whatever the policy wishes.
+
+    Args:
+        needed_mps2: Largest deceleration that any peer demands (`demands`).
+        lead_free_m: Distance to the car in front less the margin (the reserve is not taken off),
+            infinite where none is heard.
+        before_mps2: The bound a tick ago: a bound is lifted with `RELEASE_MPS3`, so that a demand
+            that comes and goes with the messages does not shake the car.
+    """
+    bound = MAX_ACCEL_MPS2
+    if lead_free_m < 0.0:
+        bound = -CREEP_MPS2
+    if needed_mps2 > EASY_MPS2:
+        bound = min(bound, -urgency(needed_mps2) * max(needed_mps2, URGENT_MPS2))
+    return min(bound, before_mps2 + RELEASE_MPS3 * DT_S)
+
+
+@compiled
+def bounds(
+    own_mps: float,
+    order: NDArray[np.int64],
+    predicted: NDArray[np.float64],
+    messages: int,
+    silent_share: float,
+    time_gap_s: float,
+    before_mps2: float,
+) -> tuple[float, float, float, float, float]:
+    """All that the layer finds, in a tick.
+
+    Args:
+        own_mps: Own speed.
+        order: (n,) int64, the heard peers, nearest first.
+        predicted: (NUM_PREDICTED, S) float64; its row `NEEDED` is written.
+        messages: See `soft_bound_mps2`.
+        silent_share: See `demands`, as the next.
+        time_gap_s: That the driver has set.
+        before_mps2: See `hard_bound_mps2`.
+
+    Returns:
+        The needed deceleration and the missing room (see `demands`); the soft bound, the hard bound
+        and the floor, m/s².
+    """
+    needed, lead_free, missing = demands(own_mps, order, predicted, silent_share, time_gap_s)
+    closing = own_mps - predicted[NOW, order[0]] if order.size > 0 else 0.0
+    return (
+        needed,
+        missing,
+        soft_bound_mps2(missing, closing, messages),
+        hard_bound_mps2(needed, lead_free, before_mps2),
+        floor_mps2(needed),
+    )

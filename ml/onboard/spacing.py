@@ -1,0 +1,32 @@
+"""The gap that the ego shall keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from ml.compiled import compiled
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+Number = TypeVar("Number", float, "NDArray[np.float64]")
+
+WANTED_STANDSTILL_M = 10.0
+"""Gap that the ego shall keep at standstill: between four and five standard deviations of the
+difference of two GPS positions (2.1 m each, half of it common), which hardly changes in an
+episode."""
+_ORDER = 8
+
+
+@compiled
+def wanted_gap_m(speed_mps: Number, time_gap_s: Number | float) -> Number:
+    """Gap that the ego shall keep: the driver's time gap, and never less than at standstill.
+
+    A maximum with its corner rounded (the norm of order 8), so that the gap's wish has a slope
+    everywhere. A sum of the two, as controllers have it, is too much where it is slow and too
+    little where it is fast: what a silence at the onset of a braking takes is a time.
+    """
+    gap: Number = (WANTED_STANDSTILL_M**_ORDER + (time_gap_s * speed_mps) ** _ORDER) ** (1 / _ORDER)
+    return gap

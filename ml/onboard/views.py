@@ -1,0 +1,72 @@
+"""What the ego's board holds of the peers, and what its own sensors say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """What the ego's board holds of each peer; arrays (E, S) float64 unless said otherwise.
+
+    The values are those of the newest message, as the sender's sensors measured them.
+
+    Attributes:
+        heard: bool, whether there is a message at all; where False every value is 0.
+        age_s: Age of that message as the board can estimate it, s.
+        x_m: Position of the front bumper, east, m.
+        y_m: North, m.
+        speed_mps: Speed, m/s.
+        heading_deg: Heading, degrees clockwise from north.
+        accel_mps2: Acceleration, m/s².
+        position_sd_m: Standard deviation that the sender believes its position has, per axis, m.
+        hops: int64, relays that the message has passed.
+        ahead_m: (E, S, S), how far the second peer is known to drive ahead of the first; 0 where
+            nothing is known (`ml.onboard.peer_order`).
+        travelled_m: How far it is predicted to have driven since that message, m.
+        now_mps: Speed that is predicted for now, m/s.
+        now_mps2: Acceleration, likewise, m/s².
+    """
+
+    heard: NDArray[np.bool_]
+    age_s: NDArray[np.float64]
+    x_m: NDArray[np.float64]
+    y_m: NDArray[np.float64]
+    speed_mps: NDArray[np.float64]
+    heading_deg: NDArray[np.float64]
+    accel_mps2: NDArray[np.float64]
+    position_sd_m: NDArray[np.float64]
+    hops: NDArray[np.int64]
+    ahead_m: NDArray[np.float64]
+    travelled_m: NDArray[np.float64]
+    now_mps: NDArray[np.float64]
+    now_mps2: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class EgoView:
+    """What the ego's own sensors say; arrays (E,) float64.
+
+    Attributes:
+        x_m: Position of the front bumper, east, m.
+        y_m: North, m.
+        speed_mps: Speed, m/s.
+        heading_deg: Heading, degrees clockwise from north.
+        accel_mps2: Acceleration, m/s².
+        position_sd_m: Standard deviation that the node believes its position has, per axis, m.
+        last_command_mps2: Acceleration commanded in the last tick, within the vehicle's limits;
+            0 in an episode's first tick.
+    """
+
+    x_m: NDArray[np.float64]
+    y_m: NDArray[np.float64]
+    speed_mps: NDArray[np.float64]
+    heading_deg: NDArray[np.float64]
+    accel_mps2: NDArray[np.float64]
+    position_sd_m: NDArray[np.float64]
+    last_command_mps2: NDArray[np.float64]

@@ -1,0 +1,229 @@
+"""The safety card: how safe, calm and close a policy is, and how sure we are, on one HTML page.
+
+Everything is inside the page: it can be mailed, archived and printed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ml.atomic_files import write_atomically
+from ml.evaluation.compare import compare
+from ml.evaluation.summary import summarise
+from ml.reports.card.pictures import (
+    Picture,
+    frontier_pictures,
+    heat_map_pictures,
+    reaction_pictures,
+)
+from ml.reports.card.selection import (
+    MOST_SHOWN_POLICIES,
+    load_view,
+    representatives,
+    rival_of,
+    worst_episodes,
+)
+from ml.reports.card.tables import (
+    DETAILS,
+    HEADLINE,
+    TableModel,
+    controller_table,
+    duel_table,
+    figures_table,
+    radio_table,
+)
+from ml.reports.card.words import (
+    brief_of,
+    notes_of,
+    provenance_of,
+    subtitle_of,
+    tell,
+    title_of,
+)
+from ml.reports.episode.panels import draw_timeline
+from ml.reports.episode.recording import Recording
+from ml.reports.episode.rerun import recordings
+from ml.reports.style import as_data_uri, house_style
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from ml.errors import RoadSenseError
+    from ml.evaluation.compare import Comparison
+    from ml.evaluation.result import EpisodeRow
+    from ml.evaluation.summary import CellSummary
+    from ml.reports.card.selection import ResultView
+
+    Summaries = Mapping[tuple[str, str, str], CellSummary]
+
+CARD_FILE = "card.html"
+WORST = 10
+_CONTENTS = (
+    ("short", "In short"),
+    ("figures", "All figures"),
+    ("frontiers", "Gap, safety, comfort"),
+    ("rivals", "Against others"),
+    ("where", "Where the crashes are"),
+    ("reactions", "Reaction times"),
+    ("worst", "Worst episodes"),
+    ("radio", "The radio"),
+    ("provenance", "Provenance"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Duel:
+    title: str
+    table: TableModel
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _FiguresOfRadio:
+    title: str
+    table: TableModel
+    more: list[tuple[str, TableModel]]
+
+
+@dataclass(frozen=True, slots=True)
+class _FiguresOfSuite:
+    title: str
+    cells: list[_FiguresOfRadio]
+
+
+@dataclass(frozen=True, slots=True)
+class _Worst:
+    title: str
+    story: str
+    command: str
+    picture: Picture | None
+    why_not: str
+
+
+def write_card(
+    folder: Path,
+    *,
+    against: Comparison | None = None,
+    worst: int = WORST,
+    on_part: Callable[[str], None] | None = None,
+) -> Path:
+    """Write the card of a complete result.
+
+    Args:
+        folder: The result's.
+        against: A comparison to show, too.
+        worst: How many of the worst episodes to run again and draw.
+        on_part: Told what is being made.
+
+    Returns:
+        The card's file, `card.html` in the result's folder.
+
+    Raises:
+        EvaluationError: The result is missing, damaged, or empty.
+    """
+    say = on_part or (lambda _: None)
+    view = load_view(folder)
+    say("summing up")
+    rows = [row for cell in view.rows.values() for row in cell]
+    summaries = {(s.suite, s.radio, s.controller): s for s in summarise(rows)}
+    worst_rows = worst_episodes(view, worst)
+    say("running the worst episodes again")
+    recorded = recordings(
+        view, worst_rows, on_episode=lambda n, of: say(f"worst episodes: {n} of {of}")
+    )
+    say("drawing")
+    duels = _duels(view, against)
+    content: dict[str, Any] = {
+        "title": title_of(view),
+        "subtitle": subtitle_of(view),
+        "contents": [
+            (anchor, name)
+            for anchor, name in _CONTENTS
+            if (duels or anchor != "rivals") and (worst_rows or anchor != "worst")
+        ],
+        "brief": brief_of(view, summaries),
+        "notes": notes_of(view),
+        "duels": duels,
+        "suites": _figures(view, summaries),
+        "frontiers": frontier_pictures(view, summaries),
+        "heat_maps": heat_map_pictures(view),
+        "reactions": reaction_pictures(view),
+        "worst": [_worst(view, *pair) for pair in zip(worst_rows, recorded, strict=True)],
+        "radio_table": radio_table(view, summaries),
+        "provenance": provenance_of(view),
+        "controller_table": controller_table(view),
+    }
+    file = folder / CARD_FILE
+    write_atomically(file, _render(content))
+    return file
+
+
+def _render(content: dict[str, Any]) -> str:
+    loader = PackageLoader("ml.reports", "templates")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    stylesheet, *_ = loader.get_source(environment, "card.css")
+    return environment.get_template("card.html").render(stylesheet=stylesheet, **content) + "\n"
+
+
+def _duels(view: ResultView, against: Comparison | None) -> list[_Duel]:
+    duels = []
+    if against is not None:
+        title = f"{against.candidate} against {against.baseline}, every suite and radio"
+        duels.append(_Duel(title, duel_table(against)))
+    suite = view.main_suite
+    for number, policy in enumerate(view.policies()[:MOST_SHOWN_POLICIES]):
+        for radio in view.radios(suite):
+            if (suite, radio, policy.name) not in view.rows:
+                continue
+            rival = rival_of(view, suite, radio, policy)
+            if rival is None:
+                continue
+            result = compare(
+                view.rows[suite, radio, policy.name], view.rows[suite, radio, rival.name]
+            )
+            title = f"{policy.name} against {rival.name}: {suite} on {radio}"
+            duels.append(_Duel(title, duel_table(result), folded=number > 0))
+    return duels
+
+
+def _figures(view: ResultView, summaries: Summaries) -> list[_FiguresOfSuite]:
+    suites = []
+    for suite in view.suites:
+        cells = []
+        for radio in view.radios(suite):
+            here = view.controllers(suite, radio)
+            shown = representatives(view, suite, radio)
+            by_name = {c.name: summaries[suite, radio, c.name] for c in here}
+            more = [("What explains them", figures_table(DETAILS, shown, by_name))]
+            if len(here) > len(shown):
+                all_names = f"All {len(here)} controllers on this radio"
+                more.append((all_names, figures_table(HEADLINE, here, by_name)))
+            episodes = max(summary.episodes for summary in by_name.values())
+            title = f"{radio} radio, {episodes:,} episodes each"
+            cells.append(_FiguresOfRadio(title, figures_table(HEADLINE, shown, by_name), more))
+        suites.append(_FiguresOfSuite(suite, cells))
+    return suites
+
+
+def _worst(view: ResultView, row: EpisodeRow, recorded: Recording | RoadSenseError) -> _Worst:
+    command = shlex.join(
+        ["roadsense", "replay", str(view.folder), "--episode", str(row.case), "--controller",
+         row.controller, "--suite", row.suite, "--radio", row.radio, "--seed", str(row.seed)]
+    )  # fmt: skip
+    title = f"{row.controller}, {row.suite} on {row.radio}, episode {row.case}"
+    if not isinstance(recorded, Recording):
+        return _Worst(title, tell(row), command, None, f"It cannot be shown: {recorded}")
+    with house_style():
+        uri = as_data_uri(draw_timeline(recorded))
+    return _Worst(title, tell(row), command, Picture(uri, f"time line of episode {row.case}"), "")

@@ -1,0 +1,156 @@
+"""The card's words: what it says in sentences."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ml.evaluation.spread import sentence_of, spread_over
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ml.evaluation.result import EpisodeRow
+    from ml.evaluation.summary import CellSummary
+    from ml.reports.card.selection import ResultView
+
+    Summaries = Mapping[tuple[str, str, str], CellSummary]
+
+
+def title_of(view: ResultView) -> str:
+    """Name whom the card is about."""
+    policies = [policy.name for policy in view.policies()]
+    if not policies:
+        return "Classical controllers and bounds"
+    return ", ".join(policies)
+
+
+def subtitle_of(view: ResultView) -> str:
+    """Say how much was evaluated."""
+    episodes = sum(len(cell) for cell in view.rows.values())
+    suites, radios = ", ".join(view.suites), ", ".join(r.name for r in view.manifest.radios)
+    return (
+        f"{episodes:,} episodes of {len(view.manifest.controllers)} controllers in {suites}, on "
+        f"the radios {radios}; {view.manifest.created_utc}"
+    )
+
+
+def brief_of(view: ResultView, summaries: Summaries) -> list[str]:
+    """Say in a sentence per policy and radio how safe, calm and close it is, and how far apart."""
+    suite = view.main_suite
+    lines = []
+    for policy in view.policies():
+        for radio in view.radios(suite):
+            summary = summaries.get((suite, radio, policy.name))
+            if summary is None:
+                continue
+            figures = summary.figures
+            crash, false = figures["crash_rate"], figures["false_brakes_per_km"]
+            said = [f"{policy.name} on {radio}: "]
+            if crash.count:
+                said.append(
+                    f"crashed in {crash.hits:,} of {crash.count:,} avoidable hazards "
+                    f"({_percent(crash.value)} %; 95 % interval {_percent(crash.low)} to "
+                    f"{_percent(crash.high)} %)"
+                )
+            else:
+                said.append("met no avoidable hazard")
+            if not math.isnan(false.value):
+                said.append(f", braked without cause {false.value:.2f} times per km")
+            headway, jerk = figures["headway_s"], figures["jerk_p95_mps3"]
+            if not math.isnan(headway.value):
+                said.append(f", kept {headway.value:.2f} s of headway")
+            if not math.isnan(jerk.value):
+                said.append(f", jerk {jerk.value:.1f} m/s³")
+            lines.append("".join(said) + ".")
+    names = [policy.name for policy in view.policies()]
+    spreads = spread_over([s for s in summaries.values() if s.suite == suite], names)
+    for radio in view.radios(suite):
+        here = [spread for spread in spreads if spread.radio == radio]
+        lines += [sentence_of(here)] if here else []
+    return lines
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.1f}"
+
+
+def notes_of(view: ResultView) -> list[str]:
+    """Say what a reader must know before believing a figure."""
+    notes = []
+    invalid = sum(row.invalid for cell in view.rows.values() for row in cell)
+    if invalid:
+        notes.append(
+            f"{invalid:,} episodes were invalid (peers collided, or a vehicle went missing) and "
+            "count nowhere."
+        )
+    missing = [c.controller for c in view.manifest.cells
+               if (c.suite, c.radio, c.controller) not in view.rows]  # fmt: skip
+    if missing:
+        notes.append(f"{len(missing)} cells hold no episode: {', '.join(missing)}.")
+    if view.manifest.radio_position == "own":
+        notes.append(
+            "Each controller's own position decided its packets' fates, so that controllers did "
+            "not meet the same ones; differences between them are part controller, part luck."
+        )
+    if not view.policies():
+        notes.append("No trained policy was evaluated.")
+    return notes
+
+
+def tell(row: EpisodeRow) -> str:
+    """Tell in a sentence or two what happened in an episode."""
+    cars = f"{row.num_peers} car{'s' if row.num_peers > 1 else ''} ahead"
+    place = {0: "nobody brakes hard", 1: "the car in front brakes"}.get(
+        row.brake_rank, f"car {row.brake_rank} ahead brakes"
+    )
+    lane = row.labels.get("cuts_in")
+    if lane is not None:
+        place = "a slower car cuts in" if lane == "yes" else "a slower car stays in the other lane"
+    said = [f"{row.kind.capitalize()}, {cars}: {place}."]
+    if row.crash:
+        how = f"at {row.impact_speed_mps:.1f} m/s" if not math.isnan(row.impact_speed_mps) else ""
+        why = {
+            "informed": "the message came in time",
+            "blackout": "the message came later than the delay budget",
+            "unavoidable": "the reference driver crashes, too",
+        }.get(row.crash_class, "no hazard was planned")
+        said.append(f"Crash {how} ({why}).".replace("  ", " "))
+    else:
+        said.append(
+            f"No crash; smallest gap {row.min_gap_m:.1f} m, time to collision "
+            f"{row.min_ttc_s:.1f} s."
+        )
+    if not math.isnan(row.message_delay_s):
+        what = "cut-in" if lane == "yes" else "braking"
+        said.append(f"The {what} was known {row.message_delay_s:.2f} s after its onset.")
+    if not math.isnan(row.reaction_after_onset_s):
+        said.append(f"The ego braked {row.reaction_after_onset_s:.2f} s after it.")
+    return " ".join(said)
+
+
+def provenance_of(view: ResultView) -> list[tuple[str, str]]:
+    """Say what the result was made from, as pairs of name and value."""
+    manifest = view.manifest
+    radios = "; ".join(f"{radio.name} {radio.sha256[:12]}" for radio in manifest.radios)
+    suites = "; ".join(
+        f"{name} ({', '.join(f'{key} {value}' for key, value in options.items())})"
+        for name, options in manifest.suites.items()
+    )
+    packages = ", ".join(
+        f"{name} {version}" for name, version in manifest.packages.items() if version
+    )
+    position = {
+        "reference": "along the reference driver's trajectory: the same for every controller",
+        "own": "at each controller's own position",
+    }[manifest.radio_position]
+    return [
+        ("Command", manifest.command),
+        ("Made", manifest.created_utc),
+        ("RoadSense", f"{manifest.version}, commit {manifest.git_commit or 'unknown'}"),
+        ("Packages", packages),
+        ("Seeds", ", ".join(map(str, manifest.seeds))),
+        ("Suites", suites),
+        ("Radios", f"{radios} (sha256 of the effective parameters)"),
+        ("Packets' fates", position),
+    ]

@@ -1,0 +1,200 @@
+"""The panels that tell an episode's story: gap, speeds, accelerations, and what the radio brought.
+
+A still picture shows them whole; an animation uncovers them up to a moment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.reports.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH_IN, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from numpy.typing import NDArray
+
+    from ml.reports.episode.recording import Recording
+
+EGO_COLOUR, AHEAD_COLOUR, BRAKING_COLOUR = VERMILION, BLUE, GREEN
+PANEL_HEIGHTS = (1.1, 1.0, 1.0, 1.0, 0.8)
+_HARDEST_MPS2 = 10.5
+_LEAST_AGE_S = 1.0
+_ARRIVAL_ROW_IN = 0.11
+_ROUNDING_S = 1e-6
+
+
+class EpisodePanels:
+    """Five panels over one time axis, drawn into axes that the caller has made.
+
+    Args:
+        recording: The episode.
+        axes: Five axes from the top: gap, speeds, accelerations, age, arrivals.
+        window_s: First and last moment to show, since the start.
+    """
+
+    def __init__(
+        self, recording: Recording, axes: list[Axes], window_s: tuple[float, float]
+    ) -> None:
+        self._recording = recording
+        self._window_s = window_s
+        self._lines: list[tuple[Line2D, NDArray[np.float64]]] = []
+        self._axes = axes
+        brake = int(recording.brake_slot)
+        self._braking_slot = brake if brake > 1 else None
+        self._onset = "the onset of the braking"
+        if recording.in_another_lane:
+            self._onset = "the onset of the cut-in"
+        self._zero_s = 0.0 if np.isnan(recording.onset_s) else float(recording.onset_s)
+        self.time_s = recording.time_s - self._zero_s
+        gap, speed, accel, age, arrivals = axes
+        self._draw_gap(gap)
+        self._draw_speeds(speed)
+        self._draw_accelerations(accel)
+        self._draw_ages(age)
+        self._arrivals = self._draw_arrivals(arrivals)
+        for panel in axes:
+            panel.set_xlim(window_s[0] - self._zero_s, window_s[1] - self._zero_s)
+            self._mark_events(panel, label=panel is gap)
+            panel.label_outer()
+        event = "the start" if np.isnan(recording.onset_s) else self._onset
+        arrivals.set_xlabel(f"time since {event}, s")
+        self._cursors = [panel.axvline(0.0, color=BLACK, linewidth=0.8) for panel in axes]
+        for cursor in self._cursors:
+            cursor.set_visible(False)
+
+    @property
+    def artists(self) -> list[Artist]:
+        """What `show_until` changes."""
+        return [*(line for line, _ in self._lines), self._arrivals[0], *self._cursors]
+
+    def show_until(self, tick: int) -> None:
+        """Cover what comes after a tick, and mark it."""
+        now_s = float(self.time_s[tick])
+        for line, values in self._lines:
+            line.set_data(self.time_s[: tick + 1], values[: tick + 1])
+        moments, sources = self._arrivals[1:]
+        come = moments <= now_s
+        self._arrivals[0].set_data(moments[come], sources[come])
+        for cursor in self._cursors:
+            cursor.set_visible(True)
+            cursor.set_xdata([now_s, now_s])
+
+    def _plot(
+        self,
+        axes: Axes,
+        values: NDArray[np.float64],
+        colour: str,
+        label: str | None = None,
+        *,
+        dash: str = "-",
+        width: float = 1.6,
+    ) -> None:
+        (line,) = axes.plot(
+            self.time_s, values, color=colour, label=label, linestyle=dash, linewidth=width
+        )
+        self._lines.append((line, values))
+
+    def _until_crash(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Leave out what comes after the crash, where the ego is held still."""
+        crash_s = self._recording.crash_s
+        if np.isnan(crash_s):
+            return values
+        return np.where(self._recording.time_s <= crash_s + _ROUNDING_S, values, np.nan)
+
+    def _draw_gap(self, axes: Axes) -> None:
+        recording = self._recording
+        believed = np.where(recording.heard[:, 0], recording.believed_gap_m[:, 0], np.nan)
+        true_m = self._until_crash(recording.gap_m)
+        self._plot(axes, self._until_crash(believed), ORANGE, "gap as told by radio", width=1.2)
+        self._plot(axes, true_m, BLACK, "true gap")
+        inside = (recording.time_s >= self._window_s[0]) & (recording.time_s <= self._window_s[1])
+        top = max(float(np.nanmax(true_m[inside], initial=0.0)), 1.0)
+        axes.set_ylim(-0.05 * top, 1.2 * top)
+        axes.set_ylabel("gap, m")
+
+    def _draw_speeds(self, axes: Axes) -> None:
+        speed_mps = self._recording.speed_mps
+        if self._braking_slot is not None:
+            values = speed_mps[:, self._braking_slot]
+            name = f"braking car, number {self._braking_slot}"
+            self._plot(axes, values, BRAKING_COLOUR, name, dash=":")
+        first = "car from the other lane" if self._recording.in_another_lane else "car in front"
+        self._plot(axes, speed_mps[:, 1], AHEAD_COLOUR, first, dash="--")
+        self._plot(axes, self._until_crash(speed_mps[:, 0]), EGO_COLOUR, "ego")
+        axes.set_ylim(-0.03 * speed_mps.max(), 1.15 * max(float(speed_mps.max()), 1.0))
+        axes.set_ylabel("speed, m/s")
+
+    def _draw_accelerations(self, axes: Axes) -> None:
+        recording = self._recording
+        if self._braking_slot is not None:
+            values = recording.accel_mps2[:, self._braking_slot]
+            self._plot(axes, values, BRAKING_COLOUR, dash=":")
+        self._plot(axes, recording.accel_mps2[:, 1], AHEAD_COLOUR, dash="--")
+        self._plot(axes, self._until_crash(recording.accel_mps2[:, 0]), EGO_COLOUR)
+        axes.set_ylim(-_HARDEST_MPS2, 3.5)
+        axes.set_ylabel("accel., m/s²")
+
+    def _draw_ages(self, axes: Axes) -> None:
+        recording = self._recording
+        ages = np.where(recording.heard, recording.age_s, np.nan)
+        if self._braking_slot is not None:
+            values = ages[:, self._braking_slot - 1]
+            self._plot(axes, values, BRAKING_COLOUR, dash=":")
+        self._plot(axes, ages[:, 0], AHEAD_COLOUR, dash="--")
+        first, last = self._window_s
+        shown = ages[(recording.time_s >= first) & (recording.time_s <= last)]
+        oldest = float(np.nanmax(shown)) if np.isfinite(shown).any() else 0.0
+        axes.set_ylim(0.0, 1.15 * max(oldest, _LEAST_AGE_S))
+        axes.set_ylabel("age of\nmessage, s")
+
+    def _draw_arrivals(self, axes: Axes) -> tuple[Line2D, NDArray[np.float64], NDArray[np.int64]]:
+        recording = self._recording
+        moments = recording.arrival_s - self._zero_s
+        ranks = recording.arrival_source + 1
+        (ticks,) = axes.plot(
+            moments,
+            ranks,
+            linestyle="none",
+            marker="|",
+            markersize=5,
+            color=BLUE,
+            label="message arrives",
+        )
+        axes.set_ylim(0.4, recording.num_peers + 0.6)
+        shown = range(1, recording.num_peers + 1, 1 + recording.num_peers // 6)
+        axes.set_yticks(list(shown), [str(rank) for rank in shown])
+        axes.set_ylabel("arrivals\nfrom car")
+        return ticks, moments, ranks
+
+    def _mark_events(self, axes: Axes, *, label: bool) -> None:
+        recording = self._recording
+        for moment_s, name, colour, width in (
+            (recording.onset_s, self._onset.removeprefix("the "), GREY, 1.0),
+            (recording.informed_s, "a message shows it", GREEN, 1.0),
+            (recording.crash_s, "crash", VERMILION, 2.5),
+        ):
+            if not np.isnan(moment_s):
+                axes.axvline(
+                    float(moment_s) - self._zero_s,
+                    label=name if label else None,
+                    color=colour,
+                    linewidth=width,
+                    linestyle="--" if colour == GREY else "-",
+                    alpha=0.6,
+                )
+
+
+def draw_timeline(recording: Recording) -> Figure:
+    """Draw the part of an episode that is worth looking at; call it in the house style."""
+    extra_in = _ARRIVAL_ROW_IN * max(recording.num_peers - 4, 0)
+    figure = new_figure(WIDTH_IN, 6.6 + extra_in)
+    heights = (*PANEL_HEIGHTS[:-1], PANEL_HEIGHTS[-1] + extra_in)
+    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    EpisodePanels(recording, list(axes), recording.window_s)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, columnspacing=1.2)
+    return figure

@@ -1,0 +1,186 @@
+"""One episode of a result again, alone and bit for bit, with everything a picture needs."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ml.errors import EvaluationError, RoadSenseError
+from ml.evaluation.episodes import run_suite
+from ml.evaluation.evaluate import driver_of
+from ml.evaluation.planning import radio_source, require_same_road
+from ml.evaluation.result import LATER_COLUMNS, slug
+from ml.evaluation.suites.registry import make_suite
+from ml.evaluation.workers import WorkerPool
+from ml.reports.episode.recording import Recorder, Recording
+from ml.training.checkpoints import load_model
+from ml.vehicle import DT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ml.envs.convoy_batch import ConvoyBatch
+    from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest, RadioRecord
+    from ml.reports.card.selection import ResultView
+
+WORST_FOLDER = "worst"
+_MOST_DIFFERENCES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeJob:
+    """An episode to run again.
+
+    Attributes:
+        row: What is known of it.
+        controller: Who drove.
+        radio_position: Whose position decided packets' fates.
+        radio: On which.
+    """
+
+    row: EpisodeRow
+    controller: ControllerRecord
+    radio_position: str
+    radio: RadioRecord
+
+    def __str__(self) -> str:
+        return episode_name(self.row)
+
+
+def episode_name(row: EpisodeRow) -> str:
+    """Say which episode it is, in words."""
+    return f"{row.suite} on {row.radio}, {row.controller}: episode {row.case}, seed {row.seed}"
+
+
+def job_of(manifest: Manifest, row: EpisodeRow) -> EpisodeJob:
+    """Find what is needed to run an episode again.
+
+    Raises:
+        EvaluationError: Its controller is not in the manifest, or its road has changed.
+    """
+    require_same_road(manifest, row.suite)
+    radio = next(radio for radio in manifest.radios if radio.name == row.radio)
+    return EpisodeJob(row, manifest.controller(row.controller), manifest.radio_position, radio)
+
+
+def rerun(
+    job: EpisodeJob,
+    *,
+    gui: bool = False,
+    on_tick: Callable[[int, int], None] | None = None,
+) -> Recording:
+    """Run an episode again and check that it is the same one.
+
+    Args:
+        job: Which.
+        gui: Show it in sumo-gui, in real time.
+        on_tick: Told (ticks simulated, ticks of the longest episode) after each.
+
+    Raises:
+        EvaluationError: A figure differs from the result's, or the radio or the model does.
+        RoadSenseError: The radio, the model or SUMO is not there.
+    """
+    stored = job.row
+    recorder = Recorder()
+
+    def watch(batch: ConvoyBatch) -> None:
+        recorder.watch(batch)
+        if on_tick is not None:
+            on_tick(int(batch.tick[0]), batch.episode_ticks)
+        if gui:
+            time.sleep(DT_S)
+
+    driver = driver_of(job.controller, load_model)
+    driver.name = job.controller.name
+    (again,) = run_suite(
+        driver,
+        make_suite(stored.suite),
+        radio=radio_source(job.radio),
+        seed=stored.seed,
+        radio_position=job.radio_position,
+        cases=[stored.case],
+        gui=gui,
+        on_tick=watch,
+    )
+    again.radio = stored.radio  # its name in the result
+    _require_same(stored, again)
+    return recorder.recording()
+
+
+def _require_same(stored: EpisodeRow, again: EpisodeRow) -> None:
+    before, after = stored.flat(), again.flat()
+    unknown = {name for name in LATER_COLUMNS if before[name] is None}
+    names = [n for n in before if before[n] != after.get(n) and n not in unknown]
+    if names:
+        shown = ", ".join(
+            f"{name} was {before[name]} and is {after.get(name)}"
+            for name in names[:_MOST_DIFFERENCES]
+        )
+        raise EvaluationError(
+            f"{episode_name(stored)} is not what it was: {shown}. Something it is made of has "
+            "changed since: compare the versions, the radio's parameters and the model with those "
+            "in result.json, or evaluate again."
+        )
+
+
+def attempt(job: EpisodeJob) -> Recording | RoadSenseError:
+    """Run an episode again, or return why that is not possible (called in a worker)."""
+    try:
+        return rerun(job)
+    except RoadSenseError as error:
+        return error
+
+
+def recordings(
+    view: ResultView,
+    rows: Sequence[EpisodeRow],
+    *,
+    workers: int = 2,
+    on_episode: Callable[[int, int], None] | None = None,
+) -> list[Recording | RoadSenseError]:
+    """Record episodes in processes of their own; what was recorded before is read.
+
+    Args:
+        view: The result; recordings are kept in its folder's `worst/`.
+        rows: Which episodes.
+        workers: How many processes.
+        on_episode: Told (episodes done, episodes in all).
+
+    Returns:
+        A recording per row, or why there is none.
+    """
+    kept = view.folder / WORST_FOLDER
+    if rows:
+        kept.mkdir(exist_ok=True)
+    files = {_file_name(row): row for row in rows}
+    found: dict[str, Recording | RoadSenseError] = {}
+    for name in files:
+        if (kept / name).exists():
+            with suppress(EvaluationError):  # of another version: recorded again
+                found[name] = Recording.load(kept / name)
+    jobs = [job_of(view.manifest, row) for name, row in files.items() if name not in found]
+    if jobs:
+        pool: WorkerPool[EpisodeJob, Recording | RoadSenseError] = WorkerPool(
+            attempt, min(workers, len(jobs))
+        )
+        try:
+            for job, answer in pool.run(jobs):
+                name = _file_name(job.row)
+                found[name] = answer
+                if isinstance(answer, Recording):
+                    answer.save(kept / name)
+                if on_episode is not None:
+                    on_episode(len(found), len(files))
+        finally:
+            pool.close()
+    return [found[_file_name(row)] for row in rows]
+
+
+def _file_name(row: EpisodeRow) -> str:
+    """Name an episode's recording by what happened in it, so that a stale one is never taken."""
+    content = json.dumps(row.flat(), sort_keys=True)
+    return f"{slug(row.controller)}-{row.case}-{sha256(content.encode()).hexdigest()[:12]}.npz"

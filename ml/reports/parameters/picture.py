@@ -1,0 +1,128 @@
+"""Draw a parameter set: delivery over distance, ages, and a minute of a link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE
+from ml.calibration.trials.parameters import SPACING_M
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from ml.calibration.trials.parameters import Behaviour, Delivery, Minute
+
+# Okabe and Ito (Color Universal Design, 2008); no colour stands alone, each has a dash of its own.
+_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73")
+_DASHES: Final = ("-", "--", ":")
+_MARKERS: Final = ("o", "s")
+_GREY: Final = "#767676"
+_STYLE: Final[dict[Any, Any]] = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "font.size": 10,
+    "grid.alpha": 0.35,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+}
+_LEAST_SHARE = 1e-4
+_OLDEST_S = 5.0
+_METADATA: Final = {"Software": None}
+
+
+def draw(behaviour: Behaviour, name: str, file: Path, *, measured: bool = False) -> None:
+    """Draw a parameter set.
+
+    Args:
+        behaviour: Of the set.
+        name: Its name, for the title.
+        file: Where the picture goes, a PNG.
+        measured: Show what was recorded, too, where a set is meant to be like it.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        figure = Figure(figsize=(10.0, 7.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.add_gridspec(2, 2, height_ratios=(1.15, 1.0))
+        figure.suptitle(f"radio {name}", fontsize=14, fontweight="bold")
+        _draw_delivery(figure.add_subplot(grid[0, 0]), behaviour.delivery, measured=measured)
+        _draw_ages(figure.add_subplot(grid[0, 1]), behaviour.ages_s)
+        _draw_minute(figure.add_subplot(grid[1, :]), behaviour.minute)
+        figure.savefig(file, dpi=110, metadata=_METADATA)
+
+
+def _cars(count: int) -> str:
+    return ("nothing between", "1 car between")[count] if count < 2 else f"{count} cars between"  # noqa: PLR2004
+
+
+def _draw_delivery(axes: Axes, delivery: dict[int, Delivery], *, measured: bool) -> None:
+    for between, curve in delivery.items():
+        axes.plot(
+            curve.distance_m,
+            100.0 * curve.share,
+            color=_COLOURS[between],
+            linestyle=_DASHES[between],
+            label=_cars(between),
+        )
+    if measured:
+        for between, marker in enumerate(_MARKERS):
+            bins = [b for b in LOSS_BY_DISTANCE if b.cars_between == between]
+            axes.plot(
+                [(b.low_m + b.high_m) / 2.0 for b in bins],
+                [100.0 * (1.0 - b.loss) for b in bins],
+                marker,
+                color=_COLOURS[between],
+                markeredgecolor="white",
+                markersize=7,
+                label=f"recorded, {_cars(between)}",
+            )
+    axes.set(xlabel="distance (m)", ylabel="own frames received (%)", ylim=(0, 102), xlim=(0, 240))
+    axes.set_title("Delivery over distance, first-hand")
+    axes.legend()
+
+
+def _draw_ages(axes: Axes, ages_s: dict[int, np.ndarray[Any, Any]]) -> None:
+    for k, (rank, sorted_s) in enumerate(ages_s.items()):
+        share = 1.0 - (np.arange(sorted_s.size) + 1.0) / sorted_s.size
+        inside = (sorted_s <= _OLDEST_S) & (share >= _LEAST_SHARE)
+        axes.plot(
+            sorted_s[inside],
+            100.0 * share[inside],
+            color=_COLOURS[k],
+            linestyle=_DASHES[k],
+            label=f"car {rank} ahead, {rank * SPACING_M:g} m",
+        )
+    axes.set(yscale="log", xlim=(0, _OLDEST_S), ylim=(100.0 * _LEAST_SHARE, 130.0))
+    axes.set_yticks([0.01, 0.1, 1.0, 10.0, 100.0], ["0.01", "0.1", "1", "10", "100"])
+    axes.minorticks_off()
+    axes.set(xlabel="age of the newest message (s)", ylabel="share of time it is older (%)")
+    axes.set_title("Age of what the last car knows, relays included")
+    axes.legend()
+
+
+def _draw_minute(axes: Axes, minute: Minute) -> None:
+    heard = np.isfinite(minute.age_s)
+    axes.plot(minute.time_s[heard], minute.age_s[heard], color=_COLOURS[0], linewidth=1.1)
+    top_s = max(1.0, float(minute.age_s[heard].max(initial=0.0)) * 1.05)
+    lost_s = minute.time_s[minute.lost]
+    axes.vlines(lost_s, -0.09 * top_s, -0.02 * top_s, color=_COLOURS[1], linewidth=1.2)
+    axes.axhline(0.0, color=_GREY, linewidth=0.8)
+    axes.set(xlim=(0, 60), ylim=(-0.11 * top_s, top_s))
+    axes.set(xlabel="time (s)", ylabel="age of the newest message (s)")
+    loss = 100.0 * float(minute.lost.mean())
+    axes.set_title(
+        "A minute of the middle one of many links from the car ahead; "
+        f"marks below: its own frames lost ({loss:.1f} %)"
+    )

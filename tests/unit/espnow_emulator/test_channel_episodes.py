@@ -1,0 +1,255 @@
+"""Episodes, batches, overrides and counters of the channel, and the beacons that feed it."""
+
+from __future__ import annotations
+
+import numpy as np
+from support.small_radio import frame_arrays, loss_of, open_channel, plain_radio, poll, send
+
+from ml.espnow_emulator import (
+    BeaconParameters,
+    BeaconSchedule,
+    BroadcastChannel,
+    ClockParameters,
+    ESPNOWEmulator,
+    GilbertElliottLoss,
+    LossKnot,
+    MacParameters,
+    MarginLoss,
+    NodeClocks,
+    RadioParameters,
+    RelayParameters,
+    V2VMessage,
+)
+from ml.keyed_random import fold, text_key
+from ml.vehicle import TICK_US
+
+TICKS = 120
+MARGIN = RadioParameters(loss=MarginLoss(margin_20m_db=8.0, door_share=0.0))
+
+
+def _drive(channel: BroadcastChannel, resets: dict[int, np.ndarray] | None = None):
+    """Run a fixed convoy and record the tables, (ticks, E, R, S) each."""
+    envs, nodes = channel.node_clocks.offset_ms.shape
+    place = np.arange(nodes)
+    record: dict[str, list[np.ndarray]] = {
+        n: [] for n in ("heard", "sequence", "hops", "received", "age")
+    }
+    for k in range(1, TICKS):
+        if resets and k in resets:
+            channel.reset(resets[k], fold(99, resets[k]))
+        frames = frame_arrays(channel, (k - 1) * TICK_US, k * TICK_US)
+        frames["t_generated_us"] = frames["t_generated_us"] + 1_000 * place
+        frames["node_xy_m"][:, :, 1] += 10.0 * np.sin(0.1 * k + place)
+        frames["payload"][:, :, :2] = frames["node_xy_m"]
+        channel.transmit(**frames)
+        table = poll(channel, k * TICK_US)
+        for name, values in (
+            ("heard", table.heard),
+            ("sequence", table.sequence),
+            ("hops", table.hops),
+            ("received", table.received_us),
+            ("age", table.age_est_ms(np.full(envs, k * TICK_US))),
+        ):
+            record[name].append(values.copy())
+    return {name: np.array(values) for name, values in record.items()}
+
+
+def test_a_convoy_is_the_same_alone_and_in_a_batch():
+    """Convoy 5 of a batch of 16 hears what it hears in a batch of its own, bit for bit."""
+    batch = _drive(open_channel(MARGIN, 16, 5))
+    channel = BroadcastChannel(MARGIN, num_envs=1, num_nodes=5)
+    channel.reset(np.zeros(1, dtype=np.int64), fold(4, np.array([5]), 0))
+    alone = _drive(channel)
+    for name, values in alone.items():
+        assert np.array_equal(values[:, 0], batch[name][:, 5])
+    assert not np.array_equal(batch["received"][:, 4], batch["received"][:, 5])
+    assert batch["hops"].max() > 0
+
+
+def test_resetting_one_convoy_leaves_the_others_alone():
+    """A reset in the middle of the batch is seen by that convoy only, which starts from nothing."""
+    undisturbed = _drive(open_channel(MARGIN, 4, 4))
+    disturbed = _drive(open_channel(MARGIN, 4, 4), resets={60: np.array([2])})
+    for name, values in undisturbed.items():
+        assert np.array_equal(values[:, [0, 1, 3]], disturbed[name][:, [0, 1, 3]])
+        assert np.array_equal(values[:59, 2], disturbed[name][:59, 2])
+    assert disturbed["sequence"][-1, 2].max() <= TICKS - 60
+    assert undisturbed["sequence"][-1, 2].max() > TICKS - 10
+
+
+def test_the_scalar_view_and_the_batch_are_one_radio():
+    """The emulator agrees bit for bit with a channel of the same nodes, contention included."""
+    loss = GilbertElliottLoss(
+        by_distance=(LossKnot(distance_m=0.0, probability=0.3, mean_burst_frames=2.0),)
+    )
+    radio = RadioParameters(loss=loss, relay=RelayParameters(max_hops=0))
+    names = ["north", "south", "car 3"]
+    channel = BroadcastChannel(radio, num_envs=1, num_nodes=4)
+    keys = np.array([0, *(text_key(name) for name in names)])
+    channel.reset(np.zeros(1, dtype=np.int64), fold(4, 0, 0), node_keys=keys)
+    emulator = ESPNOWEmulator(radio, 4)
+    heard = 0
+    for k in range(1, TICKS):
+        at_us = (k - 1) * TICK_US + np.array([[0, 100, 200, 300]])
+        frames = frame_arrays(channel, 0) | {
+            "sending": np.array([[False, True, True, True]]),
+            "t_generated_us": at_us,
+            "timestamp_ms": at_us // 1000,
+            "now_us": np.array([k * TICK_US]),
+        }
+        channel.transmit(**frames)
+        table = poll(channel, k * TICK_US)
+        for place in (3, 1, 2) if k % 2 else (2, 3, 1):
+            message = V2VMessage(names[place - 1], int(at_us[0, place] // 1000), *([0.5] * 5))
+            emulator.transmit(message, (0.0, 25.0 * place), (0.0, 0.0), at_us[0, place] / 1000.0)
+        received = emulator.sync_and_get_messages(k * 100.0)
+        for place, name in enumerate(names):
+            assert (name in received) == table.heard[0, 0, place]
+            if name in received:
+                heard += 1
+                got = received[name]
+                assert got.received_at_ms == table.received_us[0, 0, place] / 1000.0
+                assert got.message.timestamp_ms == table.timestamp_ms[0, 0, place]
+    assert heard > 300
+
+
+def test_overrides_hold_per_convoy_until_the_next_reset():
+    """An override of a delay is of the convoys it is given for, and of that episode."""
+    mac = MacParameters(cw=0, difs_us=0, vulnerable_us=0, wait_probability=0.0)
+    channel = open_channel(plain_radio(mac=mac), 4, 2)
+    rows = np.array([1, 3])
+    drawn = {"radio.mac.h_tx_ms": np.array([5.0, 9.0]), "sensors.x": rows}
+    channel.reset(rows, fold(0, rows), overrides=drawn)
+    only = np.array([[False, True]] * 4)
+    send(channel, 0, sending=only)
+    table = poll(channel, TICK_US)
+    on_air_ms = 1.256 + 0.15
+    assert np.allclose(table.age_at_reception_ms[:, 0, 0] - on_air_ms, [1.1, 5.0, 1.1, 9.0])
+    channel.reset(rows, fold(0, rows))
+    send(channel, TICK_US, sending=only)
+    table = poll(channel, 2 * TICK_US)
+    assert np.allclose(table.age_at_reception_ms - on_air_ms, 1.1)
+
+
+def test_an_admitted_node_is_as_if_it_had_been_there():
+    """With a state per frame alone, a node that comes late has the fates it would have had."""
+    radio = plain_radio(loss=loss_of(0.4))
+    early, late = open_channel(radio, 1, 3), open_channel(radio, 1, 3)
+    only = np.zeros(1, dtype=np.int64)
+    early.reset(only, fold(7, only), node_keys=np.array([0, 1, 77]))
+    late.reset(only, fold(7, only), present=np.array([True, True, False]))
+    fates = []
+    for k in range(200):
+        for channel in (early, late):
+            if channel is late and k == 50:
+                late.admit(0, 2, 77)
+            there = channel is early or k >= 50
+            send(channel, k * TICK_US, sending=np.array([[True, True, there]]))
+            poll(channel, k * TICK_US)
+        assert early.table.sequence[0, 0, 0] == late.table.sequence[0, 0, 0]
+        fates.append(bool(late.table.heard[0, 0, 1]))
+    assert late.node_clocks.offset_ms[0, 2] == early.node_clocks.offset_ms[0, 2]
+    assert not any(fates[:50])
+    assert any(fates[50:60])
+
+
+def test_the_counters_say_what_happened():
+    """Losses, bursts, airtime: known exactly where the radio leaves no choice."""
+    channel = open_channel(plain_radio(loss=loss_of(1.0)), 2, 4)
+    assert channel.drain_counters() == {}
+    for k in range(30):
+        send(channel, k * TICK_US)
+        poll(channel, (k + 1) * TICK_US)
+    report = channel.drain_counters()
+    assert report["radio/delivery_ratio"] == report["radio/delivery_ratio_relayed"] == 0.0
+    assert report["radio/burst_max"] == 30.0
+    assert "radio/burst_mean" not in report, "no burst has ended"
+    assert report["radio/airtime_share"] == 4 * 1256 / TICK_US
+    assert channel.drain_counters() == {}
+
+    channel = open_channel(plain_radio(loss=loss_of(0.5)), 8, 4)
+    seen = np.zeros((400, 8, 3), dtype=bool)
+    for k in range(400):
+        send(channel, k * TICK_US)
+        seen[k] = (poll(channel, k * TICK_US).sequence == k)[:, 0]
+        seen[k] &= channel.table.heard[:, 0]
+    report = channel.drain_counters()
+    assert report["radio/delivery_ratio"] == seen.mean()
+    assert report["radio/delivery_ratio_relayed"] == seen[:390].mean()
+    runs = [
+        len(run)
+        for link in seen.reshape(400, -1).T
+        for run in "".join("x."[int(ok)] for ok in link).split(".")
+        if run
+    ]
+    assert report["radio/burst_max"] == max(runs)
+    assert abs(report["radio/burst_mean"] - np.mean(runs)) < 0.02
+
+
+def test_relays_bring_what_the_direct_way_lost():
+    """With relays more messages arrive, by one hop or two, and the air carries more."""
+    alone, helped = (
+        open_channel(MARGIN.model_copy(update={"relay": RelayParameters(max_hops=hops)}), 16, 6)
+        for hops in (0, 3)
+    )
+    without, with_relays = _drive(alone), _drive(helped)
+    assert without["hops"].max() == 0
+    assert set(np.unique(with_relays["hops"])) == {0, 1, 2, 3}
+    few, many = alone.drain_counters(), helped.drain_counters()
+    assert many["radio/delivery_ratio_relayed"] > few["radio/delivery_ratio_relayed"] + 0.1
+    assert many["radio/airtime_share"] > 2.0 * few["radio/airtime_share"]
+    assert (with_relays["heard"] >= without["heard"]).mean() > 0.99
+
+
+def test_beacon_phases_are_drawn_per_node_and_stay():
+    """Phases fill [0, 100) ms, differ between nodes, and each tick has one beacon of each node."""
+    radio = plain_radio(beacon=BeaconParameters(jitter_ms=0.0))
+    clocks = NodeClocks(radio, num_envs=200, num_nodes=6)
+    rows = np.arange(200)
+    clocks.reset(rows, fold(1, rows))
+    schedule = BeaconSchedule(radio, clocks)
+    schedule.reset(rows, fold(1, rows))
+    tick = np.arange(200) % 7 + 1
+    age_us = tick[:, None] * TICK_US - schedule.generated_us(tick)
+    assert np.array_equal(age_us, TICK_US - schedule.phase_us)
+    assert 0 < age_us.min() < 2_000
+    assert 98_000 < age_us.max() <= TICK_US
+    assert abs(age_us.mean() - 50_000) < 4 * 28_868 / np.sqrt(1200)
+    assert len(np.unique(schedule.phase_us)) > 1150
+
+
+def test_beacons_follow_the_nodes_clock_and_jitter_within_their_tick():
+    """A fast clock sends earlier, a slow one later; jitter is new each time; ticks hold both."""
+    radio = plain_radio(beacon=BeaconParameters(phase_ms=50.0, jitter_ms=2.0))
+    clocks = NodeClocks(radio, num_envs=1, num_nodes=3)
+    clocks.drift_ppm[:] = [[-20.0, 0.0, 20.0]]
+    schedule = BeaconSchedule(radio, clocks)
+    only = np.zeros(1, dtype=np.int64)
+    schedule.reset(only, fold(1, only))
+    tick = np.arange(1, 501)
+    offset_us = np.array(
+        [schedule.generated_us(np.array([k]))[0] - (k - 1) * TICK_US for k in tick]
+    )
+    jitter_us = offset_us[:, 1] - 50_000
+    assert 0 <= jitter_us.min() < 30
+    assert 1_970 < jitter_us.max() < 2_000
+    late = offset_us[-100:].mean(axis=0) - offset_us[:100].mean(axis=0)
+    assert np.allclose(late, [800.0, 0.0, -800.0], atol=350.0)
+
+    edge = plain_radio(beacon=BeaconParameters(phase_ms=99.99, jitter_ms=2.0))
+    schedule = BeaconSchedule(edge, clocks)
+    schedule.reset(only, fold(1, only))
+    for k in (1, 2, 500):
+        t_us = schedule.generated_us(np.array([k]))
+        assert ((k - 1) * TICK_US <= t_us).all()
+        assert (t_us < k * TICK_US).all()
+
+
+def test_clocks_drift_within_their_limit():
+    """Drift is normal and cut off where the parameters say."""
+    radio = plain_radio(clock=ClockParameters())
+    clocks = NodeClocks(radio, num_envs=2000, num_nodes=3)
+    rows = np.arange(2000)
+    clocks.reset(rows, fold(1, rows))
+    assert abs(clocks.drift_ppm.std() - 8.0) < 0.4
+    assert np.abs(clocks.drift_ppm).max() <= 20.0

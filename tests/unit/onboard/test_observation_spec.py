@@ -1,0 +1,34 @@
+"""The observation's table, bounds and space come from one specification."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ml.envs.spaces import observation_space
+from ml.onboard.observation.spec import EGO_FEATURES, MAX_PEERS, PEER_FEATURES, observation_table
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "observation.md"
+
+
+def test_the_document_is_the_codes_own_table():
+    """`roadsense observation` prints what docs/observation.md holds."""
+    assert DOCUMENT.read_text(encoding="utf-8").endswith(observation_table())
+
+
+def test_the_space_is_float32_with_finite_bounds():
+    """Every entry is bounded, and a row of padding lies within the bounds."""
+    space = observation_space()
+    assert space["ego"].shape == (len(EGO_FEATURES),)
+    assert space["peers"].shape == (MAX_PEERS, len(PEER_FEATURES))
+    assert space["peer_mask"].shape == (MAX_PEERS,)
+    for box in space.spaces.values():
+        assert box.dtype == np.float32
+        assert np.isfinite(box.low).all()
+        assert np.isfinite(box.high).all()
+    assert space["peers"].contains(np.zeros((MAX_PEERS, len(PEER_FEATURES)), dtype=np.float32))
+
+
+def test_feature_names_are_unique():
+    """A name finds one column."""
+    for features in (EGO_FEATURES, PEER_FEATURES):
+        assert len({feature.name for feature in features}) == len(features)

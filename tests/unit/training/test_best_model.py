@@ -1,0 +1,200 @@
+"""Which model of a training is the best, and which one is kept."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from support import tiny_convoys as tiny
+from support.tiny_training import NO_EVALUATION, SMALL, metrics, only_run, scalars, stop_at
+
+from ml.training.checkpoints import load_model
+from ml.training.config import EvaluationConfig, TrainConfig
+from ml.training.kept_model import publish_model
+from ml.training.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_the_best_model_is_kept(trainer: Callable[..., int], tmp_path: Path):
+    """Periodic evaluation writes its curve at the evaluated steps; best.zip is the best of them."""
+    code = trainer(*SMALL, "--total-timesteps", "1600", "--evaluation.every-steps", "320",
+                   "--evaluation.episodes", "4", evaluator=tiny.evaluate_tiny)  # fmt: skip
+    assert code == 0
+    run = only_run(tmp_path)
+    found = {
+        line["step"]: line["evaluation/safety_score"]
+        for line in metrics(run)
+        if "evaluation/safety_score" in line
+    }
+    assert sorted(found) == [320, 640, 960, 1280, 1600]
+    assert sorted(scalars(run)["evaluation/mean_return"]) == sorted(found)
+    best = load_model(run / "best.zip").num_timesteps
+    assert found[best] == max(found.values())
+    record = (run / "evaluation" / "best.json").read_text()
+    assert json.loads(record)["step"] == best
+    assert json.loads(record)["safety_score"] == found[best]
+    assert "mean_return" in json.loads(record)
+    assert "NaN" not in record
+
+
+def test_a_later_model_that_is_worse_is_not_kept(trainer: Callable[..., int], tmp_path: Path):
+    """Best is safest, not last and not of largest return; also when the run is resumed."""
+    arguments = ("--total-timesteps", "480", "--evaluation.every-steps", "160")
+    assert trainer(*SMALL, *arguments, evaluator=tiny.evaluate_downhill) == 0
+    best = only_run(tmp_path) / "best.zip"
+    assert load_model(best).num_timesteps == 160
+    resumed = ("--resume", "latest", "--total-timesteps", "640")
+    assert trainer(*resumed, evaluator=tiny.evaluate_downhill) == 0
+    assert load_model(best).num_timesteps == 160
+
+
+@pytest.mark.parametrize(("least_gain", "step"), [("0", 640), ("0.0015", 480), ("0.01", 160)])
+def test_a_gain_that_may_be_chance_is_none(
+    trainer: Callable[..., int], tmp_path: Path, least_gain: str, step: int
+):
+    """A later model takes the best one's place where its score is higher by `least_gain`."""
+    arguments = ("--total-timesteps", "640", "--evaluation.every-steps", "160")
+    least = ("--evaluation.least-gain", least_gain)
+    assert trainer(*SMALL, *arguments, *least, evaluator=tiny.evaluate_uphill) == 0
+    assert load_model(only_run(tmp_path) / "best.zip").num_timesteps == step
+
+
+WARM = ("--imitation.rounds", "1", "--imitation.ticks", "10", "--evaluation.least-gain", "0.01",
+        "--evaluation.every-steps", "160")  # fmt: skip
+
+
+def _evaluated(run: Path) -> list[float]:
+    return [line["step"] for line in metrics(run) if "evaluation/safety_score" in line]
+
+
+@pytest.mark.parametrize("stop_step", [80, 240])
+def test_a_warm_start_is_kept_until_something_betters_it(
+    trainer: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_step: int,
+):
+    """It is evaluated once, before PPO; a stop in the first or second rollout does not lose it."""
+    monkeypatch.setattr("ml.training.session.imitate", lambda *_, **__: None)
+    code = trainer(*SMALL, *WARM, "--total-timesteps", "480", evaluator=tiny.evaluate_uphill,
+                   build_environment=stop_at(stop_step, signal.SIGTERM))  # fmt: skip
+    assert code == 143
+    run = only_run(tmp_path)
+    assert load_model(run / "best.zip").num_timesteps == 0
+    assert trainer("--resume", "latest", evaluator=tiny.evaluate_uphill) == 0
+    assert load_model(run / "best.zip").num_timesteps == 0
+    # What was asked last before the stop may go unanswered.
+    assert [step for step in _evaluated(run) if step != 160] == [0, 320, 480]
+
+
+def test_without_a_warm_start_the_first_weights_are_not_evaluated(
+    trainer: Callable[..., int], tmp_path: Path
+):
+    """They are random, and nobody would keep them."""
+    assert trainer(*SMALL, "--total-timesteps", "160", "--evaluation.every-steps", "160",
+                   evaluator=tiny.evaluate_uphill) == 0  # fmt: skip
+    assert _evaluated(only_run(tmp_path)) == [160]
+
+
+def test_a_kept_warm_start_is_said_in_plain_words(tmp_path: Path):
+    """Nobody has to know that step 0 means that PPO was for nothing."""
+    run = RunDirectory(tmp_path)
+    run.evaluation.mkdir()
+    for file in (run.final_model, run.best_model):
+        file.touch()
+    record = {"step": 0, "safety_score": 0.3901}
+    (run.evaluation / "best.json").write_text(json.dumps(record))
+    config = TrainConfig(
+        keep="best", total_timesteps=500_000, evaluation=EvaluationConfig(least_gain=0.02)
+    )
+    said = publish_model(run, config, tmp_path, evaluated=True)
+    assert (
+        "the warm start, as it was before PPO's first step: the best by safety score (0.390), "
+        "which PPO's 500,000 steps did not better by 0.02; the last weights: " in said
+    )
+
+
+@pytest.mark.parametrize(("keep", "step"), [("best", 160), ("final", 480)])
+def test_the_model_that_is_asked_for_is_kept(
+    trainer: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    keep: str,
+    step: int,
+):
+    """MODELS_DIR gets the best or the last weights, the user is told which; the run has both."""
+    code = trainer(*SMALL, "--total-timesteps", "480", "--evaluation.every-steps", "160",
+                   "--keep", keep, evaluator=tiny.evaluate_downhill)  # fmt: skip
+    assert code == 0
+    assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == step
+    run = only_run(tmp_path)
+    assert load_model(run / "best.zip").num_timesteps == 160
+    assert load_model(run / "final.zip").num_timesteps == 480
+    said = "best by safety score (0.006), of step 160" if keep == "best" else "the last weights"
+    assert said in capsys.readouterr().out
+
+
+def test_without_an_evaluation_the_last_weights_are_kept(
+    trainer: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """No evaluation, no best model: that is said, and is no error."""
+    arguments = ("--total-timesteps", "320", "--keep", "best")
+    assert trainer(*SMALL, *NO_EVALUATION, *arguments) == 0
+    assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == 320
+    assert "without periodic evaluation there is no best model" in capsys.readouterr().out
+
+
+def test_the_best_before_a_failed_evaluation_is_no_choice(
+    trainer: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """It was compared with nothing that came after: the last weights are kept, and that is said."""
+    code = trainer(*SMALL, "--total-timesteps", "480", "--evaluation.every-steps", "160",
+                   "--keep", "best", evaluator=tiny.evaluate_once)  # fmt: skip
+    assert code == 1
+    assert load_model(only_run(tmp_path) / "best.zip").num_timesteps == 160
+    assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == 480
+    assert "as an evaluation failed" in capsys.readouterr().out
+
+
+def test_a_best_model_of_an_earlier_version_makes_room(
+    trainer: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A record without a score is told of and set aside; it neither stops a run nor wins."""
+    arguments = ("--total-timesteps", "320", "--evaluation.every-steps", "160", "--keep", "best")
+    assert trainer(*SMALL, *arguments, evaluator=tiny.evaluate_downhill) == 0
+    run = only_run(tmp_path)
+    record = run / "evaluation" / "best.json"
+    old = {"step": 160, "mean_return": 1e9}
+    record.write_text(json.dumps(old))
+    assert trainer("--resume", "latest", evaluator=tiny.evaluate_downhill) == 0
+    assert "best by mean return, of step 160" in capsys.readouterr().out
+    assert json.loads(record.read_text()) == old  # nothing was left to learn
+    resumed = ("--resume", "latest", "--total-timesteps", "480")
+    assert trainer(*resumed, evaluator=tiny.evaluate_downhill) == 0
+    assert "was chosen by mean return" in capsys.readouterr().out
+    assert load_model(run / "best.zip").num_timesteps == 480
+    assert load_model(run / "best_by_mean_return.zip").num_timesteps == 160
+    assert json.loads(record.read_text())["safety_score"] == pytest.approx(1.0 / 480)
+
+
+@pytest.mark.parametrize("evaluator", [tiny.evaluate_and_die, tiny.evaluate_and_fail])
+def test_a_failed_evaluation_fails_the_run_at_its_end(
+    trainer: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    evaluator: Callable[..., dict[str, float]],
+):
+    """Training goes on with one warning; the models are there; the exit code tells."""
+    code = trainer(*SMALL, "--total-timesteps", "960", "--evaluation.every-steps", "160",
+                   evaluator=evaluator)  # fmt: skip
+    captured = capsys.readouterr()
+    assert code == 1
+    assert captured.out.count("warning: ") == 1
+    assert captured.err.startswith("roadsense train: the evaluation")
+    assert load_model(only_run(tmp_path) / "final.zip").num_timesteps == 960
+    assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == 960
