@@ -46,7 +46,7 @@ class StudiedExtractor(BaseFeaturesExtractor):
         network = DeepSetExtractor(observation_space, peer_embed_dim)
         super().__init__(observation_space, network.features_dim)
         self.network = network
-        ego, peers = (observation_space[name].shape[-1] for name in ("ego", "peers"))
+        ego, peers = ((observation_space[name].shape or (0,))[-1] for name in ("ego", "peers"))
         maximum = range(ego, ego + peer_embed_dim) if pooling == "mean" else ()
         for name, size, hidden in (
             ("shown_ego", ego, hidden_ego),
@@ -68,7 +68,7 @@ class StudiedExtractor(BaseFeaturesExtractor):
 
 
 def studied(policy_kwargs: dict[str, Any], **study: Any) -> dict[str, Any]:
-    """Return `policy_kwargs` of Deep Sets with the arguments of `StudiedExtractor` beside theirs."""
+    """Return `policy_kwargs` of Deep Sets with further arguments, of `StudiedExtractor`."""
     return policy_kwargs | {
         "features_extractor_class": StudiedExtractor,
         "features_extractor_kwargs": policy_kwargs["features_extractor_kwargs"] | study,
