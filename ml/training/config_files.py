@@ -6,7 +6,6 @@ An unknown key or a wrong value is an error that names the file, the line and th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from reprlib import Repr
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ml.errors import ConfigError
+from ml.errors import ConfigError, did_you_mean
 from ml.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class Layers:
         names = preset_names()
         if name not in names:
             raise ConfigError(
-                f"there is no preset {name!r}.{_did_you_mean(name, names)} Presets: "
+                f"there is no preset {name!r}.{did_you_mean(name, names)} Presets: "
                 f"{', '.join(names)}. A file of your own goes to --config."
             )
         text = resources.files("ml.training").joinpath(f"presets/{name}.yaml").read_text("utf-8")
@@ -140,7 +139,7 @@ class Layers:
             name = ".".join(str(part) for part in path)
             if item["type"] == "extra_forbidden":
                 known = keys_at(tuple(str(part) for part in path[:-1]))
-                hint = _did_you_mean(str(path[-1]), known)
+                hint = did_you_mean(str(path[-1]), known)
                 key = name if len(name) <= _LONGEST_KEY else name[:_LONGEST_KEY] + "…"
                 text = f"unknown key {key!r}.{hint} Known here: {', '.join(known)}."
             elif item["type"] == "value_error":
@@ -182,11 +181,6 @@ def keys_at(path: KeyPath, model: type[BaseModel] = TrainConfig) -> list[str]:
 def to_yaml(config: TrainConfig) -> str:
     """Write a configuration out in full, such that reading it gives the same one."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    match = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" Did you mean {match[0]!r}?" if match else ""
 
 
 def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:
