@@ -26,34 +26,34 @@ if TYPE_CHECKING:
 class TuneOptions:
     """Search for better values: of a recipe, or of a classical controller by the same measure.
 
-    Each trial is scored by the safety score on the seed for choices, never on the card's. A trial
-    of a recipe is a training per seed, given up early where it does worse than most or does not
+    Each trial is scored by the safety score on the validation seed, never on the test seed. A trial
+    of a recipe is a training run per seed, given up early where it does worse than most or does not
     learn; a trial of a controller drives the same cases. Run the same command again and it goes on.
     """
 
     out: Path = Path("tuning")
     """Folder for trials, table, pictures and the winner (best.yaml)."""
     controller: str | None = None
-    """Search over this kind of classical controller, as predictive; left out: over the recipe."""
+    """Search over this kind of classical controller, as predictive; default: over the recipe."""
     preset: str = "convoy"
     """The recipe; its environment is that of the validation cases, also for a controller."""
     config: Path | None = None
     """YAML file with values over the preset's, as roadsense train takes it."""
     radio: str | None = None
-    """Radio preset, or a parameter file; left out: the recipe's."""
+    """Radio preset, or a parameter file; default: the recipe's."""
     space: Path | None = None
-    """YAML file of what is searched, lines as `ppo.n_epochs: {low: 2, high: 8}`; left out: the
+    """YAML file of what is searched, lines as `ppo.n_epochs: {low: 2, high: 8}`; default: the
     built-in space."""
     trials: int = 40
     """Trials, those of earlier calls included."""
     minutes: float | None = None
-    """No trial begins after so many minutes."""
+    """No trial begins after so many minutes; default: no limit."""
     seeds: tuple[int, ...] = (0, 1)
-    """Of the trainings of a trial; their scores are averaged. A controller needs none."""
+    """Of the training runs of a trial; their scores are averaged. A controller needs none."""
     steps: int | None = None
-    """Steps of each training; left out: the recipe's."""
+    """Steps of each training run; default: the recipe's."""
     evaluations: int = 4
-    """Evaluations of each training, after each of which it may be given up."""
+    """Evaluations of each training run, after each of which it may be given up."""
     episodes: int = 256
     """Validation cases."""
     seed: int = 0
@@ -85,9 +85,9 @@ def _check(options: TuneOptions) -> None:
     """Refuse numbers that make no search, before anything slow is imported."""
     for name in ("trials", "evaluations", "episodes"):
         if getattr(options, name) < 1:
-            raise ConfigError(f"--{name} = {getattr(options, name)}; allowed is 1 or more")
+            raise ConfigError(f"--{name} must be ≥ 1, got {getattr(options, name)}")
     if options.minutes is not None and not 0.0 < options.minutes < math.inf:
-        raise ConfigError(f"--minutes = {options.minutes:g}; allowed is more than 0")
+        raise ConfigError(f"--minutes must be > 0, got {options.minutes:g}")
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
         raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))}: give different ones")
 
@@ -106,28 +106,17 @@ def _search(options: TuneOptions) -> int:
     with working_in(options.out):
         search = Search(objective, space, options.out, seed=options.seed, tell=tell)
         before = len(search.tried())
-        with Parts(
-            console,
-            f"tuning {objective.title}",
-            total=max(options.trials, before),
-            done=before,
-            unit="trials",
-        ) as parts:
-            ended = before
-
-            def on_trial(now: int) -> None:
-                nonlocal ended
-                parts.advance(now - ended)
-                ended = now
-
+        total = max(options.trials, before)
+        what = f"tuning {objective.title}"
+        with Parts(console, what, total=total, done=before, unit="trials") as parts:
             try:
-                search.run(options.trials, until_s=until_s, on_trial=on_trial)
+                search.run(options.trials, until_s=until_s, on_trial=parts.advance)
             finally:
                 table = write_report(search, objective, search.tried(), options.out)
         console.print(table)
-        console.print(f"report: {options.out / 'tuning.md'}", markup=False, soft_wrap=True)
+        tell(f"report: {options.out / 'tuning.md'}")
         if (options.out / WINNER_FILE).exists():
-            console.print(f"winner: {options.out / WINNER_FILE}", markup=False, soft_wrap=True)
+            tell(f"winner: {options.out / WINNER_FILE}")
     return 0
 
 

@@ -8,7 +8,7 @@ features are zeros.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -17,11 +17,7 @@ from torch import nn
 from ml.errors import EnvironmentStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gymnasium import spaces
-
-Pooling: TypeAlias = Literal["max and mean", "mean"]
 
 DEFAULT_LOG_STD_INIT = -0.7
 """Initial log standard deviation of the action: 0.5 of the half range, so that a fresh policy
@@ -37,29 +33,14 @@ class DeepSetExtractor(BaseFeaturesExtractor):
     Args:
         observation_space: Dict of `ego` (EGO_F,), `peers` (max_peers, PEER_F) and `peer_mask`
             (max_peers,), all float32; a mask value above 0.5 marks a peer that was heard.
-        peer_embed_dim: Width of a peer's embedding. The features are `EGO_F + 2 · peer_embed_dim`.
-        hidden_ego: Columns of `ego` that the network takes for 0, for studies of what they are
-            worth; saved with the weights, as the next two.
-        hidden_peers: Columns of `peers`, likewise.
-        pooling: "mean" leaves the maximum out (takes it for 0).
+        peer_embed_dim: Width of a peer's embedding. The features are `EGO_F + 2 · peer_embed_dim`:
+            the ego's own, the maximum and the mean of the embeddings.
 
     Raises:
         EnvironmentStateError: The space has other keys or shapes.
     """
 
-    shown_ego: torch.Tensor
-    shown_peers: torch.Tensor
-    use_max: torch.Tensor
-
-    def __init__(
-        self,
-        observation_space: spaces.Dict,
-        peer_embed_dim: int = 32,
-        *,
-        hidden_ego: Sequence[int] = (),
-        hidden_peers: Sequence[int] = (),
-        pooling: Pooling = "max and mean",
-    ) -> None:
+    def __init__(self, observation_space: spaces.Dict, peer_embed_dim: int = 32) -> None:
         shapes = {name: space.shape or () for name, space in observation_space.spaces.items()}
         ego, peers, mask = (shapes.get(name, ()) for name in ("ego", "peers", "peer_mask"))
         if (len(ego), len(peers), len(mask)) != (1, 2, 1) or peers[0] != mask[0]:
@@ -75,14 +56,6 @@ class DeepSetExtractor(BaseFeaturesExtractor):
             nn.Linear(_HIDDEN_UNITS, peer_embed_dim),
             nn.ReLU(),
         )
-        for name, size, hidden in (
-            ("shown_ego", ego[0], hidden_ego),
-            ("shown_peers", peers[1], hidden_peers),
-        ):
-            shown = torch.ones(size)
-            shown[list(hidden)] = 0.0
-            self.register_buffer(name, shown)
-        self.register_buffer("use_max", torch.tensor(float(pooling != "mean")))
 
     def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return features of shape (batch, features_dim) float32.
@@ -94,24 +67,18 @@ class DeepSetExtractor(BaseFeaturesExtractor):
         heard = (observations["peer_mask"] > 0.5).unsqueeze(-1)  # noqa: PLR2004 (0 or 1, as float)
         # Zeroed before φ, not after: a NaN in a masked row would survive a multiplication by 0
         # in the backward pass.
-        embedded = self.phi(torch.where(heard, observations["peers"] * self.shown_peers, 0.0))
+        embedded = self.phi(torch.where(heard, observations["peers"], 0.0))
         # φ ends in a ReLU, so 0 is at once the neutral element of the sum and a lower bound for
         # the maximum: one masking serves both, and an empty set pools to zeros.
         embedded = torch.where(heard, embedded, 0.0)
         count = heard.sum(dim=1).clamp(min=1)
-        pooled_max = embedded.amax(dim=1) * self.use_max
+        pooled_max = embedded.amax(dim=1)
         pooled_mean = embedded.sum(dim=1) / count
-        ego = observations["ego"] * self.shown_ego
-        return torch.cat([ego, pooled_max, pooled_mean], dim=1)
+        return torch.cat([observations["ego"], pooled_max, pooled_mean], dim=1)
 
 
 def create_deep_set_policy_kwargs(
-    peer_embed_dim: int = 32,
-    *,
-    log_std_init: float = DEFAULT_LOG_STD_INIT,
-    hidden_ego: Sequence[int] = (),
-    hidden_peers: Sequence[int] = (),
-    pooling: Pooling = "max and mean",
+    peer_embed_dim: int = 32, *, log_std_init: float = DEFAULT_LOG_STD_INIT
 ) -> dict[str, Any]:
     """Return `policy_kwargs` for `PPO("MultiInputPolicy", …)`.
 
@@ -121,18 +88,10 @@ def create_deep_set_policy_kwargs(
     Args:
         peer_embed_dim: Width of a peer's embedding.
         log_std_init: Initial logarithm of the action's standard deviation (in action units).
-        hidden_ego: See `DeepSetExtractor`, as the next two.
-        hidden_peers: Columns.
-        pooling: Of the peers' embeddings.
     """
     return {
         "features_extractor_class": DeepSetExtractor,
-        "features_extractor_kwargs": {
-            "peer_embed_dim": peer_embed_dim,
-            "hidden_ego": tuple(hidden_ego),
-            "hidden_peers": tuple(hidden_peers),
-            "pooling": pooling,
-        },
+        "features_extractor_kwargs": {"peer_embed_dim": peer_embed_dim},
         "share_features_extractor": True,
         "net_arch": {"pi": list(_HEAD_UNITS), "vf": list(_HEAD_UNITS)},
         "activation_fn": nn.Tanh,

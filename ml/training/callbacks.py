@@ -1,6 +1,6 @@
-"""What happens beside learning: figures, checkpoints, evaluations, stopping.
+"""What happens beside learning: figures, checkpoints, stopping.
 
-Checkpoints and evaluations happen between an update and the next rollout. There the weights are
+Checkpoints (and evaluations) happen between an update and the next rollout. There the weights are
 fresh, no sample is half used, and the step count is that of the last point on the curve.
 """
 
@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from ml.training.checkpoints import model_bytes
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ml.evaluation.rollout import EpisodeSummary
-    from ml.training.best_model import BestModel
     from ml.training.checkpoints import CheckpointStore
-    from ml.training.evaluation_child import Evaluated, EvaluationChild
     from ml.training.progress import ProgressDisplay
     from ml.training.stop_signals import StopSignals
 
@@ -194,75 +190,6 @@ class CheckpointCallback(BaseCallback):
         finally:
             self.model.num_timesteps = reached
         self.saved_step = self.boundary_step
-
-
-class EvaluationCallback(BaseCallback):
-    """Asks for an evaluation every `every_steps`, and keeps the best model.
-
-    Training goes on while the child works. Should the next evaluation be due before the last one
-    answered, training waits for it: which models are evaluated does not depend on the machine.
-
-    Args:
-        child: The evaluating process.
-        best: Keeps the best model, and the record.
-        every_steps: Steps between evaluations.
-        stop: Ends waiting.
-        from_start: Whether the weights to begin with are evaluated, too: those of a warm start.
-    """
-
-    def __init__(
-        self,
-        child: EvaluationChild,
-        best: BestModel,
-        every_steps: int,
-        stop: StopSignals,
-        *,
-        from_start: bool = False,
-    ) -> None:
-        super().__init__()
-        self._child = child
-        self._best = best
-        self._every_steps = every_steps
-        self._stop = stop
-        self._from_start = from_start
-        self._asked_step = -1
-
-    def _on_training_start(self) -> None:
-        if self._from_start:
-            self.ask()
-            # A stop in a later rollout would lose these weights: no checkpoint holds them.
-            self.collect()
-        self._asked_step = self.num_timesteps
-
-    def _on_rollout_start(self) -> None:
-        if self.num_timesteps // self._every_steps > self._asked_step // self._every_steps:
-            self.ask()
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_end(self) -> None:
-        self._take(self._child.poll())
-
-    def ask(self) -> None:
-        """Ask for an evaluation of the present weights, after the outstanding answer."""
-        if self._asked_step == self.num_timesteps:
-            return
-        self.collect()
-        if self._stop.received is None:
-            self._asked_step = self.num_timesteps
-            self._child.request(self.num_timesteps, model_bytes(self.model))
-            self._take(None)
-
-    def collect(self) -> None:
-        """Wait for the outstanding answer, if there is one."""
-        self._take(self._child.wait(lambda: self._stop.received is not None))
-
-    def _take(self, answer: Evaluated | None) -> None:
-        if answer is not None:
-            self._best.consider(answer)
-        elif self._child.failure is not None:
-            self._best.warn_once(self._child.failure)
 
 
 class StopCallback(BaseCallback):

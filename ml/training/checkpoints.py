@@ -28,6 +28,7 @@ from ml.envs.spaces import observation_space
 from ml.errors import CheckpointError
 from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.policies.study import studied
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -41,6 +42,7 @@ _INTERFACE = "policy_interface"
 _VERSION = "observation_version"
 _LARGEST_BYTES = 2**31
 _EMBEDDING = "features_extractor.phi.2.weight"
+_STUDIED_EMBEDDING = "features_extractor.network.phi.2.weight"
 _WIDEST_EMBEDDING = 1024
 _BALLAST_MARGIN_BYTES = 2**18  # an optimiser's state appears with the first update
 _NOT_SAVED = ["_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"]
@@ -200,20 +202,22 @@ def load_model(source: Path | str | BinaryIO) -> ConvoyPPO:
     name = _name(checkpoint.source)
     with zipfile.ZipFile(checkpoint.source) as archive:
         weights = _tensors(archive, name)
-    embedding = weights.get(_EMBEDDING)
+    study = _EMBEDDING not in weights and _STUDIED_EMBEDDING in weights
+    embedding = weights.get(_STUDIED_EMBEDDING if study else _EMBEDDING)
     width = embedding.shape[0] if isinstance(embedding, torch.Tensor) and embedding.dim() else 0
     if not 1 <= width <= _WIDEST_EMBEDDING:
         raise CheckpointError(
             f"{name} holds no Deep Sets policy (nothing fitting is called {_EMBEDDING}). Use a "
             "model that `roadsense train` has made."
         )
+    policy_kwargs = create_deep_set_policy_kwargs(width)
     model = ConvoyPPO(
         "MultiInputPolicy",
         env=None,  # type: ignore[arg-type]
         n_steps=2,
         batch_size=2,
         device="cpu",
-        policy_kwargs=create_deep_set_policy_kwargs(width),
+        policy_kwargs=studied(policy_kwargs) if study else policy_kwargs,
         _init_setup_model=False,
     )
     model.observation_space = observation_space()

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
+from rich.markup import escape
 
+from ml.console import WholeTable
 from ml.errors import ConfigError, UsageError
 from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import Layers
 from ml.training.defaults import DEFAULT_PRESET
 from ml.training.deployment import read_deployment
 from ml.training.inputs import absolute_files, require_same
-from ml.training.options import flatten, option_class, option_name, option_values
+from ml.training.options import flatten, option_class, option_name, option_values, shown
 from ml.training.run_directory import RunDirectory, find_run
 
 if TYPE_CHECKING:
@@ -47,6 +49,26 @@ class Invocation:
     deployment: Deployment
     resumed_run: RunDirectory | None = None
     resumed_checkpoint: Path | None = None
+
+    def table(self) -> WholeTable:
+        """One row per section; what differs from the baseline is marked, and where it was set."""
+        basis = "the run's own" if self.resumed_run else f"preset {self.config.preset}"
+        table = WholeTable(
+            title=f"effective configuration ([bold]*[/] differs from {escape(basis)})", box=None
+        )
+        table.add_column("section", style="cyan")
+        table.add_column("values")
+        sections: dict[str, list[str]] = {}
+        for path, value in flatten(self.config).items():
+            text = escape(f"{'.'.join(path[1:] or path)} {shown(value)}")
+            marked = ".".join(path) in self.changes
+            cells = sections.setdefault(path[0] if len(path) > 1 else "run", [])
+            cells.append(f"[bold]{text}*[/]" if marked else text)
+        for section, cells in sections.items():
+            table.add_row(section, " · ".join(cells))
+        for key, place in self.changes.items():
+            table.add_row("", f"* {escape(key)}: set by {escape(place)}")
+        return table
 
 
 def parse_command_line(argv: Sequence[str], deployment: Deployment | None = None) -> Invocation:

@@ -80,7 +80,7 @@ class PolicyConfig(_Section):
     """Features that the network takes for 0, as ego.silence or peers.age (`roadsense observation`
     lists them): for studies of what they are worth."""
     pooling: Literal["max and mean", "mean"] = "max and mean"
-    """How the embeddings of the peers become one."""
+    """How the embeddings of the peers become one; mean: for such a study, too."""
 
 
 class EvaluationConfig(_Section):

@@ -6,20 +6,16 @@ An unknown key or a wrong value is an error that names the file, the line and th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from reprlib import Repr
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ml.errors import ConfigError
+from ml.errors import ConfigError, did_you_mean
 from ml.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 KeyPath: TypeAlias = tuple[str, ...]
 
@@ -88,7 +84,7 @@ class Layers:
         names = preset_names()
         if name not in names:
             raise ConfigError(
-                f"there is no preset {name!r}.{_did_you_mean(name, names)} Presets: "
+                f"there is no preset {name!r}.{did_you_mean(name, names)} Presets: "
                 f"{', '.join(names)}. A file of your own goes to --config."
             )
         text = resources.files("ml.training").joinpath(f"presets/{name}.yaml").read_text("utf-8")
@@ -127,66 +123,52 @@ class Layers:
                 return self.places[head]
         return "configuration"
 
-    def _latest_place(self, path: tuple[int | str, ...]) -> str:
-        """Where something in a section was set last."""
-        inside = [place for key, place in self.places.items() if key[: len(path)] == path]
-        return inside[-1] if inside else self.place(path)
-
     def _describe(self, error: ValidationError) -> str:
         lines = []
         for item in error.errors(include_url=False):
-            path = item["loc"]
+            path, message = item["loc"], str(item["msg"])
             place = self.place(path)
             name = ".".join(str(part) for part in path)
             if item["type"] == "extra_forbidden":
-                known = keys_at(tuple(str(part) for part in path[:-1]))
-                hint = _did_you_mean(str(path[-1]), known)
+                known = _keys_at(path[:-1])
+                hint = did_you_mean(str(path[-1]), known)
                 key = name if len(name) <= _LONGEST_KEY else name[:_LONGEST_KEY] + "…"
                 text = f"unknown key {key!r}.{hint} Known here: {', '.join(known)}."
             elif item["type"] == "value_error":
-                text = f"{name + ': ' if name else ''}{describe_rule(item)}"
-                place = self._latest_place(path)  # such a rule is about a section as a whole
+                text = f"{name + ': ' if name else ''}{message.removeprefix('Value error, ')}"
+                # Such a rule is about a section as a whole: blame what was set last in it.
+                inside = [place for key, place in self.places.items() if key[: len(path)] == path]
+                place = inside[-1] if inside else place
             else:
                 # Not repr: aliases within aliases would write out gigabytes.
                 given = _brief.repr(item["input"])
-                text = f"{name or 'configuration'} = {given}: {describe_rule(item)}"
+                rule = message.removeprefix("Input should be ")
+                text = f"{name or 'configuration'} = {given}: it must be {rule}."
             lines.append(f"{place}: {text}"[:_LONGEST_LINE])
         more = len(lines) - _MOST_MISTAKES
         return "\n".join(lines[:_MOST_MISTAKES] + ([f"and {more} more"] if more > 0 else []))
 
 
-def describe_rule(item: Mapping[str, Any]) -> str:
-    """Turn pydantic's account of an error into what is allowed."""
-    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    return message if item["type"] == "value_error" else f"it must be {message}."
-
-
 def preset_names() -> list[str]:
     """Names of the presets that come with the package."""
     folder = resources.files("ml.training").joinpath("presets")
-    names = (Path(entry.name) for entry in folder.iterdir())
-    return sorted(name.stem for name in names if name.suffix == ".yaml")
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if ".yaml" in entry.name)
 
 
-def keys_at(path: KeyPath, model: type[BaseModel] = TrainConfig) -> list[str]:
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
     """Names of the keys of the section at a path; empty where there is no section."""
+    model: Any = TrainConfig
     for key in path:
         info = model.model_fields.get(key)
-        inner = info.annotation if info else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        model = info.annotation if info else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return []
-        model = inner
     return list(model.model_fields)
 
 
 def to_yaml(config: TrainConfig) -> str:
     """Write a configuration out in full, such that reading it gives the same one."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    match = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" Did you mean {match[0]!r}?" if match else ""
 
 
 def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:

@@ -10,16 +10,15 @@
 | `SUMO_HOST` | a SUMO to connect to; makes `traci` the backend | none: SUMO in the process |
 | `SUMO_PORT` | its port | 8813 |
 
-An empty variable counts as unset: that is how Compose passes what the user left out.
+An empty variable counts as unset: that is how Compose passes what the user did not set.
 (`ROADSENSE_CACHE_DIR` is the simulator's own: see `ml/folders.py`.)
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ml.errors import ConfigError
 from ml.folders import expand_home
@@ -30,22 +29,14 @@ if TYPE_CHECKING:
 
 FINAL_MODEL_NAME = "deep_sets_final.zip"
 
-_DEFAULT_SUMO_PORT = 8813
+_DEFAULT_SUMO_PORT = "8813"
 _HIGHEST_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """Where things are on this machine; no part of what a run is.
+class Deployment(NamedTuple):
+    """Where things are on this machine, by variable; no part of what a run is.
 
-    Attributes:
-        preset: `PRESET`.
-        resume: `RESUME`.
-        overrides: Text of `TOTAL_TIMESTEPS`, `NUM_ENVS` and `SEED`, by variable, if set.
-        runs_dir: Parent of the run directories.
-        models_dir: Where the finished model goes.
-        sumo_host: Host of a running SUMO, or none.
-        sumo_port: Its port.
+    `overrides` holds the text of `TOTAL_TIMESTEPS`, `NUM_ENVS` and `SEED`, where set.
     """
 
     preset: str | None
@@ -67,6 +58,12 @@ def read_deployment(environ: Mapping[str, str] = os.environ) -> Deployment:
     def get(name: str) -> str | None:
         return environ.get(name, "").strip() or None
 
+    port = get("SUMO_PORT") or _DEFAULT_SUMO_PORT
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= _HIGHEST_PORT):
+        raise ConfigError(
+            f"environment variable SUMO_PORT = {port!r}: it must be a whole number from 1 to "
+            f"{_HIGHEST_PORT}. Unset it for {_DEFAULT_SUMO_PORT}."
+        )
     names = ("TOTAL_TIMESTEPS", "NUM_ENVS", "SEED")
     return Deployment(
         preset=get("PRESET"),
@@ -75,7 +72,7 @@ def read_deployment(environ: Mapping[str, str] = os.environ) -> Deployment:
         runs_dir=expand_home(Path(get("RUNS_DIR") or "runs")),
         models_dir=expand_home(Path(get("MODELS_DIR") or default_models_dir())),
         sumo_host=get("SUMO_HOST"),
-        sumo_port=_port(get("SUMO_PORT")),
+        sumo_port=int(port),
     )
 
 
@@ -86,14 +83,3 @@ def default_models_dir() -> Path:
     the current folder first.
     """
     return Path("ml/models/saved") if Path.cwd() == code_folder() else Path("models")
-
-
-def _port(text: str | None) -> int:
-    if text is None:
-        return _DEFAULT_SUMO_PORT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _HIGHEST_PORT):
-        raise ConfigError(
-            f"environment variable SUMO_PORT = {text!r}: it must be a whole number from 1 to "
-            f"{_HIGHEST_PORT}. Unset it for {_DEFAULT_SUMO_PORT}."
-        )
-    return int(text)

@@ -12,6 +12,7 @@ from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.keyed_random import fold
 from ml.onboard.observation.spec import columns_of
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.policies.study import studied
 from ml.training.checkpoints import ConvoyPPO
 
 if TYPE_CHECKING:
@@ -67,6 +68,17 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> Convoy
     rate: float | LinearSchedule = ppo.learning_rate
     if ppo.learning_rate_schedule == "linear":
         rate = LinearSchedule(ppo.learning_rate, 0.0, 1.0)
+    policy = config.policy
+    policy_kwargs = create_deep_set_policy_kwargs(
+        policy.peer_embed_dim, log_std_init=policy.log_std_init
+    )
+    if policy.hidden or policy.pooling != "max and mean":
+        policy_kwargs = studied(
+            policy_kwargs,
+            hidden_ego=columns_of("ego", policy.hidden),
+            hidden_peers=columns_of("peers", policy.hidden),
+            pooling=policy.pooling,
+        )
     model = ConvoyPPO(
         "MultiInputPolicy",
         VecMonitor(environment),
@@ -81,13 +93,7 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> Convoy
         vf_coef=ppo.vf_coef,
         max_grad_norm=ppo.max_grad_norm,
         target_kl=ppo.target_kl,
-        policy_kwargs=create_deep_set_policy_kwargs(
-            config.policy.peer_embed_dim,
-            log_std_init=config.policy.log_std_init,
-            hidden_ego=columns_of("ego", config.policy.hidden),
-            hidden_peers=columns_of("peers", config.policy.hidden),
-            pooling=config.policy.pooling,
-        ),
+        policy_kwargs=policy_kwargs,
         seed=seed,
         device="cpu",
     )

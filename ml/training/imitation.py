@@ -1,18 +1,17 @@
 """A warm start: the fresh policy learns from an analytic driver what it would take long to find.
 
-The teacher drives like the calm layer of the predictive headway controller (`ml.evaluation.
-controllers.predictive`), at the time gap that the driver has set, within the bounds of the safety
-layer: so a policy learns to brake by itself where the layer would make it. Near its gap it follows
-gently, so that errors of positions do not make it brake, and accelerates gently, so that it damps a
-swing of the speed ahead. Its pupil drives from the second
-round on and is told what the teacher would have done, so that it also learns from where its own
-mistakes lead (DAgger: Ross, Gordon and Bagnell, AISTATS 2011). At the end the critic learns the
-returns of what the pupil does. PPO goes on from there.
+The teacher drives like the calm layer of `ml.controllers.predictive`, at the time gap that the
+driver has set, within the bounds of the safety layer: so a policy learns to brake by itself where
+the layer would make it. Near its gap it follows gently, so that errors of positions do not make it
+brake, and accelerates gently, so that it damps a swing of the speed ahead. Its pupil drives from
+the second round on and is told what the teacher would have done, so that it also learns from where
+its own mistakes lead (DAgger: Ross, Gordon and Bagnell, AISTATS 2011). At the end the critic learns
+the returns of what the pupil does. PPO goes on from there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,12 +117,12 @@ def accel_limit_mps2(
 
 @dataclass(slots=True)
 class _Samples:
-    """Ticks of all rounds; rows (n, num_envs, …)."""
+    """Ticks of all rounds; arrays (num_envs, …)."""
 
-    observations: list[Observation]
-    actions: list[NDArray[np.float32]]
-    rewards: list[NDArray[np.float32]]
-    ended: list[NDArray[np.bool_]]
+    observations: list[Observation] = field(default_factory=list)
+    actions: list[NDArray[np.float32]] = field(default_factory=list)
+    rewards: list[NDArray[np.float32]] = field(default_factory=list)
+    ended: list[NDArray[np.bool_]] = field(default_factory=list)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Observations, flat over ticks and convoys."""
@@ -155,7 +154,7 @@ def imitate(
     policy = model.policy
     actor = [p for name, p in policy.named_parameters() if "value" not in name]
     optimiser = torch.optim.Adam(actor, lr=_LEARNING_RATE)
-    samples = _Samples([], [], [], [])
+    samples = _Samples()
     observation: Observation = environment.reset()  # type: ignore[assignment]
     how = config.imitation
     for number in range(config.imitation_rounds):
@@ -163,7 +162,7 @@ def imitate(
         observation = _drive(environment, observation, pupil, how, generator, samples)
         error = _learn_actions(policy, optimiser, samples, how.epochs, generator)
         tell(f"imitation, round {number + 1} of {config.imitation_rounds}: error {error:.4f}")
-    last = _Samples([], [], [], [])
+    last = _Samples()
     _drive(environment, observation, policy, how, generator, last)
     explained = _learn_values(model, last, how.epochs * 2, generator)
     tell(f"imitation: the critic explains {explained:.0%} of the pupil's returns")
@@ -212,19 +211,13 @@ def _learn_actions(
     """
     seen = samples.tensors()
     wanted = torch.as_tensor(np.concatenate(samples.actions))
-    loss_sum = 0.0
-    for _ in range(epochs):
-        loss_sum = 0.0
-        order = generator.permutation(wanted.shape[0])
-        for start in range(0, order.size, _BATCH):
-            rows = torch.as_tensor(order[start : start + _BATCH])
-            answer = policy.get_distribution({n: v[rows] for n, v in seen.items()}).mode()[:, 0]
-            loss = torch.nn.functional.smooth_l1_loss(answer, wanted[rows], beta=_LARGE_ERROR)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            loss_sum += float(loss.detach()) * rows.shape[0]
-    return float((2.0 * _LARGE_ERROR * loss_sum / wanted.shape[0]) ** 0.5)
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        answer = policy.get_distribution({n: v[rows] for n, v in seen.items()}).mode()[:, 0]
+        return torch.nn.functional.smooth_l1_loss(answer, wanted[rows], beta=_LARGE_ERROR)
+
+    mean_loss = _fit(optimiser, loss, wanted.shape[0], epochs, generator)
+    return float((2.0 * _LARGE_ERROR * mean_loss) ** 0.5)
 
 
 def _learn_values(
@@ -243,19 +236,35 @@ def _learn_values(
     known = rewards.shape[0] - int(3.0 / max(1.0 - model.gamma, 1e-3))
     known = max(known, rewards.shape[0] // 2)
     wanted = torch.as_tensor(returns[:known].reshape(-1))
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        answer = policy.predict_values({n: v[rows] for n, v in seen.items()})[:, 0]
+        return torch.nn.functional.mse_loss(answer, wanted[rows])
+
     critic = [p for name, p in policy.named_parameters() if "value" in name]
     optimiser = torch.optim.Adam(critic, lr=_LEARNING_RATE)
-    error = 0.0
+    error = _fit(optimiser, loss, wanted.shape[0], epochs, generator)
+    variance = float(wanted.var())
+    return 1.0 - error / variance if variance > 0.0 else 0.0
+
+
+def _fit(
+    optimiser: torch.optim.Optimizer,
+    loss_of: Callable[[torch.Tensor], torch.Tensor],
+    count: int,
+    epochs: int,
+    generator: np.random.Generator,
+) -> float:
+    """Descend in minibatches of `count` samples; returns the last epoch's mean loss."""
+    loss_sum = 0.0
     for _ in range(epochs):
-        error = 0.0
-        order = generator.permutation(wanted.shape[0])
-        for start in range(0, order.size, _BATCH):
+        loss_sum = 0.0
+        order = generator.permutation(count)
+        for start in range(0, count, _BATCH):
             rows = torch.as_tensor(order[start : start + _BATCH])
-            answer = policy.predict_values({n: v[rows] for n, v in seen.items()})[:, 0]
-            loss = torch.nn.functional.mse_loss(answer, wanted[rows])
+            loss = loss_of(rows)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            error += float(loss.detach()) * rows.shape[0]
-    variance = float(wanted.var())
-    return 1.0 - error / wanted.shape[0] / variance if variance > 0.0 else 0.0
+            loss_sum += float(loss.detach()) * rows.shape[0]
+    return loss_sum / count

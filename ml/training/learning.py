@@ -8,27 +8,27 @@ import numpy as np
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 
-from ml.training.best_model import BestModel
 from ml.training.callbacks import (
     CheckpointCallback,
-    EvaluationCallback,
     ExplorationCallback,
     MetricsCallback,
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
-from ml.training.config_table import config_markdown
 from ml.training.health import HealthCallback, not_learning
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
+from ml.training.options import as_markdown
+from ml.training.periodic_evaluation import BestModel, EvaluationCallback
 from ml.training.progress import create_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
     from stable_baselines3 import PPO
 
+    from ml.errors import EvaluationError
     from ml.training.callbacks import ReportsTicks
     from ml.training.config import TrainConfig
-    from ml.training.evaluation_child import EvaluationChild
+    from ml.training.periodic_evaluation import EvaluationChild
     from ml.training.run_directory import RunDirectory
     from ml.training.stop_signals import StopSignals
 
@@ -69,43 +69,43 @@ class Learning:
         child: EvaluationChild | None,
     ) -> None:
         self._model = model
-        self._config = config
+        self._total = config.total_timesteps
         self._console = console
-        self._writers = (
+        writers = (
             TensorBoardWriter(run.tensorboard, model.num_timesteps),
             JsonLinesWriter(run.metrics_file),
         )
-        self._writers[0].writer.add_text(
-            "hyperparameters", config_markdown(config), model.num_timesteps
-        )
-        model.set_logger(Logger(str(run.path), list(self._writers)))
-        self._progress = create_progress(console, config.total_timesteps)
+        writers[0].writer.add_text("hyperparameters", as_markdown(config), model.num_timesteps)
+        model.set_logger(Logger(str(run.path), list(writers)))
+        self._progress = create_progress(console, self._total)
         self._store = CheckpointStore(run.checkpoints, config.checkpoints.keep)
         self._saving = CheckpointCallback(
             self._store, config.checkpoints.every_steps, config.ppo.n_steps
         )
         self._stopping = StopCallback(stop)
-        metrics = MetricsCallback(environment, self._progress)
-        # Before the metrics, which write an update's figures and forget them.
         self._health = HealthCallback(config.health, self._tell)
+        metrics = MetricsCallback(environment, self._progress)
+        # Health before the metrics, which write an update's figures and forget them.
         self._callbacks = [self._stopping, self._health, metrics, self._saving]
         policy = config.policy
         if policy.log_std_final is not None:
             self._callbacks.append(
-                ExplorationCallback(
-                    policy.log_std_init, policy.log_std_final, config.total_timesteps
-                )
+                ExplorationCallback(policy.log_std_init, policy.log_std_final, self._total)
             )
         self._evaluating: EvaluationCallback | None = None
         if child is not None:
-            how = config.evaluation
-            best = BestModel(run, self._writers, self._tell, least_gain=how.least_gain)
+            best = BestModel(run, writers, self._tell, least_gain=config.evaluation.least_gain)
             fresh = model.num_timesteps == 0 and not run.best_model.exists()
             warm = fresh and config.imitation_rounds > 0
             self._evaluating = EvaluationCallback(
-                child, best, how.every_steps, stop, from_start=warm
+                child, best, config.evaluation, stop, from_start=warm
             )
             self._callbacks.append(self._evaluating)
+
+    @property
+    def evaluation_failure(self) -> EvaluationError | None:
+        """Why an evaluation that was asked for is missing; None where none is."""
+        return self._evaluating.failure if self._evaluating else None
 
     def run(self) -> bool:
         """Learn up to `total_timesteps`.
@@ -116,12 +116,12 @@ class Learning:
         Raises:
             NotLearningError: The run was ended because it does not learn.
         """
-        todo = self._config.total_timesteps - self._model.num_timesteps
+        done = self._model.num_timesteps
         try:
-            if todo <= 0:
-                self._tell(f"nothing left to learn: {self._model.num_timesteps:,} steps are done")
+            if done >= self._total:
+                self._tell(f"nothing left to learn: {done:,} steps are done")
                 return True
-            self._learn(todo)
+            self._learn(self._total - done)
             if self._stopping.stopped:
                 return False
             if self._health.stopped:

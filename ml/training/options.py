@@ -6,7 +6,7 @@ after all sources are merged, so that a wrong value reads the same wherever it w
 
 from __future__ import annotations
 
-from dataclasses import field, fields, is_dataclass, make_dataclass
+from dataclasses import fields, is_dataclass, make_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,40 +56,44 @@ def option_name(path: KeyPath) -> str:
     return "--" + ".".join(shown).replace("_", "-")
 
 
-def flatten(config: Any) -> dict[KeyPath, Any]:
+def flatten(config: Any, path: KeyPath = ()) -> dict[KeyPath, Any]:
     """Values of a configuration, or of its options, by key path."""
-    found: dict[KeyPath, Any] = {}
-
-    def walk(node: Any, path: KeyPath) -> None:
-        if isinstance(node, BaseModel):
-            names = list(type(node).model_fields)
-        elif is_dataclass(node):
-            names = [item.name for item in fields(node)]
-        else:
-            found[path] = node
-            return
-        for name in names:
-            walk(getattr(node, name), (*path, name))
-
-    walk(config, ())
-    return found
+    if isinstance(config, BaseModel):
+        names = list(type(config).model_fields)
+    elif is_dataclass(config):
+        names = [item.name for item in fields(config)]
+    else:
+        return {path: config}
+    return {
+        key: value
+        for name in names
+        for key, value in flatten(getattr(config, name), (*path, name)).items()
+    }
 
 
-def _fields_of(model: type[BaseModel]) -> list[tuple[str, Any, Any]]:
+def as_markdown(config: TrainConfig) -> str:
+    """Table of all values, for TensorBoard's text tab."""
+    rows = [f"| {'.'.join(path)} | {shown(value)} |" for path, value in flatten(config).items()]
+    return "\n".join(["| key | value |", "|---|---|", *rows])
+
+
+def shown(value: Any) -> str:
+    """A value for people."""
+    if isinstance(value, tuple):
+        return "–".join(shown(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _fields_of(model: type[BaseModel]) -> list[tuple[str, Any]]:
     result = []
     for name, info in model.model_fields.items():
-        inner: Any = info.annotation
-        text = info.description or ""
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            shown = "" if name == _WITHOUT_PREFIX else name
-            result.append((name, _annotated(_section_class(inner), shown, text), field()))
-        else:
-            result.append((name, _annotated(inner, None, text), field()))
+        kind: Any = info.annotation
+        prefix = None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind, prefix = _section_class(kind), "" if name == _WITHOUT_PREFIX else name
+        said = tyro.conf.arg(name=prefix, help=info.description or "")
+        result.append((name, Annotated[kind, said]))
     return result
-
-
-def _annotated(kind: Any, name: str | None, text: str) -> Any:
-    return Annotated[kind, tyro.conf.arg(name=name, help=text)]
 
 
 @cache

@@ -5,19 +5,18 @@ runs/20260101T120000Z-spec-s0/
     inputs.json     files that it names, with their SHA-256
     command.txt     each command that worked on this run
     versions.json   Python, packages, SUMO, commit, platform
-    metrics.jsonl   one line per rollout
+    metrics.jsonl   one line per rollout and per evaluation
     tb/             TensorBoard events
     checkpoints/    step_000010000.zip …, latest (names the newest)
     best.zip        best safety score in the periodic evaluation
     final.zip       the weights at the end
-    evaluation/     the periodic results and the closing table
+    evaluation/     figures of the best model (best.json) and the closing table
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,51 +35,20 @@ if TYPE_CHECKING:
 _MOST_RUNS_OF_ONE_SECOND = 1000
 
 
-@dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """Paths inside a run directory."""
+    """Paths inside a run directory, as this module's description names them."""
 
-    path: Path
-
-    @property
-    def config_file(self) -> Path:
-        """The effective configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def inputs_file(self) -> Path:
-        """Digests of the files that the configuration names."""
-        return self.path / "inputs.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        """One JSON object per rollout and per evaluation."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Event files."""
-        return self.path / "tb"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Checkpoints and the pointer to the newest."""
-        return self.path / "checkpoints"
-
-    @property
-    def best_model(self) -> Path:
-        """The model with the best safety score in the periodic evaluation."""
-        return self.path / "best.zip"
-
-    @property
-    def final_model(self) -> Path:
-        """The model at the end of the run."""
-        return self.path / "final.zip"
-
-    @property
-    def evaluation(self) -> Path:
-        """Results of evaluations."""
-        return self.path / "evaluation"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.inputs_file = path / "inputs.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.tensorboard = path / "tb"
+        self.checkpoints = path / "checkpoints"
+        self.best_model = path / "best.zip"
+        self.final_model = path / "final.zip"
+        self.evaluation = path / "evaluation"
+        self.best_record = path / "evaluation" / "best.json"
 
     def write_start(self, config: TrainConfig, argv: Sequence[str], step: int) -> None:
         """Write down what starts here: configuration, command and versions.

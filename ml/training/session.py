@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ml import __version__
@@ -17,14 +18,19 @@ from ml.training.checkpoints import (
     read_checkpoint,
     restore,
 )
+from ml.training.child import Child
 from ml.training.closing import write_closing_table
-from ml.training.config_table import config_table
 from ml.training.environment import EnvironmentBuilder, build_environment, build_learner, seed_from
-from ml.training.evaluation_child import EvaluationChild, Evaluator, evaluate_policy
 from ml.training.imitation import imitate
-from ml.training.kept_model import publish_model
 from ml.training.learning import Learning, start_environment
 from ml.training.loggers import truncate_metrics
+from ml.training.periodic_evaluation import (
+    REMEDY,
+    EvaluationChild,
+    Evaluator,
+    evaluate_policy,
+    publish_model,
+)
 from ml.training.run_directory import RunDirectory, create_run
 
 if TYPE_CHECKING:
@@ -97,7 +103,7 @@ class Session:
         """
         config, deployment, stop = self._config, self._invocation.deployment, self._stop
         self._say(f"RoadSense {__version__} of {code_folder()}")
-        self._console.print(config_table(self._invocation))
+        self._console.print(self._invocation.table())
         check_writable(deployment.runs_dir, "RUNS_DIR")
         check_writable(deployment.models_dir, "MODELS_DIR")
         checkpoint = self._find_checkpoint()
@@ -128,8 +134,8 @@ class Session:
             finished = learning.run()
             if finished:
                 write_atomically(run.final_model, model_bytes(model))
-                evaluated = child is None or child.failure is None
-                which = publish_model(run, config, deployment.models_dir, evaluated=evaluated)
+                failure = learning.evaluation_failure
+                which = publish_model(run, config, deployment.models_dir, evaluated=not failure)
         if not finished:
             self._say(f"saved. Continue with: roadsense train --resume {run.path}")
             return run
@@ -137,8 +143,8 @@ class Session:
         self._parts.close(run, config, self._console)
         self._say(which)
         self._say(f"run: {run.path} (tensorboard --logdir {deployment.runs_dir})")
-        if child is not None and child.failure is not None:
-            raise child.failure
+        if failure is not None:
+            raise failure
         return run
 
     def _find_checkpoint(self) -> Checkpoint | None:
@@ -171,10 +177,8 @@ class Session:
     def _start_child(self, open_things: ExitStack) -> EvaluationChild | None:
         if not self._config.evaluation.every_steps:
             return None
-        child = EvaluationChild(self._config, self._parts.evaluator)
-        open_things.callback(child.close)
-        self._stop.on_abort = child.kill
-        return child
+        child: EvaluationChild = Child(partial(self._parts.evaluator, config=self._config), REMEDY)
+        return open_things.enter_context(child)
 
     def _store(self, run: RunDirectory) -> CheckpointStore:
         return CheckpointStore(run.checkpoints, self._config.checkpoints.keep)

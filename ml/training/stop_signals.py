@@ -29,14 +29,12 @@ class StopSignals:
     """Handles SIGINT and SIGTERM while it is entered.
 
     Within `hold()` the first signal only sets `received`, and the training loop saves and ends;
-    elsewhere it raises `StopRequested`. A second signal ends the process with the exit code, after
-    `on_abort`.
+    elsewhere it raises `StopRequested`. A second signal ends the process with the exit code.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.on_first: Callable[[signal.Signals], None] | None = None
-        self.on_abort: Callable[[], None] | None = None
         self._held = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -66,8 +64,6 @@ class StopSignals:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.received is not None:
-            if self.on_abort is not None:
-                self.on_abort()
             os._exit(_SIGNAL_EXIT_BASE + number)
         self.received = signal.Signals(number)
         if not self._held:

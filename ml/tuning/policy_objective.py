@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ml.atomic_files import write_atomically
-from ml.errors import ConfigError
+from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.training.config import check_combinations
 from ml.training.config_files import Layers, to_yaml
 from ml.training.inputs import digests
 from ml.training.options import flatten
 from ml.tuning.objective import Outcome
-from ml.tuning.space import did_you_mean
 from ml.tuning.training_process import TrainingProcess
 
 if TYPE_CHECKING:
@@ -48,8 +47,8 @@ class PolicyObjective:
         own: The user's values alone, for the winner's file.
         space: What is searched.
         source: The space's, for messages.
-        seeds: Of the trainings of a trial.
-        evaluations: How many periodic evaluations a training has.
+        seeds: Of the training runs of a trial.
+        evaluations: How many periodic evaluations a run has.
         episodes: Validation cases of each.
 
     Raises:
@@ -96,7 +95,7 @@ class PolicyObjective:
         for name, dimension in self._space.items():
             if name not in known:
                 raise ConfigError(
-                    f"{self._source}: there is no value {name!r} in a training's configuration."
+                    f"{self._source}: there is no value {name!r} in a run's configuration."
                     f"{did_you_mean(name, allowed)} `roadsense train --help` lists them; in a "
                     "space they are named as in a run's config.yaml, with dots."
                 )
@@ -121,7 +120,7 @@ class PolicyObjective:
         return {name: now[name] for name in self._space}
 
     def config(self, values: Mapping[str, Value], seed: int) -> TrainConfig:
-        """Return the configuration of one training.
+        """Return the configuration of one training run.
 
         Raises:
             ConfigError: The values do not go together.
@@ -156,11 +155,10 @@ class PolicyObjective:
                 step = number * self._evaluations + min(evaluation, self._evaluations - 1)
                 return report(step, fmean([*done, best]))
 
-            training = TrainingProcess(place, config.preset, worse)
-            ended = training.run()
+            ended = TrainingProcess(place, config.preset, worse).run()
             if ended.state != "complete":
                 return Outcome(ended.state, note=f"seed {seed}: {ended.note}")
-            runs.append({"seed": float(seed), **ended.best})
+            runs.append({"seed": float(seed), **ended.runs[0]})
         return Outcome("complete", fmean(run["safety_score"] for run in runs), runs)
 
     def record(self) -> dict[str, Any]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from difflib import get_close_matches
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from ml.errors import ConfigError
+from ml.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,12 +117,6 @@ def read_space(file: Path | None, built_in: str) -> tuple[Space, str]:
             f"{source}: expected `name: {{low: …, high: …}}` lines, found something else."
         )
     return {str(name): _dimension(str(name), said, source) for name, said in tree.items()}, source
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Return a question with the nearest name; empty where none is near."""
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def as_record(space: Mapping[str, Dimension]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -105,29 +105,28 @@ class Search:
         trials: int,
         *,
         until_s: float,
-        on_trial: Callable[[int], None],
+        on_trial: Callable[[], None] = lambda: None,
     ) -> list[Tried]:
         """Carry out trials until there are as many as asked for, those of earlier calls included.
 
         Args:
             trials: How many.
             until_s: No trial begins after this time (`time.monotonic`).
-            on_trial: Told how many have ended, at the start and after each.
+            on_trial: Called after each.
 
         Raises:
             EvaluationError: Several trials in a row failed.
         """
         failures = 0
         while len(tried := self.tried()) < trials and time.monotonic() < until_s:
-            on_trial(len(tried))
             outcome = self._one()
+            on_trial()
             failures = failures + 1 if outcome.state == "failed" else 0
             if failures == _MOST_FAILURES_IN_A_ROW:
                 raise EvaluationError(
                     f"{failures} trials failed in a row, the last with: {outcome.note}. What was "
                     f"found before is in {self._folder}; the same command goes on."
                 )
-        on_trial(len(tried))
         return tried
 
     def tried(self) -> list[Tried]:
@@ -151,10 +150,8 @@ class Search:
 
         By PED-ANOVA (Watanabe et al., IJCAI 2023); empty where too few trials are complete.
         """
-        complete = [t for t in self.tried() if t.outcome.state == "complete"]
-        if len(complete) <= _LOOSE_TRIALS or len(self._space) < 2:  # noqa: PLR2004
-            return {}
-        if len({tried.outcome.score for tried in complete}) == 1:
+        scores = [t.outcome.score for t in self.tried() if t.outcome.state == "complete"]
+        if len(scores) <= _LOOSE_TRIALS or len(set(scores)) == 1 or len(self._space) == 1:
             return {}
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         return optuna.importance.get_param_importances(self._study, evaluator=evaluator)
@@ -168,22 +165,19 @@ class Search:
 
         def worse(step: int, score: float) -> bool:
             nonlocal reported
-            if step > reported:  # a training may be evaluated once more at its end
+            if step > reported:  # a run may be evaluated once more at its end
                 reported = step
                 trial.report(score, step)
             return trial.should_prune()
 
         outcome = self._objective.run(values, folder, worse)
-        said = {
-            "state": outcome.state,
-            "score": outcome.score,
-            "runs": outcome.runs,
-            "note": outcome.note,
-        }
-        trial.set_user_attr(_OUTCOME, said)
-        states = {"complete": None, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        value = outcome.score if outcome.state == "complete" else None
-        self._study.tell(trial, value, state=states[outcome.state])
+        trial.set_user_attr(_OUTCOME, asdict(outcome))
+        value, state = {
+            "complete": (outcome.score, None),
+            "pruned": (None, TrialState.PRUNED),
+            "failed": (None, TrialState.FAIL),
+        }[outcome.state]
+        self._study.tell(trial, value, state=state)
         self._tell(f"trial {trial.number}: {_sentence(outcome)}")
         return outcome
 
@@ -207,10 +201,7 @@ class Search:
             return
         before = json.loads(file.read_text(encoding="utf-8"))
         now = json.loads(json.dumps(record))
-        changed = sorted(
-            key for key in before.keys() | now.keys() if before.get(key) != now.get(key)
-        )
-        if changed:
+        if before != now:
             raise ConfigError(
                 f"{self._folder} holds a search of another kind ({_first_change(before, now)}): "
                 "scores could not be compared. Give the options of that one, or another --out."

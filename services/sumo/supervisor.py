@@ -8,6 +8,9 @@ So SUMO runs as a child here:
   would refuse connections for ever and ignore SIGTERM, so it gets SIGKILL;
 * SIGTERM and SIGINT end both. SUMO needs two of them, or SIGKILL.
 
+It sleeps until a signal wakes it, SIGCHLD among them. Only a client that leaves a frozen SUMO sends
+it none, so it looks for that once a second.
+
     SUMO_HOME=... python3 supervisor.py --port 8813 [-- SUMO OPTIONS]
 """
 
@@ -15,22 +18,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from socket_table import TcpState, local_states
+from socket_table import PortWatch, TcpState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
 DEFAULT_PORT = 8813
-POLL_S = 0.1
+LOOK_S = 1.0
 # A healthy SUMO closes its socket within a step of its client's going; a step takes milliseconds.
 HUNG_AFTER_S = 3.0
 # SUMO that ends at once (a port taken, a bad option) is not started in a tight loop.
@@ -49,21 +53,29 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
-@dataclass
 class Supervisor:
     """One SUMO after the other on the same port.
 
-    Attributes:
+    Args:
         command: SUMO's command line.
         port: The TraCI port that it serves.
     """
 
-    command: Sequence[str]
-    port: int
-    _stopping: bool = field(default=False, init=False)
+    def __init__(self, command: Sequence[str], port: int) -> None:
+        self._command = command
+        self._port = port
+        self._stopping = False
+        # Python sleeps on after a signal; a byte in this socket ends `select`, also where the
+        # signal came just before it.
+        self._awake, wakener = socket.socketpair()
+        self._awake.settimeout(0.0)
+        wakener.settimeout(0.0)
+        signal.set_wakeup_fd(wakener.detach())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._request_stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # an ignored signal wakes nobody
 
-    def request_stop(self, signal_number: int, _frame: FrameType | None) -> None:
-        """End after SUMO has been ended; a signal handler."""
+    def _request_stop(self, signal_number: int, _frame: FrameType | None) -> None:
         say(f"{signal.Signals(signal_number).name}: ending SUMO")
         self._stopping = True
 
@@ -72,7 +84,7 @@ class Supervisor:
         pause_s = FIRST_PAUSE_S
         while not self._stopping:
             started_s = time.monotonic()
-            sumo = subprocess.Popen(self.command)  # noqa: S603 (our own command line)
+            sumo = subprocess.Popen(self._command)  # noqa: S603 (our own command line)
             try:
                 self._watch(sumo)
             finally:
@@ -82,29 +94,31 @@ class Supervisor:
             lived_s = time.monotonic() - started_s
             say(f"SUMO {_describe(sumo.returncode)} after {lived_s:.1f} s; starting it again")
             pause_s = FIRST_PAUSE_S if lived_s > SETTLED_AFTER_S else pause_s
-            self._sleep(pause_s)
+            end_s = time.monotonic() + pause_s
+            while not self._stopping and (left_s := end_s - time.monotonic()) > 0.0:
+                self._sleep(left_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _watch(self, sumo: subprocess.Popen[bytes]) -> None:
         """Return when SUMO has ended, hangs, or shall stop."""
+        port = PortWatch(self._port)
         abandoned_since_s: float | None = None
         while not self._stopping and sumo.poll() is None:
             now_s = time.monotonic()
-            if TcpState.CLOSE_WAIT not in local_states(self.port):
+            if TcpState.CLOSE_WAIT not in port.states():
                 abandoned_since_s = None
             elif abandoned_since_s is None:
                 abandoned_since_s = now_s
-            elif now_s - abandoned_since_s > HUNG_AFTER_S:
+            elif now_s - abandoned_since_s >= HUNG_AFTER_S:
                 say(f"SUMO has not noticed for {HUNG_AFTER_S:.0f} s that its client went: SIGKILL")
                 sumo.kill()
                 return
-            self._sleep(POLL_S)
+            self._sleep(LOOK_S)
 
     def _sleep(self, duration_s: float) -> None:
-        # A signal handler does not cut time.sleep short, so sleep in slices.
-        deadline_s = time.monotonic() + duration_s
-        while not self._stopping and (left_s := deadline_s - time.monotonic()) > 0:
-            time.sleep(min(left_s, POLL_S))
+        """Sleep until a signal comes, for `duration_s` at most."""
+        if select.select([self._awake], [], [], duration_s)[0]:
+            self._awake.recv(4096)
 
 
 def _end(sumo: subprocess.Popen[bytes]) -> None:
@@ -153,10 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     command = [str(find_sumo()), "--net-file", str(IDLE_NETWORK), "--no-step-log"]
     command += ["--remote-port", str(arguments.port), "--num-clients", "1"]
-    supervisor = Supervisor([*command, *arguments.sumo_options], arguments.port)
-    signal.signal(signal.SIGTERM, supervisor.request_stop)
-    signal.signal(signal.SIGINT, supervisor.request_stop)
-    supervisor.run()
+    Supervisor([*command, *arguments.sumo_options], arguments.port).run()
 
 
 if __name__ == "__main__":

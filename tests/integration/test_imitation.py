@@ -86,7 +86,7 @@ class TeacherDriver:
 
 
 def test_the_teacher_damps_a_swing_of_the_car_in_front():
-    """Plexe's sinusoid comes back with a gain of .83 from who accelerates as hard as it can."""
+    """Plexe's sinusoid comes back with a gain of 0.83 from who accelerates as hard as it can."""
     rows = run_suite(TeacherDriver(), make_suite("plexe:2"), radio="clean", seed=VALIDATION_SEED)
     swings = [row for row in rows if row.labels["manoeuvre"] == "sinusoidal in front"]
     assert 0.4 < np.mean([row.gain_at_fundamental for row in swings]) < 0.78

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -144,3 +145,36 @@ def test_wrong_sumo_home_is_named(sumo_home: str, complaint: str) -> None:
     )
     assert done.returncode == 1
     assert complaint in done.stderr
+
+
+def _switches(pid: int) -> int:
+    """How often a process went to sleep of its own accord."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("voluntary_ctxt")).split()[1])
+
+
+def test_an_idle_supervisor_sleeps(service: Service) -> None:
+    """It is woken by signals and wakes by itself once a second: not ten times, as a poll would."""
+    before = _switches(service.process.pid)
+    time.sleep(4.0)
+    assert 1 <= _switches(service.process.pid) - before <= 8
+
+
+def test_the_socket_table_is_read_only_where_something_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel walks all connections for it: while no segment arrives, only a count is read."""
+    spec = importlib.util.spec_from_file_location("socket_table", SERVICE / "socket_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    counters, reads = tmp_path / "snmp", []
+    monkeypatch.setattr(module, "COUNTERS", counters)
+    monkeypatch.setattr(module, "local_states", lambda _: reads.append(1) or {str(len(reads))})
+    watch, found = module.PortWatch(8813), []
+    for segments in (5, 5, 5, 5, 6, 6, 6):
+        counters.write_text(f"Tcp: RtoMin InSegs OutSegs\nTcp: 200 {segments} 7\nUdp: 1\n")
+        found.append(watch.states())
+    # The first look, one more as that may have been too early, and both again after a segment.
+    assert found == [{"1"}, {"2"}, {"2"}, {"2"}, {"3"}, {"4"}, {"4"}]

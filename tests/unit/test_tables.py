@@ -35,7 +35,6 @@ from ml.parameters import load_parameters
 from ml.reports.acceptance.tables import console_table
 from ml.reports.parameters import tables as params_tables
 from ml.training.command_line import parse_command_line
-from ml.training.config_table import config_table
 from ml.training.deployment import read_deployment
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def _all_tables() -> Iterator[WholeTable]:
     yield as_table([_figures("trained policy (final)"), _figures("SUMO's car-following")])
     yield _targets()
     argv = ["--preset", "convoy", "--total-timesteps", "1234567"]
-    yield config_table(parse_command_line(argv, read_deployment({})))
+    yield parse_command_line(argv, read_deployment({})).table()
     path = "/home/somebody/with/a/long/name/roadsense/.venv/lib/python3.11/site-packages"
     yield doctor_table([wrong("SUMO", f"1.18.0 of {path}", "pip install eclipse-sumo==1.28.0"),
                         note("cores", "1 of 16 usable", "two let the evaluation run")])  # fmt: skip

@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 
 from ml.errors import EnvironmentStateError
 from ml.policies.deep_set_policy import DeepSetExtractor, create_deep_set_policy_kwargs
+from ml.policies.study import StudiedExtractor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,8 +173,8 @@ def test_ppo_saves_and_plain_sb3_loads(tmp_path: Path, tiny_convoys: type[TinyCo
 
 def test_hidden_columns_change_nothing_and_are_kept_with_the_weights():
     """Whatever stands in them; another network that gets the weights hides them, too."""
-    net = DeepSetExtractor(_convoy_space(), hidden_ego=(3,), hidden_peers=(0, 5))
-    other = _extractor(seed=1)
+    net = StudiedExtractor(_convoy_space(), hidden_ego=(3,), hidden_peers=(0, 5))
+    other = StudiedExtractor(_convoy_space())
     other.load_state_dict(net.state_dict())
     seen = _observation(2, [True, True])
     changed = {name: rows.clone() for name, rows in seen.items()}
@@ -181,11 +182,22 @@ def test_hidden_columns_change_nothing_and_are_kept_with_the_weights():
     changed["peers"][:, :, (0, 5)] -= 7.0
     for each in (net, other):
         assert torch.equal(each(seen), each(changed))
-    assert not torch.equal(_extractor()(seen), _extractor()(changed))
+    assert not torch.equal(net.network(seen), net.network(changed))
 
 
 def test_mean_pooling_leaves_the_maximum_out():
-    """The features of the maximum are zeros; those of the mean are not."""
-    features = DeepSetExtractor(_convoy_space(), pooling="mean")(_observation(3, [True, True]))
+    """The features of the maximum are zeros; those of the ego and the mean are the network's."""
+    net, seen = StudiedExtractor(_convoy_space(), pooling="mean"), _observation(3, [True, True])
+    features, whole = net(seen), net.network(seen)
     assert not features[0, EGO_F : EGO_F + 32].any()
-    assert features[0, EGO_F + 32 :].any()
+    assert torch.equal(features[0, :EGO_F], whole[0, :EGO_F])
+    assert torch.equal(features[0, EGO_F + 32 :], whole[0, EGO_F + 32 :])
+
+
+def test_a_study_that_hides_nothing_is_the_network_itself():
+    """The shipped network has no buffers; a study wraps it, with the same weights from a seed."""
+    plain = _extractor()
+    assert list(plain.buffers()) == []
+    torch.manual_seed(0)
+    wrapped, seen = StudiedExtractor(_convoy_space()), _observation(4, [True] * 5)
+    assert torch.equal(plain(seen), wrapped(seen))

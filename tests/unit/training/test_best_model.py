@@ -12,7 +12,7 @@ from support.tiny_training import NO_EVALUATION, SMALL, metrics, only_run, scala
 
 from ml.training.checkpoints import load_model
 from ml.training.config import EvaluationConfig, TrainConfig
-from ml.training.kept_model import publish_model
+from ml.training.periodic_evaluation import publish_model
 from ml.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -159,27 +159,6 @@ def test_the_best_before_a_failed_evaluation_is_no_choice(
     assert load_model(only_run(tmp_path) / "best.zip").num_timesteps == 160
     assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == 480
     assert "as an evaluation failed" in capsys.readouterr().out
-
-
-def test_a_best_model_of_an_earlier_version_makes_room(
-    trainer: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    """A record without a score is told of and set aside; it neither stops a run nor wins."""
-    arguments = ("--total-timesteps", "320", "--evaluation.every-steps", "160", "--keep", "best")
-    assert trainer(*SMALL, *arguments, evaluator=tiny.evaluate_downhill) == 0
-    run = only_run(tmp_path)
-    record = run / "evaluation" / "best.json"
-    old = {"step": 160, "mean_return": 1e9}
-    record.write_text(json.dumps(old))
-    assert trainer("--resume", "latest", evaluator=tiny.evaluate_downhill) == 0
-    assert "best by mean return, of step 160" in capsys.readouterr().out
-    assert json.loads(record.read_text()) == old  # nothing was left to learn
-    resumed = ("--resume", "latest", "--total-timesteps", "480")
-    assert trainer(*resumed, evaluator=tiny.evaluate_downhill) == 0
-    assert "was chosen by mean return" in capsys.readouterr().out
-    assert load_model(run / "best.zip").num_timesteps == 480
-    assert load_model(run / "best_by_mean_return.zip").num_timesteps == 160
-    assert json.loads(record.read_text())["safety_score"] == pytest.approx(1.0 / 480)
 
 
 @pytest.mark.parametrize("evaluator", [tiny.evaluate_and_die, tiny.evaluate_and_fail])

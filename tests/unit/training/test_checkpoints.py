@@ -21,6 +21,7 @@ from ml.envs.policy_interface import PolicyInterface
 from ml.errors import CheckpointError
 from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.policies.study import studied
 from ml.training import checkpoints
 from ml.training.checkpoints import (
     CheckpointStore,
@@ -111,6 +112,24 @@ def test_load_model_acts_as_the_saved_one(learner: PPO, store: CheckpointStore):
     for source in (path, str(path), io.BytesIO(path.read_bytes())):
         actions = load_model(source).predict(obs, deterministic=True)[0]
         np.testing.assert_array_equal(actions, wanted)
+
+
+def test_a_study_goes_on_hiding_what_it_hid(tiny_convoys: type[TinyConvoys], tmp_path: Path):
+    """A loaded model hides the same columns and the maximum, whoever loads it."""
+    hidden = studied(
+        create_deep_set_policy_kwargs(8), hidden_ego=(0,), hidden_peers=(1,), pooling="mean"
+    )
+    model = PPO(
+        "MultiInputPolicy", tiny_convoys(num_envs=2), policy_kwargs=hidden, n_steps=8, batch_size=16
+    )
+    path = tmp_path / "study.zip"
+    path.write_bytes(model_bytes(model))
+    obs = tiny_convoys(num_envs=2).reset()
+    for loaded in (load_model(path), PPO.load(path, device="cpu")):
+        assert loaded.policy.features_extractor.shown_ego[0] == 0.0
+        np.testing.assert_array_equal(
+            loaded.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0]
+        )
 
 
 def _in_buffer(model: PPO, path: Path) -> io.BytesIO:

@@ -23,7 +23,7 @@ def fitted(actions):
         name: np.zeros((actions.size, *space.shape), dtype=np.float32)
         for name, space in policy.observation_space.items()
     }
-    samples = _Samples([nothing], [actions.astype(np.float32)], [], [])
+    samples = _Samples([nothing], [actions.astype(np.float32)])
     optimiser = torch.optim.Adam(policy.parameters(), lr=1e-2)
     error = _learn_actions(policy, optimiser, samples, 150, np.random.default_rng(0))
     answer, _ = policy.predict(
@@ -33,14 +33,14 @@ def fitted(actions):
 
 
 def test_a_tenth_of_full_brakings_hardly_moves_the_answer():
-    """The mean would be −.08; of sizes beyond .05, nine small errors weigh more than one large."""
+    """The mean would be −0.08; of sizes beyond 0.05, nine small ones outweigh one large."""
     actions = np.where(np.arange(200) % 10 == 0, -0.98, 0.02)
     answer, _ = fitted(actions)
     assert abs(answer - 0.02) < 0.02
 
 
 def test_the_error_is_the_root_mean_square_where_all_errors_are_small():
-    """Half the answers .02 above, half below what one can fit: .02."""
+    """Half the answers 0.02 above, half below what one can fit: 0.02."""
     answer, error = fitted(0.3 + 0.02 * np.where(np.arange(200) % 2 == 0, 1.0, -1.0))
     assert abs(answer - 0.3) < 0.01
     assert abs(error - 0.02) < 0.004

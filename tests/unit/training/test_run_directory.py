@@ -68,12 +68,17 @@ def test_a_run_explains_itself(tmp_path: Path):
     assert run.evaluation.is_dir()
 
 
+def _found(resume: Path | str, runs: Path) -> tuple[Path, Path | None]:
+    run, checkpoint = find_run(str(resume), runs)
+    return run.path, checkpoint
+
+
 def test_latest_is_the_run_saved_last(tmp_path: Path):
     """`latest` goes by the newest checkpoint, not by the names of the runs."""
     _run_with_checkpoint(tmp_path, "20260103T000000Z-spec-s0", mtime_s=1000)
     saved_last = _run_with_checkpoint(tmp_path, "20260101T000000Z-spec-s0", mtime_s=2000)
     (tmp_path / "20260104T000000Z-spec-s0").mkdir()  # a run without a checkpoint
-    assert find_run("latest", tmp_path) == (saved_last, None)
+    assert _found("latest", tmp_path) == (saved_last.path, None)
 
 
 def test_a_directory_or_a_checkpoint_can_be_named(tmp_path: Path):
@@ -82,10 +87,10 @@ def test_a_directory_or_a_checkpoint_can_be_named(tmp_path: Path):
     checkpoint = run.checkpoints / "step_000000010.zip"
     checkpoint.touch()
     run.best_model.touch()
-    assert find_run(str(run.path), tmp_path) == (run, None)
-    assert find_run(str(run.checkpoints), tmp_path) == (run, None)
-    assert find_run(str(checkpoint), tmp_path) == (run, checkpoint)
-    assert find_run(str(run.best_model), tmp_path) == (run, run.best_model)
+    assert _found(run.path, tmp_path) == (run.path, None)
+    assert _found(run.checkpoints, tmp_path) == (run.path, None)
+    assert _found(checkpoint, tmp_path) == (run.path, checkpoint)
+    assert _found(run.best_model, tmp_path) == (run.path, run.best_model)
 
 
 def test_nothing_to_resume(tmp_path: Path):

@@ -65,9 +65,9 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (("--radio", "bursti"), None, "did you mean 'bursty'?"),
         (("--config", "nowhere.yaml"), None, "cannot read the configuration nowhere.yaml"),
         (("--space", "nowhere.yaml"), None, "cannot read the search space nowhere.yaml"),
-        (("--trials", "0"), None, "--trials = 0"),
+        (("--trials", "0"), None, "--trials must be ≥ 1, got 0"),
         (("--seeds", "1", "1"), None, "--seeds 1 1"),
-        (("--minutes", "0"), None, "--minutes = 0"),
+        (("--minutes", "0"), None, "--minutes must be > 0, got 0"),
     ],
 )
 def test_a_mistake_is_told_and_nothing_is_written(refused, options, space, says):

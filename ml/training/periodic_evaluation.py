@@ -1,0 +1,257 @@
+"""Evaluation now and then while training goes on, in a process of its own; the best model is kept.
+
+libsumo holds one simulation per process, so the evaluation cannot share the trainer's. Its process
+has libsumo on both ways of running. It cannot hang the training: an answer has a deadline, and
+a failure is told of once and ends the evaluations, not the training.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+
+from ml.atomic_files import write_atomically
+from ml.errors import EvaluationError
+from ml.evaluation.closing import figures_of
+from ml.evaluation.drivers import PolicyDriver
+from ml.evaluation.safety_score import as_figures, score_of
+from ml.evaluation.validation import run_validation
+from ml.training.checkpoints import load_model, model_bytes
+from ml.training.child import Child
+from ml.training.deployment import FINAL_MODEL_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ml.training.config import EvaluationConfig, TrainConfig
+    from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
+    from ml.training.run_directory import RunDirectory
+    from ml.training.stop_signals import StopSignals
+
+EvaluationChild: TypeAlias = Child[bytes, dict[str, float]]
+
+REMEDY = (
+    "Raise --evaluation.deadline-s, or ask for fewer --evaluation.episodes: memory may have run out"
+)
+_POLL_S = 0.2
+
+
+class Evaluator(Protocol):
+    """Evaluates a model; a function that a fresh process can import."""
+
+    def __call__(self, content: bytes, config: TrainConfig) -> dict[str, float]:
+        """Return figures, `mean_return` and `safety_score` among them, as `evaluate_policy`."""
+
+
+def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Drive the evaluation's episodes with a model, deterministically, on an embedded SUMO.
+
+    Args:
+        content: The model, as `model_bytes` returns it.
+        config: The run's configuration; episodes and seed are its evaluation section's.
+
+    Returns:
+        Figures by name; `mean_return` and `safety_score` among them.
+
+    Raises:
+        RoadSenseError: SUMO failed, or no episode was valid.
+    """
+    torch.set_num_threads(1)
+    driver = PolicyDriver(load_model(io.BytesIO(content)))
+    rows = run_validation(
+        driver, config.env, episodes=config.evaluation.episodes, seed=config.evaluation.seed
+    )
+    found = figures_of(driver.name, rows)
+    return {
+        "mean_return": found.mean_return,
+        "return_se": found.return_se,
+        "hazard_collision_rate": found.hazard_crashes.share,
+        "other_collision_rate": found.other_crashes.share,
+        "false_brakes_per_km": found.false_brakes_per_km,
+        "time_headway_s": found.time_headway_s,
+        "episodes": float(found.episodes),
+        "invalid_episodes": float(found.invalid),
+        **as_figures(score_of(rows)),
+    }
+
+
+class BestModel:
+    """Keeps `best.zip`; its step, score and figures stand in `evaluation/best.json`.
+
+    Args:
+        run: The run's directory.
+        writers: Where the figures of each evaluation go, at the step of the evaluated model.
+        tell: Shows the user a line.
+        least_gain: By how much a score must be higher than the best one's.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        writers: tuple[TensorBoardWriter, JsonLinesWriter],
+        tell: Callable[[str], None],
+        *,
+        least_gain: float,
+    ) -> None:
+        self._run = run
+        self._writers = writers
+        self.tell = tell
+        self._least_gain = least_gain
+        self._best_score = -math.inf
+        if run.best_record.exists() and run.best_model.exists():
+            record = json.loads(run.best_record.read_text(encoding="utf-8"))
+            self._best_score = float(record["safety_score"])
+
+    def consider(self, step: int, content: bytes, found: dict[str, float]) -> None:
+        """Write the figures down, and the model too if its score is higher by `least_gain`.
+
+        Args:
+            step: Environment steps before the evaluated model.
+            content: The model, as the content of its zip file.
+            found: Its figures.
+
+        Raises:
+            OSError: The disk is full or the directory is gone.
+        """
+        # A rate over no episodes is not a number; it is no point of a curve either.
+        figures = {name: value for name, value in found.items() if math.isfinite(value)}
+        values = {f"evaluation/{name}": value for name, value in figures.items()}
+        for writer in self._writers:
+            writer.write(values, dict.fromkeys(values, ()), step)
+        score, mean = figures["safety_score"], figures["mean_return"]
+        is_best = score > self._best_score + self._least_gain
+        if is_best:
+            self._best_score = score
+            write_atomically(self._run.best_model, content)
+            record = {"step": step, **figures}
+            write_atomically(self._run.best_record, json.dumps(record, indent=2) + "\n")
+        mark = " (best so far)" if is_best else ""
+        self.tell(
+            f"evaluation at step {step:,}: safety score {score:.3f}, mean return {mean:.1f}{mark}"
+        )
+
+
+class EvaluationCallback(BaseCallback):
+    """Asks for an evaluation every `every_steps`, and keeps the best model.
+
+    Training goes on while the child works. Should the next evaluation be due before the last one
+    answered, training waits for it: which models are evaluated does not depend on the machine.
+
+    Args:
+        child: The evaluating process.
+        best: Keeps the best model, and the record.
+        config: How often, and how long an evaluation may take.
+        stop: Ends waiting.
+        from_start: Whether the weights to begin with are evaluated, too: those of a warm start.
+
+    Attributes:
+        failure: Why no more evaluations come; None while all is well.
+    """
+
+    def __init__(
+        self,
+        child: EvaluationChild,
+        best: BestModel,
+        config: EvaluationConfig,
+        stop: StopSignals,
+        *,
+        from_start: bool = False,
+    ) -> None:
+        super().__init__()
+        self._child = child
+        self._best = best
+        self._config = config
+        self._stop = stop
+        self._from_start = from_start
+        self._asked_step = -1
+        self._content = b""
+        self.failure: EvaluationError | None = None
+
+    def _on_training_start(self) -> None:
+        if self._from_start:
+            self.ask()
+            # A stop in a later rollout would lose these weights: no checkpoint holds them.
+            self.collect()
+        self._asked_step = self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        every = self._config.every_steps
+        if self.num_timesteps // every > self._asked_step // every:
+            self.ask()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._take(0.0)
+
+    def ask(self) -> None:
+        """Ask for an evaluation of the present weights, after the outstanding answer."""
+        step = self.num_timesteps
+        if step == self._asked_step:
+            return
+        self.collect()
+        if self._stop.received is None and self.failure is None:
+            self._asked_step, self._content = step, model_bytes(self.model)
+            what = f"the evaluation at step {step}"
+            self._child.ask(what, self._content, self._config.deadline_s)
+
+    def collect(self) -> None:
+        """Wait for the outstanding answer, if there is one."""
+        while self._child.busy and self._stop.received is None:
+            self._take(_POLL_S)
+
+    def _take(self, timeout_s: float) -> None:
+        try:
+            figures = self._child.poll(timeout_s)
+        except EvaluationError as error:
+            self.failure = error
+            self._best.tell(f"warning: {error}. Training goes on without periodic evaluation.")
+            return
+        if figures is not None:
+            self._best.consider(self._asked_step, self._content, figures)
+
+
+def publish_model(
+    run: RunDirectory, config: TrainConfig, models_dir: Path, *, evaluated: bool
+) -> str:
+    """Copy the model that `config.keep` asks for to `models_dir`.
+
+    Args:
+        run: A finished run; its `final.zip` is there.
+        config: The run's.
+        models_dir: Where the model goes, as `deep_sets_final.zip`.
+        evaluated: Whether every periodic evaluation that was asked for has answered. Where one
+            failed the best of those before is no choice, and the final model is taken.
+
+    Returns:
+        A line that says which model this is.
+
+    Raises:
+        OSError: The disk is full or a directory is gone.
+    """
+    target = models_dir / FINAL_MODEL_NAME
+    best = config.keep == "best" and evaluated and run.best_model.exists()
+    write_atomically(target, (run.best_model if best else run.final_model).read_bytes())
+    if config.keep == "final":
+        return f"model: {target}, the last weights (--keep final)"
+    if not best:
+        why = "without periodic evaluation" if evaluated else "as an evaluation failed"
+        return f"model: {target}, the last weights: {why} there is no best model to keep"
+    record = json.loads(run.best_record.read_text(encoding="utf-8"))
+    score = f"the best by safety score ({record['safety_score']:.3f})"
+    if record["step"]:
+        how = f"{score}, of step {record['step']:,}"
+    else:
+        gain = config.evaluation.least_gain
+        how = (
+            f"the warm start, as it was before PPO's first step: {score}, which PPO's "
+            f"{config.total_timesteps:,} steps did not better" + (f" by {gain:g}" if gain else "")
+        )
+    return f"model: {target}, {how}; the last weights: {run.final_model}"
