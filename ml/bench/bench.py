@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from ml.bench.ceiling import NoOpVecEnv
+from ml.bench.naive_baseline import NaiveBaseline
 from ml.bench.radio_alone import radios_alone
-from ml.bench.report import SECTIONS, BenchReport, RadioCost, Ratio, Section, Throughput
-from ml.bench.usual_way import UsualWay
+from ml.bench.report import SECTIONS, BenchReport, Goal, Section, Throughput, ratio
 from ml.bench.workloads import (
     BareSumo,
     Driving,
@@ -84,7 +84,7 @@ def bench(
 
 
 def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
-    """Measure SUMO, environment, training, its ceiling, TraCI and the usual way."""
+    """Measure SUMO, environment, training, its ceiling, TraCI and the naive baseline."""
     size = (report.num_envs, report.num_peers, report.radio)
     ticks_s: list[float] = []
     resets_s: list[float] = []
@@ -93,8 +93,8 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
         stack.callback(env.close)
         over_traci = environment(*size, backend="traci")
         stack.callback(over_traci.close)
-        usual = UsualWay(report.num_peers)
-        stack.callback(usual.close)
+        naive = NaiveBaseline(report.num_peers)
+        stack.callback(naive.close)
         workloads: list[Workload] = [
             BareSumo(env),
             Driving(env),
@@ -102,7 +102,7 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
             ceiling(report.num_envs),
             Driving(over_traci, "e: the environment over TraCI"),
             Learning(plain_learner(over_traci), "e: PPO over TraCI"),
-            usual,
+            naive,
         ]
 
         def after_round(rates: list[float]) -> None:
@@ -114,12 +114,12 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
     a, b, c, d, e_env, e_ppo, f = (run.steps_per_s for run in runs)
     report.ratios.extend(
         [
-            Ratio.of("b / a: environment to SUMO with its necessary traffic", b, a, 0.4),
-            Ratio.of("c / d: training to the learner's ceiling", c, d, 0.65),
-            Ratio.of("e / b: environment over TraCI to embedded", e_env, b, 0.6),
-            Ratio.of("e / d: training over TraCI to the ceiling", e_ppo, d, 0.55),
-            Ratio.of("c / f: training to the field's usual way", c, f, 60.0),
-            Ratio.of("one convoy's reset to one batch tick", resets_s, ticks_s, 1.0, at_most=True),
+            ratio("b / a: environment to SUMO with its necessary traffic", b, a, 0.4),
+            ratio("c / d: training to the learner's ceiling", c, d, 0.65),
+            ratio("e / b: environment over TraCI to embedded", e_env, b, 0.6),
+            ratio("e / d: training over TraCI to the ceiling", e_ppo, d, 0.55),
+            ratio("c / f: training to the naive baseline", c, f, 60.0),
+            ratio("one convoy's reset to one batch tick", resets_s, ticks_s, 1.0, at_most=True),
         ]
     )
 
@@ -143,7 +143,7 @@ def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> 
         env.close()
     report.workloads.extend(runs)
     g, h = (run.steps_per_s for run in runs)
-    report.ratios.append(Ratio.of("g / h: training with everything on to its ceiling", g, h, 0.5))
+    report.ratios.append(ratio("g / h: training with everything on to its ceiling", g, h, 0.5))
 
 
 def _send(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
@@ -152,9 +152,8 @@ def _send(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> N
     radios = radios_alone(radio, report.num_envs, report.num_peers + 1)
     for number, run in enumerate(_interleave(radios, rounds, on_part)):
         wanted_us = _RELAY_GOAL_US if number else _RADIO_GOAL_US
-        report.radio_costs.append(
-            RadioCost(run.name, [1e6 / rate for rate in run.steps_per_s], wanted_us)
-        )
+        costs_us = [1e6 / rate for rate in run.steps_per_s]
+        report.radio_costs.append(Goal(run.name, costs_us, wanted_us, at_most=True))
 
 
 def _interleave(
@@ -218,11 +217,9 @@ def _cost_us(env: ConvoyVecEnv) -> float:
     return (perf_counter() - start) / _GRID_TICKS / env.num_envs * 1e6
 
 
-def _grid_ratios(costs: dict[tuple[int, int], list[float]]) -> list[Ratio]:
+def _grid_ratios(costs: dict[tuple[int, int], list[float]]) -> list[Goal]:
     return [
-        Ratio.of("cost, 8 peers to 2 (64 convoys)", costs[64, 8], costs[64, 2], 2.5, at_most=True),
-        Ratio.of("cost, 64 convoys to 16 (5 peers)", costs[64, 5], costs[16, 5], 0.8, at_most=True),
-        Ratio.of(
-            "cost, 256 convoys to 64 (5 peers)", costs[256, 5], costs[64, 5], 1.1, at_most=True
-        ),
+        ratio("cost, 8 peers to 2 (64 convoys)", costs[64, 8], costs[64, 2], 2.5, at_most=True),
+        ratio("cost, 64 convoys to 16 (5 peers)", costs[64, 5], costs[16, 5], 0.8, at_most=True),
+        ratio("cost, 256 convoys to 64 (5 peers)", costs[256, 5], costs[64, 5], 1.1, at_most=True),
     ]

@@ -36,68 +36,52 @@ class Throughput:
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
-    """A quotient of two workloads, paired round by round, and what is wanted of it.
+class Goal:
+    """Something measured once a round, and what is wanted of its median.
 
     Attributes:
-        name: What it compares.
-        value: Median over the rounds.
-        low: Smallest round.
-        high: Largest round.
-        wanted: The bound.
+        name: What it is.
+        values: A value per round.
+        wanted: The bound of the median.
         at_most: Whether the bound is an upper one.
     """
 
     name: str
-    value: float
-    low: float
-    high: float
+    values: list[float]
     wanted: float
     at_most: bool = False
 
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        above: Sequence[float],
-        below: Sequence[float],
-        wanted: float,
-        *,
-        at_most: bool = False,
-    ) -> Ratio:
-        """Divide round by round; the median of quotients shrugs off a machine that drifts."""
-        values = [a / b for a, b in zip(above, below, strict=True)]
-        return cls(name, median(values), min(values), max(values), wanted, at_most)
-
     @property
-    def reached(self) -> bool:
-        """Whether the median keeps the bound."""
-        return self.value <= self.wanted if self.at_most else self.value >= self.wanted
-
-
-@dataclass(frozen=True, slots=True)
-class RadioCost:
-    """What `transmit` and `deliver` cost together, µs per convoy and tick, a value per round.
-
-    Attributes:
-        name: Of the radio.
-        us: The values.
-        wanted_us: The upper bound wanted of the median, at 64 convoys of 6 nodes.
-    """
-
-    name: str
-    us: list[float]
-    wanted_us: float
-
-    @property
-    def typical_us(self) -> float:
+    def typical(self) -> float:
         """The median round."""
-        return median(self.us)
+        return median(self.values)
 
     @property
     def reached(self) -> bool:
         """Whether the median keeps the bound."""
-        return self.typical_us <= self.wanted_us
+        return self.typical <= self.wanted if self.at_most else self.typical >= self.wanted
+
+    def row(self) -> tuple[str, str, str, str, str]:
+        """Return name, median, range, bound and verdict for a table."""
+        return (
+            self.name,
+            f"{self.typical:.2f}",
+            f"{min(self.values):.2f}–{max(self.values):.2f}",
+            f"{'≤' if self.at_most else '≥'} {self.wanted:g}",
+            "ok" if self.reached else "missed",
+        )
+
+
+def ratio(
+    name: str,
+    above: Sequence[float],
+    below: Sequence[float],
+    wanted: float,
+    *,
+    at_most: bool = False,
+) -> Goal:
+    """Divide round by round; the median of quotients shrugs off a machine that drifts."""
+    return Goal(name, [a / b for a, b in zip(above, below, strict=True)], wanted, at_most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +93,9 @@ class BenchReport:
         num_peers: Peers of the comparison, and of the radio alone.
         radio: Preset or parameter file.
         workloads: In the order of the letters.
-        ratios: In the order of the table of goals.
-        radio_costs: Of the radio alone, without relays and with them.
+        ratios: Quotients of two workloads, in the order of the table of goals.
+        radio_costs: What `transmit` and `deliver` cost together, µs per convoy and tick, without
+            relays and with them; the bounds are for 64 convoys of 6 nodes.
         cost_us: (num_envs, num_peers) → µs per environment step, median.
     """
 
@@ -118,78 +103,42 @@ class BenchReport:
     num_peers: int
     radio: str
     workloads: list[Throughput] = field(default_factory=list)
-    ratios: list[Ratio] = field(default_factory=list)
-    radio_costs: list[RadioCost] = field(default_factory=list)
+    ratios: list[Goal] = field(default_factory=list)
+    radio_costs: list[Goal] = field(default_factory=list)
     cost_us: dict[tuple[int, int], float] = field(default_factory=dict)
 
     def tables(self) -> list[WholeTable]:
         """Build the console tables of what was measured."""
-        tables = []
-        if self.workloads:
-            tables.append(self._table_of_workloads())
-        if self.ratios:
-            tables.append(self._table_of_ratios())
-        if self.radio_costs:
-            tables.append(self._table_of_radio())
-        if self.cost_us:
-            tables.append(self._table_of_sizes())
-        return tables
-
-    def _table_of_workloads(self) -> WholeTable:
-        rates = WholeTable(
-            title=f"environment steps per second, {self.num_envs} convoys of {self.num_peers} peers"
-        )
-        for column in ("workload", "median", "lowest", "highest"):
-            rates.add_column(column, justify="left" if column == "workload" else "right")
-        for run in self.workloads:
-            values = (run.typical, min(run.steps_per_s), max(run.steps_per_s))
-            rates.add_row(run.name, *(f"{value:,.0f}" for value in values))
-        return rates
-
-    def _table_of_ratios(self) -> WholeTable:
-        ratios = WholeTable(title="ratios, paired round by round")
-        for column in ("ratio", "median", "range", "goal", ""):
-            ratios.add_column(column, justify="left" if column == "ratio" else "right")
-        for ratio in self.ratios:
-            sign = "≤" if ratio.at_most else "≥"
-            ratios.add_row(
-                ratio.name,
-                f"{ratio.value:.2f}",
-                f"{ratio.low:.2f}–{ratio.high:.2f}",
-                f"{sign} {ratio.wanted:g}",
-                "ok" if ratio.reached else "missed",
-            )
-        return ratios
-
-    def _table_of_radio(self) -> WholeTable:
-        table = WholeTable(
-            title="the radio alone: µs per convoy and tick, "
-            f"{self.num_envs} convoys of {self.num_peers + 1} nodes, radio {self.radio}"
-        )
-        for column in ("transmit and deliver", "median", "range", "goal", ""):
-            table.add_column(
-                column, justify="left" if column == "transmit and deliver" else "right"
-            )
-        for cost in self.radio_costs:
-            table.add_row(
-                cost.name,
-                f"{cost.typical_us:.2f}",
-                f"{min(cost.us):.2f}–{max(cost.us):.2f}",
-                f"≤ {cost.wanted_us:g}",
-                "ok" if cost.reached else "missed",
-            )
-        return table
-
-    def _table_of_sizes(self) -> WholeTable:
+        size = f"{self.num_envs} convoys of"
+        rates = [
+            (r.name, r.typical, min(r.steps_per_s), max(r.steps_per_s)) for r in self.workloads
+        ]
         sizes = sorted({size for size, _ in self.cost_us})
         peers = sorted({peer for _, peer in self.cost_us})
-        costs = WholeTable(title="µs per environment step")
-        costs.add_column("convoys")
-        for peer in peers:
-            costs.add_column(f"{peer} peers", justify="right")
-        for size in sizes:
-            costs.add_row(str(size), *(f"{self.cost_us[size, peer]:.1f}" for peer in peers))
-        return costs
+        tables = [
+            _table(
+                f"environment steps per second, {size} {self.num_peers} peers",
+                ("workload", "median", "lowest", "highest"),
+                [(name, *(f"{rate:,.0f}" for rate in values)) for name, *values in rates],
+            ),
+            _table(
+                "ratios, paired round by round",
+                ("ratio", "median", "range", "goal", ""),
+                [ratio.row() for ratio in self.ratios],
+            ),
+            _table(
+                f"the radio alone: µs per convoy and tick, {size} {self.num_peers + 1} nodes, "
+                f"radio {self.radio}",
+                ("transmit and deliver", "median", "range", "goal", ""),
+                [cost.row() for cost in self.radio_costs],
+            ),
+            _table(
+                "µs per environment step",
+                ("convoys", *(f"{peer} peers" for peer in peers)),
+                [(str(n), *(f"{self.cost_us[n, peer]:.1f}" for peer in peers)) for n in sizes],
+            ),
+        ]
+        return [table for table in tables if table.row_count]
 
     def as_json(self) -> dict[str, Any]:
         """Build what `--json` writes."""
@@ -198,9 +147,26 @@ class BenchReport:
             "num_peers": self.num_peers,
             "radio": self.radio,
             "workloads": [asdict(run) | {"median": run.typical} for run in self.workloads],
-            "ratios": [asdict(ratio) | {"reached": ratio.reached} for ratio in self.ratios],
+            "ratios": [
+                {
+                    "name": ratio.name,
+                    "value": ratio.typical,
+                    "low": min(ratio.values),
+                    "high": max(ratio.values),
+                    "wanted": ratio.wanted,
+                    "at_most": ratio.at_most,
+                    "reached": ratio.reached,
+                }
+                for ratio in self.ratios
+            ],
             "radio_costs": [
-                asdict(cost) | {"median_us": cost.typical_us, "reached": cost.reached}
+                {
+                    "name": cost.name,
+                    "us": cost.values,
+                    "wanted_us": cost.wanted,
+                    "median_us": cost.typical,
+                    "reached": cost.reached,
+                }
                 for cost in self.radio_costs
             ],
             "cost_us": [
@@ -247,8 +213,8 @@ class BenchReport:
 
     def _draw_radio(self, axes: Axes) -> None:
         names = [cost.name for cost in self.radio_costs]
-        goals = [cost.wanted_us for cost in self.radio_costs]
-        values = [cost.typical_us for cost in self.radio_costs]
+        goals = [cost.wanted for cost in self.radio_costs]
+        values = [cost.typical for cost in self.radio_costs]
         axes.barh(names, goals, color="#d9d9d9", label="goal: at most")
         bars = axes.barh(names, values, height=0.5, color="#3b6ea5", label="measured")
         axes.bar_label(bars, [f"{value:.1f}" for value in values], padding=4)
@@ -269,3 +235,13 @@ class BenchReport:
         axes.grid(visible=True, alpha=0.3)
         axes.set_title("cost of an environment step")
         axes.legend()
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> WholeTable:
+    """Build a table of words in the first column and numbers in the others."""
+    table = WholeTable(title=title)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table

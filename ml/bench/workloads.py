@@ -2,7 +2,7 @@
 
 Letters are those of the report: (a) SUMO with its necessary traffic, (b) the environment, (c) PPO
 on the environment, (d) PPO on an environment that does nothing; (e) b and c over TraCI; (f) the
-field's usual way is in `ml.bench.usual_way`; (g, h) as c and d, but set up as `roadsense train`
+naive baseline, in `ml.bench.naive_baseline`; (g, h) as c and d, but set up as `roadsense train`
 does it. The radio alone is in `ml.bench.radio_alone`.
 """
 

@@ -55,10 +55,7 @@ def create_simulator(
                 "process and has neither. Leave them out or change the backend.",
             )
         return LibsumoSimulator(
-            scenario,
-            num_envs=num_envs,
-            num_vehicles=num_vehicles,
-            cache_dir=cache,
+            scenario, num_envs=num_envs, num_vehicles=num_vehicles, cache_dir=cache
         )
     if backend == "traci":
         return TraciSimulator(

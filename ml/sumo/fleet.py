@@ -9,14 +9,13 @@ which is less than half of SUMO's shortest lane (0.1 m).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml.errors import SimulatorError
 from ml.sumo import fleet_kernels as kernels
-from ml.sumo import placement_kernels as placing
-from ml.sumo.insertion import Admission
+from ml.sumo.fleet_kernels import Admission, Cars, Lanes, Orders
 from ml.sumo.names import MAX_VEHICLES, tile_lane, vehicle_id
 from ml.sumo.protocol import TrafficState
 from ml.vehicle import DT_S
@@ -28,41 +27,17 @@ if TYPE_CHECKING:
     from ml.sumo.road import Road
 
 _EXACT_M = 1e-9
-_NOBODY = np.zeros(0, dtype=np.int64)
-
-
-class Orders(NamedTuple):
-    """What has to be told to SUMO before a tick; indices are flat, convoy · V + slot.
-
-    The arrays are views that the next tick's orders overwrite.
-
-    Attributes:
-        seized: Cars that SUMO must stop checking from now on.
-        released: Cars that SUMO's car-following drives from now on.
-        speed_index: Cars with a new speed command.
-        speed_mps: Their commands.
-        factor_index: Cars with a new speed factor.
-        factor: Their factors.
-        changing: Cars that change lanes.
-        to_left: bool, whether each of them changes to the left lane.
-    """
-
-    seized: NDArray[np.int64]
-    released: NDArray[np.int64]
-    speed_index: NDArray[np.int64]
-    speed_mps: NDArray[np.float64]
-    factor_index: NDArray[np.int64]
-    factor: NDArray[np.float64]
-    changing: NDArray[np.int64]
-    to_left: NDArray[np.bool_]
+_INDEX, _REAL, _FLAG = np.dtype(np.int64), np.dtype(np.float64), np.dtype(np.bool_)
+_ORDERS: tuple[Any, ...] = (_INDEX, _INDEX, _INDEX, _REAL, _INDEX, _REAL)
+_ADMISSION: tuple[Any, ...] = (_INDEX, _INDEX, _INDEX, _REAL, _FLAG, _FLAG, _INDEX)
+_DRIVER = ("tau_s", "accel_mps2", "decel_mps2", "min_gap_m", "speed_factor")
 
 
 class Fleet:
-    """State of all vehicle slots, flat arrays of E · V entries.
+    """State of all vehicle slots, flat arrays of N = E · V entries.
 
     Attributes:
         ids: SUMO's identifiers.
-        present: bool, whether the car is on the road.
         live: int64, indices of the cars that are present.
     """
 
@@ -72,27 +47,34 @@ class Fleet:
                 f"num_vehicles is {num_vehicles}; a convoy has 1 to {MAX_VEHICLES} slots.",
             )
         self._road = road
+        self._lanes = Lanes(road.lane_start_m, road.lane_length_m, road.lane_internal)
         self._shape = (num_envs, num_vehicles)
         count = num_envs * num_vehicles
         self.ids = [
             vehicle_id(env, slot) for env in range(num_envs) for slot in range(num_vehicles)
         ]
-        self.present = np.zeros(count, dtype=np.bool_)
         self.live = np.zeros(0, dtype=np.int64)
-        self._controlled = np.zeros(count, dtype=np.bool_)
-        # One block, so that one copy takes both.
-        self._moving = np.zeros((2, count))
-        self._position_m, self._speed_mps = self._moving
-        self._lane_start_m = np.zeros(count)
-        self._muddled = np.zeros(num_envs, dtype=np.bool_)
+        self._moving = np.zeros((2, count))  # one block, so that one copy takes both
+        self._cars = Cars(
+            present=np.zeros(count, dtype=np.bool_),
+            controlled=np.zeros(count, dtype=np.bool_),
+            position_m=self._moving[0],
+            speed_mps=self._moving[1],
+            lane_start_m=np.zeros(count),
+            out_of_order=np.zeros(num_envs, dtype=np.bool_),
+        )
         self._left = np.zeros(count, dtype=np.bool_)
-        self._order_index = np.zeros((4, count), dtype=np.int64)
-        self._order_value = np.zeros((4, count))
-        self._order_count = np.zeros(4, dtype=np.int64)
+        self._orders = Orders(*(np.zeros(count, kind) for kind in _ORDERS))
 
     def clear(self) -> None:
         """Forget every car: SUMO has started anew."""
-        self.drop(np.arange(self.present.size))
+        self.drop(np.arange(len(self.ids)))
+
+    def drop(self, index: NDArray[np.int64]) -> None:
+        """Note that cars have left the road."""
+        self._cars.present[index] = self._cars.controlled[index] = self._left[index] = False
+        self._moving[:, index] = 0.0
+        self.live = np.flatnonzero(self._cars.present)
 
     def admit(self, placement: Placement) -> Admission:
         """Check a placement and take it over.
@@ -101,56 +83,37 @@ class Fleet:
             SimulatorError: Wrong shapes, a convoy twice or out of range, a value that is not
                 finite, a negative speed, or a position off the road or inside a junction.
         """
-        asked = self._asked(placement)
-        numbers = tuple(asked.values())
-        road = self._road
-        env, here, controlled = placement.env_indices, placement.present, placement.controlled
-        self._check_left(placement.left, here, "Placement.left")
-        if not placing.can_be_placed(
+        env, here = placement.env_indices, placement.present
+        self._check(placement)
+        left = self._left.reshape(self._shape)
+        left[env] = False if placement.left is None else placement.left & here
+        # Who does not drive in one lane is made anew, now and the next time: SUMO sorts in cars
+        # that are new to a lane.
+        beside = env[left[env].any(axis=1)]
+        self._cars.out_of_order[beside] = True
+        found = Admission(*(np.empty(here.size, kind) for kind in _ADMISSION))
+        gone, placed = kernels.place_cars(
             env,
             here,
-            numbers,
-            self._muddled.size,
-            road.lane_start_m,
-            road.lane_internal,
-            road.length_m,
-        ):
-            raise self._refusal(placement, asked)
-        beside = self._start_left(placement)
-        cars, lane_pos_m, flags = (
-            np.empty((4, here.size), dtype=np.int64),
-            np.empty(here.size),
-            np.empty((2, here.size), dtype=np.bool_),
-        )
-        gone, placed = placing.place_cars(
-            env,
-            here,
-            controlled,
+            placement.controlled,
             placement.route_pos_m,
             placement.speed_mps,
-            road.lane_start_m,
-            self.present,
-            self._controlled,
-            self._position_m,
-            self._speed_mps,
-            self._lane_start_m,
-            self._muddled,
-            cars,
-            lane_pos_m,
-            flags,
+            self._lanes.start_m,
+            self._cars,
+            found,
         )
-        self._muddled[beside] = True
+        self._cars.out_of_order[beside] = True
         admission = Admission(
-            removed=cars[placing.REMOVED, :gone],
-            placed=cars[placing.PLACED, :placed],
-            lane=cars[placing.LANE, :placed],
-            lane_pos_m=lane_pos_m[:placed],
-            renewed=flags[0, :placed],
-            was_controlled=flags[1, :placed],
-            sequence=cars[placing.SEQUENCE, :placed],
+            found.removed[:gone],
+            found.placed[:placed],
+            found.lane[:placed],
+            found.lane_pos_m[:placed],
+            found.reused[:placed],
+            found.was_controlled[:placed],
+            found.sequence[:placed],
         )
-        if not admission.only_renews:
-            self.live = np.flatnonzero(self.present)
+        if not admission.only_reuses:
+            self.live = np.flatnonzero(self._cars.present)
         return admission
 
     def orders(self, commands: TickCommands) -> Orders:
@@ -161,148 +124,55 @@ class Fleet:
                 a negative speed for "drive as you like").
         """
         controlled = self._flat(commands.controlled, "controlled", np.bool_)
-        self._check_left(commands.left, self.present.reshape(self._shape), "TickCommands.left")
         speed_mps = self._flat(commands.speed_mps, "speed_mps", np.float64)
         factor = self._flat(commands.speed_factor, "speed_factor", np.float64)
-        index, value = self._order_index, self._order_value
-        fault = kernels.sort_commands(
-            controlled,
-            speed_mps,
-            factor,
-            self.present,
-            self._controlled,
-            self._speed_mps,
-            index,
-            value,
-            self._order_count,
-        )
-        if fault != kernels.NO_FAULT:
+        found = self._orders
+        fault, *sizes = kernels.sort_commands(controlled, speed_mps, factor, self._cars, found)
+        if fault != kernels.FINE:
             car, is_factor = divmod(fault, 2)
             name, values = ("speed_factor", factor) if is_factor else ("speed_mps", speed_mps)
             raise SimulatorError(
                 f"TickCommands.{name} of {self.ids[car]} is {values[car]}; it must be at least 0 "
                 "and finite, or NaN for no command.",
             )
-        changing = self._change_lanes(commands.left)
-        seized, released, told, changed = self._order_count.tolist()
+        taken_over, released, speeds, factors = sizes
         return Orders(
-            seized=index[kernels.SEIZED, :seized],
-            released=index[kernels.RELEASED, :released],
-            speed_index=index[kernels.SPEED, :told],
-            speed_mps=value[kernels.SPEED, :told],
-            factor_index=index[kernels.FACTOR, :changed],
-            factor=value[kernels.FACTOR, :changed],
-            changing=changing,
-            to_left=self._left[changing],
+            found.taken_over[:taken_over],
+            found.released[:released],
+            found.speed_index[:speeds],
+            found.speed_mps[:speeds],
+            found.factor_index[:factors],
+            found.factor[:factors],
         )
 
-    def confirm_lanes(self, orders: Orders, found: list[str]) -> None:
-        """Check that SUMO changed lanes as it was told.
-
-        Args:
-            orders: Of the tick that has just been simulated.
-            found: Names of the lanes that `changing` are in, in their order.
-
-        Raises:
-            SimulatorError: It did not.
-        """
-        changes = zip(orders.changing.tolist(), orders.to_left.tolist(), found, strict=True)
-        for index, to_left, lane in changes:
-            lane_ids = self._road.left_lane_ids if to_left else self._road.lane_ids
-            env = index // self._shape[1]
-            if lane in {tile_lane(env, name) for name in lane_ids}:
-                continue
-            raise SimulatorError(
-                f"{self.ids[index]} was told to change lanes at route position "
-                f"{self._position_m[index]:.1f} m and is in {lane}. Does the network let a car "
-                "change there (changeLeft, changeRight)?"
-            )
-
-    def _check_left(
-        self, left: NDArray[np.bool_] | None, here: NDArray[np.bool_], name: str
-    ) -> None:
-        """Refuse lanes that are not there.
+    def change_lanes(self, commands: TickCommands) -> list[tuple[int, bool]]:
+        """Note who changes lanes in a tick; return their indices and whether it is to the left.
 
         Raises:
             SimulatorError: The shape is wrong, or the road has no left lane.
         """
+        left, present = commands.left, self._cars.present
         if left is None:
-            return
-        if left.shape != here.shape:
-            raise SimulatorError(f"{name} has shape {left.shape}; it must be {here.shape}.")
-        if not self._road.left_lane_ids and (left & here).any():
-            raise SimulatorError(
-                f"{name} asks for a lane to the left of the convoy's, which this road does not "
-                'have all along. Use a scenario with two lanes, such as "two-lanes".'
-            )
-
-    def _start_left(self, placement: Placement) -> NDArray[np.int64]:
-        """Note who starts in which lane; return the convoys that do not drive in one lane.
-
-        These are made anew, now and the next time: SUMO sorts in cars that are new to a lane.
-        """
-        env, left = placement.env_indices, self._left.reshape(self._shape)
-        left[env] = False
-        if placement.left is None:
-            return env[:0]
-        left[env] = placement.left & placement.present
-        beside = env[left[env].any(axis=1)]
-        self._muddled[beside] = True
-        return beside
-
-    def _change_lanes(self, left: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-        """Note who changes lanes in a tick, and return them."""
-        if left is None:
-            return _NOBODY
-        changing = np.flatnonzero((left.reshape(-1) != self._left) & self.present)
+            return []
+        self._check_left(left, present.reshape(self._shape), "TickCommands.left")
+        changing = np.flatnonzero((left.reshape(-1) != self._left) & present)
         self._left[changing] ^= True
-        return changing
+        return list(zip(changing.tolist(), self._left[changing].tolist(), strict=True))
 
-    def drop(self, index: NDArray[np.int64]) -> None:
-        """Note that cars have left the road."""
-        self.present[index] = False
-        self._controlled[index] = False
-        self._left[index] = False
-        self._position_m[index] = 0.0
-        self._speed_mps[index] = 0.0
-        self.live = np.flatnonzero(self.present)
-
-    def advance(
-        self,
-        lane_pos_m: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-        cars: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Take over what SUMO says of all live cars after a tick.
-
-        Args:
-            lane_pos_m: float64, one for each car.
-            speed_mps: float64, one for each car.
-            cars: int64, whose they are; None for those of `live`.
+    def advance(self, lane_pos_m: NDArray[np.float64], speed_mps: NDArray[np.float64]) -> None:
+        """Take over what SUMO says of all live cars after a tick; float64, one for each car.
 
         Raises:
             SimulatorError: A car is not where a tick at its speed can have brought it.
         """
-        if cars is None:
-            cars = self.live
-        fault = kernels.follow_cars(
-            cars,
-            lane_pos_m,
-            speed_mps,
-            self._road.lane_start_m,
-            self._road.lane_length_m,
-            self._position_m,
-            self._speed_mps,
-            self._lane_start_m,
-            self.present,
-            self._muddled,
-        )
-        if fault != kernels.NO_FAULT:
-            car = int(cars[fault])
-            mean_mps = 0.5 * (self._speed_mps[car] + speed_mps[fault])
+        cars = self._cars
+        fault = kernels.follow_cars(self.live, lane_pos_m, speed_mps, self._lanes, cars)
+        if fault != kernels.FINE:
+            car = int(self.live[fault])
+            mean_mps = 0.5 * (cars.speed_mps[car] + speed_mps[fault])
             raise SimulatorError(
                 f"{self.ids[car]} jumped: expected at route position "
-                f"{self._position_m[car] + mean_mps * DT_S:.3f} m, but SUMO reports lane position "
+                f"{cars.position_m[car] + mean_mps * DT_S:.3f} m, but SUMO reports lane position "
                 f"{lane_pos_m[fault]:.3f} m, which fits no lane there (tolerance "
                 f"{kernels.INCONSISTENCY_M} m). The network may hold lanes that the route does "
                 "not pass.",
@@ -319,21 +189,37 @@ class Fleet:
         Raises:
             SimulatorError: It did not.
         """
-        off_m = self._lane_start_m[placed] + lane_pos_m - self._position_m[placed]
-        wrong = ~(np.abs(off_m) <= _EXACT_M) | (speed_mps != self._speed_mps[placed])
+        cars = self._cars
+        off_m = cars.lane_start_m[placed] + lane_pos_m - cars.position_m[placed]
+        wrong = ~(np.abs(off_m) <= _EXACT_M) | (speed_mps != cars.speed_mps[placed])
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             index = int(placed[first])
             raise SimulatorError(
                 f"SUMO did not insert {self.ids[index]} as asked: wanted route position "
-                f"{self._position_m[index]} m at {self._speed_mps[index]} m/s, it is "
+                f"{cars.position_m[index]} m at {cars.speed_mps[index]} m/s, it is "
                 f"{off_m[first]} m off at {speed_mps[first]} m/s.",
+            )
+
+    def confirm_lane(self, index: int, lane: str, *, left: bool) -> None:
+        """Check that a car which was told to change lanes is in one of the lanes on that side.
+
+        Raises:
+            SimulatorError: It is not.
+        """
+        lane_ids = self._road.left_lane_ids if left else self._road.lane_ids
+        env = index // self._shape[1]
+        if lane not in {tile_lane(env, name) for name in lane_ids}:
+            raise SimulatorError(
+                f"{self.ids[index]} was told to change lanes at route position "
+                f"{self._cars.position_m[index]:.1f} m and is in {lane}. Does the network let a "
+                "car change there (changeLeft, changeRight)?"
             )
 
     def state(self) -> TrafficState:
         """Return a copy of the state, shaped (E, V)."""
         route_pos_m, speed_mps = self._moving.copy().reshape(2, *self._shape)
-        present = self.present.copy().reshape(self._shape)
+        present = self._cars.present.copy().reshape(self._shape)
         return TrafficState(present, route_pos_m, speed_mps)
 
     def _flat(self, array: NDArray[Any], name: str, dtype: type[np.generic]) -> NDArray[Any]:
@@ -345,51 +231,50 @@ class Fleet:
             )
         return np.ascontiguousarray(array, dtype).reshape(-1)
 
-    def _asked(self, placement: Placement) -> dict[str, NDArray[np.float64]]:
-        """Return a placement's numbers by name, after a look at the shapes."""
-        drivers = placement.drivers
-        numbers = {
-            "route_pos_m": placement.route_pos_m,
-            "speed_mps": placement.speed_mps,
-            "drivers.tau_s": drivers.tau_s,
-            "drivers.accel_mps2": drivers.accel_mps2,
-            "drivers.decel_mps2": drivers.decel_mps2,
-            "drivers.min_gap_m": drivers.min_gap_m,
-            "drivers.speed_factor": drivers.speed_factor,
-        }
-        shape = (placement.env_indices.size, self._shape[1])
-        flags = {"present": placement.present, "controlled": placement.controlled}
+    def _check_left(self, left: NDArray[np.bool_], here: NDArray[np.bool_], name: str) -> None:
+        """Refuse lanes that are not there."""
+        if left.shape != here.shape:
+            raise SimulatorError(f"{name} has shape {left.shape}; it must be {here.shape}.")
+        if not self._road.left_lane_ids and (left & here).any():
+            raise SimulatorError(
+                f"{name} asks for a lane to the left of the convoy's, which this road does not "
+                'have all along. Use a scenario with two lanes, such as "two-lanes".'
+            )
+
+    def _check(self, placement: Placement) -> None:
+        """Refuse a placement that cannot be."""
+        env, here, drivers = placement.env_indices, placement.present, placement.drivers
+        numbers = {"route_pos_m": placement.route_pos_m, "speed_mps": placement.speed_mps}
+        numbers |= {f"drivers.{name}": getattr(drivers, name) for name in _DRIVER}
+        shape = (env.size, self._shape[1])
+        flags = {"present": here, "controlled": placement.controlled}
         for name, array in (flags | numbers).items():
             if array.shape != shape:
                 raise SimulatorError(
                     f"Placement.{name} has shape {array.shape}; it must be "
                     f"{shape} (convoys, vehicle slots).",
                 )
-        return numbers
-
-    def _refusal(
-        self, placement: Placement, asked: dict[str, NDArray[np.float64]]
-    ) -> SimulatorError:
-        """Say what is wrong with a placement that cannot be."""
-        num_envs = self._shape[0]
-        named = placement.env_indices.tolist()
-        if len(set(named)) != len(named) or not 0 <= min(named) <= max(named) < num_envs:
-            return SimulatorError(
-                f"Placement.env_indices is {named}; it must name distinct convoys in "
-                f"0 … {num_envs - 1}.",
+        if placement.left is not None:
+            self._check_left(placement.left, here, "Placement.left")
+        fault, row, slot = kernels.first_fault(
+            env, here, tuple(numbers.values()), self._shape[0], self._lanes, self._road.length_m
+        )
+        if fault == kernels.FINE:
+            return
+        if fault == kernels.NO_SUCH_CONVOY:
+            raise SimulatorError(
+                f"Placement.env_indices is {env.tolist()}; it must name distinct convoys in "
+                f"0 … {self._shape[0] - 1}.",
             )
-        here = placement.present
-        for name, array in asked.items():
-            values = array[here]
-            wrong = ~((values >= 0.0) & (values < np.inf))
-            if wrong.any():
-                return SimulatorError(
-                    f"Placement.{name} of a present vehicle is negative or not finite: "
-                    f"{values[wrong][0]}.",
-                )
-        position_m = placement.route_pos_m[here]
-        inside = ~self._road.placeable(position_m)  # raises beyond the road's end
-        return SimulatorError(
-            f"Route position {position_m[inside][0]} m lies inside a junction, where SUMO "
-            "cannot insert a car. Ask Road.placeable first.",
+        if fault != kernels.NO_PLACE:
+            name, array = list(numbers.items())[fault]
+            raise SimulatorError(
+                f"Placement.{name} of a present vehicle is negative or not finite: "
+                f"{array[row, slot]}.",
+            )
+        position_m = placement.route_pos_m[row, slot]
+        self._road.placeable(position_m)  # raises beyond the road's end
+        raise SimulatorError(
+            f"Route position {position_m} m lies inside a junction, where SUMO cannot insert a "
+            "car. Ask Road.placeable first.",
         )

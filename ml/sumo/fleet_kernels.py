@@ -1,16 +1,18 @@
-"""The loops of a tick over all vehicle slots, compiled.
+"""The loops over vehicle slots of a tick and of a placement, compiled.
 
-N = E · V slots, flat. Every array is C-contiguous and of one dtype, so each kernel has a single
-signature. A kernel cannot say in words what is wrong; it returns which car it is.
+E convoys of V vehicle slots, N = E · V of them, flat; K convoys in a placement. Arrays are
+C-contiguous and of one dtype, so each kernel has a single signature. A kernel cannot say in words
+what is wrong; it returns where.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ml.compiled import compiled
+from ml.sumo.road import last_begun
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
@@ -18,9 +20,91 @@ if TYPE_CHECKING:
 
 SAME_LANE_TOLERANCE_M = 0.05
 INCONSISTENCY_M = 0.1
-NO_FAULT = -1
-SEIZED, RELEASED, SPEED, FACTOR = range(4)  # rows of what `sort_commands` finds
+FINE, NO_SUCH_CONVOY, NO_PLACE = -1, -2, -3
 _CANDIDATES = 3  # lanes looked at around the expected position
+
+
+class Lanes(NamedTuple):
+    """A road's lanes in the order of the route.
+
+    Attributes:
+        start_m: (lanes,) float64, route positions.
+        length_m: (lanes,) float64.
+        internal: (lanes,) bool, whether it lies inside a junction.
+    """
+
+    start_m: NDArray[np.float64]
+    length_m: NDArray[np.float64]
+    internal: NDArray[np.bool_]
+
+
+class Cars(NamedTuple):
+    """What is known of every vehicle slot.
+
+    Attributes:
+        present: (N,) bool, whether the car is on the road.
+        controlled: (N,) bool, whether it obeys our speed command.
+        position_m: (N,) float64, along the route.
+        speed_mps: (N,) float64.
+        lane_start_m: (N,) float64, where the lane begins that it is on.
+        out_of_order: (E,) bool, whether a car of the convoy has passed one of a higher slot.
+    """
+
+    present: NDArray[np.bool_]
+    controlled: NDArray[np.bool_]
+    position_m: NDArray[np.float64]
+    speed_mps: NDArray[np.float64]
+    lane_start_m: NDArray[np.float64]
+    out_of_order: NDArray[np.bool_]
+
+
+class Orders(NamedTuple):
+    """What has to be told to SUMO before a tick; indices are flat, convoy · V + slot.
+
+    The arrays are views that the next tick's orders overwrite.
+
+    Attributes:
+        taken_over: int64, cars that SUMO must stop checking from now on.
+        released: int64, cars that SUMO's car-following drives from now on.
+        speed_index: int64, cars with a new speed command.
+        speed_mps: float64, their commands.
+        factor_index: int64, cars with a new speed factor.
+        factor: float64, their factors.
+    """
+
+    taken_over: NDArray[np.int64]
+    released: NDArray[np.int64]
+    speed_index: NDArray[np.int64]
+    speed_mps: NDArray[np.float64]
+    factor_index: NDArray[np.int64]
+    factor: NDArray[np.float64]
+
+
+class Admission(NamedTuple):
+    """What a placement makes of the cars on the road; indices are flat, convoy · V + slot.
+
+    Attributes:
+        removed: int64, cars to take off the road first.
+        placed: int64, cars to put on it, row by row of the placement.
+        lane: int64, the lane of each of `placed`.
+        lane_pos_m: float64, where on it.
+        reused: bool, which of `placed` are on the road already and start anew.
+        was_controlled: bool, which of `placed` are reused and obeyed our speed command until now.
+        sequence: int64, the order in which to place them, as places in `placed`.
+    """
+
+    removed: NDArray[np.int64]
+    placed: NDArray[np.int64]
+    lane: NDArray[np.int64]
+    lane_pos_m: NDArray[np.float64]
+    reused: NDArray[np.bool_]
+    was_controlled: NDArray[np.bool_]
+    sequence: NDArray[np.int64]
+
+    @property
+    def only_reuses(self) -> bool:
+        """Whether the same cars are on the road before and after."""
+        return self.removed.size == 0 and bool(self.reused.all())
 
 
 @compiled
@@ -28,130 +112,223 @@ def sort_commands(
     controlled: NDArray[np.bool_],
     speed_mps: NDArray[np.float64],
     factor: NDArray[np.float64],
-    present: NDArray[np.bool_],
-    was_controlled: NDArray[np.bool_],
-    now_mps: NDArray[np.float64],
-    index: NDArray[np.int64],
-    value: NDArray[np.float64],
-    count: NDArray[np.int64],
-) -> int:
-    """List what a tick's commands change, and note who is controlled.
+    cars: Cars,
+    found: Orders,
+) -> tuple[int, int, int, int, int]:
+    """List what a tick's commands change, and note in `cars` who is controlled.
 
-    A car that is seized without a command is told to hold its speed.
+    A car that is taken over without a command is told to hold its speed.
 
     Args:
         controlled: (N,) bool, as asked for.
         speed_mps: (N,) float64, NaN for no command.
         factor: (N,) float64, NaN for no command.
-        present: (N,) bool.
-        was_controlled: (N,) bool; becomes who is controlled from now on.
-        now_mps: (N,) float64, the cars' speeds.
-        index: (4, N) int64, filled: cars that are seized, released, have a speed, have a factor.
-        value: (4, N) float64, filled: the speeds and the factors, in the rows of their cars.
-        count: (4,) int64, filled: how many of each.
+        cars: Every vehicle slot.
+        found: Arrays (N,), filled from their starts.
 
     Returns:
-        NO_FAULT; or slot · 2 of a bad speed, or slot · 2 + 1 of a bad factor: negative or
-        infinite. Nothing is noted then.
+        FINE; or slot · 2 of a bad speed, or slot · 2 + 1 of a bad factor: negative or infinite,
+        and nothing is noted then. And how many cars are taken over, released, have a speed, have
+        a factor.
     """
-    size = present.size
+    size = cars.present.size
     for car in range(size):
-        if present[car]:
+        if cars.present[car]:
             # A comparison with NaN is false, and NaN is no command.
             if controlled[car] and (speed_mps[car] < 0.0 or speed_mps[car] == np.inf):
-                return 2 * car
+                return 2 * car, 0, 0, 0, 0
             if factor[car] < 0.0 or factor[car] == np.inf:
-                return 2 * car + 1
-    count[:] = 0
+                return 2 * car + 1, 0, 0, 0, 0
+    taken_over = released = speeds = factors = 0
     for car in range(size):
-        ours = controlled[car] and present[car]
-        seized = ours and not was_controlled[car]
-        if seized:
-            index[SEIZED, count[SEIZED]] = car
-            count[SEIZED] += 1
-        elif was_controlled[car] and not ours:
-            index[RELEASED, count[RELEASED]] = car
-            count[RELEASED] += 1
-        was_controlled[car] = ours
+        ours = controlled[car] and cars.present[car]
+        new = ours and not cars.controlled[car]
+        if new:
+            found.taken_over[taken_over] = car
+            taken_over += 1
+        elif cars.controlled[car] and not ours:
+            found.released[released] = car
+            released += 1
+        cars.controlled[car] = ours
         told = not np.isnan(speed_mps[car])
-        if ours and (told or seized):
-            index[SPEED, count[SPEED]] = car
-            value[SPEED, count[SPEED]] = speed_mps[car] if told else now_mps[car]
-            count[SPEED] += 1
-        if present[car] and not np.isnan(factor[car]):
-            index[FACTOR, count[FACTOR]] = car
-            value[FACTOR, count[FACTOR]] = factor[car]
-            count[FACTOR] += 1
-    return NO_FAULT
+        if ours and (told or new):
+            found.speed_index[speeds] = car
+            found.speed_mps[speeds] = speed_mps[car] if told else cars.speed_mps[car]
+            speeds += 1
+        if cars.present[car] and not np.isnan(factor[car]):
+            found.factor_index[factors], found.factor[factors] = car, factor[car]
+            factors += 1
+    return FINE, taken_over, released, speeds, factors
 
 
 @compiled
-def _note_passing(
-    position_m: NDArray[np.float64],
-    present: NDArray[np.bool_],
-    muddled: NDArray[np.bool_],
-) -> None:
-    """Set `muddled`, (E,) bool, where a car is not behind all of higher slots; others (N,)."""
-    slots = present.size // muddled.size
-    for env in range(muddled.size):
+def _note_order(cars: Cars) -> None:
+    """Set `out_of_order` where a car is not behind all of higher slots."""
+    slots = cars.present.size // cars.out_of_order.size
+    for env in range(cars.out_of_order.size):
         reached_m = -np.inf
         for car in range(env * slots, (env + 1) * slots):
-            if present[car]:
-                muddled[env] |= position_m[car] <= reached_m
-                reached_m = max(reached_m, position_m[car])
+            if cars.present[car]:
+                cars.out_of_order[env] |= cars.position_m[car] <= reached_m
+                reached_m = max(reached_m, cars.position_m[car])
 
 
 @compiled
 def follow_cars(
-    cars: NDArray[np.int64],
+    read: NDArray[np.int64],
     lane_pos_m: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
-    lane_start_m: NDArray[np.float64],
-    lane_length_m: NDArray[np.float64],
-    position_m: NDArray[np.float64],
-    now_mps: NDArray[np.float64],
-    car_lane_start_m: NDArray[np.float64],
-    present: NDArray[np.bool_],
-    muddled: NDArray[np.bool_],
+    lanes: Lanes,
+    cars: Cars,
 ) -> int:
     """Move cars to where SUMO says they are, onto the next lane where need be.
 
     Args:
-        cars: (n,) int64, the slots that were read.
+        read: (n,) int64, the slots that were read.
         lane_pos_m: (n,) float64, what SUMO says.
         speed_mps: (n,) float64, what SUMO says.
-        lane_start_m: (lanes,) float64 of the road.
-        lane_length_m: (lanes,) float64 of the road.
-        position_m: (N,) float64, along the route; updated.
-        now_mps: (N,) float64; updated.
-        car_lane_start_m: (N,) float64, the start of the lane that each car is on; updated.
-        present: (N,) bool.
-        muddled: (E,) bool; set for convoys in which a car has passed one of a higher slot.
+        lanes: Of the road.
+        cars: Every vehicle slot; updated.
 
     Returns:
-        NO_FAULT, or the place in `cars` of the first that is on no lane near where it must be;
+        FINE, or the place in `read` of the first car that is on no lane near where it must be;
         that one and those behind it are not updated.
     """
-    for row in range(cars.size):
-        car = cars[row]
-        expected_m = position_m[car] + (now_mps[car] + speed_mps[row]) * (0.5 * DT_S)
-        start_m = car_lane_start_m[car]
+    for row in range(read.size):
+        car = read[row]
+        expected_m = cars.position_m[car] + (cars.speed_mps[car] + speed_mps[row]) * (0.5 * DT_S)
+        start_m = cars.lane_start_m[car]
         if not abs(start_m + lane_pos_m[row] - expected_m) <= SAME_LANE_TOLERANCE_M:
             last = 0
-            while last < lane_start_m.size and lane_start_m[last] <= expected_m:
+            while last < lanes.start_m.size and lanes.start_m[last] <= expected_m:
                 last += 1
             least_m = np.inf
             for back in range(_CANDIDATES):
-                lane = min(max(last - back, 0), lane_start_m.size - 1)
-                if lane_pos_m[row] > lane_length_m[lane] + SAME_LANE_TOLERANCE_M:
+                lane = min(max(last - back, 0), lanes.start_m.size - 1)
+                if lane_pos_m[row] > lanes.length_m[lane] + SAME_LANE_TOLERANCE_M:
                     continue
-                off_m = abs(lane_start_m[lane] + lane_pos_m[row] - expected_m)
+                off_m = abs(lanes.start_m[lane] + lane_pos_m[row] - expected_m)
                 if off_m < least_m:
-                    least_m, start_m = off_m, lane_start_m[lane]
+                    least_m, start_m = off_m, lanes.start_m[lane]
             if not least_m <= INCONSISTENCY_M:
                 return row
-            car_lane_start_m[car] = start_m
-        position_m[car] = start_m + lane_pos_m[row]
-        now_mps[car] = speed_mps[row]
-    _note_passing(position_m, present, muddled)
-    return NO_FAULT
+            cars.lane_start_m[car] = start_m
+        cars.position_m[car] = start_m + lane_pos_m[row]
+        cars.speed_mps[car] = speed_mps[row]
+    _note_order(cars)
+    return FINE
+
+
+@compiled
+def first_fault(
+    env: NDArray[np.int64],
+    here: NDArray[np.bool_],
+    numbers: tuple[NDArray[np.float64], ...],
+    num_envs: int,
+    lanes: Lanes,
+    road_length_m: float,
+) -> tuple[int, int, int]:
+    """Look for what is wrong with a placement.
+
+    Args:
+        env: (K,) int64, the convoys, which have to be distinct.
+        here: (K, V) bool, which cars count.
+        numbers: (K, V) float64 each, to be finite and not below 0; the first is the route
+            position, to be on the road and not inside a junction.
+        num_envs: E.
+        lanes: Of the road.
+        road_length_m: Of the road.
+
+    Returns:
+        FINE, NO_SUCH_CONVOY, NO_PLACE (of a car's position), or which of the numbers is out of
+        range; and the row and the slot.
+    """
+    for row in range(env.size):
+        if not 0 <= env[row] < num_envs or (env[:row] == env[row]).any():
+            return NO_SUCH_CONVOY, row, 0
+        for slot in range(here.shape[1]):
+            if not here[row, slot]:
+                continue
+            for which in range(len(numbers)):
+                if not 0.0 <= numbers[which][row, slot] < np.inf:
+                    return which, row, slot
+            position_m = numbers[0][row, slot]
+            if position_m > road_length_m or lanes.internal[last_begun(lanes.start_m, position_m)]:
+                return NO_PLACE, row, slot
+    return FINE, 0, 0
+
+
+@compiled
+def place_cars(
+    env: NDArray[np.int64],
+    here: NDArray[np.bool_],
+    asked: NDArray[np.bool_],
+    route_pos_m: NDArray[np.float64],
+    speed_mps: NDArray[np.float64],
+    lane_start_m: NDArray[np.float64],
+    cars: Cars,
+    found: Admission,
+) -> tuple[int, int]:
+    """Take convoys over and decide which of their cars are reused.
+
+    Args:
+        env: (K,) int64, the convoys.
+        here: (K, V) bool, who shall be on the road.
+        asked: (K, V) bool, who shall obey our speed command.
+        route_pos_m: (K, V) float64, where they shall be.
+        speed_mps: (K, V) float64.
+        lane_start_m: (lanes,) float64 of the road.
+        cars: Every vehicle slot; updated.
+        found: Arrays (K · V,), filled from their starts.
+
+    Returns:
+        How many cars are removed and placed.
+    """
+    num_slots = here.shape[1]
+    turn = np.empty(here.size, dtype=np.int64)
+    gone = placed = 0
+    for row in range(env.size):
+        ordered, reached_m = True, -np.inf
+        for slot in range(num_slots):
+            if here[row, slot]:
+                ordered &= route_pos_m[row, slot] > reached_m
+                reached_m = max(reached_m, route_pos_m[row, slot])
+        keeps = ordered and not cars.out_of_order[env[row]]
+        cars.out_of_order[env[row]] = not ordered
+        for slot in range(num_slots):
+            car = env[row] * num_slots + slot
+            there_m = route_pos_m[row, slot]
+            stays = cars.present[car] and here[row, slot] and keeps
+            if cars.present[car] and not stays:
+                found.removed[gone] = car
+                gone += 1
+            if here[row, slot]:
+                # Those that move forwards go first, the one in front leading; then those that
+                # move back, the last one leading; then new ones, which SUMO sorts in.
+                turn[placed] = 2 * num_slots
+                if stays:
+                    turn[placed] = -slot if there_m > cars.position_m[car] else slot + num_slots
+                lane = last_begun(lane_start_m, there_m)
+                found.placed[placed], found.lane[placed] = car, lane
+                found.lane_pos_m[placed] = there_m - lane_start_m[lane]
+                found.reused[placed] = stays
+                found.was_controlled[placed] = stays and cars.controlled[car]
+                placed += 1
+                cars.lane_start_m[car] = lane_start_m[lane]
+            cars.present[car] = here[row, slot]
+            cars.controlled[car] = asked[row, slot] and here[row, slot]
+            cars.position_m[car] = there_m if here[row, slot] else 0.0
+            cars.speed_mps[car] = speed_mps[row, slot] if here[row, slot] else 0.0
+    _line_up(turn[:placed], num_slots, found.sequence)
+    return gone, placed
+
+
+@compiled
+def _line_up(turn: NDArray[np.int64], num_slots: int, sequence: NDArray[np.int64]) -> None:
+    """Fill in the places of cars in the order of their turns, equal ones as they come."""
+    done = 0
+    for due in range(1 - num_slots, 2 * num_slots + 1):
+        for place in range(turn.size):
+            if turn[place] == due:
+                sequence[done] = place
+                done += 1

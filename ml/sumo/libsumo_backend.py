@@ -15,31 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.errors import SimulatorError, SimulatorInUseError
-from ml.sumo.fleet import Fleet
-from ml.sumo.insertion import insertions
-from ml.sumo.names import parse_vehicle_id
+from ml.sumo import commands as telling
+from ml.sumo.backend import Backend
 from ml.sumo.netconvert import MISSING_LIBRARIES_HINT
-from ml.sumo.options import (
-    ADD_AT,
-    LANE_CHANGE_NEVER,
-    LANE_KEPT_S,
-    SPEED_MODE_DEFAULT,
-    SPEED_MODE_UNCHECKED,
-    SPEED_RELEASED,
-    load_options,
-)
+from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named
-from ml.sumo.tiling import tile_scenario
-from ml.vehicle import DT_S
+from ml.sumo.tiling import NET_FILE, tile_scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from ml.sumo.protocol import Placement, TickCommands, TrafficState
-    from ml.sumo.scenarios import Scenario
+    from ml.sumo.fleet_kernels import Admission, Orders
+    from ml.sumo.protocol import Placement
 
 _owner: weakref.ref[LibsumoSimulator] | None = None
 _started_in: int | None = None
@@ -70,38 +59,14 @@ def _import_libsumo() -> tuple[Any, Any]:
         ) from error
 
 
-class LibsumoSimulator:
-    """`Simulator` on libsumo.
+class LibsumoSimulator(Backend):
+    """`Simulator` on libsumo."""
 
-    Attributes:
-        road: The road that is not offset.
-        num_envs: E.
-        num_vehicles: V.
-        dt_s: Length of a tick.
-    """
-
-    def __init__(
-        self,
-        scenario: Scenario,
-        *,
-        num_envs: int,
-        num_vehicles: int,
-        cache_dir: Path,
-    ) -> None:
-        self.road = scenario.road
-        self.num_envs = num_envs
-        self.num_vehicles = num_vehicles
-        self.dt_s = DT_S
-        self._scenario = scenario
-        self._cache_dir = cache_dir
-        self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
-        self._sumo: Any = None
-        self._native: Any = None
-        self._failures: tuple[type[Exception], ...] = ()
-        self._teleports = 0
-        self._live_ids: list[str] = []
-        self._found = np.zeros((2, 0))
-        self._pack = Struct("")
+    _sumo: Any = None
+    # The compiled module under it: libsumo.vehicle wraps its functions in Python ones, at half
+    # their own cost again, and they are called for every car in every tick.
+    _native: Any = None
+    _failures: tuple[type[Exception], ...] = ()
 
     def start(self) -> None:
         """Start the embedded SUMO; does nothing if this simulator runs already.
@@ -121,116 +86,17 @@ class LibsumoSimulator:
             raise SimulatorInUseError(_FORKED if forked else _IN_USE)
         tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
         _owner, _started_in = weakref.ref(self), os.getpid()
+        self._failures = (libsumo.TraCIException, libsumo.FatalTraCIError)
         try:
             with plainly_named(tiles) as named:
                 libsumo.start(["sumo", *load_options(named)])
-        except (libsumo.TraCIException, libsumo.FatalTraCIError) as error:
+        except self._failures as error:
             raise SimulatorError(
-                f"The embedded SUMO could not load {tiles.net_file}: {error}. SUMO has said why "
-                f"above. If the file is damaged, delete {tiles.net_file.parent} and try again.",
+                f"The embedded SUMO could not load {tiles / NET_FILE}: {error}. SUMO has said why "
+                f"above. If the file is damaged, delete {tiles} and try again.",
             ) from error
-        self._fleet.clear()
-        self._note_live()
-        self._teleports = 0
-        self._sumo = libsumo
-        # libsumo.vehicle wraps its functions in Python ones, at half their own cost again; they
-        # are called for every car in every tick.
-        self._native = native
-        self._failures = (libsumo.TraCIException, libsumo.FatalTraCIError)
-
-    def place(self, placement: Placement) -> None:
-        """Insert convoys; see `Simulator.place`."""
-        native, ids = self._running(), self._fleet.ids
-        admission = self._fleet.admit(placement)
-        try:
-            for index in admission.removed.tolist():
-                native.vehicle_remove(ids[index])
-            cars = list(insertions(placement, self.road, admission.lane, admission.lane_pos_m))
-            renewed, was_controlled = admission.renewed, admission.was_controlled
-            for place in admission.sequence.tolist():
-                car = cars[place]
-                name, kind = car.name, car.vehicle_type
-                native.vehicletype_setTau(kind, car.tau_s)
-                native.vehicletype_setAccel(kind, car.accel_mps2)
-                native.vehicletype_setDecel(kind, car.decel_mps2)
-                if renewed[place]:
-                    native.vehicle_setType(name, kind)
-                    native.vehicle_setPreviousSpeed(name, car.speed_mps, 0.0)
-                else:
-                    speed = repr(car.speed_mps)
-                    native.vehicle_add(name, car.route, kind, *ADD_AT, speed)
-                    native.vehicle_setLaneChangeMode(name, LANE_CHANGE_NEVER)
-                native.vehicle_setMinGap(name, car.min_gap_m)
-                native.vehicle_setSpeedFactor(name, car.speed_factor)
-                native.vehicle_moveTo(name, car.lane, car.lane_pos_m)
-                if car.controlled:
-                    if not was_controlled[place]:
-                        native.vehicle_setSpeedMode(name, SPEED_MODE_UNCHECKED)
-                    native.vehicle_setSpeed(name, car.speed_mps)
-                elif was_controlled[place]:
-                    native.vehicle_setSpeed(name, SPEED_RELEASED)
-                    native.vehicle_setSpeedMode(name, SPEED_MODE_DEFAULT)
-            names = [ids[index] for index in admission.placed.tolist()]
-            found_m = _read(native.vehicle_getLanePosition, names)
-            found_mps = _read(native.vehicle_getSpeed, names)
-        except self._failures as error:
-            raise SimulatorError(f"SUMO refused to insert a convoy: {error}.") from error
-        self._fleet.confirm(admission.placed, found_m, found_mps)
-        if not admission.only_renews:
-            self._note_live()
-
-    def step(self, commands: TickCommands) -> TrafficState:
-        """Command, simulate and read one tick; see `Simulator.step`."""
-        native, fleet = self._running(), self._fleet
-        ids = fleet.ids
-        orders = fleet.orders(commands)
-        try:
-            for index in orders.seized.tolist():
-                native.vehicle_setSpeedMode(ids[index], SPEED_MODE_UNCHECKED)
-            for index in orders.released.tolist():
-                native.vehicle_setSpeed(ids[index], SPEED_RELEASED)
-                native.vehicle_setSpeedMode(ids[index], SPEED_MODE_DEFAULT)
-            for tell, cars, values in (
-                (native.vehicle_setSpeed, orders.speed_index, orders.speed_mps),
-                (native.vehicle_setSpeedFactor, orders.factor_index, orders.factor),
-            ):
-                for index, value in zip(cars.tolist(), values.tolist(), strict=True):
-                    tell(ids[index], value)
-            for index, left in zip(orders.changing.tolist(), orders.to_left.tolist(), strict=True):
-                native.vehicle_changeLane(ids[index], self.road.lane_number(left=left), LANE_KEPT_S)
-            native.simulation_step()
-            self._teleports += native.simulation_getStartingTeleportNumber()
-            if native.simulation_getArrivedNumber():
-                self._drop_arrived()
-            names = self._live_ids
-            self._pack.pack_into(
-                self._found.data,
-                0,
-                *map(native.vehicle_getLanePosition, names),
-                *map(native.vehicle_getSpeed, names),
-            )
-            lanes = [native.vehicle_getLaneID(ids[index]) for index in orders.changing.tolist()]
-        except self._failures as error:
-            raise SimulatorError(f"The embedded SUMO failed in a tick: {error}.") from error
-        fleet.advance(*self._found)
-        fleet.confirm_lanes(orders, lanes)
-        return fleet.state()
-
-    def read_collisions(self) -> NDArray[np.bool_]:
-        """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""
-        colliding = np.zeros((self.num_envs, self.num_vehicles), dtype=np.bool_)
-        native = self._running()
-        try:
-            names = native.simulation_getCollidingVehiclesIDList()
-        except self._failures as error:
-            raise SimulatorError(f"The embedded SUMO failed: {error}.") from error
-        for name in names:
-            colliding[parse_vehicle_id(name)] = True
-        return colliding
-
-    def teleport_count(self) -> int:
-        """Return how many cars SUMO has teleported since the start."""
-        return self._teleports
+        self._begin()
+        self._sumo, self._native = libsumo, native
 
     def close(self) -> None:
         """End the embedded simulation; may be called again."""
@@ -241,23 +107,62 @@ class LibsumoSimulator:
         libsumo.close()
         _owner = None
 
-    def _running(self) -> Any:
-        if self._sumo is None:
-            raise SimulatorError("The simulator is not started (or is closed); call start() first.")
-        return self._native
-
-    def _drop_arrived(self) -> None:
-        on_road = set(self._native.vehicle_getIDList())
-        live = self._fleet.live
-        gone = [name not in on_road for name in self._live_ids]
-        self._fleet.drop(live[gone])
-        self._note_live()
+    def _runs(self) -> bool:
+        return self._sumo is not None
 
     def _note_live(self) -> None:
-        """List the cars that are read in every tick, and make room for what they say."""
         self._live_ids = [self._fleet.ids[index] for index in self._fleet.live.tolist()]
         self._found = np.zeros((2, len(self._live_ids)))
         self._pack = Struct(f"{self._found.size}d")
+
+    def _insert(
+        self, placement: Placement, admission: Admission
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        native, ids = self._native, self._fleet.ids
+        try:
+            telling.place(native, ids, placement, self.road, admission)
+            names = [ids[index] for index in admission.placed.tolist()]
+            return _read(native.vehicle_getLanePosition, names), _read(
+                native.vehicle_getSpeed, names
+            )
+        except self._failures as error:
+            raise SimulatorError(f"SUMO refused to insert a convoy: {error}.") from error
+
+    def _tick(
+        self, orders: Orders, changes: Sequence[tuple[int, bool]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+        native, ids = self._native, self._fleet.ids
+        try:
+            telling.hand_over(native, ids, orders)
+            for tell, cars, values in (
+                (native.vehicle_setSpeed, orders.speed_index, orders.speed_mps),
+                (native.vehicle_setSpeedFactor, orders.factor_index, orders.factor),
+            ):
+                for index, value in zip(cars.tolist(), values.tolist(), strict=True):
+                    tell(ids[index], value)
+            telling.change_lanes(native, ids, changes, self.road)
+            native.simulation_step()
+            self._teleports += native.simulation_getStartingTeleportNumber()
+            if native.simulation_getArrivedNumber():
+                self._drop_arrived(native.vehicle_getIDList())
+            names = self._live_ids
+            self._pack.pack_into(
+                self._found.data,
+                0,
+                *map(native.vehicle_getLanePosition, names),
+                *map(native.vehicle_getSpeed, names),
+            )
+            lanes = [native.vehicle_getLaneID(ids[index]) for index, _ in changes]
+        except self._failures as error:
+            raise SimulatorError(f"The embedded SUMO failed in a tick: {error}.") from error
+        return self._found[0], self._found[1], lanes
+
+    def _colliding(self) -> Sequence[str]:
+        try:
+            names: Sequence[str] = self._native.simulation_getCollidingVehiclesIDList()
+        except self._failures as error:
+            raise SimulatorError(f"The embedded SUMO failed: {error}.") from error
+        return names
 
 
 def _read(getter: Callable[[str], float], names: list[str]) -> NDArray[np.float64]:

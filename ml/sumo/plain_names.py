@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +17,18 @@ from ml.errors import SimulatorError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ml.sumo.tiling import TiledNetwork
-
 _CHANGED_BY_SUMO = re.compile(r",|\$\{|^~")
 
 
 @contextlib.contextmanager
-def plainly_named(tiles: TiledNetwork) -> Iterator[TiledNetwork]:
-    """Give the same files names that SUMO takes as they are, while it loads them.
+def plainly_named(folder: Path) -> Iterator[Path]:
+    """Give a folder a name that SUMO takes as it is, while it loads what lies there.
 
     Raises:
         SimulatorError: There is no folder with such a name for the link.
     """
-    folder = tiles.net_file.parent
     if is_plain(folder):
-        yield tiles
+        yield folder
         return
     with contextlib.ExitStack() as cleanup:
         try:
@@ -44,20 +40,15 @@ def plainly_named(tiles: TiledNetwork) -> Iterator[TiledNetwork]:
                 f"SUMO cannot read {folder}, whose name it would split or change, and a link to "
                 f"it failed: {error}. Set ROADSENSE_CACHE_DIR to a folder of a plainer name.",
             ) from error
-        yield replace(
-            tiles,
-            net_file=link / tiles.net_file.name,
-            additional_file=link / tiles.additional_file.name,
-        )
+        yield link
 
 
-def require_plain(tiles: TiledNetwork) -> None:
-    """Check that a SUMO elsewhere, for which no link can be made, takes the files' names.
+def require_plain(folder: Path) -> None:
+    """Check that a SUMO elsewhere, for which no link can be made, takes a folder's name.
 
     Raises:
         SimulatorError: It would not.
     """
-    folder = tiles.net_file.parent
     if not is_plain(folder):
         raise SimulatorError(
             f"SUMO cannot read {folder}: it splits names at commas, and replaces ${{…}}. Set "

@@ -173,6 +173,19 @@ def _centre_line(
 
 
 @compiled
+def last_begun(start_m: NDArray[np.float64], position_m: float) -> int:
+    """Return the last place in ascending `start_m` that is not beyond a position; 0 without one."""
+    low, high = 0, start_m.size
+    while high - low > 1:
+        middle = (low + high) // 2
+        if start_m[middle] <= position_m:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@compiled
 def _draw_cars(
     front_m: NDArray[np.float64],
     car_length_m: float,
@@ -205,14 +218,7 @@ def _point(
     slope_xy: NDArray[np.float64],
 ) -> tuple[float, float]:
     """Return x and y on the centre line; what lies before the road's start goes straight back."""
-    # Halve until the last knot that is not beyond the point.
-    low, high = 0, knot_m.size
-    while high - low > 1:
-        middle = (low + high) // 2
-        if knot_m[middle] <= along_m:
-            low = middle
-        else:
-            high = middle
+    low = last_begun(knot_m, along_m)
     beyond_m = along_m - knot_m[low]
     x_m = xy_m[low, 0] + slope_xy[low, 0] * beyond_m
     y_m = xy_m[low, 1] + slope_xy[low, 1] * beyond_m

@@ -7,7 +7,7 @@ costs no more than the road itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,35 +45,23 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """What a sumocfg leads to.
+class Examined:
+    """What a sumocfg leads to, and all that is wrong with it.
 
     Attributes:
         cfg_file: The sumocfg.
         net_file: Its network; None without a single one.
         route_edges: Edges of the convoy's route; None without one.
-        problems: What is wrong so far.
+        problems: What is wrong.
+        network: What the network holds of the route; None where problems left no road, or where
+            it has not been read.
     """
 
     cfg_file: Path
     net_file: Path | None
     route_edges: tuple[str, ...] | None
     problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """A scenario looked at closely.
-
-    Attributes:
-        sources: What its sumocfg leads to.
-        network: What the network holds of the route; None where problems left no road.
-        problems: All that is wrong.
-    """
-
-    sources: Sources
-    network: RouteNetwork | None
-    problems: tuple[Problem, ...]
+    network: RouteNetwork | None = None
 
 
 def load_scenario(
@@ -91,16 +79,16 @@ def load_scenario(
         ScenarioError: The sumocfg, its network or its route is missing, malformed or cannot carry
             a convoy. All that is wrong is told at once.
     """
-    sources = find_sources(sumo_cfg)
+    sources = _find_sources(sumo_cfg)
     net_file, route_edges = sources.net_file, sources.route_edges
     if net_file is None or route_edges is None or not net_file.is_file():
-        raise ScenarioError(tell(_examine(sources).problems))
+        raise ScenarioError(tell(_read_network(sources).problems))
     name = sources.cfg_file.stem
     cache = default_cache_dir() if cache_dir is None else cache_dir
     key = content_key("road", net_file.read_bytes(), " ".join(route_edges))
     entry = cache / "networks" / key
     if not entry.is_dir():
-        examined = _examine(sources)
+        examined = _read_network(sources)
         network = examined.network
         if network is None or examined.problems:
             raise ScenarioError(tell(examined.problems))
@@ -114,12 +102,17 @@ def load_scenario(
     return Scenario(name, cut, route_edges, read_route(cut, route_edges).road)
 
 
-def find_sources(sumo_cfg: Path | str | None = None) -> Sources:
-    """Find a scenario's network and route; see `load_scenario`.
+def examine_scenario(sumo_cfg: Path | str | None = None) -> Examined:
+    """Look for all that is wrong with a scenario; see `load_scenario`.
 
     Raises:
         ScenarioError: There is no such sumocfg, or it is malformed.
     """
+    return _read_network(_find_sources(sumo_cfg))
+
+
+def _find_sources(sumo_cfg: Path | str | None) -> Examined:
+    """Find a scenario's network and route, and read neither network nor lanes."""
     name = DEFAULT_SCENARIO if sumo_cfg is None else str(sumo_cfg)
     if name in BUILTIN_SCENARIOS:
         cfg_file = SCENARIO_DIR / name / f"{name}.sumocfg"
@@ -136,31 +129,18 @@ def find_sources(sumo_cfg: Path | str | None = None) -> Sources:
     if len(nets) != 1:
         what = f"{cfg_file} names {len(nets)} network files."
         problems.append(Problem(what, 'It needs one <net-file value="…"/>.'))
-    files = [
-        file
-        for option in ("route-files", "additional-files")
-        for file in files_named(root, option, cfg_file)
-    ]
+    options = ("route-files", "additional-files")
+    files = [file for option in options for file in files_named(root, option, cfg_file)]
     route_edges, wrong = choose_route(files, cfg_file)
     net_file = nets[0] if len(nets) == 1 else None
-    return Sources(cfg_file, net_file, route_edges, (*problems, *wrong))
+    return Examined(cfg_file, net_file, route_edges, (*problems, *wrong))
 
 
-def examine_scenario(sumo_cfg: Path | str | None = None) -> Examined:
-    """Look for all that is wrong with a scenario; see `load_scenario`.
-
-    Raises:
-        ScenarioError: There is no such sumocfg, or it is malformed.
-    """
-    return _examine(find_sources(sumo_cfg))
-
-
-def _examine(sources: Sources) -> Examined:
-    network, problems = None, list(sources.problems)
-    if sources.net_file is not None:
-        network, wrong = examine_route(sources.net_file, sources.route_edges)
-        problems += wrong
-    return Examined(sources, network, tuple(problems))
+def _read_network(sources: Examined) -> Examined:
+    if sources.net_file is None:
+        return sources
+    network, wrong = examine_route(sources.net_file, sources.route_edges)
+    return replace(sources, network=network, problems=(*sources.problems, *wrong))
 
 
 def _publish_road(entry: Path, net_file: Path, road: Road) -> None:
@@ -168,9 +148,8 @@ def _publish_road(entry: Path, net_file: Path, road: Road) -> None:
 
     def build(directory: Path) -> None:
         cut = cut_road(net_file, road)
-        text = network_text(
-            cut.attributes, map(written, (*cut.edges, *cut.junctions, *cut.connections))
-        )
+        elements = map(written, (*cut.edges, *cut.junctions, *cut.connections))
+        text = network_text(cut.attributes, elements)
         (directory / "road.net.xml").write_text(text, encoding="utf-8")
 
     publish(entry, build)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import copy
 import re
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from ml.sumo.road import Road
     from ml.sumo.scenarios import Scenario
 
+NET_FILE, ROUTE_FILE = "tiled.net.xml", "convoys.add.xml"
+"""The network with all copies; vehicle types, and one route for each copy."""
 TILE_SPACING_M = 200.0
 ROUTE_SUFFIX = "convoy"
 PEER_TYPE, EGO_TYPE = "peer", "ego"
@@ -53,23 +54,10 @@ _SHAPE = re.compile(r'(?<= shape=")[^"]*')
 _Y = re.compile(r'(?<= y=")[^"]*')
 
 
-@dataclass(frozen=True, slots=True)
-class TiledNetwork:
-    """Files that SUMO loads.
+def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Path:
+    """Return the folder of a network with at least `num_envs` copies of a scenario's road, cached.
 
-    Attributes:
-        net_file: The network with all copies.
-        additional_file: Vehicle types, and one route for each copy.
-        num_tiles: How many copies there are, a power of two.
-    """
-
-    net_file: Path
-    additional_file: Path
-    num_tiles: int
-
-
-def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> TiledNetwork:
-    """Return a network with at least `num_envs` copies of a scenario's road, cached.
+    The number of copies is a power of two.
 
     Raises:
         SimulatorError: Too many convoys, or the cache cannot be written or is damaged.
@@ -81,30 +69,29 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Tile
             "Choose a number in that range.",
         )
     num_tiles = 1 << (num_envs - 1).bit_length()
+    road = scenario.road
     key = content_key(
         "tiled",
         scenario.net_file.read_bytes(),
         " ".join(scenario.route_edges),
         num_tiles,
-        repr(scenario.road.fastest_mps),
+        repr(road.fastest_mps),
         _VEHICLE_TYPES,
     )
 
     def build(directory: Path) -> None:
-        cut = cut_road(scenario.net_file, scenario.road)
+        cut = cut_road(scenario.net_file, road)
         for edge in cut.edges:
             for lane in edge:
-                lane.set("speed", repr(scenario.road.fastest_mps))
-        text = _replicate(cut, num_tiles)
-        (directory / "tiled.net.xml").write_text(text, encoding="utf-8")
+                lane.set("speed", repr(road.fastest_mps))
+        (directory / NET_FILE).write_text(_replicate(cut, num_tiles), encoding="utf-8")
         additional = _additional(scenario.route_edges, num_tiles)
-        (directory / "convoys.add.xml").write_text(additional, encoding="utf-8")
+        (directory / ROUTE_FILE).write_text(additional, encoding="utf-8")
 
-    entry = publish(cache_dir / "tiles" / key, build)
-    require_whole(entry / "tiled.net.xml", "</net>")
-    require_whole(entry / "convoys.add.xml", "</additional>")
-    tiles = TiledNetwork(entry / "tiled.net.xml", entry / "convoys.add.xml", num_tiles)
-    _require_road(tiles.net_file, scenario.road)
+    tiles = publish(cache_dir / "tiles" / key, build)
+    require_whole(tiles / NET_FILE, "</net>")
+    require_whole(tiles / ROUTE_FILE, "</additional>")
+    _require_road(tiles / NET_FILE, road)
     return tiles
 
 

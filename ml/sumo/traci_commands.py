@@ -16,7 +16,7 @@ from traci import constants as tc
 from ml.sumo.names import VEHICLE_ID_LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 VEHICLE_VALUES = (tc.VAR_LANEPOSITION, tc.VAR_SPEED)
 
 _SHORT_COMMAND = 255
-_FIRST_VIEW = "View #0"
 # One set-command with a number as its value, e.g. setSpeed.
 _SET_FLOAT = np.dtype(
     [
@@ -83,39 +82,89 @@ def command(number: int, content: bytes = b"") -> bytes:
     return struct.pack("!BiB", 0, length + 4, number) + content
 
 
-def number_of(packed: bytes) -> int:
-    """Return the number of a packed command."""
-    return packed[1] if packed[0] else packed[5]
-
-
-def set_vehicle(variable: int, name: str, value: bytes) -> bytes:
-    """Pack a command that changes a vehicle."""
-    return command(tc.CMD_SET_VEHICLE_VARIABLE, bytes((variable,)) + string(name) + value)
-
-
-def set_vehicle_type(variable: int, name: str, value: bytes) -> bytes:
-    """Pack a command that changes a vehicle type."""
-    return command(tc.CMD_SET_VEHICLETYPE_VARIABLE, bytes((variable,)) + string(name) + value)
-
-
-def set_gui(variable: int, value: bytes) -> bytes:
-    """Pack a command that changes what sumo-gui's first view shows."""
-    return command(tc.CMD_SET_GUI_VARIABLE, bytes((variable,)) + string(_FIRST_VIEW) + value)
-
-
-def _get_simulation(variable: int) -> bytes:
-    return command(tc.CMD_GET_SIM_VARIABLE, bytes((variable,)) + string(""))
-
-
-def get_vehicle(variable: int, name: str) -> bytes:
-    """Pack a question after a vehicle's value."""
-    return command(tc.CMD_GET_VEHICLE_VARIABLE, bytes((variable,)) + string(name))
+def get(number: int, variable: int, name: str = "") -> bytes:
+    """Pack a question after a value of an object, or of the simulation."""
+    return command(number, bytes((variable,)) + string(name))
 
 
 SIMULATION_STEP = command(tc.CMD_SIMSTEP, struct.pack("!d", 0.0))
-GET_TELEPORTS = _get_simulation(tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER)
-GET_COLLIDING = _get_simulation(tc.VAR_COLLIDING_VEHICLES_IDS)
-GET_VEHICLES = get_vehicle(tc.TRACI_ID_LIST, "")
+GET_TELEPORTS = get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER)
+GET_COLLIDING = get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_COLLIDING_VEHICLES_IDS)
+GET_VEHICLES = get(tc.CMD_GET_VEHICLE_VARIABLE, tc.TRACI_ID_LIST)
+
+
+def _added(route: str, kind: str, depart: str, lane: str, position: str, speed: str) -> bytes:
+    """Pack what `vehicle_add` takes, and the rest of what SUMO wants to know as it stands."""
+    words = (route, kind, depart, lane, position, speed, "current", "max", "current", "", "", "")
+    return compound(*map(typed_string, words), typed_int(0), typed_int(0))
+
+
+def _moved(lane: str, lane_pos_m: float) -> bytes:
+    automatic = typed_int(tc.MOVE_AUTOMATIC)
+    return compound(typed_string(lane), typed_float(lane_pos_m), automatic)
+
+
+# libsumo's functions: command, variable, and how their arguments are packed.
+_VEHICLE, _TYPE = tc.CMD_SET_VEHICLE_VARIABLE, tc.CMD_SET_VEHICLETYPE_VARIABLE
+_FUNCTIONS: dict[str, tuple[int, int, Callable[..., bytes]]] = {
+    "gui_setZoom": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_VIEW_ZOOM, typed_float),
+    "gui_trackVehicle": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_TRACK_VEHICLE, typed_string),
+    "vehicle_add": (_VEHICLE, tc.ADD_FULL, _added),
+    "vehicle_changeLane": (
+        _VEHICLE,
+        tc.CMD_CHANGELANE,
+        lambda lane, kept_s: compound(typed_byte(lane), typed_float(kept_s)),
+    ),
+    "vehicle_moveTo": (_VEHICLE, tc.VAR_MOVE_TO, _moved),
+    "vehicle_remove": (_VEHICLE, tc.REMOVE, lambda: typed_byte(tc.REMOVE_VAPORIZED)),
+    "vehicle_setLaneChangeMode": (_VEHICLE, tc.VAR_LANECHANGE_MODE, typed_int),
+    "vehicle_setMinGap": (_VEHICLE, tc.VAR_MINGAP, typed_float),
+    "vehicle_setPreviousSpeed": (
+        _VEHICLE,
+        tc.VAR_PREV_SPEED,
+        lambda speed_mps, accel_mps2: compound(typed_float(speed_mps), typed_float(accel_mps2)),
+    ),
+    "vehicle_setSpeed": (_VEHICLE, tc.VAR_SPEED, typed_float),
+    "vehicle_setSpeedFactor": (_VEHICLE, tc.VAR_SPEED_FACTOR, typed_float),
+    "vehicle_setSpeedMode": (_VEHICLE, tc.VAR_SPEEDSETMODE, typed_int),
+    "vehicle_setType": (_VEHICLE, tc.VAR_TYPE, typed_string),
+    "vehicletype_setAccel": (_TYPE, tc.VAR_ACCEL, typed_float),
+    "vehicletype_setDecel": (_TYPE, tc.VAR_DECEL, typed_float),
+    "vehicletype_setTau": (_TYPE, tc.VAR_TAU, typed_float),
+}
+
+
+class Script:
+    """Commands under the names of libsumo's functions, packed instead of carried out."""
+
+    def __init__(self) -> None:
+        self._packed: list[bytes] = []
+        self._numbers = bytearray()
+
+    def __getattr__(self, function: str) -> Callable[..., None]:
+        """Return what packs a call of one of libsumo's functions."""
+        number, variable, pack = _FUNCTIONS[function]
+
+        def tell(name: str, *values: float | str) -> None:
+            content = bytes((variable,)) + string(name) + pack(*values)
+            self.add(number, command(number, content))
+
+        return tell
+
+    def add(self, number: int, packed: bytes, count: int = 1) -> None:
+        """Append commands of one number that are packed already."""
+        self._packed.append(packed)
+        self._numbers += bytes((number,)) * count
+
+    @property
+    def body(self) -> bytes:
+        """All commands in a row."""
+        return b"".join(self._packed)
+
+    @property
+    def numbers(self) -> bytes:
+        """Their numbers in the same order."""
+        return bytes(self._numbers)
 
 
 class FloatCommands:
@@ -141,7 +190,8 @@ class VehicleQuestions:
     """The questions after `VEHICLE_VALUES`, for many vehicles packed in one go."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        packed = (get_vehicle(value, name) for name in names for value in VEHICLE_VALUES)
+        ask = tc.CMD_GET_VEHICLE_VARIABLE
+        packed = (get(ask, value, name) for name in names for value in VEHICLE_VALUES)
         self._records = np.frombuffer(b"".join(packed), np.uint8).reshape(len(names), -1)
 
     def pack(self, index: NDArray[np.int64]) -> bytes:

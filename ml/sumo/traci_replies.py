@@ -2,21 +2,21 @@
 
 Everything is big-endian. Each command gets a status: length, number, result and a text that is
 empty when all went well, so seven bytes. Vehicle identifiers have a fixed length, so the answers
-about the vehicles after a tick are records of a fixed stride, which one loop reads.
+about the vehicles after a tick are records of a fixed stride, which numpy reads at once.
 """
 
 from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from traci import constants as tc
+from traci.storage import Storage
 
 from ml.errors import SimulatorError
 from ml.sumo import traci_commands as wire
-from ml.sumo import traci_kernels as kernels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _OK_STATUS_LENGTH = 7
+_FLOAT_BYTES = 8
 
 
 def _answer(command: int, variable: int, name: str, value: bytes) -> bytes:
@@ -64,18 +65,8 @@ def read_strings(data: bytes, offset: int) -> list[str]:
         data: The reply without its length.
         offset: Where its answer starts, behind the status.
     """
-    start = offset + (1 if data[offset] else 5)
-    start += 2 + len(wire.string(""))  # the response's number, the variable, the empty name
-    kind, count = struct.unpack_from("!Bi", data, start)
-    if kind != tc.TYPE_STRINGLIST:
-        raise SimulatorError(f"SUMO answered with a value of type {kind}, not a list of names.")
-    start += 5
-    names = []
-    for _ in range(count):
-        (length,) = struct.unpack_from("!i", data, start)
-        names.append(data[start + 4 : start + 4 + length].decode())
-        start += 4 + length
-    return names
+    answer = _value(data, offset, "", tc.TYPE_STRINGLIST)
+    return list(answer.readStringList())
 
 
 def read_string(data: bytes, offset: int, name: str) -> str:
@@ -86,12 +77,16 @@ def read_string(data: bytes, offset: int, name: str) -> str:
         offset: Where its answer starts, behind the status.
         name: The object that was asked about.
     """
+    return str(_value(data, offset, name, tc.TYPE_STRING).readString())
+
+
+def _value(data: bytes, offset: int, name: str, wanted: int) -> Any:
+    """Return SUMO's own reader (`traci.storage.Storage`) at the value of an answer."""
     start = offset + (1 if data[offset] else 5)
     start += 2 + len(wire.string(name))  # the response's number, the variable, the name
-    kind, length = struct.unpack_from("!Bi", data, start)
-    if kind != tc.TYPE_STRING:
-        raise SimulatorError(f"SUMO answered with a value of type {kind}, not a text.")
-    return data[start + 5 : start + 5 + length].decode()
+    if data[start] != wanted:
+        raise SimulatorError(f"SUMO answered with a value of type {data[start]}, not {wanted}.")
+    return Storage(data[start + 1 :])
 
 
 def read_version(data: bytes, offset: int) -> tuple[int, str]:
@@ -123,14 +118,13 @@ class TickReader:
     """Reads what SUMO answers after a tick; knows beforehand all but the values."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        number = wire.typed_float(0.0)
-        frames = b"".join(
-            _answer(tc.CMD_GET_VEHICLE_VARIABLE, value, name, number)
+        known = b"".join(
+            _answer(tc.CMD_GET_VEHICLE_VARIABLE, value, name, wire.typed_float(0.0))[:-_FLOAT_BYTES]
             for name in names
             for value in wire.VEHICLE_VALUES
         )
         count = len(wire.VEHICLE_VALUES)
-        self._frames = np.frombuffer(frames, np.uint8).reshape(len(names), count, -1).copy()
+        self._known = np.frombuffer(known, np.uint8).reshape(len(names), count, -1)
 
     def read_cars(
         self, data: NDArray[np.uint8], cars: NDArray[np.int64]
@@ -145,12 +139,14 @@ class TickReader:
             lane_pos_m, speed_mps: float64, in the order of `cars`. None if the bytes are of
             another form: then SUMO does not know one of them.
         """
-        if data.size != cars.size * self._frames[0].size:
+        known = self._known[cars]
+        shape = (*known.shape[:2], known.shape[2] + _FLOAT_BYTES)
+        if data.size != np.prod(shape):
             return None
-        values = np.empty((len(wire.VEHICLE_VALUES), cars.size))
-        fault = kernels.read_answers(data, cars, self._frames, values.view(np.int64))
-        if fault != kernels.UNDERSTOOD:
+        answers = data.reshape(shape)
+        if not np.array_equal(answers[..., :-_FLOAT_BYTES], known):
             return None
+        values = answers[..., -_FLOAT_BYTES:].copy().view(">f8")[..., 0].T.astype(np.float64)
         return values[0], values[1]
 
 

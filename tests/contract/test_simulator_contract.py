@@ -106,7 +106,7 @@ def test_a_released_car_is_driven_by_sumo_again(make_simulator, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_seized_car_holds_its_speed_until_told(make_simulator, backend):
+def test_a_car_taken_over_holds_its_speed_until_told(make_simulator, backend):
     """A car taken over without a command keeps the speed it has, whatever is ahead."""
     simulator = make_simulator(backend, num_vehicles=2)
     simulator.place(convoy([200.0, 260.0], 20.0, controlled=False))

@@ -44,7 +44,7 @@ def test_the_bench_states_radio_and_training_with_everything_on(capsys, tmp_path
     printed = capsys.readouterr().out
     for words in ("everything on", "g / h", "≥ 0.5", "relays off", "3 hops", "≤ 10", "≤ 25"):
         assert words in printed, words
-    assert "field's usual way" not in printed
+    assert "naive baseline" not in printed
     said = json.loads(file.read_text())
     assert len(said["workloads"]) == 2
     assert 0.0 < said["ratios"][0]["value"] < 1.5

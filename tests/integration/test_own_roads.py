@@ -19,7 +19,7 @@ from ml.sumo.factory import create_simulator
 from ml.sumo.names import tile_lane
 from ml.sumo.netconvert import sumo_environment, sumo_home
 from ml.sumo.scenarios import examine_scenario, load_scenario
-from ml.sumo.tiling import tile_scenario
+from ml.sumo.tiling import NET_FILE, ROUTE_FILE, tile_scenario
 
 pytestmark = pytest.mark.sumo
 
@@ -42,7 +42,7 @@ def test_every_copy_has_the_lengths_of_the_network(tmp_path, kind):
         if kind != "bus_lane" or not lane.startswith(":"):  # there the number changes
             assert own[lane] == (length_m, limit_mps)
     tiles = tile_scenario(scenario, 4, cache_dir=tmp_path / "cache")
-    files = ["--net-file", str(tiles.net_file), "--additional-files", str(tiles.additional_file)]
+    files = ["--net-file", str(tiles / NET_FILE), "--additional-files", str(tiles / ROUTE_FILE)]
     libsumo.start(["sumo", *files])
     try:
         for env in range(4):
@@ -433,7 +433,7 @@ def test_a_cached_layout_with_other_lengths_is_an_error(tmp_path):
     """It is said at the start, about the network, and not as a car that jumps."""
     scenario = load_scenario(roads.flat(tmp_path), cache_dir=tmp_path / "cache")
     tiles = tile_scenario(scenario, 1, cache_dir=tmp_path / "cache")
-    text = tiles.net_file.read_text(encoding="utf-8")
-    tiles.net_file.write_text(text.replace('length="900.00"', 'length="900.10"', 1))
+    text = (tiles / NET_FILE).read_text(encoding="utf-8")
+    (tiles / NET_FILE).write_text(text.replace('length="900.00"', 'length="900.10"', 1))
     with pytest.raises(SimulatorError, match=r"lane 'e0_0' has length 900\.1, .* 900.*rm -r"):
         tile_scenario(scenario, 1, cache_dir=tmp_path / "cache")

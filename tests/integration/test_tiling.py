@@ -12,8 +12,9 @@ import pytest
 
 from ml.errors import SimulatorError
 from ml.sumo.names import tile_lane
+from ml.sumo.options import load_options
 from ml.sumo.scenarios import load_scenario
-from ml.sumo.tiling import tile_scenario
+from ml.sumo.tiling import NET_FILE, tile_scenario
 
 pytestmark = pytest.mark.sumo
 
@@ -23,9 +24,7 @@ def test_every_copy_is_the_road(tmp_path, name):
     """SUMO sees each lane of each copy with the road's length, all with its highest limit."""
     scenario = load_scenario(name)
     tiles = tile_scenario(scenario, 5, cache_dir=tmp_path)
-    assert tiles.num_tiles == 8
-    files = ["--net-file", str(tiles.net_file), "--additional-files", str(tiles.additional_file)]
-    libsumo.start(["sumo", *files])
+    libsumo.start(["sumo", *load_options(tiles)])
     try:
         lanes = set(libsumo.lane.getIDList())
         assert len(lanes) == 8 * len(scenario.road.lane_ids)
@@ -56,22 +55,21 @@ def test_a_layout_is_built_once(tmp_path):
     """The next call finds it; another number of convoys or another road is another entry."""
     highway = load_scenario("highway")
     first = tile_scenario(highway, 3, cache_dir=tmp_path)
-    before = first.net_file.stat().st_mtime_ns
+    before = (first / NET_FILE).stat().st_mtime_ns
     assert tile_scenario(highway, 4, cache_dir=tmp_path) == first
-    assert first.net_file.stat().st_mtime_ns == before
+    assert (first / NET_FILE).stat().st_mtime_ns == before
     assert tile_scenario(highway, 5, cache_dir=tmp_path) != first
     assert tile_scenario(load_scenario("rural"), 3, cache_dir=tmp_path) != first
-    assert tile_scenario(highway, 1, cache_dir=tmp_path).num_tiles == 1
 
 
 BUILD = """
 import pathlib, sys
 from ml.sumo.scenarios import load_scenario
-from ml.sumo.tiling import tile_scenario
+from ml.sumo.tiling import NET_FILE, tile_scenario
 scenario = load_scenario("rural")
 sys.stdin.readline()
 tiles = tile_scenario(scenario, 16, cache_dir=pathlib.Path(sys.argv[1]))
-print(tiles.net_file, tiles.net_file.read_text().count("<edge "))
+print(tiles, (tiles / NET_FILE).read_text().count("<edge "))
 """
 
 
@@ -98,7 +96,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             tile_scenario(highway, 2, cache_dir=tmp_path)
     assert list((tmp_path / "tiles").iterdir()) == []
-    assert tile_scenario(highway, 2, cache_dir=tmp_path).additional_file.is_file()
+    assert tile_scenario(highway, 2, cache_dir=tmp_path).is_dir()
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path):
@@ -129,7 +127,7 @@ def test_the_cache_directory_follows_the_environment(tmp_path, monkeypatch):
 def test_copies_do_not_overlap_numerically(tmp_path):
     """Coordinates stay plain numbers with two digits, also far north."""
     tiles = tile_scenario(load_scenario("rural"), 64, cache_dir=tmp_path)
-    text = tiles.net_file.read_text(encoding="utf-8")
+    text = (tiles / NET_FILE).read_text(encoding="utf-8")
     ys = np.array([float(y) for y in re.findall(r' y="([^"]*)"', text)])
     assert np.isfinite(ys).all()
     assert ys.max() > 63 * 1200.0
@@ -141,11 +139,11 @@ def test_copies_do_not_overlap_numerically(tmp_path):
 def test_a_cached_network_that_is_cut_short_is_told_of(tmp_path, name, share):
     """SUMO would crash on it, or leave lanes out; the remedy makes it anew."""
     tiles = tile_scenario(load_scenario("highway"), 2, cache_dir=tmp_path)
-    damaged = tiles.net_file.with_name(name)
+    damaged = tiles / name
     content = damaged.read_bytes()
     damaged.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(SimulatorError, match=f"{name} is cut short.*rm -r {damaged.parent}"):
+    with pytest.raises(SimulatorError, match=f"{name} is cut short.*rm -r {tiles}"):
         tile_scenario(load_scenario("highway"), 2, cache_dir=tmp_path)
-    shutil.rmtree(damaged.parent)
+    shutil.rmtree(tiles)
     assert tile_scenario(load_scenario("highway"), 2, cache_dir=tmp_path) == tiles
     assert damaged.read_bytes() == content

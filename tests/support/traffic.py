@@ -93,8 +93,8 @@ def random_convoy(road, key, *, env, num_vehicles):
 def random_command(key, tick, speed_mps):
     """One convoy's commands, from its key, the tick and its cars' speeds alone.
 
-    The ego is always commanded, though two commands in ten are missed; slot 1 is seized and
-    released again; slot 2 gets new speed factors.
+    The ego is always commanded, though two commands in ten are missed; slot 1 is taken over
+    and released again; slot 2 gets new speed factors.
     """
     rng = np.random.default_rng([*key, tick])
     accel_mps2 = rng.uniform(-8.0, 2.6, speed_mps.size) + 1.5

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ml.bench.bench import _interleave, bench
 from ml.bench.radio_alone import RadioAlone, radios_alone
-from ml.bench.report import BenchReport, RadioCost, Ratio, Throughput
+from ml.bench.report import BenchReport, Goal, Throughput, ratio
 from ml.bench.workloads import preset_config
 from ml.errors import EmulatorError, ParameterError
 from ml.parameters import load_parameters
@@ -119,21 +119,24 @@ def test_workloads_run_in_turn_and_the_first_round_does_not_count():
 
 def test_ratios_are_paired_round_by_round():
     """A machine that halves its speed between two rounds does not change the ratio."""
-    ratio = Ratio.of("g / h", [10.0, 5.0, 12.0], [20.0, 10.0, 16.0], 0.5)
-    assert (ratio.value, ratio.low, ratio.high) == (0.5, 0.5, 0.75)
-    assert ratio.reached
-    assert not Ratio.of("g / h", [4.9], [10.0], 0.5).reached
+    paired = ratio("g / h", [10.0, 5.0, 12.0], [20.0, 10.0, 16.0], 0.5)
+    assert paired.values == [0.5, 0.5, 0.75]
+    assert paired.row() == ("g / h", "0.50", "0.50–0.75", "≥ 0.5", "ok")
+    assert not ratio("g / h", [4.9], [10.0], 0.5).reached
 
 
 def test_the_radios_cost_is_held_to_its_goal():
     """The median of the rounds decides, and the goal itself is allowed."""
-    assert RadioCost("relays off", [9.0, 10.0, 30.0], 10.0).reached
-    assert not RadioCost("relays off", [9.0, 10.1, 30.0], 10.0).reached
+    assert Goal("relays off", [9.0, 10.0, 30.0], 10.0, at_most=True).reached
+    assert not Goal("relays off", [9.0, 10.1, 30.0], 10.0, at_most=True).reached
 
 
 def test_the_report_shows_what_was_measured_and_nothing_else(tmp_path):
     """Tables, file and picture of a report with the radio alone, and of a full one."""
-    costs = [RadioCost("relays off", [4.0, 5.0], 10.0), RadioCost("relays", [26.0], 25.0)]
+    costs = [
+        Goal("relays off", [4.0, 5.0], 10.0, at_most=True),
+        Goal("relays", [26.0], 25.0, at_most=True),
+    ]
     radio = BenchReport(num_envs=64, num_peers=5, radio="clean", radio_costs=costs)
     text = _text(radio)
     assert "64 convoys of 6 nodes, radio clean" in " ".join(text.split())
@@ -153,7 +156,7 @@ def test_the_report_shows_what_was_measured_and_nothing_else(tmp_path):
 
     full = BenchReport(num_envs=64, num_peers=5, radio="clean", radio_costs=costs)
     full.workloads.append(Throughput("g: training", [100.0, 200.0]))
-    full.ratios.append(Ratio.of("g / h: training with everything on", [1.0], [3.0], 0.5))
+    full.ratios.append(ratio("g / h: training with everything on", [1.0], [3.0], 0.5))
     full.cost_us.update({(1, 2): 90.0, (64, 2): 8.0})
     assert all(word in _text(full) for word in ("g: training", "missed", "relays off", "2 peers"))
     full.draw(tmp_path / "full.png")
@@ -167,11 +170,11 @@ def test_the_radio_can_be_measured_by_itself():
     report = bench(
         num_envs=2, num_peers=2, radio="bursty", rounds=1, sections=("radio",), on_part=parts.append
     )
-    assert [(c.name, c.wanted_us, len(c.us)) for c in report.radio_costs] == [
+    assert [(c.name, c.wanted, len(c.values)) for c in report.radio_costs] == [
         ("relays off", 10.0, 1),
         ("relays over up to 3 hops", 25.0, 1),
     ]
-    assert all(c.us[0] > 0.0 for c in report.radio_costs)
+    assert all(c.values[0] > 0.0 for c in report.radio_costs)
     assert report.workloads == []
     assert len(parts) == 4
     with pytest.raises(ParameterError, match="bursty"):

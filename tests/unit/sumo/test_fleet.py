@@ -71,7 +71,7 @@ def test_a_jump_is_an_error(road):
 
 
 def test_orders_say_only_what_changed(road):
-    """Seizing and releasing are told once; commands only for controlled cars that have one."""
+    """Taking over and releasing are told once; commands only for controlled cars that have one."""
     fleet = placed(road, [10.0, 30.0], [8.0, 9.0])
 
     def told(controlled, speed_mps, factor=(np.nan, np.nan)):
@@ -80,14 +80,14 @@ def test_orders_say_only_what_changed(road):
         )
 
     first = told([True, True], [7.0, np.nan])
-    assert first.seized.size == first.released.size == 0
+    assert first.taken_over.size == first.released.size == 0
     assert first.speed_index.tolist() == [0]
     second = told([True, False], [7.0, 5.0], [np.nan, 0.9])
     assert second.released.tolist() == [1]
     assert second.speed_index.tolist() == [0]
     assert second.factor_index.tolist() == [1]
     third = told([True, True], [7.0, np.nan])
-    assert third.seized.tolist() == [1]
+    assert third.taken_over.tolist() == [1]
     assert third.speed_index.tolist() == [0, 1]
     assert third.speed_mps.tolist() == [7.0, 9.0]
 
@@ -116,7 +116,7 @@ def test_insertions_are_checked_to_the_bit(road):
         fleet.confirm(cars, np.array([10.1, 30.0]), np.array([8.0, 9.0]))
 
 
-def test_cars_are_renewed_in_an_order_in_which_none_passes_another(road):
+def test_cars_are_reused_in_an_order_in_which_none_passes_another(road):
     """Forwards the one in front goes first, backwards the last; a new car comes after both."""
     fleet = placed(road, [10.0, 20.0, 30.0], [8.0, 8.0, 8.0])
 
@@ -137,12 +137,12 @@ def test_cars_are_renewed_in_an_order_in_which_none_passes_another(road):
     assert moved([5.0, 15.0, 25.0]).sequence.tolist() == [0, 1, 2]
     split = moved([1.0, 40.0, 50.0])
     assert split.sequence.tolist() == [2, 1, 0]
-    assert split.renewed.tolist() == [True, True, True]
+    assert split.reused.tolist() == [True, True, True]
     shorter = moved([2.0, 41.0, 0.0], (True, True, False))
     assert shorter.removed.tolist() == [2]
     grown = moved([1.0, 42.0, 55.0])
     assert grown.sequence.tolist() == [1, 0, 2]
-    assert grown.renewed.tolist() == [True, True, False]
-    muddled = moved([9.0, 3.0, 20.0])
-    assert muddled.removed.tolist() == [0, 1, 2]
-    assert not muddled.renewed.any()
+    assert grown.reused.tolist() == [True, True, False]
+    out_of_order = moved([9.0, 3.0, 20.0])
+    assert out_of_order.removed.tolist() == [0, 1, 2]
+    assert not out_of_order.reused.any()

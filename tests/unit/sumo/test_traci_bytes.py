@@ -46,8 +46,21 @@ def test_a_command_is_its_length_number_and_content():
     assert commands.command(0x7F) == b"\x02\x7f"
     assert commands.command(0x01, b"x" * 253) == b"\xff\x01" + b"x" * 253
     assert commands.command(0x01, b"x" * 254) == b"\x00\x00\x00\x01\x04\x01" + b"x" * 254
-    for packed in (commands.command(0x42), commands.command(0x42, bytes(400))):
-        assert commands.number_of(packed) == 0x42
+
+
+def test_a_script_packs_the_calls_of_libsumos_functions():
+    """In their order, and with the number of each command."""
+    script = commands.Script()
+    script.vehicletype_setTau("peer", 1.5)
+    script.vehicle_setPreviousSpeed("c0000.v01", 12.5, 0.0)
+    real, text = commands.typed_float, commands.string
+    both = commands.compound(real(12.5), real(0.0))
+    single = [
+        commands.command(0xC5, b"\x48" + text("peer") + real(1.5)),
+        commands.command(0xC4, bytes((tc.VAR_PREV_SPEED,)) + text("c0000.v01") + both),
+    ]
+    assert script.body == b"".join(single)
+    assert script.numbers == bytes((0xC5, 0xC4))
 
 
 def test_speed_commands_of_a_tick_equal_single_ones():
@@ -56,10 +69,13 @@ def test_speed_commands_of_a_tick_equal_single_ones():
     index = np.array([4, 1])
     packed = commands.FloatCommands(tc.VAR_SPEED, names).pack(index, np.array([12.5, 0.0]))
     single = [
-        commands.set_vehicle(tc.VAR_SPEED, "c0002.v00", commands.typed_float(12.5)),
-        commands.set_vehicle(tc.VAR_SPEED, "c0000.v01", commands.typed_float(0.0)),
+        ("c0002.v00", 12.5),
+        ("c0000.v01", 0.0),
     ]
-    assert packed == b"".join(single)
+    script = commands.Script()
+    for name, speed_mps in single:
+        script.vehicle_setSpeed(name, speed_mps)
+    assert packed == script.body
 
 
 def test_statuses_take_seven_bytes_each():
@@ -94,7 +110,7 @@ def test_questions_of_many_cars_equal_single_ones():
     """Packing many at once gives the bytes of packing each."""
     packed = commands.VehicleQuestions(NAMES).pack(np.array([13, 2]))
     values = (tc.VAR_LANEPOSITION, tc.VAR_SPEED)
-    single = [commands.get_vehicle(v, n) for n in ("c0001.v01", "c0000.v02") for v in values]
+    single = [commands.get(0xA4, v, n) for n in ("c0001.v01", "c0000.v02") for v in values]
     assert packed == b"".join(single)
 
 

@@ -1,4 +1,4 @@
-"""(f) The field's usual way, built for comparison alone.
+"""(f) The naive baseline, built for comparison alone.
 
 One environment; SUMO over TraCI, started anew for every episode of 400 ticks; six getters per car
 and tick through the Python client; no radio, no sensors; Stable-Baselines3's default PPO.
@@ -23,9 +23,9 @@ from ml.folders import default_cache_dir
 from ml.keyed_random import fold
 from ml.onboard.actuation import accel_from_action
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
-from ml.sumo.insertion import insertions
+from ml.sumo.commands import SPEED_MODE_UNCHECKED, insertions
 from ml.sumo.netconvert import sumo_program
-from ml.sumo.options import SPEED_MODE_UNCHECKED, load_options
+from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named
 from ml.sumo.scenarios import load_scenario
 from ml.sumo.tiling import tile_scenario
@@ -38,7 +38,7 @@ _EPISODE_TICKS = 400
 _ROLLOUT = 2048
 
 
-class UsualEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
+class NaiveEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
     """One convoy on one SUMO, as most SUMO environments are written."""
 
     def __init__(self, num_peers: int) -> None:
@@ -118,13 +118,13 @@ class UsualEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         return seen
 
 
-class UsualWay:
+class NaiveBaseline:
     """(f) Stable-Baselines3's default PPO on it."""
 
-    name = "f: the field's usual way"
+    name = "f: the naive baseline (one environment, TraCI getters, restart per episode)"
 
     def __init__(self, num_peers: int) -> None:
-        self._env = UsualEnv(num_peers)
+        self._env = NaiveEnv(num_peers)
         self._model = PPO(
             "MultiInputPolicy",
             self._env,
