@@ -11,7 +11,7 @@ from ml.controllers import views
 from ml.controllers.registry import make_controller
 from ml.envs.policy_interface import PolicyInterface
 from ml.evaluation.silence import without_radio
-from ml.onboard.actuation import accel_from_action
+from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ class ControllerDriver:
             by_radio = self.controller.knows == "radio"
             nobody = views.of_nobody(batch.num_envs, batch.num_slots - 1)
             peers = views.by_radio(batch) if by_radio else nobody
-        return np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+        wish_mps2 = np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+        # An action is a float32: all drivers have its resolution, so that none is finer than a
+        # policy, and a controller drives the same bits here and through an environment's actions.
+        return accel_from_action(action_from_accel(wish_mps2))
 
 
 class SumoDriver:

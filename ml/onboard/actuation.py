@@ -1,4 +1,4 @@
-"""From the normalised action to a speed command within the vehicle's limits.
+"""From a wish to a speed command within the vehicle's limits; what a policy's action stands for.
 
 SUMO's own checks are off for the ego, so the limits are enforced here. The command is the speed
 at the end of the next tick; with ballistic integration the realised acceleration is the commanded
@@ -55,7 +55,7 @@ def _accel_rows(actions: NDArray[np.float64], accel_mps2: NDArray[np.float64]) -
 
 @compiled
 def _command_rows(
-    actions: NDArray[np.floating],
+    wished_mps2: NDArray[np.float64],
     share: float,
     soft_mps2: NDArray[np.float64],
     hard_mps2: NDArray[np.float64],
@@ -64,14 +64,10 @@ def _command_rows(
     command_mps: NDArray[np.float64],
     commands: NDArray[np.float64],
     withheld_mps2: NDArray[np.float64],
-) -> int:
-    """See `command_egos`; return the first action out of range, −1 if there is none."""
-    for e in range(actions.size):
-        if not abs(float(actions[e])) <= 1.0 + ROUNDING:  # so that NaN is caught, too
-            return e
-    for e in range(actions.size):
-        speed = speed_mps[e, 0]
-        wish_mps2 = _accel_of(float(actions[e]))
+) -> None:
+    """Fill column 0 of `command_mps`, `commands` and `withheld_mps2`; see `command_egos`."""
+    for e in range(wished_mps2.size):
+        speed, wish_mps2 = speed_mps[e, 0], wished_mps2[e]
         withheld_mps2[e] = max(wish_mps2 - min(soft_mps2[e], hard_mps2[e]), 0.0)
         wish_mps2 = min(max(wish_mps2, floor_mps2[e]), soft_mps2[e])
         if share < 1.0:
@@ -83,14 +79,6 @@ def _command_rows(
         accel = min(max((command - speed) / DT_S, -MAX_BRAKING_MPS2), MAX_ACCEL_MPS2)
         commands[e, 1] = commands[e, 0]
         commands[e, 0] = accel
-    return -1
-
-
-def _out_of_range(row: int, action: NDArray[np.floating]) -> EnvironmentStateError:
-    return EnvironmentStateError(
-        f"action[{row}] = {action[row]} lies outside [-1, 1]. "
-        "Clip the policy's output to the action space before stepping."
-    )
 
 
 def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -108,12 +96,15 @@ def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
     accel_mps2 = np.empty(action.size)
     bad = _accel_rows(action.astype(np.float64), accel_mps2)
     if bad >= 0:
-        raise _out_of_range(bad, action)
+        raise EnvironmentStateError(
+            f"action[{bad}] = {action[bad]} lies outside [-1, 1]. "
+            "Clip the policy's output to the action space before stepping."
+        )
     return accel_mps2
 
 
 def command_egos(
-    action: NDArray[np.floating],
+    wish_mps2: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
     command_mps: NDArray[np.float64],
     commands: NDArray[np.float64],
@@ -123,34 +114,27 @@ def command_egos(
 ) -> NDArray[np.float64]:
     """Command each ego the speed that it shall have at the end of the tick.
 
-    Never backwards, never above the vehicle's top speed. A wrong action changes nothing.
+    Never backwards, never above the vehicle's top speed.
 
     Args:
-        action: (num_envs,) in [−1, 1], see `accel_from_action`.
+        wish_mps2: (num_envs,) accelerations, within the vehicle's limits.
         speed_mps: (num_envs, num_slots), true speeds; the ego is slot 0.
         command_mps: (num_envs, num_slots), column 0 is written.
         commands: (num_envs, 2), the last two accelerations that were commanded within the
             vehicle's limits, the newest first; moved on.
-        lag_s: Time constant of a low-pass between the action and the command, s. It goes on from
+        lag_s: Time constant of a low-pass between the wish and the command, s. It goes on from
             what was commanded last, bounds included.
         bounds_mps2: What a safety layer lets pass; None without one.
 
     Returns:
         (num_envs,) float64, by how much each wish was above the lower of its bounds, m/s².
-
-    Raises:
-        EnvironmentStateError: An action is not a number or lies outside [−1, 1].
     """
     share = 1.0 if lag_s == 0.0 else 1.0 - math.exp(-DT_S / lag_s)
     if bounds_mps2 is None:
-        unbounded = np.full(action.size, np.inf)
+        unbounded = np.full(wish_mps2.size, np.inf)
         bounds_mps2 = Bounds(unbounded, unbounded, -unbounded)
-    withheld_mps2 = np.zeros(action.size)
-    bad = _command_rows(
-        action, share, *bounds_mps2, speed_mps, command_mps, commands, withheld_mps2
-    )
-    if bad >= 0:
-        raise _out_of_range(bad, action)
+    withheld_mps2 = np.zeros(wish_mps2.size)
+    _command_rows(wish_mps2, share, *bounds_mps2, speed_mps, command_mps, commands, withheld_mps2)
     return withheld_mps2
 
 

@@ -9,6 +9,7 @@ import pytest
 from ml.controllers.headway import Threshold
 from ml.controllers.protocol import Delayed
 from ml.controllers.registry import controller_names
+from ml.envs.convoy_batch import ConvoyBatch
 from ml.evaluation.drivers import ControllerDriver, make_driver
 from ml.evaluation.episodes import CaseRunner, run_suite
 from ml.evaluation.silence import without_radio
@@ -128,19 +129,15 @@ def test_the_fates_of_packets_belong_to_the_case_and_not_to_the_controller():
 
 def test_taking_the_radio_away_leaves_what_is_observed_before_anybody_is_heard():
     """At an episode's first tick it changes nothing, since nothing has arrived; later it does."""
-    runner = CaseRunner(make_driver("cth"), SUITE, SUITE.config, seed=5, num_envs=64)
-    batch = runner.batch
+    batch = ConvoyBatch(SUITE.config, num_envs=64, seed=5, supply=SUITE.supply)
     try:
         first = batch.reset()
         for name, value in without_radio(first).items():
             assert value == pytest.approx(first[name], rel=1e-6, abs=1e-7)
         for _ in range(20):
-            batch.advance(np.zeros((64, 1)))
-            batch.transmit(batch.truth)
-            batch.receive(batch.now_us)
-            seen = batch.observe()
+            seen = batch.step(np.zeros(64)).observation
     finally:
-        runner.close()
+        batch.close()
     off = without_radio(seen)
     heard = EGO_INDEX["peers_heard"]
     assert (seen["ego"][:, heard] > 0).all()

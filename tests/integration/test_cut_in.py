@@ -134,10 +134,7 @@ def test_over_traci_it_is_the_same_bits():
         try:
             batch.reset(cases=np.array(CUTS_IN[5:100:25]))
             for _ in range(120):
-                batch.advance(np.full((4, 1), -0.1))
-                batch.transmit(batch.truth)
-                batch.receive(batch.now_us)
-                batch.judge()
+                batch.step(np.full(4, -0.8))
             paths.append((batch.truth.route_pos_m.tobytes(), batch.peer_table.payload.tobytes()))
         finally:
             batch.close()
