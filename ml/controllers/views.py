@@ -11,48 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.envs.truth.lanes import WANDERING_M
-from ml.espnow_emulator import PayloadField
 from ml.onboard.views import EgoView, PeerView
 
 if TYPE_CHECKING:
     from ml.envs.convoy_batch import ConvoyBatch
 
 _EAST_DEG = 90.0
-
-
-def by_radio(batch: ConvoyBatch) -> PeerView:
-    """View the ego's peer table as of the last delivery."""
-    table = batch.peer_table
-    payload = np.moveaxis(table.payload[:, 0], -1, 0)
-    return PeerView(
-        heard=table.heard[:, 0],
-        age_s=batch.age_est_ms[:, 0] / 1000.0,
-        x_m=payload[PayloadField.X_M],
-        y_m=payload[PayloadField.Y_M],
-        speed_mps=payload[PayloadField.SPEED_MPS],
-        heading_deg=payload[PayloadField.HEADING_DEG],
-        accel_mps2=payload[PayloadField.ACCEL_MPS2],
-        position_sd_m=payload[PayloadField.POSITION_SD_M],
-        hops=table.hops[:, 0],
-        ahead_m=batch.order.ahead_m,
-        travelled_m=batch.order.travelled_m,
-        now_mps=batch.order.speed_mps,
-        now_mps2=batch.order.accel_mps2,
-    )
-
-
-def own_sensors(batch: ConvoyBatch) -> EgoView:
-    """View what the ego's own node believes."""
-    ego = batch.ego
-    return EgoView(
-        x_m=ego.x_m[:, 0],
-        y_m=ego.y_m[:, 0],
-        speed_mps=ego.speed_mps[:, 0],
-        heading_deg=ego.heading_deg[:, 0],
-        accel_mps2=ego.accel_mps2[:, 0],
-        position_sd_m=ego.position_sd_m[:, 0],
-        last_command_mps2=batch.commanded_accel_mps2,
-    )
 
 
 def of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:

@@ -23,9 +23,7 @@ from ml.envs.truth.reference_driver import ReferenceDriver
 from ml.envs.worlds.world import live_world
 from ml.errors import EnvironmentStateError, SimulatorLostError
 from ml.keyed_random import Stream, fold, uniform
-from ml.onboard.actuation import Bounds, command_egos
-from ml.onboard.observation.builder import ObservationBuilder
-from ml.onboard.peer_order import PeerOrder
+from ml.onboard.board import Board
 from ml.parameters import load_parameters
 from ml.sumo.protocol import TickCommands
 from ml.sumo.scenarios import load_scenario
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from ml.envs.episodes.source import SupplyMaker
     from ml.envs.worlds.world import World
     from ml.espnow_emulator import PeerTable
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
     from ml.sensors import Measurement
     from ml.sumo.protocol import Simulator
 
@@ -97,7 +95,7 @@ class ConvoyBatch:
         keeper: Starts SUMO, and starts it again where it was lost.
         stack: Sensors and radio.
         reference: The drivers that decide what was avoidable.
-        order: What is known of the order of each ego's peers.
+        board: What the egos' boards hold and compute.
         age_est_ms: (num_envs, 1, num_peers) float64, as boards estimate the age of each peer's
             newest message, as of the last delivery.
         withheld_mps2: (num_envs,) float64, by how much each wish in the last tick was above what
@@ -162,10 +160,13 @@ class ConvoyBatch:
             embedded_spare=embedded_spare,
         )
         self.keeper, self.stack = world.keeper, world.stack
-        self._observer = ObservationBuilder(
-            num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
+        self.board = Board(
+            self.stack.table,
+            self.stack.ranging,
+            time_to_live_ms=parameters.radio.time_to_live_ms,
+            lag_s=config.action_lag_s,
+            safety_layer=config.safety_layer,
         )
-        self.order = PeerOrder(num_envs, self.num_slots - 1)
         self.age_est_ms = np.zeros((num_envs, 1, self.num_slots - 1))
         self._episodes = (supply or EpisodeSource)(config, self._road)
         self._director = PeerDirector(
@@ -223,17 +224,12 @@ class ConvoyBatch:
     @property
     def commanded_accel_mps2(self) -> NDArray[np.float64]:
         """(num_envs,) float64, what each ego was last told, within the vehicle's limits."""
-        return self._observer.commands[:, 0]
+        return self.board.memory.commands_mps2[:, 0]
 
     @property
     def wanted_time_gap_s(self) -> NDArray[np.float64]:
         """(num_envs,) float64, the time gap that each ego's driver has set."""
-        return self._observer.wanted_s
-
-    @property
-    def bounds_mps2(self) -> Bounds:
-        """The safety layer's bounds as of the last observation; see `ObservationBuilder`."""
-        return self._observer.bounds_mps2
+        return self.board.memory.time_gap_s
 
     @property
     def now_us(self) -> NDArray[np.int64]:
@@ -311,14 +307,11 @@ class ConvoyBatch:
         self._tracker.reset(rows)
         low_s, high_s = self.config.time_gap_s
         drawn = uniform(fold(keys, Stream.WANTED_TIME_GAP))
-        self._observer.wanted_s[rows] = low_s + (high_s - low_s) * drawn
-        measured = self.stack.reset(rows, keys, placement.present, start)
-        self.order.reset(rows)
-        first = self._observer.start(
-            rows, self.peer_table, measured, self.stack.ranging, self.order
-        )
+        self.stack.reset(rows, keys, placement.present, start)
+        self.board.start(rows, self.stack.measured, low_s + (high_s - low_s) * drawn)
+        first = self.board.observe(rows) if self._observing else {}
         self._whole = was_whole
-        return first if self._observing else {}
+        return first
 
     def mend(self) -> None:
         """End a SUMO whose last tick was broken off; all convoys must be reset, on another."""
@@ -348,7 +341,7 @@ class ConvoyBatch:
         """
         self._require_ready(accel_mps2)
         self._whole = False
-        self.withheld_mps2 = self._command_egos(accel_mps2)
+        self.withheld_mps2 = self.board.command(accel_mps2, self.truth.speed_mps, self._command_mps)
         commands, aside_m = self._direct_traffic()
         state = self.simulator.step(commands)
         self.tick += 1
@@ -373,8 +366,8 @@ class ConvoyBatch:
         table = self.stack.receive(now_us)
         self.age_est_ms = self.stack.age_est_ms(now_us)
         self.reference.listen(self.plan, self.tick, table)
-        self.order.update(table, self.age_est_ms)
-        return self._observe() if self._observing else {}
+        self.board.hear(self.age_est_ms, self.stack.measured)
+        return self.board.observe() if self._observing else {}
 
     def _require_ready(self, accel_mps2: NDArray[np.float64]) -> None:
         """Check that a tick can begin; see `step` for the errors."""
@@ -402,18 +395,6 @@ class ConvoyBatch:
         if not self.keeper.running:
             raise EnvironmentStateError("The environment is closed; reset() starts it again.")
 
-    def _command_egos(self, accel_mps2: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Command the egos; return what the safety layer withheld, (num_envs,) m/s²."""
-        observer = self._observer
-        return command_egos(
-            accel_mps2,
-            self.truth.speed_mps,
-            self._command_mps,
-            observer.commands,
-            lag_s=self.config.action_lag_s,
-            bounds_mps2=observer.bounds_mps2 if self.config.safety_layer else None,
-        )
-
     def _direct_traffic(self) -> tuple[TickCommands, NDArray[np.float64] | None]:
         """Return all cars' commands, and how far aside they will be; None where all keep lane."""
         factor = self._director.command(
@@ -434,12 +415,6 @@ class ConvoyBatch:
             left=None if aside_m is None else aside_m >= CAR_WIDTH_M,
         )
         return commands, aside_m
-
-    def _observe(self) -> Observation:
-        """Build the observation from the peer table and the ego's own sensors."""
-        return self._observer.build(
-            self.peer_table, self.ego, self.stack.ranging, self.order, self.age_est_ms
-        )
 
     def judge(self) -> NDArray[np.float64]:
         """Decide who has ended and return the rewards, (num_envs,) float64."""
@@ -485,9 +460,9 @@ class ConvoyBatch:
 
     def drain_metrics(self) -> dict[str, float]:
         """Means over the batch since the last call: reward terms, radio, clipped features."""
-        observer = self._observer
-        clipped = {"observation/clipped_share": observer.clipped / max(observer.built, 1)}
-        observer.clipped = observer.built = 0
+        board = self.board
+        clipped = {"observation/clipped_share": board.clipped / max(board.built, 1)}
+        board.clipped = board.built = 0
         simulator = {
             "simulator/teleports": float(self.simulator.teleport_count()),
             "simulator/restarts": float(self.keeper.restarts),

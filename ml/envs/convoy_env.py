@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.truth.ground_truth import GroundTruth
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
 
 Backend = Literal["libsumo", "traci"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
     from ml.envs.config import EnvConfig, EpisodeKind
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
 
 
 _RUNNING, _COLLISION = int(EpisodeStatus.RUNNING), int(EpisodeStatus.COLLISION)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ml.controllers.protocol import Controller
     from ml.envs.convoy_batch import ConvoyBatch
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
 
 _ROWS_AT_ONCE = 64
 
@@ -80,10 +80,10 @@ class ControllerDriver:
         if self.controller.knows == "truth":
             peers, ego = views.of_truth(batch)
         else:
-            ego = views.own_sensors(batch)
+            ego = batch.board.ego
             by_radio = self.controller.knows == "radio"
             nobody = views.of_nobody(batch.num_envs, batch.num_slots - 1)
-            peers = views.by_radio(batch) if by_radio else nobody
+            peers = batch.board.peers if by_radio else nobody
         wish_mps2 = np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
         # An action is a float32: all drivers have its resolution, so that none is finer than a
         # policy, and a controller drives the same bits here and through an environment's actions.

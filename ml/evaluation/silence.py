@@ -12,7 +12,7 @@ from ml.onboard.spacing import wanted_gap_m
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
 
 _NOBODY_GAP_M = 150.0
 _SLOWEST_MPS = 2.0

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ml.controllers import views
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.scripted import CutIn, ManoeuvreCase, ManoeuvreSupply, hold
@@ -87,7 +86,7 @@ def test_the_radio_tells_where_a_car_is_across_the_road():
     checked = []
 
     def watch(batch):
-        view, truth = views.by_radio(batch), batch.truth
+        view, truth = batch.board.peers, batch.truth
         for e in np.flatnonzero(view.heard[:, 0]):
             aside = truth.lateral_m[e, 1]
             y_m, age_s = view.y_m[e, 0], view.age_s[e, 0]
