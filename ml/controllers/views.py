@@ -1,8 +1,4 @@
-"""What a controller may know: the peers as the ego's board holds them, and the ego's own sensors.
-
-Three views have the same form: by radio; of the truth, which is what a perfect and instant radio
-with perfect sensors would bring; and of nothing.
-"""
+"""What a perfect and instant radio, and perfect sensors, would bring a controller to know."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ _EAST_DEG = 90.0
 
 
 def of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
-    """View ground truth, of age 0 and without error.
+    """View ground truth as a board would hold it, of age 0 and without error.
 
     The road is unrolled into a straight line to the east, so that distances along it are exact.
     Cars in another lane are not shown until they leave it.
@@ -55,25 +51,4 @@ def of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
             position_sd_m=still[:, 0],
             last_command_mps2=batch.commanded_accel_mps2,
         ),
-    )
-
-
-def of_nobody(num_envs: int, num_sources: int) -> PeerView:
-    """View a board that has heard nothing: a radio that is off."""
-    shape = (num_envs, num_sources)
-    nothing = np.zeros(shape)
-    return PeerView(
-        heard=np.zeros(shape, dtype=bool),
-        age_s=nothing,
-        x_m=nothing,
-        y_m=nothing,
-        speed_mps=nothing,
-        heading_deg=nothing,
-        accel_mps2=nothing,
-        position_sd_m=nothing,
-        hops=np.zeros(shape, dtype=np.int64),
-        ahead_m=np.zeros((*shape, num_sources)),
-        travelled_m=nothing,
-        now_mps=nothing,
-        now_mps2=nothing,
     )

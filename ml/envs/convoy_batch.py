@@ -20,7 +20,7 @@ from ml.envs.scoring.tracker import EpisodeTracker
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import lateral_m
 from ml.envs.truth.reference_driver import ReferenceDriver
-from ml.envs.worlds.world import live_world
+from ml.envs.worlds.world import empty_table, live_world
 from ml.errors import EnvironmentStateError, SimulatorLostError
 from ml.keyed_random import Stream, fold, uniform
 from ml.onboard.board import Board
@@ -160,8 +160,9 @@ class ConvoyBatch:
             embedded_spare=embedded_spare,
         )
         self.keeper, self.stack = world.keeper, world.stack
+        silent = None if config.ego_receives else empty_table(parameters, num_envs, self.num_slots)
         self.board = Board(
-            self.stack.table,
+            silent or self.stack.table,
             self.stack.ranging,
             time_to_live_ms=parameters.radio.time_to_live_ms,
             lag_s=config.action_lag_s,
@@ -218,7 +219,7 @@ class ConvoyBatch:
 
     @property
     def peer_table(self) -> PeerTable:
-        """The ego's peer table after the last tick."""
+        """What the ego's radio has received by the last tick."""
         return self.stack.table
 
     @property

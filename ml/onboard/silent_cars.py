@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ml.compiled import compiled, inlined
 from ml.onboard.prediction import BRAKING_MPS2, HORIZON_S, along, travel, turned
-from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_BRAKING_MPS2
+from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_BRAKING_MPS2, PEER_STANDSTILL_M
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ SILENT_S = 0.3
 CERTAIN_M = 2.0
 """Distance between two cars from which their order is certain."""
 _ACCEL_MPS2, _COMFORT_MPS2 = 1.5, 2.5
-_TIME_GAP_S, _STANDSTILL_M = 1.2, 2.0
+_TIME_GAP_S = 1.2
 _LEAST_GAP_M = 0.5
 _UNDISTURBED_MPS2 = 0.2
 
@@ -45,7 +45,7 @@ def pull_mps2(speed_mps: float, ahead_mps: float, gap_m: float) -> float:
         gap_m: Between them.
     """
     braking = speed_mps * (speed_mps - ahead_mps) / (2.0 * math.sqrt(_ACCEL_MPS2 * _COMFORT_MPS2))
-    wanted = _STANDSTILL_M + max(speed_mps * _TIME_GAP_S + braking, 0.0)
+    wanted = PEER_STANDSTILL_M + max(speed_mps * _TIME_GAP_S + braking, 0.0)
     share = wanted / max(gap_m, _LEAST_GAP_M)
     return -min(_ACCEL_MPS2 * share * share, MAX_BRAKING_MPS2)
 
