@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ml.envs.config import EnvConfig, EpisodeKind
     from ml.evaluation.drivers import Driver
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
 
 EpisodeSummary = dict[str, float | int | str | bool]
 

@@ -10,9 +10,8 @@ import numpy as np
 from ml.envs.worlds.node_sensors import NodeSensors
 from ml.envs.worlds.recovery import SimulatorKeeper
 from ml.envs.worlds.tape import play_radio, play_traffic
-from ml.envs.worlds.world import World
+from ml.envs.worlds.world import World, empty_table
 from ml.errors import EnvironmentStateError
-from ml.espnow_emulator import NodeClocks, PeerTable
 from ml.parameters import draw_episode_parameters, load_parameters
 from ml.vehicle import TICK_US
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.truth.ground_truth import GroundTruth
     from ml.envs.worlds.tape import Tape
+    from ml.espnow_emulator import PeerTable
     from ml.parameters import Parameters
     from ml.sensors import Measurement, RangingSensor
     from ml.sumo.protocol import Placement, Simulator, TickCommands, TrafficState
@@ -153,8 +153,7 @@ class TapedStack:
         self._parameters = parameters
         self._randomise = randomise
         self._nodes = NodeSensors(parameters.sensors, road, num_envs=num_envs, num_cars=1)
-        clocks = NodeClocks(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
-        self.table = PeerTable(clocks, np.zeros(1, dtype=np.int64))
+        self.table = empty_table(parameters, num_envs, num_slots)
         self._age_est_ms = np.zeros(self.table.heard.shape)
         self.place = np.zeros(num_envs, dtype=np.int64)
 

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from ml.envs.worlds.live import V2VStack
 from ml.envs.worlds.recovery import SimulatorKeeper
+from ml.espnow_emulator import NodeClocks, PeerTable
 from ml.sumo.factory import create_simulator
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from ml.envs.config import EnvConfig
     from ml.envs.truth.ground_truth import GroundTruth
-    from ml.espnow_emulator import PeerTable
     from ml.parameters import Parameters
     from ml.sensors import Measurement, RangingSensor
     from ml.sumo.scenarios import Scenario
@@ -77,6 +78,12 @@ class World:
 
     keeper: SimulatorKeeper
     stack: Stack
+
+
+def empty_table(parameters: Parameters, num_envs: int, num_slots: int) -> PeerTable:
+    """Make a peer table of the egos that no radio writes, (num_envs, 1, num_slots − 1)."""
+    clocks = NodeClocks(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
+    return PeerTable(clocks, np.zeros(1, dtype=np.int64))
 
 
 def live_world(
