@@ -11,10 +11,10 @@ from stable_baselines3 import PPO
 
 from ml.cli import main
 from ml.envs.spaces import observation_space
+from ml.evaluation.rerun import WORST_FOLDER, job_of, rerun
 from ml.evaluation.result import read_cell, read_manifest, read_rows, write_cell
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.reports.card.card import write_card
-from ml.reports.episode.rerun import WORST_FOLDER, job_of, rerun
 from ml.training.checkpoints import model_bytes
 
 pytestmark = pytest.mark.sumo

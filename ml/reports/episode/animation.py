@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-    from ml.reports.episode.recording import Recording
+    from ml.evaluation.recording import Recording
 
 _TICKS_PER_FRAME = 2
 _FRAME_MS, _LAST_FRAME_MS = 100, 2500
