@@ -43,23 +43,23 @@ COMMANDS = {
     "evaluate": Command(
         "ml.commands.evaluate:evaluate",
         "judge models beside classical controllers, and write a card",
-        "EVALUATE",
+        "10 min",
     ),
     "replay": Command(
         "ml.commands.replay:main", "run an episode of an evaluation again, and draw it", _SECONDS
     ),
     "ablate": Command(
-        "ml.commands.ablate:ablate", "measure what each part of the recipe is worth", "ABLATE"
+        "ml.commands.ablate:ablate", "measure what each part of the recipe is worth", "1.5 h"
     ),
     "targets": Command(
         "ml.commands.targets:targets",
         "run the acceptance tests on models: pass, fail or inconclusive",
-        "TARGETS",
+        "40 min",
     ),
     "tune": Command(
         "ml.commands.tune:tune",
         "search for better values of the recipe, or of a controller",
-        "hours; --minutes limits it",
+        "hours, or --minutes",
     ),
     "audit-reward": Command(
         "ml.commands.audit_reward:main",
@@ -75,13 +75,15 @@ COMMANDS = {
     "compile": Command(
         "ml.commands.compile:main",
         "compile the environment's loops ahead of the first run",
-        "COMPILE",
+        "10 s",
     ),
     "params": Command(
         "ml.commands.params:main", "show, compare and fit parameters of radio and sensors", _SECONDS
     ),
     "calibrate": Command(
-        "ml.commands.calibrate:main", "turn logs of real boards into a parameter file", "CALIBRATE"
+        "ml.commands.calibrate:main",
+        "turn logs of real boards into a parameter file",
+        "1 min; --coverage 10 min",
     ),
     "logs": Command(
         "ml.commands.logs:main", "make up logs of any radio, to try that without boards", _SECONDS
@@ -99,7 +101,7 @@ COMMANDS = {
 AROUND = {
     "make train": ("train on this machine, without Docker", COMMANDS["train"].lasts),
     "docker compose up train": ("train in containers", COMMANDS["train"].lasts),
-    "make model": ("rebuild the shipped model and its safety card", "MODEL"),
+    "make model": ("rebuild the shipped model and its safety card", "20 min"),
     "make test-fast": ("run the fast tests", "1.5 min"),
     "make test": ("run all tests that need no Docker", "8 min"),
     "make lint": ("check style, types, imports, scripts and spelling", "2 min"),
