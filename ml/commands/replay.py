@@ -34,8 +34,7 @@ _MOST_LISTED = 8
 class ReplayOptions:
     """Run one episode of a result again, bit for bit, and draw what happened.
 
-    What is left out is taken from the result where it leaves no choice: the first model, the first
-    suite, radio and seed.
+    By default it is the first model, suite, radio and seed of the result.
     """
 
     result: Annotated[Path, tyro.conf.Positional]
@@ -43,20 +42,20 @@ class ReplayOptions:
     episode: int
     """Number of the case, as in the result's lines and on its card."""
     controller: str | None = None
-    """Who drives; left out: the first model, or the first controller."""
+    """Who drives; default: the first model, or the first controller."""
     suite: str | None = None
-    """Suite of the case; left out: the result's first."""
+    """Suite of the case; default: the result's first."""
     radio: str | None = None
-    """Radio of the case; left out: the suite's first."""
+    """Radio of the case; default: the suite's first."""
     seed: int | None = None
-    """Seed of the case; left out: the result's first."""
+    """Seed of the case; default: the result's first."""
     out: Path | None = None
-    """The animated GIF; left out: in the folder `replays` of the result."""
+    """The animated GIF; default: in the folder `replays` of the result."""
     gui: bool = False
     """Show the episode in sumo-gui, in real time, instead of drawing it."""
 
 
-def replay(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Returns:
@@ -77,21 +76,23 @@ def replay(arguments: Sequence[str]) -> int:
             "desktop session, or leave out --gui for an animated picture."
         )
     if options.out is not None and options.out.suffix.lower() != ".gif":
-        raise ConfigError(f"--out {options.out}: the picture is a GIF; name a file that ends so")
+        raise ConfigError(f"--out must end in .gif, got {options.out}")
     manifest = read_manifest(options.result)
     row = find_episode(options, manifest)
     file = options.out or options.result / "replays" / _file_name(row)
     if not options.gui:
         check_writable(file.parent, "--out")
+    from ml.evaluation.rerun import episode_name, job_of, rerun  # noqa: PLC0415
     from ml.reports.card.words import tell  # noqa: PLC0415
     from ml.reports.episode.animation import write_animation  # noqa: PLC0415 (slow to import)
-    from ml.reports.episode.rerun import episode_name, job_of, rerun  # noqa: PLC0415
+    from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     console = make_console()
     console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
     with Parts(console, "driving") as parts:
         recording = rerun(
             job_of(manifest, row),
+            load_model,
             gui=options.gui,
             on_tick=lambda tick, ticks: parts.at("driving", tick / ticks),
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.reports.episode.recording import Recording
+from ml.evaluation.recording import Recording
 
 
 def planted_recording(*, num_peers: int = 3, brake_slot: int = 2, **changes: Any) -> Recording:

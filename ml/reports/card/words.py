@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ml.evaluation.result import EpisodeRow
+    from ml.evaluation.selection import ResultView
     from ml.evaluation.summary import CellSummary
-    from ml.reports.card.selection import ResultView
 
     Summaries = Mapping[tuple[str, str, str], CellSummary]
 

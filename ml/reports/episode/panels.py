@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from numpy.typing import NDArray
 
-    from ml.reports.episode.recording import Recording
+    from ml.evaluation.recording import Recording
 
 EGO_COLOUR, AHEAD_COLOUR, BRAKING_COLOUR = VERMILION, BLUE, GREEN
 PANEL_HEIGHTS = (1.1, 1.0, 1.0, 1.0, 0.8)

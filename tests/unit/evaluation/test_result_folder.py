@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from ml.errors import EvaluationError
+from ml.evaluation.rerun import _require_same
 from ml.evaluation.result import (
     COLUMNS,
     LATER_COLUMNS,
@@ -19,7 +20,6 @@ from ml.evaluation.result import (
     write_cell,
     write_manifest,
 )
-from ml.reports.episode.rerun import _require_same
 
 
 def row(**changes):
