@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ml.calibration.calibrate import Calibration
-    from ml.calibration.fits.link_jobs import Group
-    from ml.calibration.logs.links import Link
+    from ml.calibration.logs.link import Link
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ def main(arguments: Sequence[str]) -> int:
     prior = load_parameters(options.prior)
     from ml.atomic_files import write_atomically  # noqa: PLC0415
     from ml.calibration.calibrate import calibrate, read_logs  # noqa: PLC0415 (scipy is slow)
-    from ml.calibration.judgement import judge_links  # noqa: PLC0415
     from ml.calibration.parameter_file import calibrated  # noqa: PLC0415
+    from ml.calibration.trials.logged_drive import judge_links  # noqa: PLC0415
     from ml.reports.calibration.report import render  # noqa: PLC0415
 
     with Parts(console, "reading") as parts:
@@ -89,10 +88,8 @@ def main(arguments: Sequence[str]) -> int:
                 raise ConfigError("--held-out: these logs hold no link to judge on.")
         calibration = calibrate(options.logs, prior, options.prior, on_part)
         parameters = calibrated(calibration)
-        judgement = None
-        links = held_out or calibration.links
-        if links:
-            judgement = judge_links(links, parameters, levels_of(calibration), on_part)
+        links, levels_db = held_out or calibration.links, calibration.fit.levels
+        judgement = judge_links(links, parameters, levels_db, on_part)
         on_part("drawing", 0.5)
         page = render(
             calibration,
@@ -104,20 +101,11 @@ def main(arguments: Sequence[str]) -> int:
     write_atomically(options.out, parameters.model_dump_json(indent=2) + "\n")
     write_atomically(report, page)
     _print(calibration, console)
-    if judgement is not None:
-        met = sum(gate.met for gate in judgement.gates)
-        console.print(f"{met} of {len(judgement.gates)} figures of the losses met within noise")
+    met = sum(gate.met for gate in judgement.gates)
+    console.print(f"{met} of {len(judgement.gates)} figures of the losses met within noise")
     console.print(f"parameters: {options.out}   report: {report}", highlight=False)
     console.print(f"next: roadsense train --radio {options.out}", highlight=False)
     return 0
-
-
-def levels_of(calibration: Calibration) -> dict[Group, float]:
-    """Return the fitted level of every group of links."""
-    fit = calibration.fit
-    if fit is None:
-        return {}
-    return dict(zip(fit.groups, map(float, fit.levels_db), strict=True))
 
 
 def _print(calibration: Calibration, console: Console) -> None:
@@ -140,19 +128,16 @@ def _print(calibration: Calibration, console: Console) -> None:
 
 def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
     from ml.atomic_files import write_atomically  # noqa: PLC0415
-    from ml.calibration.coverage import coverage_study, table_of  # noqa: PLC0415
+    from ml.calibration.trials.coverage import coverage_study, table_of, usual_s  # noqa: PLC0415
     from ml.parameters import load_parameters  # noqa: PLC0415
 
     require_file("--coverage", file)
     require_counts(options, "coverage_drives")
-    with Parts(console, "calibrating made-up drives") as parts:
-        rows = coverage_study(
-            load_parameters(options.coverage_radio),
-            load_parameters(options.prior),
-            options.prior,
-            drives=options.coverage_drives,
-            on_part=parts.at,
-        )
+    radio, prior = load_parameters(options.coverage_radio), load_parameters(options.prior)
+    drives = options.coverage_drives
+    total, usual = drives + 1, usual_s(drives)
+    with Parts(console, "calibrating made-up drives", total=total, usual_s=usual) as parts:
+        rows = coverage_study(radio, prior, options.prior, drives=drives, on_part=parts.begin)
     text = table_of(rows)
     write_atomically(file, text)
     console.print(text, highlight=False)

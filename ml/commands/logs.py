@@ -80,7 +80,9 @@ def main(arguments: Sequence[str]) -> int:
             on_tick=lambda k, n: parts.at("driving", k / n),
         )
         parts.at("writing", 1.0)
-        files = write_logs(recording, parameters, out, seed=options.seed, warts=options.artefacts)
+        files = write_logs(
+            recording, parameters, out, seed=options.seed, artefacts=options.artefacts
+        )
     for file in files:
         console.print(str(file), highlight=False)
     console.print(f"next: roadsense calibrate {out}/*.csv --out params.json", highlight=False)

@@ -107,7 +107,7 @@ def _show(options: ShowOptions, console: Console) -> None:
     if options.meanings:
         console.print(meanings_of(parameters))
     if options.trial:
-        from ml.calibration.trials.parameters import drive_statistics  # noqa: PLC0415
+        from ml.calibration.trials.reference_drive import drive_statistics  # noqa: PLC0415
         from ml.reports.parameters.tables import table_of_drive  # noqa: PLC0415
 
         with Parts(console, "driving convoys"):

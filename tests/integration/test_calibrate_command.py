@@ -23,7 +23,7 @@ def synth(folder, *options):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """Logs of two boards on the bursty radio, warts and all."""
+    """Logs of two boards on the bursty radio, logging artefacts and all."""
     return synth(tmp_path_factory.mktemp("logs") / "pair", "--preset", "bursty", "--seed", "3")
 
 
@@ -49,7 +49,7 @@ def test_the_same_seed_makes_the_same_logs(pair, tmp_path):
     assert all(a.read_bytes() != b.read_bytes() for a, b in zip(other, pair, strict=True))
 
 
-def test_what_the_warts_spoil_is_counted_and_left_out(pair):
+def test_what_the_logging_artefacts_spoil_is_counted_and_left_out(pair):
     """Stalls, glitches, missing fixes, duplicates and relayed rows are told apart."""
     drive = read_drive([read_log(path) for path in pair])
     truth = json.loads((pair[0].parent / "truth.json").read_text())

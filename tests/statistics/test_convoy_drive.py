@@ -9,9 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.calibration.drive_gates import judge, statistics_of
 from ml.calibration.fits.field_tables import CONVOY_DRIVE
-from ml.calibration.trials.parameters import neighbours_on_reference_drive
+from ml.calibration.trials.reference_drive import (
+    judge,
+    neighbours_on_reference_drive,
+    statistics_of,
+)
 from ml.parameters import load_parameters
 
 pytestmark = pytest.mark.statistics

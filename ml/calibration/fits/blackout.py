@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from ml.calibration.fits.estimates import Estimate, percentile_interval, value_at
 from ml.compiled import compiled_without_gil
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
+    from ml.calibration.arrays import Floats
+    from ml.calibration.logs.link import Link
+    from ml.parameters import Parameters
 
-    from ml.calibration.logs.links import Link
-
+Found = dict[tuple[int, str], "Blackout | None"]
+"""Drive and receiver to its blackouts."""
 _PERIODS_S: Final = (4.0, 20.0)
+_MOST_PERIODS: Final = 12_000  # an hour needs 14,000; coarser does, too
 _BIN_S: Final = 0.1
 _LENGTHS_S: Final = np.arange(0.4, 3.01, 0.1)
 _SHIFTED: Final = 9
@@ -32,10 +35,10 @@ _CLEARLY: Final = 1.4
 _REPLICATES: Final = 100
 _LEAST_S: Final = 240.0
 _SEED: Final = 22
+_USUAL: Final = {"loss": 0.42, "length_s": 1.25, "period_s": 10.0}
 
 
-@dataclass(frozen=True, slots=True)
-class Blackout:
+class Blackout(NamedTuple):
     """A receiver's blackouts.
 
     Attributes:
@@ -51,13 +54,58 @@ class Blackout:
     length_s: float
     period_s: float
     begin_s: float
-    replicates: NDArray[np.float64]
+    replicates: Floats
     strength: float
 
-    def share_lost(self, receiver_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    def share_lost(self, receiver_s: Floats) -> Floats:
         """Return what is lost at times of the receiver's clock: `loss` within a spell, else 0."""
         inside = (receiver_s - self.begin_s) % self.period_s < self.length_s
         return np.where(inside, self.loss, 0.0)
+
+
+def find_blackouts(
+    links: Sequence[Link], on_share: Callable[[float], None]
+) -> tuple[Found, dict[int, Floats]]:
+    """Look for the blackouts of all receivers.
+
+    Args:
+        links: Of all drives.
+        on_share: Told how far it is.
+
+    Returns:
+        What was found; and index of a link to what its receiver lost in blackouts, by row.
+    """
+    found: Found = {}
+    keys = sorted({(link.drive, link.receiver) for link in links})
+    for k, key in enumerate(keys):
+        found[key] = find_blackout([x for x in links if (x.drive, x.receiver) == key])
+        on_share((k + 1) / len(keys))
+    return found, {
+        k: blackout.share_lost(link.receiver_s)
+        for k, link in enumerate(links)
+        if (blackout := found[link.drive, link.receiver]) is not None
+    }
+
+
+def blackout_estimates(blackouts: Found, prior: Parameters) -> list[Estimate]:
+    """Return what the clearest of all blackouts says of their loss, length and period."""
+    found = [b for b in blackouts.values() if b is not None]
+    estimates = []
+    for column, (name, usual) in enumerate(_USUAL.items()):
+        dotted = f"radio.loss.blackout.{name}"
+        before = value_at(prior, dotted)
+        before = usual if before is None else before
+        if found:
+            best = max(found, key=lambda b: b.strength)
+            value = (best.loss, best.length_s, best.period_s)[column]
+            low, high = percentile_interval(best.replicates[:, column])
+            interval = min(low, value), max(high, value)
+            basis = f"folded losses; {len(found)} of {len(blackouts)} receivers have them"
+            estimates.append(Estimate(dotted, value, interval, before, basis=basis))
+        else:
+            reason = "no receiver lost frames in step with its clock; another day may differ"
+            estimates.append(Estimate(dotted, before, None, before, reason))
+    return estimates
 
 
 def find_blackout(links: Sequence[Link]) -> Blackout | None:
@@ -81,45 +129,42 @@ def find_blackout(links: Sequence[Link]) -> Blackout | None:
     piece = round(_PIECE_S / _BIN_S)
     mixed = [_shuffled(losses, count, piece, generator) for _ in range(_SHIFTED)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        (gains, best), *others = pool.map(
-            lambda one: _search(one[0], one[1], periods), [(losses, count), *mixed]
-        )
-    strongest = max(float(found.max()) for found, _ in others)
+        searched = [(losses, count), *mixed]
+        gains, *others = pool.map(lambda one: _search(one[0], one[1], periods), searched)
+    strongest = max(float(shuffled.max()) for shuffled in others)
     strength = float(gains.max()) / max(strongest, 1e-9)
     if strength < _CLEARLY:
         return None
-    period = _refined(time - origin, lost, float(periods[int(np.argmax(gains))]), best)
-    found = _describe(time - origin, lost, period)
-    replicates = _replicates(time - origin, lost, period, generator)
-    return Blackout(found[0], found[1], period, (origin + found[2]) % period, replicates, strength)
+    time -= origin
+    period = _refined(time, lost, float(periods[int(np.argmax(gains))]))
+    best = _best_box(time, lost, period)
+    replicates = _replicates(time, lost, period, generator)
+    begin_s = (origin + best.begin_s) % period
+    return Blackout(best.share, best.length_s, period, begin_s, replicates, strength)
 
 
-def _periods(duration_s: float) -> NDArray[np.float64]:
+def _periods(duration_s: float) -> Floats:
     """Candidates so close that over the whole log a fold slips by half a spell at most."""
     low, high = _PERIODS_S
     periods = [low]
     while periods[-1] < high:
         periods.append(periods[-1] * (1.0 + 0.4 / duration_s))
-        if len(periods) > 12_000:  # noqa: PLR2004 - an hour needs 14,000; coarser does, too
-            return np.geomspace(low, high, 12_000)
+        if len(periods) > _MOST_PERIODS:
+            return np.geomspace(low, high, _MOST_PERIODS)
     return np.array(periods)
 
 
-def _search(
-    losses: NDArray[np.float64], count: NDArray[np.float64], periods: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float]:
+def _search(losses: Floats, count: Floats, periods: Floats) -> Floats:
     """Best excess of losses within a box, in standard deviations, for every period."""
     base = losses.sum() / count.sum()
     scale = np.sqrt(base * (1.0 - base) * count.sum())
-    gains = _fold_all(losses - base * count, _BIN_S, periods) / scale
-    return gains, float(periods[int(np.argmax(gains))])
+    gains: Floats = _fold_all(losses - base * count, _BIN_S, periods) / scale
+    return gains
 
 
 @compiled_without_gil
-def _fold_all(
-    excess: NDArray[np.float64], bin_s: float, periods: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """For every period the largest excess within a box of .6, 1.2 or 2 s, by the box's chance."""
+def _fold_all(excess: Floats, bin_s: float, periods: Floats) -> Floats:
+    """For every period the largest excess within a box of 0.6, 1.2 or 2 s, by the box's chance."""
     gains = np.zeros(periods.size)
     folded = np.zeros(int(periods.max() / bin_s) + 2)
     for p in range(periods.size):
@@ -147,58 +192,58 @@ def _fold_all(
 
 
 def _shuffled(
-    losses: NDArray[np.float64],
-    count: NDArray[np.float64],
-    piece: int,
-    generator: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    pieces = [slice(k, k + piece) for k in range(0, count.size, piece)]
-    parts_l, parts_c = [], []
-    for part in pieces:
+    losses: Floats, count: Floats, piece: int, generator: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Shift pieces of time within themselves and put them in another order."""
+    parts = []
+    for begin in range(0, count.size, piece):
         by = int(generator.integers(0, piece))
-        parts_l.append(np.roll(losses[part], by))
-        parts_c.append(np.roll(count[part], by))
-    order = generator.permutation(len(pieces))
-    return (
-        np.concatenate([parts_l[i] for i in order]),
-        np.concatenate([parts_c[i] for i in order]),
-    )
+        parts.append([np.roll(values[begin : begin + piece], by) for values in (losses, count)])
+    order = generator.permutation(len(parts))
+    mixed_losses, mixed_count = zip(*(parts[i] for i in order), strict=True)
+    return np.concatenate(mixed_losses), np.concatenate(mixed_count)
 
 
-def _refined(
-    time: NDArray[np.float64], lost: NDArray[np.float64], period: float, best: float
-) -> float:
+def _refined(time: Floats, lost: Floats, period: float) -> float:
     """Sharpen a period by the likelihood of its best box."""
+    candidates = _near(period, time, 61)
+    scores = [_best_box(time, lost, p).gain for p in candidates]
+    return float(candidates[int(np.argmax(scores))])
+
+
+def _near(period: float, time: Floats, count: int) -> Floats:
+    """Periods about one, over as much as slips by 0.6 of them from the first time to the last."""
     span = 0.6 / max(time[-1], 1.0)
-    candidates = best * (1.0 + np.linspace(-span, span, 61))
-    scores = [_box(time, lost, p)[0] for p in candidates]
-    return float(candidates[int(np.argmax(scores))]) if scores else period
+    near: Floats = period * (1.0 + np.linspace(-span, span, count))
+    return near
 
 
-def _box(
-    time: NDArray[np.float64],
-    lost: NDArray[np.float64],
-    period: float,
-    weights: NDArray[np.float64] | None = None,
-) -> tuple[float, float, float, float]:
-    """The box of highest likelihood: (gain, loss inside in excess, length, begin)."""
+class _Box(NamedTuple):
+    """A spell within a period: its log likelihood, its share lost in excess, and where it is."""
+
+    gain: float
+    share: float
+    length_s: float
+    begin_s: float
+
+
+def _best_box(time: Floats, lost: Floats, period: float, weights: Floats | None = None) -> _Box:
+    """The box of highest likelihood: losses are more likely within, and else independent."""
     w = np.ones(time.size) if weights is None else weights
     bins = max(round(period / 0.05), 4)
     phase = np.minimum((time % period / period * bins).astype(np.int64), bins - 1)
-    l2 = np.tile(np.bincount(phase, lost * w, minlength=bins), 2)
-    c2 = np.tile(np.bincount(phase, w, minlength=bins), 2)
-    sum_l, sum_c = np.concatenate([[0.0], np.cumsum(l2)]), np.concatenate([[0.0], np.cumsum(c2)])
+    sum_l, sum_c = (
+        np.concatenate([[0.0], np.cumsum(np.tile(np.bincount(phase, x, minlength=bins), 2))])
+        for x in (lost * w, w)
+    )
     all_l, all_c = sum_l[bins], sum_c[bins]
-    best = (-np.inf, 0.0, 0.0, 0.0)
+    best = _Box(-np.inf, 0.0, 0.0, 0.0)
     step = period / bins
     for length in _LENGTHS_S:
         width = max(round(length / step), 1)
         if width >= bins:
             break
-        inside_l, inside_c = (
-            sum_l[width : width + bins] - sum_l[:bins],
-            sum_c[width : width + bins] - sum_c[:bins],
-        )
+        inside_l, inside_c = (x[width : width + bins] - x[:bins] for x in (sum_l, sum_c))
         p_in = np.clip(inside_l / np.maximum(inside_c, 1e-9), 1e-6, 1 - 1e-6)
         p_out = np.clip((all_l - inside_l) / np.maximum(all_c - inside_c, 1e-9), 1e-6, 1 - 1e-6)
         gain = (
@@ -209,37 +254,26 @@ def _box(
         )
         gain = np.where(p_in > p_out, gain, -np.inf)
         k = int(np.argmax(gain))
-        if gain[k] > best[0]:
+        if gain[k] > best.gain:
             share = (p_in[k] - p_out[k]) / (1.0 - p_out[k])
-            best = (float(gain[k]), float(share), width * step, k * step)
+            best = _Box(float(gain[k]), float(share), width * step, k * step)
     return best
 
 
-def _describe(
-    time: NDArray[np.float64], lost: NDArray[np.float64], period: float
-) -> tuple[float, float, float]:
-    _, share, length, begin = _box(time, lost, period)
-    return share, length, begin
-
-
 def _replicates(
-    time: NDArray[np.float64],
-    lost: NDArray[np.float64],
-    period: float,
-    generator: np.random.Generator,
-) -> NDArray[np.float64]:
+    time: Floats, lost: Floats, period: float, generator: np.random.Generator
+) -> Floats:
     """Draw whole blocks of time anew; the period is searched for again near the found one."""
     block = (time // (2.0 * _PIECE_S)).astype(np.int64)
     blocks = int(block[-1]) + 1
-    span = 0.6 / max(time[-1], 1.0)
-    near = period * (1.0 + np.linspace(-span, span, 9))
+    near = _near(period, time, 9)
     rows = []
     for _ in range(_REPLICATES):
         weights = np.bincount(generator.integers(0, blocks, blocks), minlength=blocks)[block]
-        boxes = [(_box(time, lost, p, weights.astype(np.float64)), p) for p in near]
-        box, at = max(boxes, key=lambda pair: pair[0][0])
+        boxes = [(_best_box(time, lost, p, weights.astype(np.float64)), p) for p in near]
+        box, at = max(boxes, key=lambda pair: pair[0].gain)
         # Lengths and periods come in steps; spread over a step, an interval has a width.
         step = near[1] - near[0]
         spread = generator.random(2) - 0.5
-        rows.append((box[1], box[2] + 0.1 * spread[0], at + 2.0 * step * spread[1]))
+        rows.append((box.share, box.length_s + 0.1 * spread[0], at + 2.0 * step * spread[1]))
     return np.array(rows)

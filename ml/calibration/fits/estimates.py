@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from ml.errors import LogError
 
 if TYPE_CHECKING:
+    from ml.calibration.arrays import Floats
     from ml.parameters import Parameters
 
+Z_90: Final = 1.645
+"""Half the width of a 90 % interval, in standard deviations of a normal distribution."""
 # A fit beyond these is no radio and no receiver, but a mistake in the logs.
 PLAUSIBLE: Final = {
     "radio.loss.margin_20m_db": (-45.0, 65.0),
@@ -52,18 +57,23 @@ class Estimate:
         return self.interval is not None
 
 
-def kept(name: str, prior: float, reason: str, basis: str = "") -> Estimate:
-    """Keep a prior, and say why."""
+def value_at(parameters: Parameters, name: str) -> float | None:
+    """Return the number of a dotted name; None where it is `null`, or there is no such name."""
+    value: Any = parameters
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return None if value is None else float(value)
+
+
+def kept(name: str, parameters: Parameters, reason: str, basis: str = "") -> Estimate:
+    """Keep what a parameter set holds, and say why."""
+    prior = value_at(parameters, name)
+    assert prior is not None  # noqa: S101 - only numbers that are in use are looked at
     return Estimate(name, prior, None, prior, reason, basis)
 
 
 def judged(
-    name: str,
-    value: float,
-    interval: tuple[float, float],
-    parameters: Parameters,
-    prior: float,
-    basis: str,
+    name: str, value: float, interval: tuple[float, float], parameters: Parameters, basis: str
 ) -> Estimate:
     """Accept a fit, or refuse it where it says no more than was known before.
 
@@ -86,5 +96,11 @@ def judged(
             f"the logs leave {interval[0]:.3g} to {interval[1]:.3g}, no less than the "
             f"{known[0]:g} to {known[1]:g} that was known before"
         )
-        return kept(name, prior, reason, basis)
-    return Estimate(name, value, interval, prior, "", basis)
+        return kept(name, parameters, reason, basis)
+    return replace(kept(name, parameters, "", basis), value=value, interval=interval)
+
+
+def percentile_interval(replicates: Floats) -> tuple[float, float]:
+    """Return the 90 % interval of bootstrap replicates (B,)."""
+    low, high = np.percentile(replicates, [4.999999999999999, 95.0])
+    return float(low), float(high)

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy.optimize import brentq, minimize
 
+from ml.calibration.fits.estimates import Estimate, judged, kept
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
+    from ml.calibration.arrays import Floats, Ints
+    from ml.calibration.logs.reader import Log
     from ml.espnow_emulator import MacParameters
+    from ml.parameters import Parameters
 
 GRID_MS: Final = 0.05
 LONGEST_MS: Final = 120.0
@@ -40,7 +43,6 @@ class LatencyFit:
         wait_mean_ms: Mean of that wait.
         intervals: (3, 2), 90 % of each.
         round_trips: How many it rests on.
-        resolution_ms: Of the log: 1 where it holds whole milliseconds, else the grid's.
         edges_ms: (H + 1,) of the histogram.
         measured: (H,) shares.
         fitted: (H,) shares.
@@ -49,17 +51,48 @@ class LatencyFit:
     fixed_ms: float
     wait_probability: float
     wait_mean_ms: float
-    intervals: NDArray[np.float64]
+    intervals: Floats
     round_trips: int
-    resolution_ms: float
-    edges_ms: NDArray[np.float64]
-    measured: NDArray[np.float64]
-    fitted: NDArray[np.float64]
+    edges_ms: Floats
+    measured: Floats
+    fitted: Floats
 
 
-def fit_latency(
-    round_trip_ms: NDArray[np.float64], mac: MacParameters, *, from_stamps: bool
-) -> LatencyFit:
+def latency_estimates(
+    logs: Sequence[Log], prior: Parameters, estimates: list[Estimate]
+) -> LatencyFit | None:
+    """Fit the round trips of all RTT logs, and append to `estimates`.
+
+    Raises:
+        LogError: A latency that no board has.
+    """
+    trips, from_stamps = [np.zeros(0)], True
+    for columns in (log.columns for log in logs if "rtt_ms" in log.columns):
+        came = (columns["lost"] == 0.0) & np.isfinite(columns["rtt_ms"])
+        trips.append(columns["rtt_ms"][came])
+        spent = columns["recv_time_ms"][came] - columns["send_time_ms"][came]
+        from_stamps &= bool(np.nanmax(np.abs(spent - trips[-1]), initial=0.0) < _WHOLE)
+    round_trip_ms = np.concatenate(trips)
+    names = [f"radio.mac.{name}" for name in ("h_tx_ms", "wait_probability", "wait_mean_ms")]
+    reason = "" if prior.radio.mac.enabled else "the prior has no latency stack"
+    if len(trips) == 1:
+        reason = "no RTT log: one-way latency has an unknown offset"
+    elif round_trip_ms.size < LEAST_ROUND_TRIPS:
+        reason = f"{round_trip_ms.size} round trips; {LEAST_ROUND_TRIPS} are needed"
+    if reason:
+        estimates += [kept(name, prior, reason) for name in names]
+        return None
+    fit = fit_latency(round_trip_ms, prior.radio.mac, from_stamps=from_stamps)
+    values = (fit.fixed_ms, fit.wait_probability, fit.wait_mean_ms)
+    basis = f"histogram of {fit.round_trips:,} round trips"
+    for name, value, (low, high) in zip(names, values, fit.intervals, strict=True):
+        known = prior.radio.mac.h_rx_ms if name == names[0] else 0.0
+        interval = (max(float(low) - known, 0.0), float(high) - known)
+        estimates.append(judged(name, max(value - known, 0.0), interval, prior, basis))
+    return fit
+
+
+def fit_latency(round_trip_ms: Floats, mac: MacParameters, *, from_stamps: bool) -> LatencyFit:
     """Fit by maximum likelihood of the histogram.
 
     Args:
@@ -76,11 +109,11 @@ def fit_latency(
     blur = _rounding(whole=whole, from_stamps=from_stamps, resolution=resolution)
     base = _contention(mac)
 
-    def shares(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def shares(x: Floats) -> Floats:
         return _histogram(x, base, blur, resolution, edges.size - 1)
 
-    def loss(x: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-        return -float(weights @ np.log(shares(x))) / float(weights.sum())
+    def loss(x: Floats) -> float:
+        return -float(counts @ np.log(shares(x))) / float(counts.sum())
 
     quick = float(np.percentile(round_trip_ms, 0.5))
     known = 2.0 * (mac.airtime_us + mac.difs_us) / 1000.0
@@ -89,29 +122,22 @@ def fit_latency(
         np.array([max(quick - known, 0.2), share, np.log(mean_wait / share)])
         for share in (0.3, 0.85)
     ]
-    found = min((_minimise(loss, s, counts) for s in starts), key=lambda r: float(r[1]))
-    x = found[0]
+    x, _ = min((_minimise(loss, start) for start in starts), key=lambda found: found[1])
     wider = _overdispersion(x, shares, bins)
-    intervals = _intervals(x, lambda at: loss(at, counts) * counts.sum(), wider)
-    fixed, probability, wait = _outer(x)
+    fixed, probability, wait = map(float, _outer(x))
     return LatencyFit(
-        fixed_ms=float(fixed),
-        wait_probability=float(probability),
-        wait_mean_ms=float(wait),
-        intervals=intervals,
+        fixed_ms=fixed,
+        wait_probability=probability,
+        wait_mean_ms=wait,
+        intervals=_intervals(x, lambda at: loss(at) * counts.sum(), wider),
         round_trips=int(round_trip_ms.size),
-        resolution_ms=resolution,
         edges_ms=edges,
         measured=counts / counts.sum(),
         fitted=shares(x),
     )
 
 
-def _overdispersion(
-    x: NDArray[np.float64],
-    shares: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    bins: NDArray[np.int64],
-) -> float:
+def _overdispersion(x: Floats, shares: Callable[[Floats], Floats], bins: Ints) -> float:
     """How much more the scores of blocks of round trips vary than if trips were independent."""
     # Half of a difference across the end of a scale would be flat.
     middle = np.array([max(x[0], 0.02), np.clip(x[1], 0.02, 0.98), x[2]])
@@ -127,9 +153,7 @@ def _overdispersion(
     return max(float(np.trace(ratio)) / x.size, 1.0)
 
 
-def _intervals(
-    x: NDArray[np.float64], fall: Callable[[NDArray[np.float64]], float], wider: float
-) -> NDArray[np.float64]:
+def _intervals(x: Floats, fall: Callable[[Floats], float], wider: float) -> Floats:
     """Profile-likelihood intervals, (3, 2).
 
     The three trade against one another along a bent ridge, and a share of waits ends at 1: there
@@ -148,17 +172,13 @@ def _intervals(
             trial = np.empty(3)
             trial[k] = at
 
-            def among(others: NDArray[np.float64]) -> float:
+            def among(others: Floats) -> float:
                 trial[rest] = others
                 return fall(trial)
 
             simplex = last + np.vstack([np.zeros(2), np.diag([0.03, 0.02])])
-            found = minimize(
-                among,
-                last,
-                method="Nelder-Mead",
-                options={"xatol": 1e-3, "fatol": 1e-2, "initial_simplex": simplex},
-            )
+            options = {"xatol": 1e-3, "fatol": 1e-2, "initial_simplex": simplex}
+            found = minimize(among, last, method="Nelder-Mead", options=options)
             last = found.x
             return float(found.fun) - least - allowed
 
@@ -178,30 +198,22 @@ def _intervals(
     return out
 
 
-def _minimise(
-    loss: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
-    start: NDArray[np.float64],
-    weights: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], float]:
-    options = {"xatol": 2e-3, "fatol": 1e-7, "maxiter": 400}
+def _minimise(loss: Callable[[Floats], float], start: Floats) -> tuple[Floats, float]:
+    options: dict[str, Any] = {"xatol": 2e-3, "fatol": 1e-7, "maxiter": 400}
     simplex = start + np.vstack([np.zeros(3), np.diag([0.15, -0.1, 0.15])])
-    found = minimize(
-        loss,
-        start,
-        (weights,),
-        method="Nelder-Mead",
-        options={**options, "initial_simplex": simplex},
-    )
-    found = minimize(loss, found.x, (weights,), method="Nelder-Mead", options=options)
-    return found.x, float(found.fun)
+    at = start
+    for more in ({"initial_simplex": simplex}, {}):
+        found = minimize(loss, at, method="Nelder-Mead", options=options | more)
+        at = found.x
+    return at, float(found.fun)
 
 
-def _outer(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _outer(x: Floats) -> Floats:
     wait = float(np.exp(np.clip(x[2], -4.0, 4.0)))
     return np.array([max(x[0], 0.0) / 2.0, float(np.clip(x[1], 0.0, 1.0)), wait])
 
 
-def _contention(mac: MacParameters) -> NDArray[np.float64]:
+def _contention(mac: MacParameters) -> Floats:
     """Distribution over the grid of what both ways take at least, and their backoffs."""
     known = 2.0 * (mac.airtime_us + mac.difs_us) / 1000.0
     slots = np.arange(mac.cw + 1)
@@ -210,7 +222,7 @@ def _contention(mac: MacParameters) -> NDArray[np.float64]:
     return _spread(at_ms, both)
 
 
-def _spread(at_ms: NDArray[np.float64], mass: NDArray[np.float64]) -> NDArray[np.float64]:
+def _spread(at_ms: Floats, mass: Floats) -> Floats:
     """Put masses on the grid, shared between neighbours."""
     size = round(LONGEST_MS / GRID_MS)
     place = at_ms / GRID_MS
@@ -222,21 +234,15 @@ def _spread(at_ms: NDArray[np.float64], mass: NDArray[np.float64]) -> NDArray[np
     return grid[:size]
 
 
-def _rounding(*, whole: bool, from_stamps: bool, resolution: float) -> NDArray[np.float64]:
+def _rounding(*, whole: bool, from_stamps: bool, resolution: float) -> Floats:
     """Kernel over the grid that turns round trips into what is logged, to be rounded down."""
-    if not whole or not from_stamps:
-        return np.ones(1)
-    per_ms = round(resolution / GRID_MS)
-    return np.ones(per_ms) / per_ms  # the moment within a millisecond at which it was sent
+    # The moment within a millisecond at which it was sent.
+    steps = round(resolution / GRID_MS) if whole and from_stamps else 1
+    return np.ones(steps) / steps
 
 
-def _histogram(
-    x: NDArray[np.float64],
-    base: NDArray[np.float64],
-    blur: NDArray[np.float64],
-    resolution: float,
-    bins: int,
-) -> NDArray[np.float64]:
+def _histogram(x: Floats, base: Floats, blur: Floats, resolution: float, bins: int) -> Floats:
+    """Shares of round trips (bins,): base, two waits, what is fixed and rounding, convolved."""
     fixed, share, log_wait = x
     probability, wait = float(np.clip(share, 0.0, 1.0)), np.exp(np.clip(log_wait, -4.0, 4.0))
     size = base.size
@@ -250,14 +256,11 @@ def _histogram(
     n = 2 * size
     spectrum = np.fft.rfft(one, n) ** 2 * np.fft.rfft(base, n)
     shift = max(fixed, 0.0) / GRID_MS
-    move = _spread(np.array([shift * GRID_MS]), np.ones(1))
-    spectrum *= np.fft.rfft(move, n)
+    spectrum *= np.fft.rfft(_spread(np.array([shift * GRID_MS]), np.ones(1)), n)
     if blur.size > 1:
         spectrum *= np.fft.rfft(blur, n)
     density = np.clip(np.fft.irfft(spectrum, n)[:size], 0.0, None)
     per_bin = round(resolution / GRID_MS)
-    shares = np.add.reduceat(
-        density, np.arange(0, bins * per_bin, per_bin)[:bins].clip(max=size - 1)
-    )
-    out: NDArray[np.float64] = (1.0 - _OUTLIERS) * shares[:bins] / shares.sum() + _OUTLIERS / bins
+    shares = np.add.reduceat(density, np.arange(0, bins * per_bin, per_bin).clip(max=size - 1))
+    out: Floats = (1.0 - _OUTLIERS) * shares / shares.sum() + _OUTLIERS / bins
     return out

@@ -11,32 +11,23 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.fits.link_jobs import LEVELS_DB, Group, Job, first_level, jobs_of
+from ml.calibration.fits.estimates import percentile_interval
+from ml.calibration.fits.expected_loss import expected_loss
+from ml.calibration.fits.link_frames import REFERENCE_M, Group, Job, jobs_of
 from ml.calibration.fits.link_likelihood import Point, Shape, log_likelihoods
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from ml.calibration.logs.links import Link
+    from ml.calibration.arrays import Floats
+    from ml.calibration.logs.link import Link
     from ml.espnow_emulator.parameters.loss import MarginLoss
 
 REPLICATES: Final = 2000
-NAMES: Final = (
-    "exponent_near",
-    "exponent_far",
-    "shadowing_sd_db",
-    "shadowing_distance_m",
-    "bias_sd_db",
-    "bias_time_s",
-    "floor_loss",
-)
-_LOGARITHMIC: Final = frozenset(NAMES[2:6])
 _LIMITS: Final = {
     "exponent_near": (-1.0, 6.0),
     "exponent_far": (-1.0, 8.0),
@@ -46,14 +37,18 @@ _LIMITS: Final = {
     "bias_time_s": (1.5, 600.0),
     "floor_loss": (1e-4, 0.6),
 }
+NAMES: Final = tuple(_LIMITS)
+_LOGARITHMIC: Final = frozenset(NAMES[2:6])
+_MEMORY: Final = "shadowing_distance_m"
+_LEVELS_DB: Final = (-40.0, 60.0)
+_FIRST_LEVELS_DB: Final = (-30.0, 35.0)
+_SAMPLED: Final = 300
 _STEPS: Final = 25
-_DIFFERENCE: Final = 0.02
-_LEVEL_DIFFERENCE_DB: Final = 0.1
+_DIFFERENCE, _LEVEL_DIFFERENCE_DB, _FLOOR_DIFFERENCE = 0.02, 0.1, 0.05
 _ENOUGH: Final = 0.01
-_LONGEST_STEP: Final = 1.0
+_LONGEST_STEP, _LONGEST_LEVEL_STEP_DB = 1.0, 6.0
 _SEED: Final = 20
 _AT_LIMIT: Final = 1e-3
-_MEMORY: Final = "shadowing_distance_m"
 _WORKERS: Final = os.cpu_count() or 1
 
 
@@ -67,43 +62,68 @@ class LinkFit:
         values: Fitted and fixed ones of `NAMES`.
         free: Names that were fitted.
         replicates: (B, G + F), bootstrap replicates: levels, then free values on their own scales.
-        log_likelihood: Of all scored frames.
-        frames: How many those are.
-        blocks: How many blocks the replicates are drawn from.
         at_limit: Names that ran into their limits.
     """
 
     groups: tuple[Group, ...]
-    levels_db: NDArray[np.float64]
+    levels_db: Floats
     values: dict[str, float]
     free: tuple[str, ...]
-    replicates: NDArray[np.float64]
-    log_likelihood: float
-    frames: int
-    blocks: int
+    replicates: Floats
     at_limit: tuple[str, ...]
 
-    def interval(self, name: str, level: float = 0.9) -> tuple[float, float]:
-        """Return the bootstrap interval of a fitted value."""
-        column = self.replicates[:, len(self.groups) + self.free.index(name)]
-        tail = 50.0 * (1.0 - level)
-        low, high = np.percentile(column, [tail, 100.0 - tail])
-        return float(low), float(high)
+    def interval(self, name: str) -> tuple[float, float]:
+        """Return the 90 % bootstrap interval of a fitted value."""
+        return percentile_interval(self.replicates[:, len(self.groups) + self.free.index(name)])
 
-    def level_interval(self, group: int, level: float = 0.9) -> tuple[float, float]:
-        """Return the bootstrap interval of a group's level in dB."""
-        tail = 50.0 * (1.0 - level)
-        low, high = np.percentile(self.replicates[:, group], [tail, 100.0 - tail])
-        return float(low), float(high)
+    def level_interval(self, group: int) -> tuple[float, float]:
+        """Return the 90 % bootstrap interval of a group's level in dB."""
+        return percentile_interval(self.replicates[:, group])
 
     @property
-    def level_covariance(self) -> NDArray[np.float64]:
+    def levels(self) -> dict[Group, float]:
+        """Level of each group, in dB."""
+        return dict(zip(self.groups, self.levels_db.tolist(), strict=True))
+
+    @property
+    def level_covariance(self) -> Floats:
         """(G, G) of the levels."""
         return np.atleast_2d(np.cov(self.replicates[:, : len(self.groups)].T))
 
 
-@dataclass(slots=True)
-class _Slopes:
+class _Scale(NamedTuple):
+    """Where the P parameters of a fit are looked for: levels, then free values, transformed.
+
+    Attributes:
+        groups: G, how many levels there are.
+        names: Of the free values.
+        fixed: Values of all names, of which those that are free are overwritten.
+        low: (P,).
+        high: (P,).
+        difference: (P,), step of the forward difference that gives a slope.
+        longest: (P,), step of the descent.
+    """
+
+    groups: int
+    names: tuple[str, ...]
+    fixed: dict[str, float]
+    low: Floats
+    high: Floats
+    difference: Floats
+    longest: Floats
+
+    def values(self, theta: Floats) -> dict[str, float]:
+        """Return the values of all names at a place."""
+        free = zip(self.names, theta[self.groups :], strict=True)
+        return self.fixed | {name: float(_outer(name, np.array([at]))[0]) for name, at in free}
+
+    def point(self, theta: Floats) -> Point:
+        """Return what the likelihood is taken at."""
+        near, far, *shape = self.values(theta).values()
+        return Point(theta[: self.groups], near, far, Shape(*shape))
+
+
+class _Slopes(NamedTuple):
     """What the likelihood says at one place, and which way it rises.
 
     Attributes:
@@ -114,22 +134,22 @@ class _Slopes:
     """
 
     value: float
-    gradient: NDArray[np.float64]
-    information: NDArray[np.float64]
-    by_block: NDArray[np.float64]
+    gradient: Floats
+    information: Floats
+    by_block: Floats
 
 
-def fit_links(  # noqa: C901 - one descent, read from top to bottom
+def fit_links(
     links: Sequence[Link],
     prior: MarginLoss,
     free: Sequence[str],
     *,
-    blackouts: Mapping[int, NDArray[np.float64]] | None = None,
+    blackouts: Mapping[int, Floats] | None = None,
     position_error_m: float = 0.0,
     start: LinkFit | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> LinkFit:
-    """Fit.
+    """Fit, by damped Newton steps (Levenberg and Marquardt) on the scores' outer products.
 
     Args:
         links: Of any number of drives, with at least one scored frame.
@@ -144,46 +164,28 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
     groups, jobs, blocks = jobs_of(links, prior, blackouts or {}, position_error_m)
     values = {name: float(getattr(prior, name)) for name in NAMES}
     if start is None:
-        levels = np.array([first_level(links, g, prior) for g in groups])
+        levels = np.array([_first_level(links, g, prior) for g in groups])
     else:
         levels = start.levels_db.copy()
         values |= {name: start.values[name] for name in free}
-    names = tuple(free)
-    theta = np.concatenate([levels, [_inner(n, values[n]) for n in names]])
-    low = np.concatenate(
-        [np.full(len(groups), LEVELS_DB[0]), [_inner(n, _LIMITS[n][0]) for n in names]]
-    )
-    high = np.concatenate(
-        [np.full(len(groups), LEVELS_DB[1]), [_inner(n, _LIMITS[n][1]) for n in names]]
-    )
-    theta = np.clip(theta, low + 1e-6, high - 1e-6)
-    step_sizes = np.full(theta.size, _DIFFERENCE)
-    step_sizes[: len(groups)] = _LEVEL_DIFFERENCE_DB
-    for k, name in enumerate(names):
-        if name == "floor_loss":
-            step_sizes[len(groups) + k] = 0.05
-
-    def slopes(at: NDArray[np.float64]) -> _Slopes:
-        return _slopes(jobs, at, step_sizes, names, values, prior, len(groups), blocks)
-
-    here = slopes(theta)
+    scale = _scale_of(len(groups), tuple(free), values)
+    inner = [_inner(name, values[name]) for name in free]
+    theta = np.clip(np.concatenate([levels, inner]), scale.low + 1e-6, scale.high - 1e-6)
+    here = _slopes(jobs, theta, scale, prior, blocks)
     damping = 1e-3
     for step in range(_STEPS):
         if on_step is not None:
             on_step(step, _STEPS)
         gain = 0.0
         for _ in range(6):
-            scale = np.diag(np.diag(here.information))
-            change = np.linalg.solve(
-                here.information + damping * scale + 1e-9 * np.eye(theta.size), here.gradient
-            )
-            limit = np.where(np.arange(theta.size) < len(groups), 6.0, _LONGEST_STEP)
-            change *= min(1.0, float((limit / np.maximum(np.abs(change), 1e-12)).min()))
-            candidate = np.clip(theta + change, low, high)
+            damped = here.information + damping * np.diag(np.diag(here.information))
+            change = np.linalg.solve(damped + 1e-9 * np.eye(theta.size), here.gradient)
+            change *= min(1.0, float((scale.longest / np.maximum(np.abs(change), 1e-12)).min()))
+            candidate = np.clip(theta + change, scale.low, scale.high)
             if 0.5 * float((candidate - theta) @ here.gradient) < _ENOUGH:
                 theta = candidate  # so near that to look there again would change nothing
                 break
-            there = slopes(candidate)
+            there = _slopes(jobs, candidate, scale, prior, blocks)
             if there.value > here.value - 1e-6:
                 gain = there.value - here.value
                 theta, here = candidate, there
@@ -192,64 +194,47 @@ def fit_links(  # noqa: C901 - one descent, read from top to bottom
             damping = max(damping * 10.0, 1e-3)
         if gain < _ENOUGH:
             break
-    replicates = _replicates(theta, here.information, here.by_block, low, high)
-    for k, name in enumerate(names):
-        column = len(groups) + k
-        values[name] = _outer(name, theta[column])
-        replicates[:, column] = _outer_all(name, replicates[:, column])
-    held = np.minimum(theta - low, high - theta)[len(groups) :] < _AT_LIMIT
+    replicates = _replicates(theta, here, scale)
+    for k, name in enumerate(free, start=len(groups)):
+        replicates[:, k] = _outer(name, replicates[:, k])
+    held = np.minimum(theta - scale.low, scale.high - theta)[len(groups) :] < _AT_LIMIT
     return LinkFit(
         groups=groups,
         levels_db=theta[: len(groups)],
-        values=values,
-        free=names,
+        values=scale.values(theta),
+        free=scale.names,
         replicates=replicates,
-        log_likelihood=here.value,
-        frames=int(sum(np.count_nonzero(job.frames.outcome >= 0) for job in jobs)),
-        blocks=blocks,
-        at_limit=tuple(n for n, at in zip(names, held, strict=True) if at),
+        at_limit=tuple(n for n, at in zip(free, held, strict=True) if at),
     )
 
 
-def _point(
-    theta: NDArray[np.float64],
-    names: Sequence[str],
-    fixed: Mapping[str, float],
-    num_groups: int,
-) -> Point:
-    values = dict(fixed)
-    values |= {n: _outer(n, theta[num_groups + k]) for k, n in enumerate(names)}
-    return Point(
-        theta[:num_groups],
-        values["exponent_near"],
-        values["exponent_far"],
-        Shape(*(values[name] for name in NAMES[2:])),
+def _scale_of(groups: int, names: tuple[str, ...], values: dict[str, float]) -> _Scale:
+    low, high = (
+        np.array([_LEVELS_DB[end]] * groups + [_inner(n, _LIMITS[n][end]) for n in names])
+        for end in (0, 1)
     )
+    differences = [_FLOOR_DIFFERENCE if n == "floor_loss" else _DIFFERENCE for n in names]
+    difference = np.array([_LEVEL_DIFFERENCE_DB] * groups + differences)
+    longest = np.array([_LONGEST_LEVEL_STEP_DB] * groups + [_LONGEST_STEP] * len(names))
+    return _Scale(groups, names, values, low, high, difference, longest)
 
 
 def _slopes(
-    jobs: Sequence[Job],
-    theta: NDArray[np.float64],
-    steps: NDArray[np.float64],
-    names: Sequence[str],
-    fixed: Mapping[str, float],
-    prior: MarginLoss,
-    num_groups: int,
-    blocks: int,
+    jobs: Sequence[Job], theta: Floats, scale: _Scale, prior: MarginLoss, blocks: int
 ) -> _Slopes:
     """Score all links at a place and a step away from it along each parameter."""
-    points = [_point(theta, names, fixed, num_groups)]
-    points += [_point(theta + step, names, fixed, num_groups) for step in np.diag(steps)]
-    alone = num_groups + names.index(_MEMORY) if _MEMORY in names else -1
+    steps = scale.difference
+    points = [scale.point(theta), *(scale.point(theta + step) for step in np.diag(steps))]
+    alone = scale.groups + scale.names.index(_MEMORY) if _MEMORY in scale.names else -1
     work: list[tuple[int, list[int]]] = []
     for n, job in enumerate(jobs):
         # A level moves the links of its own group alone.
-        moved = [k for k in range(theta.size) if k >= num_groups or k in job.groups]
+        moved = [k for k in range(theta.size) if k >= scale.groups or k in job.groups]
         work.append((n, [0, *(k + 1 for k in moved if k != alone)]))
         if alone >= 0:
             work.append((n, [alone + 1]))
 
-    def run(part: tuple[int, list[int]]) -> NDArray[np.float64]:
+    def run(part: tuple[int, list[int]]) -> Floats:
         n, which = part
         return log_likelihoods(jobs[n].frames, [points[k] for k in which], prior)
 
@@ -259,13 +244,16 @@ def _slopes(
     information = np.zeros((theta.size, theta.size))
     by_block = np.zeros((blocks, theta.size))
     for n, job in enumerate(jobs):
-        parts = [(w[1], f) for w, f in zip(work, found, strict=True) if w[0] == n]
-        here = parts[0][1][0]
+        rows = {
+            k: row
+            for (m, which), values in zip(work, found, strict=True)
+            if m == n
+            for k, row in zip(which, values, strict=True)
+        }
+        here = rows.pop(0)
         scores = np.zeros((theta.size, here.size))
-        for which, rows in parts:
-            for k, row in zip(which, rows, strict=True):
-                if k > 0:
-                    scores[k - 1] = (row - here) / steps[k - 1]
+        for k, row in rows.items():
+            scores[k - 1] = (row - here) / steps[k - 1]
         value += float(here.sum())
         information += scores @ scores.T
         for k in range(theta.size):
@@ -275,26 +263,45 @@ def _slopes(
     return _Slopes(value, gradient, information, by_block)
 
 
-def _replicates(
-    theta: NDArray[np.float64],
-    information: NDArray[np.float64],
-    by_block: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def _replicates(theta: Floats, here: _Slopes, scale: _Scale) -> Floats:
     """Draw blocks with replacement and take one Newton step each; (REPLICATES, P)."""
-    blocks = len(by_block)
+    blocks = len(here.by_block)
     generator = np.random.Generator(np.random.PCG64(_SEED))
     weights = generator.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=REPLICATES)
-    centred = by_block - by_block.mean(axis=0)
+    centred = here.by_block - here.by_block.mean(axis=0)
     small = np.sqrt(blocks / max(blocks - theta.size, 1))  # few blocks spread too little
-    ridge = np.diag(1e-6 * np.diag(information) + 1e-9)
-    inverse = np.linalg.inv(information + ridge)
+    ridge = np.diag(1e-6 * np.diag(here.information) + 1e-9)
+    inverse = np.linalg.inv(here.information + ridge)
     change = small * ((weights - 1.0) @ centred) @ inverse
     # Links that share their shadowing say no more than independent ones would: few blocks may.
     wider = np.maximum(np.sqrt(np.diag(inverse)) / np.maximum(change.std(axis=0), 1e-12), 1.0)
-    drawn: NDArray[np.float64] = np.clip(theta + wider * change, low, high)
+    drawn: Floats = np.clip(theta + wider * change, scale.low, scale.high)
     return drawn
+
+
+def _first_level(links: Sequence[Link], group: Group, prior: MarginLoss) -> float:
+    """The level at which the model loses as many as were lost."""
+    distances, lost = [], []
+    for link in links:
+        mine = link.scored & (link.between == group[2])
+        if link.pair == group[:2] and mine.any():
+            share = float(link.lost[mine].mean())
+            one_way = 1.0 - (1.0 - share) ** (1.0 / (2.0 if link.two_way else 1.0))
+            lost.append((one_way, int(mine.sum())))
+            distances.append(np.nan_to_num(link.distance_m[mine], nan=REFERENCE_M))
+    wanted = sum(share * rows for share, rows in lost) / sum(rows for _, rows in lost)
+    every = np.concatenate(distances)
+    some = every[:: max(every.size // _SAMPLED, 1)]
+    alone = prior.model_copy(update={"antenna_sd_db": 0.0, "door_share": 0.0})
+    low, high = _LEVELS_DB
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        at = alone.model_copy(update={"margin_20m_db": middle})
+        if float(expected_loss(at, some, 0).mean()) > wanted:
+            low = middle
+        else:
+            high = middle
+    return float(np.clip(middle, *_FIRST_LEVELS_DB))
 
 
 def _inner(name: str, value: float) -> float:
@@ -306,11 +313,8 @@ def _inner(name: str, value: float) -> float:
     return value
 
 
-def _outer(name: str, inner: float) -> float:
-    return float(_outer_all(name, np.array([inner]))[0])
-
-
-def _outer_all(name: str, inner: NDArray[np.float64]) -> NDArray[np.float64]:
+def _outer(name: str, inner: Floats) -> Floats:
+    """Map values back from the scale on which they are fitted."""
     if name in _LOGARITHMIC:
         return np.exp(inner)
     if name == "floor_loss":

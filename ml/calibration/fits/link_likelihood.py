@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.fits.link_recursion import fill_both_ways, fill_one_way, forward
+from ml.calibration.fits.link_frames import STEP_M, STEP_S, STEPS
+from ml.calibration.fits.link_recursion import Moves, forward
 from ml.espnow_emulator.fading import LOWEST_DB, STEP_DB, reception_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
+    from ml.calibration.arrays import Floats, Ints
+    from ml.calibration.fits.link_frames import Frames
     from ml.espnow_emulator.parameters.loss import MarginLoss
 
 SHADOWING_NODES: Final = 25
@@ -35,14 +36,7 @@ _BIAS_NODES_TWO_WAY: Final = 7
 _WIDEST: Final = 3.4
 _NORMAL_FROM: Final = 0.5
 _MOST_AT_ONCE: Final = 0.2  # of the squared spacing, the variance of one move of the bias
-RAYLEIGH_FROM_M: Final = 80.0
-_KNEE_M, _NEAREST_M, _REFERENCE_M = 60.0, 3.0, 20.0
-_STEPS: Final = 60
-_LEAST_STEP_M, _MOST_STEP_M = 0.04, 40.0
-_LEAST_STEP_S, _MOST_STEP_S = 0.08, 80.0
-_BIAS_EVERY_S: Final = 0.2
 _SUBGRID: Final = 16  # m = 1, 1.25, ... 5 in reception_table
-_CELL_DB: Final = 0.05  # of distance: a twentieth of a decibel per unit of an exponent
 _BEYOND: Final = 5.0  # standard deviations of a step; beyond, a transition is nothing
 
 
@@ -66,128 +60,13 @@ class Point(NamedTuple):
         shape: Of the processes.
     """
 
-    levels_db: NDArray[np.float64]
+    levels_db: Floats
     exponent_near: float
     exponent_far: float
     shape: Shape
 
 
-class Frames(NamedTuple):
-    """A link's frames, ready for the recursion.
-
-    Distances are sorted into cells: what a frame's chance depends on besides the two processes is
-    its place between the two ends of a cell.
-
-    Attributes:
-        outcome: (K,) int8, 0 lost, 1 received, -1 not scored.
-        left_alone: (K,), share of frames that the receiver's blackouts do not take.
-        end: (K, 2) int64, both ends of the frame's cell.
-        share: (K,), how far from the first towards the second.
-        end_group: (C,) int64, group whose level holds at an end.
-        end_near_db: (C,), what one unit of the near exponent costs there.
-        end_far_db: (C,), the same of the far one.
-        end_beyond: (C,) bool, from 80 m on.
-        shadowing_step: (K,) int64, bin of what was travelled since the frame before.
-        bias_step: (K,) int64, bin of the time since the bias moved last, -1 where it stays.
-        two_way: Whether the frame went there and back.
-    """
-
-    outcome: NDArray[np.int8]
-    left_alone: NDArray[np.float64]
-    end: NDArray[np.int64]
-    share: NDArray[np.float64]
-    end_group: NDArray[np.int64]
-    end_near_db: NDArray[np.float64]
-    end_far_db: NDArray[np.float64]
-    end_beyond: NDArray[np.bool_]
-    shadowing_step: NDArray[np.int64]
-    bias_step: NDArray[np.int64]
-    two_way: bool
-
-
-def path_terms_db(
-    distance_m: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What one unit of the near and of the far exponent costs at distances, in dB."""
-    d = np.maximum(np.nan_to_num(distance_m, nan=_REFERENCE_M), _NEAREST_M)
-    near = 10.0 * np.log10(np.minimum(d, _KNEE_M) / _REFERENCE_M)
-    return near, 10.0 * np.log10(np.maximum(d, _KNEE_M) / _KNEE_M)
-
-
-def step_bins(
-    values: NDArray[np.float64], low: float, high: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Sort step sizes into bins, evenly in the logarithm.
-
-    Returns:
-        Bins (K,) and the sizes that they stand for, (_STEPS,).
-    """
-    sizes = np.geomspace(low, high, _STEPS)
-    at = np.log(np.clip(values, low, high) / low) / np.log(high / low) * (_STEPS - 1)
-    return np.rint(at).astype(np.int64), sizes
-
-
-def prepare(
-    outcome: NDArray[np.int8],
-    distance_m: NDArray[np.float64],
-    travel_m: NDArray[np.float64],
-    time_s: NDArray[np.float64],
-    *,
-    standstill_mps: float,
-    two_way: bool,
-    blackout: NDArray[np.float64] | None = None,
-    group: NDArray[np.int64] | None = None,
-) -> Frames:
-    """Make the frames of a link ready, (K,) each.
-
-    Args:
-        outcome: 0 lost, 1 received, -1 not scored.
-        distance_m: Between the antennas; NaN counts as 20 m.
-        travel_m: Since the frame before, without the floor at standstill.
-        time_s: In order.
-        standstill_mps: That floor.
-        two_way: Whether the frames went there and back.
-        blackout: Share of frames that the receiver loses anyway; none if left out.
-        group: Which level holds; the first if left out.
-    """
-    elapsed_s = np.clip(np.diff(time_s, prepend=time_s[0]), 0.0, None)
-    travelled = np.maximum(travel_m, standstill_mps * elapsed_s)
-    # The bias takes seconds to move, so it need not at every frame.
-    ticks = np.floor((time_s - time_s[0]) / _BIAS_EVERY_S)
-    moves = np.diff(ticks, prepend=-1.0) > 0.0
-    rows = np.flatnonzero(moves)
-    bias_step = np.full(outcome.size, -1, dtype=np.int64)
-    since_s = np.diff(time_s[rows], prepend=time_s[0])
-    bias_step[rows] = step_bins(since_s, _LEAST_STEP_S, _MOST_STEP_S)[0]
-    near_db, far_db = path_terms_db(distance_m)
-    beyond = np.nan_to_num(distance_m) >= RAYLEIGH_FROM_M
-    of_group = np.zeros(outcome.size, dtype=np.int64) if group is None else group
-    place = (near_db + far_db) / _CELL_DB
-    cell = np.floor(place).astype(np.int64)
-    first = np.stack([cell, beyond, of_group], axis=-1)
-    ends, index = np.unique(
-        np.concatenate([first, first + np.array([1, 0, 0])]), axis=0, return_inverse=True
-    )
-    end_m = _REFERENCE_M * 10.0 ** (ends[:, 0] * _CELL_DB / 10.0)
-    end_near_db, end_far_db = path_terms_db(end_m)
-    return Frames(
-        outcome=outcome,
-        left_alone=np.ones(outcome.size) if blackout is None else 1.0 - blackout,
-        end=np.ascontiguousarray(index.reshape(2, -1).T),
-        share=place - cell,
-        end_group=ends[:, 2],
-        end_near_db=end_near_db,
-        end_far_db=end_far_db,
-        end_beyond=ends[:, 1] > 0,
-        shadowing_step=step_bins(travelled, _LEAST_STEP_M, _MOST_STEP_M)[0],
-        bias_step=bias_step,
-        two_way=two_way,
-    )
-
-
-def log_likelihoods(
-    frames: Frames, points: Sequence[Point], margin: MarginLoss
-) -> NDArray[np.float64]:
+def log_likelihoods(frames: Frames, points: Sequence[Point], margin: MarginLoss) -> Floats:
     """Return the logarithm of each frame's chance to end as it did, given all before it.
 
     Args:
@@ -202,86 +81,77 @@ def log_likelihoods(
     distance_m = shapes[0].shadowing_distance_m
     if any(shape.shadowing_distance_m != distance_m for shape in shapes):
         raise ValueError("points that differ in shadowing_distance_m; allowed is one value.")
-    nodes_b = _BIAS_NODES_TWO_WAY if frames.two_way else BIAS_NODES
     x_s, w_s = _grid(SHADOWING_NODES)
-    x_b, w_b = _grid(nodes_b)
-    b_db = np.stack([shape.bias_sd_db * x_b for shape in shapes])
+    x_b, w_b = _grid(_BIAS_NODES_TWO_WAY if frames.two_way else BIAS_NODES)
+    chance = _chances(frames, points, margin, x_s, x_b)
+    counts, shares = _bias_moves([shape.bias_time_s for shape in shapes], x_b)
+    if frames.two_way:  # the bias there and the bias back are two axes, in this order
+        chance = chance[..., :, None] * chance[..., None, :]
+        w_b = np.multiply.outer(w_b, w_b).ravel()
+        shares = [np.stack([np.repeat(a, x_b.size, -1), np.tile(a, x_b.size)]) for a in shares]
+        strides = np.array([x_b.size, 1])
+    else:
+        shares = [a[None] for a in shares]
+        strides = np.array([1])
+    stay, below, above = (np.ascontiguousarray(a.reshape(*a.shape[:2], -1)) for a in shares)
+    moves = Moves(_shadowing_moves(distance_m), counts, strides, stay, below, above)
+    chance = chance.reshape(*chance.shape[:2], -1)
+    return forward(frames, chance, moves, w_s[:, None] * np.tile(w_b, len(points)), len(points))
+
+
+def _chances(
+    frames: Frames, points: Sequence[Point], margin: MarginLoss, x_s: Floats, x_b: Floats
+) -> Floats:
+    """The chance to arrive one way, (ends, shadowing, points, bias)."""
     mean_db = np.stack(
         [
             point.levels_db[frames.end_group]
             - point.exponent_near * frames.end_near_db
             - point.exponent_far * frames.end_far_db
             for point in points
-        ]
+        ],
+        axis=-1,
     )
-    table = reception_table(margin.transition_db)
-    near = _row_of(table, margin.fading_m)
-    chance = np.empty((len(frames.end_group), x_s.size, len(points), *(nodes_b, nodes_b)))
-    if not frames.two_way:
-        chance = np.empty((len(frames.end_group), x_s.size, len(points), nodes_b))
-    fill = fill_both_ways if frames.two_way else fill_one_way
-    fill(
-        mean_db,
-        np.stack([shape.shadowing_sd_db * x_s for shape in shapes]),
-        b_db,
-        np.array([1.0 - shape.floor_loss for shape in shapes]),
-        near,
-        near if margin.fading_m is None else _row_of(table, 1.0),
-        frames.end_beyond,
-        chance,
-    )
-    weights = (w_b[:, None] * w_b).ravel() if frames.two_way else w_b
-    moves, stay, up, down = _bias_moves([shape.bias_time_s for shape in shapes], x_b)
-    if frames.two_way:
-        along = [np.repeat(a, nodes_b, axis=-1) for a in (stay, up, down)]
-        across = [np.tile(a, nodes_b) for a in (stay, up, down)]
-        (stay, up, down), strides = np.stack([along, across], axis=1), np.array([nodes_b, 1])
-    else:
-        stay, up, down = (a[None] for a in (stay, up, down))
-        strides = np.array([1])
-    columns = (*stay.shape[:2], -1)
-    stay, up, down = (np.ascontiguousarray(a.reshape(columns)) for a in (stay, up, down))
-    return forward(
-        frames.outcome,
-        frames.left_alone,
-        frames.end,
-        frames.share,
-        chance.reshape(*chance.shape[:2], -1),
-        frames.shadowing_step,
-        _shadowing_moves(distance_m),
-        frames.bias_step,
-        moves,
-        strides,
-        stay,
-        up,
-        down,
-        w_s[:, None] * np.tile(weights, len(points)),
-        len(points),
-    )
+    shapes = [point.shape for point in points]
+    s_db = np.stack([shape.shadowing_sd_db * x_s for shape in shapes], axis=-1)
+    b_db = np.stack([shape.bias_sd_db * x_b for shape in shapes])
+    best = np.array([1.0 - shape.floor_loss for shape in shapes])
+    tables = reception_table(margin.transition_db)
+    near = _row_of(tables, margin.fading_m)
+    far = near if margin.fading_m is None else _row_of(tables, 1.0)
+    at = (mean_db[:, None, :, None] + s_db[:, :, None] + b_db - LOWEST_DB) / STEP_DB
+    np.clip(at, 0.0, near.size - 1.001, out=at)
+    left = at.astype(np.int64)
+    at -= left
+    chance = np.empty_like(at)
+    for table, ends in ((near, ~frames.end_beyond), (far, frames.end_beyond)):
+        low = table[left[ends]]
+        chance[ends] = low + at[ends] * (table[left[ends] + 1] - low)
+    chance *= best[:, None]
+    return chance
 
 
-def _row_of(table: NDArray[np.float64], m: float | None) -> NDArray[np.float64]:
+def _row_of(table: Floats, m: float | None) -> Floats:
+    """Chances over margins in steps of `STEP_DB`; without fading where m is None."""
     if m is None:
         margin_db = LOWEST_DB + STEP_DB * np.arange(table.shape[1])
-        unfaded: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-margin_db))
+        unfaded: Floats = 1.0 / (1.0 + np.exp(-margin_db))
         return unfaded
     at = (m - 1.0) * (_SUBGRID / 4.0)
     left = min(int(at), _SUBGRID - 1)
-    row: NDArray[np.float64] = table[left] + (at - left) * (table[left + 1] - table[left])
+    row: Floats = table[left] + (at - left) * (table[left + 1] - table[left])
     return row
 
 
 @lru_cache(maxsize=8)
-def _grid(nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _grid(nodes: int) -> tuple[Floats, Floats]:
     """Evenly spaced nodes of a process of variance 1, and its stationary masses there."""
     x = np.linspace(-_WIDEST, _WIDEST, nodes)
     w = np.exp(-0.5 * x * x)
     return x, w / w.sum()
 
 
-def _to_neighbours(
-    memory: NDArray[np.float64], x: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _to_neighbours(memory: Floats, x: Floats) -> tuple[Floats, Floats, Floats]:
     """Shares (..., nodes) that stay, go up and go down in a small step of given memory."""
     spacing = x[1] - x[0]
     keep = memory[..., None]
@@ -294,42 +164,36 @@ def _to_neighbours(
 
 
 @lru_cache(maxsize=8)
-def _shadowing_moves(distance_m: float) -> NDArray[np.float64]:
+def _shadowing_moves(distance_m: float) -> Floats:
     """Transitions (steps, to, from) over the bins of what was travelled."""
     x, _ = _grid(SHADOWING_NODES)
-    memory = np.exp(-np.geomspace(_LEAST_STEP_M, _MOST_STEP_M, _STEPS) / distance_m)
+    memory = np.exp(-np.geomspace(*STEP_M, STEPS) / distance_m)
     spacing = x[1] - x[0]
-    moves = np.zeros((_STEPS, x.size, x.size))
-    rows = np.arange(x.size)
+    moves = np.zeros((STEPS, x.size, x.size))
     for k, keep in enumerate(memory):
         variance = 1.0 - keep * keep
         if variance >= _NORMAL_FROM * spacing**2:
             away = (x[:, None] - keep * x) / np.sqrt(variance)
             move = np.where(np.abs(away) < _BEYOND + spacing, np.exp(-0.5 * away**2), 0.0)
             moves[k] = move / move.sum(axis=0)
-            continue
-        stay, up, down = _to_neighbours(np.array(keep), x)
-        moves[k, rows[1:], rows[:-1]] = up[:-1]
-        moves[k, rows[:-1], rows[1:]] = down[1:]
-        moves[k, rows, rows] = stay
+        else:
+            stay, up, down = _to_neighbours(np.array(keep), x)
+            moves[k] = np.diag(stay) + np.diag(up[:-1], -1) + np.diag(down[1:], 1)
     return moves
 
 
-def _bias_moves(
-    times_s: Sequence[float], x: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _bias_moves(times_s: Sequence[float], x: Floats) -> tuple[Ints, list[Floats]]:
     """How often to move for each bin of elapsed time, (steps,), and the shares of one move.
 
     Returns:
         Counts; and by bin, point and node what stays, comes from below and comes from above,
         (steps, B, nodes) each.
     """
-    sizes_s = np.geomspace(_LEAST_STEP_S, _MOST_STEP_S, _STEPS)
+    sizes_s = np.geomspace(*STEP_S, STEPS)
     quickest = -0.5 * np.log1p(-_MOST_AT_ONCE * (x[1] - x[0]) ** 2)
     counts = np.ceil(sizes_s / min(times_s) / quickest).astype(np.int64)
-    memory = np.exp(-(sizes_s / counts)[:, None] / np.array(times_s))
-    stay, up, down = _to_neighbours(memory, x)
+    stay, up, down = _to_neighbours(np.exp(-(sizes_s / counts)[:, None] / np.array(times_s)), x)
     below, above = np.zeros_like(stay), np.zeros_like(stay)
     below[..., 1:] = up[..., :-1]
     above[..., :-1] = down[..., 1:]
-    return counts, stay, below, above
+    return counts, [stay, below, above]

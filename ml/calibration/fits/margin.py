@@ -14,8 +14,7 @@ from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE, LossBin
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
+    from ml.calibration.arrays import Floats
     from ml.espnow_emulator.parameters.loss import MarginLoss
 
 BOUNDS: Final = {
@@ -49,12 +48,12 @@ class MarginFit:
     values: dict[str, float]
     at_bound: tuple[str, ...]
     bins: tuple[LossBin, ...]
-    fitted: NDArray[np.float64]
+    fitted: Floats
 
     @property
-    def residuals(self) -> NDArray[np.float64]:
+    def residuals(self) -> Floats:
         """Expected less measured loss, per bin."""
-        residuals: NDArray[np.float64] = self.fitted - np.array([b.loss for b in self.bins])
+        residuals: Floats = self.fitted - np.array([b.loss for b in self.bins])
         return residuals
 
     @property
@@ -89,7 +88,7 @@ def fit_margin(
     low, high = np.array([bounds[name] for name in names]).T
     measured = np.array([b.loss for b in bins])
 
-    def expected(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def expected(x: Floats) -> Floats:
         candidate = margin.model_copy(update=dict(zip(names, map(float, x), strict=True)))
         return np.array([loss_in_bin(candidate, b) for b in bins])
 

@@ -9,45 +9,44 @@ one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+
+from ml.calibration.fits.estimates import Z_90
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from ml.calibration.fits.link_jobs import Group
+    from ml.calibration.arrays import Floats
+    from ml.calibration.fits.link_frames import Group
 
 _VAGUE_DB: Final = 1e3
 _Z: Final = 1.645
 
 
-@dataclass(frozen=True, slots=True)
-class MarginSplit:
-    """Parts of the levels; intervals are 90 %.
+Span = tuple[float, float, float]
+"""An estimate in dB, and both ends of its 90 % interval."""
+
+
+class MarginSplit(NamedTuple):
+    """Parts of the levels.
 
     Attributes:
         margin_db: M20.
-        margin_interval: Of it.
         first_car_db: What the first car in between costs, None where none ever stood there.
-        first_car_interval: Of it.
-        boards_db: Name to (offset, low, high).
+        boards_db: Name to offset.
     """
 
-    margin_db: float
-    margin_interval: tuple[float, float]
-    first_car_db: float | None
-    first_car_interval: tuple[float, float] | None
-    boards_db: dict[str, tuple[float, float, float]]
+    margin_db: Span
+    first_car_db: Span | None
+    boards_db: dict[str, Span]
 
 
 def split_levels(
     groups: Sequence[Group],
-    levels_db: NDArray[np.float64],
-    covariance: NDArray[np.float64],
+    levels_db: Floats,
+    covariance: Floats,
     *,
     antenna_sd_db: float,
     next_car_db: float,
@@ -75,15 +74,11 @@ def split_levels(
     weight = np.linalg.inv(covariance + 1e-6 * np.eye(len(groups)))
     posterior = np.linalg.inv(design.T @ weight @ design + precision)
     x = posterior @ design.T @ weight @ shifted
-    half = _Z * np.sqrt(np.diag(posterior))
-    blocked = bool(design[:, 1].any())
+    half = Z_90 * np.sqrt(np.diag(posterior))
+    ends = np.stack([x, x - half, x + half], axis=-1).tolist()
+    margin_db, first_car_db, *boards_db = map(tuple, ends)
     return MarginSplit(
-        margin_db=float(x[0]),
-        margin_interval=(float(x[0] - half[0]), float(x[0] + half[0])),
-        first_car_db=float(x[1]) if blocked else None,
-        first_car_interval=(float(x[1] - half[1]), float(x[1] + half[1])) if blocked else None,
-        boards_db={
-            name: (float(x[2 + k]), float(x[2 + k] - half[2 + k]), float(x[2 + k] + half[2 + k]))
-            for k, name in enumerate(boards)
-        },
+        margin_db,
+        first_car_db if design[:, 1].any() else None,
+        dict(zip(boards, boards_db, strict=True)),
     )

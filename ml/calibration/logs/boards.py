@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.calibration.logs.schema import LogKind
+from ml.calibration.logs.schema import KIND_IN_NAME, LogKind
 from ml.errors import LogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
+    from ml.calibration.arrays import Bools, Floats
     from ml.calibration.logs.reader import Log
 
-_STALLED_PERIODS: Final = 2.5
+STALLED_PERIODS: Final = 2.5
 _LEAST_OWN: Final = 50
-_RX_IN_NAME: Final = re.compile(r"(?i)(^|[^a-z])(rx|tx|rtt)(?=$|[^a-z])")
 
 
 @dataclass(slots=True)
@@ -35,16 +32,25 @@ class Board:
         own: (rows,) bool of the TX log, what it sent of itself.
         period_ms: Between two of its own beacons.
         stalls_ms: (S, 2), spells in which it neither sent nor logged, in its own clock.
-        dropped: Reason to rows.
+        dropped: Reason to rows of the TX log.
     """
 
     name: str
     tx: Log
     rx: Log | None
-    own: NDArray[np.bool_]
+    own: Bools
     period_ms: float
-    stalls_ms: NDArray[np.float64]
-    dropped: dict[str, Counter[str]] = field(default_factory=dict)
+    stalls_ms: Floats
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def time_ms(self) -> Floats:
+        """Of the rows that it sent of itself, in its own clock."""
+        return self.tx.time_ms[self.own]
+
+    def of_its_own(self, name: str) -> Floats:
+        """Return a column of its TX log, of the rows that it sent of itself."""
+        return self.tx.columns[name][self.own]
 
 
 def gather(logs: Sequence[Log]) -> list[Board]:
@@ -98,17 +104,13 @@ def _sender(log: Log) -> Board:
         raise LogError(f"{log.path}, line {log.lines[own][0]}: time does not advance.")
     doubles = np.zeros(log.rows, dtype=bool)
     doubles[np.flatnonzero(own)[1:]] = np.diff(log.columns["msg_timestamp"][own]) == 0.0
-    board = Board(name, log, None, own & ~doubles, period, _stalls(times, period))
-    reasons = Counter[str]()
-    reasons["relayed for others"] = int((~own).sum())
-    reasons["duplicate"] = int(doubles.sum())
-    board.dropped[str(log.path)] = reasons
-    return board
+    dropped = {"relayed for others": int((~own).sum()), "duplicate": int(doubles.sum())}
+    return Board(name, log, None, own & ~doubles, period, _stalls(times, period), dropped)
 
 
-def _stalls(times_ms: NDArray[np.float64], period_ms: float) -> NDArray[np.float64]:
+def _stalls(times_ms: Floats, period_ms: float) -> Floats:
     """Spells between two own rows that are too far apart: a board that runs sends every period."""
-    wide = np.flatnonzero(np.diff(times_ms) > _STALLED_PERIODS * period_ms)
+    wide = np.flatnonzero(np.diff(times_ms) > STALLED_PERIODS * period_ms)
     return np.stack([times_ms[wide], times_ms[wide + 1]], axis=-1).reshape(-1, 2)
 
 
@@ -124,8 +126,8 @@ def _owner(log: Log, boards: dict[str, Board]) -> Board:
         if name not in boards:
             raise LogError(f"{log.path} is of the board {name!r}, whose TX log is missing: add it.")
         return boards[name]
-    stem = _RX_IN_NAME.sub(r"\1*", log.path.stem)
-    same = [b for b in boards.values() if _RX_IN_NAME.sub(r"\1*", b.tx.path.stem) == stem]
+    stem = KIND_IN_NAME.sub(r"\1*", log.path.stem)
+    same = [b for b in boards.values() if KIND_IN_NAME.sub(r"\1*", b.tx.path.stem) == stem]
     same = [b for b in same if b.tx.path.parent == log.path.parent] or same
     if len(same) == 1:
         return same[0]

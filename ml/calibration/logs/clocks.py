@@ -8,6 +8,7 @@ all points, as high as it goes (Moon, Skelly and Towsley, INFOCOM 1999).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from ml.errors import LogError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from ml.calibration.arrays import Floats
 
 _BIN_MS: Final = 10_000.0
 _FASTEST_PPM: Final = 500.0
@@ -40,20 +41,18 @@ class ClockLine:
     offset_ms: float
     drift_ppm: float
 
-    def to_receiver(self, sender_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+    def to_receiver(self, sender_ms: Floats) -> Floats:
         """Translate times of the sender's clock."""
         since = sender_ms - self.origin_ms
         return sender_ms + self.offset_ms + self.drift_ppm * 1e-6 * since
 
-    def to_sender(self, receiver_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+    def to_sender(self, receiver_ms: Floats) -> Floats:
         """Translate times of the receiver's clock."""
         since = (receiver_ms - self.offset_ms - self.origin_ms) / (1.0 + self.drift_ppm * 1e-6)
         return since + self.origin_ms
 
 
-def align(
-    sent_ms: NDArray[np.float64], received_ms: NDArray[np.float64], who: str
-) -> ClockLine | None:
+def align(sent_ms: Floats, received_ms: Floats, who: str) -> ClockLine | None:
     """Find the line of a pair of clocks.
 
     Args:
@@ -71,16 +70,16 @@ def align(
         return None
     order = np.argsort(sent_ms, kind="stable")
     x, y = sent_ms[order], (received_ms - sent_ms)[order]
-    bins = np.floor((x - x[0]) / _BIN_MS).astype(np.int64)
-    edges = np.flatnonzero(np.diff(bins, prepend=-1))
-    lowest = [begin + int(np.argmin(y[begin:end])) for begin, end in _spans(edges, x.size)]
+    edges = np.flatnonzero(np.diff(np.floor((x - x[0]) / _BIN_MS), prepend=-1.0))
+    spans = pairwise([*edges.tolist(), x.size])
+    lowest = [begin + int(np.argmin(y[begin:end])) for begin, end in spans]
     hull = _lower_hull(x[lowest], y[lowest])
-    middle = float(x.mean())
     origin = float(x[0])
     if len(hull) == 1 or x[-1] - x[0] < _DRIFT_NEEDS_MS:
         line = ClockLine(origin, float(y.min()), 0.0)
     else:
-        k = int(np.clip(np.searchsorted([p[0] for p in hull], middle) - 1, 0, len(hull) - 2))
+        left = int(np.searchsorted([p[0] for p in hull], float(x.mean()))) - 1
+        k = min(max(left, 0), len(hull) - 2)
         (x0, y0), (x1, y1) = hull[k], hull[k + 1]
         slope = (y1 - y0) / (x1 - x0)
         line = ClockLine(origin, float(y0 + slope * (origin - x0)), float(1e6 * slope))
@@ -95,11 +94,7 @@ def align(
     return line
 
 
-def _spans(edges: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
-    return list(zip(edges.tolist(), [*edges[1:].tolist(), size], strict=True))
-
-
-def _lower_hull(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[tuple[float, float]]:
+def _lower_hull(x: Floats, y: Floats) -> list[tuple[float, float]]:
     hull: list[tuple[float, float]] = []
     for point in zip(x.tolist(), y.tolist(), strict=True):
         while len(hull) > 1 and _turns_down(hull[-2], hull[-1], point):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 from array import array
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from ml.calibration.logs.schema import MARKS, SCHEMAS, TIME_COLUMN, Column, LogKind
+from ml.calibration.logs.schema import (
+    KIND_IN_NAME,
+    MARKS,
+    SCHEMAS,
+    TIME_COLUMN,
+    Column,
+    LogKind,
+)
 from ml.errors import LogError
 
 if TYPE_CHECKING:
@@ -22,12 +28,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ml.calibration.arrays import Floats, Ints
+
 _LONGEST_LINE: Final = 16_384
 MOST_ROWS: Final = 4_000_000
 _MOST_REPEATS: Final = 1000
 _SHOWN: Final = 40
 _TOGETHER: Final = 8192
-_KIND_IN_NAME: Final = re.compile(r"(?i)(^|[^a-z])(rx|tx|rtt)(?=$|[^a-z])")
 _DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -48,9 +55,9 @@ class Log:
     path: Path
     kind: LogKind
     sha256: str
-    columns: dict[str, NDArray[np.float64]]
+    columns: dict[str, Floats]
     names: dict[str, NDArray[np.object_]]
-    lines: NDArray[np.int64]
+    lines: Ints
     ignored: tuple[str, ...]
 
     @property
@@ -59,18 +66,23 @@ class Log:
         return len(self.lines)
 
     @property
-    def time_ms(self) -> NDArray[np.float64]:
+    def time_ms(self) -> Floats:
         """(rows,) in the clock of the writing board."""
         return self.columns[TIME_COLUMN[self.kind]]
 
 
 @dataclass(slots=True)
-class _Layout:
+class _Table:
+    """What has been read of a log: its columns piece by piece, and where each row stood."""
+
+    path: Path
     kind: LogKind
     width: int
-    numbers: list[tuple[int, Column, list[NDArray[np.float64]]]] = field(default_factory=list)
-    texts: list[tuple[int, Column, list[str]]] = field(default_factory=list)
-    ignored: tuple[str, ...] = ()
+    ignored: tuple[str, ...]
+    columns: list[tuple[int, Column]]
+    pieces: dict[str, list[NDArray[Any]]]
+    lines: array[int] = field(default_factory=lambda: array("q"))
+    latest_ms: float = -np.inf
 
 
 def read_log(path: Path, on_rows: Callable[[int], None] | None = None) -> Log:
@@ -98,37 +110,37 @@ def read_log(path: Path, on_rows: Callable[[int], None] | None = None) -> Log:
 
 def _read(path: Path, file: BinaryIO, on_rows: Callable[[int], None] | None) -> Log:
     digest = hashlib.sha256()
-    layout = _layout(path, _line(path, file, 1, digest).removeprefix("\ufeff"))
-    lines = array("q")
+    table = _table(path, _line(path, file, 1, digest).removeprefix("\ufeff"))
     waiting: list[list[str]] = []
     unsaid = 0
     try:
-        for number, size, fields in _rows(path, file, digest, layout.width):
+        for number, size, fields in _rows(path, file, digest, table.width):
             unsaid += size
             waiting.append(fields)
-            lines.append(number)
+            table.lines.append(number)
             if len(waiting) == _TOGETHER:
-                _take(path, waiting, lines, layout)
+                _take(table, waiting)
                 waiting = []
                 if on_rows is not None:
                     on_rows(unsaid)
                     unsaid = 0
     except LogError:
-        _take(path, waiting, lines, layout)  # what is wrong farther up is said first
+        _take(table, waiting)  # what is wrong farther up is said first
         raise
-    _take(path, waiting, lines, layout)
+    _take(table, waiting)
     if on_rows is not None:
         on_rows(unsaid)
-    if not lines:
+    if not table.lines:
         raise LogError(f"{path}, line 1: no row follows the header. The log is empty.")
+    whole = {column.name: column.text for _, column in table.columns}
     return Log(
         path=path,
-        kind=layout.kind,
+        kind=table.kind,
         sha256=digest.hexdigest(),
-        columns={c.name: np.concatenate(parts) for _, c, parts in layout.numbers},
-        names={c.name: np.array(texts, dtype=object) for _, c, texts in layout.texts},
-        lines=np.array(lines, dtype=np.int64),
-        ignored=layout.ignored,
+        columns={n: np.concatenate(table.pieces[n]) for n, is_text in whole.items() if not is_text},
+        names={n: np.concatenate(table.pieces[n]) for n, is_text in whole.items() if is_text},
+        lines=np.array(table.lines, dtype=np.int64),
+        ignored=table.ignored,
     )
 
 
@@ -215,7 +227,7 @@ def _kind(path: Path, header: str, names: list[str]) -> LogKind:
             f"{path}, line 1: neither an RTT log (with a column rtt_ms), nor RX (from_vehicle_id), "
             f"nor TX (vehicle_id). It has {_short(', '.join(names))!r}."
         )
-    named = _KIND_IN_NAME.search(path.stem)
+    named = KIND_IN_NAME.search(path.stem)
     if named is not None and named.group(2).upper() != kind:
         raise LogError(
             f"{path}, line 1: by its name it is the {named.group(2).upper()} log, by its column "
@@ -224,54 +236,58 @@ def _kind(path: Path, header: str, names: list[str]) -> LogKind:
     return kind
 
 
-def _layout(path: Path, header: str) -> _Layout:
+def _table(path: Path, header: str) -> _Table:
+    """Lay out the columns of a log, numbers before names."""
     names = [name.strip() for name in header.rstrip("\r\n").split(",")]
     kind = _kind(path, header, names)
-    layout = _Layout(kind, len(names))
     for column in SCHEMAS[kind]:
-        if column.name not in names:
-            if column.required:
-                near = get_close_matches(column.name, names, n=1, cutoff=0.6)
-                hint = f" Is it the one called {near[0]!r}?" if near else ""
-                raise LogError(
-                    f"{path}, line 1: the column {column.name} is missing; {kind} logs have "
-                    f"{', '.join(c.name for c in SCHEMAS[kind] if c.required)}.{hint}"
-                )
-        elif column.text:
-            layout.texts.append((names.index(column.name), column, []))
-        else:
-            layout.numbers.append((names.index(column.name), column, []))
-    known = {column.name for column in SCHEMAS[kind]}
-    layout.ignored = tuple(name for name in names if name not in known)
-    return layout
+        if column.required and column.name not in names:
+            near = get_close_matches(column.name, names, n=1, cutoff=0.6)
+            hint = f" Is it the one called {near[0]!r}?" if near else ""
+            raise LogError(
+                f"{path}, line 1: the column {column.name} is missing; {kind} logs have "
+                f"{', '.join(c.name for c in SCHEMAS[kind] if c.required)}.{hint}"
+            )
+    known = {column.name: column for column in SCHEMAS[kind]}
+    return _Table(
+        path,
+        kind,
+        len(names),
+        ignored=tuple(name for name in names if name not in known),
+        columns=[
+            (names.index(column.name), column)
+            for column in sorted(known.values(), key=lambda column: column.text)
+            if column.name in names
+        ],
+        pieces={name: [] for name in names},
+    )
 
 
-def _take(path: Path, rows: list[list[str]], lines: array[int], layout: _Layout) -> None:
-    """Take in rows, those of the last `lines`, column by column.
+def _take(table: _Table, rows: list[list[str]]) -> None:
+    """Take in rows, those of the last lines, column by column.
 
     Raises:
         LogError: About the first row in which something is wrong.
     """
     if not rows:
         return
-    columns = list(zip(*rows, strict=True))
-    for index, column, parts in layout.numbers:
-        found = _numbers(columns[index], column)
+    texts = list(zip(*rows, strict=True))
+    for index, column in table.columns:
+        found = _parsed(texts[index], column)
         if found is None:
-            _explain(path, rows, lines, layout)
-        else:
-            parts.append(found)
-    time = next(parts for _, c, parts in layout.numbers if c.name == TIME_COLUMN[layout.kind])
-    if np.any(np.diff(time[-1]) < 0.0) or (len(time) > 1 and time[-1][0] < time[-2][-1]):
-        _explain(path, rows, lines, layout)
-    for index, _, names in layout.texts:
-        names += [sys.intern(text.strip()) for text in columns[index]]
-        if not all(names[-len(rows) :]):
-            _explain(path, rows, lines, layout)
+            _explain(table, rows)
+        table.pieces[column.name].append(found)
+    time_ms = table.pieces[TIME_COLUMN[table.kind]][-1]
+    if np.any(np.diff(time_ms, prepend=table.latest_ms) < 0.0):
+        _explain(table, rows)
+    table.latest_ms = float(time_ms[-1])
 
 
-def _numbers(texts: Sequence[str], column: Column) -> NDArray[np.float64] | None:
-    """Read a column; None if a field of it is wrong."""
+def _parsed(texts: Sequence[str], column: Column) -> NDArray[Any] | None:
+    """Read fields of a column; None if one of them is wrong."""
+    if column.text:
+        names = np.array([sys.intern(text.strip()) for text in texts], dtype=object)
+        return names if all(names) else None
     try:
         found = np.array([float(text) for text in texts])
         empty = np.zeros(found.size, dtype=bool)
@@ -287,33 +303,24 @@ def _numbers(texts: Sequence[str], column: Column) -> NDArray[np.float64] | None
     return found if np.all(empty | ((found >= column.low) & (found <= column.high))) else None
 
 
-def _explain(path: Path, rows: list[list[str]], lines: array[int], layout: _Layout) -> NoReturn:
+def _explain(table: _Table, rows: list[list[str]]) -> NoReturn:
     """Raise about the first bad row, row by row."""
-    done = len(lines) - len(rows)
-    time_index = next(i for i, c, _ in layout.numbers if c.name == TIME_COLUMN[layout.kind])
-    time_parts = next(parts for i, _, parts in layout.numbers if i == time_index)
-    latest = -np.inf
-    seen = 0
-    for part in time_parts:
-        seen += part.size
-        if seen <= done:
-            latest = float(part[-1])
-    for line, fields in zip(lines[done:], rows, strict=True):
-        for index, column, _ in layout.numbers:
-            if _numbers(fields[index : index + 1], column) is None:
-                _refuse(path, line, fields, index, column)
-        for index, column, _ in layout.texts:
-            if not fields[index].strip():
-                _refuse(path, line, fields, index, column)
-        time = float(fields[time_index])
+    name, latest = TIME_COLUMN[table.kind], table.latest_ms
+    for line, fields in zip(table.lines[-len(rows) :], rows, strict=True):
+        for index, column in table.columns:
+            found = _parsed(fields[index : index + 1], column)
+            if found is None:
+                _refuse(table.path, line, fields, index, column)
+            if column.name == name:
+                time = float(found[0])
         if time < latest:
             raise LogError(
-                f"{path}, line {line}, column {TIME_COLUMN[layout.kind]}: time runs back, from "
+                f"{table.path}, line {line}, column {name}: time runs back, from "
                 f"{latest:g} to {time:g} ms. The board was started anew, or files were joined: "
                 "split the log there and calibrate with both parts."
             )
         latest = time
-    raise AssertionError(f"{path}: a bad row and none found")  # pragma: no cover
+    raise AssertionError(f"{table.path}: a bad row and none found")  # pragma: no cover
 
 
 def _refuse(path: Path, line: int, fields: list[str], index: int, column: Column) -> NoReturn:

@@ -11,6 +11,7 @@ named here are allowed and not read.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -119,3 +120,5 @@ TIME_COLUMN: Final = {
     LogKind.TX: "timestamp_local_ms",
     LogKind.RX: "timestamp_local_ms",
 }
+KIND_IN_NAME: Final = re.compile(r"(?i)(^|[^a-z])(rx|tx|rtt)(?=$|[^a-z])")
+"""The kind in a file's name: `car1-tx.csv`."""

@@ -10,7 +10,7 @@ import numpy as np
 from ml.espnow_emulator import GeoReference, WireParameters
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from ml.calibration.arrays import Bools, Floats
 
 _NOWHERE_DEG: Final = 1e-4
 _JUMP_M, _JUMP_FACTOR = 25.0, 1.5
@@ -32,15 +32,20 @@ class Trajectory:
         speed_mps: (rows,) as logged, 0 where unknown.
     """
 
-    time_ms: NDArray[np.float64]
-    east_m: NDArray[np.float64]
-    north_m: NDArray[np.float64]
+    time_ms: Floats
+    east_m: Floats
+    north_m: Floats
     glitches: int
     no_fix: int
-    rows_ms: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
+    rows_ms: Floats
+    speed_mps: Floats
 
-    def at(self, time_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Rows that say nothing of the way, by reason."""
+        return {"position glitch": self.glitches, "no position yet": self.no_fix}
+
+    def at(self, time_ms: Floats) -> Floats:
         """Return positions (K, 2), NaN where no two fixes within 5 s of one another hold them.
 
         Receivers hold a fix until the next one; between the moments at which it changes, the car is
@@ -55,23 +60,19 @@ class Trajectory:
             np.minimum(np.abs(time_ms - self.time_ms[left]), np.abs(time_ms - self.time_ms[right]))
             <= _BRIDGED_MS
         )
-        xy = np.stack(
-            [np.interp(time_ms, self.time_ms, axis) for axis in (self.east_m, self.north_m)],
-            axis=-1,
-        )
+        axes = (self.east_m, self.north_m)
+        xy = np.stack([np.interp(time_ms, self.time_ms, axis) for axis in axes], axis=-1)
         xy[~known] = np.nan
         return xy
 
-    def speed_at(self, time_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+    def speed_at(self, time_ms: Floats) -> Floats:
         """Return speeds (K,) in m/s."""
         if self.rows_ms.size == 0:
             return np.zeros(time_ms.size)
         return np.interp(time_ms, self.rows_ms, self.speed_mps)
 
 
-def reference_for(
-    lat_deg: NDArray[np.float64], lon_deg: NDArray[np.float64]
-) -> GeoReference | None:
+def reference_for(lat_deg: Floats, lon_deg: Floats) -> GeoReference | None:
     """Return a plane that touches the earth in the middle of some positions; None without any."""
     known = is_somewhere(lat_deg, lon_deg)
     if not known.any():
@@ -84,19 +85,21 @@ def reference_for(
     )
 
 
-def is_somewhere(lat_deg: NDArray[np.float64], lon_deg: NDArray[np.float64]) -> NDArray[np.bool_]:
+def is_somewhere(lat_deg: Floats, lon_deg: Floats) -> Bools:
     """Tell which rows have a fix at all: no fix is logged as nothing, or as 0, 0."""
     with np.errstate(invalid="ignore"):
         nowhere = (np.abs(lat_deg) < _NOWHERE_DEG) & (np.abs(lon_deg) < _NOWHERE_DEG)
     return np.isfinite(lat_deg) & np.isfinite(lon_deg) & ~nowhere
 
 
+def in_metres(reference: GeoReference, lat_deg: Floats, lon_deg: Floats) -> tuple[Floats, Floats]:
+    """Return metres east and north of the reference."""
+    east_m = (lon_deg - reference.lon_deg) * reference.east_m_per_deg
+    return east_m, (lat_deg - reference.lat_deg) * reference.north_m_per_deg
+
+
 def trajectory(
-    reference: GeoReference,
-    time_ms: NDArray[np.float64],
-    lat_deg: NDArray[np.float64],
-    lon_deg: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
+    reference: GeoReference, time_ms: Floats, lat_deg: Floats, lon_deg: Floats, speed_mps: Floats
 ) -> Trajectory:
     """Make a trajectory of logged rows (K,).
 
@@ -111,8 +114,7 @@ def trajectory(
         moved = (np.diff(lat_deg[rows]) != 0.0) | (np.diff(lon_deg[rows]) != 0.0)
         changed[rows] = np.concatenate([[True], moved])
     fixes = np.flatnonzero(changed)
-    east = (lon_deg[fixes] - reference.lon_deg) * reference.east_m_per_deg
-    north = (lat_deg[fixes] - reference.lat_deg) * reference.north_m_per_deg
+    east, north = in_metres(reference, lat_deg[fixes], lon_deg[fixes])
     good = np.zeros(fixes.size, dtype=bool)
     last = -1
     refused_since = 0.0
@@ -128,9 +130,7 @@ def trajectory(
                     continue
         good[k] = True
         last, refused_since = k, 0.0
-    held = np.zeros(time_ms.size, dtype=np.int64)
-    held[fixes] = 1
-    of_fix = np.cumsum(held) - 1
+    of_fix = np.cumsum(changed) - 1
     bad_rows = known & (of_fix >= 0) & ~np.concatenate([good, [True]])[of_fix]
     return Trajectory(
         time_ms[fixes][good],

@@ -1,11 +1,17 @@
-"""Made-up drives for made-up logs: cars that stop, cruise, fall back and close up."""
+"""Drives that are made up: cars that stop, cruise, fall back and close up, one behind another.
+
+One drive is drawn anew for each seed, for made-up logs. The other is always the same and like the
+recorded convoy drive, of which losses, speeds and distances are known as statistics only: it has
+its length (582 s), number of cars, mean speed (10.6 m/s) and longest stop (42 s), and follows at
+the distances at which most frames were recorded. What it is not: a recording.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from scipy.signal import lfilter
 
 from ml.keyed_random import Stream, fold, normal, uniform
 from ml.vehicle import DT_S
@@ -13,41 +19,58 @@ from ml.vehicle import DT_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CAR_M: Final = 4.5
-_LEG_S: Final = (45.0, 150.0)
-_CRUISE_MPS: Final = (7.0, 15.0)
-_STAND_S: Final = (8.0, 45.0)
+    from ml.calibration.arrays import Floats
+
 _ACCELERATES_MPS2, _BRAKES_MPS2 = 1.3, 2.0
+_STANDING_M: Final = 8.5  # from antenna to antenna: a car of 4.5 m and a gap of 4 m
+_SPEED_SWAY, _SPEED_SWAY_S = 0.12, 37.0
+# What is drawn.
+_LEG_S, _CRUISE_MPS, _STAND_S = (45.0, 150.0), (7.0, 15.0), (8.0, 45.0)
 _FOLLOWS_S: Final = 4.0
-_STANDING_M: Final = 8.5  # antenna to antenna
 _HEADWAY_S: Final = 1.5
 _HEADWAY_SPREAD, _HEADWAY_KNOTS_S = 0.65, 25.0
 _HEADWAYS_S: Final = (0.5, 6.0)
 _BEND_DEG, _BEND_M = 35.0, 700.0
 _STEP_M: Final = 5.0
 _LEGS, _STANDS, _CRUISES, _HEADWAYS = range(4)
+# The drive that is like the recorded one. Of each leg: cruising speed in m/s, seconds from its
+# beginning to the next, and of these the seconds in which the leader brakes and stands.
+_REFERENCE_S: Final = 582.0
+_REFERENCE_LEGS: Final = (
+    (12.8, 100.0, 14.0),
+    (9.7, 80.0, 6.0),
+    (14.1, 140.0, 50.0),
+    (11.2, 90.0, 10.0),
+    (12.9, 172.0, 0.0),
+)
+_REFERENCE_HEADWAY_S, _HEADWAY_SWAY_S = 1.1, 0.2
+_SWAYS_S: Final = (53.0, 61.0)  # so that the two distances wander apart
 
 
-@dataclass(frozen=True, slots=True)
-class Drive:
-    """Where some cars are, at the end of each tick of .1 s and at the start; (ticks + 1, N) each.
+class Motion(NamedTuple):
+    """Where some cars are, at the end of each tick of 0.1 s and at the start; (ticks + 1, N) each.
 
     Attributes:
-        along_m: Along the road.
-        xy_m: (ticks + 1, N, 2), east and north.
+        x_m: East.
+        y_m: North.
         speed_mps: Along the road.
         heading_deg: Clockwise from north, [0, 360).
         accel_mps2: Along the road, over the tick before.
     """
 
-    along_m: NDArray[np.float64]
-    xy_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    heading_deg: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
+    x_m: Floats
+    y_m: Floats
+    speed_mps: Floats
+    heading_deg: Floats
+    accel_mps2: Floats
+
+    @property
+    def xy_m(self) -> Floats:
+        """(ticks + 1, N, 2), east and north."""
+        return np.stack([self.x_m, self.y_m], axis=-1)
 
 
-def make_drive(num_cars: int, duration_s: float, seed: int, *, parked: bool = False) -> Drive:
+def make_drive(num_cars: int, duration_s: float, seed: int, *, parked: bool = False) -> Motion:
     """Drive with stops, at distances that wander: some 8 to 80 m between neighbours.
 
     Args:
@@ -58,38 +81,86 @@ def make_drive(num_cars: int, duration_s: float, seed: int, *, parked: bool = Fa
     """
     ticks = round(duration_s / DT_S)
     key = fold(seed, Stream.SYNTHETIC_LOGS, 1)
-    speed_mps = np.zeros(ticks + 1) if parked else _leader_speed(ticks, key)
-    along_m = [1000.0 + np.cumsum(speed_mps) * DT_S]
-    for car in range(1, num_cars):
-        headway_s = _wandering(ticks, fold(key, _HEADWAYS, car))
-        # A driver takes a while to follow: the distance belongs to the speed of just now.
-        wanted_m = _STANDING_M + headway_s * _smoothed(speed_mps)
-        along_m.append(np.maximum.accumulate(along_m[-1] - wanted_m))
-    return _on_road(np.stack(along_m[::-1], axis=-1))
+    speed_mps = np.zeros(ticks + 1) if parked else _drawn_speed(ticks, key)
+    # A driver takes a while to follow: the distance belongs to the speed of just now.
+    keep = np.exp(-DT_S / _FOLLOWS_S)
+    smooth_mps, _ = lfilter([1.0 - keep], [1.0, -keep], speed_mps, zi=[keep * speed_mps[0]])
+    headways_s = [_wandering(ticks, fold(key, _HEADWAYS, car)) for car in range(1, num_cars)]
+    return _on_road(_row_of_cars(1000.0 + np.cumsum(speed_mps) * DT_S, smooth_mps, headways_s))
 
 
-def _leader_speed(ticks: int, key: NDArray[np.uint64]) -> NDArray[np.float64]:
+def reference_speed_mps() -> Floats:
+    """Return the speed of the reference drive's first car, (5821,), at rest to begin with."""
+    time_s = np.arange(round(_REFERENCE_S / DT_S) + 1) * DT_S
+    wanted_mps = np.zeros_like(time_s)
+    begin_s = 0.0
+    for cruise_mps, leg_s, standing_s in _REFERENCE_LEGS:
+        wanted_mps[(time_s >= begin_s) & (time_s < begin_s + leg_s - standing_s)] = cruise_mps
+        begin_s += leg_s
+    return _driven(wanted_mps * _sway(time_s.size))
+
+
+def reference_drive(num_envs: int) -> Floats:
+    """Return where the cars of the reference drive are, the same in each convoy.
+
+    Args:
+        num_envs: E.
+
+    Returns:
+        (5821, E, 3), metres along a straight road; car 2 leads, car 0 is the last. A car follows
+        its leader at 8.5 m and 1.1 s, more or less, and never rolls back.
+    """
+    speed_mps = reference_speed_mps()
+    time_s = np.arange(speed_mps.size) * DT_S
+    headways_s = [
+        _REFERENCE_HEADWAY_S + _HEADWAY_SWAY_S * np.sin(2.0 * np.pi * time_s / sway_s + 2.0 * k)
+        for k, sway_s in enumerate(_SWAYS_S)
+    ]
+    drive = _row_of_cars(np.cumsum(speed_mps) * DT_S, speed_mps, headways_s)
+    return np.repeat(drive[:, None], num_envs, axis=1)
+
+
+def _drawn_speed(ticks: int, key: NDArray[np.uint64]) -> Floats:
     wanted = np.zeros(ticks + 1)
     begin, leg = 0, 0
     while begin <= ticks:
-        draws = [float(uniform(fold(key, part, leg))[0]) for part in (_LEGS, _STANDS, _CRUISES)]
-        low_high = (_LEG_S, _STAND_S, _CRUISE_MPS)
         leg_s, stand_s, cruise_mps = (
-            low + (high - low) * u for (low, high), u in zip(low_high, draws, strict=True)
+            low + (high - low) * float(uniform(fold(key, part, leg))[0])
+            for part, (low, high) in ((_LEGS, _LEG_S), (_STANDS, _STAND_S), (_CRUISES, _CRUISE_MPS))
         )
         drives = round(leg_s / DT_S)
-        sway = 1.0 + 0.12 * np.sin(2.0 * np.pi * np.arange(drives) * DT_S / 37.0)
         end = min(begin + drives, ticks + 1)
-        wanted[begin:end] = cruise_mps * sway[: end - begin]
+        wanted[begin:end] = cruise_mps * _sway(end - begin)
         begin, leg = begin + drives + round(stand_s / DT_S), leg + 1
-    speed = np.zeros(ticks + 1)
-    for k in range(1, ticks + 1):
-        change = wanted[k] - speed[k - 1]
-        speed[k] = speed[k - 1] + min(max(change, -_BRAKES_MPS2 * DT_S), _ACCELERATES_MPS2 * DT_S)
-    return speed
+    return _driven(wanted)
 
 
-def _wandering(ticks: int, key: NDArray[np.uint64]) -> NDArray[np.float64]:
+def _sway(ticks: int) -> Floats:
+    """A cruising speed's factor by tick, (ticks,), up and down by 12 %."""
+    sway: Floats = np.sin(2.0 * np.pi * np.arange(ticks) * DT_S / _SPEED_SWAY_S)
+    return 1.0 + _SPEED_SWAY * sway
+
+
+def _driven(wanted_mps: Floats) -> Floats:
+    """Follow a wanted speed, from rest, as well as a car can."""
+    speed_mps = np.zeros_like(wanted_mps)
+    for k in range(1, wanted_mps.size):
+        change = wanted_mps[k] - speed_mps[k - 1]
+        change = min(max(change, -_BRAKES_MPS2 * DT_S), _ACCELERATES_MPS2 * DT_S)
+        speed_mps[k] = speed_mps[k - 1] + change
+    return speed_mps
+
+
+def _row_of_cars(leader_m: Floats, speed_mps: Floats, headways_s: list[Floats]) -> Floats:
+    """Put cars behind a leader, each at its headway (K,): (K, N) along the road, leader last."""
+    along_m = [leader_m]
+    for headway_s in headways_s:
+        behind_m = along_m[-1] - (_STANDING_M + headway_s * speed_mps)
+        along_m.append(np.maximum.accumulate(behind_m))
+    return np.stack(along_m[::-1], axis=-1)
+
+
+def _wandering(ticks: int, key: NDArray[np.uint64]) -> Floats:
     """Time headways whose logarithm wanders smoothly between knots that are drawn."""
     per_knot = round(_HEADWAY_KNOTS_S / DT_S)
     knots = ticks // per_knot + 3
@@ -101,25 +172,15 @@ def _wandering(ticks: int, key: NDArray[np.uint64]) -> NDArray[np.float64]:
     return np.clip(_HEADWAY_S * np.exp(log_ratio), *_HEADWAYS_S)
 
 
-def _smoothed(speed_mps: NDArray[np.float64]) -> NDArray[np.float64]:
-    keep = np.exp(-DT_S / _FOLLOWS_S)
-    smooth = np.empty_like(speed_mps)
-    value = speed_mps[0]
-    for k, speed in enumerate(speed_mps):
-        value = keep * value + (1.0 - keep) * speed
-        smooth[k] = value
-    return smooth
-
-
-def _on_road(along_m: NDArray[np.float64]) -> Drive:
+def _on_road(along_m: Floats) -> Motion:
     """Lay distances along a road that bends left and right."""
     low_m, high_m = along_m.min() - _STEP_M, along_m.max() + 2.0 * _STEP_M
     road_m = np.arange(low_m, high_m, _STEP_M)
     bearing = np.radians(90.0 + _BEND_DEG * np.sin(road_m / _BEND_M))
     steps = np.stack([np.sin(bearing), np.cos(bearing)], axis=-1) * _STEP_M
     road_xy = np.cumsum(steps, axis=0) - steps[0]
-    xy_m = np.stack([np.interp(along_m, road_m, road_xy[:, k]) for k in range(2)], axis=-1)
+    x_m, y_m = (np.interp(along_m, road_m, axis) for axis in road_xy.T)
     heading_deg = (90.0 + _BEND_DEG * np.sin(along_m / _BEND_M)) % 360.0
     speed = np.diff(along_m, axis=0, prepend=along_m[:1]) / DT_S
     accel = np.diff(speed, axis=0, prepend=speed[:1]) / DT_S
-    return Drive(along_m, xy_m, speed, heading_deg, accel)
+    return Motion(x_m, y_m, speed, heading_deg, accel)

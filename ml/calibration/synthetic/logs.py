@@ -40,7 +40,7 @@ _Y_NOISE, _Z_NOISE, _GLITCH_WHEN, _GLITCH_WHERE, _DOUBLE = range(10, 15)
 
 
 def write_logs(
-    recording: Recording, parameters: Parameters, folder: Path, *, seed: int, warts: bool = True
+    recording: Recording, parameters: Parameters, folder: Path, *, seed: int, artefacts: bool = True
 ) -> list[Path]:
     """Write the TX and RX log of every board, the RTT log if there were pings, and the truth.
 
@@ -48,8 +48,8 @@ def write_logs(
         recording: What happened.
         parameters: What it was made with.
         folder: Where the files go; it exists.
-        seed: Of the warts.
-        warts: Duplicates, GPS glitches and missing fixes, relayed rows in TX logs, and a board
+        seed: Of the logging artefacts.
+        artefacts: Duplicates, GPS glitches and missing fixes, relayed rows in TX logs, and a board
             whose accelerometer is mounted backwards. Clocks, stalls and noise are in the recording.
 
     Returns:
@@ -57,12 +57,13 @@ def write_logs(
     """
     reference = GeoReference.of(parameters.radio.wire)
     rows = [
-        _Board(recording, n, reference, seed, warts=warts) for n in range(recording.sent.shape[1])
+        _Board(recording, n, reference, seed, artefacts=artefacts)
+        for n in range(recording.sent.shape[1])
     ]
     files = {}
     for n, name in enumerate(NAMES[: len(rows)]):
-        files[f"{name}-tx.csv"] = _tx_lines(recording, rows, n, warts=warts)
-        files[f"{name}-rx.csv"] = _rx_lines(recording, rows, n, seed, warts=warts)
+        files[f"{name}-tx.csv"] = _tx_lines(recording, rows, n, artefacts=artefacts)
+        files[f"{name}-rx.csv"] = _rx_lines(recording, rows, n, seed, artefacts=artefacts)
     if recording.round_trip_us is not None:
         files["a-rtt.csv"] = _rtt_lines(recording, rows)
     for name, lines in files.items():
@@ -71,7 +72,7 @@ def write_logs(
         "made_by": f"roadsense {__version__} logs synth",
         "seed": seed,
         "boards": list(NAMES[: len(rows)]),
-        "backwards": NAMES[len(rows) - 1] if warts else None,
+        "backwards": NAMES[len(rows) - 1] if artefacts else None,
         "stalls_s": [(spells / 1e6).tolist() for spells in recording.stalls],
         "parameters": json.loads(parameters.model_dump_json()),
     }
@@ -83,14 +84,14 @@ class _Board:
     """What one board writes of itself, by tick."""
 
     def __init__(
-        self, recording: Recording, n: int, reference: GeoReference, seed: int, *, warts: bool
+        self, recording: Recording, n: int, reference: GeoReference, seed: int, *, artefacts: bool
     ) -> None:
         key = fold(seed, Stream.SYNTHETIC_LOGS, n)[0]
         ticks = np.arange(len(recording.slot_us))
         x_m, y_m, speed, heading, accel = recording.measured[:, n].T
         lat = (reference.lat_deg + y_m / reference.north_m_per_deg).astype(np.float32)
         lon = (reference.lon_deg + x_m / reference.east_m_per_deg).astype(np.float32)
-        if warts:
+        if artefacts:
             count = int(len(ticks) * TICK_US / 1e6 / _GLITCH_EVERY_S)
             when = (uniform(fold(key, _GLITCH_WHEN, np.arange(count))) * len(ticks)).astype(int)
             where = normal(fold(key, _GLITCH_WHERE, np.arange(count))) * _GLITCH_M
@@ -117,7 +118,9 @@ class _Board:
         ]
 
 
-def _tx_lines(recording: Recording, boards: list[_Board], n: int, *, warts: bool) -> Iterable[str]:
+def _tx_lines(
+    recording: Recording, boards: list[_Board], n: int, *, artefacts: bool
+) -> Iterable[str]:
     board = boards[n]
     own = np.flatnonzero(recording.sent[:, n])
     entries = [
@@ -128,7 +131,7 @@ def _tx_lines(recording: Recording, boards: list[_Board], n: int, *, warts: bool
         )
         for k in own
     ]
-    if warts:
+    if artefacts:
         entries += _relayed(recording, boards, n, own)
     entries.sort(key=lambda entry: entry[:2])
     return [TX_HEADER, *(f"{time},{rest}" for time, _, rest in entries)]
@@ -154,7 +157,7 @@ def _relayed(
 
 
 def _rx_lines(
-    recording: Recording, boards: list[_Board], n: int, seed: int, *, warts: bool
+    recording: Recording, boards: list[_Board], n: int, seed: int, *, artefacts: bool
 ) -> Iterable[str]:
     mine = recording.receptions[recording.receptions[:, 0] == n]
     mine = mine[np.argsort(mine[:, 4], kind="stable")]
@@ -167,7 +170,7 @@ def _rx_lines(
         logged_us[inside] = end
     local_ms = recording.local_ms(n, logged_us)
     double = np.zeros(len(mine), dtype=bool)
-    if warts:
+    if artefacts:
         key = fold(seed, Stream.SYNTHETIC_LOGS, n, _DOUBLE)[0]
         double = uniform(fold(key, np.arange(len(mine)))) < _DUPLICATES
     lines = [RX_HEADER]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.calibration.synthetic.drive import Drive, make_drive
+from ml.calibration.synthetic.drive import Motion, make_drive
 from ml.espnow_emulator import BroadcastChannel, NodeClocks, PayloadField
 from ml.keyed_random import Stream, fold, uniform
 from ml.sensors import SensorBank
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ml.calibration.arrays import Bools, Floats, Ints
+    from ml.espnow_emulator import PeerTable
     from ml.parameters import Parameters
 
 _PARTS: Final = 4
@@ -29,7 +31,6 @@ _LATEST_PING_US: Final = 2_000
 _PHASE, _STALL_TIME, _STALL_LENGTH = 2, 3, 4
 _MOST_JITTER_MS: Final = 6.0
 _ECHOES: Final = 2  # the node that echoes
-_FIELDS: Final = ("x_m", "y_m", "speed_mps", "heading_deg", "accel_mps2")
 MOST_CARS: Final = 3
 
 
@@ -38,46 +39,31 @@ class Recording:
     """What happened on one drive.
 
     Attributes:
-        drive: The truth.
-        slot_us: (ticks, N) int64, true time at which each node had its slot.
-        sent: (ticks, N) bool; False where the board stalled.
+        slot_us: (ticks, N), true time at which each node had its slot.
+        sent: (ticks, N); False where the board stalled.
         measured: (ticks, N, 5), x, y, speed, heading and acceleration as the node had them.
-        receptions: (K, 5) int64: receiver, source, tick of the frame, hops, true time in µs.
-        round_trip_us: (ticks,) int64, of the pings of the first node, 0 where none came back, or
+        receptions: (K, 5), receiver, source, tick of the frame, hops, true time in µs.
+        round_trip_us: (ticks,), of the pings of the first node, 0 where none came back, or
             None where there were no pings.
-        stalls: Of each node, (S, 2) int64, beginning and end in true µs.
+        stalls: Of each node, (S, 2), beginning and end in true µs.
         clocks: Of the nodes of all drives recorded together; the first node is nobody.
         number: Of this drive among them.
     """
 
-    drive: Drive
-    slot_us: NDArray[np.int64]
-    sent: NDArray[np.bool_]
-    measured: NDArray[np.float64]
-    receptions: NDArray[np.int64]
-    round_trip_us: NDArray[np.int64] | None
-    stalls: list[NDArray[np.int64]]
+    slot_us: Ints
+    sent: Bools
+    measured: Floats
+    receptions: Ints
+    round_trip_us: Ints | None
+    stalls: list[Ints]
     clocks: NodeClocks
     number: int = 0
 
-    def local_ms(self, node: int, t_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    def local_ms(self, node: int, t_us: Ints) -> Ints:
         """Return what a node's clock shows at true times (K,)."""
         everybody = np.broadcast_to(t_us, (*self.clocks.offset_ms.shape, t_us.size))
-        shown: NDArray[np.int64] = self.clocks.local_ms(everybody)[self.number, node + 1]
+        shown: Ints = self.clocks.local_ms(everybody)[self.number, node + 1]
         return shown
-
-
-def stalls_of(seed: int, node: int, duration_s: float) -> NDArray[np.int64]:
-    """Draw when a board stands still, as one that writes to its card does: (S, 2) in µs."""
-    count = int(duration_s / _STALL_EVERY_S)
-    key = fold(seed, Stream.SYNTHETIC_LOGS, _STALL_TIME, node)
-    begin_s = (np.arange(count) + 0.1 + 0.8 * uniform(fold(key[0], np.arange(count)))) * (
-        duration_s / max(count, 1)
-    )
-    low, high = _STALL_S
-    u = uniform(fold(seed, Stream.SYNTHETIC_LOGS, _STALL_LENGTH, node, np.arange(count)))
-    stalls = np.stack([begin_s, begin_s + low + (high - low) * u], axis=-1)
-    return np.rint(1e6 * stalls.reshape(-1, 2)).astype(np.int64)
 
 
 def record(
@@ -110,46 +96,32 @@ def record(
     """
     drives = [make_drive(num_cars, duration_s, seed, parked=parked) for seed in seeds]
     ticks, nodes, everybody = len(drives[0].xy_m) - 1, num_cars + 1, np.arange(len(seeds))
+    receivers = tuple(range(1, nodes))
     channel = BroadcastChannel(
-        parameters.radio,
-        num_envs=len(seeds),
-        num_nodes=nodes,
-        receivers=tuple(range(1, nodes)),
+        parameters.radio, num_envs=len(seeds), num_nodes=nodes, receivers=receivers
     )
     keys = np.concatenate([fold(seed, 0, 0) for seed in seeds])
     channel.reset(everybody, keys, present=np.arange(nodes) > 0)
-    quarters = np.arange(num_cars) * (1 if num_cars == MOST_CARS else 2)
-    slots, sent, spells = [], [], []
-    for seed in seeds:
-        u = uniform(fold(seed, Stream.SYNTHETIC_LOGS, _PHASE, np.arange(num_cars)))
-        latest_us = np.full(num_cars, _LATEST_US)
-        latest_us[0] = _LATEST_PING_US if echo else _LATEST_US
-        phase_us = quarters * _PART_US + np.floor(u * latest_us).astype(np.int64)
-        jitter = uniform(
-            fold(seed, Stream.BEACON_JITTER, np.arange(ticks)[:, None], np.arange(num_cars))
-        )
-        jitter_us = np.floor(
-            jitter * 1000.0 * min(parameters.radio.beacon.jitter_ms, _MOST_JITTER_MS)
-        )
-        slot_us = np.arange(ticks)[:, None] * TICK_US + phase_us + jitter_us.astype(np.int64)
-        windows = [stalls_of(seed, n, duration_s if stalls else 0.0) for n in range(num_cars)]
-        sends = np.ones((ticks, num_cars), dtype=bool)
+    jitter_ms = min(parameters.radio.beacon.jitter_ms, _MOST_JITTER_MS)
+    slots = [_slots_of(seed, ticks, num_cars, jitter_ms, echo=echo) for seed in seeds]
+    spells = [
+        [_stalls_of(seed, n, duration_s if stalls else 0.0) for n in range(num_cars)]
+        for seed in seeds
+    ]
+    slot_us = np.stack(slots, axis=1)
+    sent = np.ones(slot_us.shape, dtype=bool)
+    for e, windows in enumerate(spells):
         for n, window in enumerate(windows):
             for begin, end in window:
-                sends[(slot_us[:, n] >= begin) & (slot_us[:, n] < end), n] = False
-        slots.append(slot_us)
-        sent.append(sends)
-        spells.append(windows)
-    slot_us, sends = np.stack(slots, axis=1), np.stack(sent, axis=1)
+                sent[(slot_us[:, e, n] >= begin) & (slot_us[:, e, n] < end), e, n] = False
     measured = measure(parameters, drives, slot_us, keys)
     receptions, round_trip_us = _broadcast(
-        channel, drives, slot_us, sends, measured, echo=echo, on_tick=on_tick
+        channel, drives, slot_us, sent, measured, echo=echo, on_tick=on_tick
     )
     return [
         Recording(
-            drive,
             slot_us[:, e],
-            sends[:, e],
+            sent[:, e],
             measured[:, e],
             receptions[receptions[:, 0] == e, 1:],
             round_trip_us[:, e] if echo else None,
@@ -157,16 +129,38 @@ def record(
             channel.node_clocks,
             e,
         )
-        for e, drive in enumerate(drives)
+        for e in range(len(seeds))
     ]
 
 
+def _slots_of(seed: int, ticks: int, num_cars: int, jitter_ms: float, *, echo: bool) -> Ints:
+    """Draw when the nodes of a drive have their slots, (ticks, N) in µs."""
+    nodes = np.arange(num_cars)
+    quarters = nodes * (1 if num_cars == MOST_CARS else 2)
+    latest_us = np.where(echo & (nodes == 0), _LATEST_PING_US, _LATEST_US)
+    phase = uniform(fold(seed, Stream.SYNTHETIC_LOGS, _PHASE, nodes))
+    phase_us = quarters * _PART_US + np.floor(phase * latest_us).astype(np.int64)
+    jitter = uniform(fold(seed, Stream.BEACON_JITTER, np.arange(ticks)[:, None], nodes))
+    jitter_us = np.floor(jitter * 1000.0 * jitter_ms).astype(np.int64)
+    return np.arange(ticks)[:, None] * TICK_US + phase_us + jitter_us
+
+
+def _stalls_of(seed: int, node: int, duration_s: float) -> Ints:
+    """Draw when a board stands still, as one that writes to its card does: (S, 2) in µs."""
+    count = int(duration_s / _STALL_EVERY_S)
+    key = fold(seed, Stream.SYNTHETIC_LOGS, _STALL_TIME, node)
+    begin_s = (np.arange(count) + 0.1 + 0.8 * uniform(fold(key[0], np.arange(count)))) * (
+        duration_s / max(count, 1)
+    )
+    low, high = _STALL_S
+    u = uniform(fold(seed, Stream.SYNTHETIC_LOGS, _STALL_LENGTH, node, np.arange(count)))
+    stalls = np.stack([begin_s, begin_s + low + (high - low) * u], axis=-1)
+    return np.rint(1e6 * stalls.reshape(-1, 2)).astype(np.int64)
+
+
 def measure(
-    parameters: Parameters,
-    drives: Sequence[Drive],
-    slot_us: NDArray[np.int64],
-    keys: NDArray[np.uint64],
-) -> NDArray[np.float64]:
+    parameters: Parameters, drives: Sequence[Motion], slot_us: Ints, keys: NDArray[np.uint64]
+) -> Floats:
     """Return what each node believes of itself in its slots, (ticks, E, N, 5)."""
     ticks, num_envs, num_cars = slot_us.shape
     position = parameters.sensors.position.model_copy(update={"mode": "hold"})
@@ -175,15 +169,12 @@ def measure(
     everybody = np.arange(num_envs)
     bank.reset(everybody, keys)
     columns = {
-        "x_m": np.stack([d.xy_m[..., 0] for d in drives], axis=1),
-        "y_m": np.stack([d.xy_m[..., 1] for d in drives], axis=1),
-        "speed_mps": np.stack([d.speed_mps for d in drives], axis=1),
-        "heading_deg": np.stack([d.heading_deg for d in drives], axis=1),
-        "accel_mps2": np.stack([d.accel_mps2 for d in drives], axis=1),
+        name: np.stack([getattr(drive, name) for drive in drives], axis=1)
+        for name in Motion._fields
     }
     bank.measure_start(everybody, **{name: values[0] for name, values in columns.items()})
     share = slot_us / TICK_US - np.arange(ticks)[:, None, None]
-    out = np.zeros((ticks, num_envs, num_cars, len(_FIELDS)))
+    out = np.zeros((ticks, num_envs, num_cars, len(Motion._fields)))
     # Truth in the slot: between two ticks everything moves in a straight line.
     at_slot = {name: (1.0 - share) * v[:-1] + share * v[1:] for name, v in columns.items()}
     for k in range(ticks):
@@ -192,27 +183,56 @@ def measure(
             **{name: values[k] for name, values in at_slot.items()},
             sampled_us=slot_us[k],
         )
-        for f, name in enumerate(_FIELDS):
+        for f, name in enumerate(Motion._fields):
             out[k, ..., f] = getattr(found, name)
     return out
 
 
+def exchange(
+    channel: BroadcastChannel,
+    t_us: Ints,
+    now_us: Ints,
+    payload: Floats,
+    xy_m: Floats,
+    sending: Bools | None = None,
+) -> PeerTable:
+    """Send a frame of each node, and deliver what has arrived by now.
+
+    Args:
+        channel: Of E convoys with N nodes.
+        t_us: (E, N), when each frame is sampled, true time.
+        now_us: (E,), the same clock.
+        payload: (E, N, fields of `PayloadField`).
+        xy_m: (E, N, 2), where the nodes are.
+        sending: (E, N); default: all.
+    """
+    channel.transmit(
+        sending=np.ones(t_us.shape, dtype=bool) if sending is None else sending,
+        t_generated_us=t_us,
+        timestamp_ms=t_us // 1000,
+        payload=payload,
+        node_xy_m=xy_m,
+        now_us=now_us,
+    )
+    return channel.deliver(now_us)
+
+
 def _broadcast(
     channel: BroadcastChannel,
-    drives: Sequence[Drive],
-    slot_us: NDArray[np.int64],
-    sent: NDArray[np.bool_],
-    measured: NDArray[np.float64],
+    drives: Sequence[Motion],
+    slot_us: Ints,
+    sent: Bools,
+    measured: Floats,
     *,
     echo: bool,
     on_tick: Callable[[int, int], None] | None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Ints, Ints]:
     """Return receptions (K, 6), convoy first, and round trips (ticks, E)."""
     ticks, num_envs, num_cars = slot_us.shape
     nodes = num_cars + 1
     part_of = slot_us % TICK_US // _PART_US
     payload = np.zeros((ticks, num_envs, nodes, len(PayloadField)))
-    payload[:, :, 1:, : len(_FIELDS)] = measured
+    payload[:, :, 1:, : len(Motion._fields)] = measured
     xy_m = np.zeros((num_envs, nodes, 2))
     along = np.stack([drive.xy_m for drive in drives], axis=1)
     # The tick of each frame by its source and number; an echo of tick k is -1 - k.
@@ -241,15 +261,7 @@ def _broadcast(
             e, n = np.nonzero(sending)
             tick_of[e, n, handed[e, n]] = number[e, n]
             handed[e, n] += 1
-            channel.transmit(
-                sending=sending,
-                t_generated_us=t_us,
-                timestamp_ms=t_us // 1000,
-                payload=payload[k],
-                node_xy_m=xy_m,
-                now_us=now_us,
-            )
-            table = channel.deliver(now_us)
+            table = exchange(channel, t_us, now_us, payload[k], xy_m, sending)
             if echo and part == 1:
                 there_us[:] = np.where(sending[:, _ECHOES], there_us, -1)
             e, r, s = np.nonzero(table.heard & (table.sequence != last))

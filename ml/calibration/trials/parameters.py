@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.calibration.drive_gates import statistics_of
-from ml.calibration.synthetic.reference_drive import reference_drive
+from ml.calibration.synthetic.drive import reference_drive
 from ml.calibration.trials.convoy import record_direct_links, sample_ages_s, straight
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from ml.calibration.fits.field_tables import DriveStatistics
+    from ml.calibration.arrays import Bools, Floats
     from ml.espnow_emulator import RadioParameters
     from ml.parameters import Parameters
 
@@ -36,31 +31,18 @@ _SEED: Final = 11
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """Share of frames received first-hand, over distance.
-
-    Attributes:
-        distance_m: (D,), those that fit so many cars.
-        share: (D,).
-    """
-
-    distance_m: NDArray[np.float64]
-    share: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
 class Minute:
     """A minute of the link from the car ahead, on the reference drive, first-hand.
 
     Attributes:
         time_s: (ticks,), the end of each tick.
         age_s: (ticks,), true age of the newest message; infinite before the first.
-        lost: (ticks,) bool, own frames of the car ahead that did not arrive.
+        lost: (ticks,), own frames of the car ahead that did not arrive.
     """
 
-    time_s: NDArray[np.float64]
-    age_s: NDArray[np.float64]
-    lost: NDArray[np.bool_]
+    time_s: Floats
+    age_s: Floats
+    lost: Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +50,14 @@ class Behaviour:
     """Everything a picture shows.
 
     Attributes:
-        delivery: By the number of cars between.
+        delivery: By the number of cars between, distances (D,) in m and the share of frames
+            received first-hand at each (D,).
         ages_s: By rank of the car, sorted true ages of what the last car knows of it.
         minute: Of one link.
     """
 
-    delivery: dict[int, Delivery]
-    ages_s: dict[int, NDArray[np.float64]]
+    delivery: dict[int, tuple[Floats, Floats]]
+    ages_s: dict[int, Floats]
     minute: Minute
 
 
@@ -91,41 +74,7 @@ def behaviour_of(parameters: Parameters) -> Behaviour:
     )
 
 
-def neighbours_on_reference_drive(
-    radio: RadioParameters,
-    num_convoys: int,
-    *,
-    seed: int = _SEED,
-    overrides: Mapping[str, NDArray[np.float64]] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Drive the reference drive, and record the links between neighbours.
-
-    Args:
-        radio: To be tried.
-        num_convoys: How many convoys drive it, E, each with boards of its own.
-        seed: Of all draws.
-        overrides: As in `BroadcastChannel.reset`.
-
-    Returns:
-        Latencies (ticks, E, 3) in ms, NaN where lost, from car 1 to 0, from 2 to 1 and from 1 to
-        2; and when the frames were sampled, (ticks, E, 3) in µs.
-    """
-    links = record_direct_links(
-        radio, reference_drive(num_convoys), receivers=(0, 1, 2), seed=seed, overrides=overrides
-    )
-    receivers, sources = (0, 1, 2), (0, 1, 0)
-    return (
-        links.latency_ms[:, :, receivers, sources],
-        links.generated_us[:, :, sources],
-    )
-
-
-def drive_statistics(parameters: Parameters, num_convoys: int = 96) -> DriveStatistics:
-    """Return what the reference drive is like with a radio."""
-    return statistics_of(*neighbours_on_reference_drive(parameters.radio, num_convoys))
-
-
-def _delivery(radio: RadioParameters, between: int) -> Delivery:
+def _delivery(radio: RadioParameters, between: int) -> tuple[Floats, Floats]:
     """Measure delivery over distance between two cars with others evenly between them."""
     nodes = between + 2
     fitting = _DISTANCES_M[_DISTANCES_M / (between + 1) >= _LEAST_GAP_M]
@@ -134,8 +83,7 @@ def _delivery(radio: RadioParameters, between: int) -> Delivery:
     # The same boards drive at every distance, so that the curve shows the distance alone.
     boards = np.tile(np.arange(_DRAWS), fitting.size)
     lost = record_direct_links(radio, along, seed=_SEED, identities=boards).lost[:, :, 0, -1]
-    share = 1.0 - lost.reshape(_DELIVERY_TICKS, fitting.size, _DRAWS).mean(axis=(0, 2))
-    return Delivery(fitting, share)
+    return fitting, 1.0 - lost.reshape(_DELIVERY_TICKS, fitting.size, _DRAWS).mean(axis=(0, 2))
 
 
 def _minute(radio: RadioParameters) -> Minute:

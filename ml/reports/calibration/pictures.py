@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.fits.loss_statistics import (
+from ml.calibration.trials.loss_statistics import (
     DISTANCES_M,
     LAGS,
     RUNS,
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.calibration.fits.latency import LatencyFit
-    from ml.calibration.fits.loss_statistics import LossLog
-    from ml.calibration.judgement import Judgement
+    from ml.calibration.trials.logged_drive import Judgement
+    from ml.calibration.trials.loss_statistics import LossLog
     from ml.reports.style import Picture
 
     Statistic = Callable[[LossLog], NDArray[np.float64]]

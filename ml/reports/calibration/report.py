@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ml.calibration.calibrate import Calibration
-    from ml.calibration.judgement import Judgement
+    from ml.calibration.trials.logged_drive import Judgement
 
 
 def render(
     calibration: Calibration,
-    judgement: Judgement | None,
+    judgement: Judgement,
     *,
     title: str,
     command: str,
@@ -30,7 +30,7 @@ def render(
 
     Args:
         calibration: What was fitted.
-        judgement: Measured links against models; None without links.
+        judgement: Measured links against models.
         title: Of the page.
         command: That made it.
         held_out: Names of the logs judged on, where they are not those fitted to.
@@ -52,7 +52,7 @@ def render(
         notes=calibration.notes,
         prior_name=calibration.prior_name,
         estimates=_estimates(calibration),
-        pictures=pictures_of(judgement, calibration.latency) if judgement else [],
+        pictures=pictures_of(judgement, calibration.latency),
         judged_on=on,
         gates=_gates(judgement),
         boards=_boards(calibration),
@@ -72,19 +72,18 @@ def _subtitle(calibration: Calibration) -> str:
     return f"{logs}, {rows:,} rows, {seconds / 60.0:.0f} minutes"
 
 
-def _brief(calibration: Calibration, judgement: Judgement | None) -> list[str]:
+def _brief(calibration: Calibration, judgement: Judgement) -> list[str]:
     fitted = sum(e.is_fitted for e in calibration.estimates)
     untold = len(calibration.estimates) - fitted
     lines = [f"{fitted} parameters are fitted, {untold} cannot be told by these logs."]
-    if judgement is not None:
-        met = sum(g.met for g in judgement.gates)
-        loss = judgement.gates[0]
-        lost, loses = 100.0 * loss.measured, 100.0 * loss.models[0]
-        figures = f"{met} of {len(judgement.gates)} figures of the losses"
-        lines += [
-            f"{lost:.1f} % of the frames were lost; the fitted radio loses {loses:.1f} % there.",
-            f"{figures} are met within the log's own noise.",
-        ]
+    met = sum(g.met for g in judgement.gates)
+    loss = judgement.gates[0]
+    lost, loses = 100.0 * loss.measured, 100.0 * loss.models[0]
+    figures = f"{met} of {len(judgement.gates)} figures of the losses"
+    lines += [
+        f"{lost:.1f} % of the frames were lost; the fitted radio loses {loses:.1f} % there.",
+        f"{figures} are met within the log's own noise.",
+    ]
     blackouts = [name for (_, name), found in calibration.blackouts.items() if found is not None]
     if blackouts:
         lines.append("Blackouts locked to the receiver's clock: " + ", ".join(blackouts))
@@ -102,8 +101,7 @@ def _estimates(calibration: Calibration) -> HtmlTable:
     return table_of(columns, rows)
 
 
-def _gates(judgement: Judgement | None) -> HtmlTable:
-    gates, models = (judgement.gates, judgement.models) if judgement else ([], {})
+def _gates(judgement: Judgement) -> HtmlTable:
     rows = [
         Line(
             [
@@ -113,16 +111,15 @@ def _gates(judgement: Judgement | None) -> HtmlTable:
             ],
             "near" if g.met else "far",
         )
-        for g in gates
+        for g in judgement.gates
     ]
-    return table_of(
-        ["figure", ">measured", ">noise", *(f">{name}" for name in models), "verdict"], rows
-    )
+    models = (f">{name}" for name in judgement.models)
+    return table_of(["figure", ">measured", ">noise", *models, "verdict"], rows)
 
 
 def _boards(calibration: Calibration) -> HtmlTable:
-    gains = calibration.split.boards_db if calibration.split is not None else {}
-    found = {a.board: a for a in calibration.sensors.accelerometers}
+    gains = calibration.split.boards_db
+    found = {a.board: a for a in calibration.accelerometers}
     rows = []
     for name in sorted(gains.keys() | found.keys()):
         gain, bias, noise, slope = [NOTHING] * 4

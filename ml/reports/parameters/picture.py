@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ml.calibration.trials.parameters import Behaviour, Delivery, Minute
+    from ml.calibration.arrays import Floats
+    from ml.calibration.trials.parameters import Behaviour, Minute
 
 _COLOURS: Final = (BLUE, VERMILION, GREEN)
 _DASHES: Final = ("-", "--", ":")
@@ -44,11 +45,13 @@ def _cars(count: int) -> str:
     return ("nothing between", "1 car between")[count] if count < 2 else f"{count} cars between"  # noqa: PLR2004
 
 
-def _draw_delivery(axes: Axes, delivery: dict[int, Delivery], *, measured: bool) -> None:
-    for between, curve in delivery.items():
+def _draw_delivery(
+    axes: Axes, delivery: dict[int, tuple[Floats, Floats]], *, measured: bool
+) -> None:
+    for between, (distance_m, share) in delivery.items():
         axes.plot(
-            curve.distance_m,
-            100.0 * curve.share,
+            distance_m,
+            100.0 * share,
             color=_COLOURS[between],
             linestyle=_DASHES[between],
             label=_cars(between),
@@ -70,7 +73,7 @@ def _draw_delivery(axes: Axes, delivery: dict[int, Delivery], *, measured: bool)
     axes.legend()
 
 
-def _draw_ages(axes: Axes, ages_s: dict[int, np.ndarray[Any, Any]]) -> None:
+def _draw_ages(axes: Axes, ages_s: dict[int, Floats]) -> None:
     for k, (rank, sorted_s) in enumerate(ages_s.items()):
         share = 1.0 - (np.arange(sorted_s.size) + 1.0) / sorted_s.size
         inside = (sorted_s <= _OLDEST_S) & (share >= _LEAST_SHARE)

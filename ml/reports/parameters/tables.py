@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ml.calibration.drive_gates import judge
+from ml.calibration.trials.reference_drive import judge
 from ml.console import WholeTable
 from ml.parameters.listing import Entry, as_text, list_values
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.calibration.drive_gates import judge
 from ml.calibration.fits.expected_loss import expected_loss, mean_margin_db
 from ml.calibration.fits.field_tables import CONVOY_DRIVE, LossBin
-from ml.calibration.fits.link_statistics import (
-    autocorrelation,
-    mean_burst_frames,
-    share_of_time_beyond,
-    window_sd,
-)
 from ml.calibration.fits.margin import fit_margin, loss_in_bin
-from ml.calibration.synthetic.reference_drive import leader_speed_mps, reference_drive
+from ml.calibration.synthetic.drive import reference_drive, reference_speed_mps
+from ml.calibration.trials.loss_statistics import (
+    LossLog,
+    autocorrelation_at,
+    mean_burst,
+    window_spread,
+)
+from ml.calibration.trials.reference_drive import judge, share_of_time_beyond
 from ml.espnow_emulator import MarginLoss
 
 PLAIN = MarginLoss(
@@ -80,13 +80,24 @@ def test_the_margin_falls_by_the_exponents():
 def test_statistics_of_a_sequence_known_by_hand():
     """Two bursts of three and one frame in ten, on two links of one drive."""
     one = np.array([1, 1, 1, 0, 0, 0, 1, 0, 0, 0], dtype=bool)
-    lost = np.stack([one, one], axis=-1)[:, None, :]
-    assert mean_burst_frames(lost) == 2.0
-    assert window_sd(lost, 5) == pytest.approx(0.2)
+    log = LossLog.of_losses(np.stack([one, one], axis=-1))
+    assert mean_burst(log) == 2.0
     centred = one - 0.4
     expected = (centred[1:] * centred[:-1]).mean() / 0.24
-    assert autocorrelation(lost, 1) == pytest.approx(expected)
-    assert autocorrelation(np.zeros((9, 2, 2), dtype=bool), 1) == 0.0
+    assert autocorrelation_at(log, 1) == pytest.approx(expected)
+    assert autocorrelation_at(log, 1, together=2) == pytest.approx(expected)
+    assert np.isnan(autocorrelation_at(LossLog.of_losses(np.zeros((9, 4), dtype=bool)), 1))
+    windows = LossLog.of_losses(
+        np.repeat([[0.6], [0.2]], 100, axis=0) > np.tile(np.arange(10) / 10.0, 20)[:, None]
+    )
+    assert window_spread(windows) == pytest.approx(0.2)
+
+
+def test_links_that_share_a_mean_remember_what_differs_between_them():
+    """A link that loses all and one that loses nothing: no memory alone, all of it together."""
+    log = LossLog.of_losses(np.tile([True, False], (50, 1)))
+    assert np.isnan(autocorrelation_at(log, 1))
+    assert autocorrelation_at(log, 1, together=2) == pytest.approx(1.0)
 
 
 def test_the_share_of_time_is_exact_between_receptions():
@@ -99,7 +110,7 @@ def test_the_share_of_time_is_exact_between_receptions():
 
 def test_the_reference_drive_is_what_it_says():
     """582 s, 10.6 m/s on average, a stop of 42 s, cars that never roll back or touch."""
-    speed_mps = leader_speed_mps()
+    speed_mps = reference_speed_mps()
     assert speed_mps.size == 5821
     assert abs(speed_mps.mean() - 10.6) < 0.3
     standing = "".join("x" if v < 0.1 else " " for v in speed_mps).split()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.calibration.fits.sensor import fit_gps
+from ml.calibration.fits.gps import fit_gps
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.reader import Log
 from ml.calibration.logs.schema import LogKind

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.calibration.fits.loss_statistics import DISTANCES_M, LossLog, mean_burst
+from ml.calibration.trials.loss_statistics import DISTANCES_M, LossLog, mean_burst
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from ml.calibration.arrays import Floats
 
 _SEED: Final = 25
 
 
-def loss_by_distance(log: LossLog) -> NDArray[np.float64]:
+def loss_by_distance(log: LossLog) -> Floats:
     """Share lost at each row of each link, by the bins of `DISTANCES_M` of that link alone."""
     out = np.zeros(log.lost.shape)
-    for k in range(log.lost.shape[1]):
+    size = len(DISTANCES_M) + 1
+    for k, (losses, scored) in enumerate(log.links()):
         bins = np.searchsorted(DISTANCES_M, np.nan_to_num(log.distance_m[:, k]), side="right")
-        scored = log.scored[:, k]
-        size = len(DISTANCES_M) + 1
         count = np.bincount(bins[scored], minlength=size)
-        lost = np.bincount(bins[scored], log.lost[scored, k], minlength=size)
+        lost = np.bincount(bins[losses], minlength=size)
         overall = lost.sum() / max(count.sum(), 1)
-        share = np.where(count > 0, lost / np.maximum(count, 1), overall)
-        out[:, k] = share[bins]
+        out[:, k] = np.where(count > 0, lost / np.maximum(count, 1), overall)[bins]
     return out
 
 
@@ -33,10 +32,7 @@ def draw_independent(log: LossLog, replicas: int) -> list[LossLog]:
     """Lose each frame on its own, with the measured share of its link and distance."""
     generator = np.random.Generator(np.random.PCG64(_SEED))
     share = loss_by_distance(log)
-    return [
-        LossLog(generator.random(share.shape) < share, log.scored, log.distance_m, log.between)
-        for _ in range(replicas)
-    ]
+    return [replace(log, lost=generator.random(share.shape) < share) for _ in range(replicas)]
 
 
 def draw_gilbert_elliott(log: LossLog, replicas: int) -> list[LossLog]:
@@ -44,18 +40,15 @@ def draw_gilbert_elliott(log: LossLog, replicas: int) -> list[LossLog]:
     generator = np.random.Generator(np.random.PCG64(_SEED + 1))
     share = np.clip(loss_by_distance(log), 0.0, 0.999)
     links = share.shape[1]
-    burst = np.array([mean_burst(log.link(k)) for k in range(links)])
+    burst = [mean_burst(LossLog.of_losses(lost[:, None])) for lost, _ in log.links()]
     leave = 1.0 / np.nan_to_num(burst, nan=1.0)
     # A burst cannot be shorter than the loss allows: p / (1 - p) at least.
     leave = np.minimum(leave, np.where(share > 0.0, (1.0 - share) / np.maximum(share, 1e-9), 1.0))
     enter = share / (1.0 - share) * leave
     bad = generator.random((replicas, links)) < share[0]
-    lost = np.zeros((len(share), replicas, links), dtype=bool)
+    lost = np.zeros((replicas, *share.shape), dtype=bool)
     for t in range(len(share)):
         u = generator.random((replicas, links))
         bad = np.where(bad, u >= leave[t], u < enter[t])
-        lost[t] = bad
-    return [
-        LossLog(np.ascontiguousarray(lost[:, r]), log.scored, log.distance_m, log.between)
-        for r in range(replicas)
-    ]
+        lost[:, t] = bad
+    return [replace(log, lost=one) for one in lost]

@@ -1,0 +1,152 @@
+"""What the losses of all links say of the radio's loss model, and what they cannot tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ml.calibration.fits.estimates import Estimate, judged, kept
+from ml.calibration.fits.link import NAMES, LinkFit, fit_links
+from ml.calibration.fits.link_frames import path_terms_db
+from ml.calibration.fits.margin_split import MarginSplit, split_levels
+from ml.espnow_emulator import MarginLoss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ml.calibration.arrays import Floats
+    from ml.calibration.logs.link import Link
+    from ml.parameters import Parameters
+
+_LEAST_LOSSES: Final = 150
+_LEAST_SPREAD_DB: Final = 0.7
+_LEAST_FAR, _LEAST_FAR_SPREAD_DB = 1500, 0.6
+_LEAST_KNOWN: Final = 0.5
+_BASIS: Final = "likelihood of the losses"
+_NOWHERE: Final = "the logs do not say where both boards were"
+_LOSS: Final = "radio.loss."
+
+
+def loss_estimates(
+    links: Sequence[Link],
+    prior: Parameters,
+    blackouts: Mapping[int, Floats],
+    estimates: list[Estimate],
+    on_part: Callable[[str, float], None],
+) -> tuple[LinkFit, MarginSplit]:
+    """Fit the losses of all links, split their levels, and append to `estimates`.
+
+    Args:
+        links: One or more.
+        prior: With a margin model.
+        blackouts: Index of a link to (K,) share of frames that its receiver loses anyway.
+        estimates: Of the parameters so far.
+        on_part: Told what is being done, and how far it is in [0, 1].
+
+    Raises:
+        LogError: A fit that is no radio.
+    """
+    loss = prior.radio.loss
+    assert isinstance(loss, MarginLoss)  # noqa: S101 - the caller has looked
+    reasons = _refusals(links)
+    fit = _fitted(links, prior, loss, blackouts, reasons, on_part)
+    split = split_levels(
+        fit.groups,
+        fit.levels_db,
+        fit.level_covariance,
+        antenna_sd_db=loss.antenna_sd_db,
+        next_car_db=loss.car_next_db,
+    )
+    name, car_name = _LOSS + "margin_20m_db", _LOSS + "car_first_db"
+    if reasons.get("exponent_near") == _NOWHERE:
+        estimates.append(kept(name, prior, _NOWHERE))
+    else:
+        basis = (
+            f"levels of the pairs; {len(split.boards_db)} boards that may differ by "
+            f"{loss.antenna_sd_db:g} dB each"
+        )
+        value, low, high = split.margin_db
+        estimates.append(judged(name, value, (low, high), prior, basis))
+    estimates += [
+        kept(_LOSS + name, prior, reasons[name])
+        if name in reasons
+        else judged(_LOSS + name, fit.values[name], fit.interval(name), prior, _BASIS)
+        for name in NAMES
+    ]
+    if split.first_car_db is None:
+        estimates.append(kept(car_name, prior, "no car ever stood between two others"))
+        return fit, split
+    basis = "levels of pairs with a car between"
+    value, low, high = split.first_car_db
+    found = judged(car_name, value, (low, high), prior, basis)
+    if not found.is_fitted:
+        remedy = "; let the cars change places, so that boards and places part"
+        found = kept(car_name, prior, found.reason + remedy)
+    estimates.append(found)
+    return fit, split
+
+
+def _fitted(
+    links: Sequence[Link],
+    prior: Parameters,
+    loss: MarginLoss,
+    blackouts: Mapping[int, Floats],
+    reasons: dict[str, str],
+    on_part: Callable[[str, float], None],
+) -> LinkFit:
+    """Fit up to three times, each time without what the last fit could not tell."""
+    position = prior.sensors.position
+    apart_m = position.sd_m * float(np.sqrt(2.0 * (1.0 - position.common_share)))
+    what, fit = "fitting the links", None
+    for _ in range(3):
+        fit = fit_links(
+            links,
+            loss,
+            [name for name in NAMES if name not in reasons],
+            blackouts=blackouts,
+            position_error_m=apart_m,
+            start=fit,
+            on_step=lambda k, n, what=what: on_part(what, k / n),  # type: ignore[misc]
+        )
+        refused = {}
+        for name in fit.free:
+            if name in fit.at_limit:
+                refused[name] = "the fit runs into the limit of what is looked for"
+                continue
+            found = judged(_LOSS + name, fit.values[name], fit.interval(name), prior, _BASIS)
+            if not found.is_fitted:
+                refused[name] = found.reason
+        reasons |= refused
+        if not refused:
+            break
+        what = "fitting again without what they cannot tell"
+    assert fit is not None  # noqa: S101 - the loop ran
+    return fit
+
+
+def _refusals(links: Sequence[Link]) -> dict[str, str]:
+    """What the logs cannot carry, seen before any fit: name to reason."""
+    distance = np.concatenate([link.distance_m[link.scored] for link in links])
+    losses = sum(int(link.lost.sum()) for link in links)
+    known = np.isfinite(distance)
+    near, far = path_terms_db(distance[known])
+    reasons = {}
+    if known.mean() < _LEAST_KNOWN:
+        reasons["exponent_near"] = _NOWHERE
+    elif near.std() < _LEAST_SPREAD_DB:
+        low, high = np.percentile(distance[known], [5.0, 95.0])
+        reasons["exponent_near"] = (
+            f"the distance hardly changed ({low:.0f} to {high:.0f} m): fall back and close up"
+        )
+    beyond = far > 0.0
+    if beyond.sum() < _LEAST_FAR or far[beyond].std() < _LEAST_FAR_SPREAD_DB:
+        farthest_m = np.max(distance[known], initial=0.0)
+        reasons["exponent_far"] = (
+            f"{int(beyond.sum())} frames from beyond 60 m, up to {farthest_m:.0f} m; "
+            f"some {_LEAST_FAR} over different distances are needed, to 100 m and more"
+        )
+    if losses < _LEAST_LOSSES:
+        reason = f"{losses} losses in all; {_LEAST_LOSSES} are needed"
+        reasons |= dict.fromkeys(NAMES[2:], reason)
+    return reasons

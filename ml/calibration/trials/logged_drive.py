@@ -1,0 +1,198 @@
+"""Drive the logged distances again on the fitted radio, and hold its losses against the logged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ml.calibration.synthetic.recording import exchange
+from ml.calibration.trials.convoy import without_relays
+from ml.calibration.trials.loss_statistics import STATISTICS, LossLog, split_half_noise, stack
+from ml.calibration.trials.naive_models import draw_gilbert_elliott, draw_independent
+from ml.espnow_emulator import BEACON_PERIOD_US, BroadcastChannel, MarginLoss, PayloadField
+from ml.keyed_random import fold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ml.calibration.arrays import Bools, Floats
+    from ml.calibration.fits.link_frames import Group
+    from ml.calibration.logs.link import Link
+    from ml.parameters import Parameters
+
+EMULATED: Final = "emulated"
+_REPLICAS: Final = 6
+_WITHIN: Final = 2.0
+_PRESENT: Final = np.array([False, True, True])  # the first is nobody: a table has no column for it
+_SLOTS_US: Final = np.array([0, 10_000, 60_000])
+_SEED: Final = 26
+_UNKNOWN_M: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One figure, measured and emulated.
+
+    Attributes:
+        name: What it is.
+        measured: On the logs.
+        noise: Standard deviation, from halves of the log.
+        models: Means over the replicas of the emulated, Gilbert–Elliott and independent losses.
+        spread: Standard deviation of the emulated over replicas.
+    """
+
+    name: str
+    measured: float
+    noise: float
+    models: tuple[float, ...]
+    spread: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the emulated figure is as near as the noise allows."""
+        if not np.isfinite(self.measured) or not np.isfinite(self.models[0]):
+            return True
+        away = abs(self.measured - self.models[0])
+        return bool(away <= _WITHIN * float(np.hypot(self.noise, self.spread)))
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Measured links against the models.
+
+    Attributes:
+        measured: What was logged.
+        models: Name to the replicas of what stands beside it, `EMULATED` first.
+        gates: Figure by figure.
+    """
+
+    measured: LossLog
+    models: dict[str, list[LossLog]]
+    gates: list[Gate]
+
+
+def judge_links(
+    links: Sequence[Link],
+    parameters: Parameters,
+    levels_db: Mapping[Group, float],
+    on_part: Callable[[str, float], None],
+) -> Judgement:
+    """Emulate the drives of some links, and hold the losses against the logged ones.
+
+    Args:
+        links: Of the logs.
+        parameters: The fitted ones.
+        levels_db: Margin at 20 m of each group.
+        on_part: Told what is being done, and how far it is in [0, 1].
+    """
+    measured = stack(
+        [
+            LossLog(
+                link.lost[:, None],
+                link.scored[:, None],
+                link.distance_m[:, None],
+                link.between[:, None],
+            )
+            for link in links
+        ]
+    )
+    lost = emulate(
+        parameters,
+        links,
+        levels_db,
+        replicas=_REPLICAS,
+        on_share=lambda share: on_part("driving the logged drives again", share),
+    )
+    on_part("comparing", 0.0)
+    models = {
+        EMULATED: [replace(measured, lost=one) for one in np.split(lost, _REPLICAS, axis=1)],
+        "Gilbert–Elliott": draw_gilbert_elliott(measured, _REPLICAS),
+        "independent": draw_independent(measured, _REPLICAS),
+    }
+    gates = []
+    for name, statistic in STATISTICS.items():
+        reached = [[statistic(log) for log in logs] for logs in models.values()]
+        means = tuple(float(np.mean(values)) for values in reached)
+        noise = float(split_half_noise(measured, statistic))
+        spread = float(np.std(reached[0], ddof=1))
+        gates.append(Gate(name, statistic(measured), noise, means, spread))
+    return Judgement(measured, models, gates)
+
+
+def emulate(
+    parameters: Parameters,
+    links: Sequence[Link],
+    levels_db: Mapping[Group, float],
+    *,
+    replicas: int,
+    on_share: Callable[[float], None],
+) -> Bools:
+    """Lose the frames of the logged drives anew, some times over.
+
+    Every link is driven by itself with the level of its pair, since it is these boards that are to
+    be met and not boards in general; so nobody stands between, and what a car between costs is in
+    the level.
+
+    Args:
+        parameters: The fitted ones.
+        links: L of the logs.
+        levels_db: Margin at 20 m of each group.
+        replicas: R, how often.
+        on_share: Told how far it is.
+
+    Returns:
+        (K, R · L), what was lost, replica by replica.
+    """
+    loss = parameters.radio.loss
+    assert isinstance(loss, MarginLoss)  # noqa: S101 - calibrations have no other
+    alone = loss.model_copy(update={"antenna_sd_db": 0.0, "door_share": 0.0})
+    radio = without_relays(parameters.radio.model_copy(update={"loss": alone}))
+    rows, drives, nodes = max(link.outcome.size for link in links), len(links) * replicas, 3
+    channel = BroadcastChannel(radio, num_envs=drives, num_nodes=nodes, receivers=(1, 2))
+    everybody = np.arange(drives)
+    level = np.array([_level(link, levels_db, loss.margin_20m_db) for link in links])
+    channel.reset(
+        everybody,
+        fold(_SEED, everybody),
+        present=_PRESENT,
+        overrides={"radio.loss.margin_20m_db": np.tile(level, replicas)},
+    )
+    receiver_m, sender_m = (np.tile(way, replicas) for way in _ways(links, rows))
+    two_way = np.tile([link.two_way for link in links], replicas)
+    lost = np.zeros((rows, drives), dtype=bool)
+    payload = np.zeros((drives, nodes, len(PayloadField)))
+    xy_m = np.zeros((drives, nodes, 2))
+    sending = np.tile(_PRESENT, (drives, 1))
+    for k in range(rows):
+        if k % 500 == 0:
+            on_share(k / rows)
+        xy_m[:, 1, 1], xy_m[:, 2, 1] = sender_m[k], receiver_m[k]
+        t_us = np.tile(k * BEACON_PERIOD_US + _SLOTS_US, (drives, 1))
+        now_us = np.full(drives, (k + 1) * BEACON_PERIOD_US)
+        table = exchange(channel, t_us, now_us, payload, xy_m, sending)
+        came = table.heard & (table.sequence == k)
+        lost[k] = ~(came[:, 1, 0] & (came[:, 0, 1] | ~two_way))
+    return lost
+
+
+def _level(link: Link, levels_db: Mapping[Group, float], otherwise: float) -> float:
+    """The level of a link, over the cars that stood between, by how often they did."""
+    betweens, counts = np.unique(link.between[link.scored], return_counts=True)
+    levels = [levels_db.get((*link.pair, int(b)), otherwise) for b in betweens]
+    mean = float(np.average(levels, weights=counts)) if counts.size else otherwise
+    return float(np.clip(mean, -60.0, 80.0))
+
+
+def _ways(links: Sequence[Link], rows: int) -> tuple[Floats, Floats]:
+    """Where the receiver is along its way, and where the sender; (rows, L) each."""
+    along, ahead = np.zeros((rows, len(links))), np.zeros((rows, len(links)))
+    for k, link in enumerate(links):
+        # Beyond its end, a shorter log stays where it ended.
+        at = np.minimum(np.arange(rows), link.outcome.size - 1)
+        along[:, k] = np.cumsum(np.clip(link.travel_m, 0.0, 100.0))[at]
+        known = np.flatnonzero(np.isfinite(link.distance_m))
+        gap_m = np.interp(at, known, link.distance_m[known]) if known.size else _UNKNOWN_M
+        ahead[:, k] = along[:, k] + gap_m
+    return along, ahead

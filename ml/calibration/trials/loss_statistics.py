@@ -1,0 +1,203 @@
+"""What losses look like, of measured and of emulated links alike, with the log's own noise.
+
+The noise of a statistic is that between two halves of the log: its blocks of time are dealt to two
+halves, many times, and half the spread of the differences is what the statistic of the whole log is
+worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ml.calibration.arrays import Bools, Floats, Ints
+
+LAGS: Final = (1, 2, 3, 5, 10, 20, 50)
+RUNS: Final = tuple(range(1, 61))
+DISTANCES_M: Final = (0, 8, 12, 16, 20, 25, 30, 40, 50, 60, 80, 100, 120, 160, 240)
+WINDOW: Final = 100
+_SPLITS: Final = 60
+_BLOCK_FRAMES: Final = 600
+_SEED: Final = 24
+_LEAST_IN_BIN: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LossLog:
+    """Losses of links, one column each, all rows that are not scored left out.
+
+    Attributes:
+        lost: (K, L).
+        scored: (K, L).
+        distance_m: (K, L), NaN where unknown.
+        between: (K, L), cars.
+    """
+
+    lost: Bools
+    scored: Bools
+    distance_m: Floats
+    between: Ints
+
+    @classmethod
+    def of_losses(cls, lost: Bools) -> LossLog:
+        """Make a log of losses (K, L) that all count, at unknown distances."""
+        unknown = np.broadcast_to(np.nan, lost.shape)
+        return cls(lost, np.ones_like(lost), unknown, np.zeros(lost.shape, np.int64))
+
+    def links(self) -> Iterator[tuple[Bools, Bools]]:
+        """Yield of each link what was lost and counts, and what counts, (K,) each."""
+        yield from zip((self.lost & self.scored).T, self.scored.T, strict=True)
+
+    def rows(self, keep: Bools) -> LossLog:
+        """Return the same with other rows (K,) not scored."""
+        return replace(self, scored=self.scored & keep[:, None])
+
+
+def loss(log: LossLog) -> float:
+    """Share of frames lost."""
+    return float(log.lost[log.scored].mean()) if log.scored.any() else float("nan")
+
+
+def autocorrelation_at(log: LossLog, lag: int, *, together: int = 1) -> float:
+    """Autocorrelation of the losses of a link, over all links.
+
+    Args:
+        log: Of the links.
+        lag: In frames.
+        together: How many links beside one another are of one drive: they have one mean, and one
+            variance about it.
+
+    Returns:
+        Between -1 and 1; NaN where nothing ever changes.
+    """
+    above, below = 0.0, 0.0
+    for k in range(0, log.lost.shape[1], together):
+        lost, scored = log.lost[:, k : k + together], log.scored[:, k : k + together]
+        both = scored[lag:] & scored[:-lag]
+        if both.any():
+            centred = np.where(scored, lost - lost[scored].mean(), 0.0)
+            above += float((centred[lag:] * centred[:-lag]).sum())
+            below += float(both.sum()) * float((centred[scored] ** 2).mean())
+    return above / below if below > 0.0 else float("nan")
+
+
+def run_shares(log: LossLog) -> Floats:
+    """Of all bursts the share at least so long, by `RUNS`."""
+    return _at_least(np.concatenate([_bursts(lost) for lost, _ in log.links()]))
+
+
+def mean_burst(log: LossLog) -> float:
+    """Mean number of frames lost in a row."""
+    lengths = np.concatenate([_bursts(lost) for lost, _ in log.links()])
+    return float(lengths.mean()) if lengths.size else float("nan")
+
+
+def inter_reception_shares(log: LossLog) -> Floats:
+    """Of all gaps between receptions the share of at least so many periods, by `RUNS`."""
+    gaps = []
+    for lost, scored in log.links():
+        bursts = _bursts(lost)
+        received = int((scored & ~lost).sum())
+        gaps += [bursts + 1, np.ones(max(received - bursts.size, 0), np.int64)]
+    return _at_least(np.concatenate(gaps))
+
+
+def older_than(log: LossLog, periods: int) -> float:
+    """Share of frames at which the newest message was older than so many periods."""
+    at = np.arange(len(log.lost))
+    old = 0
+    for lost, scored in log.links():
+        lost_in_a_row = at - np.maximum.accumulate(np.where(lost, -1, at))
+        old += int((lost_in_a_row[scored] >= periods).sum())
+    return old / int(log.scored.sum()) if log.scored.any() else float("nan")
+
+
+def window_spread(log: LossLog) -> float:
+    """Standard deviation of the loss in windows of 10 s along a link."""
+    variances, counts = [], []
+    cut = len(log.lost) // WINDOW * WINDOW
+    for lost, scored in log.links():
+        scored_in = scored[:cut].reshape(-1, WINDOW).sum(axis=1)
+        full = scored_in > WINDOW // 2
+        if full.sum() > 1:
+            shares = lost[:cut].reshape(-1, WINDOW)[full].sum(axis=1) / scored_in[full]
+            variances.append(shares.var())
+            counts.append(full.sum())
+    return float(np.sqrt(np.average(variances, weights=counts))) if counts else float("nan")
+
+
+def delivery_by_distance(log: LossLog, between: int) -> Floats:
+    """Share received by bins of `DISTANCES_M`, NaN where fewer than 100 frames lie."""
+    mine = log.scored & (log.between == between) & np.isfinite(log.distance_m)
+    bins = len(DISTANCES_M) - 1
+    place = np.searchsorted(DISTANCES_M, log.distance_m[mine], side="right") - 1
+    place = np.clip(place, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    lost = np.bincount(place, log.lost[mine], minlength=bins)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count >= _LEAST_IN_BIN, 1.0 - lost / count, np.nan)
+
+
+STATISTICS: Final[dict[str, Callable[[LossLog], float]]] = {
+    "frames lost": loss,
+    "mean burst (frames)": mean_burst,
+    "autocorrelation at 0.1 s": partial(autocorrelation_at, lag=1),
+    "autocorrelation at 0.5 s": partial(autocorrelation_at, lag=5),
+    "autocorrelation at 2 s": partial(autocorrelation_at, lag=20),
+    "spread of loss in 10-s windows": window_spread,
+    "older than 0.3 s": partial(older_than, periods=3),
+    "older than 0.5 s": partial(older_than, periods=5),
+    "older than 1 s": partial(older_than, periods=10),
+}
+
+
+def split_half_noise(log: LossLog, statistic: Callable[[LossLog], Floats | float]) -> Floats:
+    """Return the standard deviation of a statistic of the whole log, from its halves."""
+    blocks = np.arange(len(log.lost)) // _BLOCK_FRAMES
+    count = int(blocks[-1]) + 1
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    differences = []
+    for _ in range(_SPLITS):
+        first = (generator.permutation(count) < count // 2)[blocks]
+        one, other = statistic(log.rows(first)), statistic(log.rows(~first))
+        differences.append(np.asarray(one) - np.asarray(other))
+    spread = np.ma.masked_invalid(differences).std(axis=0)
+    return np.ma.filled(spread, np.nan) / 2.0
+
+
+def stack(columns: Sequence[LossLog]) -> LossLog:
+    """Put links of unequal length side by side; what is missing is not scored."""
+    longest = max(len(c.lost) for c in columns)
+
+    def beside(arrays: Sequence[NDArray[Any]], fill: float) -> NDArray[Any]:
+        pads = [((0, longest - len(a)), (0, 0)) for a in arrays]
+        padded = [np.pad(a, pad, constant_values=fill) for a, pad in zip(arrays, pads, strict=True)]
+        return np.concatenate(padded, axis=1)
+
+    return LossLog(
+        beside([c.lost for c in columns], 0),
+        beside([c.scored for c in columns], 0),
+        beside([c.distance_m for c in columns], np.nan),
+        beside([c.between for c in columns], 0),
+    )
+
+
+def _bursts(lost: Bools) -> Ints:
+    """Lengths of the bursts among the frames of a link, (K,)."""
+    edges = np.flatnonzero(np.diff(lost.astype(np.int8), prepend=0, append=0))
+    return edges[1::2] - edges[::2]
+
+
+def _at_least(lengths: Ints) -> Floats:
+    """Share of lengths that reach each of `RUNS`, NaN without any."""
+    if lengths.size == 0:
+        return np.full(len(RUNS), np.nan)
+    return np.array([(lengths >= run).mean() for run in RUNS])
