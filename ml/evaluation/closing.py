@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,8 @@ from ml.envs.episodes.drawn import EpisodeSource
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.metrics import DriverFigures, Rate
 from ml.evaluation.suites.suite import Suite
-from ml.evaluation.summary import summarise
+from ml.evaluation.summary import Rate, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +33,38 @@ _COLUMNS = (
     "time headway",
     "mean return",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class DriverFigures:
+    """One row of the table.
+
+    Attributes:
+        driver: Name.
+        episodes: Valid episodes.
+        invalid: Episodes left out (peers collided, a vehicle went missing).
+        hazard_crashes: In hazard episodes.
+        other_crashes: In benign and free ones.
+        false_brakes_per_km: In benign and free ones.
+        time_headway_s: Mean over the episodes.
+        mean_return: The same.
+        return_se: Its standard error.
+    """
+
+    driver: str
+    episodes: int
+    invalid: int
+    hazard_crashes: Rate
+    other_crashes: Rate
+    false_brakes_per_km: float
+    time_headway_s: float
+    mean_return: float
+    return_se: float
+
+
+def drawn_suite(name: str, config: EnvConfig, episodes: int) -> Suite:
+    """Make a suite of episodes drawn as training draws them."""
+    return Suite(name, config, episodes, EpisodeSource, lambda _: {})
 
 
 def compare(
@@ -59,13 +90,8 @@ def compare(
     Raises:
         EvaluationError: Fewer than one episode is asked for, or none was valid.
     """
-    suite = Suite(
-        name="closing",
-        config=config.model_copy(update={"stop_at_collision": False}),
-        num_cases=episodes,
-        supply=EpisodeSource,
-        labels=lambda _: {},
-    )
+    config = config.model_copy(update={"stop_at_collision": False})
+    suite = drawn_suite("closing", config, episodes)
     figures = []
     for driver in drivers:
         on_driver(driver.name)
@@ -89,17 +115,15 @@ def figures_of(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
             "missing). Try another road or fewer peers."
         )
     (summary,) = summarise(rows)
-    crashes = {
-        hazard: [row.crash for row in valid if (row.kind == "hazard") == hazard]
-        for hazard in (True, False)
-    }
+    hazards = [row.crash for row in valid if row.kind == "hazard"]
+    others = [row.crash for row in valid if row.kind != "hazard"]
     returns = np.array([row.mean_return for row in valid])
     return DriverFigures(
         driver=driver,
         episodes=len(valid),
         invalid=summary.invalid,
-        hazard_crashes=Rate.of(sum(crashes[True]), len(crashes[True])),
-        other_crashes=Rate.of(sum(crashes[False]), len(crashes[False])),
+        hazard_crashes=Rate.of(sum(hazards), len(hazards)),
+        other_crashes=Rate.of(sum(others), len(others)),
         false_brakes_per_km=summary.figures["false_brakes_per_km"].value,
         time_headway_s=summary.figures["headway_s"].value,
         mean_return=float(returns.mean()),
@@ -112,7 +136,7 @@ def baselines() -> list[Driver]:
     return [make_driver(spec) for spec in ("predictive:0.5", "do-nothing", "always-brake", "sumo")]
 
 
-def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
+def _as_cells(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
     """Format the figures, a tuple of cells per driver."""
     return [
         (
@@ -127,19 +151,14 @@ def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
     ]
 
 
-def _title(rows: Sequence[DriverFigures]) -> str:
-    drawn = rows[0].episodes + rows[0].invalid
-    left_out = ", ".join(f"{row.driver}: {row.invalid}" for row in rows if row.invalid)
-    title = f"{drawn} episodes each, the same for every driver"
-    return f"{title}; invalid and left out: {left_out}" if left_out else title
-
-
 def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
     """Build the console table."""
-    table = WholeTable(title=_title(rows))
+    title = f"{rows[0].episodes + rows[0].invalid} episodes each, the same for every driver"
+    left_out = ", ".join(f"{row.driver}: {row.invalid}" for row in rows if row.invalid)
+    table = WholeTable(title=f"{title}; invalid and left out: {left_out}" if left_out else title)
     for i, column in enumerate(_COLUMNS):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for cells in as_rows(rows):
+    for cells in _as_cells(rows):
         table.add_row(*cells)
     return table
 
@@ -147,7 +166,7 @@ def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
 def as_markdown(rows: Sequence[DriverFigures]) -> str:
     """Build the table for a file."""
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
-    lines += ["| " + " | ".join(cells) + " |" for cells in as_rows(rows)]
+    lines += ["| " + " | ".join(cells) + " |" for cells in _as_cells(rows)]
     return "\n".join(lines) + "\n"
 
 

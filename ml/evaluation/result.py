@@ -198,7 +198,7 @@ class EpisodeRow:
         age_max_s: Largest.
         longest_blackout_s: Longest time without a new message of the car in front.
         mean_return: Sum of the reward, up to a crash.
-        answer_excess_mps2: The ego's hardest braking after the onset, less that of the peer that
+        overreaction_mps2: The ego's hardest braking after the onset, less that of the peer that
             brakes; not a number where none does, or in a file older than this column.
         labels: What the suite says of the case; `label_…` in the file.
     """
@@ -248,7 +248,7 @@ class EpisodeRow:
     age_max_s: float
     longest_blackout_s: float
     mean_return: float
-    answer_excess_mps2: float = float("nan")
+    overreaction_mps2: float = float("nan")
     labels: dict[str, float | int | str] = field(default_factory=dict)
 
     def flat(self) -> dict[str, Any]:
@@ -279,7 +279,7 @@ class EpisodeRow:
 
 COLUMNS = tuple(f.name for f in fields(EpisodeRow) if f.name != "labels")
 """Columns of a row, in the file's order; labels follow."""
-LATER_COLUMNS = frozenset({"answer_excess_mps2"})
+LATER_COLUMNS = frozenset({"overreaction_mps2"})
 """Columns that files of older versions lack; they stay readable."""
 FLOAT_COLUMNS = frozenset(f.name for f in fields(EpisodeRow) if f.type == "float")
 

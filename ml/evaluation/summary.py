@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+from scipy.stats import binomtest
 
-from ml.evaluation.metrics import Rate
+from ml.envs.scoring.metrics import METRICS
 from ml.keyed_random import fold, uniform
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ml.envs.scoring.metrics import Episodes
     from ml.evaluation.result import EpisodeRow
 
 RESAMPLES = 2000
@@ -30,8 +32,40 @@ _TAILS = (2.5, 97.5)
 _DIGITS = 6
 POOLED = "pooled"
 
-Episodes = Literal["all", "hazards", "quiet", "crashes"]
-"""`quiet`: benign and free ones. Invalid episodes count nowhere."""
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share of episodes with its Wilson 95 % interval (Wilson, 1927).
+
+    Attributes:
+        hits: Episodes in which it happened.
+        trials: Episodes.
+        low: Lower end, in [0, 1].
+        high: Upper end, in [0, 1].
+    """
+
+    hits: int
+    trials: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, hits: int, trials: int) -> Rate:
+        """Compute the interval; with no trials it is all of [0, 1]."""
+        if trials == 0:
+            return cls(0, 0, 0.0, 1.0)
+        interval = binomtest(hits, trials).proportion_ci(0.95, method="wilson")
+        return cls(hits, trials, float(interval.low), float(interval.high))
+
+    @property
+    def share(self) -> float:
+        """Hits over trials; not a number without trials."""
+        return self.hits / self.trials if self.trials else float("nan")
+
+    def __str__(self) -> str:
+        if self.trials == 0:
+            return "no episodes"
+        return f"{self.share:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,57 +108,30 @@ class CellSummary:
     figures: dict[str, Figure]
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    of: Callable[[EpisodeRow], bool]
-    hit: Callable[[EpisodeRow], bool]
+def _hazard(row: EpisodeRow) -> bool:
+    return row.kind == "hazard"
 
 
 def _avoidable(row: EpisodeRow) -> bool:
-    return row.kind == "hazard" and row.avoidable
+    return _hazard(row) and row.avoidable
 
 
-RATES: dict[str, _Share] = {
-    "crash_rate": _Share(_avoidable, lambda row: row.crash),
-    "informed_crash_rate": _Share(_avoidable, lambda row: row.crash_class == "informed"),
-    "blackout_crash_rate": _Share(_avoidable, lambda row: row.crash_class == "blackout"),
-    "quiet_crash_rate": _Share(lambda row: row.kind != "hazard", lambda row: row.crash),
-    "unavoidable_rate": _Share(lambda row: row.kind == "hazard", lambda row: not row.avoidable),
-    "unavoidable_crash_rate": _Share(
-        lambda row: row.kind == "hazard" and not row.avoidable, lambda row: row.crash
+_Test: TypeAlias = "Callable[[EpisodeRow], bool]"
+RATES: dict[str, tuple[_Test, _Test]] = {
+    "crash_rate": (_avoidable, lambda row: row.crash),
+    "informed_crash_rate": (_avoidable, lambda row: row.crash_class == "informed"),
+    "blackout_crash_rate": (_avoidable, lambda row: row.crash_class == "blackout"),
+    "quiet_crash_rate": (lambda row: not _hazard(row), lambda row: row.crash),
+    "unavoidable_rate": (_hazard, lambda row: not row.avoidable),
+    "unavoidable_crash_rate": (
+        lambda row: _hazard(row) and not row.avoidable,
+        lambda row: row.crash,
     ),
-    "informed_rate": _Share(lambda row: row.kind == "hazard", lambda row: row.informed),
+    "informed_rate": (_hazard, lambda row: row.informed),
 }
-"""`crash_rate` is the share of avoidable hazards that ended in a crash; crashes in unavoidable ones
-are counted apart."""
+"""Name to (of which episodes, in which of them it happened)."""
 
-MEANS: dict[str, Episodes] = {
-    "impact_speed_mps": "crashes",
-    "min_gap_m": "hazards",
-    "min_ttc_s": "hazards",
-    "max_drac_mps2": "hazards",
-    "tet_s": "hazards",
-    "tit_s2": "hazards",
-    "share_below_rss": "all",
-    "reaction_after_onset_s": "hazards",
-    "reaction_after_message_s": "hazards",
-    "braking_share": "quiet",
-    "max_decel_mps2": "all",
-    "jerk_p95_mps3": "all",
-    "headway_s": "all",
-    "headway_net_s": "all",
-    "string_gain_l2": "all",
-    "gain_at_fundamental": "all",
-    "speed_dip_ratio": "all",
-    "progress": "all",
-    "delivery_ratio": "all",
-    "age_p50_s": "all",
-    "age_p95_s": "all",
-    "age_max_s": "all",
-    "longest_blackout_s": "all",
-    "delay_budget_s": "hazards",
-    "mean_return": "all",
-}
+MEANS: dict[str, Episodes] = {m.name: m.mean_over for m in METRICS if m.mean_over}
 RATIOS: dict[str, tuple[str, str, float, Episodes]] = {
     "false_brakes_per_km": ("false_brakes", "distance_m", 1000.0, "quiet"),
     "false_brakes_per_h": ("false_brakes", "duration_s", 3600.0, "quiet"),
@@ -164,30 +171,19 @@ def as_json(summaries: Sequence[CellSummary]) -> list[dict[str, Any]]:
     def number(value: float) -> float | None:
         return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
 
-    return [
-        asdict(summary)
-        | {
-            "figures": {
-                name: {
-                    "value": number(figure.value),
-                    "low": number(figure.low),
-                    "high": number(figure.high),
-                    "count": figure.count,
-                    "hits": figure.hits,
-                }
-                for name, figure in summary.figures.items()
-            }
-        }
-        for summary in summaries
-    ]
+    said = [asdict(summary) for summary in summaries]
+    for summary in said:
+        for figure in summary["figures"].values():
+            figure |= {name: number(figure[name]) for name in ("value", "low", "high")}
+    return said
 
 
 def _summary(key: tuple[str, str, str], rows: list[EpisodeRow]) -> CellSummary:
     valid = [row for row in rows if not row.invalid]
     figures: dict[str, Figure] = {}
-    for name, share in RATES.items():
-        of = [row for row in valid if share.of(row)]
-        rate = Rate.of(sum(share.hit(row) for row in of), len(of))
+    for name, (among, happened) in RATES.items():
+        of = [row for row in valid if among(row)]
+        rate = Rate.of(sum(map(happened, of)), len(of))
         figures[name] = Figure(rate.share, rate.low, rate.high, rate.trials, rate.hits)
     sums = [
         (name, _column(rows, name), np.ones(len(rows)), _among(rows, episodes))
@@ -207,14 +203,13 @@ def _column(rows: list[EpisodeRow], name: str) -> NDArray[np.float64]:
 
 
 def _among(rows: list[EpisodeRow], episodes: Episodes) -> NDArray[np.bool_]:
-    def wanted(row: EpisodeRow) -> bool:
-        if episodes == "hazards":
-            return row.kind == "hazard"
-        if episodes == "quiet":
-            return row.kind != "hazard"
-        return episodes == "all" or row.crash
-
-    return np.array([not row.invalid and wanted(row) for row in rows])
+    wanted: dict[Episodes, _Test] = {
+        "all": lambda _: True,
+        "hazards": _hazard,
+        "quiet": lambda row: not _hazard(row),
+        "crashes": lambda row: row.crash,
+    }
+    return np.array([not row.invalid and wanted[episodes](row) for row in rows])
 
 
 @lru_cache(maxsize=2)

@@ -142,7 +142,7 @@ def _convoy_rows(result: CourseResult) -> list[Row]:
         if radio in bound_of:
             rows.append(_bound_row(result, measure, key, factor * bound_of[radio], unit=unit))
     share = factor * OVERREACTION
-    rows.append(_bound_row(result, "benign answered too hard", "overreaction", share, unit="%"))
+    rows.append(_bound_row(result, "overreactions, benign", "overreaction", share, unit="%"))
     if course.beyond or not result.baselines:
         return rows
     rows += [_braking_row(result), _not_dominated_row(result)]

@@ -26,7 +26,7 @@ _CONVOY_COLUMNS = (
     ("time braking, no hazard", "quiet_braking_share", ""),
     ("time braking", "braking_share", ""),
     ("jerk p95, m/s³", "jerk_p95_mps3", "m/s³"),
-    ("benign answered too hard", "overreaction", "%"),
+    ("overreactions, benign", "overreaction", "%"),
 )
 _MANOEUVRE_COLUMNS = (
     ("crashes in avoidable hazards", "crash", "%"),

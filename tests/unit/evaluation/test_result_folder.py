@@ -111,18 +111,18 @@ def test_any_name_makes_a_file_name():
 def test_a_cell_of_before_a_column_was_added_stays_readable(tmp_path):
     """What was not measured then is not a number; any other column that lacks is damage."""
     file = tmp_path / "cell.jsonl"
-    old = {k: v for k, v in row(answer_excess_mps2=0.5).flat().items() if k not in LATER_COLUMNS}
+    old = {k: v for k, v in row(overreaction_mps2=0.5).flat().items() if k not in LATER_COLUMNS}
     file.write_text(json.dumps(old) + "\n")
     (found,) = read_cell(file)
-    assert found.answer_excess_mps2 != found.answer_excess_mps2
+    assert found.overreaction_mps2 != found.overreaction_mps2
     assert found.headway_s == row().headway_s
 
 
 def test_an_episode_of_before_a_column_was_added_is_still_what_it_was():
     """Run again it knows more; that is no difference, but one of any other column is."""
-    old = row(answer_excess_mps2=float("nan"))
-    _require_same(old, row(answer_excess_mps2=0.5))
-    with pytest.raises(EvaluationError, match=r"answer_excess_mps2 was 0\.4 and is 0\.5"):
-        _require_same(row(answer_excess_mps2=0.4), row(answer_excess_mps2=0.5))
+    old = row(overreaction_mps2=float("nan"))
+    _require_same(old, row(overreaction_mps2=0.5))
+    with pytest.raises(EvaluationError, match=r"overreaction_mps2 was 0\.4 and is 0\.5"):
+        _require_same(row(overreaction_mps2=0.4), row(overreaction_mps2=0.5))
     with pytest.raises(EvaluationError, match="headway_s"):
-        _require_same(replace(old, headway_s=9.0), row(answer_excess_mps2=0.5))
+        _require_same(replace(old, headway_s=9.0), row(overreaction_mps2=0.5))
