@@ -96,7 +96,7 @@ class V2VStack:
         keys: NDArray[np.uint64],
         present: NDArray[np.bool_],
         truth: GroundTruth,
-    ) -> Measurement:
+    ) -> None:
         """Begin episodes in some convoys, with new sensors, clocks, phases and links.
 
         Args:
@@ -104,16 +104,13 @@ class V2VStack:
             keys: (n,) uint64 episode keys.
             present: (n, num_slots) bool.
             truth: Rows (n, …) of where the cars were placed.
-
-        Returns:
-            What the nodes of these convoys believe at tick 0, (n, num_slots).
         """
         drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
         self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)
         self._faults.reset(rows, keys)
         self._present[rows] = present
-        return self.nodes.reset(rows, keys, truth, drawn)
+        self.nodes.reset(rows, keys, truth, drawn)
 
     def transmit(
         self,
@@ -166,8 +163,12 @@ class V2VStack:
             now_us=tick * TICK_US,
         )
 
-    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
-        """Poll: deliver what has arrived by `now_us`, (num_envs,), and return each peer's newest.
+    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Poll: deliver what has arrived by `now_us`, (num_envs,), into `table`.
+
+        Returns:
+            (num_envs, 1, num_peers) float64, ms, the ages of each peer's newest message as the
+            egos' boards estimate them; see `PeerTable.age_est_ms`.
 
         Raises:
             EnvironmentStateError: The audit found a message from the future.
@@ -178,18 +179,7 @@ class V2VStack:
         self._polls += 1
         if self._polls % _AGE_SAMPLE_TICKS == 0:
             self._ages_s.append(table.age_true_us(now_us)[table.heard] / 1e6)
-        return table
-
-    def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the ages of the newest messages as the egos' boards estimate them.
-
-        Args:
-            now_us: (num_envs,) int64, of the last `receive`.
-
-        Returns:
-            (num_envs, 1, num_peers) float64, see `PeerTable.age_est_ms`.
-        """
-        return self.table.age_est_ms(now_us)
+        return table.age_est_ms(now_us)
 
     @staticmethod
     def _check_causality(table: PeerTable, now_us: NDArray[np.int64]) -> None:
