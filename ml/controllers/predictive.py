@@ -118,7 +118,7 @@ class PredictiveHeadway(Stateless):
 
     def _slow_for_silence(self, lead: Lead, v: NDArray[np.float64]) -> NDArray[np.float64]:
         own_stop_m = v * self.RESPONSE_S + v**2 / (2.0 * MAX_BRAKING_MPS2)
-        lead_stops_m = lead.said_gap_m + lead.said_mps**2 / (2.0 * MAX_BRAKING_MPS2)
+        lead_stops_m = lead.gap_sent_m + lead.speed_sent_mps**2 / (2.0 * MAX_BRAKING_MPS2)
         missing_m = own_stop_m + self.SOFT_MARGIN_M - lead_stops_m
         slowing = np.clip(self.SOFT_GAIN * missing_m, 0.0, self.SOFT_MPS2)
         return np.where(missing_m > 0.0, -slowing, MAX_ACCEL_MPS2)

@@ -51,7 +51,7 @@ class RssFollower(Stateless):
         lead, v = estimate(peers, ego).lead(), ego.speed_mps
         wish = keep_headway(lead, v, self.time_gap_s, self.standstill_m)
         own_stop_m = v * self._response_s + v**2 / (2.0 * MAX_BRAKING_MPS2)
-        lead_stops_m = lead.said_gap_m + lead.said_mps**2 / (2.0 * MAX_BRAKING_MPS2)
+        lead_stops_m = lead.gap_sent_m + lead.speed_sent_mps**2 / (2.0 * MAX_BRAKING_MPS2)
         safe = own_stop_m + self._MARGIN_SHARE * self.standstill_m <= lead_stops_m
         unsafe = lead.heard & ~safe & (v > 0.0)
         return np.where(unsafe, -MAX_BRAKING_MPS2, wish)

@@ -10,8 +10,7 @@ import numpy as np
 from ml.controllers import views
 from ml.controllers.registry import make_controller
 from ml.envs.policy_interface import PolicyInterface
-from ml.evaluation.silence import without_radio
-from ml.onboard.actuation import accel_from_action
+from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from ml.controllers.protocol import Controller
     from ml.envs.convoy_batch import ConvoyBatch
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
 
 _ROWS_AT_ONCE = 64
 
@@ -65,11 +64,12 @@ class ControllerDriver:
 
     ego_control: Literal["policy", "sumo"] = "policy"
     needs_observation = False
-    config_changes: Mapping[str, Any] = _AS_TOLD
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
         self.name = controller.name
+        changes = {**_AS_TOLD, "ego_receives": controller.knows != "nothing"}
+        self.config_changes: Mapping[str, Any] = changes
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Begin the episodes that are at their first tick, then ask the controller."""
@@ -80,11 +80,11 @@ class ControllerDriver:
         if self.controller.knows == "truth":
             peers, ego = views.of_truth(batch)
         else:
-            ego = views.own_sensors(batch)
-            by_radio = self.controller.knows == "radio"
-            nobody = views.of_nobody(batch.num_envs, batch.num_slots - 1)
-            peers = views.by_radio(batch) if by_radio else nobody
-        return np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+            peers, ego = batch.board.peers, batch.board.ego
+        wish_mps2 = np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+        # An action is a float32: all drivers have its resolution, so that none is finer than a
+        # policy, and a controller drives the same bits here and through an environment's actions.
+        return accel_from_action(action_from_accel(wish_mps2))
 
 
 class SumoDriver:
@@ -124,11 +124,13 @@ class PolicyDriver:
     ) -> None:
         self.name = name
         self._model = model
-        self._radio_off = radio_off
         interface = interface or interface_of(model)
         if radio_off:  # a safety layer that hears others would drive in its place
             interface = interface.model_copy(update={"safety_layer": False})
-        self.config_changes: Mapping[str, Any] = interface.config_changes()
+        self.config_changes: Mapping[str, Any] = {
+            **interface.config_changes(),
+            "ego_receives": not radio_off,
+        }
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Ask the policy, always for the same number of convoys at once.
@@ -136,7 +138,6 @@ class PolicyDriver:
         A matrix product's last bits depend on how many rows it has: padded, a convoy's action is
         the same alone and in any batch, so that an episode can be run again bit for bit.
         """
-        seen = without_radio(observation) if self._radio_off else observation
         num_envs = batch.num_envs
         actions = np.empty(num_envs, dtype=np.float32)
         for start in range(0, num_envs, _ROWS_AT_ONCE):
@@ -146,7 +147,7 @@ class PolicyDriver:
                 name: np.concatenate(
                     [values[rows], np.zeros_like(values, shape=(padding, *values.shape[1:]))]
                 )
-                for name, values in seen.items()
+                for name, values in observation.items()
             }
             answer, _ = self._model.predict(asked, deterministic=True)
             actions[rows] = answer[: rows.stop - start, 0]
