@@ -18,7 +18,7 @@ from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import lateral_m
 from ml.envs.truth.reference_driver import ReferenceDriver
-from ml.envs.worlds.world import empty_table, live_world
+from ml.envs.worlds.world import OWN_SUMO, empty_table, live_world
 from ml.errors import EnvironmentStateError, SimulatorLostError
 from ml.keyed_random import Stream, fold, uniform
 from ml.onboard.board import Board
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
     from ml.envs.config import EnvConfig, EpisodeKind
     from ml.envs.episodes.source import SupplyMaker
-    from ml.envs.worlds.world import World
+    from ml.envs.worlds.world import SumoAccess, World
     from ml.espnow_emulator import PeerTable
     from ml.onboard.observation.spec import Observation
-    from ml.sensors import Measurement
     from ml.sumo.protocol import Simulator
 
 
@@ -73,12 +72,7 @@ class ConvoyBatch:
         num_envs: Convoys in the batch.
         seed: Seed of every draw; episode k of convoy i depends on (seed, i, k) alone.
         first_env_index: Number of the first convoy, so that a convoy of a batch can be run alone.
-        sumo_host: Host of a running SUMO (backend `traci`); None starts one.
-        sumo_port: Its TraCI port.
-        gui: Open sumo-gui (backend `traci`).
-        sumo_deadline_s: Longest wait for SUMO: to connect, to answer, to come back after a loss
-            (backend `traci`).
-        embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
+        sumo: How to get SUMO, with the backend `traci`.
         supply: Makes the source of episodes, for a road; None draws them as `config` says.
         world: What carries the batch; None for a SUMO of its own with all cars and their radio.
         observing: Build observations. False, for drivers that look at none, saves their time.
@@ -89,10 +83,11 @@ class ConvoyBatch:
         keys: (num_envs,) uint64, of the running episodes.
         wrecked: (num_envs,) bool, the ego has crashed and its episode goes on without it; only
             where `stop_at_collision` is off.
+        needless: (num_envs,) bool, the ego braked hard without cause in the last tick.
         tick: (num_envs,) int64, ticks since reset.
         keeper: Starts SUMO, and starts it again where it was lost.
         stack: Sensors and radio.
-        reference: The drivers that decide what was avoidable.
+        reference: The egos that decide what was avoidable, independent of who drives.
         board: What the egos' boards hold and compute.
         age_est_ms: (num_envs, 1, num_peers) float64, as boards estimate the age of each peer's
             newest message, as of the last delivery.
@@ -108,11 +103,7 @@ class ConvoyBatch:
         num_envs: int,
         seed: int = 0,
         first_env_index: int = 0,
-        sumo_host: str | None = None,
-        sumo_port: int | None = None,
-        gui: bool = False,
-        sumo_deadline_s: float = 30.0,
-        embedded_spare: bool = False,
+        sumo: SumoAccess = OWN_SUMO,
         supply: SupplyMaker | None = None,
         world: World | None = None,
         observing: bool = True,
@@ -127,11 +118,7 @@ class ConvoyBatch:
             config,
             num_envs=num_envs,
             first_env_index=first_env_index,
-            sumo_host=sumo_host,
-            sumo_port=sumo_port,
-            gui=gui,
-            sumo_deadline_s=sumo_deadline_s,
-            embedded_spare=embedded_spare,
+            sumo=sumo,
             supply=supply,
             world=world,
             observing=observing,
@@ -146,17 +133,7 @@ class ConvoyBatch:
         self.lane_offset_m = self._road.left_m
         parameters = load_parameters(config.radio)
         shape = (num_envs, self.num_slots)
-        world = world or live_world(
-            config,
-            scenario,
-            parameters,
-            num_envs=num_envs,
-            sumo_host=sumo_host,
-            sumo_port=sumo_port,
-            gui=gui,
-            sumo_deadline_s=sumo_deadline_s,
-            embedded_spare=embedded_spare,
-        )
+        world = world or live_world(config, scenario, parameters, num_envs=num_envs, sumo=sumo)
         self.keeper, self.stack = world.keeper, world.stack
         silent = None if config.ego_receives else empty_table(parameters, num_envs, self.num_slots)
         self.board = Board(
@@ -173,6 +150,7 @@ class ConvoyBatch:
         )
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._judge = Judge(config, num_envs, self._road.length_m)
+        self.wrecked, self.needless = self._judge.wrecked, self._judge.needless
 
         self.seed = read_seed(seed)
         self._begun = False
@@ -184,9 +162,7 @@ class ConvoyBatch:
         self.tick = np.zeros(num_envs, dtype=np.int64)
         self._ticks_simulated = 0
         self.status = np.full(num_envs, EpisodeStatus.TIME_LIMIT, dtype=np.int64)
-        self.truth = GroundTruth.start(
-            np.zeros(shape, dtype=bool), np.zeros(shape), np.zeros(shape)
-        )
+        self.truth = GroundTruth.start(np.zeros(shape, dtype=bool), *np.zeros((2, *shape)))
         self._before = self.truth
         self._expected = np.zeros(shape, dtype=bool)
         self._controlled = np.zeros(shape, dtype=bool)
@@ -201,17 +177,12 @@ class ConvoyBatch:
                 "in one place only. Copy it before its first reset, or build another of the same "
                 "configuration and seed, which drives the same episodes."
             )
-        return _made_again, (self._again, self.seed)
+        return partial(self._again, seed=self.seed), ()
 
     @property
     def simulator(self) -> Simulator:
         """The SUMO that carries the batch."""
         return self.keeper.simulator
-
-    @property
-    def ego(self) -> Measurement:
-        """What the nodes believe of themselves after the last tick; the ego is slot 0."""
-        return self.stack.measured
 
     @property
     def peer_table(self) -> PeerTable:
@@ -232,16 +203,6 @@ class ConvoyBatch:
     def now_us(self) -> NDArray[np.int64]:
         """(num_envs,) int64, true time since reset in µs."""
         return self.tick * TICK_US
-
-    @property
-    def wrecked(self) -> NDArray[np.bool_]:
-        """(num_envs,) bool, whose ego has crashed and stands there."""
-        return self._judge.wrecked
-
-    @property
-    def needless(self) -> NDArray[np.bool_]:
-        """(num_envs,) bool, whose ego braked hard without cause in the last tick."""
-        return self._judge.needless
 
     @property
     def braking_now(self) -> NDArray[np.bool_]:
@@ -369,9 +330,8 @@ class ConvoyBatch:
         from_reference = self.config.radio_position == "reference"
         receiver_pos_m = self.reference.route_pos_m if from_reference else None
         self.stack.transmit(self.tick, self._before, traffic, receiver_pos_m)
-        table = self.stack.receive(now_us)
-        self.age_est_ms = self.stack.age_est_ms(now_us)
-        self.reference.listen(self.plan, self.tick, table)
+        self.age_est_ms = self.stack.receive(now_us)
+        self.reference.listen(self.plan, self.tick, self.peer_table)
         self.board.hear(self.age_est_ms, self.stack.measured)
         return self.board.observe() if self._observing else {}
 
@@ -473,8 +433,3 @@ class ConvoyBatch:
     def close(self) -> None:
         """End SUMO; may be called twice."""
         self.keeper.close()
-
-
-def _made_again(make: Callable[..., ConvoyBatch], seed: int) -> ConvoyBatch:
-    """Make a batch that was pickled before its first reset."""
-    return make(seed=seed)

@@ -22,6 +22,7 @@ from ml.envs.episodes.drawn import HAZARD
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
 from ml.envs.worlds.recovery import SUMO_LOST
+from ml.envs.worlds.world import SumoAccess
 from ml.errors import ConfigError, RenderModeError
 
 if TYPE_CHECKING:
@@ -131,9 +132,8 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
             )
         self.observation_space = observation_space()
         self.action_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
-        self.batch = ConvoyBatch(
-            read_config(config), num_envs=1, sumo_host=sumo_host, sumo_port=sumo_port, gui=gui
-        )
+        sumo = SumoAccess(sumo_host, sumo_port, gui)
+        self.batch = ConvoyBatch(read_config(config), num_envs=1, sumo=sumo)
         self._seeded = False
         self._seen: Observation = {}
 

@@ -12,6 +12,7 @@ from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
 from ml.envs.worlds.recovery import SUMO_LOST
+from ml.envs.worlds.world import SumoAccess
 from ml.errors import ConfigError, EnvironmentStateError
 
 if TYPE_CHECKING:
@@ -70,10 +71,12 @@ class ConvoyVecEnv(BatchVecEnv):
             num_envs=num_envs,
             seed=seed,
             first_env_index=first_env_index,
-            sumo_host=sumo_host,
-            sumo_port=sumo_port,
-            sumo_deadline_s=sumo_deadline_s,
-            embedded_spare=embedded_spare,
+            sumo=SumoAccess(
+                sumo_host,
+                sumo_port,
+                deadline_s=sumo_deadline_s,
+                embedded_spare=embedded_spare,
+            ),
         )
         self.forced_kind = (
             forced_kind if forced_kind is None else read_kind(forced_kind, "forced_kind")

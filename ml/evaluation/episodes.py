@@ -10,6 +10,7 @@ from ml.envs.config import KINDS
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.drawn import HAZARD
 from ml.envs.scoring.termination import EpisodeStatus
+from ml.envs.worlds.world import SumoAccess
 from ml.errors import EvaluationError
 from ml.evaluation.episode_metrics import CaseFacts, measure
 from ml.evaluation.result import EpisodeRow
@@ -74,7 +75,7 @@ class CaseRunner:
             num_envs=num_envs,
             seed=seed,
             supply=supply,
-            gui=gui,
+            sumo=SumoAccess(gui=gui),
             world=world,
             observing=driver.needs_observation,
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
-from ml.envs.episodes.placement import leave_junctions, relaxed_gap_m
+from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
 from ml.errors import ScenarioError
 from ml.keyed_random import Stream, extend, fold, uniform
 from ml.sumo.protocol import DriverParameters, Placement
@@ -377,11 +377,7 @@ def _draw_drivers(draws: _Draws) -> DriverParameters:
         min_gap_m=draws.vehicle(_Draw.MIN_GAP, *_MIN_GAP_M),
         speed_factor=draws.vehicle(_Draw.SPEED_FACTOR, 1.1, 1.4),
     )
-    # The ego's own values count only where SUMO drives it: the defaults of SUMO's Krauss model.
-    drivers.tau_s[:, 0] = 1.0
-    drivers.accel_mps2[:, 0] = 2.6
-    drivers.decel_mps2[:, 0] = 4.5
-    drivers.min_gap_m[:, 0] = 2.5
+    give_ego_defaults(drivers)
     return drivers
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ml.envs.config import KINDS
 from ml.envs.episodes.drawn import ROAD_END_MARGIN_M, EpisodePlan
-from ml.envs.episodes.placement import leave_junctions, relaxed_gap_m
+from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
 from ml.errors import ScenarioError
 from ml.sumo.protocol import DriverParameters, Placement
 from ml.vehicle import CAR_LENGTH_M, DT_S, PEER_STANDSTILL_M
@@ -36,8 +36,6 @@ any platoon that holds together; its equilibrium gap is that of `relaxed_gap_m`.
 _LEAST_DESIRED_MPS = 5.0
 _ROUNDING_MPS = 0.01
 """Limits stand in networks with two decimals: 130 km/h is 36.11 m/s there."""
-_EGO_DRIVER = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 2.5}
-"""SUMO's Krauss defaults; they count only where SUMO drives the ego."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +123,7 @@ class ManoeuvreSupply:
             min_gap_m=np.full(shape, PEER_STANDSTILL_M),
             speed_factor=desired_mps / road.fastest_mps,
         )
-        for name, value in _EGO_DRIVER.items():
-            getattr(self._drivers, name)[:, 0] = value
+        give_ego_defaults(self._drivers)
 
     def _take(self, row: int, case: ManoeuvreCase, road: Road) -> None:
         peers = len(case.gaps_m)

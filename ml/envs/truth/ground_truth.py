@@ -120,8 +120,8 @@ def _describe(
         lead = car_in_front(route_pos_m, lateral_m, e, route_pos_m[e, 0])
         if lead > 0 and present[e, lead] and present[e, 0]:
             gap = route_pos_m[e, lead] - route_pos_m[e, 0] - CAR_LENGTH_M
-        closing = speed_mps[e, 0] - speed_mps[e, lead]
         truth.lead_slot[e], truth.gap_m[e], truth.peer_gap_m[e] = lead, gap, peer_gap
+        closing = speed_mps[e, 0] - speed_mps[e, lead]
         truth.ttc_s[e] = time_to_collision_s(gap, closing)
         truth.drac_mps2[e] = needed_braking_mps2(gap, closing)
         truth.jerk_mps3[e] = (truth.accel_mps2[e, 0] - before_mps2[e, 0]) / DT_S
