@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.calibration.fits.expected_loss import expected_loss
 from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE, LossBin
-from ml.calibration.fits.margin import fit_margin
+from ml.calibration.fits.margin import expected_loss, fit_margin
 from ml.calibration.trials.convoy import record_direct_links, straight
 from ml.calibration.trials.reference_drive import neighbours_on_reference_drive, statistics_of
 from ml.parameters import load_parameters

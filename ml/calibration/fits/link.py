@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from ml.calibration.fits.estimates import percentile_interval
-from ml.calibration.fits.expected_loss import expected_loss
-from ml.calibration.fits.link_frames import REFERENCE_M, Group, Job, jobs_of
+from ml.calibration.fits.link_frames import Group, Job, jobs_of
 from ml.calibration.fits.link_likelihood import Point, Shape, log_likelihoods
+from ml.calibration.fits.margin import REFERENCE_M, expected_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

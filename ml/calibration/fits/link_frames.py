@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from ml.calibration.fits.margin import (
+    NEAREST_M,
+    RAYLEIGH_FROM_M,
+    REFERENCE_M,
+    path_terms_db,
+)
 from ml.calibration.logs.link import LEFT_OUT
 
 if TYPE_CHECKING:
@@ -19,12 +25,9 @@ if TYPE_CHECKING:
     from ml.espnow_emulator.parameters.loss import MarginLoss
 
 BLOCK_S: Final = 30.0
-RAYLEIGH_FROM_M: Final = 80.0
-REFERENCE_M: Final = 20.0
 STEPS: Final = 60
 STEP_M: Final = (0.04, 40.0)
 STEP_S: Final = (0.08, 80.0)
-_KNEE_M, _NEAREST_M = 60.0, 3.0
 _BIAS_EVERY_S: Final = 0.2
 _CELL_DB: Final = 0.05  # of distance: a twentieth of a decibel per unit of an exponent
 _LEAST_RELIABLE: Final = 0.5
@@ -163,13 +166,6 @@ def prepare(
     )
 
 
-def path_terms_db(distance_m: Floats) -> tuple[Floats, Floats]:
-    """What one unit of the near and of the far exponent costs at distances, in dB."""
-    d = np.maximum(np.nan_to_num(distance_m, nan=REFERENCE_M), _NEAREST_M)
-    near = 10.0 * np.log10(np.minimum(d, _KNEE_M) / REFERENCE_M)
-    return near, 10.0 * np.log10(np.maximum(d, _KNEE_M) / _KNEE_M)
-
-
 def expected_distance_m(link: Link, error_m: float) -> Floats:
     """Return the distances that measured ones stand for, (K,).
 
@@ -180,7 +176,7 @@ def expected_distance_m(link: Link, error_m: float) -> Floats:
     known = link.scored & np.isfinite(link.distance_m)
     if error_m == 0.0 or not known.any():
         return link.distance_m
-    nearest = np.maximum(link.distance_m, _NEAREST_M)
+    nearest = np.maximum(link.distance_m, NEAREST_M)
     of_error = float(np.mean((error_m / nearest[known]) ** 2))
     logarithm = np.log(nearest)
     centre, variance = float(logarithm[known].mean()), float(logarithm[known].var())

@@ -8,7 +8,7 @@ import numpy as np
 
 from ml.calibration.fits.estimates import Estimate, judged, kept
 from ml.calibration.fits.link import NAMES, LinkFit, fit_links
-from ml.calibration.fits.link_frames import path_terms_db
+from ml.calibration.fits.margin import path_terms_db
 from ml.calibration.fits.margin_split import MarginSplit, split_levels
 from ml.espnow_emulator import MarginLoss
 

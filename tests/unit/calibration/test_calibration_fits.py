@@ -9,11 +9,11 @@ import pytest
 
 from ml.calibration.fits.blackout import find_blackout
 from ml.calibration.fits.estimates import judged
-from ml.calibration.fits.expected_loss import expected_loss
 from ml.calibration.fits.latency import fit_latency
 from ml.calibration.fits.link import fit_links
 from ml.calibration.fits.link_frames import expected_distance_m, prepare
 from ml.calibration.fits.link_likelihood import Point, Shape, log_likelihoods
+from ml.calibration.fits.margin import expected_loss
 from ml.calibration.fits.margin_split import split_levels
 from ml.calibration.logs.clocks import align
 from ml.calibration.logs.link import LOST, RECEIVED, Link
