@@ -49,7 +49,6 @@ class Log:
         columns: Name to (rows,) float64, NaN where a field was empty.
         names: Name to (rows,) object array of text.
         lines: (rows,) int64, where each row stood.
-        ignored: Columns of the header that are not read.
     """
 
     path: Path
@@ -58,7 +57,6 @@ class Log:
     columns: dict[str, Floats]
     names: dict[str, NDArray[np.object_]]
     lines: Ints
-    ignored: tuple[str, ...]
 
     @property
     def rows(self) -> int:
@@ -78,7 +76,6 @@ class _Table:
     path: Path
     kind: LogKind
     width: int
-    ignored: tuple[str, ...]
     columns: list[tuple[int, Column]]
     pieces: dict[str, list[NDArray[Any]]]
     lines: array[int] = field(default_factory=lambda: array("q"))
@@ -140,7 +137,6 @@ def _read(path: Path, file: BinaryIO, on_rows: Callable[[int], None] | None) -> 
         columns={n: np.concatenate(table.pieces[n]) for n, is_text in whole.items() if not is_text},
         names={n: np.concatenate(table.pieces[n]) for n, is_text in whole.items() if is_text},
         lines=np.array(table.lines, dtype=np.int64),
-        ignored=table.ignored,
     )
 
 
@@ -248,15 +244,13 @@ def _table(path: Path, header: str) -> _Table:
                 f"{path}, line 1: the column {column.name} is missing; {kind} logs have "
                 f"{', '.join(c.name for c in SCHEMAS[kind] if c.required)}.{hint}"
             )
-    known = {column.name: column for column in SCHEMAS[kind]}
     return _Table(
         path,
         kind,
         len(names),
-        ignored=tuple(name for name in names if name not in known),
         columns=[
             (names.index(column.name), column)
-            for column in sorted(known.values(), key=lambda column: column.text)
+            for column in sorted(SCHEMAS[kind], key=lambda column: column.text)
             if column.name in names
         ],
         pieces={name: [] for name in names},
