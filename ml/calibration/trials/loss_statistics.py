@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ml.calibration.arrays import runs_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -190,8 +192,8 @@ def split_half_noise(log: LossLog, statistic: Callable[[LossLog], Floats | float
 
 def _bursts(lost: Bools) -> Ints:
     """Lengths of the bursts among the frames of a link, (K,)."""
-    edges = np.flatnonzero(np.diff(lost.astype(np.int8), prepend=0, append=0))
-    return edges[1::2] - edges[::2]
+    runs = runs_of(lost)
+    return runs[:, 1] - runs[:, 0]
 
 
 def _at_least(lengths: Ints) -> Floats:
