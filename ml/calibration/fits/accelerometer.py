@@ -37,7 +37,7 @@ class Accelerometer(NamedTuple):
         board: Its name.
         standing_s: How long it stood.
         bias_mps2: Mean at standstill, None where it hardly stood.
-        white_sd_mps2: Spread at standstill within stops, None likewise.
+        white_sd_mps2: Spread at standstill within stops, None where it hardly stood.
         white_replicates: Of that spread, from blocks of 20 s drawn anew.
         slope: Of the measured on the GPS acceleration over 5 s: 1 where all is well, -1 where the
             board is mounted backwards; None where the car hardly changed its speed.

@@ -51,7 +51,7 @@ class Frames(NamedTuple):
         share: (K,), how far from the first towards the second.
         end_group: (C,), group whose level holds at an end.
         end_near_db: (C,), what one unit of the near exponent costs there.
-        end_far_db: (C,), the same of the far one.
+        end_far_db: (C,), what one unit of the far exponent costs there.
         end_beyond: (C,), from 80 m on.
         shadowing_step: (K,), bin of what was travelled since the frame before.
         bias_step: (K,), bin of the time since the bias moved last, -1 where it stays.
