@@ -126,6 +126,20 @@ def test_the_report_is_one_page_that_needs_nothing_else(calibrated):
 
 
 @pytest.mark.slow
+def test_round_trips_at_unknown_distances_are_enough_for_a_file(pair, tmp_path):
+    """An RTT log whose echoes do not say where they are: exponents and margin are kept, and why."""
+    header, *rows = (line.split(",") for line in pair[0].read_text().splitlines())
+    known = [i for i, name in enumerate(header) if not name.startswith("peer_")]
+    log = tmp_path / "a-rtt.csv"
+    log.write_text("\n".join(",".join(row[i] for i in known) for row in [header, *rows]) + "\n")
+    out = tmp_path / "params.json"
+    assert main(["calibrate", str(log), "--out", str(out)]) == 0
+    told = load_parameters(out).provenance
+    assert "radio.loss.margin_20m_db (the logs do not say where both boards were)" in told
+    assert "0 frames from beyond 60 m" in told
+
+
+@pytest.mark.slow
 def test_other_logs_judge_and_change_nothing(calibrated, pair, tmp_path, capsys):
     """With --held-out the report is about those logs, and the fit is that of the others."""
     other = synth(tmp_path / "other", "--preset", "bursty", "--seed", "8")

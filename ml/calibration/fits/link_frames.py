@@ -16,7 +16,7 @@ from ml.calibration.fits.margin import (
 from ml.calibration.logs.link import LEFT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -81,17 +81,13 @@ class Job:
 
 
 def jobs_of(
-    links: Sequence[Link],
-    prior: MarginLoss,
-    blackouts: Mapping[int, Floats],
-    position_error_m: float,
+    links: Sequence[Link], prior: MarginLoss, position_error_m: float
 ) -> tuple[tuple[Group, ...], list[Job], int]:
     """Return the groups of some links, a job for each link, and how many blocks of time there are.
 
     Args:
         links: Of any number of drives.
         prior: For the floor at standstill.
-        blackouts: Index of a link to (K,) share of frames that its receiver loses anyway.
         position_error_m: See `expected_distance_m`.
     """
     links = [_without_rare(link, links) for link in links]
@@ -108,29 +104,25 @@ def jobs_of(
     ]
     distinct = np.unique(np.concatenate(keys))
     jobs = []
-    for k, link in enumerate(links):
+    for link, key in zip(links, keys, strict=True):
         of_between = [number.get((*link.pair, b), 0) for b in range(_MOST_BETWEEN + 1)]
         group = np.array(of_between)[np.minimum(link.between, _MOST_BETWEEN)]
         frames = prepare(
             replace(link, distance_m=expected_distance_m(link, position_error_m)),
             standstill_mps=prior.standstill_mps,
-            blackout=blackouts.get(k),
             group=group,
         )
         mine = frozenset(map(int, np.unique(group[link.scored])))
-        jobs.append(Job(frames, mine, np.searchsorted(distinct, keys[k])))
+        jobs.append(Job(frames, mine, np.searchsorted(distinct, key)))
     return tuple(groups), jobs, distinct.size
 
 
-def prepare(
-    link: Link, *, standstill_mps: float, blackout: Floats | None = None, group: Ints | None = None
-) -> Frames:
+def prepare(link: Link, *, standstill_mps: float, group: Ints | None = None) -> Frames:
     """Make the K frames of a link ready.
 
     Args:
         link: A distance that is NaN counts as 20 m.
         standstill_mps: The floor of the speed at which shadowing changes.
-        blackout: (K,) share of frames that the receiver loses anyway; default: none.
         group: (K,), which level holds; default: the first.
     """
     time_s, size = link.time_s, link.outcome.size
@@ -153,7 +145,7 @@ def prepare(
     end_near_db, end_far_db = path_terms_db(REFERENCE_M * 10.0 ** (ends[:, 0] * _CELL_DB / 10.0))
     return Frames(
         outcome=link.outcome,
-        left_alone=np.ones(size) if blackout is None else 1.0 - blackout,
+        left_alone=np.ones(size) if link.taken is None else 1.0 - link.taken,
         end=np.ascontiguousarray(index.reshape(2, -1).T),
         share=place - cell,
         end_group=ends[:, 2],
