@@ -237,7 +237,7 @@ def test_a_glitch_does_not_move_the_car():
 
 
 def test_one_pair_does_not_know_boards_at_large():
-    """The margin of a pair known to 0.3 dB is that of boards to seven: two antennas of 3 dB each."""
+    """A pair known to 0.3 dB tells of boards to seven: two antennas of 3 dB each."""
     split = split_levels(
         [("a", "b", 0)], np.array([12.0]), np.array([[0.09]]), antenna_sd_db=3.0, next_car_db=4.0
     )
