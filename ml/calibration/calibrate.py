@@ -137,11 +137,12 @@ def calibrate(
             "'margin' can be calibrated. Name another with --prior, such as clean."
         )
     logs, drives = read_logs(paths, on_part)
-    links = _enough(drives)
     on_part("looking for blackouts", 0.0)
-    blackouts, shares = find_blackouts(links, lambda at: on_part("looking for blackouts", at))
+    blackouts, links = find_blackouts(
+        _enough(drives), lambda at: on_part("looking for blackouts", at)
+    )
     estimates: list[Estimate] = []
-    fit, split = loss_estimates(links, prior, shares, estimates, on_part)
+    fit, split = loss_estimates(links, prior, estimates, on_part)
     estimates += blackout_estimates(blackouts, prior)
     latency = latency_estimates(logs, prior, estimates)
     accelerometers = accelerometer_estimates(drives, prior, estimates)

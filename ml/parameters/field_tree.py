@@ -16,18 +16,28 @@ if TYPE_CHECKING:
 Place = tuple[int | str, ...]
 
 
-def numeric_fields(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every single number below a section as (dotted name, field), lists left out.
+def fields_of(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
+    """Yield dotted name, field and value of all below a section that is no section itself.
 
-    Of sections of several kinds it is the fields of the kind in use; what is switched off (`null`)
-    is left out.
+    Of sections of several kinds it is the fields of the kind in use; sections in a list have names
+    such as `by_distance[0].probability`.
     """
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, BaseModel):
-            yield from numeric_fields(value, f"{prefix}{name}.")
-        elif _plain(field.annotation) in (int, float) and value is not None:
-            yield prefix + name, field
+            yield from fields_of(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            for i, item in enumerate(value):
+                yield from fields_of(item, f"{prefix}{name}[{i}].")
+        else:
+            yield prefix + name, field, value
+
+
+def numeric_fields(section: BaseModel) -> Iterator[tuple[str, FieldInfo]]:
+    """Yield (dotted name, field) of every number below a section that is in use, lists left out."""
+    for name, field, value in fields_of(section):
+        if _plain(field.annotation) in (int, float) and value is not None and "[" not in name:
+            yield name, field
 
 
 def is_randomisable(field: FieldInfo) -> bool:
@@ -38,11 +48,9 @@ def is_randomisable(field: FieldInfo) -> bool:
 
 def limits(field: FieldInfo) -> tuple[float, float]:
     """Return the lowest and highest value that a number may have, infinite where there is none."""
-    low, high = -math.inf, math.inf
-    for rule in field.metadata:
-        low = max(low, _bound(rule, "ge", low), _bound(rule, "gt", low))
-        high = min(high, _bound(rule, "le", high), _bound(rule, "lt", high))
-    return low, high
+    lows = [getattr(rule, name, -math.inf) for rule in field.metadata for name in ("ge", "gt")]
+    highs = [getattr(rule, name, math.inf) for rule in field.metadata for name in ("le", "lt")]
+    return max(lows, default=-math.inf), min(highs, default=math.inf)
 
 
 def section_at(model: type[BaseModel], place: Place) -> type[BaseModel] | None:
@@ -51,31 +59,14 @@ def section_at(model: type[BaseModel], place: Place) -> type[BaseModel] | None:
     Where a section is of one of several kinds, the kind's tag is a part of the place, as pydantic
     reports it.
     """
-    kind: Any = model
-    for part in place:
-        kind = _plain(kind)
-        kinds = _kinds(kind)
-        if isinstance(part, int):
-            inner = get_args(kind)
-            kind = inner[0] if inner else None
-        elif kinds:
-            kind = kinds.get(part)
-        elif isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
-            kind = kind.model_fields[part].annotation
-        else:
-            return None
-    kind = _plain(kind)
+    kind = _plain(_annotation_at(model, place))
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def without_tags(model: type[BaseModel], place: Place) -> Place:
     """Return a place as it is in the file: without the tags of sections of several kinds."""
-    kept: list[int | str] = []
-    for k, part in enumerate(place):
-        kind = _plain(_annotation_at(model, place[:k]))
-        if part not in _kinds(kind):
-            kept.append(part)
-    return tuple(kept)
+    kinds = [_kinds(_plain(_annotation_at(model, place[:k]))) for k in range(len(place))]
+    return tuple(part for part, known in zip(place, kinds, strict=True) if part not in known)
 
 
 def field_at(model: type[BaseModel], place: Place) -> FieldInfo | None:
@@ -92,8 +83,6 @@ def allowed(field: FieldInfo) -> str:
         return " or ".join(repr(choice) for choice in get_args(kind)) + or_null
     if get_origin(kind) is tuple:
         return "a list [...] of at least one entry"
-    if get_origin(kind) is dict:
-        return "a section {...}"
     if kind is str:
         return "a text of at least one character"
     if kind not in (int, float):
@@ -115,11 +104,19 @@ def dotted(place: Place) -> str:
 
 
 def _annotation_at(model: type[BaseModel], place: Place) -> Any:
-    if not place:
-        return model
-    section = section_at(model, place[:-1])
-    field = section.model_fields.get(str(place[-1])) if section else None
-    return field.annotation if field else None
+    """What may stand at a place; None where there is no such place."""
+    kind: Any = model
+    for part in place:
+        kind = _plain(kind)
+        if isinstance(part, int):
+            kind = next(iter(get_args(kind)), None)
+        elif kinds := _kinds(kind):
+            kind = kinds.get(part)
+        elif isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
+            kind = kind.model_fields[part].annotation
+        else:
+            return None
+    return kind
 
 
 def _plain(kind: Any) -> Any:
@@ -136,8 +133,3 @@ def _kinds(kind: Any) -> dict[int | str, type[BaseModel]]:
         return {}
     sections = [part for part in get_args(kind) if issubclass(part, BaseModel)]
     return {get_args(part.model_fields["model"].annotation)[0]: part for part in sections}
-
-
-def _bound(rule: object, name: str, otherwise: float) -> float:
-    value: float = getattr(rule, name, otherwise)
-    return value

@@ -7,13 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel
-
-from ml.parameters.field_tree import allowed, limits
+from ml.parameters.field_tree import allowed, fields_of, limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pydantic.fields import FieldInfo
 
     from ml.parameters.parameters import Parameters
@@ -84,45 +80,19 @@ def unit_of(name: str) -> str:
 
 def list_values(parameters: Parameters) -> list[Entry]:
     """List all values of a parameter set, in the order of its file."""
-    entries: list[Entry] = []
-    for name in type(parameters).model_fields:
-        section = getattr(parameters, name)
-        if isinstance(section, BaseModel):
-            entries += _walk(section, f"{name}.", parameters.domain_randomisation)
-    return entries
-
-
-def _walk(
-    section: BaseModel, prefix: str, drawn: dict[str, tuple[float, float]]
-) -> Iterator[Entry]:
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            yield from _walk(value, f"{prefix}{name}.", drawn)
-        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-            for i, item in enumerate(value):
-                yield from _walk(item, f"{prefix}{name}[{i}].", drawn)
-        else:
-            yield _entry(prefix, name, field, value, drawn)
-
-
-def _entry(
-    prefix: str,
-    name: str,
-    field: FieldInfo,
-    value: Any,
-    drawn: dict[str, tuple[float, float]],
-) -> Entry:
-    description = field.description or ""
-    return Entry(
-        name=prefix + name,
-        value=value,
-        unit=unit_of(name),
-        allowed=_briefly(field),
-        drawn=drawn.get(prefix + name),
-        basis=basis_of(description),
-        meaning=_TAG.sub("", description).strip().rstrip(".") + ".",
-    )
+    return [
+        Entry(
+            name=name,
+            value=value,
+            unit=unit_of(name.rpartition(".")[2]),
+            allowed=_briefly(field),
+            drawn=parameters.domain_randomisation.get(name),
+            basis=basis_of(field.description or ""),
+            meaning=_TAG.sub("", field.description or "").strip().rstrip(".") + ".",
+        )
+        for top in ("radio", "sensors")
+        for name, field, value in fields_of(getattr(parameters, top), f"{top}.")
+    ]
 
 
 def _briefly(field: FieldInfo) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ PRESET_NAMES = (
     "gilbert-elliott",
     "independent",
 )
+_PRESETS_NAMED = ", ".join(PRESET_NAMES)
 _SUFFIX = ".json"
 _MOST_MISTAKES = 8
 _MOST_CHARACTERS = 60
@@ -57,19 +59,18 @@ def load_parameters(name_or_file: str | Path) -> Parameters:
     if text in PRESET_NAMES:
         return _load_file(_PRESETS / f"{text}.json")
     path = Path(text)
-    is_path = isinstance(name_or_file, Path) or bool(path.suffix) or os.sep in text
-    if not is_path:
+    if not (isinstance(name_or_file, Path) or path.suffix or os.sep in text):
         near = get_close_matches(text, PRESET_NAMES, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ParameterError(
             f"unknown radio preset {text!r}{hint}\n"
-            f"Allowed are {', '.join(PRESET_NAMES)}, or the path of a parameter file (.json)."
+            f"Allowed are {_PRESETS_NAMED}, or the path of a parameter file (.json)."
         )
     if path.suffix != _SUFFIX and not path.is_dir():
         found = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise ParameterError(
             f"parameter file {path}: its name {found}, allowed is {_SUFFIX}, for its content is "
-            f"JSON.\nRename the file, or use a preset: {', '.join(PRESET_NAMES)}."
+            f"JSON.\nRename the file, or use a preset: {_PRESETS_NAMED}."
         )
     return _load_file(path)
 
@@ -80,16 +81,15 @@ def _load_file(path: Path) -> Parameters:
     except OSError as error:
         raise ParameterError(
             f"parameter file {path}: cannot be read ({error.strerror}).\n"
-            f"Check the path, or use a preset: {', '.join(PRESET_NAMES)}."
+            f"Check the path, or use a preset: {_PRESETS_NAMED}."
         ) from error
     except UnicodeDecodeError as error:
         raise ParameterError(
             f"parameter file {path}: byte {error.start} is not UTF-8 text.\nSave the file as UTF-8."
         ) from error
     try:
-        content = json.loads(
-            text, object_pairs_hook=_refuse_doubles, parse_constant=_refuse_constant
-        )
+        # Pydantic takes the last of two like keys, and says less of where JSON is malformed.
+        json.loads(text, object_pairs_hook=_refuse_doubles, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise ParameterError(
             f"parameter file {path}, line {error.lineno}, column {error.colno}: not JSON "
@@ -100,16 +100,8 @@ def _load_file(path: Path) -> Parameters:
     except RecursionError as error:
         raise ParameterError(
             f"parameter file {path}: its brackets are nested too deeply.\nCorrect the file, or use "
-            f"a preset: {', '.join(PRESET_NAMES)}."
+            f"a preset: {_PRESETS_NAMED}."
         ) from error
-    if isinstance(content, dict) and content.get("schema_version") == 1:
-        raise ParameterError(
-            f"parameter file {path}: it has schema_version 1, of the radio before the margin "
-            "model; allowed is 2.\n"
-            'Set schema_version to 2, remove radio.latency (now radio.mac), add "model": '
-            '"gilbert_elliott" to radio.loss, and see the presets for the rest: '
-            f"{', '.join(PRESET_NAMES)}."
-        )
     try:
         return Parameters.model_validate_json(text)
     except ValidationError as error:
@@ -119,8 +111,7 @@ def _load_file(path: Path) -> Parameters:
 def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     section = dict(pairs)
     if len(section) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
+        (double, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"the key {double!r} stands twice in one section; remove one of them")
     return section
 
@@ -134,14 +125,8 @@ def _report(path: Path, errors: list[ErrorDetails]) -> str:
     if len(errors) > _MOST_MISTAKES:
         lines.append(f"  and {len(errors) - _MOST_MISTAKES} more")
     count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
-    presets = ", ".join(PRESET_NAMES)
-    return "\n".join(
-        [
-            f"parameter file {path}: {count}",
-            *lines,
-            f"Correct the file, or use a preset: {presets}.",
-        ]
-    )
+    remedy = f"Correct the file, or use a preset: {_PRESETS_NAMED}."
+    return "\n".join([f"parameter file {path}: {count}", *lines, remedy])
 
 
 def _explain_tag(error: ErrorDetails) -> str:

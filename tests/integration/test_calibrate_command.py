@@ -11,6 +11,7 @@ import pytest
 
 from ml.calibration.logs.links import read_drive
 from ml.calibration.logs.reader import read_log
+from ml.calibration.trials import coverage
 from ml.cli import main
 from ml.parameters import load_parameters
 
@@ -125,6 +126,20 @@ def test_the_report_is_one_page_that_needs_nothing_else(calibrated):
 
 
 @pytest.mark.slow
+def test_round_trips_at_unknown_distances_are_enough_for_a_file(pair, tmp_path):
+    """An RTT log whose echoes do not say where they are: exponents and margin are kept, and why."""
+    header, *rows = (line.split(",") for line in pair[0].read_text().splitlines())
+    known = [i for i, name in enumerate(header) if not name.startswith("peer_")]
+    log = tmp_path / "a-rtt.csv"
+    log.write_text("\n".join(",".join(row[i] for i in known) for row in [header, *rows]) + "\n")
+    out = tmp_path / "params.json"
+    assert main(["calibrate", str(log), "--out", str(out)]) == 0
+    told = load_parameters(out).provenance
+    assert "radio.loss.margin_20m_db (the logs do not say where both boards were)" in told
+    assert "0 frames from beyond 60 m" in told
+
+
+@pytest.mark.slow
 def test_other_logs_judge_and_change_nothing(calibrated, pair, tmp_path, capsys):
     """With --held-out the report is about those logs, and the fit is that of the others."""
     other = synth(tmp_path / "other", "--preset", "bursty", "--seed", "8")
@@ -188,3 +203,33 @@ def test_bad_options_write_nothing(pair, tmp_path, capsys):
     assert main(["logs", "synth", "--out", str(pair[0].parent)]) == 2
     assert "empty" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_coverage_study_holds_intervals_against_what_made_the_drives():
+    """A drive of seven minutes: what was fitted has its truth beside it, the rest was refused."""
+    bursty, parts = load_parameters("bursty"), []
+    rows = coverage.coverage_study(
+        bursty, load_parameters("clean"), "clean", drives=1, duration_s=420.0, on_part=parts.append
+    )
+    assert parts == ["driving all of them", "calibrating from drive 1"]
+    by_name = {row.name: row for row in rows}
+    assert all(len(row.fitted) + row.refused == 1 for row in rows)
+    (level,) = by_name[coverage.LEVEL].fitted
+    assert level[0] == coverage.true_level_db(bursty, 1)
+    assert level[2] < level[1] < level[3]
+    (spread,) = by_name["radio.loss.shadowing_sd_db"].fitted
+    assert spread[0] == bursty.radio.loss.shadowing_sd_db
+    assert by_name["radio.loss.fading_m"].refused == 1
+    assert coverage.table_of(rows).count("\n") == 2 + len(rows)
+
+
+def test_a_coverage_study_says_beforehand_how_long_it_takes(tmp_path, monkeypatch, capsys):
+    """The first line names parts and time; a longer study takes longer."""
+    monkeypatch.setattr(coverage, "coverage_study", lambda *_, **__: [])
+    table = tmp_path / "coverage.md"
+    assert main(["calibrate", "--coverage", str(table), "--coverage-drives", "20"]) == 0
+    said = capsys.readouterr().err.splitlines()[0]
+    assert said == "calibrating made-up drives: 21 parts; about 3 min on two cores"
+    assert table.read_text().startswith("| parameter | truth |")
+    assert coverage.usual_s(40) > 1.8 * coverage.usual_s(20)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.calibration.fits.expected_loss import expected_loss
 from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE, LossBin
-from ml.calibration.fits.margin import fit_margin
+from ml.calibration.fits.margin import expected_loss, fit_margin
 from ml.calibration.trials.convoy import record_direct_links, straight
 from ml.calibration.trials.reference_drive import neighbours_on_reference_drive, statistics_of
 from ml.parameters import load_parameters
@@ -34,7 +33,7 @@ def _loss(b: LossBin) -> float:
 
 @pytest.mark.parametrize("b", HELD, ids=lambda b: b.name)
 def test_loss_over_distance_is_the_recorded_one(b: LossBin):
-    """Within .04 where nothing stands between, up to 40 m, and within .10 behind one car."""
+    """Within 0.04 where nothing stands between, up to 40 m, and within 0.10 behind one car."""
     loss = _loss(b)
     print(f"{b.name}: {loss:.3f}, recorded {b.loss:g}")  # noqa: T201
     within = UNOBSTRUCTED_WITHIN if b.cars_between == 0 else ONE_CAR_WITHIN
@@ -43,7 +42,7 @@ def test_loss_over_distance_is_the_recorded_one(b: LossBin):
 
 @pytest.mark.parametrize(("distance_m", "between"), [(15.0, 0), (45.0, 1), (100.0, 0), (60.0, 2)])
 def test_the_channel_loses_what_the_formulas_say(distance_m: float, between: int):
-    """The loss that the fit computes by quadrature is what the channel does, within .03."""
+    """The loss that the fit computes by quadrature is what the channel does, within 0.03."""
     reached = _loss(LossBin(distance_m, distance_m + 1e-6, between, 0.0))
     expected = expected_loss(load_parameters("clean").radio.loss, distance_m, between)
     assert abs(reached - float(expected)) < 0.03

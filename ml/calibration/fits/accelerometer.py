@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from ml.calibration.arrays import runs_of
 from ml.calibration.fits.estimates import Estimate, judged, kept, percentile_interval
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Accelerometer(NamedTuple):
         board: Its name.
         standing_s: How long it stood.
         bias_mps2: Mean at standstill, None where it hardly stood.
-        white_sd_mps2: Spread at standstill within stops, None likewise.
+        white_sd_mps2: Spread at standstill within stops, None where it hardly stood.
         white_replicates: Of that spread, from blocks of 20 s drawn anew.
         slope: Of the measured on the GPS acceleration over 5 s: 1 where all is well, -1 where the
             board is mounted backwards; None where the car hardly changed its speed.
@@ -109,16 +110,12 @@ def fit_accelerometer(board: Board) -> Accelerometer:
 
 def _stops(time_s: Floats, speed: Floats) -> Ints:
     """Number each stop, -1 elsewhere; its first and last two seconds still roll."""
-    slow = speed < STANDING_MPS
-    change = np.flatnonzero(np.diff(slow.astype(np.int8), prepend=0, append=0))
-    spell = np.full(time_s.size, -1, dtype=np.int64)
-    for k, (begin, end) in enumerate(zip(change[::2], change[1::2], strict=True)):
-        inside = slice(begin, end)
-        quiet = (time_s[inside] >= time_s[begin] + _SETTLED_S) & (
-            time_s[inside] <= time_s[end - 1] - _SETTLED_S
-        )
-        spell[inside][quiet] = k
-    return spell
+    stop = np.full(time_s.size, -1, dtype=np.int64)
+    for k, (begin, end) in enumerate(runs_of(speed < STANDING_MPS)):
+        at_s = time_s[begin:end]
+        settled = (at_s >= at_s[0] + _SETTLED_S) & (at_s <= at_s[-1] - _SETTLED_S)
+        stop[begin:end][settled] = k
+    return stop
 
 
 def _slope(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -65,7 +66,7 @@ class Blackout(NamedTuple):
 
 def find_blackouts(
     links: Sequence[Link], on_share: Callable[[float], None]
-) -> tuple[Found, dict[int, Floats]]:
+) -> tuple[Found, list[Link]]:
     """Look for the blackouts of all receivers.
 
     Args:
@@ -73,18 +74,18 @@ def find_blackouts(
         on_share: Told how far it is.
 
     Returns:
-        What was found; and index of a link to what its receiver lost in blackouts, by row.
+        What was found; and the links with what of them it takes.
     """
     found: Found = {}
     keys = sorted({(link.drive, link.receiver) for link in links})
     for k, key in enumerate(keys):
         found[key] = find_blackout([x for x in links if (x.drive, x.receiver) == key])
         on_share((k + 1) / len(keys))
-    return found, {
-        k: blackout.share_lost(link.receiver_s)
-        for k, link in enumerate(links)
-        if (blackout := found[link.drive, link.receiver]) is not None
-    }
+    of_links = ((link, found[link.drive, link.receiver]) for link in links)
+    return found, [
+        link if blackout is None else replace(link, taken=blackout.share_lost(link.receiver_s))
+        for link, blackout in of_links
+    ]
 
 
 def blackout_estimates(blackouts: Found, prior: Parameters) -> list[Estimate]:

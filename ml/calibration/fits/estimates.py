@@ -102,5 +102,5 @@ def judged(
 
 def percentile_interval(replicates: Floats) -> tuple[float, float]:
     """Return the 90 % interval of bootstrap replicates (B,)."""
-    low, high = np.percentile(replicates, [4.999999999999999, 95.0])
+    low, high = np.percentile(replicates, [5.0, 95.0])
     return float(low), float(high)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
+from ml.calibration.arrays import runs_of
 from ml.calibration.fits.accelerometer import STANDING_MPS
 from ml.calibration.fits.estimates import Z_90, Estimate, judged, kept
 from ml.calibration.logs.trajectories import in_metres, is_somewhere, reference_for
@@ -111,12 +112,9 @@ def fit_gps(board: Board, way: Trajectory) -> GpsWander | None:
 
 
 def _longest(time_ms: Floats, standing: Bools) -> tuple[float, float]:
-    change = np.flatnonzero(np.diff(standing.astype(np.int8), prepend=0, append=0))
-    spells = [
-        (float(time_ms[b]), float(time_ms[e - 1]))
-        for b, e in zip(change[::2], change[1::2], strict=True)
-    ]
-    return max(spells, key=lambda spell: spell[1] - spell[0], default=(0.0, 0.0))
+    """When the longest stop begins and ends; (0, 0) without any."""
+    stops = [(float(time_ms[begin]), float(time_ms[end - 1])) for begin, end in runs_of(standing)]
+    return max(stops, key=lambda stop: stop[1] - stop[0], default=(0.0, 0.0))
 
 
 def _fixes(

@@ -106,7 +106,9 @@ def fit_latency(round_trip_ms: Floats, mac: MacParameters, *, from_stamps: bool)
     edges = np.arange(0.0, LONGEST_MS + resolution, resolution)
     bins = np.clip((round_trip_ms / resolution + _WHOLE).astype(np.int64), 0, edges.size - 2)
     counts = np.bincount(bins, minlength=edges.size - 1).astype(np.float64)
-    blur = _rounding(whole=whole, from_stamps=from_stamps, resolution=resolution)
+    # Whole stamps: the moment within a millisecond at which a ping was sent blurs its round trip.
+    moments = round(resolution / GRID_MS) if whole and from_stamps else 1
+    blur = np.ones(moments) / moments
     base = _contention(mac)
 
     def shares(x: Floats) -> Floats:
@@ -232,13 +234,6 @@ def _spread(at_ms: Floats, mass: Floats) -> Floats:
     np.add.at(grid, np.minimum(left, size), mass * (1.0 - share))
     np.add.at(grid, np.minimum(left + 1, size), mass * share)
     return grid[:size]
-
-
-def _rounding(*, whole: bool, from_stamps: bool, resolution: float) -> Floats:
-    """Kernel over the grid that turns round trips into what is logged, to be rounded down."""
-    # The moment within a millisecond at which it was sent.
-    steps = round(resolution / GRID_MS) if whole and from_stamps else 1
-    return np.ones(steps) / steps
 
 
 def _histogram(x: Floats, base: Floats, blur: Floats, resolution: float, bins: int) -> Floats:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from ml.calibration.fits.estimates import percentile_interval
-from ml.calibration.fits.expected_loss import expected_loss
-from ml.calibration.fits.link_frames import REFERENCE_M, Group, Job, jobs_of
+from ml.calibration.fits.link_frames import Group, Job, jobs_of
 from ml.calibration.fits.link_likelihood import Point, Shape, log_likelihoods
+from ml.calibration.fits.margin import REFERENCE_M, expected_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from ml.calibration.arrays import Floats
     from ml.calibration.logs.link import Link
@@ -144,7 +144,6 @@ def fit_links(
     prior: MarginLoss,
     free: Sequence[str],
     *,
-    blackouts: Mapping[int, Floats] | None = None,
     position_error_m: float = 0.0,
     start: LinkFit | None = None,
     on_step: Callable[[int, int], None] | None = None,
@@ -155,13 +154,12 @@ def fit_links(
         links: Of any number of drives, with at least one scored frame.
         prior: What is not fitted, and where to start.
         free: Which of `NAMES` to fit; the levels always are.
-        blackouts: Index of a link to (K,) share of frames that its receiver loses anyway.
         position_error_m: Standard deviation, per axis, of the distance between two boards as
             their positions give it.
         start: An earlier fit, to start from.
         on_step: Told (step, most steps).
     """
-    groups, jobs, blocks = jobs_of(links, prior, blackouts or {}, position_error_m)
+    groups, jobs, blocks = jobs_of(links, prior, position_error_m)
     values = {name: float(getattr(prior, name)) for name in NAMES}
     if start is None:
         levels = np.array([_first_level(links, g, prior) for g in groups])

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from ml.calibration.fits.margin import (
+    NEAREST_M,
+    RAYLEIGH_FROM_M,
+    REFERENCE_M,
+    path_terms_db,
+)
 from ml.calibration.logs.link import LEFT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -19,12 +25,9 @@ if TYPE_CHECKING:
     from ml.espnow_emulator.parameters.loss import MarginLoss
 
 BLOCK_S: Final = 30.0
-RAYLEIGH_FROM_M: Final = 80.0
-REFERENCE_M: Final = 20.0
 STEPS: Final = 60
 STEP_M: Final = (0.04, 40.0)
 STEP_S: Final = (0.08, 80.0)
-_KNEE_M, _NEAREST_M = 60.0, 3.0
 _BIAS_EVERY_S: Final = 0.2
 _CELL_DB: Final = 0.05  # of distance: a twentieth of a decibel per unit of an exponent
 _LEAST_RELIABLE: Final = 0.5
@@ -48,7 +51,7 @@ class Frames(NamedTuple):
         share: (K,), how far from the first towards the second.
         end_group: (C,), group whose level holds at an end.
         end_near_db: (C,), what one unit of the near exponent costs there.
-        end_far_db: (C,), the same of the far one.
+        end_far_db: (C,), what one unit of the far exponent costs there.
         end_beyond: (C,), from 80 m on.
         shadowing_step: (K,), bin of what was travelled since the frame before.
         bias_step: (K,), bin of the time since the bias moved last, -1 where it stays.
@@ -78,17 +81,13 @@ class Job:
 
 
 def jobs_of(
-    links: Sequence[Link],
-    prior: MarginLoss,
-    blackouts: Mapping[int, Floats],
-    position_error_m: float,
+    links: Sequence[Link], prior: MarginLoss, position_error_m: float
 ) -> tuple[tuple[Group, ...], list[Job], int]:
     """Return the groups of some links, a job for each link, and how many blocks of time there are.
 
     Args:
         links: Of any number of drives.
         prior: For the floor at standstill.
-        blackouts: Index of a link to (K,) share of frames that its receiver loses anyway.
         position_error_m: See `expected_distance_m`.
     """
     links = [_without_rare(link, links) for link in links]
@@ -105,29 +104,25 @@ def jobs_of(
     ]
     distinct = np.unique(np.concatenate(keys))
     jobs = []
-    for k, link in enumerate(links):
+    for link, key in zip(links, keys, strict=True):
         of_between = [number.get((*link.pair, b), 0) for b in range(_MOST_BETWEEN + 1)]
         group = np.array(of_between)[np.minimum(link.between, _MOST_BETWEEN)]
         frames = prepare(
             replace(link, distance_m=expected_distance_m(link, position_error_m)),
             standstill_mps=prior.standstill_mps,
-            blackout=blackouts.get(k),
             group=group,
         )
         mine = frozenset(map(int, np.unique(group[link.scored])))
-        jobs.append(Job(frames, mine, np.searchsorted(distinct, keys[k])))
+        jobs.append(Job(frames, mine, np.searchsorted(distinct, key)))
     return tuple(groups), jobs, distinct.size
 
 
-def prepare(
-    link: Link, *, standstill_mps: float, blackout: Floats | None = None, group: Ints | None = None
-) -> Frames:
+def prepare(link: Link, *, standstill_mps: float, group: Ints | None = None) -> Frames:
     """Make the K frames of a link ready.
 
     Args:
         link: A distance that is NaN counts as 20 m.
         standstill_mps: The floor of the speed at which shadowing changes.
-        blackout: (K,) share of frames that the receiver loses anyway; default: none.
         group: (K,), which level holds; default: the first.
     """
     time_s, size = link.time_s, link.outcome.size
@@ -150,7 +145,7 @@ def prepare(
     end_near_db, end_far_db = path_terms_db(REFERENCE_M * 10.0 ** (ends[:, 0] * _CELL_DB / 10.0))
     return Frames(
         outcome=link.outcome,
-        left_alone=np.ones(size) if blackout is None else 1.0 - blackout,
+        left_alone=np.ones(size) if link.taken is None else 1.0 - link.taken,
         end=np.ascontiguousarray(index.reshape(2, -1).T),
         share=place - cell,
         end_group=ends[:, 2],
@@ -163,13 +158,6 @@ def prepare(
     )
 
 
-def path_terms_db(distance_m: Floats) -> tuple[Floats, Floats]:
-    """What one unit of the near and of the far exponent costs at distances, in dB."""
-    d = np.maximum(np.nan_to_num(distance_m, nan=REFERENCE_M), _NEAREST_M)
-    near = 10.0 * np.log10(np.minimum(d, _KNEE_M) / REFERENCE_M)
-    return near, 10.0 * np.log10(np.maximum(d, _KNEE_M) / _KNEE_M)
-
-
 def expected_distance_m(link: Link, error_m: float) -> Floats:
     """Return the distances that measured ones stand for, (K,).
 
@@ -180,7 +168,7 @@ def expected_distance_m(link: Link, error_m: float) -> Floats:
     known = link.scored & np.isfinite(link.distance_m)
     if error_m == 0.0 or not known.any():
         return link.distance_m
-    nearest = np.maximum(link.distance_m, _NEAREST_M)
+    nearest = np.maximum(link.distance_m, NEAREST_M)
     of_error = float(np.mean((error_m / nearest[known]) ** 2))
     logarithm = np.log(nearest)
     centre, variance = float(logarithm[known].mean()), float(logarithm[known].var())

@@ -25,8 +25,8 @@ class Moves(NamedTuple):
         bias_counts: (steps,), how many moves to the neighbours there are.
         strides: (axes,), how many columns apart the nodes of an axis of the bias are.
         stay: (axes, steps, columns), share that stays in one of these moves.
-        below: As many, what comes from the neighbour below.
-        above: As many, what comes from above.
+        below: (axes, steps, columns), share that comes from the neighbour below.
+        above: (axes, steps, columns), share that comes from the neighbour above.
     """
 
     shadowing: Floats

@@ -8,14 +8,13 @@ import numpy as np
 
 from ml.calibration.fits.estimates import Estimate, judged, kept
 from ml.calibration.fits.link import NAMES, LinkFit, fit_links
-from ml.calibration.fits.link_frames import path_terms_db
+from ml.calibration.fits.margin import path_terms_db
 from ml.calibration.fits.margin_split import MarginSplit, split_levels
 from ml.espnow_emulator import MarginLoss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from ml.calibration.arrays import Floats
     from ml.calibration.logs.link import Link
     from ml.parameters import Parameters
 
@@ -31,7 +30,6 @@ _LOSS: Final = "radio.loss."
 def loss_estimates(
     links: Sequence[Link],
     prior: Parameters,
-    blackouts: Mapping[int, Floats],
     estimates: list[Estimate],
     on_part: Callable[[str, float], None],
 ) -> tuple[LinkFit, MarginSplit]:
@@ -40,7 +38,6 @@ def loss_estimates(
     Args:
         links: One or more.
         prior: With a margin model.
-        blackouts: Index of a link to (K,) share of frames that its receiver loses anyway.
         estimates: Of the parameters so far.
         on_part: Told what is being done, and how far it is in [0, 1].
 
@@ -50,7 +47,7 @@ def loss_estimates(
     loss = prior.radio.loss
     assert isinstance(loss, MarginLoss)  # noqa: S101 - the caller has looked
     reasons = _refusals(links)
-    fit = _fitted(links, prior, loss, blackouts, reasons, on_part)
+    fit = _fitted(links, prior, loss, reasons, on_part)
     split = split_levels(
         fit.groups,
         fit.levels_db,
@@ -91,7 +88,6 @@ def _fitted(
     links: Sequence[Link],
     prior: Parameters,
     loss: MarginLoss,
-    blackouts: Mapping[int, Floats],
     reasons: dict[str, str],
     on_part: Callable[[str, float], None],
 ) -> LinkFit:
@@ -104,7 +100,6 @@ def _fitted(
             links,
             loss,
             [name for name in NAMES if name not in reasons],
-            blackouts=blackouts,
             position_error_m=apart_m,
             start=fit,
             on_step=lambda k, n, what=what: on_part(what, k / n),  # type: ignore[misc]

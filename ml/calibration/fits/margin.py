@@ -1,22 +1,36 @@
-"""Fit the margin model to the measured loss over distance."""
+"""The margin model without its channel: the loss it expects, and its fit to loss over distance.
+
+The expected loss is computed by quadrature: shadowing, slow bias and antennas add up to one normal
+variable; boards in a bad place are a mixture; fading is averaged per frame.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy.optimize import least_squares
+from scipy.special import expit, gammaincinv
 
-from ml.calibration.fits.expected_loss import expected_loss
 from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE, LossBin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import ArrayLike
+
     from ml.calibration.arrays import Floats
     from ml.espnow_emulator.parameters.loss import MarginLoss
 
+REFERENCE_M: Final = 20.0
+RAYLEIGH_FROM_M: Final = 80.0
+NEAREST_M, _KNEE_M = 3.0, 60.0
+_GRID_DB: Final = np.arange(-90.0, 90.0, 0.1)
+_FADES: Final = 1000
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
+_SHARES: Final = _WEIGHTS / _WEIGHTS.sum()
 BOUNDS: Final = {
     "margin_20m_db": (3.0, 18.0),
     "exponent_far": (2.0, 3.5),
@@ -62,6 +76,66 @@ class MarginFit:
         return float(np.sqrt(np.mean(self.residuals**2)))
 
 
+def path_terms_db(distance_m: Floats) -> tuple[Floats, Floats]:
+    """What one unit of the near and of the far exponent costs at distances, in dB."""
+    d = np.maximum(np.nan_to_num(distance_m, nan=REFERENCE_M), NEAREST_M)
+    near = 10.0 * np.log10(np.minimum(d, _KNEE_M) / REFERENCE_M)
+    return near, 10.0 * np.log10(np.maximum(d, _KNEE_M) / _KNEE_M)
+
+
+def mean_margin_db(margin: MarginLoss, distance_m: ArrayLike, cars_between: int) -> Floats:
+    """Return the margin of a link between two ordinary boards, without anything that is drawn.
+
+    Args:
+        margin: The model's parameters.
+        distance_m: Between the antennas, any shape; counted as 3 m at least.
+        cars_between: How many cars stand between.
+    """
+    d = np.maximum(np.asarray(distance_m, dtype=np.float64), NEAREST_M)
+    near_db = 10.0 * margin.exponent_near * np.log10(np.minimum(d, _KNEE_M) / REFERENCE_M)
+    far_db = 10.0 * margin.exponent_far * np.log10(np.maximum(d, _KNEE_M) / _KNEE_M)
+    cars_db = 0.0
+    if cars_between > 0:
+        cars_db = margin.car_first_db + margin.car_next_db * (cars_between - 1)
+    blocked_db = min(cars_db, margin.cars_cap_db)
+    return np.asarray(margin.margin_20m_db - near_db - far_db - blocked_db, dtype=np.float64)
+
+
+def expected_loss(margin: MarginLoss, distance_m: ArrayLike, cars_between: int) -> Floats:
+    """Return the share of frames lost at a distance, over convoys, time and frames.
+
+    Blackouts and collisions are left out.
+
+    Args:
+        margin: The model's parameters.
+        distance_m: Between the antennas, any shape.
+        cars_between: How many cars stand between.
+
+    Returns:
+        Loss in [0, 1], of the shape of `distance_m`.
+    """
+    d = np.asarray(distance_m, dtype=np.float64)
+    mean_db = mean_margin_db(margin, d, cars_between)
+    spread_db = np.sqrt(
+        margin.shadowing_sd_db**2 + margin.bias_sd_db**2 + 2.0 * margin.antenna_sd_db**2
+    )
+    near = _reception(margin.fading_m, margin.transition_db)
+    far = _reception(None if margin.fading_m is None else 1.0, margin.transition_db)
+    doors = np.array([(1.0 - margin.door_share) ** 2, 2.0, margin.door_share**2])
+    doors[1] *= margin.door_share * (1.0 - margin.door_share)
+    received = np.zeros_like(mean_db)
+    for count, share in enumerate(doors):
+        at_db = mean_db[..., None] - count * margin.door_loss_db + spread_db * _NODES
+        curve = np.where(
+            d[..., None] < RAYLEIGH_FROM_M,
+            np.interp(at_db, _GRID_DB, near),
+            np.interp(at_db, _GRID_DB, far),
+        )
+        received += share * (curve @ _SHARES)
+    loss: Floats = 1.0 - (1.0 - margin.floor_loss) * received
+    return loss
+
+
 def loss_in_bin(margin: MarginLoss, b: LossBin) -> float:
     """Return the expected loss of a bin, all of its distances equally frequent."""
     edges = np.linspace(b.low_m, b.high_m, _POINTS + 1)
@@ -103,3 +177,15 @@ def fit_margin(
         bins=tuple(bins),
         fitted=expected(found.x),
     )
+
+
+@lru_cache(maxsize=8)
+def _reception(fading_m: float | None, transition_db: float) -> Floats:
+    """Chance of reception over `_GRID_DB`, averaged over the fading of a frame."""
+    if fading_m is None:
+        fades_db = np.zeros(1)
+    else:
+        quantiles = (np.arange(_FADES) + 0.5) / _FADES
+        fades_db = 10.0 * np.log10(gammaincinv(fading_m, quantiles) / fading_m)
+    chance: Floats = expit((_GRID_DB[:, None] + fades_db) / transition_db).mean(axis=1)
+    return chance

@@ -95,13 +95,13 @@ def align(sent_ms: Floats, received_ms: Floats, who: str) -> ClockLine | None:
 
 
 def _lower_hull(x: Floats, y: Floats) -> list[tuple[float, float]]:
+    """Corners of the lower convex hull of points in order of x (Andrew's monotone chain)."""
     hull: list[tuple[float, float]] = []
-    for point in zip(x.tolist(), y.tolist(), strict=True):
-        while len(hull) > 1 and _turns_down(hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append(point)
+    for at, low in zip(x.tolist(), y.tolist(), strict=True):
+        while len(hull) > 1:
+            (x0, y0), (x1, y1) = hull[-2:]
+            if (x1 - x0) * (low - y0) > (at - x0) * (y1 - y0):
+                break
+            hull.pop()  # the last corner does not lie below the line past it
+        hull.append((at, low))
     return hull
-
-
-def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    return (b[0] - a[0]) * (c[1] - a[1]) <= (c[0] - a[0]) * (b[1] - a[1])

@@ -37,6 +37,7 @@ class Link:
         between: (K,), cars that stood between.
         latency_ms: (K,), in excess of the fastest; for pings the round trip; NaN where lost.
         drive: Number of the drive.
+        taken: (K,), share of frames that the receiver's blackouts take, None where it has none.
     """
 
     source: str
@@ -50,6 +51,7 @@ class Link:
     between: Ints
     latency_ms: Floats
     drive: int = 0
+    taken: Floats | None = None
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.calibration.arrays import Floats, Ints
+    from ml.calibration.arrays import Bools, Floats, Ints
 
 _LONGEST_LINE: Final = 16_384
 MOST_ROWS: Final = 4_000_000
@@ -49,7 +49,6 @@ class Log:
         columns: Name to (rows,) float64, NaN where a field was empty.
         names: Name to (rows,) object array of text.
         lines: (rows,) int64, where each row stood.
-        ignored: Columns of the header that are not read.
     """
 
     path: Path
@@ -58,7 +57,6 @@ class Log:
     columns: dict[str, Floats]
     names: dict[str, NDArray[np.object_]]
     lines: Ints
-    ignored: tuple[str, ...]
 
     @property
     def rows(self) -> int:
@@ -78,7 +76,6 @@ class _Table:
     path: Path
     kind: LogKind
     width: int
-    ignored: tuple[str, ...]
     columns: list[tuple[int, Column]]
     pieces: dict[str, list[NDArray[Any]]]
     lines: array[int] = field(default_factory=lambda: array("q"))
@@ -140,7 +137,6 @@ def _read(path: Path, file: BinaryIO, on_rows: Callable[[int], None] | None) -> 
         columns={n: np.concatenate(table.pieces[n]) for n, is_text in whole.items() if not is_text},
         names={n: np.concatenate(table.pieces[n]) for n, is_text in whole.items() if is_text},
         lines=np.array(table.lines, dtype=np.int64),
-        ignored=table.ignored,
     )
 
 
@@ -248,15 +244,13 @@ def _table(path: Path, header: str) -> _Table:
                 f"{path}, line 1: the column {column.name} is missing; {kind} logs have "
                 f"{', '.join(c.name for c in SCHEMAS[kind] if c.required)}.{hint}"
             )
-    known = {column.name: column for column in SCHEMAS[kind]}
     return _Table(
         path,
         kind,
         len(names),
-        ignored=tuple(name for name in names if name not in known),
         columns=[
             (names.index(column.name), column)
-            for column in sorted(known.values(), key=lambda column: column.text)
+            for column in sorted(SCHEMAS[kind], key=lambda column: column.text)
             if column.name in names
         ],
         pieces={name: [] for name in names},
@@ -272,55 +266,51 @@ def _take(table: _Table, rows: list[list[str]]) -> None:
     if not rows:
         return
     texts = list(zip(*rows, strict=True))
+    wrong = []
     for index, column in table.columns:
-        found = _parsed(texts[index], column)
-        if found is None:
-            _explain(table, rows)
-        table.pieces[column.name].append(found)
-    time_ms = table.pieces[TIME_COLUMN[table.kind]][-1]
-    if np.any(np.diff(time_ms, prepend=table.latest_ms) < 0.0):
-        _explain(table, rows)
+        values, refused = _parsed(texts[index], column)
+        table.pieces[column.name].append(values)
+        wrong.append(refused)
+    name, latest_ms = TIME_COLUMN[table.kind], table.latest_ms
+    time_ms = table.pieces[name][-1]
+    backwards = np.diff(time_ms, prepend=latest_ms) < 0.0
     table.latest_ms = float(time_ms[-1])
+    bad = np.flatnonzero(np.logical_or.reduce([*wrong, backwards]))
+    if bad.size == 0:
+        return
+    k = int(bad[0])
+    line = table.lines[k - len(rows)]
+    for (index, column), refused in zip(table.columns, wrong, strict=True):
+        if refused[k]:
+            _refuse(table.path, line, rows[k], index, column)
+    raise LogError(
+        f"{table.path}, line {line}, column {name}: time runs back, from "
+        f"{time_ms[k - 1] if k else latest_ms:g} to {time_ms[k]:g} ms. The board was started anew, "
+        "or files were joined: split the log there and calibrate with both parts."
+    )
 
 
-def _parsed(texts: Sequence[str], column: Column) -> NDArray[Any] | None:
-    """Read fields of a column; None if one of them is wrong."""
+def _parsed(texts: Sequence[str], column: Column) -> tuple[NDArray[Any], Bools]:
+    """Read fields of a column; return their values, and which of them are wrong."""
+    empty = np.zeros(len(texts), dtype=bool)
     if column.text:
-        names = np.array([sys.intern(text.strip()) for text in texts], dtype=object)
-        return names if all(names) else None
+        names = [sys.intern(text.strip()) for text in texts]
+        return np.array(names, dtype=object), np.array([not name for name in names])
     try:
         found = np.array([float(text) for text in texts])
-        empty = np.zeros(found.size, dtype=bool)
     except ValueError:
-        if not column.may_be_empty:
-            return None
-        empty = np.array([not text.strip() for text in texts])
-        try:
-            found = np.array([float(text) if text.strip() else np.nan for text in texts])
-        except ValueError:
-            return None
-    # Comparisons refuse NaN that is written as such.
-    return found if np.all(empty | ((found >= column.low) & (found <= column.high))) else None
+        found = np.array([_number(text) for text in texts])
+        if column.may_be_empty:
+            empty = np.array([not text.strip() for text in texts])
+    # Comparisons refuse NaN that is written as such, and what is no number.
+    return found, ~(empty | ((found >= column.low) & (found <= column.high)))
 
 
-def _explain(table: _Table, rows: list[list[str]]) -> NoReturn:
-    """Raise about the first bad row, row by row."""
-    name, latest = TIME_COLUMN[table.kind], table.latest_ms
-    for line, fields in zip(table.lines[-len(rows) :], rows, strict=True):
-        for index, column in table.columns:
-            found = _parsed(fields[index : index + 1], column)
-            if found is None:
-                _refuse(table.path, line, fields, index, column)
-            if column.name == name:
-                time = float(found[0])
-        if time < latest:
-            raise LogError(
-                f"{table.path}, line {line}, column {name}: time runs back, from "
-                f"{latest:g} to {time:g} ms. The board was started anew, or files were joined: "
-                "split the log there and calibrate with both parts."
-            )
-        latest = time
-    raise AssertionError(f"{table.path}: a bad row and none found")  # pragma: no cover
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
 
 
 def _refuse(path: Path, line: int, fields: list[str], index: int, column: Column) -> NoReturn:

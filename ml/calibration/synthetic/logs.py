@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from ml.calibration.arrays import Ints
     from ml.calibration.synthetic.recording import Recording
     from ml.parameters import Parameters
 
@@ -117,20 +116,17 @@ class _Board:
             for p, a, y, z in zip(self.pose, self.accel_x, noise, down, strict=True)
         ]
 
+    def message(self, tick: int, hops: int) -> str:
+        """Return what a log says of one of its messages."""
+        return f"{self.timestamp_ms[tick]},{self.name},{self.state[tick]},{hops},{self.mac}"
+
 
 def _tx_lines(
     recording: Recording, boards: list[_Board], n: int, *, artefacts: bool
 ) -> Iterable[str]:
     board = boards[n]
     own = np.flatnonzero(recording.sent[:, n])
-    entries = [
-        (
-            int(board.timestamp_ms[k]),
-            0,
-            f"{board.timestamp_ms[k]},{board.name},{board.state[k]},0,{board.mac}",
-        )
-        for k in own
-    ]
+    entries = [(int(board.timestamp_ms[k]), 0, board.message(k, 0)) for k in own.tolist()]
     if artefacts:
         entries += _relayed(recording, boards, n, own)
     entries.sort(key=lambda entry: entry[:2])
@@ -138,21 +134,16 @@ def _tx_lines(
 
 
 def _relayed(
-    recording: Recording, boards: list[_Board], n: int, own: NDArray[np.int64]
+    recording: Recording, boards: list[_Board], n: int, own: Ints
 ) -> list[tuple[int, int, str]]:
     """What a board sends on in its own slots: what it has heard from those ahead."""
     entries = []
     slots_us = recording.slot_us[own, n]
     for receiver, source, tick, hops, received_us in recording.receptions.tolist():
-        if receiver != n or source < n:
-            continue
         next_slot = int(np.searchsorted(slots_us, received_us))
-        if next_slot < own.size:
-            time = int(boards[n].timestamp_ms[own[next_slot]])
-            origin = boards[source]
-            stamp, state = origin.timestamp_ms[tick], origin.state[tick]
-            rest = f"{stamp},{origin.name},{state},{hops + 1},{origin.mac}"
-            entries.append((time, 1 + source, rest))
+        if receiver == n and source > n and next_slot < own.size:
+            time_ms = int(boards[n].timestamp_ms[own[next_slot]])
+            entries.append((time_ms, 1 + source, boards[source].message(tick, hops + 1)))
     return entries
 
 
@@ -176,12 +167,7 @@ def _rx_lines(
     lines = [RX_HEADER]
     for k in np.flatnonzero(kept):
         _, source, tick, hops, _ = mine[k].tolist()
-        origin = boards[source]
-        line = (
-            f"{local_ms[k]},{origin.timestamp_ms[tick]},{origin.name},{origin.state[tick]},"
-            f"{hops},{origin.mac}"
-        )
-        lines += [line] * (2 if double[k] else 1)
+        lines += [f"{local_ms[k]},{boards[source].message(tick, hops)}"] * (2 if double[k] else 1)
     return lines
 
 

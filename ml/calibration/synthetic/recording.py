@@ -262,8 +262,6 @@ def _broadcast(
             tick_of[e, n, handed[e, n]] = number[e, n]
             handed[e, n] += 1
             table = exchange(channel, t_us, now_us, payload[k], xy_m, sending)
-            if echo and part == 1:
-                there_us[:] = np.where(sending[:, _ECHOES], there_us, -1)
             e, r, s = np.nonzero(table.heard & (table.sequence != last))
             sequence, received_us = table.sequence[e, r, s], table.received_us[e, r, s]
             last[e, r, s] = sequence

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ml.parameters import Parameters
 
 HALF_HOUR_S: Final = 1800.0
-_DRIVING_S, _CALIBRATING_S = 60.0, 40.0  # on two cores, of half an hour
+_DRIVING_S, _CALIBRATING_S = 10.0, 9.0  # on two cores, of half an hour
 LEVEL: Final = "level of the pair at 20 m (dB)"
 
 

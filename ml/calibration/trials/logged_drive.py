@@ -9,7 +9,7 @@ import numpy as np
 
 from ml.calibration.synthetic.recording import exchange
 from ml.calibration.trials.convoy import without_relays
-from ml.calibration.trials.loss_statistics import STATISTICS, LossLog, split_half_noise, stack
+from ml.calibration.trials.loss_statistics import STATISTICS, LossLog, split_half_noise
 from ml.calibration.trials.naive_models import draw_gilbert_elliott, draw_independent
 from ml.espnow_emulator import BEACON_PERIOD_US, BroadcastChannel, MarginLoss, PayloadField
 from ml.keyed_random import fold
@@ -87,17 +87,7 @@ def judge_links(
         levels_db: Margin at 20 m of each group.
         on_part: Told what is being done, and how far it is in [0, 1].
     """
-    measured = stack(
-        [
-            LossLog(
-                link.lost[:, None],
-                link.scored[:, None],
-                link.distance_m[:, None],
-                link.between[:, None],
-            )
-            for link in links
-        ]
-    )
+    measured = LossLog.of_links(links)
     lost = emulate(
         parameters,
         links,

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ml.calibration.arrays import runs_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from ml.calibration.arrays import Bools, Floats, Ints
+    from ml.calibration.logs.link import Link
 
 LAGS: Final = (1, 2, 3, 5, 10, 20, 50)
 RUNS: Final = tuple(range(1, 61))
@@ -51,6 +54,20 @@ class LossLog:
         """Make a log of losses (K, L) that all count, at unknown distances."""
         unknown = np.broadcast_to(np.nan, lost.shape)
         return cls(lost, np.ones_like(lost), unknown, np.zeros(lost.shape, np.int64))
+
+    @classmethod
+    def of_links(cls, links: Sequence[Link]) -> LossLog:
+        """Put links of unequal length side by side; what is missing is not scored."""
+        longest = max(link.outcome.size for link in links)
+
+        def beside(name: str, fill: float) -> NDArray[Any]:
+            columns = [getattr(link, name) for link in links]
+            pads = [(0, longest - column.size) for column in columns]
+            padded = map(partial(np.pad, constant_values=fill), columns, pads)
+            return np.stack(list(padded), axis=1)
+
+        names = {"lost": 0, "scored": 0, "distance_m": np.nan, "between": 0}
+        return cls(*(beside(name, fill) for name, fill in names.items()))
 
     def links(self) -> Iterator[tuple[Bools, Bools]]:
         """Yield of each link what was lost and counts, and what counts, (K,) each."""
@@ -173,27 +190,10 @@ def split_half_noise(log: LossLog, statistic: Callable[[LossLog], Floats | float
     return np.ma.filled(spread, np.nan) / 2.0
 
 
-def stack(columns: Sequence[LossLog]) -> LossLog:
-    """Put links of unequal length side by side; what is missing is not scored."""
-    longest = max(len(c.lost) for c in columns)
-
-    def beside(arrays: Sequence[NDArray[Any]], fill: float) -> NDArray[Any]:
-        pads = [((0, longest - len(a)), (0, 0)) for a in arrays]
-        padded = [np.pad(a, pad, constant_values=fill) for a, pad in zip(arrays, pads, strict=True)]
-        return np.concatenate(padded, axis=1)
-
-    return LossLog(
-        beside([c.lost for c in columns], 0),
-        beside([c.scored for c in columns], 0),
-        beside([c.distance_m for c in columns], np.nan),
-        beside([c.between for c in columns], 0),
-    )
-
-
 def _bursts(lost: Bools) -> Ints:
     """Lengths of the bursts among the frames of a link, (K,)."""
-    edges = np.flatnonzero(np.diff(lost.astype(np.int8), prepend=0, append=0))
-    return edges[1::2] - edges[::2]
+    runs = runs_of(lost)
+    return runs[:, 1] - runs[:, 0]
 
 
 def _at_least(lengths: Ints) -> Floats:

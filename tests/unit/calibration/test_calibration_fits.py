@@ -9,11 +9,11 @@ import pytest
 
 from ml.calibration.fits.blackout import find_blackout
 from ml.calibration.fits.estimates import judged
-from ml.calibration.fits.expected_loss import expected_loss
 from ml.calibration.fits.latency import fit_latency
 from ml.calibration.fits.link import fit_links
 from ml.calibration.fits.link_frames import expected_distance_m, prepare
 from ml.calibration.fits.link_likelihood import Point, Shape, log_likelihoods
+from ml.calibration.fits.margin import expected_loss
 from ml.calibration.fits.margin_split import split_levels
 from ml.calibration.logs.clocks import align
 from ml.calibration.logs.link import LOST, RECEIVED, Link
@@ -237,7 +237,7 @@ def test_a_glitch_does_not_move_the_car():
 
 
 def test_one_pair_does_not_know_boards_at_large():
-    """The margin of a pair known to .3 dB is that of boards to seven: two antennas of 3 dB each."""
+    """A pair known to 0.3 dB tells of boards to seven: two antennas of 3 dB each."""
     split = split_levels(
         [("a", "b", 0)], np.array([12.0]), np.array([[0.09]]), antenna_sd_db=3.0, next_car_db=4.0
     )

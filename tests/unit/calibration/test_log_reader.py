@@ -42,7 +42,7 @@ def test_numbers_and_names_come_out_as_they_stand(tmp_path):
     path.write_text("\n".join([lines[0] + ",humour", *(line + ",7" for line in lines[1:])]) + "\n")
     log = read_log(path)
     assert log.kind is LogKind.TX
-    assert log.ignored == ("humour",)
+    assert "humour" not in log.columns
     np.testing.assert_array_equal(log.time_ms, [1000.0, 1100.0, 1200.0])
     assert log.names["vehicle_id"].tolist() == ["a", "a", "a"]
     np.testing.assert_array_equal(log.lines, [2, 3, 4])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.calibration.fits.expected_loss import expected_loss, mean_margin_db
 from ml.calibration.fits.field_tables import CONVOY_DRIVE, LossBin
-from ml.calibration.fits.margin import fit_margin, loss_in_bin
+from ml.calibration.fits.margin import expected_loss, fit_margin, loss_in_bin, mean_margin_db
 from ml.calibration.synthetic.drive import reference_drive, reference_speed_mps
 from ml.calibration.trials.loss_statistics import (
     LossLog,

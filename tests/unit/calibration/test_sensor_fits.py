@@ -38,7 +38,7 @@ def parked_board(x_m, y_m):
         "speed": np.zeros(x_m.size),
     }
     lines = np.arange(x_m.size)
-    log = Log(Path("a-tx.csv"), LogKind.TX, "", columns, {}, lines, ())
+    log = Log(Path("a-tx.csv"), LogKind.TX, "", columns, {}, lines)
     board = Board("a", log, None, np.ones(x_m.size, dtype=bool), 100.0, np.zeros((0, 2)))
     near = reference_for(columns["lat"], columns["lon"])
     way = trajectory(near, time_ms, columns["lat"], columns["lon"], columns["speed"])

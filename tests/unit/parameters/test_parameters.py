@@ -131,7 +131,6 @@ def test_a_wrong_key_gets_the_nearest_and_the_list(tmp_path: Path, burst: dict):
         (("radio", "loss"), 3, "radio.loss = 3: allowed is a section {...}"),
         (("radio",), [], "radio = []: allowed is a section {...}"),
         (("schema_version",), 3, "schema_version = 3: allowed is 2"),
-        (("schema_version",), 1, "it has schema_version 1, of the radio before the margin model"),
         (("provenance",), "", 'provenance = "": allowed is a text'),
         (("sensors", "position", "mode"), "gps", "mode = \"gps\": allowed is 'fused' or 'hold'"),
         (("sensors", "position", "hold_period_s"), 0.05, "allowed is a number from 0.1 to 10"),
