@@ -21,8 +21,7 @@ from ml.errors import (
     SimulatorVersionError,
 )
 from ml.installation import hidden_message
-from ml.sumo import traci_commands as wire
-from ml.sumo import traci_replies as replies
+from ml.sumo import traci_bytes as wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -134,10 +133,10 @@ class TraciConnection:
         if not body:  # SUMO would not answer
             return np.zeros(0, dtype=np.uint8), 0
         (reply,) = self._round_trip(body)
-        return reply, replies.check_statuses(reply, numbers)
+        return reply, wire.check_statuses(reply, numbers)
 
     def exchange_two(self, body: bytes, numbers: bytes, next_body: bytes) -> NDArray[np.uint8]:
-        """Send two messages at once and take both replies.
+        """Send two messages at once and take both wire.
 
         SUMO simulates a step only after all other commands of its message, so what is asked about
         the time after it stands in a message of its own; waiting for the first reply before
@@ -159,7 +158,7 @@ class TraciConnection:
             (second,) = self._round_trip(next_body)
         else:
             first, second = self._round_trip(body, next_body)
-            replies.check_statuses(first, numbers)
+            wire.check_statuses(first, numbers)
         return second
 
     def load(self, options: Sequence[str]) -> None:
@@ -208,7 +207,7 @@ class TraciConnection:
 
     def _check_version(self) -> None:
         reply, offset = self.exchange(wire.command(tc.CMD_GETVERSION), bytes((tc.CMD_GETVERSION,)))
-        api, name = replies.read_version(reply.tobytes(), offset)
+        api, name = wire.read_version(reply.tobytes(), offset)
         # Of another release, cars may drive otherwise although the protocol is the same.
         ours = version("eclipse-sumo")
         if api == tc.TRACI_VERSION and name == f"SUMO {ours}":
@@ -223,7 +222,7 @@ class TraciConnection:
         )
 
     def _round_trip(self, *bodies: bytes) -> list[NDArray[np.uint8]]:
-        """Send messages and take as many replies."""
+        """Send messages and take as many wire."""
         if self._in_flight:
             raise SimulatorLostError(
                 f"The connection to SUMO at {self.where} was interrupted in the middle of a "
