@@ -157,8 +157,7 @@ class TraciSimulator(Backend):
         telling.change_lanes(script, ids, changes, self.road)
         script.add(tc.CMD_SIMSTEP, wire.SIMULATION_STEP)
         questions = wire.GET_TELEPORTS + self._live_questions
-        with self._explained():
-            reply = self._connected().exchange_two(script.body, script.numbers, questions)
+        reply, _ = self._exchange(script.body, script.numbers, questions)
         teleports, size = wire.read_teleports(reply)
         self._teleports += teleports
         found = self._answers.read(reply[size:], self._fleet.live)
@@ -185,14 +184,13 @@ class TraciSimulator(Backend):
         reply, size = self._exchange(question, bytes((number,)))
         return wire.read_strings(reply.tobytes(), size)
 
-    def _connected(self) -> TraciConnection:
+    def _exchange(
+        self, body: bytes, numbers: bytes, next_body: bytes = b""
+    ) -> tuple[NDArray[np.uint8], int]:
         self._require_running()
         assert self._connection is not None  # noqa: S101 (for the type checker)
-        return self._connection
-
-    def _exchange(self, body: bytes, numbers: bytes) -> tuple[NDArray[np.uint8], int]:
         with self._explained():
-            return self._connected().exchange(body, numbers)
+            return self._connection.exchange(body, numbers, next_body)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

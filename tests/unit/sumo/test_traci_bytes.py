@@ -236,7 +236,7 @@ def test_two_messages_get_their_own_replies(serve):
     for pieces in ([whole], [whole[:13], whole[13:17], whole[17:70_000], whole[70_000:]]):
         port = serve(version(tc.TRACI_VERSION), pieces)
         connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
-        reply = connection.exchange_two(wire.SIMULATION_STEP, b"\x02", wire.GET_TELEPORTS)
+        reply, _ = connection.exchange(wire.SIMULATION_STEP, b"\x02", wire.GET_TELEPORTS)
         assert reply.tobytes() == second
         connection.abandon()
 
@@ -247,7 +247,7 @@ def test_a_refusal_in_the_first_of_two_messages_is_an_error(serve):
     port = serve(version(tc.TRACI_VERSION), reply)
     connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
     with pytest.raises(SimulatorError, match="no such car"):
-        connection.exchange_two(wire.SIMULATION_STEP, b"\xc4\x02", wire.GET_TELEPORTS)
+        connection.exchange(wire.SIMULATION_STEP, b"\xc4\x02", wire.GET_TELEPORTS)
     connection.abandon()
 
 
@@ -256,7 +256,7 @@ def test_many_commands_are_not_sent_ahead(serve, monkeypatch):
     monkeypatch.setattr("ml.sumo.traci_connection._MAX_AHEAD", 0)
     port = serve(version(tc.TRACI_VERSION), message(ok(0x02) + bytes(4)), message(b"second"))
     connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
-    reply = connection.exchange_two(wire.SIMULATION_STEP, b"\x02", wire.GET_TELEPORTS)
+    reply, _ = connection.exchange(wire.SIMULATION_STEP, b"\x02", wire.GET_TELEPORTS)
     assert reply.tobytes() == b"second"
     connection.abandon()
 
