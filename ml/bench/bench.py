@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from contextlib import ExitStack, closing
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -96,11 +96,10 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
     size = (report.num_envs, report.num_peers, report.radio)
     ticks_s: list[float] = []
     resets_s: list[float] = []
-    with contextlib.ExitStack() as stack:
-        env, over_traci = environment(*size), environment(*size, backend="traci")
-        naive = DummyVecEnv([lambda: NaiveEnv(report.num_peers)])
-        for each in (env, over_traci, naive):
-            stack.callback(each.close)
+    with ExitStack() as stack:
+        env = stack.enter_context(closing(environment(*size)))
+        over_traci = stack.enter_context(closing(environment(*size, backend="traci")))
+        naive = stack.enter_context(closing(DummyVecEnv([lambda: NaiveEnv(report.num_peers)])))
 
         def learning(name: str, on: VecEnv) -> Learning:
             return Learning(plain_learner(on, STEPS_PER_ENV, 1024, 4), name)
