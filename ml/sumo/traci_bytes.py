@@ -134,15 +134,10 @@ class Script:
         self._packed: list[bytes] = []
         self._numbers = bytearray()
 
-    def __getattr__(self, function: str) -> Callable[..., None]:
-        """Return what packs a call of one of libsumo's functions."""
-        number, variable, pack = _FUNCTIONS[function]
+    if TYPE_CHECKING:
 
-        def tell(name: str, *values: float | str) -> None:
-            content = bytes((variable,)) + string(name) + pack(*values)
-            self.add(number, command(number, content))
-
-        return tell
+        def __getattr__(self, function: str) -> Callable[..., None]:
+            """Pack a call of one of `_FUNCTIONS`."""
 
     def add(self, number: int, packed: bytes, count: int = 1) -> None:
         """Append commands of one number that are packed already."""
@@ -160,6 +155,20 @@ class Script:
         return bytes(self._numbers)
 
 
+def _packing(number: int, variable: int, pack: Callable[..., bytes]) -> Callable[..., None]:
+    """Return a method of `Script` that packs one of libsumo's functions."""
+    head = bytes((variable,))
+
+    def tell(script: Script, name: str, *values: float | str) -> None:
+        script.add(number, command(number, head + string(name) + pack(*values)))
+
+    return tell
+
+
+for _name, _function in _FUNCTIONS.items():
+    setattr(Script, _name, _packing(*_function))
+
+
 class FloatRecords:
     """Bytes about each car that end in a float64, written or read for many cars in one go.
 
@@ -170,14 +179,19 @@ class FloatRecords:
     """
 
     def __init__(self, packed: Iterable[bytes], per_car: int = 1) -> None:
-        pieces = [piece[:-_FLOAT_BYTES] for piece in packed]
-        known = np.frombuffer(b"".join(pieces), np.uint8)
-        self._known = known.reshape(len(pieces) // per_car, per_car, -1)
+        pieces = list(packed)
+        everything = np.frombuffer(b"".join(pieces), np.uint8)
+        self._pieces = everything.reshape(len(pieces) // per_car, per_car, -1).copy()
+        self._pieces[..., -_FLOAT_BYTES:] = 0
+        self._expected = b""
+        self._expected_of: NDArray[np.int64] | None = None
 
     def pack(self, cars: NDArray[np.int64], values: NDArray[np.float64]) -> bytes:
         """Pack a value for each of `cars`."""
-        numbers = values.astype(">f8").view(np.uint8).reshape(len(cars), 1, _FLOAT_BYTES)
-        return np.concatenate((self._known[cars], numbers), axis=2).tobytes()
+        pieces = self._pieces[cars]
+        numbers = values.astype(">f8").view(np.uint8)
+        pieces[:, 0, -_FLOAT_BYTES:] = numbers.reshape(-1, _FLOAT_BYTES)
+        return pieces.tobytes()
 
     def read(self, data: NDArray[np.uint8], cars: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Read what is said of `cars` and nothing else, uint8.
@@ -185,14 +199,15 @@ class FloatRecords:
         Returns:
             (per_car, cars) float64; None if the bytes are of another form.
         """
-        known = self._known[cars]
-        shape = (*known.shape[:2], known.shape[2] + _FLOAT_BYTES)
-        if data.size != np.prod(shape):
+        if cars is not self._expected_of:  # the same from tick to tick
+            self._expected, self._expected_of = self._pieces[cars].tobytes(), cars
+        if data.size != len(self._expected):
             return None
-        pieces = data.reshape(shape)
-        if not np.array_equal(pieces[..., :-_FLOAT_BYTES], known):
-            return None
+        pieces = data.reshape(len(cars), *self._pieces.shape[1:]).copy()
         numbers = pieces[..., -_FLOAT_BYTES:].copy().view(">f8")
+        pieces[..., -_FLOAT_BYTES:] = 0
+        if pieces.tobytes() != self._expected:
+            return None
         return numbers[..., 0].T.astype(np.float64)
 
 
