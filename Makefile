@@ -9,8 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The CPU build of torch where its index can be reached; requirements.txt says more.
 CPU_TORCH := --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor.
-# Files of tests are shared out among at most four cores, those with slow tests first (tests/conftest.py).
-TESTS := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Files of tests are shared out among at most four cores, those with slow tests first (tests/conftest.py);
+# a process for each core, so that torch's threads would only stand in each other's way.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Options for the program a target runs: make train ARGS="--preset fast"
 ARGS ?=
 
