@@ -9,6 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The CPU build of torch where its index can be reached; requirements.txt says more.
 CPU_TORCH := --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor.
+# Files of tests are shared out among at most four cores, those with slow tests first (tests/conftest.py);
+# a process for each core, so that torch's threads would only stand in each other's way.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Options for the program a target runs: make train ARGS="--preset fast"
 ARGS ?=
 
@@ -53,9 +56,13 @@ model: .venv/installed ## rebuild the shipped model (ml/models/convoy.zip) and i
 tensorboard: .venv/installed ## show the runs on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs $(ARGS)
 
+.PHONY: test-fast
+test-fast: .venv/installed ## run the tests that need neither SUMO nor long, in a minute and a half on two cores
+	$(TESTS) -m "not (sumo or slow or compose or soak or statistics)" $(ARGS)
+
 .PHONY: test
-test: .venv/installed ## run all tests that need no Docker, on up to four cores; a quarter of an hour on two cores; ARGS="-n 0" for one
-	$(BIN)/pytest -m "not compose and not soak" -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+test: .venv/installed ## run all tests that need no Docker, in eight minutes on two cores; ARGS="-n 0" for one core
+	$(TESTS) -m "not (compose or soak)" $(ARGS)
 
 .PHONY: soak
 soak: .venv/installed ## faults, random input and episodes by the thousand; takes hours
@@ -92,10 +99,6 @@ lint: .venv/installed ## check style, types, imports, scripts, images and spelli
 format: .venv/installed ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-
-.PHONY: ci
-ci: ## all that CI runs, Docker included
-	.ci/run
 
 .PHONY: clean
 clean: ## remove .venv and caches; runs and models stay

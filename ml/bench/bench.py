@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
+from contextlib import ExitStack, closing
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from ml.bench.ceiling import NoOpVecEnv
-from ml.bench.naive_baseline import NaiveBaseline
+from ml.bench.naive_baseline import NaiveEnv
 from ml.bench.radio_alone import radios_alone
 from ml.bench.report import SECTIONS, BenchReport, Goal, Section, Throughput, ratio
 from ml.bench.workloads import (
+    STEPS_PER_ENV,
     BareSumo,
     Driving,
     Learning,
     Workload,
-    ceiling,
     environment,
     plain_learner,
     preset_config,
@@ -30,6 +31,8 @@ from ml.training.environment import build_learner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+
+    from stable_baselines3.common.vec_env import VecEnv
 
 BATCH_SIZES = (1, 16, 64, 256)
 PEER_COUNTS = (2, 5, 8)
@@ -79,7 +82,12 @@ def bench(
     if "sizes" in sections:
         costs = _grid(radio, rounds, on_part)
         report.cost_us.update({size: median(values) for size, values in costs.items()})
-        report.ratios.extend(_grid_ratios(costs))
+        for name, above, below, wanted in (
+            ("cost, 8 peers to 2 (64 convoys)", (64, 8), (64, 2), 2.5),
+            ("cost, 64 convoys to 16 (5 peers)", (64, 5), (16, 5), 0.8),
+            ("cost, 256 convoys to 64 (5 peers)", (256, 5), (64, 5), 1.1),
+        ):
+            report.ratios.append(ratio(name, costs[above], costs[below], wanted, at_most=True))
     return report
 
 
@@ -88,21 +96,22 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
     size = (report.num_envs, report.num_peers, report.radio)
     ticks_s: list[float] = []
     resets_s: list[float] = []
-    with contextlib.ExitStack() as stack:
-        env = environment(*size)
-        stack.callback(env.close)
-        over_traci = environment(*size, backend="traci")
-        stack.callback(over_traci.close)
-        naive = NaiveBaseline(report.num_peers)
-        stack.callback(naive.close)
+    with ExitStack() as stack:
+        env = stack.enter_context(closing(environment(*size)))
+        over_traci = stack.enter_context(closing(environment(*size, backend="traci")))
+        naive = stack.enter_context(closing(DummyVecEnv([lambda: NaiveEnv(report.num_peers)])))
+
+        def learning(name: str, on: VecEnv) -> Learning:
+            return Learning(plain_learner(on, STEPS_PER_ENV, 1024, 4), name)
+
         workloads: list[Workload] = [
             BareSumo(env),
             Driving(env),
-            Learning(plain_learner(env), "c: PPO on the environment"),
-            ceiling(report.num_envs),
+            learning("c: PPO on the environment", env),
+            learning("d: PPO on an environment that does nothing", NoOpVecEnv(report.num_envs)),
             Driving(over_traci, "e: the environment over TraCI"),
-            Learning(plain_learner(over_traci), "e: PPO over TraCI"),
-            naive,
+            learning("e: PPO over TraCI", over_traci),
+            Learning(plain_learner(naive, 2048, 64, 10), "f: the naive baseline", rollouts=1),
         ]
 
         def after_round(rates: list[float]) -> None:
@@ -129,16 +138,14 @@ def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> 
     config = preset_config(report.num_envs, report.radio)
     env = ConvoyVecEnv(config.num_envs, config.env)
     try:
-        learning = build_learner(config, env, config.seed)
-        alone = build_learner(config, NoOpVecEnv(config.num_envs), config.seed)
-        runs = _interleave(
-            [
-                Learning(learning, "g: preset `fast` with everything on"),
-                Learning(alone, "h: the same on an environment that does nothing"),
-            ],
-            rounds,
-            on_part,
-        )
+        workloads = [
+            Learning(build_learner(config, on, config.seed), name)
+            for on, name in (
+                (env, "g: preset `fast` with everything on"),
+                (NoOpVecEnv(config.num_envs), "h: the same on an environment that does nothing"),
+            )
+        ]
+        runs = _interleave(workloads, rounds, on_part)
     finally:
         env.close()
     report.workloads.extend(runs)
@@ -215,11 +222,3 @@ def _cost_us(env: ConvoyVecEnv) -> float:
     for _ in range(_GRID_TICKS):
         env.step(action)
     return (perf_counter() - start) / _GRID_TICKS / env.num_envs * 1e6
-
-
-def _grid_ratios(costs: dict[tuple[int, int], list[float]]) -> list[Goal]:
-    return [
-        ratio("cost, 8 peers to 2 (64 convoys)", costs[64, 8], costs[64, 2], 2.5, at_most=True),
-        ratio("cost, 64 convoys to 16 (5 peers)", costs[64, 5], costs[16, 5], 0.8, at_most=True),
-        ratio("cost, 256 convoys to 64 (5 peers)", costs[256, 5], costs[64, 5], 1.1, at_most=True),
-    ]

@@ -1,7 +1,7 @@
-"""(f) The naive baseline, built for comparison alone.
+"""(f) The naive baseline: one convoy on one SUMO, as most SUMO environments are written.
 
-One environment; SUMO over TraCI, started anew for every episode of 400 ticks; six getters per car
-and tick through the Python client; no radio, no sensors; Stable-Baselines3's default PPO.
+SUMO over TraCI, started anew for every episode of 400 ticks; six getters per car and tick through
+the Python client; no radio, no sensors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import gymnasium as gym
 import numpy as np
 import traci
 from gymnasium import spaces
-from stable_baselines3 import PPO
 
 from ml.envs.config import EnvConfig
 from ml.envs.episodes.drawn import EpisodeSource
@@ -22,11 +21,10 @@ from ml.envs.spaces import observation_space
 from ml.folders import default_cache_dir
 from ml.keyed_random import fold
 from ml.onboard.actuation import accel_from_action
-from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.sumo.commands import SPEED_MODE_UNCHECKED, insertions
-from ml.sumo.netconvert import sumo_program
 from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named
+from ml.sumo.programs import sumo_program
 from ml.sumo.scenarios import load_scenario
 from ml.sumo.tiling import tile_scenario
 from ml.vehicle import DT_S
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EPISODE_TICKS = 400
-_ROLLOUT = 2048
 
 
 class NaiveEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
@@ -96,51 +93,20 @@ class NaiveEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
 
     def _observe(self) -> dict[str, Any]:
         vehicle = traci.vehicle
-        rows = []
-        for car in self._cars:
-            x_m, y_m = vehicle.getPosition(car)
-            rows.append(
-                (
-                    x_m,
-                    y_m,
-                    vehicle.getSpeed(car),
-                    vehicle.getAngle(car),
-                    vehicle.getAcceleration(car),
-                    vehicle.getLanePosition(car),
-                    len(vehicle.getLaneID(car)),
-                )
+        rows = [
+            (
+                *vehicle.getPosition(car),
+                vehicle.getSpeed(car),
+                vehicle.getAngle(car),
+                vehicle.getAcceleration(car),
+                vehicle.getLanePosition(car),
+                len(vehicle.getLaneID(car)),
             )
+            for car in self._cars
+        ]
         own, others = np.array(rows[0]), np.array(rows[1:])
         boxes = self.observation_space.spaces  # type: ignore[attr-defined]
         seen = {key: np.zeros(box.shape, dtype=np.float32) for key, box in boxes.items()}
         seen["peers"][: len(others), :7] = np.clip((others - own) / 1000.0, -0.5, 0.5)
         seen["peer_mask"][: len(others)] = 1.0
         return seen
-
-
-class NaiveBaseline:
-    """(f) Stable-Baselines3's default PPO on it."""
-
-    name = "f: the naive baseline (one environment, TraCI getters, restart per episode)"
-
-    def __init__(self, num_peers: int) -> None:
-        self._env = NaiveEnv(num_peers)
-        self._model = PPO(
-            "MultiInputPolicy",
-            self._env,
-            policy_kwargs=create_deep_set_policy_kwargs(),
-            device="cpu",
-            seed=0,
-        )
-
-    def prepare(self) -> None:
-        """Nothing: learning goes on from where it was."""
-
-    def run(self) -> int:
-        """Learn on for one rollout."""
-        self._model.learn(_ROLLOUT, reset_num_timesteps=False)
-        return _ROLLOUT
-
-    def close(self) -> None:
-        """End its SUMO."""
-        self._env.close()

@@ -15,7 +15,6 @@ import numpy as np
 from pydantic import ValidationError
 from stable_baselines3 import PPO
 
-from ml.bench.ceiling import NoOpVecEnv
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import ConfigError
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 
     from ml.training.config import TrainConfig
 
-STEPS_PER_ENV, BATCH_SIZE, EPOCHS = 128, 1024, 4
-_ROLLOUTS = 2
+STEPS_PER_ENV = 128
 
 
 class Workload(Protocol):
@@ -109,23 +107,24 @@ class Driving:
 
 
 class Learning:
-    """(c, d, g, h) PPO end to end: rollouts, updates, all that Stable-Baselines3 does around them.
+    """(c to h) PPO end to end: rollouts, updates, all that Stable-Baselines3 does around them.
 
     Args:
         model: The learner, with its environment.
         name: What the report calls it.
+        rollouts: How many make a slice of work.
     """
 
-    def __init__(self, model: PPO, name: str) -> None:
+    def __init__(self, model: PPO, name: str, rollouts: int = 2) -> None:
         self.name = name
-        self._steps = _ROLLOUTS * model.n_steps * model.n_envs
+        self._steps = rollouts * model.n_steps * model.n_envs
         self._model = model
 
     def prepare(self) -> None:
         """Nothing: learning goes on from where it was."""
 
     def run(self) -> int:
-        """Learn on for two rollouts."""
+        """Learn on for some rollouts."""
         self._model.learn(self._steps, reset_num_timesteps=False)
         return self._steps
 
@@ -150,24 +149,17 @@ def environment(
     return env
 
 
-def plain_learner(env: VecEnv) -> PPO:
-    """Build (c, d) PPO at the hyperparameters of the comparison."""
+def plain_learner(env: VecEnv, n_steps: int, batch_size: int, n_epochs: int) -> PPO:
+    """Build PPO with so many steps per environment, Stable-Baselines3's defaults for the rest."""
     return PPO(
         "MultiInputPolicy",
         env,
-        n_steps=STEPS_PER_ENV,
-        batch_size=min(BATCH_SIZE, STEPS_PER_ENV * env.num_envs),
-        n_epochs=EPOCHS,
+        n_steps=n_steps,
+        batch_size=min(batch_size, n_steps * env.num_envs),
+        n_epochs=n_epochs,
         policy_kwargs=create_deep_set_policy_kwargs(),
         device="cpu",
         seed=0,
-    )
-
-
-def ceiling(num_envs: int) -> Learning:
-    """(d) The learner alone, at the same hyperparameters, network and shapes."""
-    return Learning(
-        plain_learner(NoOpVecEnv(num_envs)), "d: PPO on an environment that does nothing"
     )
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.sumo.fleet_kernels import Admission, Orders
+    from ml.sumo.fleet import Admission
+    from ml.sumo.fleet_kernels import Orders
     from ml.sumo.protocol import Placement, TickCommands, TrafficState
     from ml.sumo.scenarios import Scenario
 

@@ -1,7 +1,7 @@
 """What SUMO is told, in what order, the same over both backends.
 
 The functions here speak to something with the names of libsumo's functions: libsumo's compiled
-module itself, or `ml.sumo.traci_commands.Script`, which packs them for TraCI.
+module itself, or `ml.sumo.traci_bytes.Script`, which packs them for TraCI.
 
 The order matters. Car-following models work out constants when they are made (IDM one of its
 acceleration and deceleration, all of them the deceleration that they show to others), and a
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.sumo.fleet_kernels import Admission, Orders
+    from ml.sumo.fleet import Admission
+    from ml.sumo.fleet_kernels import Orders
     from ml.sumo.protocol import Placement
     from ml.sumo.road import Road
 

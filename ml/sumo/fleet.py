@@ -9,13 +9,13 @@ which is less than half of SUMO's shortest lane (0.1 m).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ml.errors import SimulatorError
 from ml.sumo import fleet_kernels as kernels
-from ml.sumo.fleet_kernels import Admission, Cars, Lanes, Orders
+from ml.sumo.fleet_kernels import Cars, Lanes, Orders
 from ml.sumo.names import MAX_VEHICLES, tile_lane, vehicle_id
 from ml.sumo.protocol import TrafficState
 from ml.vehicle import DT_S
@@ -27,10 +27,36 @@ if TYPE_CHECKING:
     from ml.sumo.road import Road
 
 _EXACT_M = 1e-9
-_INDEX, _REAL, _FLAG = np.dtype(np.int64), np.dtype(np.float64), np.dtype(np.bool_)
+_INDEX, _REAL = np.dtype(np.int64), np.dtype(np.float64)
 _ORDERS: tuple[Any, ...] = (_INDEX, _INDEX, _INDEX, _REAL, _INDEX, _REAL)
-_ADMISSION: tuple[Any, ...] = (_INDEX, _INDEX, _INDEX, _REAL, _FLAG, _FLAG, _INDEX)
 _DRIVER = ("tau_s", "accel_mps2", "decel_mps2", "min_gap_m", "speed_factor")
+
+
+class Admission(NamedTuple):
+    """What a placement makes of the cars on the road; indices are flat, convoy · V + slot.
+
+    Attributes:
+        removed: int64, cars to take off the road first.
+        placed: int64, cars to put on it, row by row of the placement.
+        lane: int64, the lane of each of `placed`.
+        lane_pos_m: float64, where on it.
+        reused: bool, which of `placed` are on the road already and start anew.
+        was_controlled: bool, which of `placed` are reused and obeyed our speed command until now.
+        sequence: int64, the order in which to place them, as places in `placed`.
+    """
+
+    removed: NDArray[np.int64]
+    placed: NDArray[np.int64]
+    lane: NDArray[np.int64]
+    lane_pos_m: NDArray[np.float64]
+    reused: NDArray[np.bool_]
+    was_controlled: NDArray[np.bool_]
+    sequence: NDArray[np.int64]
+
+    @property
+    def only_reuses(self) -> bool:
+        """Whether the same cars are on the road before and after."""
+        return self.removed.size == 0 and bool(self.reused.all())
 
 
 class Fleet:
@@ -47,7 +73,7 @@ class Fleet:
                 f"num_vehicles is {num_vehicles}; a convoy has 1 to {MAX_VEHICLES} slots.",
             )
         self._road = road
-        self._lanes = Lanes(road.lane_start_m, road.lane_length_m, road.lane_internal)
+        self._lanes = Lanes(road.lane_start_m, road.lane_length_m)
         self._shape = (num_envs, num_vehicles)
         count = num_envs * num_vehicles
         self.ids = [
@@ -83,37 +109,50 @@ class Fleet:
             SimulatorError: Wrong shapes, a convoy twice or out of range, a value that is not
                 finite, a negative speed, or a position off the road or inside a junction.
         """
-        env, here = placement.env_indices, placement.present
         self._check(placement)
+        env, here, cars = placement.env_indices, placement.present, self._cars
+        there_m = placement.route_pos_m
+        lane, lane_pos_m = self._road.locate(there_m[here])
+        inside = self._road.lane_internal[lane]
+        if inside.any():
+            raise SimulatorError(
+                f"Route position {there_m[here][inside][0]} m lies inside a junction, where SUMO "
+                "cannot insert a car. Ask Road.placeable first.",
+            )
         left = self._left.reshape(self._shape)
         left[env] = False if placement.left is None else placement.left & here
         # Who does not drive in one lane is made anew, now and the next time: SUMO sorts in cars
         # that are new to a lane.
-        beside = env[left[env].any(axis=1)]
-        self._cars.out_of_order[beside] = True
-        found = Admission(*(np.empty(here.size, kind) for kind in _ADMISSION))
-        gone, placed = kernels.place_cars(
-            env,
-            here,
-            placement.controlled,
-            placement.route_pos_m,
-            placement.speed_mps,
-            self._lanes.start_m,
-            self._cars,
-            found,
-        )
-        self._cars.out_of_order[beside] = True
+        beside = left[env].any(axis=1)
+        furthest_m = np.maximum.accumulate(np.where(here, there_m, -np.inf), axis=1)
+        ordered = (~here[:, 1:] | (there_m[:, 1:] > furthest_m[:, :-1])).all(axis=1)
+        keeps = ordered & ~cars.out_of_order[env] & ~beside
+        cars.out_of_order[env] = ~ordered | beside
+        num_slots = self._shape[1]
+        slot = np.arange(num_slots)
+        car = env[:, None] * num_slots + slot
+        was = cars.present[car]
+        stays = was & here & keeps[:, None]
+        # Those that move forwards go first, the one in front leading; then those that move back,
+        # the last one leading; then new ones, which SUMO sorts in.
+        forwards = there_m > cars.position_m[car]
+        turn = np.where(stays, np.where(forwards, -slot, slot + num_slots), 2 * num_slots)
         admission = Admission(
-            found.removed[:gone],
-            found.placed[:placed],
-            found.lane[:placed],
-            found.lane_pos_m[:placed],
-            found.reused[:placed],
-            found.was_controlled[:placed],
-            found.sequence[:placed],
+            removed=car[was & ~stays],
+            placed=car[here],
+            lane=lane,
+            lane_pos_m=lane_pos_m,
+            reused=stays[here],
+            was_controlled=(stays & cars.controlled[car])[here],
+            sequence=np.argsort(turn[here], kind="stable"),
         )
+        cars.present[car] = here
+        cars.controlled[car] = placement.controlled & here
+        cars.position_m[car] = np.where(here, there_m, 0.0)
+        cars.speed_mps[car] = np.where(here, placement.speed_mps, 0.0)
+        cars.lane_start_m[car[here]] = self._road.lane_start_m[lane]
         if not admission.only_reuses:
-            self.live = np.flatnonzero(self._cars.present)
+            self.live = np.flatnonzero(cars.present)
         return admission
 
     def orders(self, commands: TickCommands) -> Orders:
@@ -256,25 +295,17 @@ class Fleet:
                 )
         if placement.left is not None:
             self._check_left(placement.left, here, "Placement.left")
-        fault, row, slot = kernels.first_fault(
-            env, here, tuple(numbers.values()), self._shape[0], self._lanes, self._road.length_m
-        )
-        if fault == kernels.FINE:
-            return
-        if fault == kernels.NO_SUCH_CONVOY:
+        named = env.tolist()
+        if len(set(named)) != len(named) or not all(0 <= one < self._shape[0] for one in named):
             raise SimulatorError(
-                f"Placement.env_indices is {env.tolist()}; it must name distinct convoys in "
+                f"Placement.env_indices is {named}; it must name distinct convoys in "
                 f"0 … {self._shape[0] - 1}.",
             )
-        if fault != kernels.NO_PLACE:
-            name, array = list(numbers.items())[fault]
+        values = np.stack(list(numbers.values()))[:, here]
+        wrong = ~((values >= 0.0) & (values < np.inf))
+        if wrong.any():
+            which, car = np.argwhere(wrong)[0]
             raise SimulatorError(
-                f"Placement.{name} of a present vehicle is negative or not finite: "
-                f"{array[row, slot]}.",
+                f"Placement.{list(numbers)[which]} of a present vehicle is negative or not "
+                f"finite: {values[which, car]}.",
             )
-        position_m = placement.route_pos_m[row, slot]
-        self._road.placeable(position_m)  # raises beyond the road's end
-        raise SimulatorError(
-            f"Route position {position_m} m lies inside a junction, where SUMO cannot insert a "
-            "car. Ask Road.placeable first.",
-        )

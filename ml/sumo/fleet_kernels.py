@@ -1,8 +1,8 @@
-"""The loops over vehicle slots of a tick and of a placement, compiled.
+"""The loops of a tick over all vehicle slots, compiled.
 
-E convoys of V vehicle slots, N = E · V of them, flat; K convoys in a placement. Arrays are
-C-contiguous and of one dtype, so each kernel has a single signature. A kernel cannot say in words
-what is wrong; it returns where.
+E convoys of V vehicle slots, N = E · V of them, flat. Every array is C-contiguous and of one
+dtype, so each kernel has a single signature. A kernel cannot say in words what is wrong; it
+returns where.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.compiled import compiled
-from ml.sumo.road import last_begun
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 SAME_LANE_TOLERANCE_M = 0.05
 INCONSISTENCY_M = 0.1
-FINE, NO_SUCH_CONVOY, NO_PLACE = -1, -2, -3
+FINE = -1
 _CANDIDATES = 3  # lanes looked at around the expected position
 
 
@@ -30,12 +29,10 @@ class Lanes(NamedTuple):
     Attributes:
         start_m: (lanes,) float64, route positions.
         length_m: (lanes,) float64.
-        internal: (lanes,) bool, whether it lies inside a junction.
     """
 
     start_m: NDArray[np.float64]
     length_m: NDArray[np.float64]
-    internal: NDArray[np.bool_]
 
 
 class Cars(NamedTuple):
@@ -78,33 +75,6 @@ class Orders(NamedTuple):
     speed_mps: NDArray[np.float64]
     factor_index: NDArray[np.int64]
     factor: NDArray[np.float64]
-
-
-class Admission(NamedTuple):
-    """What a placement makes of the cars on the road; indices are flat, convoy · V + slot.
-
-    Attributes:
-        removed: int64, cars to take off the road first.
-        placed: int64, cars to put on it, row by row of the placement.
-        lane: int64, the lane of each of `placed`.
-        lane_pos_m: float64, where on it.
-        reused: bool, which of `placed` are on the road already and start anew.
-        was_controlled: bool, which of `placed` are reused and obeyed our speed command until now.
-        sequence: int64, the order in which to place them, as places in `placed`.
-    """
-
-    removed: NDArray[np.int64]
-    placed: NDArray[np.int64]
-    lane: NDArray[np.int64]
-    lane_pos_m: NDArray[np.float64]
-    reused: NDArray[np.bool_]
-    was_controlled: NDArray[np.bool_]
-    sequence: NDArray[np.int64]
-
-    @property
-    def only_reuses(self) -> bool:
-        """Whether the same cars are on the road before and after."""
-        return self.removed.size == 0 and bool(self.reused.all())
 
 
 @compiled
@@ -217,118 +187,3 @@ def follow_cars(
         cars.speed_mps[car] = speed_mps[row]
     _note_order(cars)
     return FINE
-
-
-@compiled
-def first_fault(
-    env: NDArray[np.int64],
-    here: NDArray[np.bool_],
-    numbers: tuple[NDArray[np.float64], ...],
-    num_envs: int,
-    lanes: Lanes,
-    road_length_m: float,
-) -> tuple[int, int, int]:
-    """Look for what is wrong with a placement.
-
-    Args:
-        env: (K,) int64, the convoys, which have to be distinct.
-        here: (K, V) bool, which cars count.
-        numbers: (K, V) float64 each, to be finite and not below 0; the first is the route
-            position, to be on the road and not inside a junction.
-        num_envs: E.
-        lanes: Of the road.
-        road_length_m: Of the road.
-
-    Returns:
-        FINE, NO_SUCH_CONVOY, NO_PLACE (of a car's position), or which of the numbers is out of
-        range; and the row and the slot.
-    """
-    for row in range(env.size):
-        if not 0 <= env[row] < num_envs or (env[:row] == env[row]).any():
-            return NO_SUCH_CONVOY, row, 0
-        for slot in range(here.shape[1]):
-            if not here[row, slot]:
-                continue
-            for which in range(len(numbers)):
-                if not 0.0 <= numbers[which][row, slot] < np.inf:
-                    return which, row, slot
-            position_m = numbers[0][row, slot]
-            if position_m > road_length_m or lanes.internal[last_begun(lanes.start_m, position_m)]:
-                return NO_PLACE, row, slot
-    return FINE, 0, 0
-
-
-@compiled
-def place_cars(
-    env: NDArray[np.int64],
-    here: NDArray[np.bool_],
-    asked: NDArray[np.bool_],
-    route_pos_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    lane_start_m: NDArray[np.float64],
-    cars: Cars,
-    found: Admission,
-) -> tuple[int, int]:
-    """Take convoys over and decide which of their cars are reused.
-
-    Args:
-        env: (K,) int64, the convoys.
-        here: (K, V) bool, who shall be on the road.
-        asked: (K, V) bool, who shall obey our speed command.
-        route_pos_m: (K, V) float64, where they shall be.
-        speed_mps: (K, V) float64.
-        lane_start_m: (lanes,) float64 of the road.
-        cars: Every vehicle slot; updated.
-        found: Arrays (K · V,), filled from their starts.
-
-    Returns:
-        How many cars are removed and placed.
-    """
-    num_slots = here.shape[1]
-    turn = np.empty(here.size, dtype=np.int64)
-    gone = placed = 0
-    for row in range(env.size):
-        ordered, reached_m = True, -np.inf
-        for slot in range(num_slots):
-            if here[row, slot]:
-                ordered &= route_pos_m[row, slot] > reached_m
-                reached_m = max(reached_m, route_pos_m[row, slot])
-        keeps = ordered and not cars.out_of_order[env[row]]
-        cars.out_of_order[env[row]] = not ordered
-        for slot in range(num_slots):
-            car = env[row] * num_slots + slot
-            there_m = route_pos_m[row, slot]
-            stays = cars.present[car] and here[row, slot] and keeps
-            if cars.present[car] and not stays:
-                found.removed[gone] = car
-                gone += 1
-            if here[row, slot]:
-                # Those that move forwards go first, the one in front leading; then those that
-                # move back, the last one leading; then new ones, which SUMO sorts in.
-                turn[placed] = 2 * num_slots
-                if stays:
-                    turn[placed] = -slot if there_m > cars.position_m[car] else slot + num_slots
-                lane = last_begun(lane_start_m, there_m)
-                found.placed[placed], found.lane[placed] = car, lane
-                found.lane_pos_m[placed] = there_m - lane_start_m[lane]
-                found.reused[placed] = stays
-                found.was_controlled[placed] = stays and cars.controlled[car]
-                placed += 1
-                cars.lane_start_m[car] = lane_start_m[lane]
-            cars.present[car] = here[row, slot]
-            cars.controlled[car] = asked[row, slot] and here[row, slot]
-            cars.position_m[car] = there_m if here[row, slot] else 0.0
-            cars.speed_mps[car] = speed_mps[row, slot] if here[row, slot] else 0.0
-    _line_up(turn[:placed], num_slots, found.sequence)
-    return gone, placed
-
-
-@compiled
-def _line_up(turn: NDArray[np.int64], num_slots: int, sequence: NDArray[np.int64]) -> None:
-    """Fill in the places of cars in the order of their turns, equal ones as they come."""
-    done = 0
-    for due in range(1 - num_slots, 2 * num_slots + 1):
-        for place in range(turn.size):
-            if turn[place] == due:
-                sequence[done] = place
-                done += 1

@@ -17,9 +17,9 @@ import numpy as np
 from ml.errors import SimulatorError, SimulatorInUseError
 from ml.sumo import commands as telling
 from ml.sumo.backend import Backend
-from ml.sumo.netconvert import MISSING_LIBRARIES_HINT
 from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named
+from ml.sumo.programs import MISSING_LIBRARIES_HINT
 from ml.sumo.tiling import NET_FILE, tile_scenario
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.sumo.fleet_kernels import Admission, Orders
+    from ml.sumo.fleet import Admission
+    from ml.sumo.fleet_kernels import Orders
     from ml.sumo.protocol import Placement
 
 _owner: weakref.ref[LibsumoSimulator] | None = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 MAX_TILES = 8192
 MAX_VEHICLES = 100
-VEHICLE_ID_LENGTH = len("c0000.v00")
 ENV_DIGITS = slice(1, 5)
 SLOT_DIGITS = slice(7, 9)
 

@@ -15,7 +15,7 @@ import weakref
 from typing import TYPE_CHECKING, BinaryIO
 
 from ml.errors import SimulatorError
-from ml.sumo.netconvert import MISSING_LIBRARIES_HINT, sumo_environment, sumo_program
+from ml.sumo.programs import MISSING_LIBRARIES_HINT, sumo_environment, sumo_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

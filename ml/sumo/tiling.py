@@ -106,11 +106,12 @@ def _require_road(net_file: Path, road: Road) -> None:
     prefix = tile_prefix(0)
     edges = []
     try:
-        for _, element in ET.iterparse(net_file):  # noqa: S314 # nosec B314 (our own file)
-            if element.tag == "edge":
-                if not str(element.get("id")).startswith((prefix, f":{prefix}")):
-                    break
-                edges.append(element)
+        with net_file.open("rb") as stream:
+            for _, element in ET.iterparse(stream):  # noqa: S314 # nosec B314 (our own file)
+                if element.tag == "edge":
+                    if not str(element.get("id")).startswith((prefix, f":{prefix}")):
+                        break
+                    edges.append(element)
     except ET.ParseError as error:
         difference = str(error)
     else:

@@ -9,8 +9,7 @@ from traci import constants as tc
 
 from ml.errors import SimulatorError, SimulatorTimeoutError
 from ml.sumo import commands as telling
-from ml.sumo import traci_commands as wire
-from ml.sumo import traci_replies as replies
+from ml.sumo import traci_bytes as wire
 from ml.sumo.backend import Backend
 from ml.sumo.names import vehicle_id
 from ml.sumo.options import load_options
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ml.sumo.fleet_kernels import Admission, Orders
+    from ml.sumo.fleet import Admission
+    from ml.sumo.fleet_kernels import Orders
     from ml.sumo.protocol import Placement
     from ml.sumo.scenarios import Scenario
 
@@ -66,10 +66,10 @@ class TraciSimulator(Backend):
         self._host, self._port, self._gui = host, port or DEFAULT_PORT, gui
         self._deadline_s = deadline_s
         ids = self._fleet.ids
-        self._set_speed = wire.FloatCommands(tc.VAR_SPEED, ids)
-        self._set_factor = wire.FloatCommands(tc.VAR_SPEED_FACTOR, ids)
-        self._questions = wire.VehicleQuestions(ids)
-        self._reader = replies.TickReader(ids)
+        self._set_speed = wire.set_floats(tc.VAR_SPEED, ids)
+        self._set_factor = wire.set_floats(tc.VAR_SPEED_FACTOR, ids)
+        self._questions = wire.questions(ids)
+        self._answers = wire.answers(ids)
         self._live_questions = b""
         self._process: SumoProcess | None = None
         self._connection: TraciConnection | None = None
@@ -121,21 +121,21 @@ class TraciSimulator(Backend):
         return self._connection is not None
 
     def _note_live(self) -> None:
-        self._live_questions = self._questions.pack(self._fleet.live)
+        self._live_questions = self._questions[self._fleet.live].tobytes()
 
     def _insert(
         self, placement: Placement, admission: Admission
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         script, placed = wire.Script(), admission.placed
         telling.place(script, self._fleet.ids, placement, self.road, admission)
-        body = script.body + self._questions.pack(placed)
+        body = script.body + self._questions[placed].tobytes()
         reply, size = self._exchange(body, script.numbers)
-        found = self._reader.read_cars(reply[size:], placed)
+        found = self._answers.read(reply[size:], placed)
         if found is None:
             raise SimulatorError("SUMO does not know cars that it has just inserted.")
         if self._gui:
             self._follow_first_ego()
-        return found
+        return found[0], found[1]
 
     def _follow_first_ego(self) -> None:
         """Let the window follow the first convoy's ego; it would show the whole road otherwise."""
@@ -157,42 +157,40 @@ class TraciSimulator(Backend):
         telling.change_lanes(script, ids, changes, self.road)
         script.add(tc.CMD_SIMSTEP, wire.SIMULATION_STEP)
         questions = wire.GET_TELEPORTS + self._live_questions
-        with self._explained():
-            reply = self._connected().exchange_two(script.body, script.numbers, questions)
-        teleports, size = replies.read_teleports(reply)
+        reply, _ = self._exchange(script.body, script.numbers, questions)
+        teleports, size = wire.read_teleports(reply)
         self._teleports += teleports
-        found = self._reader.read_cars(reply[size:], self._fleet.live)
+        found = self._answers.read(reply[size:], self._fleet.live)
         if found is None:
             self._drop_arrived(self._names(wire.GET_VEHICLES, tc.CMD_GET_VEHICLE_VARIABLE))
             reply, _ = self._exchange(self._live_questions, b"")
-            found = self._reader.read_cars(reply, self._fleet.live)
+            found = self._answers.read(reply, self._fleet.live)
             if found is None:
                 raise SimulatorError(
                     "SUMO answered questions after our cars with bytes of another form. "
                     "Is it of another release than this client?",
                 )
-        return *found, [self._lane_of(ids[index]) for index, _ in changes]
+        return found[0], found[1], [self._lane_of(ids[index]) for index, _ in changes]
 
     def _lane_of(self, name: str) -> str:
         number = tc.CMD_GET_VEHICLE_VARIABLE
         reply, size = self._exchange(wire.get(number, tc.VAR_LANE_ID, name), bytes((number,)))
-        return replies.read_string(reply.tobytes(), size, name)
+        return wire.read_string(reply.tobytes(), size, name)
 
     def _colliding(self) -> list[str]:
         return self._names(wire.GET_COLLIDING, tc.CMD_GET_SIM_VARIABLE)
 
     def _names(self, question: bytes, number: int) -> list[str]:
         reply, size = self._exchange(question, bytes((number,)))
-        return replies.read_strings(reply.tobytes(), size)
+        return wire.read_strings(reply.tobytes(), size)
 
-    def _connected(self) -> TraciConnection:
+    def _exchange(
+        self, body: bytes, numbers: bytes, next_body: bytes = b""
+    ) -> tuple[NDArray[np.uint8], int]:
         self._require_running()
         assert self._connection is not None  # noqa: S101 (for the type checker)
-        return self._connection
-
-    def _exchange(self, body: bytes, numbers: bytes) -> tuple[NDArray[np.uint8], int]:
         with self._explained():
-            return self._connected().exchange(body, numbers)
+            return self._connection.exchange(body, numbers, next_body)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

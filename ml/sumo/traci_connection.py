@@ -21,8 +21,7 @@ from ml.errors import (
     SimulatorVersionError,
 )
 from ml.installation import hidden_message
-from ml.sumo import traci_commands as wire
-from ml.sumo import traci_replies as replies
+from ml.sumo import traci_bytes as wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,16 +114,24 @@ class TraciConnection:
             alive()
             time.sleep(_RETRY_S)
 
-    def exchange(self, body: bytes, numbers: bytes) -> tuple[NDArray[np.uint8], int]:
-        """Send commands as one message and take the reply.
+    def exchange(
+        self, body: bytes, numbers: bytes, next_body: bytes = b""
+    ) -> tuple[NDArray[np.uint8], int]:
+        """Send commands as one message and take the reply; or two messages at once.
+
+        SUMO simulates a step only after all other commands of its message, so what is asked about
+        the time after it stands in a message of its own; waiting for the first reply before
+        sending that one would cost a change of processes.
 
         Args:
             body: The packed commands; nothing is sent if there are none.
-            numbers: The numbers of the commands whose statuses come first in the reply.
+            numbers: The numbers of the commands whose statuses come first in the reply. Before a
+                second message, statuses are all that the first reply has.
+            next_body: The packed commands of the second message; empty for none.
 
         Returns:
-            The reply without its length, uint8, valid until the next exchange; and how many bytes
-            of it the statuses of `numbers` take.
+            The last reply without its length, uint8, valid until the next exchange; and how many
+            bytes of it the statuses of `numbers` take.
 
         Raises:
             SimulatorTimeoutError: The reply did not come before the deadline.
@@ -133,34 +140,13 @@ class TraciConnection:
         """
         if not body:  # SUMO would not answer
             return np.zeros(0, dtype=np.uint8), 0
-        (reply,) = self._round_trip(body)
-        return reply, replies.check_statuses(reply, numbers)
-
-    def exchange_two(self, body: bytes, numbers: bytes, next_body: bytes) -> NDArray[np.uint8]:
-        """Send two messages at once and take both replies.
-
-        SUMO simulates a step only after all other commands of its message, so what is asked about
-        the time after it stands in a message of its own; waiting for the first reply before
-        sending that one would cost a change of processes.
-
-        Args:
-            body: The packed commands of the first message, a step among them.
-            numbers: Their numbers; statuses are all that the reply to them has.
-            next_body: The packed commands of the second message.
-
-        Returns:
-            The second reply, as in `exchange`, none of its statuses checked.
-
-        Raises:
-            SimulatorTimeoutError, SimulatorLostError, SimulatorError: As in `exchange`.
-        """
-        if len(numbers) > _MAX_AHEAD:
-            self.exchange(body, numbers)
-            (second,) = self._round_trip(next_body)
-        else:
-            first, second = self._round_trip(body, next_body)
-            replies.check_statuses(first, numbers)
-        return second
+        ahead = [next_body] if next_body and len(numbers) <= _MAX_AHEAD else []
+        reply, *others = self._round_trip(body, *ahead)
+        size = wire.check_statuses(reply, numbers)
+        if next_body:
+            (second,) = others or self._round_trip(next_body)
+            return second, 0
+        return reply, size
 
     def load(self, options: Sequence[str]) -> None:
         """Let SUMO load another simulation.
@@ -208,7 +194,7 @@ class TraciConnection:
 
     def _check_version(self) -> None:
         reply, offset = self.exchange(wire.command(tc.CMD_GETVERSION), bytes((tc.CMD_GETVERSION,)))
-        api, name = replies.read_version(reply.tobytes(), offset)
+        api, name = wire.read_version(reply.tobytes(), offset)
         # Of another release, cars may drive otherwise although the protocol is the same.
         ours = version("eclipse-sumo")
         if api == tc.TRACI_VERSION and name == f"SUMO {ours}":

@@ -26,14 +26,14 @@ FED_BY_RADIO = [
 
 @pytest.fixture(scope="module")
 def drive():
-    """Run a driver through the cases, each driver once."""
+    """Run a driver through the cases, or some of them, each driver once."""
     known = {}
 
-    def run(spec, radio="clean"):
-        if (spec, radio) not in known:
-            rows = run_suite(make_driver(spec), SUITE, radio=radio, cases=CASES)
-            known[spec, radio] = [row for row in rows if not row.invalid]
-        return known[spec, radio]
+    def run(spec, cases=CASES):
+        if (spec, cases) not in known:
+            rows = run_suite(make_driver(spec), SUITE, radio="clean", cases=cases)
+            known[spec, cases] = [row for row in rows if not row.invalid]
+        return known[spec, cases]
 
     return run
 
@@ -66,7 +66,8 @@ def test_the_oracle_never_crashes(drive):
 @pytest.mark.parametrize("name", FED_BY_RADIO)
 def test_radio_off_is_worse_than_radio_on(drive, name):
     """A controller that does no better with its radio does not use it."""
-    on, off = hazards(drive(name)), hazards(drive(f"off:{name}"))
+    cases = tuple(row.case for row in hazards(drive("do-nothing"))[:24])
+    on, off = drive(name, cases), drive(f"off:{name}", cases)
     assert sum(row.crash for row in on) < 0.9 * sum(row.crash for row in off)
 
 

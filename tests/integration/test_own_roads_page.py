@@ -10,7 +10,7 @@ import pytest
 from support import roads
 from support.trainings import ROLLOUT, SMALL
 
-from ml.sumo.netconvert import sumo_environment, sumo_home
+from ml.sumo.programs import sumo_environment, sumo_home
 
 pytestmark = pytest.mark.sumo
 

@@ -2,14 +2,14 @@
 
 import gzip
 import importlib.util
-import subprocess
+import re
 
 import numpy as np
 import pytest
+from support.roads import run
 
 from ml.errors import ScenarioError
 from ml.sumo.factory import create_simulator
-from ml.sumo.netconvert import run_netconvert, sumo_environment, sumo_program
 from ml.sumo.protocol import DriverParameters, Placement, TickCommands
 from ml.sumo.scenarios import SCENARIO_DIR, load_scenario
 
@@ -24,9 +24,8 @@ def grid(tmp_path_factory):
     def make(lanes=1, *options):
         if (lanes, options) not in made:
             file = tmp_path_factory.mktemp("grid") / "town.net.xml"
-            command = [sumo_program("netgenerate"), "--grid", "--grid.number", "6"]
-            command += ["--grid.length", "200", "-L", str(lanes), "-o", file, *options]
-            subprocess.run(command, env=sumo_environment(), check=True, capture_output=True)
+            size = ("--grid.number", "6", "--grid.length", "200", "-L", str(lanes))
+            run("netgenerate", "--grid", *size, "-o", file, *options, folder=file.parent)
             made[lanes, options] = file
         return made[lanes, options]
 
@@ -56,12 +55,12 @@ TURNING = "A0B0 B0C0 C0C1 C1C2 C2D2 D2E2"
 
 @pytest.mark.parametrize("name", ["highway", "rural", "two-lanes"])
 def test_generators_write_the_committed_networks(tmp_path, name):
-    """Running a scenario's generator again gives the bytes that are in the repository."""
-    script = SCENARIO_DIR / name / "generate.py"
-    spec = importlib.util.spec_from_file_location(f"generate_{name}", script)
+    """Running the generator again gives the bytes that are in the repository."""
+    script = SCENARIO_DIR / "generate.py"
+    spec = importlib.util.spec_from_file_location("generate_scenarios", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    fresh = module.generate(tmp_path)
+    fresh = module.generate(name, tmp_path)
     assert fresh.read_bytes() == (SCENARIO_DIR / name / fresh.name).read_bytes()
     assert b"generated on" not in fresh.read_bytes()
 
@@ -163,6 +162,18 @@ def test_routes_that_cannot_carry_a_convoy_are_errors(grid, write, tmp_path, rou
         load_scenario(write(grid(), routes), cache_dir=tmp_path)
 
 
+@pytest.mark.parametrize("end", ["from", "to"])
+def test_an_edge_that_ends_nowhere_is_an_error(write, tmp_path, end):
+    """A network whose edge names no junction at one end is refused, and the edge is named."""
+    text = (SCENARIO_DIR / "rural" / "rural.net.xml").read_text(encoding="utf-8")
+    assert ' from="n2" to="n3"' in text
+    net = tmp_path / "loose.net.xml"
+    net.write_text(re.sub(rf'(id="r2".*?) {end}="\w+"', r"\1", text, count=1), encoding="utf-8")
+    cfg = write(net, f'<route id="convoy" edges="{" ".join(f"r{k}" for k in range(8))}"/>')
+    with pytest.raises(ScenarioError, match="begin or end at no junction: 'r2'"):
+        load_scenario(cfg, cache_dir=tmp_path)
+
+
 def test_a_route_that_needs_lane_changes_is_an_error(grid, write, tmp_path):
     """Convoys keep their lane, and no lane turns both right and left."""
     cfg = write(grid(2), f'<route id="convoy" edges="{TURNING}"/>')
@@ -179,7 +190,8 @@ def test_nobody_overtakes_on_a_second_lane(write, tmp_path):
         '<edges><edge id="wide" from="a" to="b" numLanes="2" speed="25"/></edges>',
         encoding="utf-8",
     )
-    run_netconvert(["-n", "n.nod.xml", "-e", "e.edg.xml", "-o", "wide.net.xml"], cwd=tmp_path)
+    files = ("-n", "n.nod.xml", "-e", "e.edg.xml", "-o", "wide.net.xml")
+    run("netconvert", *files, folder=tmp_path)
     cfg = write("wide.net.xml", '<route id="convoy" edges="wide"/>')
     scenario = load_scenario(cfg, cache_dir=tmp_path)
     simulator = create_simulator(

@@ -15,7 +15,7 @@ from rich.text import Text
 from support.planted_rows import planted_rows
 
 import ml
-from ml.bench.report import BenchReport, RadioCost, Ratio, Throughput
+from ml.bench.report import BenchReport, Goal, Throughput, ratio
 from ml.calibration.fits.margin import fit_margin
 from ml.commands.ablation import _console_table
 from ml.commands.doctor import _table as doctor_table
@@ -87,9 +87,9 @@ def _bench() -> BenchReport:
     report = BenchReport(num_envs=64, num_peers=5, radio="clean")
     report.workloads.append(Throughput("e: the environment over TraCI, " * 3, [104670.4, 99.5]))
     report.ratios.append(
-        Ratio.of("b / a: environment to SUMO with its necessary traffic", [2.0], [3.0], 0.65)
+        ratio("b / a: environment to SUMO with its necessary traffic", [2.0], [3.0], 0.65)
     )
-    report.radio_costs.append(RadioCost("relays over up to 3 hops", [9.91, 13.12], 25.0))
+    report.radio_costs.append(Goal("relays over up to 3 hops", [9.91, 13.12], 25.0))
     report.cost_us.update({(n, p): 1234.5 for n in (1, 16, 64, 256) for p in range(1, 9)})
     return report
 

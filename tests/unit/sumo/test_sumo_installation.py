@@ -4,8 +4,8 @@ import importlib
 
 import pytest
 
-from ml.errors import SimulatorError, SimulatorTimeoutError
-from ml.sumo import netconvert
+from ml.errors import SimulatorError
+from ml.sumo import programs, sumo_process
 from ml.sumo.libsumo_backend import _import_libsumo
 
 APT_LINE = "apt-get install libx11-6 libxext6 libxrender1 libgl1 libatomic1"
@@ -23,28 +23,20 @@ def test_missing_system_libraries_are_named(monkeypatch):
 
 
 def test_missing_libraries_of_a_program_are_named(monkeypatch, tmp_path):
-    """The same line comes when netconvert cannot be loaded."""
-    program = tmp_path / "netconvert"
+    """The same line comes when a SUMO in another process cannot be loaded."""
+    program = tmp_path / "sumo"
     program.write_text("#!/bin/sh\necho error while loading shared libraries >&2\nexit 127\n")
     program.chmod(0o755)
-    monkeypatch.setattr(netconvert, "sumo_program", lambda _name: program)
+    monkeypatch.setattr(sumo_process, "sumo_program", lambda _name: program)
+    started = sumo_process.SumoProcess([])
+    started._process.wait(10.0)
     with pytest.raises(SimulatorError, match=f"exit status 127.*{APT_LINE}"):
-        netconvert.run_netconvert([], cwd=tmp_path)
+        started.require_alive()
+    started.kill()
 
 
 def test_a_missing_program_is_named(monkeypatch, tmp_path):
     """A damaged installation is an error that says how to mend it."""
-    monkeypatch.setattr(netconvert, "sumo_home", lambda: tmp_path)
+    monkeypatch.setattr(programs, "sumo_home", lambda: tmp_path)
     with pytest.raises(SimulatorError, match=r"'sumo-gui' is missing at .*pip install"):
-        netconvert.sumo_program("sumo-gui")
-
-
-def test_a_netconvert_that_hangs_is_an_error(monkeypatch, tmp_path):
-    """Laying out a road has a deadline like everything else."""
-    program = tmp_path / "netconvert"
-    program.write_text("#!/bin/sh\nexec sleep 600\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(netconvert, "sumo_program", lambda _name: program)
-    monkeypatch.setattr(netconvert, "NETCONVERT_DEADLINE_S", 0.1)
-    with pytest.raises(SimulatorTimeoutError, match="did not end within"):
-        netconvert.run_netconvert([], cwd=tmp_path)
+        programs.sumo_program("sumo-gui")

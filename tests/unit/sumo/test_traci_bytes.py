@@ -10,8 +10,7 @@ import pytest
 from traci import constants as tc
 
 from ml.errors import SimulatorError, SimulatorTimeoutError, SimulatorVersionError
-from ml.sumo import traci_commands as commands
-from ml.sumo import traci_replies as replies
+from ml.sumo import traci_bytes as wire
 from ml.sumo.names import vehicle_id
 from ml.sumo.traci_connection import TraciConnection
 
@@ -23,7 +22,7 @@ def ok(*numbers):
 
 def refusal(number, text):
     """The status of a command that SUMO refuses."""
-    body = bytes((number, 0xFF)) + commands.string(text)
+    body = bytes((number, 0xFF)) + wire.string(text)
     return bytes((len(body) + 1,)) + body
 
 
@@ -31,7 +30,7 @@ def answers(name, lane_pos_m, speed_mps, variable=tc.VAR_LANEPOSITION):
     """The answers to the questions after a car's values."""
     packed = b""
     for asked, value in ((variable, lane_pos_m), (tc.VAR_SPEED, speed_mps)):
-        body = bytes((0xB4, asked)) + commands.string(name) + commands.typed_float(value)
+        body = bytes((0xB4, asked)) + wire.string(name) + wire.typed_float(value)
         packed += ok(0xA4) + bytes((len(body) + 1,)) + body
     return packed
 
@@ -43,21 +42,21 @@ def as_array(data):
 
 def test_a_command_is_its_length_number_and_content():
     """Short commands have a one-byte length, long ones a four-byte length behind a 0."""
-    assert commands.command(0x7F) == b"\x02\x7f"
-    assert commands.command(0x01, b"x" * 253) == b"\xff\x01" + b"x" * 253
-    assert commands.command(0x01, b"x" * 254) == b"\x00\x00\x00\x01\x04\x01" + b"x" * 254
+    assert wire.command(0x7F) == b"\x02\x7f"
+    assert wire.command(0x01, b"x" * 253) == b"\xff\x01" + b"x" * 253
+    assert wire.command(0x01, b"x" * 254) == b"\x00\x00\x00\x01\x04\x01" + b"x" * 254
 
 
 def test_a_script_packs_the_calls_of_libsumos_functions():
     """In their order, and with the number of each command."""
-    script = commands.Script()
+    script = wire.Script()
     script.vehicletype_setTau("peer", 1.5)
     script.vehicle_setPreviousSpeed("c0000.v01", 12.5, 0.0)
-    real, text = commands.typed_float, commands.string
-    both = commands.compound(real(12.5), real(0.0))
+    real, text = wire.typed_float, wire.string
+    both = wire.compound(real(12.5), real(0.0))
     single = [
-        commands.command(0xC5, b"\x48" + text("peer") + real(1.5)),
-        commands.command(0xC4, bytes((tc.VAR_PREV_SPEED,)) + text("c0000.v01") + both),
+        wire.command(0xC5, b"\x48" + text("peer") + real(1.5)),
+        wire.command(0xC4, bytes((tc.VAR_PREV_SPEED,)) + text("c0000.v01") + both),
     ]
     assert script.body == b"".join(single)
     assert script.numbers == bytes((0xC5, 0xC4))
@@ -67,12 +66,12 @@ def test_speed_commands_of_a_tick_equal_single_ones():
     """Packing many at once gives the bytes of packing each."""
     names = [vehicle_id(env, slot) for env in range(3) for slot in range(2)]
     index = np.array([4, 1])
-    packed = commands.FloatCommands(tc.VAR_SPEED, names).pack(index, np.array([12.5, 0.0]))
+    packed = wire.set_floats(tc.VAR_SPEED, names).pack(index, np.array([12.5, 0.0]))
     single = [
         ("c0002.v00", 12.5),
         ("c0000.v01", 0.0),
     ]
-    script = commands.Script()
+    script = wire.Script()
     for name, speed_mps in single:
         script.vehicle_setSpeed(name, speed_mps)
     assert packed == script.body
@@ -81,21 +80,21 @@ def test_speed_commands_of_a_tick_equal_single_ones():
 def test_statuses_take_seven_bytes_each():
     """A reply whose statuses are all well says where the rest begins."""
     data = as_array(ok(0xC4, 0xC4, 0x02) + b"rest")
-    assert replies.check_statuses(data, bytes((0xC4, 0xC4, 0x02))) == 21
+    assert wire.check_statuses(data, bytes((0xC4, 0xC4, 0x02))) == 21
 
 
 def test_sumos_complaint_is_handed_on():
     """The first refused command's text is in the error, wherever it stands."""
     data = as_array(ok(0xC4) + refusal(0xC4, "Vehicle 'c0001.v02' is not known") + ok(0x02))
     with pytest.raises(SimulatorError, match=r"0xc4 with an error: Vehicle 'c0001\.v02' is not kn"):
-        replies.check_statuses(data, bytes((0xC4, 0xC4, 0x02)))
+        wire.check_statuses(data, bytes((0xC4, 0xC4, 0x02)))
 
 
 @pytest.mark.parametrize("data", [b"", ok(0xC4)[:-1], ok(0xC5), b"\x00\x7f"])
 def test_statuses_that_make_no_sense_are_an_error(data):
     """Too short, or of a command that was not sent."""
     with pytest.raises(SimulatorError, match="cannot be understood"):
-        replies.check_statuses(as_array(data), bytes((0xC4,)))
+        wire.check_statuses(as_array(data), bytes((0xC4,)))
 
 
 NAMES = [vehicle_id(env, slot) for env in range(2) for slot in range(12)]
@@ -103,14 +102,14 @@ NAMES = [vehicle_id(env, slot) for env in range(2) for slot in range(12)]
 
 def read(data, cars):
     """Read answers about some of `NAMES`."""
-    return replies.TickReader(NAMES).read_cars(as_array(data), np.array(cars, dtype=np.int64))
+    return wire.answers(NAMES).read(as_array(data), np.array(cars, dtype=np.int64))
 
 
 def test_questions_of_many_cars_equal_single_ones():
     """Packing many at once gives the bytes of packing each."""
-    packed = commands.VehicleQuestions(NAMES).pack(np.array([13, 2]))
+    packed = wire.questions(NAMES)[np.array([13, 2])].tobytes()
     values = (tc.VAR_LANEPOSITION, tc.VAR_SPEED)
-    single = [commands.get(0xA4, v, n) for n in ("c0001.v01", "c0000.v02") for v in values]
+    single = [wire.get(0xA4, v, n) for n in ("c0001.v01", "c0000.v02") for v in values]
     assert packed == b"".join(single)
 
 
@@ -142,13 +141,13 @@ def test_answers_of_another_form_are_noticed(data):
 
 def test_teleports_come_first():
     """The number of teleports is read; anything else in its place is an error."""
-    body = bytes((0xBB, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER)) + commands.string("")
-    body += commands.typed_int(259)
+    body = bytes((0xBB, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER)) + wire.string("")
+    body += wire.typed_int(259)
     data = ok(0xAB) + bytes((len(body) + 1,)) + body
-    assert replies.read_teleports(as_array(data + b"more")) == (259, len(data))
+    assert wire.read_teleports(as_array(data + b"more")) == (259, len(data))
     for other in (data[:-1], b"", data.replace(b"\xbb", b"\xbc")):
         with pytest.raises(SimulatorError, match="do not start with the number of teleports"):
-            replies.read_teleports(as_array(other))
+            wire.read_teleports(as_array(other))
 
 
 class Server:
@@ -202,7 +201,7 @@ OUR_SUMO = f"SUMO {release('eclipse-sumo')}"
 
 def version(api, name=OUR_SUMO):
     """The reply to the version command."""
-    body = struct.pack("!Bi", 0, api) + commands.string(name)
+    body = struct.pack("!Bi", 0, api) + wire.string(name)
     return message(ok(0) + bytes((len(body) + 1,)) + body)
 
 
@@ -224,7 +223,7 @@ def test_a_reply_in_pieces_is_put_together(serve):
     connection = TraciConnection.open(
         "127.0.0.1", serve(version(tc.TRACI_VERSION), pieces), deadline_s=5.0
     )
-    reply, offset = connection.exchange(commands.SIMULATION_STEP, bytes((0x02,)))
+    reply, offset = connection.exchange(wire.SIMULATION_STEP, bytes((0x02,)))
     assert reply.tobytes() == body
     assert offset == 7
     connection.abandon()
@@ -237,7 +236,7 @@ def test_two_messages_get_their_own_replies(serve):
     for pieces in ([whole], [whole[:13], whole[13:17], whole[17:70_000], whole[70_000:]]):
         port = serve(version(tc.TRACI_VERSION), pieces)
         connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
-        reply = connection.exchange_two(commands.SIMULATION_STEP, b"\x02", commands.GET_TELEPORTS)
+        reply, _ = connection.exchange(wire.SIMULATION_STEP, b"\x02", wire.GET_TELEPORTS)
         assert reply.tobytes() == second
         connection.abandon()
 
@@ -248,7 +247,7 @@ def test_a_refusal_in_the_first_of_two_messages_is_an_error(serve):
     port = serve(version(tc.TRACI_VERSION), reply)
     connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
     with pytest.raises(SimulatorError, match="no such car"):
-        connection.exchange_two(commands.SIMULATION_STEP, b"\xc4\x02", commands.GET_TELEPORTS)
+        connection.exchange(wire.SIMULATION_STEP, b"\xc4\x02", wire.GET_TELEPORTS)
     connection.abandon()
 
 
@@ -257,7 +256,7 @@ def test_many_commands_are_not_sent_ahead(serve, monkeypatch):
     monkeypatch.setattr("ml.sumo.traci_connection._MAX_AHEAD", 0)
     port = serve(version(tc.TRACI_VERSION), message(ok(0x02) + bytes(4)), message(b"second"))
     connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
-    reply = connection.exchange_two(commands.SIMULATION_STEP, b"\x02", commands.GET_TELEPORTS)
+    reply, _ = connection.exchange(wire.SIMULATION_STEP, b"\x02", wire.GET_TELEPORTS)
     assert reply.tobytes() == b"second"
     connection.abandon()
 
@@ -268,9 +267,9 @@ def test_half_a_reply_is_a_timeout(serve):
     connection = TraciConnection.open("127.0.0.1", port, deadline_s=5.0)
     connection._deadline_s = 0.2
     with pytest.raises(SimulatorTimeoutError, match=rf"127\.0\.0\.1:{port} did not answer"):
-        connection.exchange(commands.SIMULATION_STEP, bytes((0x02,)))
+        connection.exchange(wire.SIMULATION_STEP, bytes((0x02,)))
     with pytest.raises(SimulatorError, match="interrupted"):
-        connection.exchange(commands.SIMULATION_STEP, bytes((0x02,)))
+        connection.exchange(wire.SIMULATION_STEP, bytes((0x02,)))
     assert connection.close() is False
 
 

@@ -1,20 +1,29 @@
-"""Write the rural road's network: one winding lane of straights and circular arcs.
+"""Write the networks of our scenarios through SUMO's netconvert.
 
-Run it from anywhere: ``python sumo-configs/rural/generate.py``. The same SUMO version writes the
-same bytes.
+Run it from anywhere: ``python sumo-configs/generate.py`` writes all of them, each into its folder;
+names after it choose some. The same SUMO version writes the same bytes.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from ml.sumo.netconvert import run_netconvert, strip_header
+from ml.sumo.programs import sumo_environment, sumo_program
 
 HERE = Path(__file__).resolve().parent
+LENGTH_M = 6000.0
+SPEED_LIMIT_MPS = 36.11  # 130 km/h
+LANE_WIDTH_M = 3.5  # as UN Regulation No. 157 takes it
 POINT_SPACING_M = 5.0
+OPTIONS = ("--no-turnarounds", "--offset.disable-normalization", "--xml-validation", "never")
+# The comment with the date and the options that netconvert writes into a network.
+HEADER = re.compile(r"<!--.*?-->\s*", re.DOTALL)
 
 
 class Arc(NamedTuple):
@@ -33,7 +42,7 @@ class Stretch(NamedTuple):
 
 
 # The limit of each stretch keeps the lateral acceleration in its tightest arc below 2.5 m/s².
-STRETCHES = (
+RURAL = (
     Stretch(22.22, 1.5, (Arc(420), Arc(300, 50), Arc(120))),
     Stretch(22.22, 4.0, (Arc(260, -60), Arc(180), Arc(210, 35))),
     Stretch(13.89, 6.0, (Arc(80), Arc(140, 95), Arc(40), Arc(150, -100), Arc(60))),
@@ -43,6 +52,21 @@ STRETCHES = (
     Stretch(22.22, 3.0, (Arc(300, -70), Arc(350))),
     Stretch(22.22, 1.5, (Arc(380, 60), Arc(500))),
 )
+
+
+def straight_road(lanes: str) -> tuple[str, str]:
+    """Return nodes and edges, in SUMO's plain XML, of a straight road with such lanes."""
+    nodes = f"""<nodes>
+    <node id="west" x="0" y="0" type="priority"/>
+    <node id="east" x="{LENGTH_M}" y="0" type="priority"/>
+</nodes>
+"""
+    edges = f"""<edges>
+    <edge id="straight" from="west" to="east" {lanes} speed="{SPEED_LIMIT_MPS}"
+          spreadType="center"/>
+</edges>
+"""
+    return nodes, edges
 
 
 def trace(stretch: Stretch, x: float, y: float, heading: float) -> list[tuple[float, float, float]]:
@@ -62,12 +86,12 @@ def trace(stretch: Stretch, x: float, y: float, heading: float) -> list[tuple[fl
     return points
 
 
-def plain_xml() -> tuple[str, str]:
-    """Return the nodes and the edges in SUMO's plain XML."""
+def winding_road(stretches: tuple[Stretch, ...]) -> tuple[str, str]:
+    """Return nodes and edges, in SUMO's plain XML, of a road of straights and circular arcs."""
     x = y = heading = 0.0
     nodes = ['    <node id="n0" x="0" y="0" type="priority"/>']
     edges = []
-    for index, stretch in enumerate(STRETCHES):
+    for index, stretch in enumerate(stretches):
         points = trace(stretch, x, y, heading)
         x, y, heading = points[-1]
         nodes.append(
@@ -85,34 +109,32 @@ def plain_xml() -> tuple[str, str]:
     )
 
 
-def generate(directory: Path) -> Path:
-    """Write ``rural.net.xml`` into a directory and return its path."""
-    net_file = directory / "rural.net.xml"
-    nodes, edges = plain_xml()
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        (work / "nodes.nod.xml").write_text(nodes, encoding="utf-8")
-        (work / "edges.edg.xml").write_text(edges, encoding="utf-8")
-        options = [
-            "--no-turnarounds",
-            "--offset.disable-normalization",
-            "--xml-validation",
-            "never",
-        ]
-        sources = ["-n", "nodes.nod.xml", "-e", "edges.edg.xml"]
-        written = work / "road.net.xml"
-        run_netconvert([*sources, "-o", written.name, *options], cwd=work)
-        strip_header(written)
-        net_file.write_bytes(written.read_bytes())
+ROADS = {
+    "highway": straight_road('numLanes="1"'),
+    "rural": winding_road(RURAL),
+    "two-lanes": straight_road(f'numLanes="2" width="{LANE_WIDTH_M}"'),
+}
+
+
+def generate(name: str, directory: Path) -> Path:
+    """Write a scenario's network into a directory and return its path."""
+    net_file = directory / f"{name}.net.xml"
+    with tempfile.TemporaryDirectory() as work:
+        for ending, text in zip(("nod", "edg"), ROADS[name], strict=True):
+            Path(work, f"road.{ending}.xml").write_text(text, encoding="utf-8")
+        sources = ("-n", "road.nod.xml", "-e", "road.edg.xml", "-o", "road.net.xml")
+        subprocess.run(  # noqa: S603 - our own program with our own arguments
+            [str(sumo_program("netconvert")), *sources, *OPTIONS],
+            cwd=work,
+            env=sumo_environment(),
+            check=True,
+            capture_output=True,
+        )
+        text = Path(work, "road.net.xml").read_text(encoding="utf-8")
+    net_file.write_text(HEADER.sub("", text, count=1), encoding="utf-8")
     return net_file
 
 
-def main() -> None:
-    """Generate the network beside this script."""
-    net_file = generate(HERE)
-    length_m = sum(arc.length_m for stretch in STRETCHES for arc in stretch.arcs)
-    print(f"wrote {net_file.name}: {length_m:.0f} m in {len(STRETCHES)} edges")
-
-
 if __name__ == "__main__":
-    main()
+    for each in sys.argv[1:] or ROADS:
+        print(f"wrote {generate(each, HERE / each)}")
