@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml.atomic_files import write_atomically
 from ml.console import WholeTable
-from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
+from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.tuning.pictures import draw_history, draw_importances
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[st
         f"up early, {states.count('failed')} failed. Objective: the safety score "
         f"(`ml/evaluation/safety_score.py`) on validation seed {VALIDATION_SEED}. The best of many "
         "is flattered by its own choice: what it is worth, the card says, on seed "
-        f"{EVALUATION_SEED} (`roadsense evaluate`)."
+        f"{TEST_SEED} (`roadsense evaluate`)."
     )
     lines = [
         f"# Search: {objective.title}",

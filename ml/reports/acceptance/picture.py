@@ -1,4 +1,4 @@
-"""Crashes over headway with both intervals, a panel per radio, and the targets' lines."""
+"""Crashes over headway with both intervals, a panel per radio, and the tests' bounds."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ml.evaluation.acceptance.cells import Entrant
-    from ml.evaluation.acceptance.results import CourseResult
+    from ml.evaluation.acceptance.results import BenchmarkResult
+    from ml.evaluation.records import DriverSpec
 
 _PERCENT = 100.0
 _LINEAR_BELOW = 0.01
@@ -34,13 +34,13 @@ _HEIGHT_IN = 3.4
 _MODEL_MARKERS = "*PXDv^"
 
 
-def write_picture(results: Sequence[CourseResult], file: Path) -> bool:
+def write_picture(results: Sequence[BenchmarkResult], file: Path) -> bool:
     """Draw the suite `convoy` on the presets; returns False where it was not measured.
 
     Raises:
         OSError: The file cannot be written.
     """
-    convoys = [result for result in results if result.course.part == "convoy"]
+    convoys = [result for result in results if result.benchmark.part == "convoy"]
     if not convoys:
         return False
     with house_style():
@@ -48,26 +48,26 @@ def write_picture(results: Sequence[CourseResult], file: Path) -> bool:
     return True
 
 
-def _draw(convoys: Sequence[CourseResult]) -> Figure:
+def _draw(convoys: Sequence[BenchmarkResult]) -> Figure:
     figure = new_figure(WIDTH_IN * len(convoys) * 0.8, _HEIGHT_IN)
     panels = figure.subplots(1, len(convoys), squeeze=False)[0]
     names = list(dict.fromkeys(b.name for result in convoys for b in result.baselines))
     styles = family_styles(names)
     for axes, result in zip(panels, convoys, strict=True):
-        axes.set(title=result.course.radio, xlabel="mean time headway, s")
+        axes.set(title=result.benchmark.cases.radio.name, xlabel="mean time headway, s")
         axes.set_yscale("symlog", linthresh=_LINEAR_BELOW, linscale=0.5)
         ticks = [0.0, 0.01, 0.1, 1.0, 10.0, 100.0]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        models = {model.name: i for i, model in enumerate(result.models)}
-        for entrant in result.entrants:
-            if entrant.is_model:
-                turn = models[entrant.variant_of or entrant.name]
+        models = {model.spec: i for i, model in enumerate(result.models)}
+        for driver in result.drivers:
+            if driver.is_model:
+                turn = models[driver.spec]
                 marker = _MODEL_MARKERS[turn % len(_MODEL_MARKERS)]
-                _point(axes, result, entrant, POLICY_COLOUR, marker)
+                _point(axes, result, driver, POLICY_COLOUR, marker)
             else:
-                style = styles[entrant.name]
-                _point(axes, result, entrant, style.colour, style.marker)
-        _targets(axes, result.course.bounds)
+                style = styles[driver.name]
+                _point(axes, result, driver, style.colour, style.marker)
+        _targets(axes, result.benchmark.bounds)
         axes.set_ylim(-0.15 * _LINEAR_BELOW, None)
     panels[0].set_ylabel("crashes in avoidable hazards, %")
     shown: dict[str, Artist] = {}
@@ -78,8 +78,10 @@ def _draw(convoys: Sequence[CourseResult]) -> Figure:
     return figure
 
 
-def _point(axes: Axes, result: CourseResult, entrant: Entrant, colour: str, marker: str) -> None:
-    headway, crash = (result.figures[entrant.name][key] for key in ("headway_s", "crash"))
+def _point(
+    axes: Axes, result: BenchmarkResult, driver: DriverSpec, colour: str, marker: str
+) -> None:
+    headway, crash = (result.figures[driver.name][key] for key in ("headway_s", "crash"))
     if not np.isfinite(headway.value) or not np.isfinite(crash.value):
         return
     x, y = headway.value, _PERCENT * crash.value
@@ -93,15 +95,15 @@ def _point(axes: Axes, result: CourseResult, entrant: Entrant, colour: str, mark
         yerr=[[max(y - _PERCENT * sides[2], 0.0)], [max(_PERCENT * sides[3] - y, 0.0)]],
         color=colour,
         marker=marker,
-        markersize=9 if entrant.is_model else 6,
+        markersize=9 if driver.is_model else 6,
         markeredgecolor=BLACK,
         markeredgewidth=0.5,
         linestyle="none",
         elinewidth=1.0,
-        label=entrant.name,
+        label=driver.name,
     )
 
 
 def _targets(axes: Axes, radio: str) -> None:
-    axes.axvline(HEADWAY_S[radio], color=GREY, linestyle="--", linewidth=1.0, label="target")
+    axes.axvline(HEADWAY_S[radio], color=GREY, linestyle="--", linewidth=1.0, label="bound")
     axes.axhline(_PERCENT * CRASH.get(radio, 0.0), color=GREY, linestyle="--", linewidth=1.0)

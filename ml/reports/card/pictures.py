@@ -20,7 +20,8 @@ from ml.reports.style import as_data_uri, family_styles, house_style
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ml.evaluation.result import ControllerRecord, EpisodeRow
+    from ml.evaluation.records import DriverSpec
+    from ml.evaluation.result import EpisodeRow
     from ml.evaluation.summary import CellSummary
     from ml.reports.card.selection import ResultView
 
@@ -84,7 +85,7 @@ def frontier_pictures(view: ResultView, summaries: Summaries) -> list[PictureGro
 
 def _point(
     summary: CellSummary,
-    controller: ControllerRecord,
+    controller: DriverSpec,
     families: Mapping[str, str],
     key: str,
     scale: float,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ml.evaluation.compare import Comparison
-    from ml.evaluation.result import ControllerRecord
+    from ml.evaluation.records import DriverSpec
     from ml.evaluation.summary import CellSummary, Figure
     from ml.reports.card.selection import ResultView
 
@@ -117,7 +117,7 @@ DETAILS = (
 
 def figures_table(
     columns: Sequence[_FigureColumn],
-    controllers: Sequence[ControllerRecord],
+    controllers: Sequence[DriverSpec],
     summaries: Mapping[str, CellSummary],
 ) -> TableModel:
     """Set out the figures of one suite on one radio; columns of which nobody has any are left out.
@@ -238,7 +238,7 @@ def controller_table(view: ResultView) -> TableModel:
                 Cell({"radio": "the radio", "truth": "the truth"}.get(record.knows, "nothing")),
                 Cell(NOTHING if record.time_gap_s is None else f"{record.time_gap_s:g}"),
                 Cell(NOTHING if record.standstill_m is None else f"{record.standstill_m:g}"),
-                Cell((record.model_sha256 or NOTHING)[:_SHORT_HASH]),
+                Cell((record.sha256 or NOTHING)[:_SHORT_HASH]),
             ],
             role_of(record),
         )

@@ -10,10 +10,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ml.errors import EvaluationError, RoadSenseError
+from ml.evaluation.case_set import radio_source
+from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.evaluate import driver_of
-from ml.evaluation.planning import radio_source, require_same_road
-from ml.evaluation.result import LATER_COLUMNS, slug
+from ml.evaluation.planning import require_same_road
+from ml.evaluation.result import slug
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.workers import WorkerPool
 from ml.reports.episode.recording import Recorder, Recording
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ml.envs.convoy_batch import ConvoyBatch
-    from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest, RadioRecord
+    from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord
+    from ml.evaluation.result import EpisodeRow, Manifest
     from ml.reports.card.selection import ResultView
 
 WORST_FOLDER = "worst"
@@ -43,8 +45,8 @@ class EpisodeJob:
     """
 
     row: EpisodeRow
-    controller: ControllerRecord
-    radio_position: str
+    controller: DriverSpec
+    radio_position: RadioPosition
     radio: RadioRecord
 
     def __str__(self) -> str:
@@ -94,10 +96,8 @@ def rerun(
         if gui:
             time.sleep(DT_S)
 
-    driver = driver_of(job.controller, load_model)
-    driver.name = job.controller.name
     (again,) = run_suite(
-        driver,
+        make_driver(job.controller, load_model),
         make_suite(stored.suite),
         radio=radio_source(job.radio),
         seed=stored.seed,
@@ -113,8 +113,7 @@ def rerun(
 
 def _require_same(stored: EpisodeRow, again: EpisodeRow) -> None:
     before, after = stored.flat(), again.flat()
-    unknown = {name for name in LATER_COLUMNS if before[name] is None}
-    names = [n for n in before if before[n] != after.get(n) and n not in unknown]
+    names = [name for name in before if before[name] != after.get(name)]
     if names:
         shown = ", ".join(
             f"{name} was {before[name]} and is {after.get(name)}"

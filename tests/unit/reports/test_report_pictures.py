@@ -12,7 +12,7 @@ from support.planted_result import write_planted_result
 from support.planted_rows import planted_row, planted_rows
 
 from ml.errors import EvaluationError
-from ml.evaluation.result import ControllerRecord
+from ml.evaluation.records import DriverSpec
 from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
 from ml.reports.card.heat_maps import by_loss_and_silence, by_peers_and_radio, draw_crash_grid
 from ml.reports.card.reactions import draw_reactions
@@ -34,9 +34,8 @@ NAN = float("nan")
 
 def record(name, family, knows="radio", sha=None):
     """Return a controller's record."""
-    return ControllerRecord(
-        name=name, spec=name, family=family, slug="x", knows=knows, model_sha256=sha
-    )
+    family = "policy" if sha else family
+    return DriverSpec(name=name, spec=name, family=family, knows=knows, sha256=sha or "")
 
 
 def test_crashes_are_counted_by_peers_and_radio():
