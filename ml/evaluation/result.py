@@ -194,7 +194,8 @@ class EpisodeRow:
     Episode `case` of a suite is run again, alone and bit for bit, as convoy `env_index`, episode
     `episode` of a batch with `seed`. What is not defined in an episode (a reaction where nobody
     braked) is not a number, `null` in the file. Figures of the ego end at its crash; `avoidable`,
-    `informed` and what the radio did are the whole case's.
+    `informed` and what the radio did are the whole case's. The other columns are defined in
+    `ml.envs.scoring.metrics` (docs/metrics.md).
 
     Attributes:
         suite: Name of the suite.
@@ -209,41 +210,6 @@ class EpisodeRow:
         brake_rank: Rank of the peer that brakes, 1 being directly ahead; 0 for nobody.
         invalid: Peers collided or a vehicle went missing: left out of all figures, and counted.
         status: How it ended, as `EpisodeStatus` names it.
-        duration_s: Length of the record.
-        crash: The ego touched the car in front.
-        crash_class: Why; see `CrashClass`.
-        avoidable: The reference driver does not crash.
-        informed: A message that shows the braking was delivered before the record's end.
-        delay_budget_s: Longest delay from the onset to full braking that avoids the crash.
-        message_delay_s: From the onset to the arrival of the first message that shows it.
-        impact_speed_mps: Closing speed at the crash.
-        min_gap_m: Smallest bumper-to-bumper gap.
-        min_ttc_s: Smallest time to collision (Hayward, 1972), at most 60.
-        max_drac_mps2: Largest deceleration rate to avoid a crash (Cooper and Ferguson, 1976).
-        tet_s: Time exposed to a time to collision below 1.5 s (Minderhoud and Bovy, 2001).
-        tit_s2: Integral of 1.5 s less the time to collision over that time.
-        share_below_rss: Share of time with a gap below RSS's safe distance.
-        reaction_after_onset_s: From the onset to the ego's first braking of more than 1 m/s².
-        reaction_after_message_s: From the message's arrival to the same.
-        false_brakes: Events of braking harder than 2 m/s² without cause.
-        distance_m: Driven by the ego.
-        progress: That over the distance of the car in front.
-        braking_share: Share of time with more than 0.2 m/s² of deceleration.
-        jerk_p95_mps3: 95th percentile of the jerk's magnitude.
-        max_decel_mps2: Hardest braking.
-        headway_s: Mean of gap / speed above 5 m/s.
-        headway_net_s: The same, of the gap less the standstill distance.
-        string_gain_l2: ‖a_ego‖₂ / ‖a_ahead‖₂ over the episode.
-        gain_at_fundamental: Ratio of the speeds' amplitudes at a sinusoidal leader's frequency.
-        speed_dip_ratio: Ratio of the ego's to the car in front's largest drop in speed.
-        delivery_ratio: Beacons that became the newest of their peer, over beacons sent.
-        age_p50_s: Median true age of the newest message of the car in front.
-        age_p95_s: 95th percentile.
-        age_max_s: Largest.
-        longest_blackout_s: Longest time without a new message of the car in front.
-        mean_return: Sum of the reward, up to a crash.
-        answer_excess_mps2: The ego's hardest braking after the onset, less that of the peer that
-            brakes; not a number where none does.
         labels: What the suite says of the case; `label_…` in the file.
     """
 
@@ -292,7 +258,7 @@ class EpisodeRow:
     age_max_s: float
     longest_blackout_s: float
     mean_return: float
-    answer_excess_mps2: float = float("nan")
+    overreaction_mps2: float = float("nan")
     labels: dict[str, float | int | str] = field(default_factory=dict)
 
     def flat(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 import ml.sumo.libsumo_backend as backend
 from ml.cli import main
 from ml.evaluation.drivers import make_driver
-from ml.evaluation.episode_metrics import drac_mps2, ttc_s
+from ml.evaluation.episode_metrics import conflicts
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.result import Manifest, read_rows, write_part
 from ml.evaluation.suites.registry import make_suite
@@ -155,7 +155,7 @@ def test_ttc_and_drac_agree_with_sumos_own_device(monkeypatch, tmp_path):
 
     def note(row, trace):
         assert not row.crash, "behind a crash there is nothing to compare"
-        ours[f"c{cases.index(row.case):04d}.v00"] = ttc_s(trace)[1:], drac_mps2(trace)[1:]
+        ours[f"c{cases.index(row.case):04d}.v00"] = [values[1:] for values in conflicts(trace)]
 
     suite = make_suite("ncap:1")
     run_suite(make_driver("cth:1.1"), suite, radio="clean", cases=cases, on_episode=note)

@@ -117,9 +117,9 @@ def test_on_the_rural_road_cases_are_what_they_are_called():
     assert any(row.avoidable for row in rows[:12])
     fastest = max(row.distance_m / row.duration_s for row in rows)
     assert fastest < 22.3  # the highest limit is 22.22 m/s
-    benign = [row.answer_excess_mps2 for row in rows if row.kind == "benign"]
+    benign = [row.overreaction_mps2 for row in rows if row.kind == "benign"]
     assert np.isfinite(benign).all()
-    assert all(np.isnan(row.answer_excess_mps2) for row in rows if row.kind == "free")
+    assert all(np.isnan(row.overreaction_mps2) for row in rows if row.kind == "free")
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,12 @@ from ml.doctor.finding import note, wrong
 from ml.envs.config import EpisodeKind
 from ml.envs.scoring.reward import TERMS
 from ml.evaluation.acceptance.table import Found, Row
-from ml.evaluation.closing import as_table
+from ml.evaluation.closing import DriverFigures, as_table
 from ml.evaluation.compare import compare
 from ml.evaluation.console import tables
-from ml.evaluation.metrics import DriverFigures, Rate
 from ml.evaluation.reward_audit import AuditCell, AuditReport
 from ml.evaluation.spread import spread_over, table_of
-from ml.evaluation.summary import summarise
+from ml.evaluation.summary import Rate, summarise
 from ml.parameters import load_parameters
 from ml.reports.ablation import console_table as ablation_table
 from ml.reports.acceptance.tables import console_table

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from ml.evaluation.metrics import Rate
+from ml.envs.scoring.metrics import OVERREACTION_MPS2
 from ml.evaluation.paired import PairedEstimate, paired_rates, paired_ratios
-from ml.evaluation.summary import Figure, summarise
+from ml.evaluation.summary import Figure, Rate, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 HAZARD_WEIGHT = 0.6
 """Share of hazards in the suite `convoy`."""
-ANSWER_EXCESS_MPS2 = 1.0
-"""A benign slowing answered with that much more than the peer's deceleration is an overreaction."""
 _LEVEL, _UPPER = 0.95, 0.975
 _P95 = 0.95
 WEIGHTED = ("headway_s", "jerk_p95_mps3", "braking_share")
@@ -94,14 +92,14 @@ def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
     """
     valid = [row for row in rows if not row.invalid]
     quiet = [row for row in valid if row.kind != "hazard"]
-    answered = [row for row in quiet if row.kind == "benign" and _known(row.answer_excess_mps2)]
+    answered = [row for row in quiet if row.kind == "benign" and _known(row.overreaction_mps2)]
     figures = {
         "crash": crash_figure(valid),
         "quiet_crash": _rate(quiet, lambda row: row.crash),
         "hazards": _count(sum(row.kind == "hazard" for row in valid)),
         "quiet_braking_share": _Column.of(quiet, "braking_share").mean(),
         "false_brakes_per_km": _false_brakes(quiet),
-        "overreaction": _rate(answered, lambda row: row.answer_excess_mps2 > ANSWER_EXCESS_MPS2),
+        "overreaction": _rate(answered, lambda row: row.overreaction_mps2 > OVERREACTION_MPS2),
     }
     return figures | {name: _Column.of(valid, name).mean() for name in WEIGHTED}
 

@@ -41,8 +41,17 @@ class Sizes:
         """Return it with a few cases of everything where `quick` is set."""
         if not self.quick:
             return self
-        few = {"hazards": 12, "bursty_hazards": 12, "shadowed_hazards": 12, "others": 8}
-        return replace(self, **few, beyond_hazards=6, beyond_others=4, ncap_draws=1, plexe_draws=2)
+        return replace(
+            self,
+            hazards=12,
+            bursty_hazards=12,
+            shadowed_hazards=12,
+            others=8,
+            beyond_hazards=6,
+            beyond_others=4,
+            ncap_draws=1,
+            plexe_draws=2,
+        )
 
 
 COUNTS = tuple(field.name for field in fields(Sizes) if field.name != "quick")

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ml.evaluation.metrics import Rate
+from ml.evaluation.summary import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -65,7 +65,7 @@ def row_of(rows, measure):
     return found
 
 
-GOOD = {"headway_s": 1.2, "jerk_p95_mps3": 1.5, "answer_excess_mps2": 0.0, "braking_share": 0.2}
+GOOD = {"headway_s": 1.2, "jerk_p95_mps3": 1.5, "overreaction_mps2": 0.0, "braking_share": 0.2}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_each_radio_has_its_bounds_and_beyond_training_they_are_doubled(
 def test_figures_come_to_verdicts(tmp_path):
     """A crash, a headway that keeps to its bound, a jerk that does not, benign cases overdone."""
     changes = GOOD | {"crash": lambda c: c == 5, "jerk_p95_mps3": 2.5}
-    changes |= {"answer_excess_mps2": 1.5}
+    changes |= {"overreaction_mps2": 1.5}
     rows = make_table([measured(tmp_path, benchmark(), {MODEL: changes})])
     verdicts = {row.measure: row.verdict for row in rows}
     assert verdicts == {
