@@ -24,6 +24,12 @@ the last known cause, and what to do next.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class RoadSenseError(Exception):
     """Root of every error that RoadSense raises on purpose."""
@@ -100,3 +106,9 @@ class NotLearningError(RoadSenseError):
     """A training was ended because it did not learn; its state is saved."""
 
     exit_code = 3
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a sentence for a message that names the nearest known word; empty where none is."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ml.errors import ConfigError
+from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.suites.convoy import convoy
 from ml.evaluation.suites.cut_in import cut_in
 from ml.evaluation.suites.eebl import eebl
@@ -63,14 +63,14 @@ def entry_of(spec: str) -> Entry:
     """
     name = spec.partition("@")[0].partition(":")[0]
     if name not in ENTRIES:
-        near = get_close_matches(name, SUITE_NAMES, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, SUITE_NAMES)
         raise ConfigError(f"there is no suite {name!r}.{hint} Known: {', '.join(SUITE_NAMES)}")
     return ENTRIES[name]
 
 
+@lru_cache(maxsize=16)
 def make_suite(spec: str) -> Suite:
-    """Build a suite from its specification: `NAME`, `NAME:NUMBER`, either with `@SCENARIO`.
+    """Return the suite of a specification: `NAME`, `NAME:NUMBER`, either with `@SCENARIO`.
 
     Raises:
         ConfigError: There is no such suite, the number is none, or the scenario has no name.
