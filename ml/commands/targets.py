@@ -10,6 +10,7 @@ import tyro
 
 from ml.errors import ConfigError
 from ml.evaluation.acceptance.sizes import COUNTS, PARTS, PartName, Sizes
+from ml.evaluation.records import require_distinct
 from ml.evaluation.seeds import TEST_SEED
 
 if TYPE_CHECKING:
@@ -76,12 +77,9 @@ def targets(arguments: Sequence[str]) -> int:
             raise ConfigError(f"--{name.replace('_', '-')} must be ≥ 1, got {value}")
     if not options.models:
         raise ConfigError("name a MODEL: a .zip that `roadsense train` saved")
-    for name in ("models", "bursty_gaps", "shadowed_gaps"):
-        values = getattr(options, name)
-        double = next((value for value in values if values.count(value) > 1), None)
-        if double is not None:
-            option = "MODEL" if name == "models" else f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option}: {double} is named twice; name it once")
+    require_distinct("MODEL", options.models)
+    require_distinct("--bursty-gaps", options.bursty_gaps)
+    require_distinct("--shadowed-gaps", options.shadowed_gaps)
     return _run(options.reduced(), arguments)
 
 

@@ -134,8 +134,6 @@ class PartRecord(Record):
     controller: str
     """Name of the driver."""
     seed: int
-    first: int
-    """Number of the first case; the others follow it."""
     episodes: int
     """Lines of the file."""
     file: str
