@@ -56,10 +56,7 @@ class ReplayOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Returns:
-        0.
+    """Run the command; return 0.
 
     Raises:
         RoadSenseError: With what to do next.
@@ -116,21 +113,16 @@ def find_episode(options: ReplayOptions, manifest: Manifest) -> EpisodeRow:
         ConfigError: There is none, with what there is.
         EvaluationError: Its cell cannot be read.
     """
+    names = [c.name for c in manifest.controllers]
     policies = [c.name for c in manifest.controllers if c.family == POLICY_FAMILY]
-    controller = _chosen(
-        "controller",
-        options.controller,
-        [c.name for c in manifest.controllers],
-        (policies or [c.name for c in manifest.controllers])[0],
-    )
+    controller = _chosen("controller", options.controller, names, (policies or names)[0])
     cells = [cell for cell in manifest.cells if cell.controller == controller]
     suites = list(dict.fromkeys(cell.suite for cell in cells))
     suite = _chosen("suite", options.suite, suites, suites[0] if suites else "")
     radios = [cell.radio for cell in cells if cell.suite == suite]
     radio = _chosen("radio", options.radio, radios, radios[0] if radios else "")
-    seed = int(
-        _chosen("seed", options.seed, [str(s) for s in manifest.seeds], str(manifest.seeds[0]))
-    )
+    seeds = [str(seed) for seed in manifest.seeds]
+    seed = int(_chosen("seed", options.seed, seeds, seeds[0]))
     (cell,) = (cell for cell in cells if (cell.suite, cell.radio) == (suite, radio))
     rows = [row for row in read_cell(options.result / cell.file) if row.seed == seed]
     for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -91,18 +92,17 @@ def _mean(runs: Sequence[dict[str, float]], name: str, digits: str, unit: str = 
 
 
 def _json(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:
-    def number(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
 
     trials = [
         {
             "trial": trial.number,
-            "state": trial.outcome.state,
-            "score": number(trial.outcome.score),
             "values": trial.values,
-            "runs": [{k: number(v) for k, v in run.items()} for run in trial.outcome.runs],
             "progress": trial.progress,
-            "note": trial.outcome.note,
+            **asdict(trial.outcome),
+            "score": number(trial.outcome.score),
+            "runs": [{k: number(v) for k, v in run.items()} for run in trial.outcome.runs],
         }
         for trial in tried
     ]
