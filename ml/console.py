@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -19,13 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import ConsoleOptions, RenderResult
     from rich.table import Column
 
 _WIDTH_WITHOUT_TERMINAL = 120
 _ENDLESS = 100_000
+_RIGHT = ">"
 _NARROW = SIMPLE_HEAD, (0, 1, 0, 0), False, False
 """Box, padding and edges of a table that is as narrow as one can be."""
 _LONGEST_WHOLE = 24
@@ -38,8 +39,26 @@ def make_console() -> Console:
     return Console(width=None if told else _WIDTH_WITHOUT_TERMINAL)
 
 
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table for a page, its last line ended; columns as `WholeTable` takes them."""
+    lines = [[column.removeprefix(_RIGHT) for column in columns]]
+    lines.append(["---:" if column.startswith(_RIGHT) else "---" for column in columns])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (*lines, *rows))
+
+
 class WholeTable(Table):
-    """A table of rich's that never cuts a word or number to fit."""
+    """A table of rich's that never cuts a word or number to fit.
+
+    Args:
+        columns: Their names; one that begins with ">" has its cells to the right.
+        options: Of rich's table.
+    """
+
+    def __init__(self, *columns: str, **options: Any) -> None:
+        super().__init__(**{"title_justify": "left", "title_style": "bold"} | options)
+        for column in columns:
+            right = column.startswith(_RIGHT)
+            self.add_column(column.removeprefix(_RIGHT), justify="right" if right else "left")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it with columns as wide as their words at least, or as a list."""

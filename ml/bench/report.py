@@ -211,10 +211,7 @@ class BenchReport:
 
     def draw(self, file: Path) -> None:
         """Draw what was measured: throughput, the radio's cost, cost by batch size."""
-        import matplotlib as mpl  # noqa: PLC0415 (slow to import, and only drawing needs it)
-
-        mpl.use("Agg")
-        from matplotlib import pyplot as plt  # noqa: PLC0415
+        from ml.reports.style import house_style, new_figure, save_picture  # noqa: PLC0415
 
         panels = [
             draw
@@ -225,13 +222,12 @@ class BenchReport:
             )
             if measured
         ]
-        figure, axes = plt.subplots(
-            1, len(panels), figsize=(6.5 * len(panels), 4.8), layout="constrained", squeeze=False
-        )
-        for draw, panel in zip(panels, axes[0], strict=True):
-            draw(panel)
-        figure.savefig(file, dpi=110)
-        plt.close(figure)
+        with house_style():
+            figure = new_figure(6.5 * len(panels), 4.8)
+            axes = figure.subplots(1, len(panels), squeeze=False)[0]
+            for draw, panel in zip(panels, axes, strict=True):
+                draw(panel)
+            save_picture(figure, file, dpi=110)
 
     def _draw_workloads(self, axes: Axes) -> None:
         names = [run.name for run in self.workloads]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ml.atomic_files import check_output
+from ml.commands.checks import require_counts, require_file
 from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -40,7 +40,7 @@ class CalibrateOptions:
     out: Path = Path("params.json")
     """The parameter file to write."""
     report: Path | None = None
-    """The report to write; the parameter file's name with .html if left out."""
+    """The report to write; the parameter file's name with .html by default."""
     prior: str = "clean"
     """Preset or parameter file: values where the logs cannot tell, and the ranges known before."""
     held_out: tuple[Path, ...] = field(default_factory=tuple)
@@ -69,17 +69,16 @@ def main(arguments: Sequence[str]) -> int:
             "which logs? Name RTT, TX and RX files, or try `roadsense logs synth` first."
         )
     report = options.report or options.out.with_suffix(".html")
-    for name, file in (("--out", options.out), ("--report", report)):
-        check_output(name, file)
-    if options.out.suffix != ".json":
-        raise ConfigError(f"--out = {options.out}: allowed is a name that ends in .json.")
+    require_file("--out", options.out, ".json")
+    require_file("--report", report)
     from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
 
     prior = load_parameters(options.prior)
     from ml.atomic_files import write_atomically  # noqa: PLC0415
     from ml.calibration.calibrate import calibrate, read_logs  # noqa: PLC0415 (scipy is slow)
+    from ml.calibration.judgement import judge_links  # noqa: PLC0415
     from ml.calibration.parameter_file import calibrated  # noqa: PLC0415
-    from ml.reports.calibration.report import judge_links, render  # noqa: PLC0415
+    from ml.reports.calibration.report import render  # noqa: PLC0415
 
     with Parts(console, "reading") as parts:
         on_part = parts.at
@@ -122,22 +121,18 @@ def levels_of(calibration: Calibration) -> dict[Group, float]:
 
 
 def _print(calibration: Calibration, console: Console) -> None:
-    table = WholeTable(title="what the logs can tell")
-    table.add_column("parameter")
-    table.add_column("value", justify="right")
-    table.add_column("90 % interval", justify="right")
-    table.add_column("before", justify="right")
+    columns = ("parameter", ">value", ">90 % interval", ">before")
+    table = WholeTable(*columns, title="what the logs can tell")
+    kept = WholeTable(
+        "parameter", "why", title=f"what they cannot: kept from {calibration.prior_name}"
+    )
     for e in calibration.estimates:
-        if e.interval is not None:
-            low, high = e.interval
-            table.add_row(e.name, f"{e.value:.3g}", f"{low:.3g} … {high:.3g}", f"{e.prior:.3g}")
-    console.print(table)
-    kept = WholeTable(title=f"what they cannot: kept from {calibration.prior_name}")
-    kept.add_column("parameter")
-    kept.add_column("why")
-    for e in calibration.estimates:
-        if not e.is_fitted:
+        if e.interval is None:
             kept.add_row(e.name, e.reason)
+        else:
+            interval = "{:.3g} … {:.3g}".format(*e.interval)
+            table.add_row(e.name, f"{e.value:.3g}", interval, f"{e.prior:.3g}")
+    console.print(table)
     console.print(kept)
     for note in calibration.notes:
         console.print(f"[yellow]note[/yellow]  {note}")
@@ -148,9 +143,8 @@ def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
     from ml.calibration.coverage import coverage_study, table_of  # noqa: PLC0415
     from ml.parameters import load_parameters  # noqa: PLC0415
 
-    check_output("--coverage", file)
-    if options.coverage_drives < 1:
-        raise ConfigError(f"--coverage-drives = {options.coverage_drives}; allowed is 1 or more.")
+    require_file("--coverage", file)
+    require_counts(options, "coverage_drives")
     with Parts(console, "calibrating made-up drives") as parts:
         rows = coverage_study(
             load_parameters(options.coverage_radio),

@@ -1,4 +1,4 @@
-"""The command: a table for people, JSON for programs.
+"""`roadsense doctor`: what this machine lacks; a table for people, JSON for programs.
 
 Exit codes: 0 nothing has to be mended, notes included; 1 something has to; 2 a wrong option.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import tyro
 from rich.text import Text
 
-from ml.console import WholeTable, make_console
+from ml.commands.catalogue import COLUMNS, command_lines
+from ml.console import WholeTable, make_console, markdown_table
 from ml.doctor import machine, programs
 from ml.doctor.finding import Finding, ok
 from ml.training.versions import read_versions
@@ -35,23 +37,29 @@ class DoctorOptions:
 
     json: bool = False
     """Print JSON instead of a table."""
+    commands: bool = False
+    """Only print what takes how long, as in docs/commands.md."""
 
 
-def doctor(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Examine the machine and report; return the exit code."""
     options = tyro.cli(DoctorOptions, prog="roadsense doctor", args=arguments)
+    if options.commands:
+        sys.stdout.write(markdown_table(COLUMNS, command_lines(markdown=True)))
+        return 0
     if options.json:
         findings = list(examine())
-        report = {"findings": [finding.as_json() for finding in findings], **read_versions()}
+        report = {"findings": [asdict(finding) for finding in findings], **read_versions()}
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
         console = make_console()
-        if console.is_terminal:
-            with console.status("examining this machine"):
-                findings = list(examine())
-        else:
+        with console.status("examining this machine") if console.is_terminal else nullcontext():
             findings = list(examine())
         console.print(_table(findings))
+        lines = WholeTable(*COLUMNS, title="how long it takes on two cores")
+        for line in command_lines():
+            lines.add_row(*line)
+        console.print(lines)
     return 1 if any(finding.verdict == "wrong" for finding in findings) else 0
 
 
@@ -79,11 +87,7 @@ def examine() -> Iterator[Finding]:
 def _table(findings: Sequence[Finding]) -> WholeTable:
     count = sum(finding.verdict == "wrong" for finding in findings)
     verdict = "nothing has to be mended" if count == 0 else f"{count} to be mended"
-    table = WholeTable(title=f"roadsense doctor: {verdict}", title_justify="left", show_lines=False)
-    table.add_column("what")
-    table.add_column("")
-    table.add_column("found", overflow="fold", ratio=3)
-    table.add_column("what mends it", overflow="fold", ratio=2)
+    table = WholeTable("what", "", "found", "what mends it", title=f"roadsense doctor: {verdict}")
     for finding in findings:
         mark = Text(finding.verdict, style=_COLOURS[finding.verdict])
         table.add_row(Text(finding.name), mark, Text(finding.found), Text(finding.remedy))

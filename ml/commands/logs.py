@@ -40,9 +40,9 @@ class SynthOptions:
     """Of everything that is drawn."""
     parked: bool = False
     """Nobody moves: shows how GPS wanders."""
-    warts: bool = True
+    artefacts: bool = True
     """With duplicates, glitches, missing fixes, relayed rows in TX logs, stalls of the loggers and
-    a board that is mounted backwards; --no-warts leaves them out."""
+    a board that is mounted backwards, as real logs have them."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,12 +55,11 @@ def main(arguments: Sequence[str]) -> int:
         {"synth": SynthOptions}, prog="roadsense logs", args=arguments
     )
     if not _SHORTEST_MIN <= options.minutes <= _LONGEST_MIN:
-        raise ConfigError(
-            f"--minutes = {options.minutes:g}; allowed is {_SHORTEST_MIN:g} to {_LONGEST_MIN:g}."
-        )
+        allowed = f"from {_SHORTEST_MIN:g} to {_LONGEST_MIN:g}"
+        raise ConfigError(f"--minutes must be {allowed}, got {options.minutes:g}")
     out = options.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out = {out}: allowed is a folder that is empty, or not there yet.")
+        raise ConfigError(f"--out must be a folder that is empty, or not there yet, got {out}")
     from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
 
     parameters = load_parameters(options.preset)
@@ -76,12 +75,12 @@ def main(arguments: Sequence[str]) -> int:
             duration_s=60.0 * options.minutes,
             seeds=[options.seed],
             echo=options.cars == 2,  # noqa: PLR2004 - a pair
-            stalls=options.warts,
+            stalls=options.artefacts,
             parked=options.parked,
             on_tick=lambda k, n: parts.at("driving", k / n),
         )
         parts.at("writing", 1.0)
-        files = write_logs(recording, parameters, out, seed=options.seed, warts=options.warts)
+        files = write_logs(recording, parameters, out, seed=options.seed, warts=options.artefacts)
     for file in files:
         console.print(str(file), highlight=False)
     console.print(f"next: roadsense calibrate {out}/*.csv --out params.json", highlight=False)

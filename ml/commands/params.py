@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, assert_never
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ml.atomic_files import check_output
+from ml.commands.checks import require_file
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -31,7 +31,7 @@ class ShowOptions:
     radio: Annotated[str | None, tyro.conf.Positional] = None
     """Radio preset, or a parameter file."""
     picture: Path | None = None
-    """Draw the picture into this file; left out: none."""
+    """Draw the picture into this file; default: none."""
     trial: bool = True
     """Drive convoys with it: what the radio does on the reference drive; without, only the tables
     of its values (and the picture, where one is asked for)."""
@@ -73,20 +73,15 @@ def main(arguments: Sequence[str]) -> int:
         RoadSenseError: A user's mistake.
     """
     options: ShowOptions | DiffOptions | FitMarginOptions = tyro.cli(
-        Options,
-        prog="roadsense params",
-        args=arguments,
+        Options, prog="roadsense params", args=arguments
     )
     console = make_console()
-    match options:
-        case ShowOptions():
-            _show(options, console)
-        case DiffOptions():
-            _diff(options, console)
-        case FitMarginOptions():
-            _fit_margin(options, console)
-        case _:
-            assert_never(options)
+    if isinstance(options, ShowOptions):
+        _show(options, console)
+    elif isinstance(options, DiffOptions):
+        _diff(options, console)
+    else:
+        _fit_margin(options, console)
     return 0
 
 
@@ -102,8 +97,7 @@ def _show(options: ShowOptions, console: Console) -> None:
         )
     parameters = load_parameters(options.radio)
     name = Path(options.radio).stem
-    if options.picture is not None:
-        _require_picture(options.picture)
+    require_file("--picture", options.picture, ".png")
     from ml.reports.parameters.tables import meanings_of, tables_of  # noqa: PLC0415
 
     console.print(f"radio {name}", style="bold", highlight=False, markup=False)
@@ -164,12 +158,12 @@ def _fit_margin(options: FitMarginOptions, console: Console) -> None:
 
 def _draw_docs(folder: Path, console: Console) -> None:
     if not folder.is_dir():
-        raise ConfigError(f"--docs = {folder}: there is no such folder. Create it first.")
+        raise ConfigError(f"--docs {folder}: there is no such folder. Create it first.")
     from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
 
     for name in _DRAWN_FOR_DOCS:
         file = folder / f"radio-{name}.png"
-        check_output("--docs", file)
+        require_file("--docs", file)
         with Parts(console, f"driving convoys: {name}"):
             _draw(load_parameters(name), name, file)
         console.print(f"picture: {file}")
@@ -179,11 +173,8 @@ def _draw(parameters: Parameters, name: str, file: Path) -> None:
     # Slow to import, and only a trial needs them.
     from ml.calibration.trials.parameters import behaviour_of  # noqa: PLC0415
     from ml.reports.parameters.picture import draw  # noqa: PLC0415
+    from ml.reports.style import house_style, save_picture  # noqa: PLC0415
 
-    draw(behaviour_of(parameters), name, file, measured=name in _MEASURED)
-
-
-def _require_picture(file: Path) -> None:
-    if file.suffix != ".png":
-        raise ConfigError(f"--picture = {file}: allowed is a name that ends in .png.")
-    check_output("--picture", file)
+    behaviour = behaviour_of(parameters)
+    with house_style():
+        save_picture(draw(behaviour, name, measured=name in _MEASURED), file, dpi=110)

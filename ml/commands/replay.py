@@ -27,8 +27,7 @@ _MOST_LISTED = 8
 class ReplayOptions:
     """Run one episode of a result again, bit for bit, and draw what happened.
 
-    What is left out is taken from the result where it leaves no choice: the first model, the first
-    suite, radio and seed.
+    By default it is the first model, suite, radio and seed of the result.
     """
 
     result: Annotated[Path, tyro.conf.Positional]
@@ -36,24 +35,21 @@ class ReplayOptions:
     episode: int
     """Number of the case, as in the result's lines and on its card."""
     controller: str | None = None
-    """Who drives; left out: the first model, or the first controller."""
+    """Who drives; default: the first model, or the first controller."""
     suite: str | None = None
-    """Suite of the case; left out: the result's first."""
+    """Suite of the case; default: the result's first."""
     radio: str | None = None
-    """Radio of the case; left out: the suite's first."""
+    """Radio of the case; default: the suite's first."""
     seed: int | None = None
-    """Seed of the case; left out: the result's first."""
+    """Seed of the case; default: the result's first."""
     out: Path | None = None
-    """The animated GIF; left out: in the folder `replays` of the result."""
+    """The animated GIF; default: in the folder `replays` of the result."""
     gui: bool = False
     """Show the episode in sumo-gui, in real time, instead of drawing it."""
 
 
-def replay(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Returns:
-        0.
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return 0.
 
     Raises:
         RoadSenseError: With what to do next.
@@ -70,21 +66,23 @@ def replay(arguments: Sequence[str]) -> int:
             "desktop session, or leave out --gui for an animated picture."
         )
     if options.out is not None and options.out.suffix.lower() != ".gif":
-        raise ConfigError(f"--out {options.out}: the picture is a GIF; name a file that ends so")
+        raise ConfigError(f"--out must end in .gif, got {options.out}")
     manifest = Manifest.read(options.result)
     row = find_episode(options, manifest)
     file = options.out or options.result / "replays" / _file_name(row)
     if not options.gui:
         check_writable(file.parent, "--out")
+    from ml.evaluation.rerun import episode_name, job_of, rerun  # noqa: PLC0415
     from ml.reports.card.words import tell  # noqa: PLC0415
     from ml.reports.episode.animation import write_animation  # noqa: PLC0415 (slow to import)
-    from ml.reports.episode.rerun import episode_name, job_of, rerun  # noqa: PLC0415
+    from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     console = make_console()
     console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
     with Parts(console, "driving") as parts:
         recording = rerun(
             job_of(manifest, row),
+            load_model,
             gui=options.gui,
             on_tick=lambda tick, ticks: parts.at("driving", tick / ticks),
         )
@@ -108,20 +106,15 @@ def find_episode(options: ReplayOptions, manifest: Manifest) -> EpisodeRow:
         ConfigError: There is none, with what there is.
         EvaluationError: Its file cannot be read.
     """
-    controller = _chosen(
-        "controller",
-        options.controller,
-        [c.name for c in manifest.controllers],
-        manifest.first_policy,
-    )
+    names = [c.name for c in manifest.controllers]
+    controller = _chosen("controller", options.controller, names, manifest.first_policy)
     parts = [part for part in manifest.parts if part.controller == controller]
     suites = list(dict.fromkeys(part.suite for part in parts))
     suite = _chosen("suite", options.suite, suites, suites[0] if suites else "")
     radios = list(dict.fromkeys(part.radio for part in parts if part.suite == suite))
     radio = _chosen("radio", options.radio, radios, radios[0] if radios else "")
-    seed = int(
-        _chosen("seed", options.seed, [str(s) for s in manifest.seeds], str(manifest.seeds[0]))
-    )
+    seeds = [str(seed) for seed in manifest.seeds]
+    seed = int(_chosen("seed", options.seed, seeds, seeds[0]))
     rows = [
         row
         for part in parts

@@ -5,6 +5,7 @@ Exit codes: 0 convoys drive on it; 2 they do not, or the command was wrong.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path  # noqa: TC003 - tyro reads it at run time
@@ -18,8 +19,6 @@ from ml.errors import RoadSenseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from rich.console import Console
 
     from ml.sumo.network import RouteNetwork
     from ml.sumo.road import Road
@@ -62,10 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.extras.subcommand_cli_from_dict(
         {"check": CheckOptions}, prog="roadsense scenario", args=arguments
     )
-    return _check(options, make_console())
-
-
-def _check(options: CheckOptions, console: Console) -> int:
+    console = make_console()
     from ml.sumo.scenarios import examine_scenario  # noqa: PLC0415 (slow to import)
 
     def say(kind: str, text: str, style: str = "") -> None:
@@ -117,15 +113,13 @@ def _drive(scenario: str) -> str:
 
     config = EnvConfig(scenario=scenario)
     env = ConvoyVecEnv(_CONVOYS, config, forced_kind="free")
-    ends: dict[str, int] = {}
+    ends: Counter[str] = Counter()
     try:
         env.reset()
         hold = np.zeros((_CONVOYS, 1), dtype=np.float32)
         for _ in range(round(config.episode_s / DT_S)):
-            for info in env.step(hold)[3]:
-                if info:
-                    status = info["episode_summary"]["status"]
-                    ends[status] = ends.get(status, 0) + 1
+            infos = env.step(hold)[3]
+            ends.update(info["episode_summary"]["status"] for info in infos if info)
     finally:
         env.close()
     told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in ends.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["ok", "note", "wrong"]
@@ -24,10 +24,6 @@ class Finding:
     verdict: Verdict
     found: str
     remedy: str = ""
-
-    def as_json(self) -> dict[str, str]:
-        """Return it for `--json`."""
-        return asdict(self)
 
 
 def ok(name: str, found: str) -> Finding:

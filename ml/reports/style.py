@@ -1,7 +1,8 @@
-"""One look for all pictures: colours that colour-blind readers tell apart, text that stays legible.
+"""One look for all pictures and pages: colours that everybody tells apart, text that stays whole.
 
-Colours are those of Okabe and Ito (Color Universal Design, 2008) without yellow, which vanishes on
-white. A colour never stands alone: families have a marker of their own, too.
+Colours are those of Okabe and Ito (Color Universal Design, 2008), which colour-blind readers tell
+apart, without yellow, which vanishes on white. A colour never stands alone: families have a marker
+of their own, too.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import base64
 import io
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
 
 BLUE, GREEN, SKY, ORANGE = "#0072B2", "#009E73", "#56B4E9", "#E69F00"
 VERMILION, PURPLE, BLACK, GREY = "#D55E00", "#CC79A7", "#000000", "#767676"
@@ -31,6 +35,7 @@ WIDTH_IN = 4.5
 BOUND_MARKERS = "sDo^v<>"
 """Hollow and grey: they bound what is possible."""
 
+_MOST_ENLARGED, _ROUNDING_IN = 6, 0.005
 _MARKERS = "os^DvPX*<>hpd"
 _COLOURS = (BLUE, GREEN, SKY, ORANGE, PURPLE, BLACK)
 _DASHES = ("-", "--", ":")
@@ -59,8 +64,7 @@ _PARAMETERS: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyStyle:
+class FamilyStyle(NamedTuple):
     """How the controllers of one family look."""
 
     colour: str
@@ -68,15 +72,22 @@ class FamilyStyle:
     dash: str
 
 
-def family_styles(families: list[str]) -> dict[str, FamilyStyle]:
-    """Give each family a look of its own, in the order given."""
+class Picture(NamedTuple):
+    """A picture inside a page: its content, as a `data:` URI, and what it shows."""
+
+    uri: str
+    text: str
+
+
+def family_styles(families: Iterable[str]) -> dict[str, FamilyStyle]:
+    """Give each family a look of its own, in the order given; one named twice has one."""
     return {
         family: FamilyStyle(
             _COLOURS[i % len(_COLOURS)],
             _MARKERS[i % len(_MARKERS)],
             _DASHES[i // len(_COLOURS) % len(_DASHES)],
         )
-        for i, family in enumerate(families)
+        for i, family in enumerate(dict.fromkeys(families))
     }
 
 
@@ -96,8 +107,41 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return figure
 
 
-def as_data_uri(figure: Figure) -> str:
+def say_nothing(axes: Axes, text: str) -> None:
+    """Say in axes without data why there is none."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=GREY)
+
+
+def lay_out(figure: Figure) -> None:
+    """Arrange a figure, and enlarge it until it holds all of its text.
+
+    The constrained layout shrinks axes, but no text: a label that is longer than its axes, or words
+    wider than the figure, would be cut off at the edge.
+    """
+    for _ in range(_MOST_ENLARGED):
+        figure.draw_without_rendering()
+        drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        lacking_x = max(-drawn.x0, 0.0) + max(drawn.x1 - width, 0.0)
+        lacking_y = max(-drawn.y0, 0.0) + max(drawn.y1 - height, 0.0)
+        if max(lacking_x, lacking_y) < _ROUNDING_IN:
+            return
+        # A centred label gains on both sides where one lacks.
+        figure.set_size_inches(width + 2.0 * lacking_x, height + 2.0 * lacking_y)
+
+
+def save_picture(figure: Figure, file: Path, *, dpi: int = 150) -> None:
+    """Write a figure to a file, the same bytes for the same figure; call it in the house style.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    lay_out(figure)
+    figure.savefig(file, dpi=dpi, metadata={"Software": None} if file.suffix == ".png" else None)
+
+
+def as_picture(figure: Figure, text: str) -> Picture:
     """Turn a figure into an SVG inside a URI, sharp on a phone and in print."""
+    lay_out(figure)
     # The layout's last bits differ from run to run, and names inside the SVG are made from them.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -106,4 +150,19 @@ def as_data_uri(figure: Figure) -> str:
         axes.set_position((left, bottom, width, height))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    content = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Picture(f"data:image/svg+xml;base64,{content}", text)
+
+
+def render_page(template: str, **content: object) -> str:
+    """Fill one of the templates: an HTML page with everything inside, to be mailed and archived."""
+    loader = PackageLoader("ml.reports", "templates")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    stylesheet, *_ = loader.get_source(environment, "card.css")
+    return environment.get_template(template).render(stylesheet=stylesheet, **content) + "\n"

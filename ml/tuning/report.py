@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ml.atomic_files import write_atomically
-from ml.console import WholeTable
+from ml.console import WholeTable, markdown_table
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
+from ml.reports.style import house_style, save_picture
 from ml.tuning.pictures import draw_history, draw_importances
 
 if TYPE_CHECKING:
@@ -52,10 +54,11 @@ def write_report(
         write_atomically(folder / WINNER_FILE, objective.winner(first.values, comment))
     write_atomically(folder / "tuning.json", _json(objective, tried, importances))
     write_atomically(folder / "tuning.md", _markdown(objective, tried, importances))
-    if tried:
-        draw_history(tried, folder / "history.png")
-    if importances:
-        draw_importances(importances, folder / "importance.png")
+    with house_style():
+        if tried:
+            save_picture(draw_history(tried), folder / "history.png")
+        if importances:
+            save_picture(draw_importances(importances), folder / "importance.png")
     table = WholeTable(*_COLUMNS, title=f"{objective.title}: the best of {len(tried)} trials")
     for trial in best[:_SHOWN]:
         table.add_row(*_cells(trial))
@@ -89,18 +92,17 @@ def _mean(runs: Sequence[dict[str, float]], name: str, digits: str, unit: str = 
 
 
 def _json(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:
-    def number(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
 
     trials = [
         {
             "trial": trial.number,
-            "state": trial.outcome.state,
-            "score": number(trial.outcome.score),
             "values": trial.values,
-            "runs": [{k: number(v) for k, v in run.items()} for run in trial.outcome.runs],
             "progress": trial.progress,
-            "note": trial.outcome.note,
+            **asdict(trial.outcome),
+            "score": number(trial.outcome.score),
+            "runs": [{k: number(v) for k, v in run.items()} for run in trial.outcome.runs],
         }
         for trial in tried
     ]
@@ -111,36 +113,31 @@ def _json(objective: Objective, tried: Sequence[Tried], importances: dict[str, f
 def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:
     states = [trial.outcome.state for trial in tried]
     best = ranking(tried)
-    summary = (
+    text = (
+        f"# Search: {objective.title}\n\n"
         f"{len(tried)} trials: {states.count('complete')} complete, {states.count('pruned')} given "
         f"up early, {states.count('failed')} failed. Objective: the safety score "
         f"(`ml/evaluation/safety_score.py`) on validation seed {VALIDATION_SEED}. The best of many "
-        "is flattered by its own choice: what it is worth, the card says, on seed "
-        f"{TEST_SEED} (`roadsense evaluate`)."
+        "is flattered by its own choice: what it is worth, the card says, on test seed "
+        f"{TEST_SEED} (`roadsense evaluate`).\n\n"
     )
-    lines = [
-        f"# Search: {objective.title}",
-        "",
-        summary,
-        "",
-        "| " + " | ".join(_COLUMNS) + " |",
-        "|---" * len(_COLUMNS) + "|",
-    ]
-    lines += ["| " + " | ".join(_cells(trial)) + " |" for trial in best[:_SHOWN]]
+    text += markdown_table(_COLUMNS, [_cells(trial) for trial in best[:_SHOWN]])
     if best:
-        names = list(best[0].values)
         few = best[: _SHOWN // 2]
-        heads = [f"trial {trial.number}" for trial in few]
-        lines += ["", "| parameter | " + " | ".join(heads) + " | importance |"]
-        lines += ["|---" * (len(heads) + 2) + "|"]
-        for name in names:
-            weight = f"{importances[name]:.0%}" if name in importances else "–"
-            cells = [_shown(trial.values[name]) for trial in few]
-            lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {weight} |")
+        rows = [
+            [
+                f"`{name}`",
+                *(_shown(trial.values[name]) for trial in few),
+                f"{importances[name]:.0%}" if name in importances else "–",
+            ]
+            for name in best[0].values
+        ]
+        heads = ["parameter", *(f"trial {trial.number}" for trial in few), "importance"]
+        text += "\n" + markdown_table(heads, rows)
     for trial in tried:
         if trial.outcome.state == "failed":
-            lines += ["", f"Trial {trial.number} failed: {trial.outcome.note}"]
-    return "\n".join(lines) + "\n"
+            text += f"\nTrial {trial.number} failed: {trial.outcome.note}\n"
+    return text
 
 
 def _shown(value: Any) -> str:

@@ -55,10 +55,10 @@ def test_the_bench_states_radio_and_training_with_everything_on(capsys, tmp_path
     ("arguments", "complaint"),
     [
         (["fly"], "no command 'fly'"),
-        (["audit-reward", "--episodes", "0"], "--episodes = 0; allowed is 1 or more"),
+        (["audit-reward", "--episodes", "0"], "--episodes must be ≥ 1, got 0"),
         (["audit-reward", "--radio", "burst"], "did you mean 'bursty'"),
-        (["bench", "--rounds", "0"], "--rounds = 0"),
-        (["bench", "--num-peers", "0"], "--num-peers = 0"),
+        (["bench", "--rounds", "0"], "--rounds must be ≥ 1"),
+        (["bench", "--num-peers", "0"], "--num-peers must be ≥ 1"),
         (["bench", "--only", "radio", "--radio", "burst"], "did you mean 'bursty'"),
         (["bench", "--json", "nowhere/bench.json"], "there is no folder nowhere"),
         (["evaluate", "nothing.zip"], "nothing.zip"),

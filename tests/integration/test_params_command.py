@@ -89,7 +89,7 @@ def test_fit_margin_states_values_and_residuals(capsys):
         (["show", "my.txt"], "parameter file my.txt: its name ends in .txt, allowed is .json"),
         (["show", "nothing.json"], "nothing.json: cannot be read"),
         (["show", "clean", "--picture", "nowhere/a.png"], "there is no folder nowhere"),
-        (["show", "clean", "--picture", "a.jpg"], "allowed is a name that ends in .png"),
+        (["show", "clean", "--picture", "a.jpg"], "--picture must end in .png"),
         (["show", "--docs", "nowhere"], "there is no such folder"),
         (["diff", "clean", "blackouts"], "did you mean 'blackout'"),
         (["fit-margin", "independent"], "only 'margin' can be fitted"),

@@ -11,10 +11,10 @@ from stable_baselines3 import PPO
 
 from ml.cli import main
 from ml.envs.spaces import observation_space
+from ml.evaluation.rerun import WORST_FOLDER, job_of, rerun
 from ml.evaluation.result import Manifest, read_part, read_rows, write_part
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.reports.card.card import write_card
-from ml.reports.episode.rerun import WORST_FOLDER, job_of, rerun
 from ml.training.checkpoints import model_bytes
 
 pytestmark = pytest.mark.sumo
@@ -141,7 +141,7 @@ def test_a_model_that_has_gone_leaves_a_note_on_the_card(result, tmp_path):
         (["RESULT", "--episode", "1", "--suite", "r157"], "the result has convoy:20, eebl:1"),
         (["RESULT", "--episode", "1", "--radio", "clean"], "the result has bursty"),
         (["RESULT", "--episode", "1", "--seed", "1"], "--seed 1: the result has"),
-        (["RESULT", "--episode", "1", "--out", "x.png"], "the picture is a GIF"),
+        (["RESULT", "--episode", "1", "--out", "x.png"], "--out must end in .gif"),
         (["RESULT", "--episode", "1", "--gui"], "DISPLAY"),
     ],
 )

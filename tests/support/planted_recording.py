@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.reports.episode.recording import Recording
+from ml.evaluation.recording import Recording
 
 
 def planted_recording(*, num_peers: int = 3, brake_slot: int = 2, **changes: Any) -> Recording:
@@ -25,11 +25,9 @@ def planted_recording(*, num_peers: int = 3, brake_slot: int = 2, **changes: Any
         "accel_mps2": np.repeat(accel_mps2[:, None], cars.size, axis=1),
         "lateral_m": np.zeros((time_s.size, cars.size)),
         "gap_m": np.full(time_s.size, 25.5),
-        "command_mps2": accel_mps2,
         "heard": np.ones(shape, dtype=bool),
         "age_s": np.full(shape, 0.05),
         "believed_gap_m": 25.0 + 30.0 * np.tile(np.arange(num_peers), (time_s.size, 1)),
-        "believed_speed_mps": np.repeat(speed_mps[:, None], num_peers, axis=1),
         "arrival_s": arrivals_s,
         "arrival_source": np.tile(np.arange(num_peers), time_s.size - 1),
         "onset_s": np.array(5.0),

@@ -1,4 +1,4 @@
-"""Crashes over headway with both intervals, a panel per radio, and the tests' bounds."""
+"""Crashes over headway with both intervals, a panel per radio, and the bounds of the tests."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ml.reports.style import (
     family_styles,
     house_style,
     new_figure,
+    save_picture,
 )
 
 if TYPE_CHECKING:
@@ -41,39 +42,40 @@ def write_picture(results: Sequence[BenchmarkResult], file: Path) -> bool:
         OSError: The file cannot be written.
     """
     convoys = [result for result in results if result.benchmark.part == "convoy"]
-    if not convoys:
-        return False
-    with house_style():
-        _draw(convoys).savefig(file, dpi=150, metadata={"Software": None})
-    return True
+    if convoys:
+        with house_style():
+            save_picture(draw_targets(convoys), file)
+    return bool(convoys)
 
 
-def _draw(convoys: Sequence[BenchmarkResult]) -> Figure:
+def draw_targets(convoys: Sequence[BenchmarkResult]) -> Figure:
+    """Draw a panel per radio; call it in the house style."""
     figure = new_figure(WIDTH_IN * len(convoys) * 0.8, _HEIGHT_IN)
     panels = figure.subplots(1, len(convoys), squeeze=False)[0]
-    names = list(dict.fromkeys(b.name for result in convoys for b in result.baselines))
-    styles = family_styles(names)
+    styles = family_styles([b.name for result in convoys for b in result.baselines])
+    shown: dict[str, Artist] = {}
     for axes, result in zip(panels, convoys, strict=True):
         axes.set(title=result.benchmark.cases.radio.name, xlabel="mean time headway, s")
         axes.set_yscale("symlog", linthresh=_LINEAR_BELOW, linscale=0.5)
         ticks = [0.0, 0.01, 0.1, 1.0, 10.0, 100.0]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        models = {model.spec: i for i, model in enumerate(result.models)}
+        models = [model.spec for model in result.models]
         for driver in result.drivers:
             if driver.is_model:
-                turn = models[driver.spec]
+                turn = models.index(driver.spec)
                 marker = _MODEL_MARKERS[turn % len(_MODEL_MARKERS)]
                 _point(axes, result, driver, POLICY_COLOUR, marker)
             else:
                 style = styles[driver.name]
                 _point(axes, result, driver, style.colour, style.marker)
-        _targets(axes, result.benchmark.bounds)
+        dashed = {"color": GREY, "linestyle": "--", "linewidth": 1.0}
+        bounds = result.benchmark.bounds
+        axes.axvline(HEADWAY_S[bounds], label="bound", **dashed)
+        axes.axhline(_PERCENT * CRASH.get(bounds, 0.0), **dashed)
         axes.set_ylim(-0.15 * _LINEAR_BELOW, None)
-    panels[0].set_ylabel("crashes in avoidable hazards, %")
-    shown: dict[str, Artist] = {}
-    for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(str(label), handle)
+    panels[0].set_ylabel("crashes in avoidable hazards, %")
     figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=4)
     return figure
 
@@ -102,8 +104,3 @@ def _point(
         elinewidth=1.0,
         label=driver.name,
     )
-
-
-def _targets(axes: Axes, radio: str) -> None:
-    axes.axvline(HEADWAY_S[radio], color=GREY, linestyle="--", linewidth=1.0, label="bound")
-    axes.axhline(_PERCENT * CRASH.get(radio, 0.0), color=GREY, linestyle="--", linewidth=1.0)

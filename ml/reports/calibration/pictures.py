@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from ml.calibration.fits.loss_statistics import (
     DISTANCES_M,
     LAGS,
     RUNS,
-    LossLog,
     autocorrelation_at,
     delivery_by_distance,
     inter_reception_shares,
@@ -20,278 +18,204 @@ from ml.calibration.fits.loss_statistics import (
     run_shares,
     split_half_noise,
 )
-from ml.reports.card.pictures import Picture
 from ml.reports.style import (
     BLACK,
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
+    PALE,
     VERMILION,
     WIDTH_IN,
-    as_data_uri,
+    as_picture,
     house_style,
     new_figure,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from ml.calibration.fits.latency import LatencyFit
+    from ml.calibration.fits.loss_statistics import LossLog
+    from ml.calibration.judgement import Judgement
+    from ml.reports.style import Picture
+
+    Statistic = Callable[[LossLog], NDArray[np.float64]]
 
 _HEIGHT_IN: Final = 3.4
+_MOST_BETWEEN: Final = 3
 _AGES: Final = tuple(range(1, 51))
 _LEAST: Final = 1e-4
 _Z: Final = 1.645
+_LOOKS: Final = ((VERMILION, "-"), (BLUE, "--"), (GREEN, ":"))
+"""Colour and dash of each model: the fitted radio first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What stands beside the measured curve.
-
-    Attributes:
-        name: For the legend.
-        colour: Of its line.
-        dash: Of its line.
-        logs: Its replicas.
-    """
-
-    name: str
-    colour: str
-    dash: str
-    logs: Sequence[LossLog]
-
-
-def models_of(
-    emulated: Sequence[LossLog], chain: Sequence[LossLog], independent: Sequence[LossLog]
-) -> list[Model]:
-    """Name the three models."""
-    return [
-        Model("emulated", VERMILION, "-", emulated),
-        Model("Gilbert–Elliott", BLUE, "--", chain),
-        Model("independent", GREEN, ":", independent),
-    ]
-
-
-def pictures_of(
-    measured: LossLog, models: Sequence[Model], latency: LatencyFit | None
-) -> list[Picture]:
+def pictures_of(judgement: Judgement, latency: LatencyFit | None) -> list[Picture]:
     """Draw all pictures of a calibration."""
-    betweens = np.unique(measured.between[measured.scored])
-    pictures = [
-        _delivery(measured, models, int(b))
-        for b in betweens[:3]
-        if not np.isnan(delivery_by_distance(measured, int(b))).all()
-    ]
-    pictures += [
-        _tail(
-            measured,
-            models,
-            run_shares,
-            RUNS[:30],
-            "bursts of at least … frames",
-            "share of bursts",
-            "Loss bursts",
-            "How long losses last. Measured with 90 % of the log's own noise.",
-        ),
-        _tail(
-            measured,
-            models,
-            inter_reception_shares,
-            [r / 10.0 for r in RUNS],
-            "time to the next reception of at least … s",
-            "share of receptions",
-            "Time between receptions",
-            "Packet inter-reception time in periods of 0.1 s.",
-        ),
-        _autocorrelation(measured, models),
-        _tail(
-            measured,
-            models,
-            _ages,
-            [n / 10.0 for n in _AGES],
-            "age of the newest message (s)",
-            "share of time it is older",
-            "Age of the news",
-            "How old the newest message is, latency and beacon phase left out.",
-        ),
-    ]
+    with house_style():
+        return [as_picture(figure, text) for figure, text in figures_of(judgement, latency)]
+
+
+def figures_of(judgement: Judgement, latency: LatencyFit | None) -> Iterator[tuple[Figure, str]]:
+    """Yield each picture and what it shows; call it in the house style."""
+    for between in np.unique(judgement.measured.between[judgement.measured.scored])[:_MOST_BETWEEN]:
+        if not np.isnan(delivery_by_distance(judgement.measured, int(between))).all():
+            yield _delivery(judgement, int(between))
+    yield _tail(
+        judgement,
+        run_shares,
+        RUNS[:30],
+        ("Loss bursts", "bursts of at least … frames", "share of bursts"),
+        "How long losses last. Measured with 90 % of the log's own noise.",
+    )
+    yield _tail(
+        judgement,
+        inter_reception_shares,
+        [r / 10.0 for r in RUNS],
+        ("Time between receptions", "time to the next reception of at least … s",
+         "share of receptions"),
+        "Packet inter-reception time in periods of 0.1 s.",
+    )  # fmt: skip
+    yield _autocorrelation(judgement)
+    yield _tail(
+        judgement,
+        _ages,
+        [n / 10.0 for n in _AGES],
+        ("Age of the news", "age of the newest message (s)", "share of time it is older"),
+        "How old the newest message is, latency and beacon phase left out.",
+    )
     if latency is not None:
-        pictures.append(_latency(latency))
-    return pictures
+        yield _latency(latency)
+
+
+class _Curves(NamedTuple):
+    """A statistic of the log with its noise, and each model's mean over its replicas."""
+
+    measured: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    models: Mapping[str, NDArray[np.float64]]
+
+
+def _curves(judgement: Judgement, statistic: Statistic, count: int) -> _Curves:
+    """Compute the first `count` values of each curve."""
+    means = {
+        name: np.ma.masked_invalid([statistic(log)[:count] for log in logs]).mean(axis=0)
+        for name, logs in judgement.models.items()
+    }
+    log = judgement.measured
+    noise = split_half_noise(log, statistic)[:count]
+    filled = {name: np.ma.filled(mean.astype(float), np.nan) for name, mean in means.items()}
+    return _Curves(statistic(log)[:count], noise, filled)
 
 
 def _ages(log: LossLog) -> NDArray[np.float64]:
     return np.array([older_than(log, n) for n in _AGES])
 
 
-def _band(
-    logs: Sequence[LossLog], statistic: Callable[[LossLog], NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    values = np.array([statistic(log) for log in logs])
-    if np.isnan(values).all():
-        return np.full(values.shape[1], np.nan)
-    out = np.full(values.shape[1], np.nan)
-    some = ~np.isnan(values).all(axis=0)
-    out[some] = np.nanmean(values[:, some], axis=0)
-    return out
+def _new(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = new_figure(WIDTH_IN, _HEIGHT_IN)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return figure, axes
 
 
-def _picture(draw: Callable[[Axes], None], text: str) -> Picture:
-    with house_style():
-        figure: Figure = new_figure(WIDTH_IN, _HEIGHT_IN)
-        draw(figure.add_subplot())
-        return Picture(as_data_uri(figure), text)
+def _draw_models(axes: Axes, at: Any, curves: Mapping[str, NDArray[np.float64]]) -> None:
+    for (name, curve), (colour, dash) in zip(curves.items(), _LOOKS, strict=True):
+        axes.plot(at, curve, dash, color=colour, label=name)
 
 
-def _delivery(measured: LossLog, models: Sequence[Model], between: int) -> Picture:
-    cars = {0: "nothing between", 1: "1 car between"}.get(between, f"{between} cars between")
-    middle = np.array([(a + b) / 2.0 for a, b in pairwise(DISTANCES_M)])
-
-    def statistic(log: LossLog) -> NDArray[np.float64]:
-        return delivery_by_distance(log, between)
-
-    share = statistic(measured)
-    noise = split_half_noise(measured, statistic)
-    known = ~np.isnan(share)
-
-    def draw(axes: Axes) -> None:
-        for model in models:
-            curve = _band(model.logs, statistic)
-            axes.plot(
-                middle[known],
-                100.0 * curve[known],
-                model.dash,
-                color=model.colour,
-                label=model.name,
-            )
-        axes.errorbar(
-            middle[known],
-            100.0 * share[known],
-            _Z * 100.0 * np.nan_to_num(noise[known]),
-            fmt="o",
-            color=BLACK,
-            markersize=4.5,
-            capsize=2.5,
-            linewidth=1.1,
-            label="measured",
-        )
-        axes.set(xlabel="distance (m)", ylabel="frames received (%)", ylim=(0, 102), xlim=(0, None))
-        axes.set_title(f"Delivery over distance, {cars}")
-        axes.legend(loc="lower left")
-
-    return _picture(
-        draw,
-        f"Delivery over distance with {cars}; bars: 90 % by the log's own noise between halves. "
-        "The naive models are given the measured delivery of each link and distance.",
+def _draw_points(axes: Axes, at: Sequence[float], curves: _Curves, scale: float = 1.0) -> None:
+    """Draw the models as lines, and what was measured as points with 90 % of its noise."""
+    known = ~np.isnan(curves.measured)
+    x = np.array(at)[known]
+    _draw_models(axes, x, {name: scale * curve[known] for name, curve in curves.models.items()})
+    axes.errorbar(
+        x,
+        scale * curves.measured[known],
+        _Z * scale * np.nan_to_num(curves.noise[known]),
+        fmt="o",
+        color=BLACK,
+        markersize=4.5,
+        capsize=2.5,
+        linewidth=1.1,
+        label="measured",
     )
 
 
 def _tail(
-    measured: LossLog,
-    models: Sequence[Model],
-    statistic: Callable[[LossLog], NDArray[np.float64]],
+    judgement: Judgement,
+    statistic: Statistic,
     at: Sequence[float],
-    x_label: str,
-    y_label: str,
-    title: str,
+    words: tuple[str, str, str],
     text: str,
-) -> Picture:
-    shares = statistic(measured)[: len(at)]
-    noise = split_half_noise(measured, statistic)[: len(at)]
-
-    def draw(axes: Axes) -> None:
-        low = np.clip(shares - _Z * noise, _LEAST / 3.0, None)
-        axes.fill_between(
-            at, low, np.clip(shares + _Z * noise, _LEAST / 3.0, 1.0), color="#d9d9d9", linewidth=0
-        )
-        for model in models:
-            curve = _band(model.logs, statistic)[: len(at)]
-            axes.plot(
-                at,
-                np.where(curve > 0.0, curve, np.nan),
-                model.dash,
-                color=model.colour,
-                label=model.name,
-            )
-        axes.plot(
-            at, np.where(shares > 0.0, shares, np.nan), color=BLACK, linewidth=2.2, label="measured"
-        )
-        axes.set(yscale="log", ylim=(_LEAST, 1.3), xlabel=x_label, ylabel=y_label)
-        axes.set_title(title)
-        axes.legend()
-
-    return _picture(draw, text)
+) -> tuple[Figure, str]:
+    """Draw shares on a logarithmic axis; the band is 90 % of the measured one's noise."""
+    curves = _curves(judgement, statistic, len(at))
+    shares, noise = curves.measured, _Z * curves.noise
+    figure, axes = _new(*words)
+    low, high = np.clip([shares - noise, shares + noise], _LEAST / 3.0, None)
+    axes.fill_between(at, low, np.clip(high, None, 1.0), color=PALE, linewidth=0)
+    _draw_models(axes, at, {n: np.where(c > 0.0, c, np.nan) for n, c in curves.models.items()})
+    known = np.where(shares > 0.0, shares, np.nan)
+    axes.plot(at, known, color=BLACK, linewidth=2.2, label="measured")
+    axes.set(yscale="log", ylim=(_LEAST, 1.3))
+    axes.legend()
+    return figure, text
 
 
-def _autocorrelation(measured: LossLog, models: Sequence[Model]) -> Picture:
-    def statistic(log: LossLog) -> NDArray[np.float64]:
-        return np.array([autocorrelation_at(log, lag) for lag in LAGS])
-
-    at = [lag / 10.0 for lag in LAGS]
-    values, noise = statistic(measured), split_half_noise(measured, statistic)
-
-    def draw(axes: Axes) -> None:
-        for model in models:
-            axes.plot(
-                at, _band(model.logs, statistic), model.dash, color=model.colour, label=model.name
-            )
-        axes.errorbar(
-            at,
-            values,
-            _Z * noise,
-            fmt="o",
-            color=BLACK,
-            markersize=4.5,
-            capsize=2.5,
-            linewidth=1.1,
-            label="measured",
-        )
-        axes.axhline(0.0, color="#555555", linewidth=0.8)
-        axes.set(xscale="log", xlabel="lag (s)", ylabel="autocorrelation of losses")
-        axes.set_xticks(at, [f"{x:g}" for x in at])
-        axes.minorticks_off()
-        axes.set_title("Memory of losses")
-        axes.legend()
-
-    return _picture(
-        draw, "How much a loss says of the losses to come; a two-state chain forgets too fast."
+def _delivery(judgement: Judgement, between: int) -> tuple[Figure, str]:
+    cars = {0: "nothing between", 1: "1 car between"}.get(between, f"{between} cars between")
+    middle = [(a + b) / 2.0 for a, b in pairwise(DISTANCES_M)]
+    curves = _curves(judgement, lambda log: delivery_by_distance(log, between), len(middle))
+    figure, axes = _new(f"Delivery over distance, {cars}", "distance (m)", "frames received (%)")
+    _draw_points(axes, middle, curves, 100.0)
+    axes.set(ylim=(0, 102), xlim=(0, None))
+    axes.legend(loc="lower left")
+    return figure, (
+        f"Delivery over distance with {cars}; bars: 90 % by the log's own noise between halves. "
+        "The naive models are given the measured delivery of each link and distance."
     )
 
 
-def _latency(fit: LatencyFit) -> Picture:
+def _autocorrelation(judgement: Judgement) -> tuple[Figure, str]:
+    at = [lag / 10.0 for lag in LAGS]
+    curves = _curves(
+        judgement, lambda log: np.array([autocorrelation_at(log, lag) for lag in LAGS]), len(at)
+    )
+    figure, axes = _new("Memory of losses", "lag (s)", "autocorrelation of losses")
+    _draw_points(axes, at, curves)
+    axes.axhline(0.0, color="#555555", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xticks(at, [f"{x:g}" for x in at])
+    axes.minorticks_off()
+    axes.legend()
+    return figure, (
+        "How much a loss says of the losses to come; a two-state chain forgets too fast."
+    )
+
+
+def _latency(fit: LatencyFit) -> tuple[Figure, str]:
     middle = (fit.edges_ms[1:] + fit.edges_ms[:-1]) / 2.0
     last = int(np.flatnonzero(np.cumsum(fit.measured) < 0.9995)[-1]) + 3  # noqa: PLR2004
     width = fit.edges_ms[1] - fit.edges_ms[0]
     mean = float((fit.measured * middle).sum())
     sd = float(np.sqrt((fit.measured * (middle - mean) ** 2).sum()))
     bell = np.exp(-0.5 * ((middle - mean) / sd) ** 2) * width / (sd * np.sqrt(2.0 * np.pi))
-
-    def draw(axes: Axes) -> None:
-        axes.bar(
-            middle[:last],
-            100.0 * fit.measured[:last],
-            width,
-            color="#d9d9d9",
-            edgecolor="#767676",
-            linewidth=0.5,
-            label="measured",
-        )
-        axes.plot(middle[:last], 100.0 * fit.fitted[:last], color=VERMILION, label="emulated")
-        axes.plot(
-            middle[:last], 100.0 * bell[:last], "--", color=ORANGE, label="normal distribution"
-        )
-        axes.set(
-            xlabel="round trip (ms)", ylabel="share of round trips (%)", xlim=(0, middle[last - 1])
-        )
-        axes.set_title("Latency")
-        axes.legend()
-
-    return _picture(
-        draw,
+    x = middle[:last]
+    figure, axes = _new("Latency", "round trip (ms)", "share of round trips (%)")
+    bars = axes.bar(x, 100.0 * fit.measured[:last], width, color=PALE, label="measured")
+    for bar in bars:
+        bar.set(edgecolor=GREY, linewidth=0.5)
+    axes.plot(x, 100.0 * fit.fitted[:last], color=VERMILION, label="emulated")
+    axes.plot(x, 100.0 * bell[:last], "--", color=ORANGE, label="normal distribution")
+    axes.set_xlim(0, middle[last - 1])
+    axes.legend()
+    return figure, (
         f"{fit.round_trips:,} round trips, the fitted stack, and a normal distribution of the same "
-        "mean and spread.",
+        "mean and spread."
     )

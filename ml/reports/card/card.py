@@ -6,31 +6,24 @@ Everything is inside the page: it can be mailed, archived and printed.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from typing import TYPE_CHECKING, NamedTuple
 
 from ml.atomic_files import write_atomically
 from ml.evaluation.compare import compare
-from ml.evaluation.summary import summarise
-from ml.reports.card.pictures import (
-    Picture,
-    frontier_pictures,
-    heat_map_pictures,
-    reaction_pictures,
-)
-from ml.reports.card.selection import (
+from ml.evaluation.recording import Recording
+from ml.evaluation.rerun import recordings
+from ml.evaluation.selection import (
     MOST_SHOWN_POLICIES,
     load_view,
     representatives,
     rival_of,
     worst_episodes,
 )
+from ml.evaluation.summary import summarise
+from ml.reports.card.pictures import frontier_pictures, heat_map_pictures, reaction_pictures
 from ml.reports.card.tables import (
     DETAILS,
     HEADLINE,
-    TableModel,
     controller_table,
     duel_table,
     figures_table,
@@ -45,9 +38,8 @@ from ml.reports.card.words import (
     title_of,
 )
 from ml.reports.episode.panels import draw_timeline
-from ml.reports.episode.recording import Recording
-from ml.reports.episode.rerun import recordings
-from ml.reports.style import as_data_uri, house_style
+from ml.reports.style import as_picture, house_style, render_page
+from ml.training.checkpoints import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,8 +48,10 @@ if TYPE_CHECKING:
     from ml.errors import RoadSenseError
     from ml.evaluation.compare import Comparison
     from ml.evaluation.result import EpisodeRow
+    from ml.evaluation.selection import ResultView
     from ml.evaluation.summary import CellSummary
-    from ml.reports.card.selection import ResultView
+    from ml.reports.html_table import HtmlTable
+    from ml.reports.style import Picture
 
     Summaries = Mapping[tuple[str, str, str], CellSummary]
 
@@ -76,28 +70,19 @@ _CONTENTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Duel:
+class _Duel(NamedTuple):
     title: str
-    table: TableModel
+    table: HtmlTable
     folded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _FiguresOfRadio:
+class _Figures(NamedTuple):
     title: str
-    table: TableModel
-    more: list[tuple[str, TableModel]]
+    table: HtmlTable
+    more: list[tuple[str, HtmlTable]]
 
 
-@dataclass(frozen=True, slots=True)
-class _FiguresOfSuite:
-    title: str
-    cells: list[_FiguresOfRadio]
-
-
-@dataclass(frozen=True, slots=True)
-class _Worst:
+class _Worst(NamedTuple):
     title: str
     story: str
     command: str
@@ -134,46 +119,39 @@ def write_card(
     worst_rows = worst_episodes(view, worst)
     say("running the worst episodes again")
     recorded = recordings(
-        view, worst_rows, on_episode=lambda n, of: say(f"worst episodes: {n} of {of}")
+        view,
+        worst_rows,
+        load_model=load_model,
+        on_episode=lambda n, of: say(f"worst episodes: {n} of {of}"),
     )
     say("drawing")
     duels = _duels(view, against)
-    content: dict[str, Any] = {
-        "title": title_of(view),
-        "subtitle": subtitle_of(view),
-        "contents": [
-            (anchor, name)
-            for anchor, name in _CONTENTS
-            if (duels or anchor != "rivals") and (worst_rows or anchor != "worst")
-        ],
-        "brief": brief_of(view, summaries),
-        "notes": notes_of(view),
-        "duels": duels,
-        "suites": _figures(view, summaries),
-        "frontiers": frontier_pictures(view, summaries),
-        "heat_maps": heat_map_pictures(view),
-        "reactions": reaction_pictures(view),
-        "worst": [_worst(view, *pair) for pair in zip(worst_rows, recorded, strict=True)],
-        "radio_table": radio_table(view, summaries),
-        "provenance": provenance_of(view),
-        "controller_table": controller_table(view),
-    }
+    contents = [
+        (anchor, name)
+        for anchor, name in _CONTENTS
+        if (duels or anchor != "rivals") and (worst_rows or anchor != "worst")
+    ]
+    with house_style():
+        page = render_page(
+            "card.html",
+            title=title_of(view),
+            subtitle=subtitle_of(view),
+            contents=contents,
+            brief=brief_of(view, summaries),
+            notes=notes_of(view),
+            duels=duels,
+            suites=_figures(view, summaries),
+            frontiers=frontier_pictures(view, summaries),
+            heat_maps=heat_map_pictures(view),
+            reactions=reaction_pictures(view),
+            worst=[_worst(view, *pair) for pair in zip(worst_rows, recorded, strict=True)],
+            radio_table=radio_table(view, summaries),
+            provenance=provenance_of(view),
+            controller_table=controller_table(view),
+        )
     file = folder / CARD_FILE
-    write_atomically(file, _render(content))
+    write_atomically(file, page)
     return file
-
-
-def _render(content: dict[str, Any]) -> str:
-    loader = PackageLoader("ml.reports", "templates")
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    stylesheet, *_ = loader.get_source(environment, "card.css")
-    return environment.get_template("card.html").render(stylesheet=stylesheet, **content) + "\n"
 
 
 def _duels(view: ResultView, against: Comparison | None) -> list[_Duel]:
@@ -197,10 +175,11 @@ def _duels(view: ResultView, against: Comparison | None) -> list[_Duel]:
     return duels
 
 
-def _figures(view: ResultView, summaries: Summaries) -> list[_FiguresOfSuite]:
+def _figures(view: ResultView, summaries: Summaries) -> list[tuple[str, list[_Figures]]]:
+    """Set out each suite's figures, radio by radio."""
     suites = []
     for suite in view.suites:
-        cells = []
+        on_radios = []
         for radio in view.radios(suite):
             here = view.controllers(suite, radio)
             shown = representatives(view, suite, radio)
@@ -211,8 +190,8 @@ def _figures(view: ResultView, summaries: Summaries) -> list[_FiguresOfSuite]:
                 more.append((all_names, figures_table(HEADLINE, here, by_name)))
             episodes = max(summary.episodes for summary in by_name.values())
             title = f"{radio} radio, {episodes:,} episodes each"
-            cells.append(_FiguresOfRadio(title, figures_table(HEADLINE, shown, by_name), more))
-        suites.append(_FiguresOfSuite(suite, cells))
+            on_radios.append(_Figures(title, figures_table(HEADLINE, shown, by_name), more))
+        suites.append((suite, on_radios))
     return suites
 
 
@@ -224,6 +203,5 @@ def _worst(view: ResultView, row: EpisodeRow, recorded: Recording | RoadSenseErr
     title = f"{row.controller}, {row.suite} on {row.radio}, episode {row.case}"
     if not isinstance(recorded, Recording):
         return _Worst(title, tell(row), command, None, f"It cannot be shown: {recorded}")
-    with house_style():
-        uri = as_data_uri(draw_timeline(recorded))
-    return _Worst(title, tell(row), command, Picture(uri, f"time line of episode {row.case}"), "")
+    picture = as_picture(draw_timeline(recorded), f"time line of episode {row.case}")
+    return _Worst(title, tell(row), command, picture, "")

@@ -6,30 +6,40 @@ the same distance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.ticker import NullLocator
 
-from ml.reports.style import BLACK, BOUND_MARKERS, GREY, POLICY_COLOUR, WIDTH_IN, new_figure
+from ml.reports.style import (
+    BLACK,
+    BOUND_MARKERS,
+    GREY,
+    POLICY_COLOUR,
+    WIDTH_IN,
+    new_figure,
+    say_nothing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from ml.reports.style import FamilyStyle
 
 _ROOM = 1.12
 _LEGEND_COLUMNS = 2
 _LEGEND_ROW_IN = 0.2
+_BOUND: dict[str, Any] = {"color": GREY, "markersize": 6, "markerfacecolor": "white",
+                          "linestyle": "none", "elinewidth": 0.8, "zorder": 4}  # fmt: skip
+_POLICY: dict[str, Any] = {"color": POLICY_COLOUR, "marker": "*", "markersize": 14,
+                           "markeredgecolor": BLACK, "markeredgewidth": 0.6, "elinewidth": 1.6,
+                           "zorder": 5}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class FrontierPoint:
+class FrontierPoint(NamedTuple):
     """One controller on one radio.
 
     Attributes:
@@ -56,8 +66,7 @@ class FrontierPoint:
         return bool(np.isfinite(self.headway_s) and np.isfinite(self.value))
 
 
-@dataclass(frozen=True, slots=True)
-class FrontierAxis:
+class FrontierAxis(NamedTuple):
     """The vertical axis.
 
     Attributes:
@@ -94,7 +103,7 @@ def draw_frontier(
     axes = figure.add_subplot()
     axes.set(title=title, xlabel="mean time headway above 5 m/s, s", ylabel=axis.label)
     if not shown:
-        axes.text(0.5, 0.5, "no episodes", transform=axes.transAxes, ha="center", color=GREY)
+        say_nothing(axes, "no episodes")
         return figure
     right = max(point.headway_s for point in within) * _ROOM
     axes.set_xlim(0.0, right)
@@ -126,66 +135,26 @@ def _scale(axes: Axes, axis: FrontierAxis, points: Sequence[FrontierPoint]) -> N
     axes.set_ylim(-0.18 * least, top * 1.7)
 
 
-def _draw_bounds(axes: Axes, points: Sequence[FrontierPoint], spread: NDArray[np.float64]) -> None:
-    """Draw each as a hollow grey mark of its own, and name it in the legend, where none overlap."""
-    for i, point in enumerate(points):
-        axes.errorbar(
-            [point.headway_s],
-            [point.value],
-            spread[:, i : i + 1],
-            color=GREY,
-            marker=BOUND_MARKERS[i % len(BOUND_MARKERS)],
-            markersize=6,
-            markerfacecolor="white",
-            linestyle="none",
-            elinewidth=0.8,
-            label=point.name,
-            zorder=4,
-        )
-
-
 def _draw_family(
     axes: Axes, points: Sequence[FrontierPoint], styles: Mapping[str, FamilyStyle]
 ) -> None:
+    """Join a family's points; bounds stand alone, and the legend names each, where none overlap."""
     if not points:
         return
     first = points[0]
-    x = [point.headway_s for point in points]
-    y = [point.value for point in points]
-    spread = np.array(
-        [
-            [max(p.value - p.low, 0.0) if np.isfinite(p.low) else 0.0 for p in points],
-            [max(p.high - p.value, 0.0) if np.isfinite(p.high) else 0.0 for p in points],
-        ]
-    )
     if first.role == "bound":
-        _draw_bounds(axes, points, spread)
+        for point, marker in zip(points, BOUND_MARKERS * len(points), strict=False):
+            _draw(axes, [point], label=point.name, marker=marker, **_BOUND)
     elif first.role == "policy":
-        axes.errorbar(
-            x,
-            y,
-            spread,
-            color=POLICY_COLOUR,
-            marker="*",
-            markersize=14,
-            markeredgecolor=BLACK,
-            markeredgewidth=0.6,
-            linestyle="-",
-            elinewidth=1.6,
-            label=first.family,
-            zorder=5,
-        )
+        _draw(axes, points, label=first.family, **_POLICY)
     else:
-        style = styles[first.family]
-        axes.errorbar(
-            x,
-            y,
-            spread,
-            color=style.colour,
-            marker=style.marker,
-            linestyle=style.dash,
-            markersize=5,
-            elinewidth=0.8,
-            alpha=0.9,
-            label=first.family,
-        )
+        colour, marker, dash = styles[first.family]
+        look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dash}
+        _draw(axes, points, label=first.family, markersize=5, elinewidth=0.8, alpha=0.9, **look)
+
+
+def _draw(axes: Axes, points: Sequence[FrontierPoint], **look: Any) -> None:
+    """Draw points with their intervals, as far as these are known."""
+    headway_s, value, low, high = np.array([point[3:] for point in points]).T
+    below, above = np.nan_to_num(value - low), np.nan_to_num(high - value)
+    axes.errorbar(headway_s, value, np.clip([below, above], 0.0, None), **look)

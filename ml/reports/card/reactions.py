@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.reports.style import BLACK, BLUE, GREY, ORANGE, WIDTH_IN, new_figure
+from ml.reports.style import BLACK, BLUE, ORANGE, WIDTH_IN, new_figure, say_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def draw_reactions(rows_of: Mapping[str, Sequence[EpisodeRow]], title: str) -> F
     axes = figure.add_subplot()
     axes.set(title=title, xlabel="s from the event to braking harder than 1 m/s²")
     if not hazards:
-        axes.text(0.5, 0.5, "no hazards", transform=axes.transAxes, ha="center", color=GREY)
+        say_nothing(axes, "no hazards")
         return figure
     for colour, label in (
         (ORANGE, "after the hazard's onset"),
@@ -46,10 +46,8 @@ def draw_reactions(rows_of: Mapping[str, Sequence[EpisodeRow]], title: str) -> F
         axes.plot([], [], color=colour, linewidth=6, label=label)
     names = []
     for i, (name, rows) in enumerate(hazards.items()):
-        onset = _known([row.reaction_after_onset_s for row in rows])
-        message = _known([row.reaction_after_message_s for row in rows])
-        _box(axes, i - _OFFSET, onset, ORANGE)
-        _box(axes, i + _OFFSET, message, BLUE)
+        _box(axes, i - _OFFSET, [row.reaction_after_onset_s for row in rows], ORANGE)
+        _box(axes, i + _OFFSET, [row.reaction_after_message_s for row in rows], BLUE)
         never = sum(np.isnan(row.reaction_after_onset_s) for row in rows) / len(rows)
         names.append(f"{name}\nnever: {never:.0%}" if never > 0 else name)
     axes.axvline(0.0, color=BLACK, linewidth=0.8)
@@ -60,14 +58,11 @@ def draw_reactions(rows_of: Mapping[str, Sequence[EpisodeRow]], title: str) -> F
     return figure
 
 
-def _known(values: Sequence[float]) -> list[float]:
-    return [value for value in values if not np.isnan(value)]
-
-
-def _box(axes: Axes, y: float, values: list[float], colour: str) -> None:
-    if not values:
+def _box(axes: Axes, y: float, values: Sequence[float], colour: str) -> None:
+    known = np.array(values)[~np.isnan(values)]
+    if not known.size:
         return
-    p5, p25, p50, p75, p95 = np.percentile(values, _TAILS)
+    p5, p25, p50, p75, p95 = np.percentile(known, _TAILS)
     axes.plot([p5, p95], [y, y], color=colour, linewidth=1.2, solid_capstyle="butt")
     axes.plot([p25, p75], [y, y], color=colour, linewidth=6, solid_capstyle="butt")
     axes.plot([p50], [y], marker="|", color=BLACK, markersize=9, markeredgewidth=1.8)

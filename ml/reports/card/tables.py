@@ -3,78 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ml.reports.card.selection import role_of
+from ml.evaluation.selection import role_of
+from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ml.evaluation.compare import Comparison
     from ml.evaluation.records import DriverSpec
+    from ml.evaluation.selection import ResultView
     from ml.evaluation.summary import CellSummary, Figure
-    from ml.reports.card.selection import ResultView
 
-NOTHING = "–"
 _SHORT_HASH = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """Heading of a column.
-
-    Attributes:
-        name: Its name.
-        unit: Behind the name.
-    """
-
-    name: str
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell.
-
-    Attributes:
-        text: What it says.
-        interval: In small print behind it.
-        mark: `better`, `worse` or nothing.
-    """
-
-    text: str
-    interval: str = ""
-    mark: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row; `role` sets its background."""
-
-    cells: list[Cell]
-    role: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TableModel:
-    """A table as the template takes it; the first cell of a row names it.
-
-    Attributes:
-        columns: Headings.
-        rows: Rows.
-        numeric: Indices of the columns that are set to the right.
-    """
-
-    columns: list[Column]
-    rows: list[Line]
-    numeric: frozenset[int] = field(default_factory=frozenset)
-
-
-@dataclass(frozen=True, slots=True)
-class _FigureColumn:
+class _FigureColumn(NamedTuple):
     name: str
     unit: str
     key: str
@@ -119,7 +66,7 @@ def figures_table(
     columns: Sequence[_FigureColumn],
     controllers: Sequence[DriverSpec],
     summaries: Mapping[str, CellSummary],
-) -> TableModel:
+) -> HtmlTable:
     """Set out the figures of one suite on one radio; columns of which nobody has any are left out.
 
     Args:
@@ -127,70 +74,55 @@ def figures_table(
         controllers: Rows.
         summaries: By controller's name.
     """
+    figures = {c.name: summaries[c.name].figures for c in controllers}
     shown = [
         column
         for column in columns
-        if any(not math.isnan(summaries[c.name].figures[column.key].value) for c in controllers)
+        if any(not math.isnan(found[column.key].value) for found in figures.values())
     ]
-    return TableModel(
-        [Column("controller"), *(Column(column.name, column.unit) for column in shown)],
-        [
-            Line(
-                [
-                    Cell(c.name),
-                    *(_figure_cell(column, summaries[c.name].figures[column.key])
-                      for column in shown),
-                ],
-                role_of(c),
-            )
-            for c in controllers
-        ],
-        frozenset(range(1, 1 + len(shown))),
-    )  # fmt: skip
+    rows = [
+        Line([Cell(c.name), *(_cell(column, figures[c.name][column.key]) for column in shown)],
+             role_of(c))
+        for c in controllers
+    ]  # fmt: skip
+    return table_of(["controller", *(f">{c.name} | {c.unit}" for c in shown)], rows)
 
 
-def _figure_cell(column: _FigureColumn, figure: Figure) -> Cell:
+def _cell(column: _FigureColumn, figure: Figure) -> Cell:
     if math.isnan(figure.value):
         return Cell(NOTHING)
-
-    def number(value: float) -> str:
-        return NOTHING if math.isnan(value) else f"{column.scale * value:.{column.digits}f}"
-
-    interval = f"{number(figure.low)}–{number(figure.high)}"
+    value, low, high = (
+        _number(column.scale * x, column.digits) for x in (figure.value, figure.low, figure.high)
+    )
     if figure.hits is None:
-        return Cell(number(figure.value), interval)
-    return Cell(f"{figure.hits:,} / {figure.count:,}", f"{number(figure.value)} % [{interval}]")
+        return Cell(value, f"{low}–{high}")
+    return Cell(f"{figure.hits:,} / {figure.count:,}", f"{value} % [{low}–{high}]")
 
 
-def duel_table(comparison: Comparison) -> TableModel:
+def duel_table(comparison: Comparison) -> HtmlTable:
     """Set out a comparison within one suite on one radio."""
     rows = []
     for item in comparison.differences:
         estimate, metric = item.estimate, item.metric
         mark = item.verdict if item.verdict in {"better", "worse"} else ""
         doubt = "" if mark or item.loss_ruled_out else "a loss is not ruled out"
-        rows.append(
-            Line(
-                [
-                    Cell(metric.label, metric.unit),
-                    Cell(item.verdict, doubt, mark),
-                    Cell(
-                        f"{estimate.difference:+.2f}",
-                        f"{estimate.low:+.2f} to {estimate.high:+.2f}",
-                    ),
-                    Cell(f"{estimate.candidate:.2f}"),
-                    Cell(f"{estimate.baseline:.2f}"),
-                    Cell(f"{metric.margin:g}"),
-                ]
-            )
-        )
-    names = ("figure", "verdict", "difference", comparison.candidate, comparison.baseline, "margin")
-    return TableModel([Column(name) for name in names], rows, frozenset({2, 3, 4, 5}))
+        interval = f"{estimate.low:+.2f} to {estimate.high:+.2f}"
+        cells = [
+            Cell(metric.label, metric.unit),
+            Cell(item.verdict, doubt, mark),
+            Cell(f"{estimate.difference:+.2f}", interval),
+            Cell(f"{estimate.candidate:.2f}"),
+            Cell(f"{estimate.baseline:.2f}"),
+            Cell(f"{metric.margin:g}"),
+        ]
+        rows.append(Line(cells))
+    who = (f">{name}" for name in (comparison.candidate, comparison.baseline))
+    return table_of(["figure", "verdict", ">difference", *who, ">margin"], rows)
 
 
 def radio_table(
     view: ResultView, summaries: Mapping[tuple[str, str, str], CellSummary]
-) -> TableModel:
+) -> HtmlTable:
     """Say what the radio did to the car in front's beacons, by suite and radio.
 
     With packets' fates along the reference driver they are every controller's; otherwise they are
@@ -202,62 +134,43 @@ def radio_table(
             first = view.controllers(suite, radio)[0].name
             figures = summaries[suite, radio, first].figures
             valid = [row for row in view.rows[suite, radio, first] if not row.invalid]
-            oldest = [row.age_max_s for row in valid if not math.isnan(row.age_max_s)]
-            silence = [r.longest_blackout_s for r in valid if not math.isnan(r.longest_blackout_s)]
-            rows.append(
-                Line(
-                    [
-                        Cell(f"{suite} on {radio}"),
-                        Cell(_share(figures["delivery_ratio"].value)),
-                        *(Cell(_seconds(figures[key].value)) for key in ("age_p50_s", "age_p95_s")),
-                        Cell(_seconds(float(np.max(oldest)) if oldest else float("nan"))),
-                        Cell(_seconds(figures["longest_blackout_s"].value)),
-                        Cell(_seconds(float(np.max(silence)) if silence else float("nan"))),
-                    ]
-                )
+            numbers = (
+                _number(100.0 * figures["delivery_ratio"].value, 1),
+                _number(figures["age_p50_s"].value),
+                _number(figures["age_p95_s"].value),
+                _number(_largest([row.age_max_s for row in valid])),
+                _number(figures["longest_blackout_s"].value),
+                _number(_largest([row.longest_blackout_s for row in valid])),
             )
+            rows.append(Line([Cell(f"{suite} on {radio}"), *map(Cell, numbers)]))
     columns = [
-        Column("suite and radio"),
-        Column("delivered", "%"),
-        Column("age, median", "s"),
-        Column("age, 95 %", "s"),
-        Column("age, oldest", "s"),
-        Column("longest blackout", "s, mean over episodes"),
-        Column("longest blackout", "s, of all"),
-    ]
-    return TableModel(columns, rows, frozenset(range(1, len(columns))))
+        "suite and radio", ">delivered | %", ">age, median | s", ">age, 95 % | s",
+        ">age, oldest | s", ">longest blackout | s, mean over episodes",
+        ">longest blackout | s, of all",
+    ]  # fmt: skip
+    return table_of(columns, rows)
 
 
-def controller_table(view: ResultView) -> TableModel:
+def controller_table(view: ResultView) -> HtmlTable:
     """Say what each controller is made from."""
-    rows = [
-        Line(
-            [
-                Cell(record.name),
-                Cell(record.spec),
-                Cell({"radio": "the radio", "truth": "the truth"}.get(record.knows, "nothing")),
-                Cell(NOTHING if record.time_gap_s is None else f"{record.time_gap_s:g}"),
-                Cell(NOTHING if record.standstill_m is None else f"{record.standstill_m:g}"),
-                Cell((record.sha256 or NOTHING)[:_SHORT_HASH]),
-            ],
-            role_of(record),
+    rows = []
+    for record in view.manifest.controllers:
+        time_gap_s, standstill_m = (
+            NOTHING if x is None else f"{x:g}" for x in (record.time_gap_s, record.standstill_m)
         )
-        for record in view.manifest.controllers
-    ]
-    columns = [
-        Column("controller"),
-        Column("made from"),
-        Column("knows"),
-        Column("time gap", "s"),
-        Column("standstill", "m"),
-        Column("sha256"),
-    ]
-    return TableModel(columns, rows, frozenset({3, 4}))
+        knows = {"radio": "the radio", "truth": "the truth"}.get(record.knows, "nothing")
+        digest = (record.sha256 or NOTHING)[:_SHORT_HASH]
+        texts = (record.name, record.spec, knows, time_gap_s, standstill_m, digest)
+        rows.append(Line([Cell(text) for text in texts], role_of(record)))
+    columns = ["controller", "made from", "knows", ">time gap | s", ">standstill | m", "sha256"]
+    return table_of(columns, rows)
 
 
-def _share(value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{100.0 * value:.1f}"
+def _number(value: float, digits: int = 2) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _seconds(value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{value:.2f}"
+def _largest(values: Sequence[float]) -> float:
+    """Return the largest that is known; not a number where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.max(known)) if known else math.nan

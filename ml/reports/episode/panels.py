@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from numpy.typing import NDArray
 
-    from ml.reports.episode.recording import Recording
+    from ml.evaluation.recording import Recording
 
 EGO_COLOUR, AHEAD_COLOUR, BRAKING_COLOUR = VERMILION, BLUE, GREEN
 PANEL_HEIGHTS = (1.1, 1.0, 1.0, 1.0, 0.8)
@@ -43,7 +43,6 @@ class EpisodePanels:
         self._recording = recording
         self._window_s = window_s
         self._lines: list[tuple[Line2D, NDArray[np.float64]]] = []
-        self._axes = axes
         brake = int(recording.brake_slot)
         self._braking_slot = brake if brake > 1 else None
         self._onset = "the onset of the braking"

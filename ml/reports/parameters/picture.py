@@ -4,63 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE
 from ml.calibration.trials.parameters import SPACING_M
+from ml.reports.style import BLUE, GREEN, GREY, VERMILION, new_figure
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from ml.calibration.trials.parameters import Behaviour, Delivery, Minute
 
-# Okabe and Ito (Color Universal Design, 2008); no colour stands alone, each has a dash of its own.
-_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73")
+_COLOURS: Final = (BLUE, VERMILION, GREEN)
 _DASHES: Final = ("-", "--", ":")
 _MARKERS: Final = ("o", "s")
-_GREY: Final = "#767676"
-_STYLE: Final[dict[Any, Any]] = {
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "font.size": 10,
-    "grid.alpha": 0.35,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-}
 _LEAST_SHARE = 1e-4
 _OLDEST_S = 5.0
-_METADATA: Final = {"Software": None}
 
 
-def draw(behaviour: Behaviour, name: str, file: Path, *, measured: bool = False) -> None:
-    """Draw a parameter set.
+def draw(behaviour: Behaviour, name: str, *, measured: bool = False) -> Figure:
+    """Draw a parameter set; call it in the house style.
 
     Args:
         behaviour: Of the set.
         name: Its name, for the title.
-        file: Where the picture goes, a PNG.
         measured: Show what was recorded, too, where a set is meant to be like it.
     """
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=(10.0, 7.2), layout="constrained")
-        FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(2, 2, height_ratios=(1.15, 1.0))
-        figure.suptitle(f"radio {name}", fontsize=14, fontweight="bold")
-        _draw_delivery(figure.add_subplot(grid[0, 0]), behaviour.delivery, measured=measured)
-        _draw_ages(figure.add_subplot(grid[0, 1]), behaviour.ages_s)
-        _draw_minute(figure.add_subplot(grid[1, :]), behaviour.minute)
-        figure.savefig(file, dpi=110, metadata=_METADATA)
+    figure = new_figure(10.0, 7.2)
+    grid = figure.add_gridspec(2, 2, height_ratios=(1.15, 1.0))
+    figure.suptitle(f"radio {name}", fontsize=14, fontweight="bold")
+    _draw_delivery(figure.add_subplot(grid[0, 0]), behaviour.delivery, measured=measured)
+    _draw_ages(figure.add_subplot(grid[0, 1]), behaviour.ages_s)
+    _draw_minute(figure.add_subplot(grid[1, :]), behaviour.minute)
+    return figure
 
 
 def _cars(count: int) -> str:
@@ -118,7 +95,7 @@ def _draw_minute(axes: Axes, minute: Minute) -> None:
     top_s = max(1.0, float(minute.age_s[heard].max(initial=0.0)) * 1.05)
     lost_s = minute.time_s[minute.lost]
     axes.vlines(lost_s, -0.09 * top_s, -0.02 * top_s, color=_COLOURS[1], linewidth=1.2)
-    axes.axhline(0.0, color=_GREY, linewidth=0.8)
+    axes.axhline(0.0, color=GREY, linewidth=0.8)
     axes.set(xlim=(0, 60), ylim=(-0.11 * top_s, top_s))
     axes.set(xlabel="time (s)", ylabel="age of the newest message (s)")
     loss = 100.0 * float(minute.lost.mean())

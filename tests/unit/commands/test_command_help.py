@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ml.cli import _COMMANDS
+from ml.commands.catalogue import COMMANDS
 
 _SLOW = {"torch", "stable_baselines3", "scipy", "matplotlib", "numba", "libsumo", "traci",
          "optuna"}  # fmt: skip
@@ -20,7 +20,7 @@ print("slow:", *sorted(set(sys.argv[2:]) & set(sys.modules)), file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("command", sorted(_COMMANDS))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_explains_and_imports_nothing_slow(command):
     """A user who asks what a command does waits for a second, not for seven."""
     done = subprocess.run(

@@ -12,12 +12,12 @@ from support.planted_result import CONTROLLERS, write_planted_result
 
 from ml.errors import EvaluationError
 from ml.evaluation.compare import compare
+from ml.evaluation.rerun import WORST_FOLDER, _file_name
 from ml.evaluation.result import Manifest, read_part, write_part
+from ml.evaluation.selection import load_view, worst_episodes
 from ml.evaluation.summary import summarise
 from ml.reports.card import card
 from ml.reports.card.card import write_card
-from ml.reports.card.selection import load_view, worst_episodes
-from ml.reports.episode.rerun import WORST_FOLDER, _file_name
 
 RADIOS = ("clean", "shadowed")
 REFERENCE = re.compile(

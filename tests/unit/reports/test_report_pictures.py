@@ -12,11 +12,10 @@ from support.planted_result import write_planted_result
 from support.planted_rows import planted_row, planted_rows
 
 from ml.errors import EvaluationError
+from ml.evaluation.crash_grid import by_loss_and_silence, by_peers_and_radio
+from ml.evaluation.recording import Recording
 from ml.evaluation.records import DriverSpec
-from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
-from ml.reports.card.heat_maps import by_loss_and_silence, by_peers_and_radio, draw_crash_grid
-from ml.reports.card.reactions import draw_reactions
-from ml.reports.card.selection import (
+from ml.evaluation.selection import (
     family_labels,
     load_view,
     representatives,
@@ -24,10 +23,12 @@ from ml.reports.card.selection import (
     role_of,
     worst_episodes,
 )
+from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
+from ml.reports.card.heat_maps import draw_crash_grid
+from ml.reports.card.reactions import draw_reactions
 from ml.reports.episode.animation import write_animation
 from ml.reports.episode.panels import EpisodePanels, draw_timeline
-from ml.reports.episode.recording import Recording
-from ml.reports.style import as_data_uri, family_styles, house_style, new_figure
+from ml.reports.style import as_picture, family_styles, house_style, new_figure
 
 NAN = float("nan")
 
@@ -307,7 +308,9 @@ def test_time_lines_of_any_convoy_are_drawn(num_peers):
     }
     with house_style():
         for changes in ({"brake_slot": 1}, {"brake_slot": num_peers}, quiet):
-            uri = as_data_uri(draw_timeline(planted_recording(num_peers=num_peers, **changes)))
+            uri = as_picture(
+                draw_timeline(planted_recording(num_peers=num_peers, **changes)), ""
+            ).uri
             picture = base64.b64decode(uri.partition(",")[2]).decode()
             assert len(re.findall(r"<path", picture)) > 50
 
@@ -315,14 +318,14 @@ def test_time_lines_of_any_convoy_are_drawn(num_peers):
 def test_pictures_are_the_same_bytes_again_and_heed_no_users_style(monkeypatch):
     """Whatever matplotlibrc says."""
     with house_style():
-        first = as_data_uri(draw_timeline(planted_recording()))
+        first = as_picture(draw_timeline(planted_recording()), "")
     import matplotlib as mpl  # noqa: PLC0415
 
     monkeypatch.setitem(mpl.rcParams, "axes.facecolor", "red")
     monkeypatch.setitem(mpl.rcParams, "font.size", 30.0)
     for _ in range(8):
         with house_style():
-            again = as_data_uri(draw_timeline(planted_recording()))
+            again = as_picture(draw_timeline(planted_recording()), "")
         assert again == first
     assert mpl.rcParams["font.size"] == 30.0
 

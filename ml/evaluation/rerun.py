@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,20 @@ from ml.evaluation.case_set import radio_source
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.planning import require_same_road
+from ml.evaluation.recording import Recorder, Recording
 from ml.evaluation.result import slug
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.workers import WorkerPool
-from ml.reports.episode.recording import Recorder, Recording
-from ml.training.checkpoints import load_model
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ml.envs.convoy_batch import ConvoyBatch
+    from ml.evaluation.drivers import ModelLoader
     from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord
     from ml.evaluation.result import EpisodeRow, Manifest
-    from ml.reports.card.selection import ResultView
+    from ml.evaluation.selection import ResultView
 
 WORST_FOLDER = "worst"
 _MOST_DIFFERENCES = 4
@@ -71,6 +72,7 @@ def job_of(manifest: Manifest, row: EpisodeRow) -> EpisodeJob:
 
 def rerun(
     job: EpisodeJob,
+    load_model: ModelLoader,
     *,
     gui: bool = False,
     on_tick: Callable[[int, int], None] | None = None,
@@ -79,6 +81,7 @@ def rerun(
 
     Args:
         job: Which.
+        load_model: For trained policies.
         gui: Show it in sumo-gui, in real time.
         on_tick: Told (ticks simulated, ticks of the longest episode) after each.
 
@@ -126,10 +129,10 @@ def _require_same(stored: EpisodeRow, again: EpisodeRow) -> None:
         )
 
 
-def attempt(job: EpisodeJob) -> Recording | RoadSenseError:
+def attempt(job: EpisodeJob, load_model: ModelLoader) -> Recording | RoadSenseError:
     """Run an episode again, or return why that is not possible (called in a worker)."""
     try:
-        return rerun(job)
+        return rerun(job, load_model)
     except RoadSenseError as error:
         return error
 
@@ -138,6 +141,7 @@ def recordings(
     view: ResultView,
     rows: Sequence[EpisodeRow],
     *,
+    load_model: ModelLoader,
     workers: int = 2,
     on_episode: Callable[[int, int], None] | None = None,
 ) -> list[Recording | RoadSenseError]:
@@ -146,6 +150,7 @@ def recordings(
     Args:
         view: The result; recordings are kept in its folder's `worst/`.
         rows: Which episodes.
+        load_model: For trained policies; importable by a fresh process.
         workers: How many processes.
         on_episode: Told (episodes done, episodes in all).
 
@@ -164,7 +169,7 @@ def recordings(
     jobs = [job_of(view.manifest, row) for name, row in files.items() if name not in found]
     if jobs:
         pool: WorkerPool[EpisodeJob, Recording | RoadSenseError] = WorkerPool(
-            attempt, min(workers, len(jobs))
+            partial(attempt, load_model=load_model), min(workers, len(jobs))
         )
         try:
             for job, answer in pool.run(jobs):

@@ -1,0 +1,84 @@
+"""`roadsense bench`: throughput of environment and training against their ceilings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 (tyro reads the types)
+from typing import TYPE_CHECKING
+
+import tyro
+
+from ml.bench.report import SECTIONS, Section
+from ml.commands.checks import require_counts, require_file
+from ml.console import make_console
+from ml.progress import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PART_S = 2.2
+"""How long one measurement takes on two cores."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Measure environment and training beside their ceilings and a naive baseline."""
+
+    num_envs: int = 64
+    """Convoys of the main comparison."""
+    num_peers: int = 5
+    """Cars ahead of each ego in the main comparison."""
+    radio: str = "clean"
+    """Radio preset, or a parameter file."""
+    rounds: int = 5
+    """Rounds that count; one more warms up."""
+    only: tuple[Section, ...] = ()
+    """Measure these alone: the lettered comparison; a training run with everything on beside its
+    ceiling; the radio's cost per convoy and tick; the environment over its sizes. Default: all."""
+    profile: bool = False
+    """Only show where a tick of the environment goes."""
+    json: Path | None = None
+    """Write all figures to this file."""
+    picture: Path | None = None
+    """Draw the figures into this file; default: no picture."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return the exit code.
+
+    Raises:
+        RoadSenseError: With what to do next.
+    """
+    options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
+    require_counts(options, "rounds", "num_envs", "num_peers")
+    require_file("--json", options.json)
+    require_file("--picture", options.picture)
+    from ml.bench.bench import bench, count_parts  # noqa: PLC0415 (torch is slow to import)
+    from ml.bench.profile import profile  # noqa: PLC0415
+
+    console = make_console()
+    if options.profile:
+        with console.status("profiling"):
+            table = profile(options.num_envs, options.num_peers, options.radio)
+        console.print(table)
+        return 0
+    sections = options.only or SECTIONS
+    total = count_parts(sections, options.rounds)
+    with Parts(console, "measuring", total=total, usual_s=_PART_S * total) as parts:
+        report = bench(
+            num_envs=options.num_envs,
+            num_peers=options.num_peers,
+            radio=options.radio,
+            rounds=options.rounds,
+            sections=sections,
+            on_part=parts.begin,
+        )
+    for table in report.tables():
+        console.print(table)
+    if options.json is not None:
+        options.json.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
+    if options.picture is not None:
+        report.draw(options.picture)
+        console.print(f"picture: {options.picture}")
+    return 0

@@ -1,0 +1,121 @@
+"""Every command line of the project: what it does, what runs it, and about how long it takes.
+
+The one place for these times: `roadsense --help`, `roadsense doctor` and docs/commands.md show
+them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_SECONDS = "seconds"
+
+
+class Command(NamedTuple):
+    """A command of `roadsense`.
+
+    Attributes:
+        entry: What runs it, as "module:function"; imported when the command is given, so that
+            `roadsense --help` loads nothing that is slow to import.
+        summary: What it does.
+        lasts: About how long, with its default options on two cores that do nothing else.
+    """
+
+    entry: str
+    summary: str
+    lasts: str
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """Run it with its options; return the exit code."""
+        module, _, function = self.entry.partition(":")
+        run = cast("Callable[[Sequence[str]], int]", getattr(import_module(module), function))
+        return run(arguments)
+
+
+COMMANDS = {
+    "train": Command(
+        "ml.training.train_convoy:main", "train a policy, or resume a run", "5 to 8 min"
+    ),
+    "evaluate": Command(
+        "ml.commands.evaluate:evaluate",
+        "judge models beside classical controllers, and write a card",
+        "10 min",
+    ),
+    "replay": Command(
+        "ml.commands.replay:main", "run an episode of an evaluation again, and draw it", _SECONDS
+    ),
+    "ablate": Command(
+        "ml.commands.ablate:ablate", "measure what each part of the recipe is worth", "1.5 h"
+    ),
+    "targets": Command(
+        "ml.commands.targets:targets",
+        "run the acceptance tests on models: pass, fail or inconclusive",
+        "40 min",
+    ),
+    "tune": Command(
+        "ml.commands.tune:tune",
+        "search for better values of the recipe, or of a controller",
+        "hours, or --minutes",
+    ),
+    "audit-reward": Command(
+        "ml.commands.audit_reward:main",
+        "check that the reward ranks drivers as a person would",
+        "2 min",
+    ),
+    "bench": Command(
+        "ml.commands.bench:main", "measure training throughput against its ceiling", "5 min"
+    ),
+    "doctor": Command(
+        "ml.commands.doctor:main", "look for what this machine lacks; for bug reports", _SECONDS
+    ),
+    "compile": Command(
+        "ml.commands.compile:main",
+        "compile the environment's loops ahead of the first run",
+        "10 s",
+    ),
+    "params": Command(
+        "ml.commands.params:main", "show, compare and fit parameters of radio and sensors", _SECONDS
+    ),
+    "calibrate": Command(
+        "ml.commands.calibrate:main",
+        "turn logs of real boards into a parameter file",
+        "1 min; --coverage 10 min",
+    ),
+    "logs": Command(
+        "ml.commands.logs:main", "make up logs of any radio, to try that without boards", _SECONDS
+    ),
+    "scenario": Command(
+        "ml.commands.scenario:main",
+        "say what keeps convoys off a road of your own, and what mends it",
+        _SECONDS,
+    ),
+    "observation": Command(
+        "ml.commands.observation:main", "print the table of the observation's features", _SECONDS
+    ),
+}
+
+AROUND = {
+    "make train": ("train on this machine, without Docker", COMMANDS["train"].lasts),
+    "docker compose up train": ("train in containers", COMMANDS["train"].lasts),
+    "make model": ("rebuild the shipped model and its safety card", "20 min"),
+    "make test-fast": ("run the fast tests", "1.5 min"),
+    "make test": ("run all tests that need no Docker", "8 min"),
+    "make lint": ("check style, types, imports, scripts and spelling", "2 min"),
+    "make soak": ("run faults, random input and episodes by the thousand", "hours"),
+}
+"""Command lines that are no commands of `roadsense`: what each does, and about how long."""
+
+COLUMNS = ("command", "what it does", "about")
+
+
+def command_lines(*, markdown: bool = False) -> Iterator[tuple[str, str, str]]:
+    """Yield a row per command line, those that a newcomer meets first on top."""
+    for line, (what, lasts) in AROUND.items():
+        yield f"`{line}`" if markdown else line, what, lasts
+    for name, command in COMMANDS.items():
+        line = f"roadsense {name}"
+        yield f"`{line}`" if markdown else line, command.summary, command.lasts

@@ -1,0 +1,36 @@
+"""Checks of options that several commands make before anything slow is imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml.atomic_files import check_output
+from ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def require_counts(options: object, *names: str) -> None:
+    """Refuse counts below 1; one that is None was not given.
+
+    Raises:
+        ConfigError: With the option's name and value.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be ≥ 1, got {value}")
+
+
+def require_file(option: str, file: Path | None, ending: str = "") -> None:
+    """Refuse a file to write that has another ending, or that cannot be written; None passes.
+
+    Raises:
+        ConfigError: With the option's name and the file.
+    """
+    if file is None:
+        return
+    if ending and file.suffix.lower() != ending:
+        raise ConfigError(f"{option} must end in {ending}, got {file}")
+    check_output(option, file)

@@ -1,0 +1,36 @@
+"""`roadsense compile`: the environment's loops, ahead of the first run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TICKS = 15  # more than an episode, so that resets are compiled, too
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """Compile the environment's loops now; otherwise the first run does, in some ten seconds."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return 0."""
+    tyro.cli(CompileOptions, prog="roadsense compile", args=arguments)
+    import numpy as np  # noqa: PLC0415 (slow to import)
+
+    from ml.envs.config import EnvConfig  # noqa: PLC0415
+    from ml.envs.convoy_vec_env import ConvoyVecEnv  # noqa: PLC0415
+
+    env = ConvoyVecEnv(2, EnvConfig(episode_s=1.0, domain_randomisation=True))
+    try:
+        env.reset()
+        for _ in range(_TICKS):
+            env.step(np.zeros((2, 1), dtype=np.float32))
+    finally:
+        env.close()
+    return 0

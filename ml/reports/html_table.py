@@ -1,0 +1,52 @@
+"""A table as the pages' template `parts.html` sets it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NOTHING = "–"
+
+
+class Cell(NamedTuple):
+    """One cell.
+
+    Attributes:
+        text: What it says.
+        small: In small print behind it.
+        mark: Its class in the style sheet, as `better` or `worse`.
+    """
+
+    text: str
+    small: str = ""
+    mark: str = ""
+
+
+class Line(NamedTuple):
+    """One row, the first cell of which names it; `role` is its class in the style sheet."""
+
+    cells: list[Cell]
+    role: str = ""
+
+
+class HtmlTable(NamedTuple):
+    """A table.
+
+    Attributes:
+        columns: Name of each column, and its unit in small print behind it.
+        rows: Rows.
+        numeric: Indices of the columns that are set to the right.
+    """
+
+    columns: list[tuple[str, str]]
+    rows: list[Line]
+    numeric: frozenset[int] = frozenset()
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Line]) -> HtmlTable:
+    """Build a table of columns `name | unit`; one that begins with ">" is set to the right."""
+    names = [column.removeprefix(">").partition(" | ") for column in columns]
+    numeric = frozenset(i for i, column in enumerate(columns) if column.startswith(">"))
+    return HtmlTable([(name, unit) for name, _, unit in names], list(rows), numeric)

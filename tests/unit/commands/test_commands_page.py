@@ -1,0 +1,51 @@
+"""What takes how long: one table in the code, shown by the commands and on a page of the docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ml.cli import main
+from ml.commands.catalogue import AROUND, COMMANDS, command_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_page_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]):
+    """docs/commands.md holds the table of `roadsense doctor --commands`, line by line."""
+    assert main(["doctor", "--commands"]) == 0
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 2 + len(AROUND) + len(COMMANDS)
+    assert printed in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("shown", [lambda: main(["--help"]), lambda: main(["doctor"])])
+def test_a_newcomer_is_told_beforehand_how_long_it_takes(
+    shown: Callable[[], int], capsys: pytest.CaptureFixture[str]
+):
+    """The list of commands and the doctor name every command, and say about how long it takes."""
+    assert shown() == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for name, command in COMMANDS.items():
+        assert name in said
+        assert command.lasts in said
+
+
+def test_every_command_line_says_how_long():
+    """None is without a time or a word on what it does."""
+    for line, what, lasts in command_lines():
+        assert line.split()[0] in {"roadsense", "make", "docker"}
+        assert what
+        assert any(c.isdigit() for c in lasts) or lasts.startswith(("seconds", "hours")), line
+
+
+def test_the_readme_lists_every_command():
+    """By its name."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        assert f"roadsense {name}" in readme
