@@ -42,6 +42,7 @@ class Origin(Record):
 
     FILE: ClassVar[str] = "origin.json"
 
+    schema_version: Literal[1] = 1
     version: str
     """Of RoadSense."""
     git_commit: str | None
@@ -145,7 +146,6 @@ class Manifest(Origin):
 
     FILE: ClassVar[str] = "result.json"
 
-    schema_version: Literal[1] = 1
     suites: dict[str, dict[str, float | int | str]]
     """Suite to its options, its number of cases per seed among them (`cases`)."""
     radios: tuple[RadioRecord, ...]
