@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ml.onboard.views import EgoView, PeerView
 
 Knows = Literal["radio", "truth", "nothing"]
-"""Where the peers that a controller is shown come from (`views.by_radio`, `views.of_truth`,
-`views.of_nobody`); one that knows the truth is shown the ego's true state, too."""
+"""Where the peers that a controller is shown come from: the ego's board, ground truth
+(`views.of_truth`), which comes with the ego's true state, or a board whose radio is off."""
 
 
 class Controller(Protocol):

@@ -115,17 +115,15 @@ def figures_of(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
             "missing). Try another road or fewer peers."
         )
     (summary,) = summarise(rows)
-    crashes = {
-        hazard: [row.crash for row in valid if (row.kind == "hazard") == hazard]
-        for hazard in (True, False)
-    }
+    hazards = [row.crash for row in valid if row.kind == "hazard"]
+    others = [row.crash for row in valid if row.kind != "hazard"]
     returns = np.array([row.mean_return for row in valid])
     return DriverFigures(
         driver=driver,
         episodes=len(valid),
         invalid=summary.invalid,
-        hazard_crashes=Rate.of(sum(crashes[True]), len(crashes[True])),
-        other_crashes=Rate.of(sum(crashes[False]), len(crashes[False])),
+        hazard_crashes=Rate.of(sum(hazards), len(hazards)),
+        other_crashes=Rate.of(sum(others), len(others)),
         false_brakes_per_km=summary.figures["false_brakes_per_km"].value,
         time_headway_s=summary.figures["headway_s"].value,
         mean_return=float(returns.mean()),
@@ -138,7 +136,7 @@ def baselines() -> list[Driver]:
     return [make_driver(spec) for spec in ("predictive:0.5", "do-nothing", "always-brake", "sumo")]
 
 
-def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
+def _as_cells(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
     """Format the figures, a tuple of cells per driver."""
     return [
         (
@@ -153,19 +151,14 @@ def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
     ]
 
 
-def _title(rows: Sequence[DriverFigures]) -> str:
-    drawn = rows[0].episodes + rows[0].invalid
-    left_out = ", ".join(f"{row.driver}: {row.invalid}" for row in rows if row.invalid)
-    title = f"{drawn} episodes each, the same for every driver"
-    return f"{title}; invalid and left out: {left_out}" if left_out else title
-
-
 def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
     """Build the console table."""
-    table = WholeTable(title=_title(rows))
+    title = f"{rows[0].episodes + rows[0].invalid} episodes each, the same for every driver"
+    left_out = ", ".join(f"{row.driver}: {row.invalid}" for row in rows if row.invalid)
+    table = WholeTable(title=f"{title}; invalid and left out: {left_out}" if left_out else title)
     for i, column in enumerate(_COLUMNS):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for cells in as_rows(rows):
+    for cells in _as_cells(rows):
         table.add_row(*cells)
     return table
 
@@ -173,7 +166,7 @@ def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
 def as_markdown(rows: Sequence[DriverFigures]) -> str:
     """Build the table for a file."""
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
-    lines += ["| " + " | ".join(cells) + " |" for cells in as_rows(rows)]
+    lines += ["| " + " | ".join(cells) + " |" for cells in _as_cells(rows)]
     return "\n".join(lines) + "\n"
 
 
