@@ -14,10 +14,8 @@ import numpy as np
 from ml.envs.arguments import read_actions, read_kind, read_seed
 from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
 from ml.envs.episodes.peer_director import PeerDirector
-from ml.envs.scoring.judge import judge_tick
-from ml.envs.scoring.reward import weights_of
+from ml.envs.scoring.judge import Judge
 from ml.envs.scoring.termination import EpisodeStatus
-from ml.envs.scoring.tracker import EpisodeTracker
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import lateral_m
 from ml.envs.truth.reference_driver import ReferenceDriver
@@ -152,8 +150,7 @@ class ConvoyBatch:
             num_envs, self.num_slots, self._road.fastest_mps, self._episodes.script_ticks
         )
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
-        self._weights = weights_of(config.reward)
-        self._tracker = EpisodeTracker(num_envs, self._weights)
+        self._judge = Judge(config, num_envs, self._road.length_m)
 
         self.seed = read_seed(seed)
         self._begun = False
@@ -174,7 +171,6 @@ class ConvoyBatch:
         self._command_mps = np.full(shape, np.nan)
         self.withheld_mps2 = np.zeros(num_envs)
         self._drive_ego = config.ego_control == "policy"
-        self.wrecked = np.zeros(num_envs, dtype=bool)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.keeper.running or self._begun:
@@ -219,6 +215,16 @@ class ConvoyBatch:
     def now_us(self) -> NDArray[np.int64]:
         """(num_envs,) int64, true time since reset in µs."""
         return self.tick * TICK_US
+
+    @property
+    def wrecked(self) -> NDArray[np.bool_]:
+        """(num_envs,) bool, whose ego has crashed and stands there."""
+        return self._judge.wrecked
+
+    @property
+    def needless(self) -> NDArray[np.bool_]:
+        """(num_envs,) bool, whose ego braked hard without cause in the last tick."""
+        return self._judge.needless
 
     @property
     def braking_now(self) -> NDArray[np.bool_]:
@@ -280,14 +286,13 @@ class ConvoyBatch:
             placement.present, placement.route_pos_m, placement.speed_mps, aside_m
         )
         self.truth.write(rows, start)
-        self.wrecked[rows] = False
         self._director.reset(rows, keys)
         if self._episodes.script_ticks:
             self._director.script_mps[rows] = self._episodes.script_mps(self._env_index[rows])
         self.reference.reset(rows, start)
         if self.config.radio_position == "reference":
             self.reference.require_road(rows)
-        self._tracker.reset(rows)
+        self._judge.reset(rows, start)
         low_s, high_s = self.config.time_gap_s
         drawn = uniform(fold(keys, Stream.WANTED_TIME_GAP))
         self._observer.wanted_s[rows] = low_s + (high_s - low_s) * drawn
@@ -426,26 +431,20 @@ class ConvoyBatch:
 
     def judge(self) -> NDArray[np.float64]:
         """Decide who has ended and return the rewards, (num_envs,) float64."""
-        self.status, reward = judge_tick(
+        self.status, reward = self._judge.tick(
             self.truth,
             self._expected,
             self.tick,
             self.plan,
-            self._tracker,
-            self._weights,
             self.wanted_time_gap_s,
             self.withheld_mps2,
-            self.wrecked,
-            episode_ticks=self.episode_ticks,
-            road_length_m=self._road.length_m,
-            stop_at_collision=self.config.stop_at_collision,
         )
         self._whole = True
         return reward
 
     def summary(self, row: int) -> dict[str, float | int | str | bool]:
         """Describe the episode that has just ended in a convoy."""
-        return self._tracker.summary(
+        return self._judge.tracker.summary(
             row, self.plan, int(self.status[row]), int(self.tick[row]), int(self.episode[row])
         )
 
@@ -459,7 +458,7 @@ class ConvoyBatch:
             "simulator/restarts": float(self.keeper.restarts),
             "simulator/truncated_episodes": float(self.keeper.truncated_episodes),
         }
-        return self._tracker.drain() | self.stack.drain() | clipped | simulator
+        return self._judge.tracker.drain() | self.stack.drain() | clipped | simulator
 
     def close(self) -> None:
         """End SUMO; may be called twice."""

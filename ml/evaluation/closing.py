@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,8 @@ from ml.envs.episodes.drawn import EpisodeSource
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.metrics import DriverFigures, Rate
 from ml.evaluation.suites.suite import Suite
-from ml.evaluation.summary import summarise
+from ml.evaluation.summary import Rate, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +33,38 @@ _COLUMNS = (
     "time headway",
     "mean return",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class DriverFigures:
+    """One row of the table.
+
+    Attributes:
+        driver: Name.
+        episodes: Valid episodes.
+        invalid: Episodes left out (peers collided, a vehicle went missing).
+        hazard_crashes: In hazard episodes.
+        other_crashes: In benign and free ones.
+        false_brakes_per_km: In benign and free ones.
+        time_headway_s: Mean over the episodes.
+        mean_return: The same.
+        return_se: Its standard error.
+    """
+
+    driver: str
+    episodes: int
+    invalid: int
+    hazard_crashes: Rate
+    other_crashes: Rate
+    false_brakes_per_km: float
+    time_headway_s: float
+    mean_return: float
+    return_se: float
+
+
+def drawn_suite(name: str, config: EnvConfig, episodes: int) -> Suite:
+    """Make a suite of episodes drawn as training draws them."""
+    return Suite(name, config, episodes, EpisodeSource, lambda _: {})
 
 
 def compare(
@@ -59,13 +90,8 @@ def compare(
     Raises:
         EvaluationError: Fewer than one episode is asked for, or none was valid.
     """
-    suite = Suite(
-        name="closing",
-        config=config.model_copy(update={"stop_at_collision": False}),
-        num_cases=episodes,
-        supply=EpisodeSource,
-        labels=lambda _: {},
-    )
+    config = config.model_copy(update={"stop_at_collision": False})
+    suite = drawn_suite("closing", config, episodes)
     figures = []
     for driver in drivers:
         on_driver(driver.name)

@@ -20,7 +20,8 @@ import numpy as np
 
 from ml.console import WholeTable
 from ml.errors import ConfigError, EvaluationError
-from ml.evaluation.paired import RESAMPLES, holm_significant, paired_rates, paired_ratios
+from ml.evaluation.paired import holm_significant, paired_rates, paired_ratios
+from ml.evaluation.summary import RESAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

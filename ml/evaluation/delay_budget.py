@@ -17,14 +17,13 @@ _STEPS_PER_TICK = 10
 _HALVINGS = 14
 
 
+@compiled
 def delay_budget_s(
     lead_travel_m: NDArray[np.float64],
     gap_m: float,
     speed_mps: float,
     onset_tick: int,
-    *,
     max_braking_mps2: float = MAX_BRAKING_MPS2,
-    jerk_mps3: float = BRAKING_JERK_MPS3,
 ) -> float:
     """Find the longest delay from the onset to the first braking that avoids the crash.
 
@@ -36,15 +35,24 @@ def delay_budget_s(
         speed_mps: Initial speed.
         onset_tick: When the hazard begins.
         max_braking_mps2: Hardest braking.
-        jerk_mps3: How fast it builds up.
 
     Returns:
         Seconds, within 0.01 s; infinite where not even a car that never brakes crashes in the
         record, 0 where one that brakes at once does.
     """
-    return float(
-        _bisect(lead_travel_m, gap_m, speed_mps, onset_tick * DT_S, max_braking_mps2, jerk_mps3)
-    )
+    onset_s = onset_tick * DT_S
+    if not _crashes(lead_travel_m, gap_m, speed_mps, np.inf, max_braking_mps2):
+        return np.inf
+    if _crashes(lead_travel_m, gap_m, speed_mps, onset_s, max_braking_mps2):
+        return 0.0
+    low, high = 0.0, (lead_travel_m.size - 1) * DT_S - onset_s
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        if _crashes(lead_travel_m, gap_m, speed_mps, onset_s + middle, max_braking_mps2):
+            high = middle
+        else:
+            low = middle
+    return low
 
 
 @compiled
@@ -54,14 +62,13 @@ def _crashes(
     speed_mps: float,
     begin_s: float,
     max_braking_mps2: float,
-    jerk_mps3: float,
 ) -> bool:
     """Whether a car that begins to brake at `begin_s` touches the car in front in the record."""
     step_s = DT_S / _STEPS_PER_TICK
     position_m, speed, accel = 0.0, speed_mps, 0.0
     for i in range((lead_travel_m.size - 1) * _STEPS_PER_TICK):
         if i * step_s >= begin_s:
-            accel = max(accel - jerk_mps3 * step_s, -max_braking_mps2)
+            accel = max(accel - BRAKING_JERK_MPS3 * step_s, -max_braking_mps2)
         rolled, speed = roll(speed, accel, step_s)
         position_m += rolled
         tick, part = divmod(i + 1, _STEPS_PER_TICK)
@@ -73,28 +80,3 @@ def _crashes(
         if speed <= 0.0:
             return False
     return False
-
-
-@compiled
-def _bisect(
-    lead_travel_m: NDArray[np.float64],
-    gap_m: float,
-    speed_mps: float,
-    onset_s: float,
-    max_braking_mps2: float,
-    jerk_mps3: float,
-) -> float:
-    """See `delay_budget_s`."""
-    low, high = 0.0, (lead_travel_m.size - 1) * DT_S - onset_s
-    if not _crashes(lead_travel_m, gap_m, speed_mps, np.inf, max_braking_mps2, jerk_mps3):
-        return np.inf
-    if _crashes(lead_travel_m, gap_m, speed_mps, onset_s, max_braking_mps2, jerk_mps3):
-        return 0.0
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        begin_s = onset_s + middle
-        if _crashes(lead_travel_m, gap_m, speed_mps, begin_s, max_braking_mps2, jerk_mps3):
-            high = middle
-        else:
-            low = middle
-    return low

@@ -1,9 +1,4 @@
-"""From the trace of an episode to its figures; ground truth only, but for what the radio did.
-
-False brake: an event of the ego braking harder than 2 m/s² without cause. Cause is any peer that
-really brakes harder than 1 m/s² or did within the last 2 s, or a needed deceleration (DRAC) above
-1 m/s². One event ends where the braking or its lack of cause does.
-"""
+"""From the trace of an episode to its figures, as `ml.envs.scoring.metrics` defines them."""
 
 from __future__ import annotations
 
@@ -12,6 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml.compiled import compiled
+from ml.envs.scoring.metrics import (
+    BRAKING_MPS2,
+    HEADWAY_SPEED_MPS,
+    REACTION_MPS2,
+    RSS_ACCEL_MPS2,
+    RSS_LEAST_BRAKING_MPS2,
+    RSS_MOST_BRAKING_MPS2,
+    RSS_RESPONSE_S,
+    STANDING_MPS,
+    TTC_CRITICAL_S,
+)
+from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
 from ml.evaluation.delay_budget import delay_budget_s
 from ml.evaluation.trace import Column, EpisodeTrace
 from ml.vehicle import DT_S
@@ -21,16 +29,6 @@ if TYPE_CHECKING:
 
     from ml.evaluation.result import CrashClass
 
-TTC_HORIZON_S = 60.0
-TTC_CRITICAL_S = 1.5
-"""TTC* of the time-exposed and time-integrated measures."""
-RSS_RESPONSE_S, RSS_ACCEL_MPS2, RSS_LEAST_BRAKING_MPS2, RSS_MOST_BRAKING_MPS2 = 1.0, 3.5, 4.0, 8.0
-"""Defaults of ad-rss-lib (Gassmann et al., IEEE IV 2019)."""
-FALSE_BRAKE_MPS2, CAUSE_PEER_MPS2, CAUSE_DRAC_MPS2, CAUSE_LASTS_S = 2.0, 1.0, 1.0, 2.0
-REACTION_MPS2 = 1.0
-BRAKING_MPS2 = 0.2
-HEADWAY_SPEED_MPS = 5.0
-_STANDING_MPS = 1.0
 _LEAST_NORM, _LEAST_DIP_MPS = 0.1, 0.5
 _SETTLING_S = 10.0
 _LEAST_SWING_MPS = 0.1
@@ -68,37 +66,37 @@ def measure(trace: EpisodeTrace, facts: CaseFacts) -> dict[str, Any]:
     What is not defined in this episode is NaN. Figures of the ego end at its crash.
     """
     crash_tick = trace.crash_tick
-    last = trace.ticks if crash_tick is None else crash_tick
-    driven = EpisodeTrace(trace.values[:, : last + 1])
+    crashed = crash_tick is not None
+    driven = trace if crash_tick is None else EpisodeTrace(trace.values[:, : crash_tick + 1])
+    before = EpisodeTrace(driven.values[:, :-1]) if crashed else driven
     return {
-        "crash": crash_tick is not None,
-        "impact_speed_mps": _NAN if crash_tick is None else _impact_speed(driven),
-        **_safety(driven, crashed=crash_tick is not None),
-        **_comfort(driven, crashed=crash_tick is not None),
+        "crash": crashed,
+        "impact_speed_mps": _impact_speed(driven) if crashed else _NAN,
+        **_safety(driven, before),
+        **_comfort(before),
         **_following(driven, facts),
         **_string(driven, facts),
         **_radio(trace, facts.num_peers),
-        **_cause_of_crash(trace, driven, facts, crashed=crash_tick is not None),
+        **_cause_of_crash(trace, before, facts, crashed=crashed),
         "mean_return": float(driven[Column.REWARD].sum()),
-        "answer_excess_mps2": _answer_excess(driven, facts, crashed=crash_tick is not None),
+        "overreaction_mps2": _overreaction(before, facts.onset_tick),
     }
 
 
-def ttc_s(trace: EpisodeTrace) -> NDArray[np.float64]:
-    """Time to collision at constant speeds (Hayward, 1972), at most 60 s, (ticks + 1,)."""
-    gap, closing = trace[Column.GAP_M], _closing(trace)
-    ttc = np.full(gap.shape, TTC_HORIZON_S)
-    np.divide(np.maximum(gap, 0.0), closing, out=ttc, where=closing > 0.0)
-    capped: NDArray[np.float64] = np.minimum(ttc, TTC_HORIZON_S)
-    return capped
+def conflicts(trace: EpisodeTrace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Time to collision in s and deceleration rate to avoid a crash in m/s², (ticks + 1,) each."""
+    return _conflicts(trace[Column.GAP_M], _closing(trace))
 
 
-def drac_mps2(trace: EpisodeTrace) -> NDArray[np.float64]:
-    """Deceleration rate to avoid a crash, closing² / (2 gap), (ticks + 1,); NaN in contact."""
-    gap, closing = trace[Column.GAP_M], np.maximum(_closing(trace), 0.0)
-    drac = np.full(gap.shape, _NAN)
-    np.divide(closing**2, 2.0 * gap, out=drac, where=gap > 0.0)
-    return drac
+@compiled
+def _conflicts(
+    gap_m: NDArray[np.float64], closing_mps: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ttc_s, drac_mps2 = np.empty(gap_m.size), np.empty(gap_m.size)
+    for t in range(gap_m.size):
+        ttc_s[t] = time_to_collision_s(gap_m[t], closing_mps[t])
+        drac_mps2[t] = needed_braking_mps2(gap_m[t], closing_mps[t])
+    return ttc_s, drac_mps2
 
 
 def rss_distance_m(speed_mps: Any, lead_mps: Any) -> NDArray[np.float64]:
@@ -114,20 +112,6 @@ def rss_distance_m(speed_mps: Any, lead_mps: Any) -> NDArray[np.float64]:
     return safe
 
 
-def false_brakes(trace: EpisodeTrace) -> int:
-    """Count the events of braking without cause; see the module."""
-    window = round(CAUSE_LASTS_S / DT_S)
-    peer_brakes = trace[Column.HARDEST_PEER_MPS2] < -CAUSE_PEER_MPS2
-    so_far = np.concatenate(([0], np.cumsum(peer_brakes)))
-    ticks = np.arange(peer_brakes.size)
-    recently = so_far[ticks + 1] > so_far[np.maximum(ticks - window, 0)]
-    drac = np.nan_to_num(drac_mps2(trace), nan=np.inf)
-    # What is needed at a tick's start is what its braking answers.
-    needed = np.maximum(drac, np.concatenate(([0.0], drac[:-1]))) > CAUSE_DRAC_MPS2
-    wrong = (trace[Column.ACCEL_MPS2] < -FALSE_BRAKE_MPS2) & ~recently & ~needed
-    return int(wrong[0]) + int((wrong[1:] & ~wrong[:-1]).sum())
-
-
 def _closing(trace: EpisodeTrace) -> NDArray[np.float64]:
     return trace[Column.SPEED_MPS] - trace[Column.LEAD_SPEED_MPS]
 
@@ -139,38 +123,38 @@ def _impact_speed(driven: EpisodeTrace) -> float:
     return float(max(closing[0] + share * (closing[-1] - closing[0]), 0.0))
 
 
-def _safety(driven: EpisodeTrace, *, crashed: bool) -> dict[str, float]:
-    gap, ttc, drac = driven[Column.GAP_M], ttc_s(driven), drac_mps2(driven)
+def _safety(driven: EpisodeTrace, before: EpisodeTrace) -> dict[str, float]:
+    """Measures of conflict, up to contact or, the needed deceleration, before it."""
+    gap, (ttc, _) = driven[Column.GAP_M], conflicts(driven)
     exposed = ttc < TTC_CRITICAL_S
     safe_m = rss_distance_m(driven[Column.SPEED_MPS], driven[Column.LEAD_SPEED_MPS])
     return {
-        "min_gap_m": 0.0 if crashed else float(gap.min()),
+        "min_gap_m": max(float(gap.min()), 0.0),
         "min_ttc_s": float(ttc.min()),
-        "max_drac_mps2": float(np.nanmax(drac)),
+        "max_drac_mps2": float(conflicts(before)[1].max()),
         "tet_s": float(exposed.sum() * DT_S),
         "tit_s2": float((TTC_CRITICAL_S - ttc[exposed]).sum() * DT_S),
         "share_below_rss": float((gap < safe_m).mean()),
     }
 
 
-def _comfort(driven: EpisodeTrace, *, crashed: bool) -> dict[str, float | int]:
-    accel = driven[Column.ACCEL_MPS2][1:]
-    if crashed:
-        accel = accel[:-1]  # what the impact did is not the controller's
+def _comfort(before: EpisodeTrace) -> dict[str, float | int]:
+    """Up to contact: what the impact did is not the controller's."""
+    accel = before[Column.ACCEL_MPS2][1:]
     jerk = np.abs(np.diff(accel)) / DT_S
     return {
-        "false_brakes": false_brakes(driven),
+        "false_brakes": int((np.diff(before[Column.NEEDLESS]) > 0.0).sum()),
         "braking_share": float((accel < -BRAKING_MPS2).mean()) if accel.size else _NAN,
         "jerk_p95_mps3": float(np.percentile(jerk, 95)) if jerk.size else _NAN,
         "max_decel_mps2": float(np.abs(np.minimum(accel, 0.0)).max()) if accel.size else _NAN,
     }
 
 
-def _answer_excess(driven: EpisodeTrace, facts: CaseFacts, *, crashed: bool) -> float:
+def _overreaction(before: EpisodeTrace, onset_tick: int) -> float:
     """How much harder the ego braked after the onset than the peer that brought it about."""
-    after = slice(facts.onset_tick + 1, -1 if crashed else None)
-    own = driven[Column.ACCEL_MPS2][after]
-    peer = driven[Column.BRAKE_ACCEL_MPS2][after]
+    own, peer = (
+        before[column][onset_tick + 1 :] for column in (Column.ACCEL_MPS2, Column.BRAKE_ACCEL_MPS2)
+    )
     if not own.size or peer.min() >= 0.0:
         return _NAN
     return float(max(-own.min(), 0.0) + peer.min())
@@ -180,7 +164,7 @@ def _following(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:
     speed, gap = driven[Column.SPEED_MPS], driven[Column.GAP_M]
     distance_m = float((speed[1:] + speed[:-1]).sum() * 0.5 * DT_S)
     lead_m = _lead_travel_m(driven)
-    moving, standing = speed > HEADWAY_SPEED_MPS, speed < _STANDING_MPS
+    moving, standing = speed > HEADWAY_SPEED_MPS, speed < STANDING_MPS
     standstill_m = facts.standstill_m
     if standstill_m is None:
         standstill_m = float(np.median(gap[standing])) if standing.any() else _NAN
@@ -255,7 +239,7 @@ def _radio(trace: EpisodeTrace, num_peers: int) -> dict[str, float]:
 
 
 def _cause_of_crash(
-    trace: EpisodeTrace, driven: EpisodeTrace, facts: CaseFacts, *, crashed: bool
+    trace: EpisodeTrace, before: EpisodeTrace, facts: CaseFacts, *, crashed: bool
 ) -> dict[str, Any]:
     """Reaction times, delay budget and the class of a crash."""
     informed = facts.hazard and facts.informed_s is not None
@@ -269,8 +253,7 @@ def _cause_of_crash(
             float(trace[Column.SPEED_MPS][0]),
             onset,
         )
-        accel = driven[Column.ACCEL_MPS2][onset + 1 :]
-        braked = np.flatnonzero((accel if not crashed else accel[:-1]) < -REACTION_MPS2)
+        braked = np.flatnonzero(before[Column.ACCEL_MPS2][onset + 1 :] < -REACTION_MPS2)
         reaction_s = float(braked[0] * DT_S) if braked.size else _NAN
         if facts.informed_s is not None:
             message_delay_s = facts.informed_s - onset * DT_S

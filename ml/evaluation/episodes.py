@@ -13,7 +13,7 @@ from ml.envs.scoring.termination import EpisodeStatus
 from ml.errors import EvaluationError
 from ml.evaluation.episode_metrics import CaseFacts, measure
 from ml.evaluation.result import EpisodeRow
-from ml.evaluation.seeds import EVALUATION_SEED
+from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.trace import TraceRecorder
 from ml.onboard.actuation import action_from_accel
 
@@ -205,7 +205,7 @@ def run_suite(
     suite: Suite,
     *,
     radio: str,
-    seed: int = EVALUATION_SEED,
+    seed: int = TEST_SEED,
     radio_position: str = "reference",
     cases: Sequence[int] | None = None,
     num_envs: int = BATCH,

@@ -1,6 +1,8 @@
 """Statistics of paired episodes: two controllers met the same cases and the same packet fates.
 
-The unit is the case: a pair of numbers, one for each controller.
+The unit is the case: a pair of numbers, one for each controller. Newcombe's interval and Holm's
+procedure are not in scipy; its bootstrap is not used, because the draws here are keyed: a result
+does not depend on what was compared before, nor on scipy's version.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from ml.evaluation.summary import RESAMPLES, Rate
 from ml.keyed_random import fold, text_key, uniform
 
 if TYPE_CHECKING:
@@ -18,9 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-RESAMPLES = 2000
-_LEVEL = 0.95
-_TAILS = (50.0 * (1.0 - _LEVEL), 50.0 * (1.0 + _LEVEL))
+_TAILS = (2.5, 97.5)
 _MOST_DRAWS = 2_000_000
 """Resampled indices that are held at once."""
 
@@ -67,31 +68,26 @@ def paired_rates(candidate: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> P
     only_baseline = int((~candidate & baseline).sum())
     neither = n - both - only_candidate - only_baseline
 
-    share_c, low_c, high_c = _wilson(both + only_candidate, n)
-    share_b, low_b, high_b = _wilson(both + only_baseline, n)
-    margins = (
-        (both + only_candidate)
-        * (only_baseline + neither)
-        * (both + only_baseline)
-        * (only_candidate + neither)
-    )
+    ours, theirs = (Rate.of(both + only, n) for only in (only_candidate, only_baseline))
+    margins = ours.hits * (n - ours.hits) * theirs.hits * (n - theirs.hits)
     product = float(both * neither - only_candidate * only_baseline)
     if product > 0.0:  # a continuity correction, towards no correlation
         product = max(product - n / 2.0, 0.0)
     correlation = product / np.sqrt(margins) if margins else 0.0
-    below, above = share_c - low_c, high_b - share_b
-    delta = np.sqrt(below**2 - 2.0 * correlation * below * above + above**2)
-    below, above = share_b - low_b, high_c - share_c
-    epsilon = np.sqrt(above**2 - 2.0 * correlation * above * below + below**2)
+
+    def reach(upper: Rate, lower: Rate) -> float:
+        """How far the interval reaches towards a larger `lower` and a smaller `upper`."""
+        below, above = upper.share - upper.low, lower.high - lower.share
+        return float(np.sqrt(below**2 - 2.0 * correlation * below * above + above**2))
 
     discordant = only_candidate + only_baseline
     p_value = stats.binomtest(only_candidate, discordant).pvalue if discordant else 1.0
     return PairedEstimate(
         pairs=n,
-        candidate=share_c,
-        baseline=share_b,
-        low=float(share_c - share_b - delta),
-        high=float(share_c - share_b + epsilon),
+        candidate=ours.share,
+        baseline=theirs.share,
+        low=ours.share - theirs.share - reach(ours, theirs),
+        high=ours.share - theirs.share + reach(theirs, ours),
         p_value=float(p_value),
     )
 
@@ -142,18 +138,11 @@ def holm_significant(p_values: Sequence[float], alpha: float = 0.05) -> list[boo
     Returns:
         A flag per test, in the order given.
     """
-    significant = [False] * len(p_values)
-    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        if p_values[i] > alpha / (len(p_values) - rank):
-            break
-        significant[i] = True
-    return significant
-
-
-def _wilson(hits: int, trials: int) -> tuple[float, float, float]:
-    """Return share, lower and upper end of Wilson's 95 % interval."""
-    interval = stats.binomtest(hits, trials).proportion_ci(_LEVEL, method="wilson")
-    return hits / trials, float(interval.low), float(interval.high)
+    order = np.argsort(p_values, kind="stable")
+    met = np.asarray(p_values)[order] <= alpha / (order.size - np.arange(order.size))
+    significant = np.empty(order.size, dtype=bool)
+    significant[order] = np.logical_and.accumulate(met)
+    return significant.tolist()
 
 
 def _resampled_sums(columns: NDArray[np.float64], key: str, resamples: int) -> NDArray[np.float64]:

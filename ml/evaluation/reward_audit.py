@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, get_args
 
+import numpy as np
+
 from ml.console import WholeTable
 from ml.controllers.bounds import Oracle
-from ml.envs.config import EpisodeKind
+from ml.envs.config import EpisodeKind, EpisodeMix
 from ml.envs.scoring.reward import PENALTIES, TERMS
+from ml.evaluation.closing import DriverFigures, drawn_suite, figures_of
 from ml.evaluation.drivers import ControllerDriver, SumoDriver, make_driver
-from ml.evaluation.metrics import DriverFigures, figures
-from ml.evaluation.rollout import run_episodes
+from ml.evaluation.episodes import run_suite
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ml.envs.config import EnvConfig
+    from ml.envs.convoy_batch import ConvoyBatch
+    from ml.envs.scoring.tracker import EpisodeSummary
     from ml.evaluation.drivers import Driver
-    from ml.evaluation.rollout import EpisodeSummary
 
 AUDIT_SEED = 2_000_003
 RUNS = 4 * len(get_args(EpisodeKind))
@@ -106,17 +109,40 @@ def audit_reward(
         for driver in drivers:
             if on_cell is not None:
                 on_cell(driver.name, kind)
-            result = run_episodes(driver, config, episodes=episodes, seed=seed, kind=kind)
-            cells[driver.name, kind] = AuditCell(
-                figures=figures(result),
-                mean={term: _per_tick(result.episodes, f"reward_{term}") for term in TERMS},
-                firing={term: _per_tick(result.episodes, f"firing_{term}") for term in TERMS},
-            )
+            cells[driver.name, kind] = _drive(driver, config, kind, episodes, seed)
     return AuditReport(cells, _complaints(cells))
 
 
-def _per_tick(episodes: list[EpisodeSummary], name: str) -> float:
-    """A summed figure per tick, over all ticks of the counted episodes."""
+def _drive(
+    driver: Driver, config: EnvConfig, kind: EpisodeKind, episodes: int, seed: int
+) -> AuditCell:
+    """Drive episodes of one kind, which end as training's do."""
+    mix = EpisodeMix(**dict.fromkeys(get_args(EpisodeKind), 0.0) | {kind: 1.0})
+    suite = drawn_suite("audit", config.model_copy(update={"episode_mix": mix}), episodes)
+    ended: dict[int, EpisodeSummary] = {}
+
+    def note(batch: ConvoyBatch) -> None:
+        for row in np.flatnonzero(batch.status).tolist():
+            ended[int(batch.keys[row])] = batch.summary(row)
+
+    rows = run_suite(
+        driver,
+        suite,
+        radio=config.radio,
+        radio_position=config.radio_position,
+        seed=seed,
+        on_tick=note,
+    )
+    summaries = ended.values()
+    return AuditCell(
+        figures=figures_of(driver.name, rows),
+        mean={term: _per_tick(summaries, f"reward_{term}") for term in TERMS},
+        firing={term: _per_tick(summaries, f"firing_{term}") for term in TERMS},
+    )
+
+
+def _per_tick(episodes: Collection[EpisodeSummary], name: str) -> float:
+    """A summed figure per tick, over all ticks of the episodes."""
     ticks = sum(round(float(episode["duration_s"]) / DT_S) for episode in episodes)
     return sum(float(episode[name]) for episode in episodes) / ticks
 

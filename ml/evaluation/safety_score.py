@@ -12,9 +12,9 @@ brakes least for nothing, follows closest and drives smoothest.
   u is worth as much at 10 % as at 0.1 %: 0.062 of the score.
 * **the others**: 1 / (1 + (x / t)²) for a figure x whose target is t: 1 where x is 0, a half on
   target, 0 far beyond it, without a step anywhere, so that no two figures score the same. The
-  targets are those that the recipe is held to on a clean radio: 0.05 false brakes per km (braking
-  beyond 2 m/s² without a cause, in benign and free episodes), a mean time headway of 1.3 s, a 95th
-  percentile of the jerk of 2.0 m/s³ (mean over episodes).
+  targets are those that the recipe is held to on a clean radio: 0.05 false brakes per km in
+  benign and free episodes, a mean time headway of 1.3 s, a 95th percentile of the jerk of
+  2.0 m/s³ (mean over episodes).
 
 The weights follow from one rule: to halve the bound on crashes is worth more than to take any
 single other figure from hopeless to perfect. What could not be measured scores 0.
@@ -28,7 +28,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ml.errors import EvaluationError
-from ml.evaluation.metrics import Rate
+from ml.evaluation.summary import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,9 +38,7 @@ if TYPE_CHECKING:
 CRASH_WEIGHT = 0.82
 OTHER_WEIGHT = 0.06
 """Of each of the three other parts."""
-FALSE_BRAKES_TARGET_PER_KM = 0.05
-HEADWAY_TARGET_S = 1.3
-JERK_TARGET_MPS3 = 2.0
+_TARGETS = {"false_brakes_per_km": 0.05, "time_headway_s": 1.3, "jerk_p95_mps3": 2.0}
 _DECADES = 4.0
 """Powers of ten between the worst and the best bound on crashes."""
 _M_PER_KM = 1000.0
@@ -48,21 +46,19 @@ _M_PER_KM = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class SafetyScore:
-    """A score, its parts and the figures that they come from.
+    """A score, its parts and the figures that they come from; see the module.
 
     Attributes:
-        score: In [0, 1]; more is better.
-        crash_part: In [0, 1], and so are the other parts.
-        false_braking_part: See the module.
-        headway_part: See the module.
-        jerk_part: See the module.
+        crash_part: In [0, 1], and so are the other parts; more is better.
+        false_braking_part: Of `false_brakes_per_km`.
+        headway_part: Of `time_headway_s`.
+        jerk_part: Of `jerk_p95_mps3`.
         crashes: Crashes in avoidable episodes, with the interval of their share.
         false_brakes_per_km: Not a number where no benign or free episode was driven.
         time_headway_s: s; not a number for who never drove faster than 5 m/s.
         jerk_p95_mps3: m/s³; not a number where no episode was long enough.
     """
 
-    score: float
     crash_part: float
     false_braking_part: float
     headway_part: float
@@ -71,6 +67,12 @@ class SafetyScore:
     false_brakes_per_km: float
     time_headway_s: float
     jerk_p95_mps3: float
+
+    @property
+    def score(self) -> float:
+        """In [0, 1]; more is better."""
+        others = self.false_braking_part + self.headway_part + self.jerk_part
+        return CRASH_WEIGHT * self.crash_part + OTHER_WEIGHT * others
 
 
 def safety_score(
@@ -96,22 +98,15 @@ def safety_score(
     """
     if not 0 <= crashes <= avoidable:
         raise EvaluationError(f"{crashes} crashes in {avoidable} episodes: no share of anything")
+    figures = {
+        "false_brakes_per_km": false_brakes_per_km,
+        "time_headway_s": time_headway_s,
+        "jerk_p95_mps3": jerk_p95_mps3,
+    }
     rate = Rate.of(crashes, avoidable)
     crash_part = min(max(-math.log10(rate.high) / _DECADES, 0.0), 1.0)
-    braking = _closeness("false_brakes_per_km", false_brakes_per_km, FALSE_BRAKES_TARGET_PER_KM)
-    headway = _closeness("time_headway_s", time_headway_s, HEADWAY_TARGET_S)
-    jerk = _closeness("jerk_p95_mps3", jerk_p95_mps3, JERK_TARGET_MPS3)
-    return SafetyScore(
-        score=CRASH_WEIGHT * crash_part + OTHER_WEIGHT * (braking + headway + jerk),
-        crash_part=crash_part,
-        false_braking_part=braking,
-        headway_part=headway,
-        jerk_part=jerk,
-        crashes=rate,
-        false_brakes_per_km=false_brakes_per_km,
-        time_headway_s=time_headway_s,
-        jerk_p95_mps3=jerk_p95_mps3,
-    )
+    braking, headway, jerk = (_closeness(name, value) for name, value in figures.items())
+    return SafetyScore(crash_part, braking, headway, jerk, rate, *figures.values())
 
 
 def score_of(rows: Iterable[EpisodeRow]) -> SafetyScore:
@@ -150,10 +145,10 @@ def as_figures(score: SafetyScore) -> dict[str, float]:
     }
 
 
-def _closeness(name: str, value: float, target: float) -> float:
+def _closeness(name: str, value: float) -> float:
     if value < 0.0:
         raise EvaluationError(f"{name} = {value:g}; a figure of a driver is at least 0")
-    return 1.0 / (1.0 + (value / target) ** 2) if math.isfinite(value) else 0.0
+    return 1.0 / (1.0 + (value / _TARGETS[name]) ** 2) if math.isfinite(value) else 0.0
 
 
 def _mean(values: Iterable[float]) -> float:

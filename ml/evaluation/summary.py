@@ -13,8 +13,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from scipy.stats import binomtest
 
-from ml.evaluation.metrics import Rate
+from ml.envs.scoring.metrics import METRICS
 from ml.keyed_random import fold, uniform
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ml.envs.scoring.metrics import Episodes
     from ml.evaluation.result import EpisodeRow
 
 RESAMPLES = 2000
@@ -30,8 +32,40 @@ _TAILS = (2.5, 97.5)
 _DIGITS = 6
 POOLED = "pooled"
 
-Episodes = Literal["all", "hazards", "quiet", "crashes"]
-"""`quiet`: benign and free ones. Invalid episodes count nowhere."""
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share of episodes with its Wilson 95 % interval (Wilson, 1927).
+
+    Attributes:
+        hits: Episodes in which it happened.
+        trials: Episodes.
+        low: Lower end, in [0, 1].
+        high: Upper end, in [0, 1].
+    """
+
+    hits: int
+    trials: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, hits: int, trials: int) -> Rate:
+        """Compute the interval; with no trials it is all of [0, 1]."""
+        if trials == 0:
+            return cls(0, 0, 0.0, 1.0)
+        interval = binomtest(hits, trials).proportion_ci(0.95, method="wilson")
+        return cls(hits, trials, float(interval.low), float(interval.high))
+
+    @property
+    def share(self) -> float:
+        """Hits over trials; not a number without trials."""
+        return self.hits / self.trials if self.trials else float("nan")
+
+    def __str__(self) -> str:
+        if self.trials == 0:
+            return "no episodes"
+        return f"{self.share:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,33 +132,7 @@ RATES: dict[str, _Share] = {
 """`crash_rate` is the share of avoidable hazards that ended in a crash; crashes in unavoidable ones
 are counted apart."""
 
-MEANS: dict[str, Episodes] = {
-    "impact_speed_mps": "crashes",
-    "min_gap_m": "hazards",
-    "min_ttc_s": "hazards",
-    "max_drac_mps2": "hazards",
-    "tet_s": "hazards",
-    "tit_s2": "hazards",
-    "share_below_rss": "all",
-    "reaction_after_onset_s": "hazards",
-    "reaction_after_message_s": "hazards",
-    "braking_share": "quiet",
-    "max_decel_mps2": "all",
-    "jerk_p95_mps3": "all",
-    "headway_s": "all",
-    "headway_net_s": "all",
-    "string_gain_l2": "all",
-    "gain_at_fundamental": "all",
-    "speed_dip_ratio": "all",
-    "progress": "all",
-    "delivery_ratio": "all",
-    "age_p50_s": "all",
-    "age_p95_s": "all",
-    "age_max_s": "all",
-    "longest_blackout_s": "all",
-    "delay_budget_s": "hazards",
-    "mean_return": "all",
-}
+MEANS: dict[str, Episodes] = {m.name: m.mean_over for m in METRICS if m.mean_over}
 RATIOS: dict[str, tuple[str, str, float, Episodes]] = {
     "false_brakes_per_km": ("false_brakes", "distance_m", 1000.0, "quiet"),
     "false_brakes_per_h": ("false_brakes", "duration_s", 3600.0, "quiet"),
@@ -164,22 +172,11 @@ def as_json(summaries: Sequence[CellSummary]) -> list[dict[str, Any]]:
     def number(value: float) -> float | None:
         return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
 
-    return [
-        asdict(summary)
-        | {
-            "figures": {
-                name: {
-                    "value": number(figure.value),
-                    "low": number(figure.low),
-                    "high": number(figure.high),
-                    "count": figure.count,
-                    "hits": figure.hits,
-                }
-                for name, figure in summary.figures.items()
-            }
-        }
-        for summary in summaries
-    ]
+    said = [asdict(summary) for summary in summaries]
+    for summary in said:
+        for figure in summary["figures"].values():
+            figure |= {name: number(figure[name]) for name in ("value", "low", "high")}
+    return said
 
 
 def _summary(key: tuple[str, str, str], rows: list[EpisodeRow]) -> CellSummary:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.compiled import compiled
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ class Column(IntEnum):
     LEAD_ACCEL_MPS2 = 6
     BRAKE_ACCEL_MPS2 = 7
     """Of the peer that brings the hazard; 0 where there is none."""
-    HARDEST_PEER_MPS2 = 8
-    """The lowest acceleration of any peer."""
+    NEEDLESS = 8
+    """Whether the ego braked hard without cause in the tick: 0 or 1."""
     HEARD = 9
     """Whether a message of the first peer is held: 0 or 1. It is the car in front, or cuts in."""
     AGE_S = 10
@@ -64,6 +63,7 @@ class TraceRecorder:
 
     def __init__(self, num_envs: int, num_sources: int, ticks: int) -> None:
         self.values = np.zeros((len(Column), ticks + 1, num_envs))
+        self._rows = np.arange(num_envs)
         self._newest = np.full((num_envs, num_sources), -1, dtype=np.int64)
 
     def record(self, batch: ConvoyBatch, reward: NDArray[np.float64]) -> None:
@@ -73,37 +73,48 @@ class TraceRecorder:
             batch: After its `judge`.
             reward: (E,) float64.
         """
-        truth, table = batch.truth, batch.peer_table
-        _record(
-            batch.tick,
-            batch.now_us,
-            batch.plan.num_peers,
-            batch.plan.brake_slot,
-            truth.route_pos_m,
-            truth.speed_mps,
-            truth.accel_mps2,
-            truth.gap_m,
-            truth.lead_slot,
+        truth, table, plan, rows = batch.truth, batch.peer_table, batch.plan, self._rows
+        lead, brake = truth.lead_slot, plan.brake_slot
+        heard, sequence = table.heard[:, 0], table.sequence[:, 0]
+        is_peer = np.arange(heard.shape[1]) < plan.num_peers[:, None]
+        fresh = heard & (sequence != self._newest) & is_peer
+        self._newest[fresh] = sequence[fresh]
+        age_us = batch.now_us[:, None] - table.t_generated_us[:, 0]
+        age_s = np.where(heard, age_us / 1e6, 0.0)
+        # In the order of `Column`.
+        self.values[:, batch.tick, rows] = (
+            truth.speed_mps[:, 0],
+            truth.accel_mps2[:, 0],
             batch.commanded_accel_mps2,
-            table.heard,
-            table.sequence,
-            table.t_generated_us,
+            truth.gap_m,
+            truth.route_pos_m[rows, lead],
+            truth.speed_mps[rows, lead],
+            truth.accel_mps2[rows, lead],
+            np.where(brake > 0, truth.accel_mps2[rows, brake], 0.0),
+            batch.needless,
+            heard[:, 0],
+            age_s[:, 0],
+            np.where(brake > 0, age_s[rows, brake - 1], 0.0),
+            fresh[:, 0],
+            fresh.sum(axis=1),
             reward,
-            self._newest,
-            self.values,
+            lead,
         )
 
     def begin(self, batch: ConvoyBatch, rows: NDArray[np.int64]) -> None:
         """Note the start of episodes in some convoys."""
         truth = batch.truth
+        lead = truth.lead_slot[rows]
         self._newest[rows] = -1
         self.values[:, 0, rows] = 0.0
-        self.values[Column.SPEED_MPS, 0, rows] = truth.speed_mps[rows, 0]
-        self.values[Column.GAP_M, 0, rows] = truth.gap_m[rows]
-        lead = truth.lead_slot[rows]
-        self.values[Column.LEAD_SLOT, 0, rows] = lead
-        self.values[Column.LEAD_POS_M, 0, rows] = truth.route_pos_m[rows, lead]
-        self.values[Column.LEAD_SPEED_MPS, 0, rows] = truth.speed_mps[rows, lead]
+        for column, values in (
+            (Column.SPEED_MPS, truth.speed_mps[rows, 0]),
+            (Column.GAP_M, truth.gap_m[rows]),
+            (Column.LEAD_SLOT, lead),
+            (Column.LEAD_POS_M, truth.route_pos_m[rows, lead]),
+            (Column.LEAD_SPEED_MPS, truth.speed_mps[rows, lead]),
+        ):
+            self.values[column, 0, rows] = values
 
     def episode(self, row: int, ticks: int) -> EpisodeTrace:
         """Copy what was recorded of the episode that has ended in a convoy."""
@@ -139,78 +150,3 @@ class EpisodeTrace:
         """The first tick at whose end the ego touches the car in front; None without a crash."""
         touching = np.flatnonzero(self[Column.GAP_M] <= 0.0)
         return int(touching[0]) if touching.size else None
-
-
-# What a compiled loop reads must be plain numbers.
-(
-    _SPEED,
-    _ACCEL,
-    _COMMAND,
-    _GAP,
-    _LEAD_POS,
-    _LEAD_SPEED,
-    _LEAD_ACCEL,
-    _BRAKE_ACCEL,
-    _HARDEST,
-    _HEARD,
-    _AGE,
-    _BRAKE_AGE,
-    _FRESH,
-    _FRESH_PEERS,
-    _REWARD,
-    _LEAD_SLOT,
-) = (int(column) for column in Column)
-
-
-@compiled
-def _record(
-    tick: NDArray[np.int64],
-    now_us: NDArray[np.int64],
-    num_peers: NDArray[np.int64],
-    brake_slot: NDArray[np.int64],
-    route_pos_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    accel_mps2: NDArray[np.float64],
-    gap_m: NDArray[np.float64],
-    lead_slot: NDArray[np.int64],
-    command_mps2: NDArray[np.float64],
-    heard: NDArray[np.bool_],
-    sequence: NDArray[np.int64],
-    t_generated_us: NDArray[np.int64],
-    reward: NDArray[np.float64],
-    newest: NDArray[np.int64],
-    values: NDArray[np.float64],
-) -> None:
-    """Fill row `tick[e]` of each convoy's column; `newest` (E, S) are the messages known before."""
-    for e in range(tick.size):
-        t, brake = tick[e], brake_slot[e]
-        values[_SPEED, t, e] = speed_mps[e, 0]
-        values[_ACCEL, t, e] = accel_mps2[e, 0]
-        values[_COMMAND, t, e] = command_mps2[e]
-        values[_GAP, t, e] = gap_m[e]
-        lead = lead_slot[e]
-        values[_LEAD_SLOT, t, e] = lead
-        values[_LEAD_POS, t, e] = route_pos_m[e, lead]
-        values[_LEAD_SPEED, t, e] = speed_mps[e, lead]
-        values[_LEAD_ACCEL, t, e] = accel_mps2[e, lead]
-        values[_BRAKE_ACCEL, t, e] = accel_mps2[e, brake] if brake > 0 else 0.0
-        hardest, fresh_peers = np.inf, 0.0
-        for v in range(1, num_peers[e] + 1):
-            hardest = min(hardest, accel_mps2[e, v])
-            s = v - 1
-            if heard[e, 0, s] and sequence[e, 0, s] != newest[e, s]:
-                newest[e, s] = sequence[e, 0, s]
-                fresh_peers += 1.0
-                if s == 0:
-                    values[_FRESH, t, e] = 1.0
-            elif s == 0:
-                values[_FRESH, t, e] = 0.0
-        values[_HARDEST, t, e] = hardest
-        values[_FRESH_PEERS, t, e] = fresh_peers
-        values[_HEARD, t, e] = 1.0 if heard[e, 0, 0] else 0.0
-        age_us = now_us[e] - t_generated_us[e, 0, 0]
-        values[_AGE, t, e] = age_us / 1e6 if heard[e, 0, 0] else 0.0
-        values[_BRAKE_AGE, t, e] = 0.0
-        if brake > 0 and heard[e, 0, brake - 1]:
-            values[_BRAKE_AGE, t, e] = (now_us[e] - t_generated_us[e, 0, brake - 1]) / 1e6
-        values[_REWARD, t, e] = reward[e]

@@ -7,19 +7,21 @@ fresh, no sample is half used, and the step count is that of the last point on t
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ml.training.checkpoints import model_bytes
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ml.evaluation.rollout import EpisodeSummary
+    from ml.envs.scoring.tracker import EpisodeSummary
     from ml.training.best_model import BestModel
     from ml.training.checkpoints import CheckpointStore
     from ml.training.evaluation_child import Evaluated, EvaluationChild
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from ml.training.stop_signals import StopSignals
 
 _RECENT_EPISODES = 100
-"""As many as SB3 takes for the mean return: a rollout alone may end no episode, or only crashes."""
+"""As many as SB3 takes for the mean return."""
 
 
 class ReportsTicks(Protocol):
@@ -35,6 +37,39 @@ class ReportsTicks(Protocol):
 
     def tick_metrics(self) -> dict[str, float]:
         """Means since the last call, by TensorBoard name."""
+
+
+class SettledEpisodes:
+    """The latest episodes of a batch, such that none is among them for having ended early.
+
+    A crash ends early: of what ended in the first rollouts, nearly all are crashes. So an episode
+    counts from when it is settled: all that began before it, or with it, have ended. Until each
+    convoy has ended one, there is none.
+
+    Args:
+        num_envs: Convoys, all of which begin an episode now.
+        wanted: Older ones are forgotten while so many are left; those that began together stay.
+    """
+
+    def __init__(self, num_envs: int, wanted: int = _RECENT_EPISODES) -> None:
+        self._began = np.zeros(num_envs, dtype=np.int64)
+        self._ended: list[tuple[int, EpisodeSummary]] = []
+        self._wanted = wanted
+
+    def add(self, row: int, tick: int, summary: EpisodeSummary) -> None:
+        """Note that an episode of convoy `row` has ended at a tick, where its next one begins."""
+        self._ended.append((int(self._began[row]), summary))
+        self._began[row] = tick
+
+    def latest(self) -> list[EpisodeSummary]:
+        """Return those that are settled, and forget what is too old."""
+        self._ended.sort(key=lambda episode: episode[0])
+        oldest_running = self._began.min()
+        settled = [episode for episode in self._ended if episode[0] < oldest_running]
+        if len(settled) > self._wanted:
+            oldest = settled[-self._wanted][0]
+            self._ended = [episode for episode in self._ended if episode[0] >= oldest]
+        return [summary for began, summary in self._ended if began < oldest_running]
 
 
 class MetricsCallback(BaseCallback):
@@ -49,30 +84,24 @@ class MetricsCallback(BaseCallback):
         super().__init__()
         self._environment = environment
         self._progress = progress
-        self._episodes: deque[EpisodeSummary] = deque(maxlen=_RECENT_EPISODES)
         self._finished = 0
         self._started_s = 0.0
         self._started_step = 0
 
     def _on_training_start(self) -> None:
         self._progress.start(self.num_timesteps)
+        self._episodes = SettledEpisodes(self.training_env.num_envs)
         self._begin_window()
 
     def _on_step(self) -> bool:
-        if self.locals["dones"].any():
-            for info in self.locals["infos"]:
-                if "episode_summary" in info:
-                    self._episodes.append(info["episode_summary"])
-                    self._finished += 1
+        for row in np.flatnonzero(self.locals["dones"]).tolist():
+            self._episodes.add(row, self.n_calls, self.locals["infos"][row]["episode_summary"])
+            self._finished += 1
         return True
 
     def _on_rollout_end(self) -> None:
-        figures = self._environment.tick_metrics() | episode_figures(self._episodes)
-        recent = list(self.model.ep_info_buffer or ())
+        figures = self._environment.tick_metrics() | episode_figures(self._episodes.latest())
         figures["episodes/finished"] = float(self._finished)
-        if recent:
-            figures["rollout/ep_rew_mean"] = fmean(info["r"] for info in recent)
-            figures["rollout/ep_len_mean"] = fmean(info["l"] for info in recent)
         # From rollout end to rollout end: acting, simulating and learning.
         elapsed_s = max(time.monotonic() - self._started_s, 1e-9)
         rate = (self.num_timesteps - self._started_step) / elapsed_s
@@ -132,10 +161,11 @@ def _sentence(figures: Mapping[str, float]) -> str:
 
 
 def episode_figures(episodes: Collection[EpisodeSummary]) -> dict[str, float]:
-    """Summarise recent episodes; nothing where there are none.
+    """Summarise episodes; nothing where there are none.
 
     Returns:
-        Collision rates (overall and by kind) over valid episodes, and the share of invalid ones.
+        Mean return and length; collision rates (overall and by kind) over valid episodes, and the
+        share of invalid ones.
     """
     if not episodes:
         return {}
@@ -144,8 +174,11 @@ def episode_figures(episodes: Collection[EpisodeSummary]) -> dict[str, float]:
     for episode in valid:
         by_kind["episodes/collision_rate"].append(bool(episode["collision"]))
         by_kind[f"episodes/collision_rate_{episode['kind']}"].append(bool(episode["collision"]))
-    figures = {name: sum(crashes) / len(crashes) for name, crashes in by_kind.items()}
+    figures = {name: fmean(crashes) for name, crashes in by_kind.items()}
     figures["episodes/invalid_share"] = 1.0 - len(valid) / len(episodes)
+    figures["rollout/ep_rew_mean"] = fmean(float(episode["return"]) for episode in episodes)
+    seconds = fmean(float(episode["duration_s"]) for episode in episodes)
+    figures["rollout/ep_len_mean"] = seconds / DT_S
     return figures
 
 

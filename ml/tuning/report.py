@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml.atomic_files import write_atomically
 from ml.console import WholeTable, markdown_table
-from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
+from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.reports.style import house_style, save_picture
 from ml.tuning.pictures import draw_history, draw_importances
 
@@ -119,7 +119,7 @@ def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[st
         f"up early, {states.count('failed')} failed. Objective: the safety score "
         f"(`ml/evaluation/safety_score.py`) on validation seed {VALIDATION_SEED}. The best of many "
         "is flattered by its own choice: what it is worth, the card says, on test seed "
-        f"{EVALUATION_SEED} (`roadsense evaluate`).\n\n"
+        f"{TEST_SEED} (`roadsense evaluate`).\n\n"
     )
     text += markdown_table(_COLUMNS, [_cells(trial) for trial in best[:_SHOWN]])
     if best:

@@ -6,9 +6,9 @@ import pytest
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.policy_interface import PolicyInterface
+from ml.evaluation.closing import compare
 from ml.evaluation.drivers import PolicyDriver, make_driver
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.rollout import run_episodes
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
 
@@ -56,8 +56,9 @@ def test_the_layer_is_as_good_as_what_it_hears():
 def test_no_controller_drives_behind_the_layer():
     """What a configuration says of policies is not done to others: doing nothing crashes."""
     config = EnvConfig(radio="ideal", safety_layer=True, action_lag_s=0.3)
-    result = run_episodes(make_driver("do-nothing"), config, episodes=16, seed=5, kind="hazard")
-    assert np.mean([bool(episode["collision"]) for episode in result.episodes]) > 0.9
+    (figures,) = compare([make_driver("do-nothing")], config, episodes=32, seed=5)
+    assert figures.hazard_crashes.trials > 10
+    assert figures.hazard_crashes.share > 0.9
 
 
 def test_the_driver_sets_the_time_gap_and_the_policy_is_shown_it():

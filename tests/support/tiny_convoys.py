@@ -23,6 +23,7 @@ from ml.envs.spaces import observation_space
 from ml.errors import EvaluationError
 from ml.keyed_random import fold, uniform
 from ml.training.checkpoints import load_model
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from ml.training.config import TrainConfig
@@ -91,6 +92,7 @@ class TinyConvoys(VecEnv):
                         "collision": crash,
                         "invalid": False,
                         "return": float(self._return[index]),
+                        "duration_s": EPISODE_TICKS * DT_S,
                     },
                 }
             self._tick[dones] = 0

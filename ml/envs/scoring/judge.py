@@ -2,157 +2,140 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ml.compiled import compiled
-from ml.envs.scoring.reward import fill_terms
-from ml.envs.scoring.termination import EpisodeStatus, decide_status
-from ml.envs.scoring.tracker import record_tick
+from ml.envs.scoring.metrics import Traffic
+from ml.envs.scoring.reward import fill_terms, weights_of
+from ml.envs.scoring.termination import EpisodeStatus, Rules, decide_status
+from ml.envs.scoring.tracker import EpisodeTracker, record_tick
+from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ml.envs.config import EnvConfig
     from ml.envs.episodes.drawn import EpisodePlan
-    from ml.envs.scoring.tracker import EpisodeTracker, Memory
+    from ml.envs.scoring.tracker import Memory
     from ml.envs.truth.ground_truth import GroundTruth
 
 _COLLISION = int(EpisodeStatus.COLLISION)
 
 
-def judge_tick(
-    truth: GroundTruth,
-    expected: NDArray[np.bool_],
-    tick: NDArray[np.int64],
-    plan: EpisodePlan,
-    tracker: EpisodeTracker,
-    weights: NDArray[np.float64],
-    time_gap_s: NDArray[np.float64],
-    withheld_mps2: NDArray[np.float64],
-    wrecked: NDArray[np.bool_],
-    *,
-    episode_ticks: int,
-    road_length_m: float,
-    stop_at_collision: bool,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Decide who has ended, reward the tick and add it to what is remembered of the episodes.
+class Judge:
+    """Decides who has ended, rewards each tick and remembers the episodes.
 
     Args:
-        truth: Ground truth of the batch.
-        expected: (num_envs, num_slots) bool, cars that must be there.
-        tick: (num_envs,) int64 ticks since reset, this one included.
-        plan: The episodes' plans; a planned braking is cause enough for the ego to brake.
-        tracker: Remembers the episodes.
-        weights: (6,) of the reward's terms.
-        time_gap_s: (num_envs,) that each driver has set.
-        withheld_mps2: (num_envs,) what the safety layer took off each wish.
-        wrecked: (num_envs,) bool, whose crash is over; set where an ego crashes and drives on.
-        episode_ticks: Time limit.
+        config: What an episode is like; its weights are the reward's.
+        num_envs: Convoys in the batch.
         road_length_m: Length of the road.
-        stop_at_collision: Whether the ego's crash ends its episode.
 
-    Returns:
-        Each convoy's `EpisodeStatus`, (num_envs,) int64, and reward, (num_envs,) float64.
+    Attributes:
+        tracker: Remembers the episodes.
+        wrecked: (num_envs,) bool, whose crash is over; set where an ego crashes and drives on.
+        needless: (num_envs,) bool, who braked without cause in the last tick.
     """
-    status = np.empty(tick.size, dtype=np.int64)
-    reward = np.empty(tick.size)
-    _judge(
-        truth.present,
-        truth.route_pos_m,
-        truth.speed_mps,
-        truth.accel_mps2,
-        truth.gap_m,
-        truth.peer_gap_m,
-        truth.ttc_s,
-        truth.drac_mps2,
-        truth.jerk_mps3,
-        expected,
-        tick,
-        episode_ticks,
-        road_length_m,
-        stop_at_collision,
-        plan.brake_slot,
-        plan.onset_tick,
-        plan.release_tick,
-        weights,
-        time_gap_s,
-        withheld_mps2,
-        tracker.begin_tick(),
-        wrecked,
-        status,
-        reward,
-    )
-    return status, reward
+
+    def __init__(self, config: EnvConfig, num_envs: int, road_length_m: float) -> None:
+        self._weights = weights_of(config.reward)
+        self._rules = Rules(round(config.episode_s / DT_S), road_length_m, config.stop_at_collision)
+        self.tracker = EpisodeTracker(num_envs, self._weights)
+        self.wrecked, self.needless = np.zeros((2, num_envs), dtype=bool)
+
+    def reset(self, rows: NDArray[np.int64], start: GroundTruth) -> None:
+        """Begin new episodes in the given convoys, whose rows `start` has."""
+        self.wrecked[rows] = False
+        self.tracker.reset(rows, start)
+
+    def tick(
+        self,
+        truth: GroundTruth,
+        expected: NDArray[np.bool_],
+        tick: NDArray[np.int64],
+        plan: EpisodePlan,
+        time_gap_s: NDArray[np.float64],
+        withheld_mps2: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Judge a tick.
+
+        Args:
+            truth: Ground truth of the batch.
+            expected: (num_envs, num_slots) bool, cars that must be there.
+            tick: (num_envs,) int64 ticks since reset, this one included.
+            plan: The episodes' plans; a planned braking is cause enough for the ego to brake.
+            time_gap_s: (num_envs,) that each driver has set.
+            withheld_mps2: (num_envs,) what the safety layer took off each wish.
+
+        Returns:
+            Each convoy's `EpisodeStatus`, (num_envs,) int64, and reward, (num_envs,) float64.
+        """
+        found = _Found(np.empty(tick.size, np.int64), np.empty(tick.size), self.needless)
+        _judge(
+            Traffic.of(truth),
+            expected,
+            tick,
+            self._rules,
+            _Brakings(plan.brake_slot, plan.onset_tick, plan.release_tick),
+            self._weights,
+            time_gap_s,
+            withheld_mps2,
+            self.tracker.begin_tick(),
+            self.wrecked,
+            found,
+        )
+        return found.status, found.reward
+
+
+class _Brakings(NamedTuple):
+    """The planned brakings of an `EpisodePlan`, (num_envs,) int64 each."""
+
+    slot: NDArray[np.int64]
+    onset_tick: NDArray[np.int64]
+    release_tick: NDArray[np.int64]
+
+
+class _Found(NamedTuple):
+    """What the judge says of a tick, (num_envs,) each."""
+
+    status: NDArray[np.int64]
+    reward: NDArray[np.float64]
+    needless: NDArray[np.bool_]
 
 
 @compiled
 def _judge(
-    present: NDArray[np.bool_],
-    route_pos_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    accel_mps2: NDArray[np.float64],
-    gap_m: NDArray[np.float64],
-    peer_gap_m: NDArray[np.float64],
-    ttc_s: NDArray[np.float64],
-    drac_mps2: NDArray[np.float64],
-    jerk_mps3: NDArray[np.float64],
+    traffic: Traffic,
     expected: NDArray[np.bool_],
     tick: NDArray[np.int64],
-    episode_ticks: int,
-    road_length_m: float,
-    stop_at_collision: bool,  # noqa: FBT001 (numba takes no keyword-only arguments)
-    brake_slot: NDArray[np.int64],
-    onset_tick: NDArray[np.int64],
-    release_tick: NDArray[np.int64],
+    rules: Rules,
+    brakings: _Brakings,
     weights: NDArray[np.float64],
     time_gap_s: NDArray[np.float64],
     withheld_mps2: NDArray[np.float64],
     memory: Memory,
     wrecked: NDArray[np.bool_],
-    status: NDArray[np.int64],
-    reward: NDArray[np.float64],
+    found: _Found,
 ) -> None:
-    """Fill the last three; see `judge_tick`."""
-    decide_status(
-        present,
-        route_pos_m,
-        speed_mps,
-        gap_m,
-        peer_gap_m,
-        expected,
-        tick,
-        episode_ticks,
-        road_length_m,
-        stop_at_collision,
-        status,
-    )
+    """Fill the last one and update the two before; see `Judge.tick`."""
+    status, reward, needless = found
+    decide_status(traffic, expected, tick, rules, status)
     num_envs = tick.size
     terms = np.empty((num_envs, weights.size))
-    braking, collided, needless = np.empty((3, num_envs), dtype=np.bool_)
+    braking, collided = np.empty((2, num_envs), dtype=np.bool_)
     for e in range(num_envs):
         begun = tick[e] - 1  # commands were given before the tick was counted
-        braking[e] = brake_slot[e] > 0 and onset_tick[e] <= begun < release_tick[e]
-        if stop_at_collision:
+        braking[e] = (
+            brakings.slot[e] > 0 and brakings.onset_tick[e] <= begun < brakings.release_tick[e]
+        )
+        if rules.stop_at_collision:
             collided[e] = status[e] == _COLLISION
         else:
-            collided[e] = gap_m[e] <= 0.0 and not wrecked[e]
+            collided[e] = traffic.gap_m[e] <= 0.0 and not wrecked[e]
             wrecked[e] |= collided[e]
-    fill_terms(
-        speed_mps,
-        accel_mps2,
-        gap_m,
-        ttc_s,
-        drac_mps2,
-        jerk_mps3,
-        time_gap_s,
-        withheld_mps2,
-        braking,
-        collided,
-        terms,
-        needless,
-    )
-    record_tick(terms, needless, speed_mps, accel_mps2, gap_m, memory)
+    fill_terms(traffic, time_gap_s, withheld_mps2, braking, collided, terms, needless)
+    record_tick(traffic, terms, needless, wrecked & ~collided, memory)
     # Not a matrix product, whose rounding may depend on the batch's size.
     for e in range(num_envs):
         reward[e] = terms[e, 0] * weights[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ml.compiled import compiled
 from ml.envs.episodes.drawn import ROAD_END_MARGIN_M
@@ -12,6 +12,8 @@ from ml.vehicle import DT_S
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ml.envs.scoring.metrics import Traffic
 
 
 class EpisodeStatus(IntEnum):
@@ -43,47 +45,46 @@ _RUNNING, _COLLISION, _TIME_LIMIT, _ROAD_END, _PEERS_COLLIDED, _VEHICLE_MISSING,
 )
 
 
+class Rules(NamedTuple):
+    """What ends an episode."""
+
+    episode_ticks: int
+    """Time limit."""
+    road_length_m: float
+    stop_at_collision: bool
+    """Whether the ego's crash does."""
+
+
 @compiled
 def decide_status(
-    present: NDArray[np.bool_],
-    route_pos_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    gap_m: NDArray[np.float64],
-    peer_gap_m: NDArray[np.float64],
+    traffic: Traffic,
     expected: NDArray[np.bool_],
     tick: NDArray[np.int64],
-    episode_ticks: int,
-    road_length_m: float,
-    stop_at_collision: bool,  # noqa: FBT001 (numba takes no keyword-only arguments)
+    rules: Rules,
     status: NDArray[np.int64],
 ) -> None:
     """Decide each convoy's `EpisodeStatus` after a tick; the gravest wins.
 
     Args:
-        present: As all that follow up to `peer_gap_m`, see `GroundTruth`.
-        route_pos_m: Front bumpers.
-        speed_mps: Speeds.
-        gap_m: From the ego to the car in front.
-        peer_gap_m: The smallest between two peers.
+        traffic: The batch after the tick.
         expected: (num_envs, num_slots) bool, cars that must be there.
         tick: (num_envs,) int64 ticks since reset.
-        episode_ticks: Time limit.
-        road_length_m: Length of the road.
-        stop_at_collision: Whether the ego's crash ends its episode.
+        rules: What ends an episode.
         status: (num_envs,) int64, filled.
     """
     for e in range(tick.size):
-        status[e] = _TIME_LIMIT if tick[e] >= episode_ticks else _RUNNING
+        status[e] = _TIME_LIMIT if tick[e] >= rules.episode_ticks else _RUNNING
         missing = False
-        for v in range(present.shape[1]):
-            missing |= expected[e, v] and not present[e, v]
+        for v in range(expected.shape[1]):
+            present = traffic.present[e, v]
+            missing |= expected[e, v] and not present
             # A car that reaches the end vanishes from SUMO: stop a tick and a margin before that.
-            reach = route_pos_m[e, v] + 2.0 * DT_S * speed_mps[e, v]
-            if present[e, v] and reach >= road_length_m - ROAD_END_MARGIN_M:
+            reach = traffic.route_pos_m[e, v] + 2.0 * DT_S * traffic.speed_mps[e, v]
+            if present and reach >= rules.road_length_m - ROAD_END_MARGIN_M:
                 status[e] = _ROAD_END
-        if peer_gap_m[e] <= 0.0:
+        if traffic.peer_gap_m[e] <= 0.0:
             status[e] = _PEERS_COLLIDED
-        if stop_at_collision and gap_m[e] <= 0.0:
+        if rules.stop_at_collision and traffic.gap_m[e] <= 0.0:
             status[e] = _COLLISION
         if missing:
             status[e] = _VEHICLE_MISSING

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ml.compiled import compiled
 from ml.envs.config import KINDS
-from ml.envs.scoring.reward import FALSE_BRAKE_MPS2, TERMS
+from ml.envs.scoring.metrics import BRAKING_MPS2, HEADWAY_SPEED_MPS
+from ml.envs.scoring.reward import TERMS
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.vehicle import DT_S
 
@@ -16,126 +17,144 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.episodes.drawn import EpisodePlan
+    from ml.envs.scoring.metrics import Traffic
+    from ml.envs.truth.ground_truth import GroundTruth
 
-    Memory = tuple[
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.bool_],
-        NDArray[np.float64],
-    ]
+_TOTALS = ("headway_s", "headway_ticks", "distance_m", "braking_ticks", "ticks", "false_brakes",
+           "min_gap_m", "max_decel_mps2")  # fmt: skip
+(_HEADWAY_S, _HEADWAY_TICKS, _DISTANCE_M, _BRAKING_TICKS, _TICKS, _FALSE_BRAKES, _MIN_GAP_M,
+ _MAX_DECEL_MPS2) = range(len(_TOTALS))  # fmt: skip
 
-_HEADWAY_SPEED_MPS = 5.0
-"""Time headway is averaged above this speed; below it the standstill distance decides."""
+EpisodeSummary = dict[str, float | int | str | bool]
 
-_SUMS = ("headway_s", "headway_ticks", "distance_m", "braking_ticks", "false_brakes")
-_HEADWAY_S, _HEADWAY_TICKS, _DISTANCE_M, _BRAKING_TICKS, _FALSE_BRAKES = range(len(_SUMS))
+
+class Memory(NamedTuple):
+    """What `record_tick` adds a tick to."""
+
+    terms: NDArray[np.float64]
+    """(num_envs, 6), sums over the running episode; so is the next."""
+    firing: NDArray[np.float64]
+    """(num_envs, 6), ticks in which a term is not 0."""
+    totals: NDArray[np.float64]
+    """(num_envs, 8), a column for each of `_TOTALS`."""
+    was_needless: NDArray[np.bool_]
+    """(num_envs,), of the tick before."""
+    window: NDArray[np.float64]
+    """(2, 6), terms and firing, summed over the batch since the last report."""
 
 
 class EpisodeTracker:
-    """Sums over each running episode, and over the ticks since the last report."""
+    """Sums over each running episode, up to its crash, and over the ticks since the last report.
+
+    Metrics are those of `ml.envs.scoring.metrics`.
+    """
 
     def __init__(self, num_envs: int, weights: NDArray[np.float64]) -> None:
         self._weights = weights
-        self._terms = np.zeros((num_envs, len(TERMS)))
-        self._firing = np.zeros((num_envs, len(TERMS)))
-        self._sums = np.zeros((num_envs, len(_SUMS)))
-        self._min_gap_m = np.full(num_envs, np.inf)
-        self._max_braking = np.zeros(num_envs)
-        self._was_needless = np.zeros(num_envs, dtype=bool)
-        self._window = np.zeros((2, len(TERMS)))
-        self._window_ticks = 0
-        self._memory: Memory = (
-            self._terms,
-            self._firing,
-            self._sums,
-            self._min_gap_m,
-            self._max_braking,
-            self._was_needless,
-            self._window,
+        self._memory = Memory(
+            terms=np.zeros((num_envs, len(TERMS))),
+            firing=np.zeros((num_envs, len(TERMS))),
+            totals=np.zeros((num_envs, len(_TOTALS))),
+            was_needless=np.zeros(num_envs, dtype=bool),
+            window=np.zeros((2, len(TERMS))),
         )
+        self._window_ticks = 0
 
-    def reset(self, rows: NDArray[np.int64]) -> None:
-        """Begin new episodes in the given convoys."""
-        self._terms[rows] = 0.0
-        self._firing[rows] = 0.0
-        self._sums[rows] = 0.0
-        self._min_gap_m[rows] = np.inf
-        self._max_braking[rows] = 0.0
-        self._was_needless[rows] = False
+    def reset(self, rows: NDArray[np.int64], start: GroundTruth) -> None:
+        """Begin new episodes in the given convoys, whose rows `start` has."""
+        for sums in self._memory[:-1]:
+            sums[rows] = 0
+        totals, speed_mps = self._memory.totals, start.speed_mps[:, 0]
+        moving = speed_mps > HEADWAY_SPEED_MPS
+        headway_s = start.gap_m / np.maximum(speed_mps, HEADWAY_SPEED_MPS)
+        totals[rows, _HEADWAY_S] = np.where(moving, headway_s, 0.0)
+        totals[rows, _HEADWAY_TICKS] = moving
+        totals[rows, _MIN_GAP_M] = start.gap_m
 
     def begin_tick(self) -> Memory:
         """Count a tick of the whole batch and return what `record_tick` adds it to."""
-        self._window_ticks += self._was_needless.size
+        self._window_ticks += self._memory.was_needless.size
         return self._memory
 
     def summary(
         self, row: int, plan: EpisodePlan, status: int, tick: int, episode: int
-    ) -> dict[str, float | int | str | bool]:
+    ) -> EpisodeSummary:
         """Describe the episode that ends in convoy `row`."""
-        sums = dict(zip(_SUMS, self._sums[row].tolist(), strict=True))
-        moving = sums["headway_ticks"] > 0
-        summary: dict[str, float | int | str | bool] = {
+        totals = dict(zip(_TOTALS, self._memory.totals[row].tolist(), strict=True))
+        terms = self._memory.terms[row]
+        moving = totals["headway_ticks"] > 0
+        summary: EpisodeSummary = {
             "episode": episode,
             "kind": KINDS[int(plan.kind[row])],
             "num_peers": int(plan.num_peers[row]),
             "brake_rank": int(plan.brake_slot[row]),
             "status": EpisodeStatus(status).name.lower(),
             "invalid": EpisodeStatus(status).is_invalid,
-            "collision": status == EpisodeStatus.COLLISION,
-            "return": float(self._terms[row] @ self._weights),
+            "collision": totals["min_gap_m"] <= 0.0,
+            "return": float(terms @ self._weights),
             "duration_s": tick * DT_S,
-            "distance_m": sums["distance_m"],
-            "time_headway_s": sums["headway_s"] / sums["headway_ticks"] if moving else float("nan"),
-            "false_brakes": int(sums["false_brakes"]),
-            "braking_share": sums["braking_ticks"] / max(tick, 1),
-            "min_gap_m": float(self._min_gap_m[row]),
-            "max_braking_mps2": float(self._max_braking[row]),
+            "distance_m": totals["distance_m"],
+            "headway_s": totals["headway_s"] / totals["headway_ticks"] if moving else float("nan"),
+            "false_brakes": int(totals["false_brakes"]),
+            "braking_share": totals["braking_ticks"] / max(totals["ticks"], 1.0),
+            "min_gap_m": totals["min_gap_m"],
+            "max_decel_mps2": totals["max_decel_mps2"],
         }
         for i, name in enumerate(TERMS):
-            summary[f"reward_{name}"] = float(self._terms[row, i] * self._weights[i])
-            summary[f"firing_{name}"] = float(self._firing[row, i])
+            summary[f"reward_{name}"] = float(terms[i] * self._weights[i])
+            summary[f"firing_{name}"] = float(self._memory.firing[row, i])
         return summary
 
     def drain(self) -> dict[str, float]:
         """Mean of each weighted term per tick, and its firing rate, since the last call."""
-        means, firing = self._window / max(self._window_ticks, 1)
+        window = self._memory.window
+        means, firing = window / max(self._window_ticks, 1)
         report = {
             f"reward/{name}": float(m) for name, m in zip(TERMS, means * self._weights, strict=True)
         }
         report |= {f"reward_firing/{name}": float(f) for name, f in zip(TERMS, firing, strict=True)}
-        self._window[:] = 0.0
+        window[:] = 0.0
         self._window_ticks = 0
         return report
 
 
 @compiled
 def record_tick(
+    traffic: Traffic,
     terms: NDArray[np.float64],
     needless: NDArray[np.bool_],
-    speed_mps: NDArray[np.float64],
-    accel_mps2: NDArray[np.float64],
-    gap_m: NDArray[np.float64],
+    over: NDArray[np.bool_],
     memory: Memory,
 ) -> None:
-    """Add a tick of the whole batch; the first two as `fill_terms` fills them."""
-    term_sums, firing, sums, min_gap_m, max_braking_mps2, was_needless, window = memory
+    """Add a tick of the whole batch.
+
+    Args:
+        traffic: The batch after the tick.
+        terms: (num_envs, 6), as `fill_terms` fills them.
+        needless: (num_envs,), the same.
+        over: (num_envs,), whose ego has crashed in an earlier tick.
+        memory: Updated.
+    """
+    totals, window = memory.totals, memory.window
     for e in range(needless.size):
         for t in range(terms.shape[1]):
-            term_sums[e, t] += terms[e, t]
             window[0, t] += terms[e, t]
-            firing[e, t] += terms[e, t] != 0.0
             window[1, t] += terms[e, t] != 0.0
-        speed, accel = speed_mps[e, 0], accel_mps2[e, 0]
-        if speed > _HEADWAY_SPEED_MPS:
-            sums[e, _HEADWAY_S] += gap_m[e] / speed
-            sums[e, _HEADWAY_TICKS] += 1.0
-        sums[e, _DISTANCE_M] += speed * DT_S
-        sums[e, _BRAKING_TICKS] += accel < -FALSE_BRAKE_MPS2
+        if over[e]:
+            continue
+        for t in range(terms.shape[1]):
+            memory.terms[e, t] += terms[e, t]
+            memory.firing[e, t] += terms[e, t] != 0.0
+        speed, accel, gap = traffic.speed_mps[e, 0], traffic.accel_mps2[e, 0], traffic.gap_m[e]
+        if speed > HEADWAY_SPEED_MPS:
+            totals[e, _HEADWAY_S] += gap / speed
+            totals[e, _HEADWAY_TICKS] += 1.0
+        totals[e, _DISTANCE_M] += (speed - 0.5 * DT_S * accel) * DT_S
+        totals[e, _MIN_GAP_M] = max(min(totals[e, _MIN_GAP_M], gap), 0.0)
         # An event begins where needless braking does.
-        sums[e, _FALSE_BRAKES] += needless[e] and not was_needless[e]
-        was_needless[e] = needless[e]
-        min_gap_m[e] = min(min_gap_m[e], gap_m[e])
-        max_braking_mps2[e] = max(max_braking_mps2[e], -accel)
+        totals[e, _FALSE_BRAKES] += needless[e] and not memory.was_needless[e]
+        memory.was_needless[e] = needless[e]
+        if gap > 0.0:  # what the impact did is not the driver's
+            totals[e, _TICKS] += 1.0
+            totals[e, _BRAKING_TICKS] += accel < -BRAKING_MPS2
+            totals[e, _MAX_DECEL_MPS2] = max(totals[e, _MAX_DECEL_MPS2], -accel)

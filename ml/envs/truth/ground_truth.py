@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.compiled import compiled
+from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
 from ml.envs.truth.lanes import car_in_front
 from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
 
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.sumo.protocol import TrafficState
-
-_CONTACT_M = 1e-3
-TTC_HORIZON_S = 60.0
-"""A longer time to collision is reported as this: the cars are not on a collision course."""
 
 
 @dataclass(slots=True)
@@ -35,9 +32,8 @@ class GroundTruth:
         gap_m: (num_envs,) float64, bumper to bumper, ego to the car in front; infinite with none.
         peer_gap_m: (num_envs,) float64, the smallest gap between two peers of a lane; infinite
             with one.
-        ttc_s: (num_envs,) float64, time to collision at constant speeds, at most `TTC_HORIZON_S`.
-        drac_mps2: (num_envs,) float64, deceleration rate to avoid a crash, closing² / (2 gap)
-            (Cooper and Ferguson, 1976); 0 when not closing.
+        ttc_s: (num_envs,) float64, see `conflict.time_to_collision_s`.
+        drac_mps2: (num_envs,) float64, see `conflict.needed_braking_mps2`.
         jerk_mps3: (num_envs,) float64, of the ego over the last two ticks.
     """
 
@@ -154,8 +150,7 @@ def _describe(
         lead_slot[e] = lead = car_in_front(route_pos_m, lateral_m, e, route_pos_m[e, 0])
         if lead > 0 and present[e, lead] and present[e, 0]:
             gap_m[e] = route_pos_m[e, lead] - route_pos_m[e, 0] - CAR_LENGTH_M
-        closing = max(speed_mps[e, 0] - speed_mps[e, lead], 0.0)
-        room = max(gap_m[e], _CONTACT_M)
-        ttc_s[e] = min(room / closing, TTC_HORIZON_S) if closing > 0.0 else TTC_HORIZON_S
-        drac_mps2[e] = closing * closing / (2.0 * room)
+        closing = speed_mps[e, 0] - speed_mps[e, lead]
+        ttc_s[e] = time_to_collision_s(gap_m[e], closing)
+        drac_mps2[e] = needed_braking_mps2(gap_m[e], closing)
         jerk_mps3[e] = (accel_mps2[e, 0] - before_accel_mps2[e, 0]) / DT_S

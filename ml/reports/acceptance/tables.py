@@ -1,4 +1,4 @@
-"""The table of targets for people (Markdown, console) and for programs (JSON)."""
+"""The acceptance tests for people (Markdown, console) and for programs (JSON)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ml.console import WholeTable
 from ml.evaluation.acceptance.table import said, standings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from ml.evaluation.acceptance.results import CourseResult
+    from ml.evaluation.acceptance.results import BenchmarkResult
     from ml.evaluation.acceptance.table import Row
+    from ml.evaluation.result import Origin
 
-_COLOURS = {"reached": "green", "missed": "bold red", "not shown": "yellow"}
+_COLOURS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 _CONVOY_COLUMNS = (
     ("crashes in avoidable hazards", "crash", "%"),
     ("crashes, no hazard", "quiet_crash", "%"),
@@ -26,7 +27,7 @@ _CONVOY_COLUMNS = (
     ("time braking, no hazard", "quiet_braking_share", ""),
     ("time braking", "braking_share", ""),
     ("jerk p95, m/s³", "jerk_p95_mps3", "m/s³"),
-    ("benign answered too hard", "overreaction", "%"),
+    ("overreactions, benign", "overreaction", "%"),
 )
 _MANOEUVRE_COLUMNS = (
     ("crashes in avoidable hazards", "crash", "%"),
@@ -34,7 +35,7 @@ _MANOEUVRE_COLUMNS = (
     ("L2 gain, p95", "gain_l2_p95", ""),
 )
 _MOST_CRASHES = 12
-"""Listed of a model on a course; how many more there are is said."""
+"""Listed of a model on a benchmark; how many more there are is said."""
 _CRASH_COLUMNS = (
     "where", "driver", "case", "kind", "cars ahead", "who brakes", "impact, m/s",
     "told after, s", "in time up to, s", "longest silence, s", "why",
@@ -46,24 +47,24 @@ after which full braking from the speed and the place at the start still avoids 
 later than that, or never (blank), is a blackout; told in time, informed. Without a hazard nobody
 had to be told: informed, or unavoidable where the reference driver crashes, too. "Who brakes"
 counts from the car in front; the longest silence is its. Of models alone, and of each
-on a course the first 12; targets.json has all."""
+on a benchmark the first 12; targets.json has all."""
 _RULES = """\
-Each figure stands with its 95 % interval. A bound is reached where the whole interval keeps to it,
-missed where none of it does, and not shown otherwise. "0 in N" is missed with one crash. Over
-several models a target is reached where each reaches it, and missed where one misses it.
+Each figure stands with its 95 % interval. A bound passes where the whole interval keeps to it,
+fails where none of it does, and is inconclusive otherwise. "0 in N" fails with one crash. Several
+models pass a test where each passes it, and fail it where one fails it.
 A driver dominates another where it is no worse in crashes, headway, false brakes and jerk, and
-shown to be better in one. Over all radios any gap counts that a model was driven with, as a
-controller is a baseline with each of its own. Time braking is held to the baseline that brakes the
-least of those not shown to crash more often than the model. Beyond what was trained on, bounds are
-doubled."""
+significantly better in one. Over all radios any gap counts that a model was driven with, as a
+controller is a baseline with each of its own. Time braking is compared with the baseline that
+brakes the least of those that do not significantly crash more often than the model. Beyond what was
+trained on, bounds are doubled."""
 
 
 def as_markdown(
-    rows: Sequence[Row], results: Sequence[CourseResult], command: str, seed: int
+    rows: Sequence[Row], results: Sequence[BenchmarkResult], command: str, seed: int
 ) -> str:
     """Return the tables as a document."""
     models = list(dict.fromkeys(name for row in rows for name in row.found))
-    lines = ["# Targets", "", f"Made by `{command}`, seed {seed}.", "", _RULES, ""]
+    lines = ["# Acceptance tests", "", f"Made by `{command}`, seed {seed}.", "", _RULES, ""]
     lines += _header(["where", "measured", "target", *models, "verdict"])
     for row in rows:
         cells = [
@@ -78,7 +79,7 @@ def as_markdown(
         (True, "Figures on `convoy`", _CONVOY_COLUMNS),
         (False, "Figures on manoeuvres", _MANOEUVRE_COLUMNS),
     ):
-        here = [result for result in results if result.course.weighted == weighted]
+        here = [result for result in results if result.benchmark.weighted == weighted]
         if here:
             lines += ["", f"## {title}", ""]
             lines += _header(["where", "driver", "cases (invalid)", *(c[0] for c in columns)])
@@ -102,28 +103,28 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _figures(result: CourseResult, columns: Sequence[tuple[str, str, str]]) -> list[str]:
-    cases = f"{len(result.course.cases):,} ({result.invalid})"
+def _figures(result: BenchmarkResult, columns: Sequence[tuple[str, str, str]]) -> list[str]:
+    cases = f"{len(result.benchmark.cases.cases):,} ({result.invalid})"
     return [
         _line(
             [
-                result.course.name,
-                entrant.name,
+                result.benchmark.name,
+                driver.name,
                 cases,
-                *(said(result.figures[entrant.name][key], unit) for _, key, unit in columns),
+                *(said(result.figures[driver.name][key], unit) for _, key, unit in columns),
             ]
         )
-        for entrant in result.entrants
+        for driver in result.drivers
     ]
 
 
-def _crashes(result: CourseResult) -> list[str]:
+def _crashes(result: BenchmarkResult) -> list[str]:
     """List what each model crashed in, the first cases only."""
     lines = []
     for name, rows in result.crashes.items():
         for row in rows[:_MOST_CRASHES]:
             cells = [
-                *(result.course.name, name, str(row.case), row.kind, str(row.num_peers)),
+                *(result.benchmark.name, name, str(row.case), row.kind, str(row.num_peers)),
                 str(row.brake_rank or ""),
                 _number(row.impact_speed_mps, 1),
                 *(_number(delay_s, 2) for delay_s in (row.message_delay_s, row.delay_budget_s)),
@@ -131,8 +132,8 @@ def _crashes(result: CourseResult) -> list[str]:
             ]
             lines.append(_line(cells))
         if len(rows) > _MOST_CRASHES:
-            more = f"and {len(rows) - _MOST_CRASHES:,} more"
-            lines.append(_line([result.course.name, name, more, *[""] * (len(_CRASH_COLUMNS) - 3)]))
+            cells = [result.benchmark.name, name, f"and {len(rows) - _MOST_CRASHES:,} more"]
+            lines.append(_line([*cells, *[""] * (len(_CRASH_COLUMNS) - 3)]))
     return lines
 
 
@@ -143,7 +144,7 @@ def _number(value: float, digits: int) -> str:
 def console_table(rows: Sequence[Row]) -> WholeTable:
     """Build the table for a terminal."""
     models = list(dict.fromkeys(name for row in rows for name in row.found))
-    table = WholeTable("where", "measured", "target", *models, title="targets")
+    table = WholeTable("where", "measured", "target", *models, title="acceptance tests")
     if len(models) > 1:
         table.add_column("all")
     before = ""
@@ -181,41 +182,39 @@ def _unmarked(cell: str) -> Any:
 
 def as_json(
     rows: Sequence[Row],
-    results: Sequence[CourseResult],
-    command: str,
-    origin: Mapping[str, object],
+    results: Sequence[BenchmarkResult],
+    origin: Origin,
 ) -> str:
     """Return everything as JSON; what is no finite number is null."""
     content = {
         "schema_version": 1,
-        "command": command,
-        "origin": dict(origin),
+        "origin": origin.model_dump(mode="json"),
         "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
-        "courses": [_course(result) for result in results],
+        "benchmarks": [_benchmark(result) for result in results],
     }
     return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _course(result: CourseResult) -> dict[str, Any]:
-    course = result.course
+def _benchmark(result: BenchmarkResult) -> dict[str, Any]:
+    benchmark = result.benchmark
     return {
-        "name": course.name,
-        "part": course.part,
-        "suite": course.suite.spec,
-        "radio": course.radio,
-        "bounds_of": course.bounds,
-        "beyond": course.beyond,
-        "cases": len(course.cases),
+        "name": benchmark.name,
+        "part": benchmark.part,
+        "suite": benchmark.cases.suite,
+        "radio": benchmark.cases.radio.name,
+        "bounds_of": benchmark.bounds,
+        "beyond": benchmark.beyond,
+        "cases": len(benchmark.cases.cases),
         "invalid": result.invalid,
         "drivers": [
             {
-                "name": entrant.name,
-                "spec": entrant.spec,
-                "model_sha256": entrant.model_sha256 or None,
-                "time_gap_s": entrant.time_gap_s,
-                "figures": {k: asdict(f) for k, f in result.figures[entrant.name].items()},
+                "name": driver.name,
+                "spec": driver.spec,
+                "sha256": driver.sha256 or None,
+                "time_gap_s": driver.time_gap_s,
+                "figures": {k: asdict(f) for k, f in result.figures[driver.name].items()},
             }
-            for entrant in result.entrants
+            for driver in result.drivers
         ],
         "differences": [
             {
@@ -227,10 +226,10 @@ def _course(result: CourseResult) -> dict[str, Any]:
         ],
         "crashes": {name: [row.flat() for row in rows] for name, rows in result.crashes.items()},
         "standings": {
-            entrant.name: standings(result, entrant)
+            driver.name: standings(result, driver)
             for model in result.models
             if result.differences
-            for entrant in result.variants(model)
+            for driver in result.variants(model)
         },
     }
 

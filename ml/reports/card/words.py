@@ -77,10 +77,10 @@ def notes_of(view: ResultView) -> list[str]:
             f"{invalid:,} episodes were invalid (peers collided, or a vehicle went missing) and "
             "count nowhere."
         )
-    missing = [c.controller for c in view.manifest.cells
+    missing = [c.controller for c in view.manifest.parts
                if (c.suite, c.radio, c.controller) not in view.rows]  # fmt: skip
     if missing:
-        notes.append(f"{len(missing)} cells hold no episode: {', '.join(missing)}.")
+        notes.append(f"{len(missing)} parts hold no episode: {', '.join(missing)}.")
     if view.manifest.radio_position == "own":
         notes.append(
             "Each controller's own position decided its packets' fates, so that controllers did "

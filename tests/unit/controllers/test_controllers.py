@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from support.delayed import Delayed
 from support.driving import act, ego, peers
 
 from ml.controllers.headway import ConstantTimeHeadway, Threshold
 from ml.controllers.platoon import PathCacc, Ploeg
 from ml.controllers.predictive import PredictiveHeadway
-from ml.controllers.protocol import Delayed
 from ml.controllers.registry import controller_names, frontier, make_controller
 from ml.controllers.safety import RssFollower
-from ml.errors import EvaluationError
+from ml.errors import ConfigError
 from ml.onboard.estimator import estimate
 
 BOUNDS = ("do-nothing", "always-brake", "oracle")
@@ -55,7 +55,7 @@ def test_a_specification_carries_time_gap_and_standstill_distance():
 )
 def test_a_wrong_specification_is_refused_by_name(spec, says):
     """The error names what is wrong and what comes nearest."""
-    with pytest.raises(EvaluationError, match=says):
+    with pytest.raises(ConfigError, match=says):
         make_controller(spec)
 
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.envs.config import RewardWeights
-from ml.envs.scoring.reward import TERMS, reward_terms, weights_of
+from ml.envs.scoring.metrics import Traffic
+from ml.envs.scoring.reward import TERMS, fill_terms, weights_of
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.onboard.spacing import wanted_gap_m
 
@@ -25,12 +26,17 @@ def traffic(*, gap, own, lead, accel=0.0, lead_accel=0.0, jerk=0.0):
     return truth
 
 
-def terms_of(truth, *, braking=False, collided=False, withheld=0.0):
-    """The unweighted terms of a batch of one."""
-    terms, _ = reward_terms(
-        truth, TIME_GAP_S, np.array([withheld]), np.array([braking]), np.array([collided])
-    )
-    return dict(zip(TERMS, terms[0].tolist(), strict=True))
+def scored(truth, *, braking=False, collided=False, withheld=0.0):
+    """The unweighted terms of a batch of one, and whether its ego brakes without cause."""
+    terms, needless = np.empty((1, len(TERMS))), np.empty(1, dtype=bool)
+    inputs = (TIME_GAP_S, np.array([withheld]), np.array([braking]), np.array([collided]))
+    fill_terms(Traffic.of(truth), *inputs, terms, needless)
+    return terms[0], bool(needless[0])
+
+
+def terms_of(truth, **given):
+    """The unweighted terms of a batch of one, by name."""
+    return dict(zip(TERMS, scored(truth, **given)[0].tolist(), strict=True))
 
 
 def test_ordinary_following_earns_the_headway_term_and_nothing_else():
@@ -97,32 +103,41 @@ def test_needless_braking_counts_in_full_from_3_mps2():
 
 
 @pytest.mark.parametrize(
-    ("why", "kwargs"),
+    ("why", "kwargs", "false"),
     [
-        ("a planned braking is in progress", {"braking": True}),
-        ("a peer brakes", {"lead_accel": -2.0}),
-        ("the gap closes fast", {"lead": 14.0}),
-        ("the gap is short", {"gap": 8.0}),
+        ("nobody gives cause", {}, True),
+        ("it is not hard", {"accel": -2.0}, False),
+        ("a planned braking is in progress", {"braking": True}, False),
+        ("a peer brakes", {"lead_accel": -1.1}, False),
+        ("a peer only eases off", {"lead_accel": -1.0}, True),
+        ("the gap closes fast", {"lead": 14.0}, False),
+        ("the gap is short", {"gap": 14.9}, False),
+        ("the gap is not short", {"gap": 15.0}, True),
+        ("it would collide in less than 6 s", {"gap": 24.0, "lead": 15.9}, False),
+        ("it would not", {"gap": 24.0, "lead": 16.1}, True),
+        ("more than 0.5 m/s² is needed", {"own": 40.0, "lead": 30.0, "gap": 99.0}, False),
+        ("less is needed", {"own": 40.0, "lead": 30.0, "gap": 101.0}, True),
     ],
 )
-def test_braking_with_a_cause_is_not_false(why, kwargs):
-    """The same hard braking costs nothing where the traffic justifies it."""
-    usual = {"gap": WANTED_M, "own": 20.0, "lead": 20.0, "accel": -6.0}
-    braking = kwargs.pop("braking", False)
-    assert terms_of(traffic(**{**usual, **kwargs}), braking=braking)["false_braking"] == 0.0, why
+def test_a_false_brake_is_hard_and_without_cause(why, kwargs, false):
+    """Braking beyond 2 m/s² is flagged, and costs in full, where the traffic does not justify it.
+
+    A collision in 6 s, a needed deceleration of 0.5 m/s², a gap of 5 m and half a second and a
+    peer's braking of 1 m/s² are the limits.
+    """
+    usual = {"gap": WANTED_M, "own": 20.0, "lead": 20.0, "accel": -3.0}
+    given = {"braking": kwargs.pop("braking", False)}
+    terms, needless = scored(traffic(**{**usual, **kwargs}), **given)
+    assert needless == false, why
+    if kwargs.get("accel") is None:
+        assert terms[TERMS.index("false_braking")] == -1.0 * false, why
 
 
 def test_a_collision_costs_its_weight_once():
     """The collision term is −1 where bumpers touched."""
-    terms, _ = reward_terms(
-        traffic(gap=-0.1, own=10.0, lead=0.0),
-        TIME_GAP_S,
-        np.zeros(1),
-        np.array([True]),
-        np.array([True]),
-    )
+    terms, _ = scored(traffic(gap=-0.1, own=10.0, lead=0.0), braking=True, collided=True)
     weights = RewardWeights(headway=0.0, safety=0.0, comfort=0.0, false_braking=0.0, collision=7.0)
-    assert terms[0] @ weights_of(weights) == -7.0
+    assert terms @ weights_of(weights) == -7.0
 
 
 @given(

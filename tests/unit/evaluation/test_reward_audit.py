@@ -6,8 +6,9 @@ import pytest
 
 from ml.envs.config import EpisodeKind
 from ml.envs.scoring.reward import PENALTIES
-from ml.evaluation.metrics import DriverFigures, Rate
+from ml.evaluation.closing import DriverFigures
 from ml.evaluation.reward_audit import AuditCell, _complaints
+from ml.evaluation.summary import Rate
 
 RETURNS = {"do-nothing": 20.0, "always-brake": -30.0, "SUMO's car-following": 45.0, "oracle": 46.0}
 

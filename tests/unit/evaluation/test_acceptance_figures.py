@@ -1,4 +1,4 @@
-"""Figures of a course: weights, intervals of rare events, and what differs case by case."""
+"""Figures of a benchmark: weights, intervals of rare events, and what differs case by case."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_false_brakes_that_come_together_have_the_wider_interval_of_the_bootstra
 def test_an_overreaction_is_more_than_the_peers_deceleration_and_one():
     """Benign episodes alone; those that do not know it are left out."""
     excess = [0.9, 1.0, 1.1, float("nan")]
-    rows = episodes(2, 4, answer_excess_mps2=lambda c: excess[c - 2] if c >= 2 else 9.0)
+    rows = episodes(2, 4, overreaction_mps2=lambda c: excess[c - 2] if c >= 2 else 9.0)
     figure = convoy_figures(rows)["overreaction"]
     assert (figure.hits, figure.count) == (1, 3)
 
