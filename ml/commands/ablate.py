@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from ml.commands.checks import require_counts
 from ml.errors import ConfigError, EvaluationError
 
 if TYPE_CHECKING:
@@ -102,9 +103,7 @@ def ablate(arguments: Sequence[str]) -> int:
         RoadSenseError: With what to do next.
     """
     options = tyro.cli(AblateOptions, prog="roadsense ablate", args=arguments)
-    for count in ("episodes", "workers"):
-        if getattr(options, count) < 1:
-            raise ConfigError(f"--{count} must be ≥ 1, got {getattr(options, count)}")
+    require_counts(options, "episodes", "workers")
     names = [ablation.name for ablation in ABLATIONS]
     for name in options.only:
         if name not in names:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from ml.commands.checks import require_counts
 from ml.errors import ConfigError
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.names import SUITE_NAMES
@@ -76,10 +77,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         RoadSenseError: With what to do next.
     """
     options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
-    for name in ("episodes", "workers"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} must be ≥ 1, got {value}")
+    require_counts(options, "episodes", "workers")
     for name in ("suite", "seeds"):
         if not getattr(options, name):
             raise ConfigError(f"--{name} is empty; name at least one")

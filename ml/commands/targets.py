@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from ml.commands.checks import require_counts
 from ml.errors import ConfigError
 from ml.evaluation.acceptance.sizes import COUNTS, PARTS, PartName, Sizes
 from ml.evaluation.seeds import TEST_SEED
@@ -70,10 +71,7 @@ def targets(arguments: Sequence[str]) -> int:
         RoadSenseError: With what to do next.
     """
     options = tyro.cli(TargetsOptions, prog="roadsense targets", args=arguments)
-    for name in (*COUNTS, "workers"):
-        value = getattr(options, name)
-        if value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} must be ≥ 1, got {value}")
+    require_counts(options, *COUNTS, "workers")
     if not options.models:
         raise ConfigError("name a MODEL: a .zip that `roadsense train` saved")
     for name in ("models", "bursty_gaps", "shadowed_gaps"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml.console import WholeTable
+from ml.console import WholeTable, markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +34,7 @@ def _cells(summary: CellSummary) -> list[str]:
 
 def as_markdown(made: str, summaries: Sequence[CellSummary]) -> str:
     """Return the table for docs/, under a line that says how it was made."""
-    lines = ["| " + " | ".join(_TITLES) + " |", "|---" * len(_TITLES) + "|"]
-    lines += ["| " + " | ".join(_cells(summary)) + " |" for summary in summaries]
-    return "\n".join([made, "", *lines]) + "\n"
+    return f"{made}\n\n{markdown_table(_TITLES, map(_cells, summaries))}"
 
 
 def console_table(summaries: Sequence[CellSummary]) -> WholeTable:
