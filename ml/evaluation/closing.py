@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.console import WholeTable
+from ml.console import WholeTable, markdown_table
 from ml.envs.episodes.drawn import EpisodeSource
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import make_driver
@@ -165,9 +165,7 @@ def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
 
 def as_markdown(rows: Sequence[DriverFigures]) -> str:
     """Build the table for a file."""
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
-    lines += ["| " + " | ".join(cells) + " |" for cells in _as_cells(rows)]
-    return "\n".join(lines) + "\n"
+    return markdown_table(_COLUMNS, _as_cells(rows))
 
 
 def as_json(rows: Sequence[DriverFigures]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def _cells(summary: CellSummary) -> list[str]:
 
 def as_markdown(made: str, summaries: Sequence[CellSummary]) -> str:
     """Return the table for docs/, under a line that says how it was made."""
-    return f"{made}\n\n" + markdown_table(_TITLES, map(_cells, summaries))
+    return f"{made}\n\n{markdown_table(_TITLES, map(_cells, summaries))}"
 
 
 def console_table(summaries: Sequence[CellSummary]) -> WholeTable:

@@ -1,4 +1,4 @@
-"""Crashes over headway with both intervals, a panel per radio, and the bounds of the tests."""
+"""Crashes over headway with both intervals, a panel per radio, and the tests' bounds."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def write_picture(results: Sequence[BenchmarkResult], file: Path) -> bool:
     convoys = [result for result in results if result.benchmark.part == "convoy"]
     if convoys:
         with house_style():
-            save_picture(draw_targets(convoys), file)
+            save_picture(draw_convoys(convoys), file)
     return bool(convoys)
 
 
-def draw_targets(convoys: Sequence[BenchmarkResult]) -> Figure:
+def draw_convoys(convoys: Sequence[BenchmarkResult]) -> Figure:
     """Draw a panel per radio; call it in the house style."""
     figure = new_figure(WIDTH_IN * len(convoys) * 0.8, _HEIGHT_IN)
     panels = figure.subplots(1, len(convoys), squeeze=False)[0]

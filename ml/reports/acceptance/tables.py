@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.text import Text
 
-from ml.console import WholeTable
+from ml.console import WholeTable, markdown_table
 from ml.evaluation.acceptance.table import said, standings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ml.evaluation.acceptance.results import BenchmarkResult
     from ml.evaluation.acceptance.table import Row
@@ -63,78 +64,66 @@ def as_markdown(
     rows: Sequence[Row], results: Sequence[BenchmarkResult], command: str, seed: int
 ) -> str:
     """Return the tables as a document."""
-    models = list(dict.fromkeys(name for row in rows for name in row.found))
-    lines = ["# Acceptance tests", "", f"Made by `{command}`, seed {seed}.", "", _RULES, ""]
-    lines += _header(["where", "measured", "target", *models, "verdict"])
-    for row in rows:
-        cells = [
-            f"{row.found[m].said} **{row.found[m].verdict}**" if m in row.found else ""
-            for m in models
+    models = _models(rows)
+    found = [
+        [
+            *(row.where, row.measure, _target(row)),
+            *(f"{f.said} **{f.verdict}**" if (f := row.found.get(m)) else "" for m in models),
+            row.verdict,
         ]
-        lines.append(_line([row.where, row.measure, _target(row), *cells, row.verdict]))
-    notes = [f"* {row.where}, {row.measure}: {row.note}." for row in rows if row.note]
-    if notes:
-        lines += ["", *notes]
+        for row in rows
+    ]
+    text = f"# Acceptance tests\n\nMade by `{command}`, seed {seed}.\n\n{_RULES}\n\n"
+    text += markdown_table(["where", "measured", "target", *models, "verdict"], found)
+    notes = [f"* {row.where}, {row.measure}: {row.note}.\n" for row in rows if row.note]
+    text += "".join(["\n", *notes] if notes else [])
     for weighted, title, columns in (
         (True, "Figures on `convoy`", _CONVOY_COLUMNS),
         (False, "Figures on manoeuvres", _MANOEUVRE_COLUMNS),
     ):
         here = [result for result in results if result.benchmark.weighted == weighted]
         if here:
-            lines += ["", f"## {title}", ""]
-            lines += _header(["where", "driver", "cases (invalid)", *(c[0] for c in columns)])
-            lines += [line for result in here for line in _figures(result, columns)]
+            heads = ["where", "driver", "cases (invalid)", *(name for name, _, _ in columns)]
+            lines = [line for result in here for line in _figures(result, columns)]
+            text += f"\n## {title}\n\n{markdown_table(heads, lines)}"
     crashes = [line for result in results for line in _crashes(result)]
     if crashes:
-        lines += ["", "## What ended in a crash", "", _CRASH_RULES, ""]
-        lines += [*_header(_CRASH_COLUMNS), *crashes]
-    return "\n".join(lines) + "\n"
+        table = markdown_table(_CRASH_COLUMNS, crashes)
+        text += f"\n## What ended in a crash\n\n{_CRASH_RULES}\n\n{table}"
+    return text
+
+
+def _models(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.found))
 
 
 def _target(row: Row) -> str:
     return row.target if row.asked else f"{row.target} (stretch)"
 
 
-def _header(titles: Sequence[str]) -> list[str]:
-    return [_line(titles), "|---" * len(titles) + "|"]
+def _figures(
+    result: BenchmarkResult, columns: Sequence[tuple[str, str, str]]
+) -> Iterator[list[str]]:
+    for driver in result.drivers:
+        figures = (said(result.figures[driver.name][key], unit) for _, key, unit in columns)
+        cases = f"{len(result.benchmark.cases.cases):,} ({result.invalid})"
+        yield [result.benchmark.name, driver.name, cases, *figures]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _figures(result: BenchmarkResult, columns: Sequence[tuple[str, str, str]]) -> list[str]:
-    cases = f"{len(result.benchmark.cases.cases):,} ({result.invalid})"
-    return [
-        _line(
-            [
-                result.benchmark.name,
-                driver.name,
-                cases,
-                *(said(result.figures[driver.name][key], unit) for _, key, unit in columns),
-            ]
-        )
-        for driver in result.drivers
-    ]
-
-
-def _crashes(result: BenchmarkResult) -> list[str]:
-    """List what each model crashed in, the first cases only."""
-    lines = []
+def _crashes(result: BenchmarkResult) -> Iterator[list[str]]:
+    """Yield what each model crashed in, the first cases only."""
     for name, rows in result.crashes.items():
         for row in rows[:_MOST_CRASHES]:
-            cells = [
+            yield [
                 *(result.benchmark.name, name, str(row.case), row.kind, str(row.num_peers)),
                 str(row.brake_rank or ""),
                 _number(row.impact_speed_mps, 1),
                 *(_number(delay_s, 2) for delay_s in (row.message_delay_s, row.delay_budget_s)),
                 *(_number(row.longest_blackout_s, 1), row.crash_class),
             ]
-            lines.append(_line(cells))
         if len(rows) > _MOST_CRASHES:
             cells = [result.benchmark.name, name, f"and {len(rows) - _MOST_CRASHES:,} more"]
-            lines.append(_line([*cells, *[""] * (len(_CRASH_COLUMNS) - 3)]))
-    return lines
+            yield [*cells, *[""] * (len(_CRASH_COLUMNS) - 3)]
 
 
 def _number(value: float, digits: int) -> str:
@@ -143,41 +132,26 @@ def _number(value: float, digits: int) -> str:
 
 def console_table(rows: Sequence[Row]) -> WholeTable:
     """Build the table for a terminal."""
-    models = list(dict.fromkeys(name for row in rows for name in row.found))
-    table = WholeTable("where", "measured", "target", *models, title="acceptance tests")
-    if len(models) > 1:
-        table.add_column("all")
+    models = _models(rows)
+    several = ["all"] if len(models) > 1 else []
+    columns = ("where", "measured", "target", *models, *several)
+    table = WholeTable(*columns, title="acceptance tests")
     before = ""
     for row in rows:
         if before not in {"", row.where}:
             table.add_section()
-        cells = []
-        for model in models:
-            found = row.found.get(model)
-            cells.append("" if found is None else f"{found.said}\n{_coloured(found.verdict)}")
-        if len(models) > 1:
-            cells.append(_coloured(row.verdict))
+        found = [row.found.get(model) for model in models]
+        cells = [_coloured(f"{f.said}\n", f.verdict) if f else Text() for f in found]
+        cells += [_coloured("", row.verdict) for _ in several]
         shown = "" if row.where == before else row.where
-        table.add_row(shown, row.measure, _target(row), *map(_unmarked, cells))
+        table.add_row(shown, row.measure, _target(row), *cells)
         before = row.where
     return table
 
 
-def _coloured(verdict: str) -> str:
-    return f"<{verdict}>"
-
-
-def _unmarked(cell: str) -> Any:
-    """Colour verdicts, and take brackets of intervals for what they are."""
-    from rich.text import Text  # noqa: PLC0415
-
-    text = Text()
-    for line in cell.split("\n"):
-        if text:
-            text.append("\n")
-        verdict = line.strip("<>")
-        text.append(verdict if verdict in _COLOURS else line, style=_COLOURS.get(verdict, ""))
-    return text
+def _coloured(said: str, verdict: str) -> Text:
+    """Colour a verdict, and take brackets of intervals before it for what they are."""
+    return Text(said).append(verdict, style=_COLOURS[verdict])
 
 
 def as_json(

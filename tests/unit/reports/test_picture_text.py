@@ -65,9 +65,7 @@ def _unseen(axis: Axis) -> list[Text]:
 
 def _targets(folder: Path) -> None:
     """Three radios, three models at three time gaps each, and eight baselines."""
-    models = [
-        SimpleNamespace(name=f"seed-{k}", spec=f"seed-{k}.zip", is_model=True) for k in range(3)
-    ]
+    models = [SimpleNamespace(name=f"seed-{k}", spec=f"m{k}", is_model=True) for k in range(3)]
     variants = [
         SimpleNamespace(name=f"{model.name} {gap} s", spec=model.spec, is_model=True)
         for gap in (0.4, 0.6)
