@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.console import WholeTable, markdown_table
-from ml.envs.episodes.drawn import EpisodeSource
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.suites.suite import Suite
+from ml.evaluation.suites.suite import drawn_suite
 from ml.evaluation.summary import Rate, summarise
 
 if TYPE_CHECKING:
@@ -60,11 +59,6 @@ class DriverFigures:
     time_headway_s: float
     mean_return: float
     return_se: float
-
-
-def drawn_suite(name: str, config: EnvConfig, episodes: int) -> Suite:
-    """Make a suite of episodes drawn as training draws them."""
-    return Suite(name, config, episodes, EpisodeSource, lambda _: {})
 
 
 def compare(
