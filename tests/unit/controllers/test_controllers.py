@@ -1,7 +1,5 @@
 """Each law does what its paper says, on what a board can know."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from support.delayed import Delayed
@@ -97,10 +95,7 @@ def test_a_convoy_is_driven_as_if_it_were_alone(name):
         ]
         batch = [
             type(views[0][side])(
-                *(
-                    np.concatenate([getattr(pair[side], field.name) for pair in views])
-                    for field in dataclasses.fields(views[0][side])
-                )
+                *map(np.concatenate, zip(*(pair[side] for pair in views), strict=True))
             )
             for side in (0, 1)
         ]
@@ -145,11 +140,8 @@ def test_the_lengths_of_the_cars_between_are_not_room():
 def test_on_a_bend_the_gap_is_the_length_of_the_arc():
     """A quarter of a circle of radius 40 m ahead, front to front: 62.8 m, not the chord's 56.6."""
     view = peers({"gap_m": 0.0, "speed_mps": 0.0})
-    bend = dataclasses.replace(
-        view,
-        x_m=np.array([[40.0]]),
-        y_m=np.array([[-40.0]]),
-        heading_deg=np.array([[180.0]]),
+    bend = view._replace(
+        x_m=np.array([[40.0]]), y_m=np.array([[-40.0]]), heading_deg=np.array([[180.0]])
     )
     gap_m = estimate(bend, ego(10.0)).gap_m[0, 0]
     assert gap_m == pytest.approx(40.0 * np.pi / 2.0 - 4.5)
