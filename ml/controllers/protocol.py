@@ -61,7 +61,7 @@ class Wrapped:
     """
 
     def __init__(self, inner: Controller, knows: Literal["truth", "nothing"]) -> None:
-        self._inner = inner
+        self.inner = inner
         self.name = f"{inner.name}, {'truth' if knows == 'truth' else 'radio off'}"
         self.standstill_m = inner.standstill_m
         self.time_gap_s = inner.time_gap_s
@@ -69,8 +69,8 @@ class Wrapped:
 
     def reset(self, rows: NDArray[np.int64], num_envs: int) -> None:
         """Forget the past of the law inside."""
-        self._inner.reset(rows, num_envs)
+        self.inner.reset(rows, num_envs)
 
     def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
         """Ask the law inside."""
-        return self._inner.act(peers, ego)
+        return self.inner.act(peers, ego)
