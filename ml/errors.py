@@ -19,10 +19,16 @@ the last known cause, and what to do next.
     ├── EmulatorError               the radio was asked for something acausal or out of range
     ├── EnvironmentStateError       an environment was used in the wrong order or shape
     ├── EvaluationError             an evaluation could not be carried out
-    └── NotLearningError            a training was ended because it did not learn
+    └── NotLearningError            a training run was ended because it did not learn
 """
 
 from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class RoadSenseError(Exception):
@@ -97,6 +103,12 @@ class EvaluationError(RoadSenseError):
 
 
 class NotLearningError(RoadSenseError):
-    """A training was ended because it did not learn; its state is saved."""
+    """A training run was ended because it did not learn; its state is saved."""
 
     exit_code = 3
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question with the nearest name, to follow a sentence; empty where none is near."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

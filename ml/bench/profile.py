@@ -56,7 +56,7 @@ def _spent(num_envs: int, num_peers: int, radio: str, backend: str) -> dict[str,
             (stack.nodes.sensors, "measure", "sensors"),
             (stack.channel, "transmit", "radio: transmit"),
             (stack.channel, "deliver", "radio: deliver"),
-            (batch, "observe", "observation"),
+            (batch.board, "observe", "observation"),
             (batch, "judge", "reward, termination, tracking"),
             (batch, "reset", "resets of ended convoys"),
         ):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 
 from ml.commands.checks import require_counts
 from ml.errors import ConfigError
-from ml.evaluation.seeds import TEST_SEED
-from ml.evaluation.suites.names import SUITE_NAMES
+from ml.evaluation.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,29 +26,14 @@ if TYPE_CHECKING:
 CSV_FILE, SUMMARY_FILE = "episodes.csv", "summary.json"
 
 
-@dataclass(frozen=True)
-class EvaluateOptions:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Plan):
     """Judge saved models beside classical controllers and bounds, on the same cases and radio.
 
     Without a model, the baselines alone. An evaluation that was stopped goes on where it stood
     when the same command runs again with the same --out.
     """
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Models that `roadsense train` saved (.zip)."""
-    suite: tuple[str, ...] = SUITE_NAMES
-    """Suites, as NAME or NAME:NUMBER: convoy:episodes, r157:time-gap, others:repeats; with
-    @SCENARIO behind it on another road, as convoy@rural or convoy:300@my.sumocfg."""
-    radio: tuple[str, ...] = ()
-    """Radio presets or parameter files; default: each suite's own."""
-    controllers: tuple[str, ...] = ()
-    """Controllers, as NAME:TIME-GAP or NAME for all its time gaps; default: all; `none` for
-    none."""
-    seeds: tuple[int, ...] = (TEST_SEED,)
-    """Seeds of the cases; default: the test seed. For choices take the validation seed, 3000017:
-    then the test seed's cases stay unseen."""
-    episodes: int | None = None
-    """Episodes of the suite convoy over all its radios; default: 1,000."""
     out: Path | None = None
     """Folder of the result; default: evaluations/ and the time."""
     against: str | None = None
@@ -57,8 +41,6 @@ class EvaluateOptions:
     margin: tuple[str, ...] = ()
     """Losses that --against lets pass, as crash=0.5; metrics: crash, calm_crash, false_brakes,
     braking_share, below_rss, jerk, headway, progress, reaction."""
-    radio_position: Literal["reference", "own"] = "reference"
-    """Whose position decides packets' fates: the reference ego's, or each controller's own."""
     workers: int = 2
     """Processes."""
     csv: bool = False
@@ -89,21 +71,30 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
-    from ml.commands.fill import fill  # noqa: PLC0415
+    from ml.commands.fill import fill, make_origin  # noqa: PLC0415
     from ml.console import make_console  # noqa: PLC0415
     from ml.evaluation.compare import parse_margins, require_alike  # noqa: PLC0415
-    from ml.evaluation.planning import planned_parts  # noqa: PLC0415
+    from ml.evaluation.drivers import interface_of  # noqa: PLC0415
+    from ml.evaluation.planning import plan_evaluation  # noqa: PLC0415
     from ml.evaluation.result import Manifest, read_rows, write_csv  # noqa: PLC0415
     from ml.evaluation.summary import as_json, summarise  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.reports.card.card import write_card  # noqa: PLC0415
+    from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     margins = parse_margins(options.margin)
     console = make_console()
     other = None if options.against is None else Path(options.against)
     other_is_result = other is not None and (other / Manifest.FILE).exists()
-    more = [str(other)] if other is not None and not other_is_result else []
-    wanted = _planned(options, [*options.models, *more], arguments, console)
+    models = options.models
+    if other is not None and not other_is_result:
+        models = (*models, str(other))
+    interfaces = {}
+    for model in models:  # now, so that a wrong file is told of before anything is written
+        interfaces[model] = interface_of(load_model(model))
+        console.print(f"{model}: weights read; nothing in that file is run", markup=False)
+    origin = make_origin("evaluate", arguments, options.seeds)
+    wanted, parts = plan_evaluation(replace(options, models=models), origin, interfaces)
     if other is not None and other_is_result:
         require_alike(wanted, Manifest.read(other))
     now = datetime.now(UTC)
@@ -111,7 +102,6 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     check_writable(folder, "--out")
     manifest = wanted.open(folder, force=options.force)
     console.print(f"result: {folder}", markup=False)
-    parts = planned_parts(manifest)
     fill(folder, parts, workers=options.workers, what="evaluating", console=console)
     rows = read_rows(folder)
     summaries = summarise(rows)
@@ -129,31 +119,6 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     if options.csv:
         write_csv(folder / CSV_FILE, rows)
     return 0 if comparison is None else comparison.exit_code
-
-
-def _planned(
-    options: EvaluateOptions, models: Sequence[str], arguments: Sequence[str], console: Console
-) -> Manifest:
-    """Load the models, so that a wrong file is told of before anything is written, and plan."""
-    from ml.commands.fill import make_origin  # noqa: PLC0415
-    from ml.evaluation.drivers import interface_of  # noqa: PLC0415
-    from ml.evaluation.planning import Plan, make_manifest  # noqa: PLC0415
-    from ml.training.checkpoints import load_model  # noqa: PLC0415
-
-    interfaces = {}
-    for model in models:
-        interfaces[model] = interface_of(load_model(model))
-        console.print(f"{model}: weights read; nothing in that file is run", markup=False)
-    plan = Plan(
-        models=tuple(models),
-        suites=options.suite,
-        radios=options.radio,
-        controllers=options.controllers,
-        episodes=options.episodes,
-        radio_position=options.radio_position,
-        interfaces=interfaces,
-    )
-    return make_manifest(plan, make_origin("evaluate", arguments, options.seeds))
 
 
 def _print_tables(

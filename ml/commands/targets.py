@@ -11,6 +11,7 @@ import tyro
 from ml.commands.checks import require_counts
 from ml.errors import ConfigError
 from ml.evaluation.acceptance.sizes import COUNTS, PARTS, PartName, Sizes
+from ml.evaluation.records import require_distinct
 from ml.evaluation.seeds import TEST_SEED
 
 if TYPE_CHECKING:
@@ -74,12 +75,9 @@ def main(arguments: Sequence[str]) -> int:
     require_counts(options, *COUNTS, "workers")
     if not options.models:
         raise ConfigError("name a MODEL: a .zip that `roadsense train` saved")
-    for name in ("models", "bursty_gaps", "shadowed_gaps"):
-        values = getattr(options, name)
-        double = next((value for value in values if values.count(value) > 1), None)
-        if double is not None:
-            option = "MODEL" if name == "models" else f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option}: {double} is named twice; name it once")
+    require_distinct("MODEL", options.models)
+    require_distinct("--bursty-gaps", options.bursty_gaps)
+    require_distinct("--shadowed-gaps", options.shadowed_gaps)
     return _run(options.reduced(), arguments)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from ml.controllers.follower import Follower, braking_within
 from ml.onboard.estimator import estimate
-from ml.onboard.spacing import WANTED_STANDSTILL_M, wanted_gap_m
-from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
+from ml.onboard.spacing import wanted_gap_m
+from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, WANTED_STANDSTILL_M
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -74,7 +73,7 @@ class Follower:
 def in_front(known: Estimate) -> Lead:
     """Return the car in front, at a gap of 0 instead of infinity where nobody is heard."""
     lead = known.lead()
-    return replace(lead, gap_m=np.where(lead.heard, lead.gap_m, 0.0))
+    return lead._replace(gap_m=np.where(lead.heard, lead.gap_m, 0.0))
 
 
 def follow(lead: Lead, wish: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -101,6 +100,6 @@ def missing_to_rss_m(
     place are those of the message: the message's age is part of the response time.
     """
     own_stop_m = own_mps * response_s + own_mps**2 / (2.0 * MAX_BRAKING_MPS2)
-    lead_stops_m = lead.said_gap_m + lead.said_mps**2 / (2.0 * MAX_BRAKING_MPS2)
+    lead_stops_m = lead.gap_sent_m + lead.speed_sent_mps**2 / (2.0 * MAX_BRAKING_MPS2)
     missing: NDArray[np.float64] = own_stop_m + margin_m - lead_stops_m
     return missing

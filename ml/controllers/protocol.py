@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ml.onboard.views import EgoView, PeerView
 
 Knows = Literal["radio", "truth", "nothing"]
-"""Where the peers that a controller is shown come from (`views.by_radio`, `views.of_truth`,
-`views.of_nobody`); one that knows the truth is shown the ego's true state, too."""
+"""Where the peers that a controller is shown come from: the ego's board, ground truth
+(`views.of_truth`), which comes with the ego's true state, or a board whose radio is off."""
 
 
 class Controller(Protocol):
@@ -52,34 +52,25 @@ class Controller(Protocol):
         """
 
 
-class _Wrapper:
-    """A controller around another one."""
+class Wrapped:
+    """The same law with other knowledge: what the radio costs or is worth is the difference.
 
-    def __init__(self, inner: Controller, suffix: str, knows: Knows) -> None:
-        self.inner = inner
-        self.name = f"{inner.name}, {suffix}"
+    Args:
+        inner: The law.
+        knows: "truth" for perfect, instant knowledge, "nothing" for a radio that is off.
+    """
+
+    def __init__(self, inner: Controller, knows: Literal["truth", "nothing"]) -> None:
+        self._inner = inner
+        self.name = f"{inner.name}, {'truth' if knows == 'truth' else 'radio off'}"
         self.standstill_m = inner.standstill_m
         self.time_gap_s = inner.time_gap_s
         self.knows: Knows = knows
 
     def reset(self, rows: NDArray[np.int64], num_envs: int) -> None:
-        """Forget the past of the controller inside."""
-        self.inner.reset(rows, num_envs)
+        """Forget the past of the law inside."""
+        self._inner.reset(rows, num_envs)
 
     def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
-        """Ask the controller inside."""
-        return self.inner.act(peers, ego)
-
-
-class OnTruth(_Wrapper):
-    """The same law with perfect, instant knowledge: what the radio costs is the difference."""
-
-    def __init__(self, inner: Controller) -> None:
-        super().__init__(inner, "truth", "truth")
-
-
-class WithoutRadio(_Wrapper):
-    """The same law with its radio off: what the radio is worth is the difference."""
-
-    def __init__(self, inner: Controller) -> None:
-        super().__init__(inner, "radio off", "nothing")
+        """Ask the law inside."""
+        return self._inner.act(peers, ego)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ml.controllers.catalogue import ENTRIES
-from ml.controllers.protocol import OnTruth, WithoutRadio
+from ml.controllers.protocol import Wrapped
 from ml.controllers.tuned import controller_from_file
-from ml.errors import ConfigError
+from ml.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ml.controllers.catalogue import Entry
     from ml.controllers.protocol import Controller
 
 _MOST_PARAMETERS = 2
-_WRAPPERS: dict[str, Callable[[Controller], Controller]] = {"truth": OnTruth, "off": WithoutRadio}
+_WRAPPERS: dict[str, Literal["truth", "nothing"]] = {"truth": "truth", "off": "nothing"}
 
 
 def make_controller(spec: str) -> Controller:
@@ -35,7 +32,7 @@ def make_controller(spec: str) -> Controller:
     """
     head, _, rest = spec.partition(":")
     if head in _WRAPPERS and rest:
-        return _WRAPPERS[head](make_controller(rest))
+        return Wrapped(make_controller(rest), _WRAPPERS[head])
     name, has_file, file = spec.partition("@")
     if has_file:
         return controller_from_file(name, Path(file))
@@ -67,8 +64,7 @@ def controller_names() -> list[str]:
 
 def _entry(name: str, spec: str) -> Entry:
     if name not in ENTRIES:
-        near = get_close_matches(name, [*ENTRIES, *_WRAPPERS], n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, [*ENTRIES, *_WRAPPERS])
         raise ConfigError(
             f"controller {spec!r}: there is no {name!r}.{hint} Known: {', '.join(ENTRIES)}; "
             "'truth:NAME' and 'off:NAME' go in front of any."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +15,7 @@ import yaml
 
 from ml.controllers.catalogue import ENTRIES
 from ml.controllers.follower import USUAL_STANDSTILL_M, Follower
-from ml.errors import ConfigError
+from ml.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,8 +50,7 @@ def check_parameter(name: str, key: str, where: str) -> None:
     """
     known = list(tunable(name))
     if key not in known:
-        near = get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(key, known)
         raise ConfigError(
             f"{where}: {name} has no parameter {key!r}.{hint} It has {', '.join(known)}."
         )
@@ -113,8 +111,7 @@ def _class_of(name: str) -> tuple[type[Follower], dict[str, Any]]:
     """Return the class of a kind of controller, and what it is always built with."""
     adjustable = [key for key, entry in ENTRIES.items() if entry.time_gaps_s]
     if name not in adjustable:
-        near = get_close_matches(name, adjustable, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, adjustable)
         raise ConfigError(
             f"controller {name!r}: there is none of that name with parameters to tune.{hint} "
             f"There are: {', '.join(adjustable)}."

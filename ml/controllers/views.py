@@ -1,8 +1,4 @@
-"""What a controller may know: the peers as the ego's board holds them, and the ego's own sensors.
-
-Three views have the same form: by radio; of the truth, which is what a perfect and instant radio
-with perfect sensors would bring; and of nothing.
-"""
+"""What a perfect and instant radio, and perfect sensors, would bring a controller to know."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.envs.truth.lanes import WANDERING_M
-from ml.espnow_emulator import PayloadField
 from ml.onboard.views import EgoView, PeerView
 
 if TYPE_CHECKING:
@@ -20,43 +15,8 @@ if TYPE_CHECKING:
 _EAST_DEG = 90.0
 
 
-def by_radio(batch: ConvoyBatch) -> PeerView:
-    """View the ego's peer table as of the last delivery."""
-    table = batch.peer_table
-    payload = np.moveaxis(table.payload[:, 0], -1, 0)
-    return PeerView(
-        heard=table.heard[:, 0],
-        age_s=batch.age_est_ms[:, 0] / 1000.0,
-        x_m=payload[PayloadField.X_M],
-        y_m=payload[PayloadField.Y_M],
-        speed_mps=payload[PayloadField.SPEED_MPS],
-        heading_deg=payload[PayloadField.HEADING_DEG],
-        accel_mps2=payload[PayloadField.ACCEL_MPS2],
-        position_sd_m=payload[PayloadField.POSITION_SD_M],
-        hops=table.hops[:, 0],
-        ahead_m=batch.order.ahead_m,
-        travelled_m=batch.order.travelled_m,
-        now_mps=batch.order.speed_mps,
-        now_mps2=batch.order.accel_mps2,
-    )
-
-
-def own_sensors(batch: ConvoyBatch) -> EgoView:
-    """View what the ego's own node believes."""
-    ego = batch.ego
-    return EgoView(
-        x_m=ego.x_m[:, 0],
-        y_m=ego.y_m[:, 0],
-        speed_mps=ego.speed_mps[:, 0],
-        heading_deg=ego.heading_deg[:, 0],
-        accel_mps2=ego.accel_mps2[:, 0],
-        position_sd_m=ego.position_sd_m[:, 0],
-        last_command_mps2=batch.commanded_accel_mps2,
-    )
-
-
 def of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
-    """View ground truth, of age 0 and without error.
+    """View ground truth as a board would hold it, of age 0 and without error.
 
     The road is unrolled into a straight line to the east, so that distances along it are exact.
     Cars in another lane are not shown until they leave it.
@@ -91,25 +51,4 @@ def of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
             position_sd_m=still[:, 0],
             last_command_mps2=batch.commanded_accel_mps2,
         ),
-    )
-
-
-def of_nobody(num_envs: int, num_sources: int) -> PeerView:
-    """View a board that has heard nothing: a radio that is off."""
-    shape = (num_envs, num_sources)
-    nothing = np.zeros(shape)
-    return PeerView(
-        heard=np.zeros(shape, dtype=bool),
-        age_s=nothing,
-        x_m=nothing,
-        y_m=nothing,
-        speed_mps=nothing,
-        heading_deg=nothing,
-        accel_mps2=nothing,
-        position_sd_m=nothing,
-        hops=np.zeros(shape, dtype=np.int64),
-        ahead_m=np.zeros((*shape, num_sources)),
-        travelled_m=nothing,
-        now_mps=nothing,
-        now_mps2=nothing,
     )

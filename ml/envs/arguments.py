@@ -14,13 +14,12 @@ from pydantic import ValidationError
 
 from ml.envs.config import KINDS, EnvConfig
 from ml.errors import ConfigError, EnvironmentStateError
+from ml.onboard.actuation import accel_from_action
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.config import EpisodeKind
-
-_COMPILED_FOR = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def read_config(config: EnvConfig | Mapping[str, Any] | None) -> EnvConfig:
@@ -150,17 +149,19 @@ def read_seed(seed: object) -> int:
     return int(seed)
 
 
-def read_actions(actions: object) -> NDArray[np.floating]:
-    """Return actions as an array of floats, of whatever shape.
+def read_actions(actions: object, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the accelerations that a policy's actions stand for (`accel_from_action`).
 
     Args:
-        actions: An array, a tensor or nested lists of numbers.
+        actions: An array, a tensor or nested lists of numbers in [−1, 1], as many as convoys.
+        shape: The shape that they must have.
 
     Returns:
-        float32 or float64; float32 as it is.
+        (num_envs,) float64, m/s².
 
     Raises:
-        EnvironmentStateError: They are no numbers; the dtype is named.
+        EnvironmentStateError: They are no numbers (the dtype is named), their shape is another, or
+            one lies outside [−1, 1].
     """
     try:
         array = np.asarray(actions)
@@ -168,11 +169,13 @@ def read_actions(actions: object) -> NDArray[np.floating]:
         raise EnvironmentStateError(
             f"actions of type {type(actions).__name__} are no array: {error}. {_ALLOWED}"
         ) from error
-    if array.dtype in _COMPILED_FOR:
-        return array
     if array.dtype.kind not in "fiu":
         raise EnvironmentStateError(f"actions have dtype {array.dtype}. {_ALLOWED}")
-    return array.astype(np.float64)
+    if array.shape != shape:
+        raise EnvironmentStateError(
+            f"the action has shape {array.shape}; expected {shape}, such as np.zeros({shape})"
+        )
+    return accel_from_action(array.reshape(-1))
 
 
 _ALLOWED = "An action is a number (float or int) in [-1, 1], in an array."

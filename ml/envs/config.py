@@ -86,6 +86,9 @@ class EnvConfig(_Model):
     """Time constant of the low-pass between the policy's action and the command, s; 0: none."""
     safety_layer: bool = False
     """Bound the ego's acceleration by what the newest messages demand (ml.onboard.safety_layer)."""
+    ego_receives: bool = True
+    """Whether the ego's board is handed what its radio receives. False: its peer table stays empty,
+    whatever is on the air."""
     reward: RewardWeights = RewardWeights()
     """Weights of the reward terms."""
     ego_control: Literal["policy", "sumo"] = "policy"

@@ -1,17 +1,16 @@
 """The batch: many convoys on one SUMO, stepped together, in arrays.
 
-`ConvoyVecEnv` and `ConvoyEnv` are thin dresses over this; everything that happens in a tick
-happens here, in the order of the design: act, simulate, transmit, receive, observe, judge.
+`ConvoyVecEnv`, `ConvoyEnv` and the evaluation drive it by `ConvoyBatch.step`, which is the tick.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ml.envs.arguments import read_actions, read_kind, read_seed
+from ml.envs.arguments import read_kind, read_seed
 from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
 from ml.envs.episodes.peer_director import PeerDirector
 from ml.envs.scoring.judge import Judge
@@ -19,16 +18,14 @@ from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import lateral_m
 from ml.envs.truth.reference_driver import ReferenceDriver
-from ml.envs.worlds.world import live_world
+from ml.envs.worlds.world import OWN_SUMO, empty_table, live_world
 from ml.errors import EnvironmentStateError, SimulatorLostError
 from ml.keyed_random import Stream, fold, uniform
-from ml.onboard.actuation import Bounds, command_egos
-from ml.onboard.observation.builder import ObservationBuilder
-from ml.onboard.peer_order import PeerOrder
+from ml.onboard.board import Board
 from ml.parameters import load_parameters
 from ml.sumo.protocol import TickCommands
 from ml.sumo.scenarios import load_scenario
-from ml.vehicle import CAR_WIDTH_M, DT_S, TICK_US
+from ml.vehicle import CAR_WIDTH_M, DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, TICK_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,16 +34,32 @@ if TYPE_CHECKING:
 
     from ml.envs.config import EnvConfig, EpisodeKind
     from ml.envs.episodes.source import SupplyMaker
-    from ml.envs.worlds.world import World
+    from ml.envs.worlds.world import SumoAccess, World
     from ml.espnow_emulator import PeerTable
-    from ml.onboard.observation.builder import Observation
-    from ml.sensors import Measurement
+    from ml.onboard.observation.spec import Observation
     from ml.sumo.protocol import Simulator
 
 
 # Numbers, not members: numpy asks a member for attributes that it does not have, which runs Python
 # code, and drops whatever is raised in there. A Ctrl-C would be lost.
 _RUNNING, _SIMULATOR_LOST = int(EpisodeStatus.RUNNING), int(EpisodeStatus.SIMULATOR_LOST)
+
+
+class Tick(NamedTuple):
+    """What a tick has brought.
+
+    Attributes:
+        observation: What the egos' boards see at its end; empty where the batch does not observe.
+        reward: (num_envs,) float64.
+        status: (num_envs,) int64 of `EpisodeStatus`.
+        withheld_mps2: (num_envs,) float64, by how much each wish was above what the safety layer
+            let pass; 0 without one.
+    """
+
+    observation: Observation
+    reward: NDArray[np.float64]
+    status: NDArray[np.int64]
+    withheld_mps2: NDArray[np.float64]
 
 
 class ConvoyBatch:
@@ -59,14 +72,10 @@ class ConvoyBatch:
         num_envs: Convoys in the batch.
         seed: Seed of every draw; episode k of convoy i depends on (seed, i, k) alone.
         first_env_index: Number of the first convoy, so that a convoy of a batch can be run alone.
-        sumo_host: Host of a running SUMO (backend `traci`); None starts one.
-        sumo_port: Its TraCI port.
-        gui: Open sumo-gui (backend `traci`).
-        sumo_deadline_s: Longest wait for SUMO: to connect, to answer, to come back after a loss
-            (backend `traci`).
-        embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
+        sumo: How to get SUMO, with the backend `traci`.
         supply: Makes the source of episodes, for a road; None draws them as `config` says.
         world: What carries the batch; None for a SUMO of its own with all cars and their radio.
+        observing: Build observations. False, for drivers that look at none, saves their time.
 
     Attributes:
         truth: Ground truth after the last tick.
@@ -74,11 +83,12 @@ class ConvoyBatch:
         keys: (num_envs,) uint64, of the running episodes.
         wrecked: (num_envs,) bool, the ego has crashed and its episode goes on without it; only
             where `stop_at_collision` is off.
+        needless: (num_envs,) bool, the ego braked hard without cause in the last tick.
         tick: (num_envs,) int64, ticks since reset.
         keeper: Starts SUMO, and starts it again where it was lost.
         stack: Sensors and radio.
-        reference: The drivers that decide what was avoidable.
-        order: What is known of the order of each ego's peers.
+        reference: The egos that decide what was avoidable, independent of who drives.
+        board: What the egos' boards hold and compute.
         age_est_ms: (num_envs, 1, num_peers) float64, as boards estimate the age of each peer's
             newest message, as of the last delivery.
         withheld_mps2: (num_envs,) float64, by how much each wish in the last tick was above what
@@ -93,13 +103,10 @@ class ConvoyBatch:
         num_envs: int,
         seed: int = 0,
         first_env_index: int = 0,
-        sumo_host: str | None = None,
-        sumo_port: int | None = None,
-        gui: bool = False,
-        sumo_deadline_s: float = 30.0,
-        embedded_spare: bool = False,
+        sumo: SumoAccess = OWN_SUMO,
         supply: SupplyMaker | None = None,
         world: World | None = None,
+        observing: bool = True,
     ) -> None:
         if not isinstance(num_envs, int | np.integer) or isinstance(num_envs, bool) or num_envs < 1:
             raise EnvironmentStateError(
@@ -111,15 +118,13 @@ class ConvoyBatch:
             config,
             num_envs=num_envs,
             first_env_index=first_env_index,
-            sumo_host=sumo_host,
-            sumo_port=sumo_port,
-            gui=gui,
-            sumo_deadline_s=sumo_deadline_s,
-            embedded_spare=embedded_spare,
+            sumo=sumo,
             supply=supply,
             world=world,
+            observing=observing,
         )
         self.config = config
+        self._observing = observing
         self.num_envs = num_envs
         self.num_slots = 1 + config.max_convoy_peers
         self.episode_ticks = round(config.episode_s / DT_S)
@@ -128,22 +133,16 @@ class ConvoyBatch:
         self.lane_offset_m = self._road.left_m
         parameters = load_parameters(config.radio)
         shape = (num_envs, self.num_slots)
-        world = world or live_world(
-            config,
-            scenario,
-            parameters,
-            num_envs=num_envs,
-            sumo_host=sumo_host,
-            sumo_port=sumo_port,
-            gui=gui,
-            sumo_deadline_s=sumo_deadline_s,
-            embedded_spare=embedded_spare,
-        )
+        world = world or live_world(config, scenario, parameters, num_envs=num_envs, sumo=sumo)
         self.keeper, self.stack = world.keeper, world.stack
-        self._observer = ObservationBuilder(
-            num_envs, self.num_slots - 1, parameters.radio.time_to_live_ms
+        silent = None if config.ego_receives else empty_table(parameters, num_envs, self.num_slots)
+        self.board = Board(
+            silent or self.stack.table,
+            self.stack.ranging,
+            time_to_live_ms=parameters.radio.time_to_live_ms,
+            lag_s=config.action_lag_s,
+            safety_layer=config.safety_layer,
         )
-        self.order = PeerOrder(num_envs, self.num_slots - 1)
         self.age_est_ms = np.zeros((num_envs, 1, self.num_slots - 1))
         self._episodes = (supply or EpisodeSource)(config, self._road)
         self._director = PeerDirector(
@@ -151,6 +150,7 @@ class ConvoyBatch:
         )
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._judge = Judge(config, num_envs, self._road.length_m)
+        self.wrecked, self.needless = self._judge.wrecked, self._judge.needless
 
         self.seed = read_seed(seed)
         self._begun = False
@@ -162,9 +162,7 @@ class ConvoyBatch:
         self.tick = np.zeros(num_envs, dtype=np.int64)
         self._ticks_simulated = 0
         self.status = np.full(num_envs, EpisodeStatus.TIME_LIMIT, dtype=np.int64)
-        self.truth = GroundTruth.start(
-            np.zeros(shape, dtype=bool), np.zeros(shape), np.zeros(shape)
-        )
+        self.truth = GroundTruth.start(np.zeros(shape, dtype=bool), *np.zeros((2, *shape)))
         self._before = self.truth
         self._expected = np.zeros(shape, dtype=bool)
         self._controlled = np.zeros(shape, dtype=bool)
@@ -179,7 +177,7 @@ class ConvoyBatch:
                 "in one place only. Copy it before its first reset, or build another of the same "
                 "configuration and seed, which drives the same episodes."
             )
-        return _made_again, (self._again, self.seed)
+        return partial(self._again, seed=self.seed), ()
 
     @property
     def simulator(self) -> Simulator:
@@ -187,44 +185,24 @@ class ConvoyBatch:
         return self.keeper.simulator
 
     @property
-    def ego(self) -> Measurement:
-        """What the nodes believe of themselves after the last tick; the ego is slot 0."""
-        return self.stack.measured
-
-    @property
     def peer_table(self) -> PeerTable:
-        """The ego's peer table after the last tick."""
+        """What the ego's radio has received by the last tick."""
         return self.stack.table
 
     @property
     def commanded_accel_mps2(self) -> NDArray[np.float64]:
         """(num_envs,) float64, what each ego was last told, within the vehicle's limits."""
-        return self._observer.commands[:, 0]
+        return self.board.memory.commands_mps2[:, 0]
 
     @property
     def wanted_time_gap_s(self) -> NDArray[np.float64]:
         """(num_envs,) float64, the time gap that each ego's driver has set."""
-        return self._observer.wanted_s
-
-    @property
-    def bounds_mps2(self) -> Bounds:
-        """The safety layer's bounds as of the last observation; see `ObservationBuilder`."""
-        return self._observer.bounds_mps2
+        return self.board.memory.time_gap_s
 
     @property
     def now_us(self) -> NDArray[np.int64]:
         """(num_envs,) int64, true time since reset in µs."""
         return self.tick * TICK_US
-
-    @property
-    def wrecked(self) -> NDArray[np.bool_]:
-        """(num_envs,) bool, whose ego has crashed and stands there."""
-        return self._judge.wrecked
-
-    @property
-    def needless(self) -> NDArray[np.bool_]:
-        """(num_envs,) bool, whose ego braked hard without cause in the last tick."""
-        return self._judge.needless
 
     @property
     def braking_now(self) -> NDArray[np.bool_]:
@@ -255,7 +233,8 @@ class ConvoyBatch:
                 that number, whatever its place in the batch. None: each convoy's own next.
 
         Returns:
-            Their first observations, rows in the order given.
+            Their first observations, rows in the order given; empty where the batch does not
+            observe.
 
         Raises:
             SimulatorError: SUMO could not be started, was lost (see `lose`) or did not come back.
@@ -295,12 +274,9 @@ class ConvoyBatch:
         self._judge.reset(rows, start)
         low_s, high_s = self.config.time_gap_s
         drawn = uniform(fold(keys, Stream.WANTED_TIME_GAP))
-        self._observer.wanted_s[rows] = low_s + (high_s - low_s) * drawn
-        measured = self.stack.reset(rows, keys, placement.present, start)
-        self.order.reset(rows)
-        first = self._observer.start(
-            rows, self.peer_table, measured, self.stack.ranging, self.order
-        )
+        self.stack.reset(rows, keys, placement.present, start)
+        self.board.start(rows, self.stack.measured, low_s + (high_s - low_s) * drawn)
+        first = self.board.observe(rows) if self._observing else {}
         self._whole = was_whole
         return first
 
@@ -310,32 +286,69 @@ class ConvoyBatch:
             self.keeper.close()
             self._whole = True
 
-    def require_whole(self) -> None:
-        """Check that the last tick was not broken off, by Ctrl-C or by an error.
-
-        Raises:
-            SimulatorLostError: It was, so that nobody knows how far SUMO got; `lose` it.
-        """
-        if not self._whole:
-            raise SimulatorLostError("The last tick was broken off half-way (Ctrl-C, or an error).")
-
-    def advance(self, actions: object) -> None:
-        """Command every ego and planned braking, and simulate one tick.
+    def step(
+        self,
+        accel_mps2: NDArray[np.float64],
+        communicate: Callable[[GroundTruth, NDArray[np.int64]], Observation] | None = None,
+    ) -> Tick:
+        """Drive for a tick: act, simulate, transmit, receive, observe, judge.
 
         Args:
-            actions: (num_envs, 1) numbers in [−1, 1].
+            accel_mps2: (num_envs,) float64, what each ego's driver wishes, within the vehicle's
+                limits.
+            communicate: Called in the place of `communicate`, by whoever wants a hook there.
 
         Raises:
-            EnvironmentStateError: The shape or the dtype is wrong, an action is out of range, or an
-                episode that has ended was not reset.
-            SimulatorLostError: SUMO went away; `lose` it and begin all episodes anew.
-            SimulatorTimeoutError: It did not answer; likewise.
+            EnvironmentStateError: A wish is wrong, or an episode that has ended was not reset.
+                Nothing has changed.
+            SimulatorLostError: SUMO went away, or the last tick was broken off; `lose` it and begin
+                all episodes anew.
+            SimulatorTimeoutError: SUMO did not answer; `lose` it, too.
             SimulatorError: It failed in another way.
         """
-        wishes = read_actions(actions)
-        if wishes.shape != (self.num_envs, 1):
+        self._require_ready(accel_mps2)
+        self._whole = False
+        self.withheld_mps2 = self.board.command(accel_mps2, self.truth.speed_mps, self._command_mps)
+        commands, aside_m = self._direct_traffic()
+        state = self.simulator.step(commands)
+        self.tick += 1
+        self._ticks_simulated += 1
+        self._before, self.truth = self.truth, self.truth.advance(state, aside_m)
+        self.reference.advance(self.plan, self.tick, self._before, self.truth)
+        observation = (communicate or self.communicate)(self.truth, self.now_us)
+        reward = self.judge()
+        self._whole = True
+        return Tick(observation, reward, self.status, self.withheld_mps2)
+
+    def communicate(self, traffic: GroundTruth, now_us: NDArray[np.int64]) -> Observation:
+        """Let the radio work for a tick: transmit, receive, observe.
+
+        Args:
+            traffic: Where the cars really are, for the distances on the air.
+            now_us: (num_envs,) int64, up to when what arrives is delivered.
+        """
+        from_reference = self.config.radio_position == "reference"
+        receiver_pos_m = self.reference.route_pos_m if from_reference else None
+        self.stack.transmit(self.tick, self._before, traffic, receiver_pos_m)
+        self.age_est_ms = self.stack.receive(now_us)
+        self.reference.listen(self.plan, self.tick, self.peer_table)
+        self.board.hear(self.age_est_ms, self.stack.measured)
+        return self.board.observe() if self._observing else {}
+
+    def _require_ready(self, accel_mps2: NDArray[np.float64]) -> None:
+        """Check that a tick can begin; see `step` for the errors."""
+        if not self._whole:
+            raise SimulatorLostError("The last tick was broken off half-way (Ctrl-C, or an error).")
+        if accel_mps2.shape != (self.num_envs,):
             raise EnvironmentStateError(
-                f"actions have shape {wishes.shape}; expected ({self.num_envs}, 1)"
+                f"accel_mps2 has shape {accel_mps2.shape}; expected ({self.num_envs},)"
+            )
+        possible = (accel_mps2 >= -MAX_BRAKING_MPS2) & (accel_mps2 <= MAX_ACCEL_MPS2)
+        if not possible.all():  # NaN is not possible either
+            wrong = int(np.flatnonzero(~possible)[0])
+            raise EnvironmentStateError(
+                f"accel_mps2[{wrong}] = {accel_mps2[wrong]}; the vehicle can do "
+                f"{-MAX_BRAKING_MPS2:g} to {MAX_ACCEL_MPS2:g} m/s²"
             )
         if np.count_nonzero(self.status):
             if not self._begun:
@@ -347,27 +360,11 @@ class ConvoyBatch:
             )
         if not self.keeper.running:
             raise EnvironmentStateError("The environment is closed; reset() starts it again.")
-        speed = self.truth.speed_mps
-        observer = self._observer
-        self._whole = False
-        try:
-            self.withheld_mps2 = command_egos(
-                wishes[:, 0],
-                speed,
-                self._command_mps,
-                observer.commands,
-                lag_s=self.config.action_lag_s,
-                bounds_mps2=observer.bounds_mps2 if self.config.safety_layer else None,
-            )
-        except EnvironmentStateError:
-            self._whole = True  # a wrong action changes nothing
-            raise
+
+    def _direct_traffic(self) -> tuple[TickCommands, NDArray[np.float64] | None]:
+        """Return all cars' commands, and how far aside they will be; None where all keep lane."""
         factor = self._director.command(
-            self.plan,
-            self.tick,
-            speed,
-            self._controlled,
-            self._command_mps,
+            self.plan, self.tick, self.truth.speed_mps, self._controlled, self._command_mps
         )
         self._controlled[:, 0] = self._drive_ego
         if np.count_nonzero(self.wrecked):
@@ -377,19 +374,25 @@ class ConvoyBatch:
         aside_m = None
         if np.count_nonzero(self.plan.cut_in_slot):
             aside_m = lateral_m(self.plan, self.tick + 1, self.num_slots, self._road.left_m)
-        state = self.simulator.step(
-            TickCommands(
-                controlled=self._controlled,
-                speed_mps=self._command_mps,
-                speed_factor=factor,
-                left=None if aside_m is None else aside_m >= CAR_WIDTH_M,
-            )
+        commands = TickCommands(
+            controlled=self._controlled,
+            speed_mps=self._command_mps,
+            speed_factor=factor,
+            left=None if aside_m is None else aside_m >= CAR_WIDTH_M,
         )
-        self.tick += 1
-        self._ticks_simulated += 1
-        self._before = self.truth
-        self.truth = self.truth.advance(state, aside_m)
-        self.reference.advance(self.plan, self.tick, self._before, self.truth)
+        return commands, aside_m
+
+    def judge(self) -> NDArray[np.float64]:
+        """Decide who has ended and return the rewards, (num_envs,) float64."""
+        self.status, reward = self._judge.tick(
+            self.truth,
+            self._expected,
+            self.tick,
+            self.plan,
+            self.wanted_time_gap_s,
+            self.withheld_mps2,
+        )
+        return reward
 
     def lose(self, error: Exception) -> NDArray[np.int64]:
         """Truncate the running episodes of a SUMO that is lost; the next reset starts another.
@@ -409,39 +412,6 @@ class ConvoyBatch:
         self._whole = True
         return rows
 
-    def transmit(self, traffic: GroundTruth) -> None:
-        """Send the beacons of the tick that led to `traffic`: fire and forget."""
-        from_reference = self.config.radio_position == "reference"
-        receiver_pos_m = self.reference.route_pos_m if from_reference else None
-        self.stack.transmit(self.tick, self._before, traffic, receiver_pos_m)
-
-    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
-        """Deliver what has arrived by `now_us`, (num_envs,) int64."""
-        table = self.stack.receive(now_us)
-        self.age_est_ms = self.stack.age_est_ms(now_us)
-        self.order.update(table, self.age_est_ms)
-        self.reference.listen(self.plan, self.tick, table)
-        return table
-
-    def observe(self) -> Observation:
-        """Build the observation from the peer table and the ego's own sensors."""
-        return self._observer.build(
-            self.peer_table, self.ego, self.stack.ranging, self.order, self.age_est_ms
-        )
-
-    def judge(self) -> NDArray[np.float64]:
-        """Decide who has ended and return the rewards, (num_envs,) float64."""
-        self.status, reward = self._judge.tick(
-            self.truth,
-            self._expected,
-            self.tick,
-            self.plan,
-            self.wanted_time_gap_s,
-            self.withheld_mps2,
-        )
-        self._whole = True
-        return reward
-
     def summary(self, row: int) -> dict[str, float | int | str | bool]:
         """Describe the episode that has just ended in a convoy."""
         return self._judge.tracker.summary(
@@ -450,9 +420,9 @@ class ConvoyBatch:
 
     def drain_metrics(self) -> dict[str, float]:
         """Means over the batch since the last call: reward terms, radio, clipped features."""
-        observer = self._observer
-        clipped = {"observation/clipped_share": observer.clipped / max(observer.built, 1)}
-        observer.clipped = observer.built = 0
+        board = self.board
+        clipped = {"observation/clipped_share": board.clipped / max(board.built, 1)}
+        board.clipped = board.built = 0
         simulator = {
             "simulator/teleports": float(self.simulator.teleport_count()),
             "simulator/restarts": float(self.keeper.restarts),
@@ -463,8 +433,3 @@ class ConvoyBatch:
     def close(self) -> None:
         """End SUMO; may be called twice."""
         self.keeper.close()
-
-
-def _made_again(make: Callable[..., ConvoyBatch], seed: int) -> ConvoyBatch:
-    """Make a batch that was pickled before its first reset."""
-    return make(seed=seed)

@@ -22,7 +22,8 @@ from ml.envs.episodes.drawn import HAZARD
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
 from ml.envs.worlds.recovery import SUMO_LOST
-from ml.errors import ConfigError, EnvironmentStateError, RenderModeError
+from ml.envs.worlds.world import SumoAccess
+from ml.errors import ConfigError, RenderModeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.truth.ground_truth import GroundTruth
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
 
 Backend = Literal["libsumo", "traci"]
 
@@ -131,9 +132,8 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
             )
         self.observation_space = observation_space()
         self.action_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
-        self.batch = ConvoyBatch(
-            read_config(config), num_envs=1, sumo_host=sumo_host, sumo_port=sumo_port, gui=gui
-        )
+        sumo = SumoAccess(sumo_host, sumo_port, gui)
+        self.batch = ConvoyBatch(read_config(config), num_envs=1, sumo=sumo)
         self._seeded = False
         self._seen: Observation = {}
 
@@ -182,20 +182,13 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         """
         batch = self.batch
         reward = 0.0
-        wish = read_actions(action)
-        if wish.shape != (1,):
-            raise EnvironmentStateError(
-                f"the action has shape {wish.shape}; expected (1,), such as np.array([0.5])"
-            )
+        accel_mps2 = read_actions(action, (1,))
         try:
-            batch.require_whole()
-            batch.advance(wish[None])
+            tick = batch.step(accel_mps2, self._communicate)
         except SUMO_LOST as error:
             batch.lose(error)
         else:
-            current_time_ms = int(batch.tick[0]) * 100
-            self._seen = self._step_espnow(batch.truth, current_time_ms)
-            reward = float(batch.judge()[0])
+            self._seen, reward = _single(tick.observation), float(tick.reward[0])
         status = EpisodeStatus(int(batch.status[0]))
         info = self._info()
         if status is not EpisodeStatus.RUNNING:
@@ -203,6 +196,9 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         terminated = status is EpisodeStatus.COLLISION
         truncated = status not in {EpisodeStatus.RUNNING, EpisodeStatus.COLLISION}
         return self._seen, reward, terminated, truncated, info
+
+    def _communicate(self, traffic: GroundTruth, now_us: NDArray[np.int64]) -> Observation:
+        return self._step_espnow(traffic, int(now_us[0]) // 1000)
 
     def _step_espnow(self, ego_state: GroundTruth, current_time_ms: int) -> Observation:
         """Let the radio work for a tick: all peers transmit, then the ego polls, then it observes.
@@ -216,9 +212,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         Returns:
             The observation of a batch of one.
         """
-        self.batch.transmit(ego_state)
-        self.batch.receive(np.array([current_time_ms * 1000]))
-        return _single(self.batch.observe())
+        return self.batch.communicate(ego_state, np.array([current_time_ms * 1000]))
 
     def close(self) -> None:
         """End SUMO; may be called twice."""

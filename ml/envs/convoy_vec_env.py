@@ -12,6 +12,7 @@ from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
 from ml.envs.worlds.recovery import SUMO_LOST
+from ml.envs.worlds.world import SumoAccess
 from ml.errors import ConfigError, EnvironmentStateError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
     from ml.envs.config import EnvConfig, EpisodeKind
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
 
 
 _RUNNING, _COLLISION = int(EpisodeStatus.RUNNING), int(EpisodeStatus.COLLISION)
@@ -70,15 +71,17 @@ class ConvoyVecEnv(BatchVecEnv):
             num_envs=num_envs,
             seed=seed,
             first_env_index=first_env_index,
-            sumo_host=sumo_host,
-            sumo_port=sumo_port,
-            sumo_deadline_s=sumo_deadline_s,
-            embedded_spare=embedded_spare,
+            sumo=SumoAccess(
+                sumo_host,
+                sumo_port,
+                deadline_s=sumo_deadline_s,
+                embedded_spare=embedded_spare,
+            ),
         )
         self.forced_kind = (
             forced_kind if forced_kind is None else read_kind(forced_kind, "forced_kind")
         )
-        self._actions: NDArray[np.float32] | None = None
+        self._accel_mps2: NDArray[np.float64] | None = None
         self._seen: Observation = {}
         super().__init__(num_envs)
 
@@ -123,32 +126,32 @@ class ConvoyVecEnv(BatchVecEnv):
         return [read_options(options) or self.forced_kind for options in self._options]
 
     def step_async(self, actions: object) -> None:
-        """Take the actions, (num_envs, 1) numbers in [−1, 1], for the next `step_wait`."""
-        self._actions = read_actions(actions)
+        """Take the actions, (num_envs, 1) numbers in [−1, 1], for the next `step_wait`.
+
+        Raises:
+            EnvironmentStateError: They are wrong.
+        """
+        self._accel_mps2 = None
+        self._accel_mps2 = read_actions(actions, (self.num_envs, 1))
 
     def step_wait(self) -> VecEnvStepReturn:
         """Simulate a tick; convoys whose episode ends begin their next one.
 
         Raises:
-            EnvironmentStateError: There are no actions, or wrong ones.
+            EnvironmentStateError: There are no actions.
             SimulatorError: SUMO failed, or was lost and did not come back.
         """
-        if self._actions is None:
+        if self._accel_mps2 is None:
             raise EnvironmentStateError("step_wait without step_async: call step(actions)")
-        batch, actions, self._actions = self.batch, self._actions, None
+        batch, accel_mps2, self._accel_mps2 = self.batch, self._accel_mps2, None
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         try:
-            batch.require_whole()
-            batch.advance(actions)
+            observation, reward, status, _ = batch.step(accel_mps2)
         except SUMO_LOST as error:
             self._begin_anew(error, self._seen, infos)
             everyone = np.ones(self.num_envs, dtype=bool)
             return dict(self._seen), np.zeros(self.num_envs, np.float32), everyone, infos
-        batch.transmit(batch.truth)
-        batch.receive(batch.now_us)
-        observation = batch.observe()
-        reward = batch.judge()
-        ended = batch.status != _RUNNING
+        ended = status != _RUNNING
         rows = np.flatnonzero(ended)
         if rows.size:
             self._describe_ends(rows, observation, infos)

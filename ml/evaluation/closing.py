@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml.console import WholeTable, markdown_table
-from ml.envs.episodes.drawn import EpisodeSource
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.suites.suite import Suite
+from ml.evaluation.suites.suite import drawn_suite
 from ml.evaluation.summary import Rate, summarise
 
 if TYPE_CHECKING:
@@ -60,11 +59,6 @@ class DriverFigures:
     time_headway_s: float
     mean_return: float
     return_se: float
-
-
-def drawn_suite(name: str, config: EnvConfig, episodes: int) -> Suite:
-    """Make a suite of episodes drawn as training draws them."""
-    return Suite(name, config, episodes, EpisodeSource, lambda _: {})
 
 
 def compare(
@@ -115,17 +109,15 @@ def figures_of(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
             "missing). Try another road or fewer peers."
         )
     (summary,) = summarise(rows)
-    crashes = {
-        hazard: [row.crash for row in valid if (row.kind == "hazard") == hazard]
-        for hazard in (True, False)
-    }
+    hazards = [row.crash for row in valid if row.kind == "hazard"]
+    others = [row.crash for row in valid if row.kind != "hazard"]
     returns = np.array([row.mean_return for row in valid])
     return DriverFigures(
         driver=driver,
         episodes=len(valid),
         invalid=summary.invalid,
-        hazard_crashes=Rate.of(sum(crashes[True]), len(crashes[True])),
-        other_crashes=Rate.of(sum(crashes[False]), len(crashes[False])),
+        hazard_crashes=Rate.of(sum(hazards), len(hazards)),
+        other_crashes=Rate.of(sum(others), len(others)),
         false_brakes_per_km=summary.figures["false_brakes_per_km"].value,
         time_headway_s=summary.figures["headway_s"].value,
         mean_return=float(returns.mean()),
@@ -138,7 +130,7 @@ def baselines() -> list[Driver]:
     return [make_driver(spec) for spec in ("predictive:0.5", "do-nothing", "always-brake", "sumo")]
 
 
-def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
+def _as_cells(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
     """Format the figures, a tuple of cells per driver."""
     return [
         (
@@ -153,26 +145,21 @@ def as_rows(rows: Sequence[DriverFigures]) -> list[tuple[str, ...]]:
     ]
 
 
-def _title(rows: Sequence[DriverFigures]) -> str:
-    drawn = rows[0].episodes + rows[0].invalid
-    left_out = ", ".join(f"{row.driver}: {row.invalid}" for row in rows if row.invalid)
-    title = f"{drawn} episodes each, the same for every driver"
-    return f"{title}; invalid and left out: {left_out}" if left_out else title
-
-
 def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
     """Build the console table."""
-    table = WholeTable(title=_title(rows))
+    title = f"{rows[0].episodes + rows[0].invalid} episodes each, the same for every driver"
+    left_out = ", ".join(f"{row.driver}: {row.invalid}" for row in rows if row.invalid)
+    table = WholeTable(title=f"{title}; invalid and left out: {left_out}" if left_out else title)
     for i, column in enumerate(_COLUMNS):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for cells in as_rows(rows):
+    for cells in _as_cells(rows):
         table.add_row(*cells)
     return table
 
 
 def as_markdown(rows: Sequence[DriverFigures]) -> str:
     """Build the table for a file."""
-    return markdown_table(_COLUMNS, as_rows(rows))
+    return markdown_table(_COLUMNS, _as_cells(rows))
 
 
 def as_json(rows: Sequence[DriverFigures]) -> list[dict[str, Any]]:

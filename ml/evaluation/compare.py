@@ -14,6 +14,7 @@ One "worse" is a regression.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -31,36 +32,27 @@ if TYPE_CHECKING:
 
 Verdict = Literal["better", "worse", "no difference shown"]
 _NO_DIFFERENCE: Verdict = "no difference shown"
-_CALM_KINDS = ("benign", "free")
-
-
-def _in_avoidable_hazards(row: EpisodeRow) -> bool:
-    return row.kind == "hazard" and row.avoidable
-
-
-def _where_nothing_happens(row: EpisodeRow) -> bool:
-    return row.kind in _CALM_KINDS
-
-
-def _everywhere(row: EpisodeRow) -> bool:
-    del row
-    return True
+_COUNTS: dict[str, Callable[[EpisodeRow], bool]] = {
+    "all": lambda _: True,
+    "avoidable hazards": lambda row: row.kind == "hazard" and row.avoidable,
+    "no hazard": lambda row: row.kind != "hazard",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class Compared:
     """What is compared, in which episodes, and from when on a difference matters.
 
     Attributes:
         key: Its name in options and files.
         label: Its name for people.
         unit: Unit of the difference and the margin; shares are compared in percentage points.
-        column: Field of an episode's row.
+        column: Field of an episode's row; `ml.envs.scoring.metrics` defines it.
         margin: The smallest difference that matters, in `unit`.
-        more_is_better: Whether a larger figure is the better one.
-        counts: Which episodes enter.
+        counts: Which episodes enter, a key of `_COUNTS`.
         per: Field of an episode's row that the sum is divided by; none: a mean over episodes.
         scale: From the rows' unit to `unit`.
+        more_is_better: Whether a larger figure is the better one.
     """
 
     key: str
@@ -68,32 +60,24 @@ class Metric:
     unit: str
     column: str
     margin: float
-    more_is_better: bool = False
-    counts: Callable[[EpisodeRow], bool] = _everywhere
+    counts: str = "all"
     per: str | None = None
     scale: float = 1.0
+    more_is_better: bool = False
 
 
 METRICS = (
-    Metric("crash", "crashes, avoidable hazards", "pp", "crash", 1.0, counts=_in_avoidable_hazards),
-    Metric("calm_crash", "crashes, no hazard", "pp", "crash", 0.5, counts=_where_nothing_happens),
-    Metric(
-        "false_brakes",
-        "false brakes, no hazard",
-        "/km",
-        "false_brakes",
-        0.05,
-        counts=_where_nothing_happens,
-        per="distance_m",
-        scale=1000.0,
-    ),
-    Metric("braking_share", "time spent braking", "pp", "braking_share", 3.0, scale=100.0),
-    Metric("below_rss", "time below RSS distance", "pp", "share_below_rss", 3.0, scale=100.0),
-    Metric("jerk", "jerk, 95th percentile", "m/s³", "jerk_p95_mps3", 0.5),
-    Metric("headway", "time headway", "s", "headway_s", 0.1),
-    Metric("progress", "progress", "pp", "progress", 2.0, more_is_better=True, scale=100.0),
-    Metric("reaction", "reaction after the message", "s", "reaction_after_message_s", 0.1),
-)
+    Compared("crash", "crashes, avoidable hazards", "pp", "crash", 1.0, "avoidable hazards"),
+    Compared("calm_crash", "crashes, no hazard", "pp", "crash", 0.5, "no hazard"),
+    Compared("false_brakes", "false brakes, no hazard", "/km", "false_brakes", 0.05, "no hazard",
+             per="distance_m", scale=1000.0),
+    Compared("braking_share", "time spent braking", "pp", "braking_share", 3.0, scale=100.0),
+    Compared("below_rss", "time below RSS distance", "pp", "share_below_rss", 3.0, scale=100.0),
+    Compared("jerk", "jerk, 95th percentile", "m/s³", "jerk_p95_mps3", 0.5),
+    Compared("headway", "time headway", "s", "headway_s", 0.1),
+    Compared("progress", "progress", "pp", "progress", 2.0, scale=100.0, more_is_better=True),
+    Compared("reaction", "reaction after the message", "s", "reaction_after_message_s", 0.1),
+)  # fmt: skip
 """The margins are choices, not measurements: what a change of policy may cost before CI objects."""
 
 _BY_KEY = {metric.key: metric for metric in METRICS}
@@ -114,28 +98,21 @@ class Difference:
 
     suite: str
     radio: str
-    metric: Metric
+    metric: Compared
     estimate: PairedEstimate
     verdict: Verdict = _NO_DIFFERENCE
     loss_ruled_out: bool = False
 
-    @property
-    def loss(self) -> float:
-        """How much worse the candidate is, in the metric's unit; negative when it is better."""
-        return -self.estimate.difference if self.metric.more_is_better else self.estimate.difference
-
-    @property
-    def largest_loss(self) -> float:
-        """The end of the interval at which the candidate does worst."""
-        return -self.estimate.low if self.metric.more_is_better else self.estimate.high
-
     def judged(self, *, significant: bool) -> Difference:
         """Return the difference with its verdict."""
+        estimate, margin = self.estimate, self.metric.margin
+        loss, largest = estimate.difference, estimate.high
+        if self.metric.more_is_better:
+            loss, largest = -loss, -estimate.low
         verdict: Verdict = _NO_DIFFERENCE
-        if significant and abs(self.loss) > self.metric.margin:
-            verdict = "worse" if self.loss > 0.0 else "better"
-        ruled_out = self.largest_loss <= self.metric.margin
-        return replace(self, verdict=verdict, loss_ruled_out=ruled_out)
+        if significant and abs(loss) > margin:
+            verdict = "worse" if loss > 0.0 else "better"
+        return replace(self, verdict=verdict, loss_ruled_out=largest <= margin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +155,13 @@ class Comparison:
             table.add_column(column)
         for column in ("candidate", "baseline", "difference [95 %]", "margin", "verdict"):
             table.add_column(column, justify="left" if column == "verdict" else "right")
-        before = ("", "")
-        for item in self.differences:
-            here = (item.suite, item.radio)
-            if here != before:
-                table.add_section()
-            shown = here if here != before else ("", "")
-            before = here
-            colour = {"worse": "bold red", "better": "green"}.get(item.verdict, "")
-            table.add_row(*shown, *_cells(item), style=colour)
+        for (suite, radio), items in groupby(self.differences, key=lambda i: (i.suite, i.radio)):
+            table.add_section()
+            where = (suite, radio)
+            for item in items:
+                colour = {"worse": "bold red", "better": "green"}.get(item.verdict, "")
+                table.add_row(*where, *_cells(item), style=colour)
+                where = ("", "")
         return table
 
     def as_json(self) -> dict[str, Any]:
@@ -312,14 +287,14 @@ def parse_margins(texts: Iterable[str]) -> dict[str, float]:
     return margins
 
 
-def _with_margins(margins: Mapping[str, float]) -> list[Metric]:
+def _with_margins(margins: Mapping[str, float]) -> list[Compared]:
     for key, margin in margins.items():
         if key not in _BY_KEY:
             raise ConfigError(
                 f"no metric {key!r} to set a margin for; known are {', '.join(_BY_KEY)}"
             )
         if not margin >= 0.0:
-            raise ConfigError(f"margin of {key} = {margin}; allowed is 0 or more")
+            raise ConfigError(f"margin of {key} must be ≥ 0, got {margin}")
     return [replace(m, margin=margins.get(m.key, m.margin)) for m in METRICS]
 
 
@@ -329,47 +304,29 @@ def _by_case(rows: Iterable[EpisodeRow]) -> dict[tuple[str, str, int, int], Epis
 
 
 def _estimate(
-    metric: Metric, pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], cell: str, resamples: int
+    metric: Compared, pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], cell: str, resamples: int
 ) -> PairedEstimate | None:
     """Compare one metric in one cell; None where no pair has it."""
-    counted = [
-        (c, b)
-        for c, b in pairs
-        if metric.counts(c) and metric.counts(b) and _known(c, metric) and _known(b, metric)
-    ]
-    if not counted:
+    counts = _COUNTS[metric.counts]
+    sides = list(zip(*(pair for pair in pairs if all(map(counts, pair))), strict=True))
+    values = np.array([[float(getattr(row, metric.column)) for row in side] for side in sides])
+    if not values.size:
         return None
-    columns = [
-        np.array([float(getattr(pair[i], metric.column)) for pair in counted]) * metric.scale
-        for i in range(2)
-    ]
+    known = np.isfinite(values).all(axis=0)
     if metric.column == "crash":
-        estimate = paired_rates(columns[0] > 0.0, columns[1] > 0.0)
-        return replace(
-            estimate,
-            **{
-                name: 100.0 * getattr(estimate, name)
-                for name in ("candidate", "baseline", "low", "high")
-            },
-        )
-    if metric.per is None:
-        divisors = [np.ones(len(counted))] * 2
-    else:
-        divisors = [
-            np.array([float(getattr(pair[i], metric.per)) for pair in counted]) for i in range(2)
-        ]
-        if min(divisor.sum() for divisor in divisors) <= 0.0:
-            return None
-    return paired_ratios(
-        (columns[0], divisors[0]),
-        (columns[1], divisors[1]),
-        key=f"{cell}/{metric.key}",
-        resamples=resamples,
-    )
-
-
-def _known(row: EpisodeRow, metric: Metric) -> bool:
-    return not np.isnan(float(getattr(row, metric.column)))
+        estimate = paired_rates(*(values > 0.0))
+        percent = {
+            n: 100.0 * getattr(estimate, n) for n in ("candidate", "baseline", "low", "high")
+        }
+        return replace(estimate, **percent)
+    below = np.ones(values.shape)
+    if metric.per is not None:
+        below = np.array([[float(getattr(row, metric.per)) for row in side] for side in sides])
+    values, below = values[:, known] * metric.scale, below[:, known]
+    if not (below.sum(axis=1) > 0.0).all():
+        return None
+    ours, theirs = zip(values, below, strict=True)
+    return paired_ratios(ours, theirs, key=f"{cell}/{metric.key}", resamples=resamples)
 
 
 def _cells(item: Difference) -> tuple[str, ...]:

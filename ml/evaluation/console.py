@@ -22,7 +22,6 @@ _COLUMNS = (
     ("jerk\np95", "jerk_p95_mps3", 1.0, 1),
     ("react\ns", "reaction_after_onset_s", 1.0, 2),
 )
-_WITH_INTERVAL = "crash_rate"
 _LEAST_NAME = 20
 
 
@@ -44,8 +43,11 @@ def tables(summaries: Sequence[CellSummary], controllers: Collection[str]) -> li
         key = summary.suite, summary.radio
         if key not in built:
             built[key] = _table(summary)
-        cells = (_text(name, summary.figures[name], by, n) for _, name, by, n in _COLUMNS)
-        built[key].add_row(summary.controller, *cells)
+        texts = (
+            _text(heading, summary.figures[name], scale, digits)
+            for heading, name, scale, digits in _COLUMNS
+        )
+        built[key].add_row(summary.controller, *texts)
     return list(built.values())
 
 
@@ -66,10 +68,9 @@ def _table(summary: CellSummary) -> WholeTable:
     return table
 
 
-def _text(name: str, figure: Figure, scale: float, digits: int) -> str:
+def _text(heading: str, figure: Figure, scale: float, digits: int) -> str:
     if math.isnan(figure.value):
         return "–"
-    value, low, high = (
-        f"{scale * number:.{digits}f}" for number in (figure.value, figure.low, figure.high)
-    )
-    return f"{value} [{low}–{high}]" if name == _WITH_INTERVAL else value
+    ends = (figure.value, figure.low, figure.high)
+    value, low, high = (f"{scale * number:.{digits}f}" for number in ends)
+    return f"{value} [{low}–{high}]" if "[" in heading else value

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.controllers.registry import make_controller
-from ml.errors import CheckpointError, ConfigError
+from ml.errors import CheckpointError
 from ml.evaluation.records import POLICY_FAMILY, DriverSpec, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ml.envs.policy_interface import PolicyInterface
     from ml.evaluation.records import Variant
 
@@ -83,14 +81,3 @@ def controller_spec(spec: str) -> DriverSpec:
         file=str(Path(file).absolute()) if tuned else "",
         sha256=sha256_of(Path(file)) if tuned else "",
     )
-
-
-def require_distinct(what: str, values: Sequence[object]) -> None:
-    """Refuse what is named twice.
-
-    Raises:
-        ConfigError: With `what` and the value.
-    """
-    double = next((value for value in values if values.count(value) > 1), None)
-    if double is not None:
-        raise ConfigError(f"{what}: {double} is named twice; name it once")

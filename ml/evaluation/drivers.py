@@ -12,8 +12,7 @@ from ml.controllers.registry import make_controller
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import EvaluationError
 from ml.evaluation.driver_specs import SUMO_SPEC, controller_spec
-from ml.evaluation.silence import without_radio
-from ml.onboard.actuation import accel_from_action
+from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from ml.controllers.protocol import Controller
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.evaluation.records import DriverSpec
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
 
 ModelLoader: TypeAlias = "Callable[[str], BaseAlgorithm]"
 """Loads a saved model; importable by a fresh process."""
@@ -69,11 +68,12 @@ class ControllerDriver:
 
     ego_control: Literal["policy", "sumo"] = "policy"
     needs_observation = False
-    config_changes: Mapping[str, Any] = _AS_TOLD
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
         self.name = controller.name
+        changes = {**_AS_TOLD, "ego_receives": controller.knows != "nothing"}
+        self.config_changes: Mapping[str, Any] = changes
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Begin the episodes that are at their first tick, then ask the controller."""
@@ -84,11 +84,11 @@ class ControllerDriver:
         if self.controller.knows == "truth":
             peers, ego = views.of_truth(batch)
         else:
-            ego = views.own_sensors(batch)
-            by_radio = self.controller.knows == "radio"
-            nobody = views.of_nobody(batch.num_envs, batch.num_slots - 1)
-            peers = views.by_radio(batch) if by_radio else nobody
-        return np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+            peers, ego = batch.board.peers, batch.board.ego
+        wish_mps2 = np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+        # An action is a float32: all drivers have its resolution, so that none is finer than a
+        # policy, and a controller drives the same bits here and through an environment's actions.
+        return accel_from_action(action_from_accel(wish_mps2))
 
 
 class SumoDriver:
@@ -128,11 +128,13 @@ class PolicyDriver:
     ) -> None:
         self.name = name
         self._model = model
-        self._radio_off = radio_off
         interface = interface or interface_of(model)
         if radio_off:  # a safety layer that hears others would drive in its place
             interface = interface.model_copy(update={"safety_layer": False})
-        self.config_changes: Mapping[str, Any] = interface.config_changes()
+        self.config_changes: Mapping[str, Any] = {
+            **interface.config_changes(),
+            "ego_receives": not radio_off,
+        }
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Ask the policy, always for the same number of convoys at once.
@@ -140,7 +142,6 @@ class PolicyDriver:
         A matrix product's last bits depend on how many rows it has: padded, a convoy's action is
         the same alone and in any batch, so that an episode can be run again bit for bit.
         """
-        seen = without_radio(observation) if self._radio_off else observation
         num_envs = batch.num_envs
         actions = np.empty(num_envs, dtype=np.float32)
         for start in range(0, num_envs, _ROWS_AT_ONCE):
@@ -150,7 +151,7 @@ class PolicyDriver:
                 name: np.concatenate(
                     [values[rows], np.zeros_like(values, shape=(padding, *values.shape[1:]))]
                 )
-                for name, values in seen.items()
+                for name, values in observation.items()
             }
             answer, _ = self._model.predict(asked, deterministic=True)
             actions[rows] = answer[: rows.stop - start, 0]

@@ -10,12 +10,12 @@ from ml.envs.config import KINDS
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.drawn import HAZARD
 from ml.envs.scoring.termination import EpisodeStatus
+from ml.envs.worlds.world import SumoAccess
 from ml.errors import EvaluationError
 from ml.evaluation.episode_metrics import CaseFacts, measure
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.trace import TraceRecorder
-from ml.onboard.actuation import action_from_accel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,8 +75,9 @@ class CaseRunner:
             num_envs=num_envs,
             seed=seed,
             supply=supply,
-            gui=gui,
+            sumo=SumoAccess(gui=gui),
             world=world,
+            observing=driver.needs_observation,
         )
         batch = self.batch
         self._recorder = TraceRecorder(num_envs, batch.num_slots - 1, batch.episode_ticks)
@@ -113,13 +114,7 @@ class CaseRunner:
 
         observation = begin(np.arange(num_envs))
         while len(rows) < len(cases):
-            accel_mps2 = self._driver.accel(batch, observation)
-            batch.advance(action_from_accel(accel_mps2)[:, None])
-            batch.transmit(batch.truth)
-            batch.receive(batch.now_us)
-            if self._driver.needs_observation:
-                observation = batch.observe()
-            reward = batch.judge()
+            observation, reward, _, _ = batch.step(self._driver.accel(batch, observation))
             self._recorder.record(batch, reward)
             if on_tick is not None:
                 on_tick(batch)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ml.controllers.registry import controller_names, frontier
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.case_set import CaseSet, radio_record, road_sha256
-from ml.evaluation.driver_specs import SUMO_SPEC, controller_spec, model_spec, require_distinct
+from ml.evaluation.driver_specs import SUMO_SPEC, controller_spec, model_spec
+from ml.evaluation.records import require_distinct
 from ml.evaluation.result import Manifest, PartRecord
 from ml.evaluation.store import Part, parts_of
-from ml.evaluation.suites.names import SUITE_NAMES
 from ml.evaluation.suites.registry import entry_of, make_suite
 from ml.folders import expand_home
 from ml.sumo.scenarios import BUILTIN_SCENARIOS
@@ -22,7 +22,8 @@ from ml.sumo.scenarios import BUILTIN_SCENARIOS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord, Variant
+    from ml.evaluation.plan import Plan
+    from ml.evaluation.records import DriverSpec, RadioRecord, Variant
     from ml.evaluation.result import Origin
 
 NO_BASELINES = "none"
@@ -32,41 +33,24 @@ POLICY_GAPS_S = (0.2, 0.3, 0.4, 0.5, 0.8, 1.1, 1.5, 2.0)
 """Settings of a trained policy's frontier, as far as it was trained for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked for.
+def plan_evaluation(
+    plan: Plan, origin: Origin, interfaces: Mapping[str, PolicyInterface] = MappingProxyType({})
+) -> tuple[Manifest, list[Part]]:
+    """Resolve a plan: what its result says of itself, and what is to be driven.
 
-    Attributes:
-        models: Paths of saved models.
-        suites: Specifications.
-        radios: Names or files; empty for each suite's own.
-        controllers: Specifications; a bare name is its whole frontier. Empty for all: the suite
-            `convoy` gets every frontier, the others one controller per family. `none` for none.
-        episodes: Episodes of `convoy` over all its radios; None for its own number.
-        radio_position: Whose position decides packets' fates.
+    Args:
+        plan: What is asked for.
+        origin: Where and with what it runs.
         interfaces: How each model is plugged in, by its path; plainly where it is missing.
-    """
-
-    models: tuple[str, ...] = ()
-    suites: tuple[str, ...] = SUITE_NAMES
-    radios: tuple[str, ...] = ()
-    controllers: tuple[str, ...] = ()
-    episodes: int | None = None
-    radio_position: RadioPosition = "reference"
-    interfaces: Mapping[str, PolicyInterface] = field(default_factory=dict)
-
-
-def make_manifest(plan: Plan, origin: Origin) -> Manifest:
-    """Resolve a plan, on the seeds of its origin.
 
     Raises:
         ConfigError: An unknown suite, controller or number, or nothing to do.
+        CheckpointError: A model cannot be read.
         ParameterError: An unknown radio, or a file that is wrong.
     """
-    for name in ("suites", "controllers", "radios", "models"):
+    for name in ("suite", "controllers", "radio", "seeds", "models"):
         require_distinct(name, getattr(plan, name))
-    require_distinct("seeds", origin.seeds)
-    policies = [spec for path in plan.models for spec in _policies(path, plan)]
+    policies = [spec for path in plan.models for spec in _policies(path, plan, interfaces)]
     baselines, everywhere = _baselines(plan.controllers)
     drivers = [*policies, *baselines]
     if not drivers:
@@ -75,8 +59,8 @@ def make_manifest(plan: Plan, origin: Origin) -> Manifest:
     suites: dict[str, dict[str, float | int | str]] = {}
     radios: dict[str, RadioRecord] = {}
     parts: list[Part] = []
-    for asked in plan.suites:
-        names = plan.radios or entry_of(asked).radios
+    for asked in plan.suite:
+        names = plan.radio or entry_of(asked).radios
         suite = make_suite(_completed(asked, plan.episodes, len(names)))
         if suite.name in suites:
             raise ConfigError(f"the suite {suite.name} is named twice; name it once")
@@ -89,50 +73,28 @@ def make_manifest(plan: Plan, origin: Origin) -> Manifest:
             radio = radios.setdefault(name, radio_record(name))
             cases = [
                 CaseSet(suite.name, radio, seed, range(suite.num_cases), plan.radio_position, road)
-                for seed in origin.seeds
+                for seed in plan.seeds
             ]
             parts += [part for spec in here for of in cases for part in parts_of(of, [spec])]
-    return Manifest(
+    manifest = Manifest(
         **origin.model_dump(),
         suites=suites,
         radios=tuple(radios.values()),
         controllers=tuple(drivers),
         radio_position=plan.radio_position,
-        parts=tuple(_record(part) for part in parts),
+        parts=tuple(
+            PartRecord(
+                suite=part.cases.suite,
+                radio=part.cases.radio.name,
+                controller=part.driver.name,
+                seed=part.cases.seed,
+                episodes=len(part.cases.cases),
+                file=part.file,
+            )
+            for part in parts
+        ),
     )
-
-
-def _record(part: Part) -> PartRecord:
-    cases = part.cases
-    return PartRecord(
-        suite=cases.suite,
-        radio=cases.radio.name,
-        controller=part.driver.name,
-        seed=cases.seed,
-        first=cases.cases[0],
-        episodes=len(cases.cases),
-        file=part.file,
-    )
-
-
-def planned_parts(manifest: Manifest) -> list[Part]:
-    """Return the parts of a result as they are driven, in its order."""
-    radios = {radio.name: radio for radio in manifest.radios}
-    drivers = {spec.name: spec for spec in manifest.controllers}
-    return [
-        Part(
-            CaseSet(
-                record.suite,
-                radios[record.radio],
-                record.seed,
-                range(record.first, record.first + record.episodes),
-                manifest.radio_position,
-                str(manifest.suites[record.suite].get("road_sha256", "")),
-            ),
-            drivers[record.controller],
-        )
-        for record in manifest.parts
-    ]
+    return manifest, parts
 
 
 def _completed(spec: str, episodes: int | None, radios: int) -> str:
@@ -165,14 +127,14 @@ def require_same_road(manifest: Manifest, suite: str) -> None:
         )
 
 
-def _policies(path: str, plan: Plan) -> list[DriverSpec]:
+def _policies(path: str, plan: Plan, interfaces: Mapping[str, PolicyInterface]) -> list[DriverSpec]:
     """List a model as it is meant to drive, and changed.
 
     Changed: at other time gaps of the range it was trained for, without its safety layer if it has
     one, and with its radio (and with that the layer) off.
     """
     name = path if len(plan.models) > 1 else "policy"
-    interface = plan.interfaces.get(path, PolicyInterface())
+    interface = interfaces.get(path, PolicyInterface())
     own_s = interface.time_gap_s
     low_s, high_s = interface.time_gaps_s or (own_s, own_s)
     variants: list[tuple[str, Variant, float]] = [("", "", own_s)]

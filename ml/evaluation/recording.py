@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ml.atomic_files import write_atomically
-from ml.controllers import views
 from ml.envs.config import KINDS
 from ml.errors import EvaluationError
-from ml.onboard.estimator import estimate
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
@@ -132,7 +130,7 @@ class Recorder:
         row, truth = self._row, batch.truth
         peers = slice(0, int(batch.plan.num_peers[row]))
         cars = slice(0, peers.stop + 1)
-        believed = estimate(views.by_radio(batch), views.own_sensors(batch))
+        believed = batch.board.estimate()
         self._ticks.append(
             {
                 "time_s": np.float64(batch.tick[row] * DT_S),

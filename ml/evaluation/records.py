@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ml.errors import EvaluationError
+from ml.errors import ConfigError, EvaluationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 POLICY_FAMILY = "policy"
 """Family of the trained policies; other drivers have the name that builds them."""
@@ -98,3 +101,14 @@ def sha256_of(file: Path) -> str:
         OSError: It cannot be read.
     """
     return sha256(file.read_bytes()).hexdigest()
+
+
+def require_distinct(what: str, values: Sequence[object]) -> None:
+    """Refuse what is named twice.
+
+    Raises:
+        ConfigError: With `what` and the value.
+    """
+    double = next((value for value in values if values.count(value) > 1), None)
+    if double is not None:
+        raise ConfigError(f"{what}: {double} is named twice; name it once")

@@ -42,6 +42,7 @@ class Origin(Record):
 
     FILE: ClassVar[str] = "origin.json"
 
+    schema_version: Literal[1] = 1
     version: str
     """Of RoadSense."""
     git_commit: str | None
@@ -134,8 +135,6 @@ class PartRecord(Record):
     controller: str
     """Name of the driver."""
     seed: int
-    first: int
-    """Number of the first case; the others follow it."""
     episodes: int
     """Lines of the file."""
     file: str
@@ -147,7 +146,6 @@ class Manifest(Origin):
 
     FILE: ClassVar[str] = "result.json"
 
-    schema_version: Literal[1] = 1
     suites: dict[str, dict[str, float | int | str]]
     """Suite to its options, its number of cases per seed among them (`cases`)."""
     radios: tuple[RadioRecord, ...]

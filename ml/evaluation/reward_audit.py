@@ -16,9 +16,10 @@ from ml.console import WholeTable
 from ml.controllers.bounds import Oracle
 from ml.envs.config import EpisodeKind, EpisodeMix
 from ml.envs.scoring.reward import PENALTIES, TERMS
-from ml.evaluation.closing import DriverFigures, drawn_suite, figures_of
+from ml.evaluation.closing import DriverFigures, figures_of
 from ml.evaluation.drivers import ControllerDriver, SumoDriver, make_driver
 from ml.evaluation.episodes import run_suite
+from ml.evaluation.suites.suite import drawn_suite
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
@@ -41,17 +42,13 @@ _FOLLOWING = SumoDriver.name
 
 @dataclass(frozen=True, slots=True)
 class AuditCell:
-    """One driver in one kind of episode.
-
-    Attributes:
-        figures: Crash rates, headway, return.
-        mean: Weighted mean of each term per tick.
-        firing: Share of ticks in which each term is not zero.
-    """
+    """One driver in one kind of episode."""
 
     figures: DriverFigures
     mean: dict[str, float]
+    """Weighted mean of each term per tick."""
     firing: dict[str, float]
+    """Share of ticks in which each term is not zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +68,13 @@ class AuditReport:
                 table.add_column(term.replace("_", "\n"), justify="right", no_wrap=True)
             for column in ("return", "crash"):
                 table.add_column(column, justify="right", no_wrap=True)
-            for (driver, of_kind), cell in self.cells.items():
-                if of_kind != kind:
-                    continue
-                crashes = (cell.figures.hazard_crashes, cell.figures.other_crashes)[
-                    kind != "hazard"
-                ]
+            for driver, cell in ((d, cell) for (d, k), cell in self.cells.items() if k == kind):
+                found = cell.figures
+                crashes = found.hazard_crashes if kind == "hazard" else found.other_crashes
                 table.add_row(
                     driver,
                     *(f"{cell.mean[t]:+.3f}\n{cell.firing[t]:.1%}" for t in TERMS),
-                    f"{cell.figures.mean_return:.1f}",
+                    f"{found.mean_return:.1f}",
                     f"{crashes.share:.0%}",
                 )
             tables.append(table)

@@ -6,7 +6,6 @@ training. So a call with several models shows their smallest, middle and largest
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from ml.evaluation.summary import CellSummary
 
-SHOWN = (
+_SHOWN = (
     ("crashes, avoidable hazards, %", "crash_rate", 100.0, 1),
     ("crashes, no hazard, %", "quiet_crash_rate", 100.0, 1),
     ("false brakes, /km", "false_brakes_per_km", 1.0, 2),
@@ -39,19 +38,23 @@ class Spread:
         suite: Name.
         radio: Name.
         figure: Its name in `CellSummary.figures`.
+        heading: Its name for people, with the unit of `text`.
         models: How many have it.
         low: The smallest.
         middle: The median.
         high: The largest.
+        text: The three, for people.
     """
 
     suite: str
     radio: str
     figure: str
+    heading: str
     models: int
     low: float
     middle: float
     high: float
+    text: str
 
 
 def spread_over(summaries: Sequence[CellSummary], models: Collection[str]) -> list[Spread]:
@@ -62,23 +65,21 @@ def spread_over(summaries: Sequence[CellSummary], models: Collection[str]) -> li
         models: Names of those to compare.
 
     Returns:
-        In the order of the summaries and of `SHOWN`; nothing where fewer than two models have a
-        figure.
+        In the order of the summaries; nothing where fewer than two models have a figure.
     """
     cells: dict[tuple[str, str], list[CellSummary]] = {}
     for summary in summaries:
         if summary.controller in models:
             cells.setdefault((summary.suite, summary.radio), []).append(summary)
     found = []
-    for (suite, radio), each in cells.items():
-        for _, name, _, _ in SHOWN:
-            values = [summary.figures[name].value for summary in each]
-            values = [value for value in values if not math.isnan(value)]
-            if len(values) >= _LEAST:
-                middle = float(np.median(values))
-                found.append(
-                    Spread(suite, radio, name, len(values), min(values), middle, max(values))
-                )
+    for cell, each in cells.items():
+        for heading, name, scale, digits in _SHOWN:
+            values = np.array([summary.figures[name].value for summary in each])
+            values = values[~np.isnan(values)]
+            if values.size >= _LEAST:
+                ends = float(values.min()), float(np.median(values)), float(values.max())
+                text = " – ".join(f"{scale * value:.{digits}f}" for value in ends)
+                found.append(Spread(*cell, name, heading, values.size, *ends, text))
     return found
 
 
@@ -91,23 +92,14 @@ def table_of(spreads: Sequence[Spread]) -> WholeTable:
         table.add_column(heading)
     table.add_column("", justify="right", no_wrap=True)
     for spread in spreads:
-        heading = next(row[0] for row in SHOWN if row[1] == spread.figure)
-        table.add_row(spread.suite, spread.radio, heading, _range_of(spread))
+        table.add_row(spread.suite, spread.radio, spread.heading, spread.text)
     return table
 
 
 def sentence_of(spreads: Sequence[Spread]) -> str:
     """Say what models are like on one radio, smallest – median – largest."""
-    said = []
-    for heading, name, _, _ in SHOWN:
-        said += [f"{heading} {_range_of(s)}" for s in spreads if s.figure == name]
+    order = [heading for heading, *_ in _SHOWN]
+    said = sorted(spreads, key=lambda spread: order.index(spread.heading))
+    figures = "; ".join(f"{spread.heading} {spread.text}" for spread in said)
     first = spreads[0]
-    return (
-        f"{first.models} models on {first.radio}, smallest – median – largest: {'; '.join(said)}."
-    )
-
-
-def _range_of(spread: Spread) -> str:
-    scale, digits = next((row[2], row[3]) for row in SHOWN if row[1] == spread.figure)
-    values = (spread.low, spread.middle, spread.high)
-    return " – ".join(f"{scale * value:.{digits}f}" for value in values)
+    return f"{first.models} models on {first.radio}, smallest – median – largest: {figures}."

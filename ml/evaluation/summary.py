@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from scipy.stats import binomtest
@@ -108,29 +108,28 @@ class CellSummary:
     figures: dict[str, Figure]
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    of: Callable[[EpisodeRow], bool]
-    hit: Callable[[EpisodeRow], bool]
+def _hazard(row: EpisodeRow) -> bool:
+    return row.kind == "hazard"
 
 
 def _avoidable(row: EpisodeRow) -> bool:
-    return row.kind == "hazard" and row.avoidable
+    return _hazard(row) and row.avoidable
 
 
-RATES: dict[str, _Share] = {
-    "crash_rate": _Share(_avoidable, lambda row: row.crash),
-    "informed_crash_rate": _Share(_avoidable, lambda row: row.crash_class == "informed"),
-    "blackout_crash_rate": _Share(_avoidable, lambda row: row.crash_class == "blackout"),
-    "quiet_crash_rate": _Share(lambda row: row.kind != "hazard", lambda row: row.crash),
-    "unavoidable_rate": _Share(lambda row: row.kind == "hazard", lambda row: not row.avoidable),
-    "unavoidable_crash_rate": _Share(
-        lambda row: row.kind == "hazard" and not row.avoidable, lambda row: row.crash
+_Test: TypeAlias = "Callable[[EpisodeRow], bool]"
+RATES: dict[str, tuple[_Test, _Test]] = {
+    "crash_rate": (_avoidable, lambda row: row.crash),
+    "informed_crash_rate": (_avoidable, lambda row: row.crash_class == "informed"),
+    "blackout_crash_rate": (_avoidable, lambda row: row.crash_class == "blackout"),
+    "quiet_crash_rate": (lambda row: not _hazard(row), lambda row: row.crash),
+    "unavoidable_rate": (_hazard, lambda row: not row.avoidable),
+    "unavoidable_crash_rate": (
+        lambda row: _hazard(row) and not row.avoidable,
+        lambda row: row.crash,
     ),
-    "informed_rate": _Share(lambda row: row.kind == "hazard", lambda row: row.informed),
+    "informed_rate": (_hazard, lambda row: row.informed),
 }
-"""`crash_rate` is the share of avoidable hazards that ended in a crash; crashes in unavoidable ones
-are counted apart."""
+"""Name to (of which episodes, in which of them it happened)."""
 
 MEANS: dict[str, Episodes] = {m.name: m.mean_over for m in METRICS if m.mean_over}
 RATIOS: dict[str, tuple[str, str, float, Episodes]] = {
@@ -182,9 +181,9 @@ def as_json(summaries: Sequence[CellSummary]) -> list[dict[str, Any]]:
 def _summary(key: tuple[str, str, str], rows: list[EpisodeRow]) -> CellSummary:
     valid = [row for row in rows if not row.invalid]
     figures: dict[str, Figure] = {}
-    for name, share in RATES.items():
-        of = [row for row in valid if share.of(row)]
-        rate = Rate.of(sum(share.hit(row) for row in of), len(of))
+    for name, (among, happened) in RATES.items():
+        of = [row for row in valid if among(row)]
+        rate = Rate.of(sum(map(happened, of)), len(of))
         figures[name] = Figure(rate.share, rate.low, rate.high, rate.trials, rate.hits)
     sums = [
         (name, _column(rows, name), np.ones(len(rows)), _among(rows, episodes))
@@ -204,14 +203,13 @@ def _column(rows: list[EpisodeRow], name: str) -> NDArray[np.float64]:
 
 
 def _among(rows: list[EpisodeRow], episodes: Episodes) -> NDArray[np.bool_]:
-    def wanted(row: EpisodeRow) -> bool:
-        if episodes == "hazards":
-            return row.kind == "hazard"
-        if episodes == "quiet":
-            return row.kind != "hazard"
-        return episodes == "all" or row.crash
-
-    return np.array([not row.invalid and wanted(row) for row in rows])
+    wanted: dict[Episodes, _Test] = {
+        "all": lambda _: True,
+        "hazards": _hazard,
+        "quiet": lambda row: not _hazard(row),
+        "crashes": lambda row: row.crash,
+    }
+    return np.array([not row.invalid and wanted[episodes](row) for row in rows])
 
 
 @lru_cache(maxsize=2)

@@ -1,4 +1,4 @@
-"""Many drivers through one world: what they share is simulated once, and each gets it from a tape.
+"""Many drivers through one world: what they share is simulated once, recorded, and replayed.
 
 The rows are those of `run_suite` bit for bit, whatever the company.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml.envs.worlds.replayed import taped_world
-from ml.envs.worlds.tape import Tape, bytes_per_case, is_shared
+from ml.envs.worlds.recorded import RecordedTraffic, bytes_per_case, is_shared
+from ml.envs.worlds.replayed import replayed_world
 from ml.evaluation.episodes import CaseRunner, checked_cases, driven_by, run_suite
 from ml.vehicle import DT_S
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 MOST_CONVOYS = 192
 """A tick of lone egos costs much the same for 64 as for 192."""
-TAPE_BYTES = 160_000_000
-"""Most memory for a tape, and with it for a process beyond what a single driver takes."""
+RECORDING_BYTES = 160_000_000
+"""Most memory for a recording, and with it for a process beyond what a single driver takes."""
 
 
 def run_together(
@@ -56,24 +56,18 @@ def run_together(
     """
     changes = {"radio": radio, "radio_position": radio_position}
     config = suite.config.model_copy(update=changes)
-    sharing = [k for k, driver in enumerate(drivers) if is_shared(driven_by(driver, config))]
     wanted = checked_cases(suite, cases)
-    rows: list[list[EpisodeRow]] = [[] for _ in drivers]
+    sharing = [k for k, driver in enumerate(drivers) if is_shared(driven_by(driver, config))]
+    rows: dict[int, list[EpisodeRow]] = {}
     if len(sharing) > 1:
         shared = _run_shared([drivers[k] for k in sharing], suite, config, seed, wanted)
-        for k, found in zip(sharing, shared, strict=True):
-            rows[k] = found
+        rows = dict(zip(sharing, shared, strict=True))
     for k, driver in enumerate(drivers):
-        if not rows[k]:
+        if k not in rows:
             rows[k] = run_suite(
-                driver,
-                suite,
-                radio=radio,
-                seed=seed,
-                radio_position=radio_position,
-                cases=wanted,
+                driver, suite, radio=radio, seed=seed, radio_position=radio_position, cases=wanted
             )
-    return rows
+    return [rows[k] for k in range(len(drivers))]
 
 
 def _run_shared(
@@ -87,16 +81,16 @@ def _run_shared(
     first, *others = drivers
     rows: list[list[EpisodeRow]] = [[] for _ in drivers]
     ticks, num_peers = round(config.episode_s / DT_S), config.max_convoy_peers
-    room = max(min(MOST_CONVOYS, TAPE_BYTES // bytes_per_case(ticks, num_peers)), 1)
+    room = max(min(MOST_CONVOYS, RECORDING_BYTES // bytes_per_case(ticks, num_peers)), 1)
     num_envs = -(-len(wanted) // -(-len(wanted) // room))
-    tape = Tape(ticks, num_envs, num_peers)
+    traffic = RecordedTraffic(ticks, num_envs, num_peers)
     live = CaseRunner(first, suite, config, seed=seed, num_envs=num_envs)
     try:
         for start in range(0, len(wanted), num_envs):
             cases = wanted[start : start + num_envs]
-            tape.clear()
-            rows[0] += live.run(cases, on_tick=tape.record)
-            world = taped_world(tape, live.batch)
+            traffic.clear()
+            rows[0] += live.run(cases, on_tick=traffic.record)
+            world = replayed_world(traffic, live.batch)
             for k, driver in enumerate(others, start=1):
                 runner = CaseRunner(
                     driver, suite, config, seed=seed, num_envs=num_envs, world=world

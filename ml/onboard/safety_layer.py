@@ -13,9 +13,9 @@
 * **Silence**: the worst case for the car in front without an alarm, answered gently, with at
   most `SILENCE_MPS2`: so the price is small when nothing was wrong. Where silence is usual on its
   link, and all that is known of the convoy is calm, it is not taken to have braked for longer than
-  `LATELY_S`: every silence would else stop the ego, and the convoy drive away.
-* **Strangers**: for as long as peers may be there that were never heard, nearest ones first, the
-  ego does not close on the nearest that it knows by more than `STRANGER_MPS`.
+  `RECENT_S`: every silence would else stop the ego, and the convoy drive away.
+* **Unknown peers**: for as long as peers may be there that were never heard, nearest ones first,
+  the ego does not close on the nearest that it knows by more than `UNKNOWN_PEER_CLOSING_MPS`.
 * **Nobody heard, or the margin used up**: no speeding up, no creeping on.
 * **Needless braking**: a policy may brake hard only where a peer demands it, or nearly so; for the
   rest there is no reason to startle whoever drives behind.
@@ -27,10 +27,9 @@ distance and not safety. All of it can be computed on the board.
 from __future__ import annotations
 
 import math
-from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ml.compiled import compiled
+from ml.compiled import compiled, inlined
 from ml.onboard.prediction import BRAKING_MPS2
 from ml.onboard.silent_cars import SILENT_S
 from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, STANDSTILL_GAP_M
@@ -39,7 +38,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EASY_MPS2, URGENT_MPS2 = 2.2, 3.0
+    from ml.onboard.estimator import Estimate
+    from ml.onboard.memory import Memory
+
+COMFORT_LIMIT_MPS2, URGENT_MPS2 = 2.2, 3.0
 """Needed braking up to which all is the policy's business, and from which all of it is done."""
 RELEASE_MPS3 = 2.5
 MARGIN_M = 1.0
@@ -65,11 +67,11 @@ SILENCE_GAIN, SILENCE_MPS2 = 0.25, 1.5
 """Slowing per metre of room that is missing, 1/s², and at most: soft enough that nobody behind is
 startled when nothing was wrong, and no more than 1 m/s² beyond the gentlest benign slowing, which
 is what a silence may hide."""
-NEARLY_MPS2 = 1.0
+BRAKE_ALLOWANCE_MPS2 = 1.0
 """How much harder than needed a policy may brake."""
 CREEP_MPS2 = 1.0
 """Braking where the margin is used up."""
-LATELY_S = 0.7
+RECENT_S = 0.7
 """How long the car in front may have been braking unheard, on a link that is silent as a rule while
 the convoy is calm, s."""
 USUAL_PER_S = 0.42
@@ -85,38 +87,41 @@ CALM_MPS2, CALM_SHARE = 1.5, 0.7
 own speed."""
 MATCH_S = 1.0
 """Time constant, at the least, with which a slower peer's speed is matched in a calm convoy, s."""
-STRANGER_MPS, STRANGER_GAIN = 3.0, 0.5
-"""Closing speed while strangers may be in between, and how it is reached, 1/s."""
-ACQUAINTED = 60
+UNKNOWN_PEER_CLOSING_MPS, UNKNOWN_PEER_GAIN = 3.0, 0.5
+"""Closing speed while an unknown peer may be in between, and how it is reached, 1/s."""
+MIN_MESSAGES = 60
 """Messages after the last peer that was new, from which on nobody else is expected: some seconds
 on a good link, and as many more as a bad one takes."""
 _LEAST_ROOM_M = 0.1
 
 
-class Predicted(IntEnum):
-    """Rows of what is predicted of the peers, (NUM_PREDICTED, S) float64."""
+class Bounds(NamedTuple):
+    """What the layer lets pass; (E,) float64, m/s².
 
-    AGE = 0
-    """Age of the newest message, s."""
-    GAP = 1
-    """From the own front bumper to the peer's rear one now, m."""
-    SAID_GAP = 2
-    """The same when it sent its message, m."""
-    NOW = 3
-    """Its speed now, m/s."""
-    SAID = 4
-    """Its speed then, m/s."""
-    PULL = 5
-    """Its acceleration now, m/s²."""
-    DEVIATION = 6
-    """Standard deviation of the gap, m."""
-    NEEDED = 7
-    """Deceleration that it demands of the ego, m/s²; what `demands` finds."""
+    Attributes:
+        soft: Largest acceleration that may be wished, before the low-pass.
+        hard: Largest acceleration that may be commanded, behind it.
+        floor: Least acceleration that may be wished.
+    """
+
+    soft: NDArray[np.float64]
+    hard: NDArray[np.float64]
+    floor: NDArray[np.float64]
 
 
-# What a kernel indexes with must be plain numbers.
-AGE, GAP, SAID_GAP, NOW, SAID, PULL, DEVIATION, NEEDED = (int(row) for row in Predicted)
-NUM_PREDICTED = len(Predicted)
+class Demands(NamedTuple):
+    """What the peers' newest messages demand; float64.
+
+    Attributes:
+        needed_mps2: (E,), the largest deceleration that any peer demands, 0 to 8.
+        missing_m: (E,), the room that is missing to the car in front (`missing_room`); minus
+            infinity where nobody is heard.
+        of_peer_mps2: (E, S), the deceleration that each heard peer demands, 0 to 8.
+    """
+
+    needed_mps2: NDArray[np.float64]
+    missing_m: NDArray[np.float64]
+    of_peer_mps2: NDArray[np.float64]
 
 
 @compiled
@@ -176,7 +181,7 @@ def needed_in_alarm(own_mps: float, free_m: float, speed_mps: float) -> float:
 
 
 @compiled
-def missing_room(own_mps: float, said_gap_m: float, said_mps: float) -> float:
+def missing_room(own_mps: float, gap_sent_m: float, speed_sent_mps: float) -> float:
     """How far the ego would come too close if the car in front braked fully since its message, m.
 
     Responsibility-Sensitive Safety (Shalev-Shwartz, Shammah and Shashua, arXiv:1708.06374) with the
@@ -184,7 +189,7 @@ def missing_room(own_mps: float, said_gap_m: float, said_mps: float) -> float:
     message. Negative where there is room to spare.
     """
     own_stop_m = own_mps * RESPONSE_S + own_mps * own_mps / (2.0 * MAX_BRAKING_MPS2)
-    lead_stops_m = said_gap_m + said_mps * said_mps / (2.0 * MAX_BRAKING_MPS2)
+    lead_stops_m = gap_sent_m + speed_sent_mps * speed_sent_mps / (2.0 * MAX_BRAKING_MPS2)
     return own_stop_m + SILENCE_MARGIN_M - lead_stops_m
 
 
@@ -199,11 +204,11 @@ def braking_for_s(age_s: float, silent_share: float, time_gap_s: float) -> float
     """
     usual = USUAL_PER_S * time_gap_s
     exception = 1.0 if usual <= 0.0 else min(max(2.0 - 2.0 * silent_share / usual, 0.0), 1.0)
-    return LATELY_S + exception * max(age_s - LATELY_S, 0.0)
+    return RECENT_S + exception * max(age_s - RECENT_S, 0.0)
 
 
 @compiled
-def gap_lately_m(gap_m: float, speed_mps: float, age_s: float, braking_s: float) -> float:
+def gap_recent_m(gap_m: float, speed_mps: float, age_s: float, braking_s: float) -> float:
     """Least distance to where a silent car can have begun to brake, m.
 
     Args:
@@ -230,88 +235,90 @@ def silent_share_after(share: float, age_s: float) -> float:
 @compiled
 def urgency(needed_mps2: float) -> float:
     """Share of a braking that is not the policy's business any more, 0 to 1."""
-    return min(max((needed_mps2 - EASY_MPS2) / (URGENT_MPS2 - EASY_MPS2), 0.0), 1.0)
+    share = (needed_mps2 - COMFORT_LIMIT_MPS2) / (URGENT_MPS2 - COMFORT_LIMIT_MPS2)
+    return min(max(share, 0.0), 1.0)
 
 
-@compiled
+@inlined
 def _peer_needs(
-    own_mps: float,
-    s: int,
-    free_m: float,
-    ahead: int,
-    match_s: float,
-    predicted: NDArray[np.float64],
+    own_mps: float, known: Estimate, e: int, s: int, free_m: float, ahead: int, match_s: float
 ) -> float:
-    """Deceleration that peer `s` demands, m/s², 0 to 8.
+    """Deceleration that a peer demands, m/s², 0 to 8.
 
     Args:
         own_mps: Own speed, m/s.
-        s: Slot of the peer.
+        known: What is predicted of the peers.
+        e: The ego.
+        s: The peer.
         free_m: Distance to it, less the cars between and what is kept, m.
         ahead: How many cars ahead of it the alarm is; none where not positive.
         match_s: See `needed_braking`.
-        predicted: (NUM_PREDICTED, S) float64.
     """
-    own_need = needed_braking(own_mps, free_m, predicted[NOW, s], predicted[PULL, s], match_s)
-    if predicted[AGE, s] > SILENT_S:
-        braked = predicted[PULL, s] < -BRAKED_MPS2
+    speed, accel = known.speed_mps[e, s], known.accel_mps2[e, s]
+    own_need = needed_braking(own_mps, free_m, speed, accel, match_s)
+    if known.age_s[e, s] > SILENT_S:
+        braked = accel < -BRAKED_MPS2
         if ahead > 0 or braked:
-            own_need = max(own_need, needed_in_alarm(own_mps, free_m, predicted[NOW, s]))
+            own_need = max(own_need, needed_in_alarm(own_mps, free_m, speed))
         if braked:
-            said_free_m = free_m - predicted[GAP, s] + predicted[SAID_GAP, s]
-            own_need = max(own_need, needed_in_alarm(own_mps, said_free_m, predicted[SAID, s]))
+            sent_free_m = free_m - known.gap_m[e, s] + known.gap_sent_m[e, s]
+            sent_mps = known.speed_sent_mps[e, s]
+            own_need = max(own_need, needed_in_alarm(own_mps, sent_free_m, sent_mps))
     return own_need
 
 
-@compiled
-def demands(
+@inlined
+def demand(
+    e: int,
     own_mps: float,
-    order: NDArray[np.int64],
-    predicted: NDArray[np.float64],
+    known: Estimate,
     silent_share: float,
     time_gap_s: float,
-) -> tuple[float, float, float]:
-    """Find what each peer demands of the ego, and write it into the row `NEEDED`.
+    demands: Demands,
+) -> float:
+    """Find what the peers of an ego demand of it.
 
     Args:
-        own_mps: Own speed.
-        order: (n,) int64, the heard peers, nearest first.
-        predicted: (NUM_PREDICTED, S) float64.
+        e: The ego.
+        own_mps: Its own speed.
+        known: What is predicted of its peers.
         silent_share: Of the time in which the car in front was silent (`silent_share_after`).
         time_gap_s: That the driver has set.
+        demands: Its row e is filled.
 
     Returns:
-        The largest deceleration that any peer demands, m/s²; the distance to the car in front less
-        the margin, m, infinite where none is heard; and the room that is missing to it
-        (`missing_room`), minus infinity where none is heard.
+        The distance to the car in front less the margin, m; infinite where none is heard.
     """
     alarm, calm = -1, True
-    for rank in range(order.size):
-        now, pull = predicted[NOW, order[rank]], predicted[PULL, order[rank]]
-        if is_alarming(now, pull):
+    for rank in range(known.num_heard[e]):
+        s = known.order[e, rank]
+        speed, accel = known.speed_mps[e, s], known.accel_mps2[e, s]
+        if is_alarming(speed, accel):
             alarm = rank
-        calm = calm and pull > -CALM_MPS2 and now > CALM_SHARE * own_mps
+        calm = calm and accel > -CALM_MPS2 and speed > CALM_SHARE * own_mps
     match_s = MATCH_S if calm else 0.0
     needed, lead_free, missing = 0.0, math.inf, -math.inf
-    for rank in range(order.size):
-        s = order[rank]
-        free = predicted[GAP, s] - rank * CAR_LENGTH_M - margin_m(predicted[DEVIATION, s], rank)
-        own_need = _peer_needs(own_mps, s, free, alarm - rank, match_s, predicted)
+    for rank in range(known.num_heard[e]):
+        s = known.order[e, rank]
+        margin = margin_m(known.position_sd_m[e, s], rank)
+        free = known.gap_m[e, s] - rank * CAR_LENGTH_M - margin
+        own_need = _peer_needs(own_mps, known, e, s, free, alarm - rank, match_s)
         reserve_m = RESERVE_M * urgency(own_need)
         if reserve_m > 0.0:
             left_m = free - reserve_m
-            own_need = _peer_needs(own_mps, s, left_m, alarm - rank, match_s, predicted)
-        predicted[NEEDED, s] = own_need
+            own_need = _peer_needs(own_mps, known, e, s, left_m, alarm - rank, match_s)
+        demands.of_peer_mps2[e, s] = own_need
         needed = max(needed, own_need)
         if rank == 0:
             lead_free = free
-            missing = missing_room(own_mps, predicted[SAID_GAP, s], predicted[SAID, s])
-            age = predicted[AGE, s]
+            missing = missing_room(own_mps, known.gap_sent_m[e, s], known.speed_sent_mps[e, s])
+            age, speed = known.age_s[e, s], known.speed_mps[e, s]
             braking_s = braking_for_s(age, silent_share, time_gap_s)
             if calm and braking_s < age:
-                lately_m = gap_lately_m(predicted[GAP, s], predicted[NOW, s], age, braking_s)
-                missing = min(missing, missing_room(own_mps, lately_m, predicted[NOW, s]))
-    return needed, lead_free, missing
+                recent_m = gap_recent_m(known.gap_m[e, s], speed, age, braking_s)
+                missing = min(missing, missing_room(own_mps, recent_m, speed))
+    demands.needed_mps2[e], demands.missing_m[e] = needed, missing
+    return lead_free
 
 
 @compiled
@@ -326,8 +333,8 @@ def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> floa
     if missing_m == -math.inf:
         return 0.0
     bound = -SILENCE_GAIN * missing_m
-    if messages < ACQUAINTED:
-        bound = min(bound, STRANGER_GAIN * (STRANGER_MPS - closing_mps))
+    if messages < MIN_MESSAGES:
+        bound = min(bound, UNKNOWN_PEER_GAIN * (UNKNOWN_PEER_CLOSING_MPS - closing_mps))
     return max(bound, -SILENCE_MPS2)
 
 
@@ -336,9 +343,9 @@ def floor_mps2(needed_mps2: float) -> float:
     """Hardest braking that a policy may wish; `SILENCE_MPS2` where nobody demands any.
 
     Args:
-        needed_mps2: Largest deceleration that any peer demands (`demands`).
+        needed_mps2: Largest deceleration that any peer demands (`Demands`).
     """
-    return -max(SILENCE_MPS2, needed_mps2 + NEARLY_MPS2)
+    return -max(SILENCE_MPS2, needed_mps2 + BRAKE_ALLOWANCE_MPS2)
 
 
 @compiled
@@ -346,7 +353,7 @@ def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) 
     """Largest acceleration that the layer lets pass, whatever the policy wishes.
 
     Args:
-        needed_mps2: Largest deceleration that any peer demands (`demands`).
+        needed_mps2: Largest deceleration that any peer demands (`Demands`).
         lead_free_m: Distance to the car in front less the margin (the reserve is not taken off),
             infinite where none is heard.
         before_mps2: The bound a tick ago: a bound is lifted with `RELEASE_MPS3`, so that a demand
@@ -355,42 +362,43 @@ def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) 
     bound = MAX_ACCEL_MPS2
     if lead_free_m < 0.0:
         bound = -CREEP_MPS2
-    if needed_mps2 > EASY_MPS2:
+    if needed_mps2 > COMFORT_LIMIT_MPS2:
         bound = min(bound, -urgency(needed_mps2) * max(needed_mps2, URGENT_MPS2))
     return min(bound, before_mps2 + RELEASE_MPS3 * DT_S)
 
 
-@compiled
-def bounds(
-    own_mps: float,
-    order: NDArray[np.int64],
-    predicted: NDArray[np.float64],
-    messages: int,
-    silent_share: float,
-    time_gap_s: float,
-    before_mps2: float,
-) -> tuple[float, float, float, float, float]:
-    """All that the layer finds, in a tick.
+@inlined
+def bound(
+    convoys: NDArray[np.int64],
+    own_mps: NDArray[np.float64],
+    known: Estimate,
+    memory: Memory,
+    demands: Demands,
+    bounds: Bounds,
+) -> None:
+    """Find all that the layer demands and lets pass, in a tick.
 
     Args:
-        own_mps: Own speed.
-        order: (n,) int64, the heard peers, nearest first.
-        predicted: (NUM_PREDICTED, S) float64; its row `NEEDED` is written.
-        messages: See `soft_bound_mps2`.
-        silent_share: See `demands`, as the next.
-        time_gap_s: That the driver has set.
-        before_mps2: See `hard_bound_mps2`.
-
-    Returns:
-        The needed deceleration and the missing room (see `demands`); the soft bound, the hard bound
-        and the floor, m/s².
+        convoys: (n,), of which egos.
+        own_mps: (E,), own speeds, m/s.
+        known: What is predicted of the peers.
+        memory: The record of silence is moved on.
+        demands: Filled.
+        bounds: Filled; `hard` is that of the tick before.
     """
-    needed, lead_free, missing = demands(own_mps, order, predicted, silent_share, time_gap_s)
-    closing = own_mps - predicted[NOW, order[0]] if order.size > 0 else 0.0
-    return (
-        needed,
-        missing,
-        soft_bound_mps2(missing, closing, messages),
-        hard_bound_mps2(needed, lead_free, before_mps2),
-        floor_mps2(needed),
-    )
+    for i in range(convoys.size):
+        e = convoys[i]
+        closing = 0.0
+        if known.num_heard[e] > 0:
+            lead = known.order[e, 0]
+            closing = own_mps[e] - known.speed_mps[e, lead]
+            memory.silent_share[e] = silent_share_after(
+                memory.silent_share[e], known.age_s[e, lead]
+            )
+        lead_free = demand(
+            e, own_mps[e], known, memory.silent_share[e], memory.time_gap_s[e], demands
+        )
+        needed = demands.needed_mps2[e]
+        bounds.soft[e] = soft_bound_mps2(demands.missing_m[e], closing, memory.messages[e])
+        bounds.hard[e] = hard_bound_mps2(needed, lead_free, bounds.hard[e])
+        bounds.floor[e] = floor_mps2(needed)

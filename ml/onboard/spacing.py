@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from ml.compiled import compiled
+from ml.vehicle import WANTED_STANDSTILL_M
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,10 +14,6 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", float, "NDArray[np.float64]")
 
-WANTED_STANDSTILL_M = 10.0
-"""Gap that the ego shall keep at standstill: between four and five standard deviations of the
-difference of two GPS positions (2.1 m each, half of it common), which hardly changes in an
-episode."""
 _ORDER = 8
 
 

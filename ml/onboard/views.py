@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class PeerView:
+class PeerView(NamedTuple):
     """What the ego's board holds of each peer; arrays (E, S) float64 unless said otherwise.
 
-    The values are those of the newest message, as the sender's sensors measured them.
+    The values from `x_m` to `hops` are those of the newest message, as the sender measured them.
 
     Attributes:
-        heard: bool, whether there is a message at all; where False every value is 0.
+        heard: bool, whether there is a message at all; where False no other value has a meaning.
         age_s: Age of that message as the board can estimate it, s.
         x_m: Position of the front bumper, east, m.
         y_m: North, m.
@@ -30,7 +28,7 @@ class PeerView:
             nothing is known (`ml.onboard.peer_order`).
         travelled_m: How far it is predicted to have driven since that message, m.
         now_mps: Speed that is predicted for now, m/s.
-        now_mps2: Acceleration, likewise, m/s².
+        now_mps2: Acceleration that is predicted for now, m/s²: as sent, if it is taken to last.
     """
 
     heard: NDArray[np.bool_]
@@ -48,8 +46,7 @@ class PeerView:
     now_mps2: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class EgoView:
+class EgoView(NamedTuple):
     """What the ego's own sensors say; arrays (E,) float64.
 
     Attributes:

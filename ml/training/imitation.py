@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ml.controllers import views
 from ml.controllers.predictive import PredictiveHeadway
 from ml.onboard.actuation import action_from_accel
-from ml.onboard.estimator import estimate
 from ml.onboard.spacing import wanted_gap_m
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2
 
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.convoy_vec_env import ConvoyVecEnv
     from ml.onboard.estimator import Lead
-    from ml.onboard.observation.builder import Observation
+    from ml.onboard.observation.spec import Observation
     from ml.training.config import ImitationConfig, TrainConfig
 
 _GAP_GAIN, _FAR_GAP_GAIN, _GENTLE_M = 0.12, 0.22, 6.0
@@ -59,12 +57,12 @@ def teacher_action(batch: ConvoyBatch) -> NDArray[np.float32]:
 
     It holds its speed where nobody is heard. Where the batch has no safety layer, it keeps to none.
     """
-    ego = views.own_sensors(batch)
-    lead = estimate(views.by_radio(batch), ego).lead()
+    ego = batch.board.ego
+    lead = batch.board.estimate().lead()
     wanted_m = wanted_gap_m(ego.speed_mps, batch.wanted_time_gap_s)
     wish = teacher_wish_mps2(lead, ego.speed_mps, wanted_m)
     if batch.config.safety_layer:
-        bounds = batch.bounds_mps2
+        bounds = batch.board.bounds()
         wish = np.minimum(np.maximum(wish, bounds.floor), np.minimum(bounds.soft, bounds.hard))
     return action_from_accel(wish)
 

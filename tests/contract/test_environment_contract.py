@@ -182,7 +182,7 @@ def test_our_collisions_are_sumos_collisions(make_vec_env):
     crashed, reported = np.full(16, -1), np.full(16, -1)
     for tick in range(500):
         batch.status[:] = EpisodeStatus.RUNNING  # drive on through the wreck
-        batch.advance(np.zeros((16, 1), dtype=np.float32))
+        batch.step(np.zeros(16))
         crashed[(crashed < 0) & (batch.truth.gap_m <= 0.0)] = tick
         reported[(reported < 0) & batch.simulator.read_collisions()[:, 0]] = tick
         if (crashed >= 0).all() and tick > crashed.max():

@@ -121,7 +121,7 @@ def test_what_the_ego_believes_belongs_to_the_episode_that_runs(open_env):
     env.reset()
     for _ in range(25):
         env.step(np.zeros((16, 1), dtype=np.float32))
-        error = env.batch.ego.speed_mps[:, 0] - env.batch.truth.speed_mps[:, 0]
+        error = env.batch.board.ego.speed_mps - env.batch.truth.speed_mps[:, 0]
         assert np.abs(error).max() < 1.0
 
 

@@ -9,9 +9,9 @@ from support.delayed import Delayed
 
 from ml.controllers.headway import Threshold
 from ml.controllers.registry import controller_names
+from ml.envs.convoy_batch import ConvoyBatch
 from ml.evaluation.drivers import ControllerDriver, make_driver
 from ml.evaluation.episodes import CaseRunner, run_suite
-from ml.evaluation.silence import without_radio
 from ml.evaluation.suites.registry import make_suite
 from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE
 
@@ -126,30 +126,31 @@ def test_the_fates_of_packets_belong_to_the_case_and_not_to_the_controller():
     assert not same(deliveries("always-brake", "own")[0], deliveries("cth:1.1", "own")[0])
 
 
-def test_taking_the_radio_away_leaves_what_is_observed_before_anybody_is_heard():
-    """At an episode's first tick it changes nothing, since nothing has arrived; later it does."""
-    runner = CaseRunner(make_driver("cth"), SUITE, SUITE.config, seed=5, num_envs=64)
-    batch = runner.batch
-    try:
-        first = batch.reset()
-        for name, value in without_radio(first).items():
-            assert value == pytest.approx(first[name], rel=1e-6, abs=1e-7)
-        for _ in range(20):
-            batch.advance(np.zeros((64, 1)))
-            batch.transmit(batch.truth)
-            batch.receive(batch.now_us)
-            seen = batch.observe()
-    finally:
-        runner.close()
-    off = without_radio(seen)
-    heard = EGO_INDEX["peers_heard"]
-    assert (seen["ego"][:, heard] > 0).all()
-    assert not off["ego"][:, heard].any()
+def test_with_its_radio_off_a_board_observes_its_own_sensors_alone():
+    """At the first tick, when nothing has arrived, that is what any board does; later it is not."""
+    seen = {}
+    for receives in (True, False):
+        config = SUITE.config.model_copy(update={"ego_receives": receives})
+        batch = ConvoyBatch(config, num_envs=64, seed=5, supply=SUITE.supply)
+        try:
+            first = batch.reset()
+            for _ in range(20):
+                later = batch.step(np.zeros(64)).observation
+            assert batch.peer_table.heard.any(), "the radio goes on, for who measures it"
+        finally:
+            batch.close()
+        seen[receives] = first, later
+    (first, heard), (alone, off) = seen[True], seen[False]
+    assert all(np.array_equal(first[name], alone[name]) for name in first)
+    at = EGO_INDEX["peers_heard"]
+    assert (heard["ego"][:, at] > 0).all()
+    assert not off["ego"][:, at].any()
     assert not off["peers"].any()
+    assert not off["peer_mask"].any()
     silence = EGO_INDEX["silence"]
     assert (off["ego"][:, silence] * EGO_SCALE[silence] == 10.0).all()
     own = [EGO_INDEX[name] for name in ("speed", "accel", "last_command", "position_sd")]
-    assert np.array_equal(off["ego"][:, own], seen["ego"][:, own])
+    assert np.array_equal(off["ego"][:, own], heard["ego"][:, own])
 
 
 def test_the_platoon_law_of_path_needs_a_platoon_that_obeys_it(drive):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ml.controllers import views
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.scripted import CutIn, ManoeuvreCase, ManoeuvreSupply, hold
@@ -87,7 +86,7 @@ def test_the_radio_tells_where_a_car_is_across_the_road():
     checked = []
 
     def watch(batch):
-        view, truth = views.by_radio(batch), batch.truth
+        view, truth = batch.board.peers, batch.truth
         for e in np.flatnonzero(view.heard[:, 0]):
             aside = truth.lateral_m[e, 1]
             y_m, age_s = view.y_m[e, 0], view.age_s[e, 0]
@@ -134,10 +133,7 @@ def test_over_traci_it_is_the_same_bits():
         try:
             batch.reset(cases=np.array(CUTS_IN[5:100:25]))
             for _ in range(120):
-                batch.advance(np.full((4, 1), -0.1))
-                batch.transmit(batch.truth)
-                batch.receive(batch.now_us)
-                batch.judge()
+                batch.step(np.full(4, -0.8))
             paths.append((batch.truth.route_pos_m.tobytes(), batch.peer_table.payload.tobytes()))
         finally:
             batch.close()

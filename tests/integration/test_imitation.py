@@ -109,7 +109,10 @@ def test_the_teacher_holds_gap_and_speed_and_feeds_a_braking_forward():
         gap_m=np.array([25.0, 25.0, 29.0, np.inf]),
         speed_mps=np.array([16.0, 18.0, 20.0, 0.0]),
         accel_mps2=np.array([-2.0, -1.0, 0.0, 0.0]),
-        **{name: np.zeros(4) for name in ("said_gap_m", "said_mps", "age_s", "position_sd_m")},
+        gap_sent_m=np.zeros(4),
+        speed_sent_mps=np.zeros(4),
+        age_s=np.zeros(4),
+        position_sd_m=np.zeros(4),
     )
     wish = teacher_wish_mps2(lead, np.full(4, 20.0), np.full(4, 25.0))
     np.testing.assert_allclose(wish, [-3.0, -2.0, 0.48, 0.0])

@@ -7,9 +7,8 @@ import pytest
 
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.policy_interface import PolicyInterface
-from ml.envs.worlds import tape as taping
-from ml.envs.worlds.replayed import taped_world
-from ml.envs.worlds.tape import Tape
+from ml.envs.worlds.recorded import RecordedTraffic, is_shared
+from ml.envs.worlds.replayed import replayed_world
 from ml.errors import EnvironmentStateError
 from ml.evaluation import together
 from ml.evaluation.drivers import PolicyDriver, make_driver
@@ -43,7 +42,7 @@ def policies():
 
 
 def drivers():
-    """All kinds of drivers; the first, whose run is taped, crashes early in every hazard."""
+    """All kinds of drivers; the first, whose run is recorded, crashes early in every hazard."""
     specs = ("do-nothing", "predictive:0.5", "off:cth:1.1", "truth:idm:1.1", "oracle", "sumo")
     return [*(make_driver(spec) for spec in specs), *policies(), make_driver("always-brake")]
 
@@ -65,7 +64,7 @@ def flat(rows):
     ],
 )
 def test_the_rows_are_those_of_each_driver_alone(spec, radio, cases, monkeypatch):
-    """Controllers, bounds, policies with and without their layer; in parts of a small tape."""
+    """Controllers, bounds, policies with and without their layer; in parts of a small recording."""
     monkeypatch.setattr(together, "MOST_CONVOYS", 11)
     suite = make_suite(spec)
     found = run_together(drivers(), suite, radio=radio, seed=SEED, cases=cases)
@@ -78,23 +77,25 @@ def test_the_rows_are_those_of_each_driver_alone(spec, radio, cases, monkeypatch
     assert crashes[-1] == 0
 
 
-def test_only_what_all_drivers_share_is_taped(monkeypatch):
+def test_only_what_all_drivers_share_is_recorded(monkeypatch):
     """SUMO's own driver needs its leader, and on the road each hears the radio where it is."""
     suite = make_suite("ncap:1")
-    taped = []
-    record = Tape.record
-    monkeypatch.setattr(Tape, "record", lambda self, batch: taped.append(record(self, batch)))
+    recordings = []
+    record = RecordedTraffic.record
+    monkeypatch.setattr(
+        RecordedTraffic, "record", lambda self, batch: recordings.append(record(self, batch))
+    )
     for position, specs, expected in (
         ("own", ("cth:1.1", "oracle"), False),
         ("reference", ("cth:1.1", "sumo"), False),
         ("reference", ("cth:1.1", "oracle", "sumo"), True),
     ):
-        taped.clear()
+        recordings.clear()
         crew = [make_driver(spec) for spec in specs]
         found = run_together(
             crew, suite, radio="bursty", seed=SEED, radio_position=position, cases=range(3)
         )
-        assert bool(taped) is expected
+        assert bool(recordings) is expected
         for spec, rows in zip(specs, found, strict=True):
             alone = run_suite(
                 make_driver(spec), suite, radio="bursty", seed=SEED, radio_position=position,
@@ -105,39 +106,40 @@ def test_only_what_all_drivers_share_is_taped(monkeypatch):
 
 @pytest.fixture
 def recorded():
-    """A batch of two cases after 20 ticks, and the tape of them."""
+    """A batch of two cases after 20 ticks, and the recording of them."""
     suite = make_suite("ncap:1")
     config = suite.config.model_copy(update={"radio": "clean", "radio_position": "reference"})
     batch = ConvoyBatch(config, num_envs=2, seed=SEED, supply=suite.supply)
-    tape = Tape(batch.episode_ticks, 2, batch.num_slots - 1)
+    traffic = RecordedTraffic(batch.episode_ticks, 2, batch.num_slots - 1)
     try:
         batch.reset(cases=np.array([0, 1]))
         for _ in range(20):
             tick(batch)
-            tape.record(batch)
-        yield suite, batch, tape
+            traffic.record(batch)
+        yield suite, batch, traffic
     finally:
         batch.close()
 
 
 def tick(batch):
     """Drive on at a steady speed."""
-    batch.advance(np.zeros((batch.num_envs, 1)))
-    batch.transmit(batch.truth)
-    batch.receive(batch.now_us)
-    batch.judge()
+    batch.step(np.zeros(batch.num_envs))
 
 
-def play(suite, batch, tape, cases):
+def play(suite, batch, traffic, cases):
     """Begin cases in a world that is played."""
     played = ConvoyBatch(
-        batch.config, num_envs=2, seed=SEED, supply=suite.supply, world=taped_world(tape, batch)
+        batch.config,
+        num_envs=2,
+        seed=SEED,
+        supply=suite.supply,
+        world=replayed_world(traffic, batch),
     )
     played.reset(cases=np.array(cases))
     return played
 
 
-def test_a_tape_ends_where_its_recording_did(recorded):
+def test_a_replay_ends_where_its_recording_did(recorded):
     """An episode that goes on beyond it is an error, not a road without cars."""
     played = play(*recorded, [1, 0])
     for _ in range(20):
@@ -147,31 +149,31 @@ def test_a_tape_ends_where_its_recording_did(recorded):
         tick(played)
 
 
-def test_a_case_that_is_not_on_the_tape_is_refused(recorded):
+def test_a_case_that_was_not_recorded_is_refused(recorded):
     """So is one more case than there is room for."""
-    suite, batch, tape = recorded
-    with pytest.raises(EnvironmentStateError, match="is not on the tape"):
-        play(suite, batch, tape, [0, 2])
+    suite, batch, traffic = recorded
+    with pytest.raises(EnvironmentStateError, match="was not recorded"):
+        play(suite, batch, traffic, [0, 2])
     batch.reset(cases=np.array([0, 2]))
     tick(batch)
-    with pytest.raises(EnvironmentStateError, match="room for 2 cases"):
-        tape.record(batch)
+    with pytest.raises(EnvironmentStateError, match="room for 2 recorded cases"):
+        traffic.record(batch)
 
 
-def test_what_depends_on_the_driver_is_not_taped(recorded, monkeypatch):
+def test_what_depends_on_the_driver_is_not_recorded(recorded, monkeypatch):
     """A batch whose radio goes by the ego's own position cannot be recorded."""
-    _, batch, tape = recorded
+    _, batch, traffic = recorded
     own = batch.config.model_copy(update={"radio_position": "own"})
     monkeypatch.setattr(batch, "config", own)
-    assert not taping.is_shared(own)
+    assert not is_shared(own)
     with pytest.raises(EnvironmentStateError, match="radio_position"):
-        tape.record(batch)
+        traffic.record(batch)
 
 
 def test_a_played_world_leaves_sumo_to_its_owner(recorded):
     """SUMO holds the egos alone, and closing the one who plays does not end it."""
-    suite, batch, tape = recorded
-    played = play(suite, batch, tape, [0, 1])
+    suite, batch, traffic = recorded
+    played = play(suite, batch, traffic, [0, 1])
     live = batch.simulator._fleet.live
     assert live.tolist() == [0, batch.num_slots]
     played.close()

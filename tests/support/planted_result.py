@@ -60,7 +60,7 @@ def write_planted_result(
                 write_part(folder / file, _episodes(suite, radio, record, episodes, seed))
                 parts.append(
                     PartRecord(
-                        suite=suite, radio=radio, controller=record.name, seed=1_000_003, first=0,
+                        suite=suite, radio=radio, controller=record.name, seed=1_000_003,
                         episodes=episodes, file=file,
                     )
                 )  # fmt: skip

@@ -6,18 +6,18 @@ does not look at the ego, so that every controller meets the same episode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
-from ml.envs.episodes.placement import leave_junctions, relaxed_gap_m
+from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
 from ml.errors import ScenarioError
 from ml.keyed_random import Stream, extend, fold, uniform
 from ml.sumo.protocol import DriverParameters, Placement
-from ml.vehicle import CAR_LENGTH_M, DT_S
+from ml.vehicle import CALM_STANDSTILL_M, CAR_LENGTH_M, DT_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,6 @@ HAZARD, BENIGN, FREE = range(len(KINDS))
 
 _ROAD_START_M = 20.0
 ROAD_END_MARGIN_M = 20.0
-_EGO_STANDSTILL_M = 5.0
 _SHORTEST_EPISODE_S = 10.0
 _FULL_STOP_SHARE = 0.6
 _TAU_S = (0.9, 1.8)
@@ -67,8 +66,7 @@ class _Draw(IntEnum):
     HOLD = 17
 
 
-@dataclass(slots=True)
-class EpisodePlan:
+class EpisodePlan(NamedTuple):
     """Rows of episodes; one row per convoy.
 
     Attributes:
@@ -100,31 +98,15 @@ class EpisodePlan:
     @classmethod
     def empty(cls, rows: int) -> EpisodePlan:
         """Allocate a plan for a batch, in which nothing happens."""
-        ints = [np.zeros(rows, dtype=np.int64) for _ in range(7)]
-        floats = [np.zeros(rows) for _ in range(4)]
+        floats = {"brake_mps2", "final_speed_mps", "leader_speed_mps", "cut_in_mps"}
         return cls(
-            kind=ints[0],
-            num_peers=ints[1],
-            brake_slot=ints[2],
-            onset_tick=ints[3],
-            brake_mps2=floats[0],
-            final_speed_mps=floats[1],
-            release_tick=ints[4],
-            leader_speed_mps=floats[2],
-            cut_in_slot=ints[5],
-            cut_in_tick=ints[6],
-            cut_in_mps=floats[3],
+            *(np.zeros(rows, dtype=float if name in floats else np.int64) for name in cls._fields)
         )
 
     def write(self, rows: NDArray[np.int64], other: EpisodePlan) -> None:
         """Replace the given rows by another plan's."""
-        for field in fields(self):
-            getattr(self, field.name)[rows] = getattr(other, field.name)
-
-    def take(self, other: EpisodePlan, rows: NDArray[np.int64]) -> None:
-        """Replace all rows by the given ones of another plan."""
-        for field in fields(self):
-            getattr(self, field.name)[:] = getattr(other, field.name)[rows]
+        for mine, theirs in zip(self, other, strict=True):
+            mine[rows] = theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +164,7 @@ class EpisodeSource:
 
     def _longest_convoy_m(self, speed_mps: float) -> float:
         config, peers = self._config, self._config.max_convoy_peers
-        ego_gap = _EGO_STANDSTILL_M + config.ego_time_gap_s[1] * speed_mps
+        ego_gap = CALM_STANDSTILL_M + config.ego_time_gap_s[1] * speed_mps
         peer_gap = relaxed_gap_m(_MIN_GAP_M[1], _TAU_S[1], speed_mps) * _GAP_SPREAD[1]
         return float(ego_gap + (peers - 1) * peer_gap + peers * CAR_LENGTH_M)
 
@@ -395,11 +377,7 @@ def _draw_drivers(draws: _Draws) -> DriverParameters:
         min_gap_m=draws.vehicle(_Draw.MIN_GAP, *_MIN_GAP_M),
         speed_factor=draws.vehicle(_Draw.SPEED_FACTOR, 1.1, 1.4),
     )
-    # The ego's own values count only where SUMO drives it: the defaults of SUMO's Krauss model.
-    drivers.tau_s[:, 0] = 1.0
-    drivers.accel_mps2[:, 0] = 2.6
-    drivers.decel_mps2[:, 0] = 4.5
-    drivers.min_gap_m[:, 0] = 2.5
+    give_ego_defaults(drivers)
     return drivers
 
 
@@ -413,7 +391,7 @@ def _apart_m(
     # Gap of car k to car k+1: the IDM's at 80 % of the desired speed, give or take a tenth.
     relaxed = relaxed_gap_m(drivers.min_gap_m, drivers.tau_s, speed[:, None])
     gap = relaxed * draws.vehicle(_Draw.GAP, *_GAP_SPREAD)
-    gap[:, 0] = _EGO_STANDSTILL_M + speed * ego_time_gap_s
+    gap[:, 0] = CALM_STANDSTILL_M + speed * ego_time_gap_s
     offset = np.zeros_like(gap)
     offset[:, 1:] = np.cumsum(gap[:, :-1] + CAR_LENGTH_M, axis=1)
     return offset

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one
 from ml.vehicle import DT_S
 
@@ -78,15 +78,9 @@ class PeerDirector:
         """
         factor = np.empty(speed_mps.shape)
         _command(
+            plan,
             tick,
             speed_mps,
-            plan.num_peers,
-            plan.brake_slot,
-            plan.onset_tick,
-            plan.release_tick,
-            plan.brake_mps2,
-            plan.final_speed_mps,
-            plan.leader_speed_mps,
             self.script_mps,
             self._limit_mps,
             self._leader_keys,
@@ -98,17 +92,11 @@ class PeerDirector:
         return factor
 
 
-@compiled
+@inlined
 def _command(
+    plan: EpisodePlan,
     tick: NDArray[np.int64],
     speed_mps: NDArray[np.float64],
-    num_peers: NDArray[np.int64],
-    brake_slot: NDArray[np.int64],
-    onset_tick: NDArray[np.int64],
-    release_tick: NDArray[np.int64],
-    brake_mps2: NDArray[np.float64],
-    final_speed_mps: NDArray[np.float64],
-    leader_speed_mps: NDArray[np.float64],
     script_mps: NDArray[np.float64],
     limit_mps: float,
     leader_keys: NDArray[np.uint64],
@@ -123,11 +111,12 @@ def _command(
         for v in range(1, speed_mps.shape[1]):
             controlled[e, v] = False
             command_mps[e, v] = factor[e, v] = np.nan
-        v = brake_slot[e]
-        if v > 0 and onset_tick[e] <= tick[e] < release_tick[e]:
+        v = plan.brake_slot[e]
+        if v > 0 and plan.onset_tick[e] <= tick[e] < plan.release_tick[e]:
             speed = speed_mps[e, v]
             controlled[e, v] = True
-            command_mps[e, v] = max(speed - brake_mps2[e] * DT_S, min(final_speed_mps[e], speed))
+            slowest_mps = min(plan.final_speed_mps[e], speed)
+            command_mps[e, v] = max(speed - plan.brake_mps2[e] * DT_S, slowest_mps)
         if tick[e] < script_mps.shape[2]:
             for v in range(1, speed_mps.shape[1]):
                 wanted_mps = script_mps[e, v, tick[e]]
@@ -138,5 +127,5 @@ def _command(
             # An Ornstein–Uhlenbeck speed factor, renewed once a second.
             draw, _ = normal_pair_one(extend_one(leader_keys[e], tick[e]))
             leader_noise[e] = leader_noise[e] * _LEADER_DECAY + _LEADER_FRESH_SD * draw
-            wish_mps = leader_speed_mps[e] * (1.0 + leader_noise[e])
-            factor[e, num_peers[e]] = wish_mps / limit_mps
+            wish_mps = plan.leader_speed_mps[e] * (1.0 + leader_noise[e])
+            factor[e, plan.num_peers[e]] = wish_mps / limit_mps

@@ -9,7 +9,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ml.sumo.protocol import DriverParameters
     from ml.sumo.road import Road
+
+_KRAUSS = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 2.5}
+"""Defaults of SUMO's Krauss model."""
 
 
 def relaxed_gap_m(
@@ -38,3 +42,9 @@ def _beyond_junction(road: Road, route_pos_m: NDArray[np.float64]) -> NDArray[np
         moved[inside] = road.lane_start_m[lane[inside]]
         inside = road.lane_internal[lane]
     return moved
+
+
+def give_ego_defaults(drivers: DriverParameters) -> None:
+    """Give slot 0 SUMO's own driver; it counts only where SUMO drives the ego."""
+    for name, value in _KRAUSS.items():
+        getattr(drivers, name)[:, 0] = value

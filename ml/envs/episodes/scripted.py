@@ -13,10 +13,10 @@ import numpy as np
 
 from ml.envs.config import KINDS
 from ml.envs.episodes.drawn import ROAD_END_MARGIN_M, EpisodePlan
-from ml.envs.episodes.placement import leave_junctions, relaxed_gap_m
+from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
 from ml.errors import ScenarioError
 from ml.sumo.protocol import DriverParameters, Placement
-from ml.vehicle import CAR_LENGTH_M, DT_S
+from ml.vehicle import CAR_LENGTH_M, DT_S, PEER_STANDSTILL_M
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,15 +29,13 @@ if TYPE_CHECKING:
 START_M = 100.0
 """Where egos start unless a case says otherwise."""
 
-_TAU_S, _ACCEL_MPS2, _DECEL_MPS2, _MIN_GAP_M = 1.2, 1.8, 2.75, 2.0
+_TAU_S, _ACCEL_MPS2, _DECEL_MPS2 = 1.2, 1.8, 2.75
 _DESIRED = 1.25
 """Desired speed over initial speed of a car that SUMO drives: it would like to go faster, as in
 any platoon that holds together; its equilibrium gap is that of `relaxed_gap_m`."""
 _LEAST_DESIRED_MPS = 5.0
 _ROUNDING_MPS = 0.01
 """Limits stand in networks with two decimals: 130 km/h is 36.11 m/s there."""
-_EGO_DRIVER = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 2.5}
-"""SUMO's Krauss defaults; they count only where SUMO drives the ego."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +120,10 @@ class ManoeuvreSupply:
             tau_s=np.full(shape, _TAU_S),
             accel_mps2=np.full(shape, _ACCEL_MPS2),
             decel_mps2=np.full(shape, _DECEL_MPS2),
-            min_gap_m=np.full(shape, _MIN_GAP_M),
+            min_gap_m=np.full(shape, PEER_STANDSTILL_M),
             speed_factor=desired_mps / road.fastest_mps,
         )
-        for name, value in _EGO_DRIVER.items():
-            getattr(self._drivers, name)[:, 0] = value
+        give_ego_defaults(self._drivers)
 
     def _take(self, row: int, case: ManoeuvreCase, road: Road) -> None:
         peers = len(case.gaps_m)
@@ -181,8 +178,7 @@ class ManoeuvreSupply:
         if forced_kind is not None:
             raise ScenarioError("a manoeuvre is of the kind that it is; do not force another")
         number = cases % self._present.shape[0]
-        plan = EpisodePlan.empty(number.size)
-        plan.take(self._plan, number)
+        plan = EpisodePlan._make(rows[number] for rows in self._plan)
         scripted = ~np.isnan(self._script_mps[number, :, 0])
         scripted[:, 0] = self._config.ego_control == "policy"
         drivers = self._drivers
@@ -208,7 +204,7 @@ class ManoeuvreSupply:
 
 def following_gap_m(speed_mps: float) -> float:
     """Gap at which a car that SUMO drives follows at a steady speed, m."""
-    return float(relaxed_gap_m(_MIN_GAP_M, _TAU_S, speed_mps))
+    return float(relaxed_gap_m(PEER_STANDSTILL_M, _TAU_S, speed_mps))
 
 
 def hold(speed_mps: float, ticks: int) -> NDArray[np.float64]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.compiled import compiled
-from ml.envs.scoring.metrics import Traffic
 from ml.envs.scoring.reward import fill_terms, weights_of
 from ml.envs.scoring.termination import EpisodeStatus, Rules, decide_status
 from ml.envs.scoring.tracker import EpisodeTracker, record_tick
@@ -73,7 +72,7 @@ class Judge:
         """
         found = _Found(np.empty(tick.size, np.int64), np.empty(tick.size), self.needless)
         _judge(
-            Traffic.of(truth),
+            truth,
             expected,
             tick,
             self._rules,
@@ -106,7 +105,7 @@ class _Found(NamedTuple):
 
 @compiled
 def _judge(
-    traffic: Traffic,
+    truth: GroundTruth,
     expected: NDArray[np.bool_],
     tick: NDArray[np.int64],
     rules: Rules,
@@ -120,7 +119,7 @@ def _judge(
 ) -> None:
     """Fill the last one and update the two before; see `Judge.tick`."""
     status, reward, needless = found
-    decide_status(traffic, expected, tick, rules, status)
+    decide_status(truth, expected, tick, rules, status)
     num_envs = tick.size
     terms = np.empty((num_envs, weights.size))
     braking, collided = np.empty((2, num_envs), dtype=np.bool_)
@@ -132,10 +131,10 @@ def _judge(
         if rules.stop_at_collision:
             collided[e] = status[e] == _COLLISION
         else:
-            collided[e] = traffic.gap_m[e] <= 0.0 and not wrecked[e]
+            collided[e] = truth.gap_m[e] <= 0.0 and not wrecked[e]
             wrecked[e] |= collided[e]
-    fill_terms(traffic, time_gap_s, withheld_mps2, braking, collided, terms, needless)
-    record_tick(traffic, terms, needless, wrecked & ~collided, memory)
+    fill_terms(truth, time_gap_s, withheld_mps2, braking, collided, terms, needless)
+    record_tick(truth, terms, needless, wrecked & ~collided, memory)
     # Not a matrix product, whose rounding may depend on the batch's size.
     for e in range(num_envs):
         reward[e] = terms[e, 0] * weights[0]

@@ -8,7 +8,7 @@ to collision and needed decelerations are defined in `ml.envs.truth.conflict`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from ml.compiled import compiled
 from ml.envs.truth.conflict import TTC_HORIZON_S
@@ -16,8 +16,6 @@ from ml.envs.truth.conflict import TTC_HORIZON_S
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from ml.envs.truth.ground_truth import GroundTruth
 
 FALSE_BRAKE_MPS2 = 2.0
 CAUSE_TTC_S, CAUSE_DRAC_MPS2, CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0
@@ -58,25 +56,6 @@ def has_cause_to_brake(
         if accel_mps2[v] < -CAUSE_PEER_BRAKES_MPS2:
             return True
     return False
-
-
-class Traffic(NamedTuple):
-    """What scoring reads of a `GroundTruth`, whose attributes these are."""
-
-    present: NDArray[np.bool_]
-    route_pos_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    gap_m: NDArray[np.float64]
-    peer_gap_m: NDArray[np.float64]
-    ttc_s: NDArray[np.float64]
-    drac_mps2: NDArray[np.float64]
-    jerk_mps3: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, truth: GroundTruth) -> Traffic:
-        """Take the arrays of a batch's ground truth."""
-        return cls(*(getattr(truth, name) for name in cls._fields))
 
 
 Episodes = Literal["all", "hazards", "quiet", "crashes"]

@@ -27,7 +27,7 @@ from ml.onboard.spacing import wanted_gap_m
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.envs.scoring.metrics import Traffic
+    from ml.envs.truth.ground_truth import GroundTruth
 
 TERMS = tuple(RewardWeights.model_fields)
 _HEADWAY, _SAFETY, _COLLISION, _COMFORT, _FALSE_BRAKING, _RESTRAINT = range(len(TERMS))
@@ -52,7 +52,7 @@ def _ramp(value: float, start: float, full: float) -> float:
 
 @compiled
 def fill_terms(
-    traffic: Traffic,
+    truth: GroundTruth,
     time_gap_s: NDArray[np.float64],
     withheld_mps2: NDArray[np.float64],
     braking_now: NDArray[np.bool_],
@@ -63,7 +63,7 @@ def fill_terms(
     """Compute every term, unweighted.
 
     Args:
-        traffic: The batch after a tick.
+        truth: The batch after a tick.
         time_gap_s: (num_envs,), the time gap that each driver has set.
         withheld_mps2: (num_envs,), what the safety layer took off each wish.
         braking_now: (num_envs,), a planned braking is in progress, which is cause enough.
@@ -72,8 +72,8 @@ def fill_terms(
         needless: (num_envs,), filled: the ego brakes harder than 2 m/s² without cause.
     """
     for e in range(collided.size):
-        speed, accel, gap = traffic.speed_mps[e, 0], traffic.accel_mps2[e, 0], traffic.gap_m[e]
-        ttc_s, drac_mps2 = traffic.ttc_s[e], traffic.drac_mps2[e]
+        speed, accel, gap = truth.speed_mps[e, 0], truth.accel_mps2[e, 0], truth.gap_m[e]
+        ttc_s, drac_mps2 = truth.ttc_s[e], truth.drac_mps2[e]
         error = (gap - wanted_gap_m(speed, time_gap_s[e])) / (_WIDTH_M + _WIDTH_S * speed)
         terms[e, _HEADWAY] = 1.0 / (1.0 + error * error)
 
@@ -82,13 +82,12 @@ def fill_terms(
             danger = max(danger, min(max(1.0 - gap / (SHORT_HEADWAY_S * speed), 0.0), 1.0))
         terms[e, _SAFETY] = -danger
         terms[e, _COLLISION] = -1.0 if collided[e] else 0.0
-        rough = _ramp(abs(traffic.jerk_mps3[e]), _JERK_FREE_MPS3, _JERK_FULL_MPS3)
+        rough = _ramp(abs(truth.jerk_mps3[e]), _JERK_FREE_MPS3, _JERK_FULL_MPS3)
         harsh = _ramp(-accel, _HARSH_FREE_MPS2, _HARSH_FULL_MPS2)
         terms[e, _COMFORT] = -min(rough * rough + harsh * harsh, 1.0)
 
         idle = accel < -_FALSE_FREE_MPS2 and not (
-            braking_now[e]
-            or has_cause_to_brake(traffic.accel_mps2[e], speed, gap, ttc_s, drac_mps2)
+            braking_now[e] or has_cause_to_brake(truth.accel_mps2[e], speed, gap, ttc_s, drac_mps2)
         )
         needless[e] = idle and accel < -FALSE_BRAKE_MPS2
         false = _ramp(-accel, _FALSE_FREE_MPS2, _FALSE_FULL_MPS2) if idle else 0.0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ml.envs.scoring.metrics import Traffic
+    from ml.envs.truth.ground_truth import GroundTruth
 
 
 class EpisodeStatus(IntEnum):
@@ -57,7 +57,7 @@ class Rules(NamedTuple):
 
 @compiled
 def decide_status(
-    traffic: Traffic,
+    truth: GroundTruth,
     expected: NDArray[np.bool_],
     tick: NDArray[np.int64],
     rules: Rules,
@@ -66,7 +66,7 @@ def decide_status(
     """Decide each convoy's `EpisodeStatus` after a tick; the gravest wins.
 
     Args:
-        traffic: The batch after the tick.
+        truth: The batch after the tick.
         expected: (num_envs, num_slots) bool, cars that must be there.
         tick: (num_envs,) int64 ticks since reset.
         rules: What ends an episode.
@@ -76,15 +76,15 @@ def decide_status(
         status[e] = _TIME_LIMIT if tick[e] >= rules.episode_ticks else _RUNNING
         missing = False
         for v in range(expected.shape[1]):
-            present = traffic.present[e, v]
+            present = truth.present[e, v]
             missing |= expected[e, v] and not present
             # A car that reaches the end vanishes from SUMO: stop a tick and a margin before that.
-            reach = traffic.route_pos_m[e, v] + 2.0 * DT_S * traffic.speed_mps[e, v]
+            reach = truth.route_pos_m[e, v] + 2.0 * DT_S * truth.speed_mps[e, v]
             if present and reach >= rules.road_length_m - ROAD_END_MARGIN_M:
                 status[e] = _ROAD_END
-        if traffic.peer_gap_m[e] <= 0.0:
+        if truth.peer_gap_m[e] <= 0.0:
             status[e] = _PEERS_COLLIDED
-        if rules.stop_at_collision and traffic.gap_m[e] <= 0.0:
+        if rules.stop_at_collision and truth.gap_m[e] <= 0.0:
             status[e] = _COLLISION
         if missing:
             status[e] = _VEHICLE_MISSING

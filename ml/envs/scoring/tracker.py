@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.episodes.drawn import EpisodePlan
-    from ml.envs.scoring.metrics import Traffic
     from ml.envs.truth.ground_truth import GroundTruth
 
 _TOTALS = ("headway_s", "headway_ticks", "distance_m", "braking_ticks", "ticks", "false_brakes",
@@ -120,7 +119,7 @@ class EpisodeTracker:
 
 @compiled
 def record_tick(
-    traffic: Traffic,
+    truth: GroundTruth,
     terms: NDArray[np.float64],
     needless: NDArray[np.bool_],
     over: NDArray[np.bool_],
@@ -129,7 +128,7 @@ def record_tick(
     """Add a tick of the whole batch.
 
     Args:
-        traffic: The batch after the tick.
+        truth: The batch after the tick.
         terms: (num_envs, 6), as `fill_terms` fills them.
         needless: (num_envs,), the same.
         over: (num_envs,), whose ego has crashed in an earlier tick.
@@ -145,7 +144,7 @@ def record_tick(
         for t in range(terms.shape[1]):
             memory.terms[e, t] += terms[e, t]
             memory.firing[e, t] += terms[e, t] != 0.0
-        speed, accel, gap = traffic.speed_mps[e, 0], traffic.accel_mps2[e, 0], traffic.gap_m[e]
+        speed, accel, gap = truth.speed_mps[e, 0], truth.accel_mps2[e, 0], truth.gap_m[e]
         if speed > HEADWAY_SPEED_MPS:
             totals[e, _HEADWAY_S] += gap / speed
             totals[e, _HEADWAY_TICKS] += 1.0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
 from ml.envs.truth.lanes import car_in_front
 from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from ml.sumo.protocol import TrafficState
 
 
-@dataclass(slots=True)
-class GroundTruth:
+class GroundTruth(NamedTuple):
     """The batch after a tick.
 
     Attributes:
@@ -58,10 +56,9 @@ class GroundTruth:
         lateral_m: NDArray[np.float64] | None = None,
     ) -> GroundTruth:
         """Describe cars that have just been placed and do not accelerate yet; None: in one lane."""
-        truth = cls._empty(speed_mps.shape)
-        still = np.zeros(speed_mps.shape)
+        truth, still = cls._empty(speed_mps.shape), np.zeros(speed_mps.shape)
         aside_m = still if lateral_m is None else lateral_m
-        _describe(present, route_pos_m, speed_mps, aside_m, speed_mps, still, *truth.arrays())
+        _describe(present, route_pos_m, speed_mps, aside_m, speed_mps, still, truth)
         return truth
 
     def advance(
@@ -76,81 +73,55 @@ class GroundTruth:
             self.lateral_m if lateral_m is None else lateral_m,
             self.speed_mps,
             self.accel_mps2,
-            *truth.arrays(),
+            truth,
         )
         return truth
 
-    def arrays(self) -> tuple[NDArray[Any], ...]:
-        """All arrays, in the order of the attributes."""
-        return (
-            self.present,
-            self.route_pos_m,
-            self.speed_mps,
-            self.accel_mps2,
-            self.lateral_m,
-            self.lead_slot,
-            self.gap_m,
-            self.peer_gap_m,
-            self.ttc_s,
-            self.drac_mps2,
-            self.jerk_mps3,
-        )
-
     def write(self, rows: NDArray[np.int64], other: GroundTruth) -> None:
         """Replace the given convoys by another description's rows."""
-        for name in self.__slots__:
-            getattr(self, name)[rows] = getattr(other, name)
+        for mine, theirs in zip(self, other, strict=True):
+            mine[rows] = theirs
 
     @classmethod
     def _empty(cls, shape: tuple[int, ...]) -> GroundTruth:
-        lead_slot = np.empty(shape[0], dtype=np.int64)
-        route_pos_m, speed_mps, accel_mps2, aside_m = np.empty((4, *shape))
-        moving = (route_pos_m, speed_mps, accel_mps2, aside_m)
-        return cls(np.empty(shape, dtype=bool), *moving, lead_slot, *np.empty((5, shape[0])))
+        moving, lead_slot = np.empty((4, *shape)), np.empty(shape[0], dtype=np.int64)
+        return cls._make(
+            (np.empty(shape, dtype=bool), *moving, lead_slot, *np.empty((5, shape[0])))
+        )
 
 
-@compiled
+@inlined
 def _describe(
-    now_present: NDArray[np.bool_],
-    now_route_pos_m: NDArray[np.float64],
-    now_speed_mps: NDArray[np.float64],
-    now_lateral_m: NDArray[np.float64],
-    before_speed_mps: NDArray[np.float64],
-    before_accel_mps2: NDArray[np.float64],
     present: NDArray[np.bool_],
     route_pos_m: NDArray[np.float64],
     speed_mps: NDArray[np.float64],
-    accel_mps2: NDArray[np.float64],
     lateral_m: NDArray[np.float64],
-    lead_slot: NDArray[np.int64],
-    gap_m: NDArray[np.float64],
-    peer_gap_m: NDArray[np.float64],
-    ttc_s: NDArray[np.float64],
-    drac_mps2: NDArray[np.float64],
-    jerk_mps3: NDArray[np.float64],
+    before_mps: NDArray[np.float64],
+    before_mps2: NDArray[np.float64],
+    truth: GroundTruth,
 ) -> None:
-    """Fill a `GroundTruth` (from `present` on) from the traffic now and a tick before."""
-    num_envs, num_slots = now_speed_mps.shape
+    """Fill a `GroundTruth` from the traffic now, and speeds and accelerations a tick before."""
+    num_envs, num_slots = speed_mps.shape
     for e in range(num_envs):
-        gap_m[e] = peer_gap_m[e] = np.inf
+        gap = peer_gap = np.inf
         for v in range(num_slots):
-            here = now_present[e, v]
-            present[e, v] = here
-            route_pos_m[e, v] = now_route_pos_m[e, v]
-            speed_mps[e, v] = now_speed_mps[e, v]
-            change = now_speed_mps[e, v] - before_speed_mps[e, v]
-            accel_mps2[e, v] = change / DT_S if here else 0.0
-            lateral_m[e, v] = now_lateral_m[e, v]
+            here = present[e, v]
+            truth.present[e, v] = here
+            truth.route_pos_m[e, v] = route_pos_m[e, v]
+            truth.speed_mps[e, v] = speed_mps[e, v]
+            truth.accel_mps2[e, v] = (speed_mps[e, v] - before_mps[e, v]) / DT_S if here else 0.0
+            truth.lateral_m[e, v] = lateral_m[e, v]
             before = v - 1
             while before > 0 and abs(lateral_m[e, v] - lateral_m[e, before]) >= CAR_WIDTH_M:
                 before -= 1
             if before > 0 and here and present[e, before]:
-                gap = route_pos_m[e, v] - route_pos_m[e, before] - CAR_LENGTH_M
-                peer_gap_m[e] = min(peer_gap_m[e], gap)
-        lead_slot[e] = lead = car_in_front(route_pos_m, lateral_m, e, route_pos_m[e, 0])
+                between = route_pos_m[e, v] - route_pos_m[e, before] - CAR_LENGTH_M
+                peer_gap = min(peer_gap, between)
+        lead = car_in_front(route_pos_m, lateral_m, e, route_pos_m[e, 0])
         if lead > 0 and present[e, lead] and present[e, 0]:
-            gap_m[e] = route_pos_m[e, lead] - route_pos_m[e, 0] - CAR_LENGTH_M
+            gap = route_pos_m[e, lead] - route_pos_m[e, 0] - CAR_LENGTH_M
+        truth.lead_slot[e], truth.gap_m[e], truth.peer_gap_m[e] = lead, gap, peer_gap
         closing = speed_mps[e, 0] - speed_mps[e, lead]
-        ttc_s[e] = time_to_collision_s(gap_m[e], closing)
-        drac_mps2[e] = needed_braking_mps2(gap_m[e], closing)
-        jerk_mps3[e] = (accel_mps2[e, 0] - before_accel_mps2[e, 0]) / DT_S
+        truth.ttc_s[e] = time_to_collision_s(gap, closing)
+        truth.drac_mps2[e] = needed_braking_mps2(gap, closing)
+        truth.jerk_mps3[e] = (truth.accel_mps2[e, 0] - before_mps2[e, 0]) / DT_S

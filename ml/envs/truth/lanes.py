@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def lateral_m(
     return aside_m
 
 
-@compiled
+@inlined
 def car_in_front(
     route_pos_m: NDArray[np.float64], aside_m: NDArray[np.float64], e: int, own_m: float
 ) -> int:
@@ -71,6 +71,7 @@ def car_in_front(
     return 0
 
 
+@inlined
 def move_aside(
     x_m: NDArray[np.float64],
     y_m: NDArray[np.float64],
@@ -91,19 +92,6 @@ def move_aside(
         drift_mps: How fast that grows; a car points where it drives.
         speed_mps: Along the road.
     """
-    _move_aside(x_m, y_m, heading_deg, aside_m, drift_mps, speed_mps)
-
-
-@compiled
-def _move_aside(
-    x_m: NDArray[np.float64],
-    y_m: NDArray[np.float64],
-    heading_deg: NDArray[np.float64],
-    aside_m: NDArray[np.float64],
-    drift_mps: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-) -> None:
-    """See `move_aside`."""
     for e in range(x_m.shape[0]):
         for v in range(x_m.shape[1]):
             if aside_m[e, v] == 0.0 and drift_mps[e, v] == 0.0:

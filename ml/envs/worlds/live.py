@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.compiled import compiled
 from ml.envs.truth.lanes import move_aside
 from ml.envs.worlds.node_sensors import NodeSensors
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, MessageFaults, PayloadField
 from ml.parameters import draw_episode_parameters
+from ml.sensors import Measurement
 from ml.vehicle import DT_S, TICK_US
 
 if TYPE_CHECKING:
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from ml.envs.truth.ground_truth import GroundTruth
     from ml.espnow_emulator import PeerTable
     from ml.parameters import Parameters
-    from ml.sensors import Measurement, RangingSensor
+    from ml.sensors import RangingSensor
     from ml.sumo.road import Road
 
 _AGE_SAMPLE_TICKS = 5
 _MOST_AGE_SAMPLES = 1000
-_X_M, _Y_M, _SPEED_MPS, _HEADING_DEG, _ACCEL_MPS2, _POSITION_SD_M = (int(f) for f in PayloadField)
 
 
 class V2VStack:
@@ -96,7 +95,7 @@ class V2VStack:
         keys: NDArray[np.uint64],
         present: NDArray[np.bool_],
         truth: GroundTruth,
-    ) -> Measurement:
+    ) -> None:
         """Begin episodes in some convoys, with new sensors, clocks, phases and links.
 
         Args:
@@ -104,16 +103,13 @@ class V2VStack:
             keys: (n,) uint64 episode keys.
             present: (n, num_slots) bool.
             truth: Rows (n, …) of where the cars were placed.
-
-        Returns:
-            What the nodes of these convoys believe at tick 0, (n, num_slots).
         """
         drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
         self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)
         self._faults.reset(rows, keys)
         self._present[rows] = present
-        return self.nodes.reset(rows, keys, truth, drawn)
+        self.nodes.reset(rows, keys, truth, drawn)
 
     def transmit(
         self,
@@ -134,21 +130,25 @@ class V2VStack:
         t_generated_us = self._beacons.generated_us(tick)
         sampled_us = t_generated_us.copy()
         sampled_us[:, 0] = tick * TICK_US  # the ego decides at the tick's end
-        said_before = self.measured
+        measured_before = self.measured
         measured = self.nodes.sample(tick, sampled_us, before, now)
         at_end = self._road.pose(now.route_pos_m)
         if np.count_nonzero(before.lateral_m):
             drift_mps = (now.lateral_m - before.lateral_m) / DT_S
             move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
+        node_xy_m = np.stack(at_end[:2], axis=-1)
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
-        node_xy_m = np.empty((*t_generated_us.shape, 2))
-        _load(at_end[0], at_end[1], _fields(measured), _fields(said_before), payload, node_xy_m)
+        for field, name in enumerate(Measurement.__slots__):  # in the order of `PayloadField`
+            # A peer measures itself at its beacon. The ego's measurement of this tick is of the
+            # tick's end, hence from the future of its beacon: that has what it measured before.
+            payload[..., field] = getattr(measured, name)
+            payload[:, 0, field] = getattr(measured_before, name)[:, 0]
         if receiver_pos_m is not None:
             # There it is as a relay, too, which judges by its own pose what it sends on.
             x_m, y_m, heading_deg = self._road.pose(receiver_pos_m)
-            node_xy_m[:, 0, 0] = payload[:, 0, _X_M] = x_m
-            node_xy_m[:, 0, 1] = payload[:, 0, _Y_M] = y_m
-            payload[:, 0, _HEADING_DEG] = heading_deg
+            node_xy_m[:, 0, 0] = payload[:, 0, PayloadField.X_M] = x_m
+            node_xy_m[:, 0, 1] = payload[:, 0, PayloadField.Y_M] = y_m
+            payload[:, 0, PayloadField.HEADING_DEG] = heading_deg
         timestamp_ms = self.channel.node_clocks.local_ms(t_generated_us)
         sending = self._faults.apply(
             tick,
@@ -166,8 +166,12 @@ class V2VStack:
             now_us=tick * TICK_US,
         )
 
-    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
-        """Poll: deliver what has arrived by `now_us`, (num_envs,), and return each peer's newest.
+    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Poll: deliver what has arrived by `now_us`, (num_envs,), into `table`.
+
+        Returns:
+            (num_envs, 1, num_peers) float64, ms, the ages of each peer's newest message as the
+            egos' boards estimate them; see `PeerTable.age_est_ms`.
 
         Raises:
             EnvironmentStateError: The audit found a message from the future.
@@ -178,18 +182,7 @@ class V2VStack:
         self._polls += 1
         if self._polls % _AGE_SAMPLE_TICKS == 0:
             self._ages_s.append(table.age_true_us(now_us)[table.heard] / 1e6)
-        return table
-
-    def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the ages of the newest messages as the egos' boards estimate them.
-
-        Args:
-            now_us: (num_envs,) int64, of the last `receive`.
-
-        Returns:
-            (num_envs, 1, num_peers) float64, see `PeerTable.age_est_ms`.
-        """
-        return self.table.age_est_ms(now_us)
+        return table.age_est_ms(now_us)
 
     @staticmethod
     def _check_causality(table: PeerTable, now_us: NDArray[np.int64]) -> None:
@@ -219,42 +212,3 @@ class V2VStack:
                     "radio/age_max_s": float(largest),
                 }
         return report
-
-
-def _fields(measured: Measurement) -> tuple[NDArray[np.float64], ...]:
-    """The measurements in the order of `PayloadField`."""
-    return (
-        measured.x_m,
-        measured.y_m,
-        measured.speed_mps,
-        measured.heading_deg,
-        measured.accel_mps2,
-        measured.position_sd_m,
-    )
-
-
-@compiled
-def _load(
-    true_x_m: NDArray[np.float64],
-    true_y_m: NDArray[np.float64],
-    measured: tuple[NDArray[np.float64], ...],
-    before: tuple[NDArray[np.float64], ...],
-    payload: NDArray[np.float64],
-    node_xy_m: NDArray[np.float64],
-) -> None:
-    """Fill what the channel takes: what the cars say of themselves, and where they are.
-
-    Truth and measurements are (num_envs, num_slots). A peer measures itself at its beacon. The
-    ego's measurement of this tick is of the tick's end, hence from the future of its beacon: its
-    beacon says what it measured a tick `before`.
-    """
-    for e in range(payload.shape[0]):
-        for v in range(payload.shape[1]):
-            node_xy_m[e, v, 0], node_xy_m[e, v, 1] = true_x_m[e, v], true_y_m[e, v]
-            said = before if v == 0 else measured
-            payload[e, v, _X_M] = said[0][e, v]
-            payload[e, v, _Y_M] = said[1][e, v]
-            payload[e, v, _SPEED_MPS] = said[2][e, v]
-            payload[e, v, _HEADING_DEG] = said[3][e, v]
-            payload[e, v, _ACCEL_MPS2] = said[4][e, v]
-            payload[e, v, _POSITION_SD_M] = said[5][e, v]

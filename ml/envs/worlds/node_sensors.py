@@ -55,7 +55,7 @@ class NodeSensors:
         keys: NDArray[np.uint64],
         truth: GroundTruth,
         overrides: Mapping[str, NDArray[np.float64]],
-    ) -> Measurement:
+    ) -> None:
         """Begin episodes in some convoys.
 
         Args:
@@ -63,9 +63,6 @@ class NodeSensors:
             keys: (n,) uint64 episode keys.
             truth: Rows (n, …) of where the cars were placed.
             overrides: Parameters of these episodes; see `SensorBank.reset`.
-
-        Returns:
-            What the nodes of these convoys believe at tick 0, (n, V).
         """
         self.sensors.reset(rows, keys, overrides=overrides)
         self.ranging.reset(rows, keys)
@@ -83,7 +80,6 @@ class NodeSensors:
         )
         for name in Measurement.__slots__:
             getattr(self.measured, name)[rows] = getattr(measured, name)
-        return measured
 
     def sample(
         self,

@@ -1,4 +1,4 @@
-"""A world in which SUMO holds the egos alone; all else comes from a tape (see `tape`)."""
+"""A replayed world: SUMO holds the egos alone, all else comes from recorded traffic."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.envs.worlds.node_sensors import NodeSensors
+from ml.envs.worlds.recorded import Reception
 from ml.envs.worlds.recovery import SimulatorKeeper
-from ml.envs.worlds.tape import play_radio, play_traffic
-from ml.envs.worlds.world import World
+from ml.envs.worlds.world import World, empty_table
 from ml.errors import EnvironmentStateError
-from ml.espnow_emulator import NodeClocks, PeerTable
 from ml.parameters import draw_episode_parameters, load_parameters
 from ml.vehicle import TICK_US
 
@@ -21,42 +20,43 @@ if TYPE_CHECKING:
 
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.truth.ground_truth import GroundTruth
-    from ml.envs.worlds.tape import Tape
+    from ml.envs.worlds.recorded import RecordedTraffic
     from ml.parameters import Parameters
-    from ml.sensors import Measurement, RangingSensor
+    from ml.sensors import RangingSensor
+    from ml.sensors.sensor_bank import Measurement
     from ml.sumo.protocol import Placement, Simulator, TickCommands, TrafficState
     from ml.sumo.road import Road
 
 
-def taped_world(tape: Tape, recorded: ConvoyBatch) -> World:
+def replayed_world(traffic: RecordedTraffic, recorded: ConvoyBatch) -> World:
     """Build a world for another driver on the SUMO of the batch whose run was recorded.
 
     One of the two drives at a time: whoever resets all its convoys has SUMO. The batch that was
     recorded still owns it and ends it.
 
     Args:
-        tape: Holds all the cases that will be asked for.
+        traffic: Holds all the cases that will be asked for.
         recorded: Whose run it is of; SUMO runs.
     """
-    stack = TapedStack(
-        tape,
+    stack = ReplayedStack(
+        traffic,
         load_parameters(recorded.config.radio),
         recorded.simulator.road,
         num_envs=recorded.num_envs,
         num_slots=recorded.num_slots,
         randomise=recorded.config.domain_randomisation,
     )
-    traffic = TapedTraffic(tape, recorded.simulator, stack.place)
-    return World(SimulatorKeeper(traffic, return_within_s=0.0), stack)
+    simulator = ReplayedSimulator(traffic, recorded.simulator, stack.place)
+    return World(SimulatorKeeper(simulator, return_within_s=0.0), stack)
 
 
-class TapedTraffic:
-    """`Simulator`: a running one moves the egos, the tape the peers.
+class ReplayedSimulator:
+    """`Simulator`: a running one moves the egos, the recording the peers.
 
     Args:
-        tape: The peers.
+        traffic: The peers.
         simulator: Moves the egos; not ours to end.
-        place: (E,) int64, which case of the tape each convoy plays; others keep it up to date.
+        place: (E,) int64, which recorded case each convoy plays; others keep it up to date.
 
     Attributes:
         road: The road that is not offset.
@@ -65,8 +65,10 @@ class TapedTraffic:
         dt_s: Length of a tick.
     """
 
-    def __init__(self, tape: Tape, simulator: Simulator, place: NDArray[np.int64]) -> None:
-        self._tape = tape
+    def __init__(
+        self, traffic: RecordedTraffic, simulator: Simulator, place: NDArray[np.int64]
+    ) -> None:
+        self._traffic = traffic
         self._simulator = simulator
         self._place = place
         self._tick = np.zeros(simulator.num_envs, dtype=np.int64)
@@ -87,28 +89,24 @@ class TapedTraffic:
         self._tick[placement.env_indices] = 0
 
     def step(self, commands: TickCommands) -> TrafficState:
-        """Simulate a tick of the egos, and play one of their peers; see `Simulator.step`.
+        """Simulate a tick of the egos, and replay one of their peers; see `Simulator.step`.
 
         Raises:
             EnvironmentStateError: An episode goes on where its recording ended.
         """
         state = self._simulator.step(replace(commands, left=None))
         self._tick += 1
-        beyond = self._tick > self._tape.length[self._place]
+        beyond = self._tick > self._traffic.length[self._place]
         if beyond.any():
             env = int(np.flatnonzero(beyond)[0])
             raise EnvironmentStateError(
-                f"the tape of convoy {env} ends after {self._tick[env] - 1} ticks, but its episode "
-                "goes on: what ends an episode must not depend on who drives"
+                f"the recording of convoy {env} ends after {self._tick[env] - 1} ticks, but its "
+                "episode goes on: what ends an episode must not depend on who drives"
             )
-        play_traffic(
-            self._tick,
-            self._place,
-            self._tape.arrays,
-            state.present,
-            state.route_pos_m,
-            state.speed_mps,
-        )
+        motion, at = self._traffic.motion, (self._tick, self._place)
+        state.present[:, 1:] = motion.present[at]
+        state.route_pos_m[:, 1:] = motion.route_pos_m[at]
+        state.speed_mps[:, 1:] = motion.speed_mps[at]
         return state
 
     def read_collisions(self) -> NDArray[np.bool_]:
@@ -123,11 +121,11 @@ class TapedTraffic:
         """Leave SUMO to the batch that owns it."""
 
 
-class TapedStack:
-    """`Stack`: the egos' own sensors are simulated, their peer tables come from the tape.
+class ReplayedStack:
+    """`Stack`: the egos' own sensors are simulated, their peer tables are recorded ones.
 
     Args:
-        tape: The radio.
+        traffic: What they received.
         parameters: Of the sensors.
         road: Turns positions along the road into coordinates.
         num_envs: Convoys.
@@ -135,13 +133,13 @@ class TapedStack:
         randomise: Draw parameters anew per episode, from the file's ranges.
 
     Attributes:
-        place: (num_envs,) int64, which case of the tape each convoy plays.
+        place: (num_envs,) int64, which recorded case each convoy plays.
         table: The egos' peer table; what only its own estimate of ages needs is left out.
     """
 
     def __init__(
         self,
-        tape: Tape,
+        traffic: RecordedTraffic,
         parameters: Parameters,
         road: Road,
         *,
@@ -149,12 +147,11 @@ class TapedStack:
         num_slots: int,
         randomise: bool,
     ) -> None:
-        self._tape = tape
+        self._traffic = traffic
         self._parameters = parameters
         self._randomise = randomise
         self._nodes = NodeSensors(parameters.sensors, road, num_envs=num_envs, num_cars=1)
-        clocks = NodeClocks(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
-        self.table = PeerTable(clocks, np.zeros(1, dtype=np.int64))
+        self.table = empty_table(parameters, num_envs, num_slots)
         self._age_est_ms = np.zeros(self.table.heard.shape)
         self.place = np.zeros(num_envs, dtype=np.int64)
 
@@ -174,18 +171,18 @@ class TapedStack:
         keys: NDArray[np.uint64],
         present: NDArray[np.bool_],
         truth: GroundTruth,
-    ) -> Measurement:
+    ) -> None:
         """Begin episodes in some convoys; see `V2VStack.reset`.
 
         Raises:
-            EnvironmentStateError: One of them is not on the tape.
+            EnvironmentStateError: One of them was not recorded.
         """
         del present
-        self.place[rows] = self._tape.find(keys)
+        self.place[rows] = self._traffic.find(keys)
         self.table.clear(rows)
         self._age_est_ms[rows] = 0.0
         drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
-        return self._nodes.reset(rows, keys, truth, drawn)
+        self._nodes.reset(rows, keys, truth, drawn)
 
     def transmit(
         self,
@@ -194,30 +191,23 @@ class TapedStack:
         now: GroundTruth,
         receiver_pos_m: NDArray[np.float64] | None = None,
     ) -> None:
-        """Measure the egos at the tick's end; all messages were sent when the tape was made."""
+        """Measure the egos at the tick's end; all messages were sent in the recorded run."""
         del receiver_pos_m
         self._nodes.sample(tick, tick[:, None] * TICK_US, before, now)
 
-    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
-        """Return each ego's table as it was at `now_us`, (num_envs,), the end of a tick."""
-        memory = self.table.arrays
-        play_radio(
-            now_us // TICK_US,
-            self.place,
-            self._tape.arrays,
-            memory.heard,
-            memory.numbers,
-            memory.received_us,
-            self._age_est_ms,
-            memory.payload,
-        )
-        return self.table
+    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Fill each ego's table as it was at `now_us`, (num_envs,), the end of a tick.
 
-    def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the ages as the egos' boards estimated them when the tape was made."""
-        del now_us
+        Returns:
+            (num_envs, 1, num_peers) float64, ms, the ages as the egos' boards estimated them.
+        """
+        # A table forgets nothing in an episode, and where nobody is heard its values are zeros.
+        at = (now_us // TICK_US, self.place)
+        received = Reception.of(self.table, self._age_est_ms)
+        for mine, kept in zip(received, self._traffic.reception, strict=True):
+            mine[:] = kept[at]
         return self._age_est_ms.copy()
 
     def drain(self) -> dict[str, float]:
-        """Return nothing: what the radio did was counted when the tape was made."""
+        """Return nothing: what the radio did was counted in the recorded run."""
         return {}

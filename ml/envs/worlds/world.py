@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
 
 from ml.envs.worlds.live import V2VStack
 from ml.envs.worlds.recovery import SimulatorKeeper
+from ml.espnow_emulator import NodeClocks, PeerTable
 from ml.sumo.factory import create_simulator
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from ml.envs.config import EnvConfig
     from ml.envs.truth.ground_truth import GroundTruth
-    from ml.espnow_emulator import PeerTable
     from ml.parameters import Parameters
     from ml.sensors import Measurement, RangingSensor
     from ml.sumo.scenarios import Scenario
@@ -44,7 +44,7 @@ class Stack(Protocol):
         keys: NDArray[np.uint64],
         present: NDArray[np.bool_],
         truth: GroundTruth,
-    ) -> Measurement:
+    ) -> None:
         """Begin episodes in some convoys."""
 
     def transmit(
@@ -56,18 +56,36 @@ class Stack(Protocol):
     ) -> None:
         """Measure, and send every car's beacon of the tick that has just been simulated."""
 
-    def receive(self, now_us: NDArray[np.int64]) -> PeerTable:
-        """Deliver what has arrived by now."""
-
-    def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the ages of the newest messages as the egos' boards estimate them."""
+    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Deliver what has arrived by now; return how old the boards estimate it to be."""
 
     def drain(self) -> dict[str, float]:
         """Return what the radio did since the last call."""
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class SumoAccess(NamedTuple):
+    """How a batch gets its SUMO; for the backend `traci` alone.
+
+    Attributes:
+        host: Host of a running SUMO; None starts one.
+        port: Its TraCI port.
+        gui: Open sumo-gui.
+        deadline_s: Longest wait for SUMO: to connect, to answer, to come back after a loss.
+        embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    gui: bool = False
+    deadline_s: float = 30.0
+    embedded_spare: bool = False
+
+
+OWN_SUMO = SumoAccess()
+"""One that the batch starts itself."""
+
+
+class World(NamedTuple):
     """A SUMO and a radio for the same number of convoys and vehicle slots.
 
     Attributes:
@@ -79,28 +97,30 @@ class World:
     stack: Stack
 
 
+def empty_table(parameters: Parameters, num_envs: int, num_slots: int) -> PeerTable:
+    """Make a peer table of the egos that no radio writes, (num_envs, 1, num_slots − 1)."""
+    clocks = NodeClocks(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
+    return PeerTable(clocks, np.zeros(1, dtype=np.int64))
+
+
 def live_world(
     config: EnvConfig,
     scenario: Scenario,
     parameters: Parameters,
     *,
     num_envs: int,
-    sumo_host: str | None,
-    sumo_port: int | None,
-    gui: bool,
-    sumo_deadline_s: float,
-    embedded_spare: bool,
+    sumo: SumoAccess,
 ) -> World:
     """Build a world in which everything happens; see `ConvoyBatch` for the arguments."""
     num_slots = 1 + config.max_convoy_peers
     create = partial(create_simulator, scenario=scenario, num_envs=num_envs, num_vehicles=num_slots)
     simulator = create(
-        config.backend, host=sumo_host, port=sumo_port, gui=gui, deadline_s=sumo_deadline_s
+        config.backend, host=sumo.host, port=sumo.port, gui=sumo.gui, deadline_s=sumo.deadline_s
     )
     keeper = SimulatorKeeper(
         simulator,
-        return_within_s=sumo_deadline_s,
-        make_spare=partial(create, "libsumo") if embedded_spare else None,
+        return_within_s=sumo.deadline_s,
+        make_spare=partial(create, "libsumo") if sumo.embedded_spare else None,
     )
     stack = V2VStack(
         parameters,

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ml.evaluation.summary import Rate
+from scipy import stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,12 +25,12 @@ FAILED: Verdict = "fail"
 INCONCLUSIVE: Literal["inconclusive"] = "inconclusive"
 
 Standing = Literal["dominates", "dominated", "neither", "inconclusive"]
-_MOST_CASES = 10_000_000
+_Z2 = float(stats.norm.ppf(0.975)) ** 2
 _VALID_SHARE = 0.999
 
 
 def at_most(figure: Figure, bound: float) -> Verdict:
-    """Hold a figure to an upper bound."""
+    """Judge a figure by an upper bound."""
     if not figure.count or math.isnan(figure.value):
         return INCONCLUSIVE
     if figure.high <= bound:
@@ -39,7 +39,7 @@ def at_most(figure: Figure, bound: float) -> Verdict:
 
 
 def none_in(crash: Figure, met: int, asked: int) -> Verdict:
-    """Hold a rate to "0 in so many".
+    """Judge a rate by "0 in so many".
 
     Args:
         crash: Of the avoidable cases.
@@ -60,15 +60,11 @@ def together(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def least_cases(bound: float) -> int:
-    """How many cases without a hit show that a rate is at most `bound`: Wilson's upper end."""
-    low, high = 1, _MOST_CASES
-    while low < high:
-        middle = (low + high) // 2
-        if Rate.of(0, middle).high <= bound:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    """How many cases without a hit show that a rate is at most `bound`.
+
+    Wilson's upper end of 0 in n is z² / (n + z²).
+    """
+    return math.ceil(_Z2 * (1.0 / bound - 1.0))
 
 
 def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str]) -> Standing:
@@ -96,7 +92,7 @@ def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str])
 
 
 def not_dominated(standings: Mapping[str, Standing], shown_better: Mapping[str, bool]) -> Verdict:
-    """Hold a model to "no baseline dominates it" on one radio.
+    """Judge whether "no baseline dominates it" holds of a model on one radio.
 
     Args:
         standings: Of the model, by baseline.
@@ -108,7 +104,7 @@ def not_dominated(standings: Mapping[str, Standing], shown_better: Mapping[str, 
 
 
 def dominates_each(standings: Mapping[str, Sequence[Standing]]) -> Verdict:
-    """Hold a model to "it dominates each baseline on at least one radio, at one of its gaps".
+    """Judge whether a model "dominates each baseline on at least one radio, at one of its gaps".
 
     Args:
         standings: Of the model, by baseline, one per radio and time gap.
@@ -141,7 +137,7 @@ class FrontierPoint:
 def better_frontier(
     points: Sequence[FrontierPoint], baselines: Mapping[str, float], most_headway_s: float
 ) -> Verdict:
-    """Hold a model's frontier to being better than every baseline's up to a headway.
+    """Judge whether a model's frontier is better than every baseline's up to a headway.
 
     At each baseline up to there a point of the model must keep no more headway and be shown to
     crash less; it fails where every point with no more headway is shown to crash as often or more,

@@ -6,9 +6,10 @@ feature does, or what one means.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from ml.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+Observation: TypeAlias = "dict[str, NDArray[np.float32]]"
+"""`ego (n, 21)`, `peers (n, 8, 23)` and `peer_mask (n, 8)`; a row per convoy."""
 
 OBSERVATION_VERSION = 6
 MAX_PEERS = 8
@@ -108,6 +114,10 @@ PEER_FEATURES = _PEER_NOW + PEER_HISTORY + _PEER_DEMANDS
 
 EGO_INDEX = {feature.name: i for i, feature in enumerate(EGO_FEATURES)}
 PEER_INDEX = {feature.name: i for i, feature in enumerate(PEER_FEATURES)}
+
+# A compiled loop indexes with plain numbers, and takes them from a named tuple: `row[EGO.speed]`.
+EGO: Any = namedtuple("EGO", EGO_INDEX)(**EGO_INDEX)  # noqa: PYI024
+PEER: Any = namedtuple("PEER", PEER_INDEX)(**PEER_INDEX)  # noqa: PYI024
 
 
 def columns_of(part: str, names: Iterable[str]) -> tuple[int, ...]:

@@ -115,7 +115,7 @@ def test_a_message_is_predicted_to_now():
     known = estimate(in_front(30.0, 20.0, accel_mps2=-4.0, age_s=2.0), ego(20.0))
     assert known.gap_m[0, 0] == pytest.approx(62.0)
     assert known.speed_mps[0, 0] == pytest.approx(12.0)
-    assert known.said_gap_m[0, 0] == pytest.approx(30.0)
+    assert known.gap_sent_m[0, 0] == pytest.approx(30.0)
 
 
 def test_a_braking_car_is_predicted_to_stand_and_not_to_reverse():

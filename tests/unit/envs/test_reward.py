@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.envs.config import RewardWeights
-from ml.envs.scoring.metrics import Traffic
 from ml.envs.scoring.reward import TERMS, fill_terms, weights_of
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.onboard.spacing import wanted_gap_m
@@ -30,7 +29,7 @@ def scored(truth, *, braking=False, collided=False, withheld=0.0):
     """The unweighted terms of a batch of one, and whether its ego brakes without cause."""
     terms, needless = np.empty((1, len(TERMS))), np.empty(1, dtype=bool)
     inputs = (TIME_GAP_S, np.array([withheld]), np.array([braking]), np.array([collided]))
-    fill_terms(Traffic.of(truth), *inputs, terms, needless)
+    fill_terms(truth, *inputs, terms, needless)
     return terms[0], bool(needless[0])
 
 

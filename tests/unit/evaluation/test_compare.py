@@ -155,8 +155,8 @@ def test_nothing_in_common_is_an_error_with_a_remedy():
     ("margins", "complaint"),
     [
         ({"crush": 1.0}, "no metric 'crush'"),
-        ({"crash": -1.0}, "0 or more"),
-        ({"crash": float("nan")}, "0 or more"),
+        ({"crash": -1.0}, "must be ≥ 0, got -1"),
+        ({"crash": float("nan")}, "must be ≥ 0, got nan"),
     ],
 )
 def test_wrong_margins_are_refused(margins, complaint):

@@ -13,7 +13,8 @@ from ml.errors import ConfigError, EvaluationError, ScenarioError
 from ml.evaluation.case_set import radio_source
 from ml.evaluation.compare import require_alike
 from ml.evaluation.drivers import make_driver
-from ml.evaluation.planning import Plan, make_manifest, require_same_road
+from ml.evaluation.plan import Plan
+from ml.evaluation.planning import plan_evaluation, require_same_road
 from ml.evaluation.result import Origin
 from ml.parameters import loading
 from ml.sumo.scenarios import SCENARIO_DIR
@@ -40,9 +41,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _manifest() -> Manifest:
-    plan = Plan(models=("model.zip",), suites=("convoy:4",), radios=("own.json", "clean"),
+    plan = Plan(models=("model.zip",), suite=("convoy:4",), radio=("own.json", "clean"),
                 controllers=("predictive@best.yaml", "do-nothing"))  # fmt: skip
-    return make_manifest(plan, ORIGIN)
+    return plan_evaluation(plan, ORIGIN)[0]
 
 
 def _loaded(path: str) -> str:
@@ -73,8 +74,8 @@ def _own_road(folder: Path, name: str) -> None:
 
 
 def _on_roads(*suites: str) -> Manifest:
-    plan = Plan(suites=suites, radios=("clean", "bursty"), controllers=("do-nothing",), episodes=10)
-    return make_manifest(plan, ORIGIN)
+    plan = Plan(suite=suites, radio=("clean", "bursty"), controllers=("do-nothing",), episodes=10)
+    return plan_evaluation(plan, ORIGIN)[0]
 
 
 def test_a_suite_on_a_road_of_ones_own_is_found_from_every_folder(

@@ -8,7 +8,8 @@ from support.planted_rows import planted_rows
 from ml.commands.evaluate import EvaluateOptions
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.case_set import CaseSet, radio_record
-from ml.evaluation.planning import Plan, make_manifest, planned_parts
+from ml.evaluation.plan import Plan
+from ml.evaluation.planning import plan_evaluation
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import Origin, write_part
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
@@ -29,7 +30,7 @@ CLEAN, BURSTY = radio_record("clean"), radio_record("bursty")
 @pytest.fixture(scope="module")
 def parts():
     """All that runs by default without a model."""
-    return planned_parts(make_manifest(Plan(), ORIGIN))
+    return plan_evaluation(Plan(), ORIGIN)[1]
 
 
 def test_each_part_is_in_one_job_and_a_job_shares_one_world(parts, tmp_path):
@@ -54,8 +55,8 @@ def test_jobs_are_short_and_the_longest_come_first(parts, tmp_path):
 
 def test_drivers_share_a_world_in_long_evaluations_too(tmp_path):
     """With ten thousand episodes a job has some cases of several drivers, not all of one."""
-    plan = Plan(suites=("convoy",), radios=("clean",), episodes=10_000)
-    jobs = make_jobs(tmp_path, planned_parts(make_manifest(plan, ORIGIN)), None)
+    plan = Plan(suite=("convoy",), radio=("clean",), episodes=10_000)
+    jobs = make_jobs(tmp_path, plan_evaluation(plan, ORIGIN)[1], None)
     assert min(len(job.parts) for job in jobs) >= 7
     assert max(job.simulated_s for job in jobs) <= 400_000.0
 
@@ -141,10 +142,10 @@ def test_a_tuned_controller_is_one_point_in_a_family_of_its_own(tmp_path):
     """`NAME@FILE` is no frontier, and what it was tuned to is told by the file's name."""
     file = tmp_path / "best.yaml"
     file.write_text("time_gap_s: 0.4\n")
-    plan = Plan(controllers=(f"predictive@{file}", f"truth:predictive@{file}"), suites=("r157",))
-    manifest = make_manifest(plan, ORIGIN)
+    plan = Plan(controllers=(f"predictive@{file}", f"truth:predictive@{file}"), suite=("r157",))
+    manifest, _ = plan_evaluation(plan, ORIGIN)
     assert [(c.name, c.family) for c in manifest.controllers] == [
         ("predictive 0.4 s, best", "predictive, best"),
         ("predictive 0.4 s, best, truth", "truth:predictive, best"),
     ]
-    assert len({part.file for part in manifest.parts}) == 2
+    assert len({part.file for part in manifest.parts}) == 2 * 2  # of 960 cases and of 161

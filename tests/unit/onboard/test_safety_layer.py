@@ -5,36 +5,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml.onboard.estimator import Estimate
+from ml.onboard.memory import Memory
 from ml.onboard.safety_layer import (
-    ACQUAINTED,
-    AGE,
     ALARMED_MPS2,
+    BRAKE_ALLOWANCE_MPS2,
+    COMFORT_LIMIT_MPS2,
     CREEP_MPS2,
     DELAY_S,
-    DEVIATION,
     DRIFT_MPS2,
-    EASY_MPS2,
-    GAP,
-    LATELY_S,
     MARGIN_M,
     MARGIN_SDS,
     MATCH_S,
-    NEARLY_MPS2,
-    NEEDED,
-    NOW,
-    NUM_PREDICTED,
-    PULL,
+    MIN_MESSAGES,
+    RECENT_S,
     RELEASE_MPS3,
     RESERVE_M,
-    SAID,
-    SAID_GAP,
     SILENCE_MPS2,
-    STRANGER_GAIN,
-    STRANGER_MPS,
+    UNKNOWN_PEER_CLOSING_MPS,
+    UNKNOWN_PEER_GAIN,
     URGENT_MPS2,
-    bounds,
+    Bounds,
+    Demands,
+    bound,
     braking_for_s,
-    demands,
+    demand,
     floor_mps2,
     hard_bound_mps2,
     missing_room,
@@ -47,19 +42,44 @@ from ml.vehicle import CAR_LENGTH_M, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, STANDSTIL
 TIME_GAP_S = 1.0
 
 
+def predicted(*peers):
+    """An estimate of the given peers of one ego, nearest first."""
+    links = (1, max(len(peers), 1))
+    known = Estimate(*(np.zeros(links) for _ in Estimate._fields))
+    known = known._replace(
+        order=np.arange(links[1])[None], num_heard=np.array([len(peers)], dtype=np.int64)
+    )
+    for s, peer in enumerate(peers):
+        known.age_s[0, s] = peer.get("age", 0.1)
+        known.gap_m[0, s] = peer["gap"]
+        known.gap_sent_m[0, s] = peer.get("gap_sent", peer["gap"])
+        known.speed_mps[0, s] = peer["speed"]
+        known.speed_sent_mps[0, s] = peer.get("speed_sent", peer["speed"])
+        known.accel_mps2[0, s] = peer.get("accel", 0.0)
+        known.position_sd_m[0, s] = peer.get("sd", 0.0)
+    return known
+
+
+def no_demands(sources):
+    """Room for what so many peers demand of one ego."""
+    return Demands(np.zeros(1), np.zeros(1), np.zeros((1, max(sources, 1))))
+
+
 def asked(own_mps, *peers, silent_share=1.0):
     """Needed braking, free distance, missing room and each one's demand, nearest first."""
-    predicted = np.zeros((NUM_PREDICTED, len(peers)))
-    for s, peer in enumerate(peers):
-        predicted[AGE, s] = peer.get("age", 0.1)
-        predicted[GAP, s] = peer["gap"]
-        predicted[SAID_GAP, s] = peer.get("said_gap", peer["gap"])
-        predicted[NOW, s] = peer["speed"]
-        predicted[SAID, s] = peer.get("said", peer["speed"])
-        predicted[PULL, s] = peer.get("accel", 0.0)
-        predicted[DEVIATION, s] = peer.get("sd", 0.0)
-    found = demands(own_mps, np.arange(len(peers)), predicted, silent_share, TIME_GAP_S)
-    return *found, predicted[NEEDED]
+    found = no_demands(len(peers))
+    free = demand(0, own_mps, predicted(*peers), silent_share, TIME_GAP_S, found)
+    return found.needed_mps2[0], free, found.missing_m[0], found.of_peer_mps2[0]
+
+
+def bounded(own_mps, *peers, messages=MIN_MESSAGES, hard=MAX_ACCEL_MPS2):
+    """Needed braking, missing room and bounds, of an ego whose hard bound was `hard`."""
+    found, bounds = no_demands(len(peers)), Bounds(np.zeros(1), np.array([hard]), np.zeros(1))
+    memory = Memory.blank(1, max(len(peers), 1))
+    memory.messages[0], memory.time_gap_s[0] = messages, TIME_GAP_S
+    ego = np.array([0]), np.array([own_mps])
+    bound(*ego, predicted(*peers), memory, found, bounds)
+    return found.needed_mps2[0], found.missing_m[0], *(values[0] for values in bounds)
 
 
 def test_stopping_behind_a_standing_car_takes_v_squared_over_twice_the_room():
@@ -96,7 +116,7 @@ def test_the_margin_grows_with_the_uncertainty_and_the_cars_between():
 def test_the_harder_a_braking_the_more_is_kept_in_reserve(gap, kept):
     """Behind a standing car: nothing up to 2.2 m/s², all of it from 3 on, a share in between."""
     plain = needed_braking(20.0, gap - MARGIN_M, 0.0, 0.0, 0.0)
-    share = min(max((plain - EASY_MPS2) / (URGENT_MPS2 - EASY_MPS2), 0.0), 1.0)
+    share = min(max((plain - COMFORT_LIMIT_MPS2) / (URGENT_MPS2 - COMFORT_LIMIT_MPS2), 0.0), 1.0)
     assert share == pytest.approx(kept, abs=0.2)
     needed, free, _, _ = asked(20.0, {"gap": gap, "speed": 0.0})
     assert needed == needed_braking(20.0, gap - MARGIN_M - share * RESERVE_M, 0.0, 0.0, 0.0)
@@ -105,7 +125,7 @@ def test_the_harder_a_braking_the_more_is_kept_in_reserve(gap, kept):
 
 def test_silence_counts_once_somebody_ahead_brakes_hard():
     """A car in front, unheard for 1.5 s, is nothing to brake for until one ahead of it brakes."""
-    silent = {"gap": 12.0, "said_gap": 12.0 - 1.5 * 20.0, "speed": 20.0, "age": 1.5}
+    silent = {"gap": 12.0, "gap_sent": 12.0 - 1.5 * 20.0, "speed": 20.0, "age": 1.5}
     calm, _, _, _ = asked(20.0, silent, {"gap": 70.0, "speed": 20.0})
     alarmed, _, _, each = asked(20.0, silent, {"gap": 70.0, "speed": 18.0, "accel": -4.0})
     assert calm == 0.0
@@ -118,7 +138,7 @@ def test_an_alarm_behind_the_silent_car_is_none():
     needed, _, _, each = asked(
         20.0,
         {"gap": 25.0, "speed": 19.0, "accel": -3.0},
-        {"gap": 70.0, "said_gap": 20.0, "speed": 20.0, "age": 2.5},
+        {"gap": 70.0, "gap_sent": 20.0, "speed": 20.0, "age": 2.5},
     )
     assert each[1] == 0.0
     assert needed == each[0]
@@ -154,9 +174,9 @@ def test_the_hard_bound_brakes_at_least_as_needed_and_is_lifted_slowly(needed, f
 
 def test_silence_slows_gently_and_only_where_room_is_missing():
     """20 m short: the gentlest limit; 10 m to spare: 2.5 m/s² of acceleration are allowed."""
-    assert soft_bound_mps2(20.0, 0.0, ACQUAINTED) == -SILENCE_MPS2
-    assert soft_bound_mps2(-10.0, 0.0, ACQUAINTED) == pytest.approx(2.5)
-    assert soft_bound_mps2(-np.inf, 0.0, ACQUAINTED) == 0.0, "nobody was ever heard"
+    assert soft_bound_mps2(20.0, 0.0, MIN_MESSAGES) == -SILENCE_MPS2
+    assert soft_bound_mps2(-10.0, 0.0, MIN_MESSAGES) == pytest.approx(2.5)
+    assert soft_bound_mps2(-np.inf, 0.0, MIN_MESSAGES) == 0.0, "nobody was ever heard"
 
 
 def test_a_margin_used_up_is_no_reason_to_brake_hard_in_a_calm_convoy():
@@ -188,21 +208,16 @@ def test_a_calm_braking_is_stopped_for_however_gentle_the_match():
 
 def test_what_a_policy_may_wish_within_a_calm_margin_goes_by_the_gentle_match():
     """Needed 2 m/s² of the car in front: 3 may be wished, no emergency braking."""
-    predicted = np.zeros((NUM_PREDICTED, 1))
-    predicted[GAP], predicted[SAID_GAP], predicted[NOW], predicted[SAID] = 4.5, 4.5, 18.0, 18.0
-    predicted[DEVIATION] = 2.0
-    needed, _, _, hard, floor = bounds(
-        20.0, np.array([0]), predicted, ACQUAINTED, 0.0, TIME_GAP_S, MAX_ACCEL_MPS2
-    )
+    needed, _, _, hard, floor = bounded(20.0, {"gap": 4.5, "speed": 18.0, "sd": 2.0})
     assert needed == pytest.approx(2.0)
-    assert (hard, floor) == pytest.approx((-CREEP_MPS2, -2.0 - NEARLY_MPS2))
+    assert (hard, floor) == pytest.approx((-CREEP_MPS2, -2.0 - BRAKE_ALLOWANCE_MPS2))
 
 
 def test_who_may_be_unheard_in_between_is_not_driven_into():
     """Until 60 messages have told of nobody new, the ego closes at 3 m/s on the nearest known."""
-    closing = STRANGER_MPS + 1.0
-    assert soft_bound_mps2(-100.0, closing, ACQUAINTED - 1) == pytest.approx(-STRANGER_GAIN)
-    assert soft_bound_mps2(-100.0, closing, ACQUAINTED) == pytest.approx(25.0)
+    closing = UNKNOWN_PEER_CLOSING_MPS + 1.0
+    assert soft_bound_mps2(-100.0, closing, MIN_MESSAGES - 1) == pytest.approx(-UNKNOWN_PEER_GAIN)
+    assert soft_bound_mps2(-100.0, closing, MIN_MESSAGES) == pytest.approx(25.0)
 
 
 def test_missing_room_is_the_difference_of_two_stopping_points():
@@ -231,7 +246,14 @@ def test_who_fell_silent_while_it_braked_is_expected_to_brake_harder():
 
 def test_a_car_that_fell_silent_while_braking_may_stand_much_nearer_than_predicted():
     """It said 2.4 m/s² and may have braked harder since: it counts from where it said so."""
-    silent = {"gap": 60.0, "said_gap": 20.0, "speed": 10.0, "said": 17.0, "accel": -2.4, "age": 3.0}
+    silent = {
+        "gap": 60.0,
+        "gap_sent": 20.0,
+        "speed": 10.0,
+        "speed_sent": 17.0,
+        "accel": -2.4,
+        "age": 3.0,
+    }
     needed, _, _, _ = asked(16.0, silent)
     left = 20.0 - MARGIN_M + 17.0**2 / (2.0 * ALARMED_MPS2) - 16.0 * DELAY_S
     assert 256.0 / (2.0 * left) < needed < 256.0 / (2.0 * (left - RESERVE_M))
@@ -241,10 +263,10 @@ def test_a_car_that_fell_silent_while_braking_may_stand_much_nearer_than_predict
 
 def test_a_long_silence_counts_in_full_only_while_something_is_wrong_ahead():
     """Calm: braking for 0.7 s at most, and a drift; with a car ahead slowing, since the message."""
-    silent = {"gap": 30.0, "said_gap": -70.0, "speed": 20.0, "age": 5.0}
+    silent = {"gap": 30.0, "gap_sent": -70.0, "speed": 20.0, "age": 5.0}
     _, _, calm, _ = asked(20.0, silent, {"gap": 60.0, "speed": 20.0})
-    drift = 0.5 * DRIFT_MPS2 * (5.0 - LATELY_S) ** 2
-    assert calm == pytest.approx(missing_room(20.0, 30.0 - LATELY_S * 20.0 - drift, 20.0))
+    drift = 0.5 * DRIFT_MPS2 * (5.0 - RECENT_S) ** 2
+    assert calm == pytest.approx(missing_room(20.0, 30.0 - RECENT_S * 20.0 - drift, 20.0))
     for wrong in ({"gap": 90.0, "speed": 12.0}, {"gap": 90.0, "speed": 20.0, "accel": -1.8}):
         _, _, missing, _ = asked(20.0, silent, wrong)
         assert missing == pytest.approx(missing_room(20.0, -70.0, 20.0))
@@ -252,11 +274,11 @@ def test_a_long_silence_counts_in_full_only_while_something_is_wrong_ahead():
 
 def test_silence_is_excused_where_it_is_the_rule():
     """At a time gap of 1 s: from 42 % of the time on; up to 21 % a silence counts in full."""
-    assert braking_for_s(5.0, 0.42, 1.0) == LATELY_S
+    assert braking_for_s(5.0, 0.42, 1.0) == RECENT_S
     assert braking_for_s(5.0, 0.21, 1.0) == pytest.approx(5.0)
-    assert braking_for_s(5.0, 0.315, 1.0) == pytest.approx(0.5 * (LATELY_S + 5.0))
+    assert braking_for_s(5.0, 0.315, 1.0) == pytest.approx(0.5 * (RECENT_S + 5.0))
     assert braking_for_s(5.0, 0.315, 1.5) == pytest.approx(5.0), "a cautious driver waits"
-    silent = {"gap": 30.0, "said_gap": -70.0, "speed": 20.0, "age": 5.0}
+    silent = {"gap": 30.0, "gap_sent": -70.0, "speed": 20.0, "age": 5.0}
     _, _, missing, _ = asked(20.0, silent, silent_share=0.1)
     assert missing == pytest.approx(missing_room(20.0, -70.0, 20.0))
 
@@ -271,27 +293,19 @@ def test_the_record_of_silence_settles_at_its_share():
 
 def test_a_short_silence_counts_in_full():
     """Up to 0.7 s there is nothing to be spared."""
-    _, _, missing, _ = asked(20.0, {"gap": 30.0, "said_gap": 18.0, "speed": 20.0, "age": 0.6})
+    _, _, missing, _ = asked(20.0, {"gap": 30.0, "gap_sent": 18.0, "speed": 20.0, "age": 0.6})
     assert missing == pytest.approx(missing_room(20.0, 18.0, 20.0))
 
 
 def test_all_bounds_are_those_of_their_parts():
     """With nobody heard nothing is demanded, and no speeding up is allowed."""
-    predicted = np.zeros((NUM_PREDICTED, 1))
-    predicted[GAP], predicted[SAID_GAP], predicted[NOW], predicted[SAID] = 30.0, 30.0, 0.0, 0.0
-    order = np.array([0])
-    needed, free, missing = demands(15.0, order, predicted.copy(), 0.3, TIME_GAP_S)
-    assert bounds(15.0, order, predicted, 0, 0.3, TIME_GAP_S, 2.6) == (
+    standing = {"gap": 30.0, "speed": 0.0}
+    needed, free, missing, _ = asked(15.0, standing, silent_share=0.0)
+    assert bounded(15.0, standing, messages=0) == (
         needed,
         missing,
         soft_bound_mps2(missing, 15.0, 0),
-        hard_bound_mps2(needed, free, 2.6),
+        hard_bound_mps2(needed, free, MAX_ACCEL_MPS2),
         floor_mps2(needed),
     )
-    assert bounds(15.0, order[:0], predicted, 0, 0.3, TIME_GAP_S, 2.6) == (
-        0.0,
-        -np.inf,
-        0.0,
-        2.6,
-        -SILENCE_MPS2,
-    )
+    assert bounded(15.0, messages=0) == (0.0, -np.inf, 0.0, MAX_ACCEL_MPS2, -SILENCE_MPS2)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.onboard.spacing import WANTED_STANDSTILL_M, wanted_gap_m
+from ml.onboard.spacing import wanted_gap_m
+from ml.vehicle import WANTED_STANDSTILL_M
 
 
 @pytest.mark.parametrize(
