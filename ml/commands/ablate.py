@@ -96,7 +96,7 @@ class AblateOptions:
     """Judge again where --out holds episodes of other software; trained models stay."""
 
 
-def ablate(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Raises:

@@ -49,7 +49,7 @@ class EvaluateOptions(Plan):
     """Replace the result of another evaluation in --out."""
 
 
-def evaluate(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Returns:

@@ -65,7 +65,7 @@ class TargetsOptions(Sizes):
     """Measure all again where --out holds figures of other software or another seed."""
 
 
-def targets(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Raises:

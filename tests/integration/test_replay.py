@@ -15,7 +15,7 @@ from ml.evaluation.rerun import WORST_FOLDER, job_of, rerun
 from ml.evaluation.result import Manifest, read_part, read_rows, write_part
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.reports.card.card import write_card
-from ml.training.checkpoints import model_bytes
+from ml.training.checkpoints import load_model, model_bytes
 
 pytestmark = pytest.mark.sumo
 
@@ -68,7 +68,7 @@ def test_an_episode_runs_again_bit_for_bit(result, controller):
     manifest = Manifest.read(result)
     rows = [r for r in read_rows(result) if (r.controller, r.suite) == (controller, "convoy:20")]
     for row in (rows[0], rows[7], rows[19]):
-        recording = rerun(job_of(manifest, row))
+        recording = rerun(job_of(manifest, row), load_model)
         assert recording.time_s[-1] == row.duration_s
         assert recording.num_peers == row.num_peers
         alive = recording.time_s <= (recording.crash_s if row.crash else row.duration_s)
@@ -90,7 +90,7 @@ def test_what_a_replay_shows_arrived_before_it_was_shown(result):
     """A recording holds no message from the future, and ages that grow between arrivals."""
     manifest = Manifest.read(result)
     row = next(r for r in read_rows(result) if r.controller == "CTH 0.5 s")
-    recording = rerun(job_of(manifest, row))
+    recording = rerun(job_of(manifest, row), load_model)
     for source in range(recording.num_peers):
         arrivals = recording.arrival_s[recording.arrival_source == source]
         for tick, now_s in enumerate(recording.time_s):
