@@ -77,26 +77,13 @@ class Estimate(NamedTuple):
     @classmethod
     def room_for(cls, peers: PeerView) -> Estimate:
         """Allocate the estimate of these peers, for `predict` to fill."""
-        num_envs, num_sources = peers.heard.shape
-        gap_m, speed_mps, accel_mps2, gap_sent_m, sd_m, room_m, lateral_m, turn_rad = np.zeros(
-            (8, num_envs, num_sources)
-        )
-        rank, order = np.zeros((2, num_envs, num_sources), dtype=np.int64)
-        return cls(
-            heard=peers.heard,
-            gap_m=gap_m,
-            speed_mps=speed_mps,
-            accel_mps2=accel_mps2,
-            gap_sent_m=gap_sent_m,
-            speed_sent_mps=peers.speed_mps,
-            age_s=peers.age_s,
-            position_sd_m=sd_m,
-            room_m=room_m,
-            lateral_m=lateral_m,
-            turn_rad=turn_rad,
-            rank=rank,
-            order=order,
-            num_heard=np.zeros(num_envs, dtype=np.int64),
+        shape = peers.heard.shape
+        gap_m, speed_mps, accel_mps2, gap_sent_m, sd_m, *others = np.zeros((8, *shape))
+        sent = (gap_sent_m, peers.speed_mps, peers.age_s)
+        order = np.zeros((2, *shape), dtype=np.int64)
+        num_heard = np.zeros(shape[0], dtype=np.int64)
+        return cls._make(
+            (peers.heard, gap_m, speed_mps, accel_mps2, *sent, sd_m, *others, *order, num_heard)
         )
 
     def lead(self) -> Lead:

@@ -7,6 +7,7 @@ from ml.envs.config import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.scripted import CutIn, ManoeuvreCase, ManoeuvreSupply, hold
 from ml.errors import ScenarioError
+from ml.espnow_emulator import PayloadField
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.suites.registry import make_suite
@@ -86,14 +87,15 @@ def test_the_radio_tells_where_a_car_is_across_the_road():
     checked = []
 
     def watch(batch):
-        view, truth = batch.board.peers, batch.truth
-        for e in np.flatnonzero(view.heard[:, 0]):
+        table, truth = batch.peer_table, batch.truth
+        for e in np.flatnonzero(table.heard[:, 0, 0]):
             aside = truth.lateral_m[e, 1]
-            y_m, age_s = view.y_m[e, 0], view.age_s[e, 0]
+            sent, age_s = table.payload[e, 0, 0], batch.age_est_ms[e, 0, 0] / 1000.0
+            y_m = sent[PayloadField.Y_M]
             # The convoy's lane is the right one: its centre line lies at -1.75 m.
             drift = batch.plan.cut_in_mps[e]
             assert y_m == pytest.approx(aside - 0.5 * LANE_M, abs=drift * (age_s + 0.1) + 1e-6)
-            turned = view.heading_deg[e, 0] - 90.0
+            turned = sent[PayloadField.HEADING_DEG] - 90.0
             full = np.degrees(np.arctan2(drift, truth.speed_mps[e, 1]))
             checked.append((aside, turned / full))
 

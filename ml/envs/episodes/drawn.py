@@ -202,17 +202,14 @@ class EpisodeSource:
         cases: NDArray[np.int64] | None = None,
         strata: Strata | None = None,
     ) -> tuple[EpisodePlan, Placement]:
-        """Draw episodes and where their cars start.
+        """Draw episodes and where their cars start; see `EpisodeSupply.draw`.
 
         Args:
-            keys: (n,) uint64, the episodes' keys.
+            keys: (n,) uint64; a key says all of an episode.
             env_indices: (n,) int64, the convoys that they are for.
             forced_kind: Overrides the drawn kind.
-            cases: Not used: a key says all.
+            cases: Not used.
             strata: Values that are given instead of drawn; the other draws are what they were.
-
-        Returns:
-            The plan and the placement, rows in the order of `keys`.
 
         Raises:
             ScenarioError: The road is too short for the convoy.

@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml.envs.truth.lanes import move_aside
-from ml.envs.worlds.node_sensors import NodeSensors
+from ml.envs.worlds.stack import Stack
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, MessageFaults, PayloadField
-from ml.parameters import draw_episode_parameters
 from ml.sensors import Measurement
 from ml.vehicle import DT_S, TICK_US
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from ml.envs.truth.ground_truth import GroundTruth
     from ml.espnow_emulator import PeerTable
     from ml.parameters import Parameters
-    from ml.sensors import RangingSensor
     from ml.sumo.road import Road
 
 _AGE_SAMPLE_TICKS = 5
 _MOST_AGE_SAMPLES = 1000
 
 
-class V2VStack:
-    """Sensors and radio of a batch of convoys: every car sends, and the ego's table is recorded.
+class V2VStack(Stack):
+    """Every car measures and sends, and what the egos hear is recorded.
 
     Args:
         parameters: Radio and sensors.
@@ -45,7 +45,6 @@ class V2VStack:
         audit: Check at run time that nothing is received before it was sent.
 
     Attributes:
-        nodes: Sensors of all cars, and the egos' ranging sensors.
         channel: The radio.
     """
 
@@ -59,57 +58,31 @@ class V2VStack:
         randomise: bool,
         audit: bool,
     ) -> None:
-        self._parameters = parameters
-        self._road = road
-        self._randomise = randomise
-        self._audit = audit
-        self.nodes = NodeSensors(parameters.sensors, road, num_envs=num_envs, num_cars=num_slots)
-        self.channel = BroadcastChannel(parameters.radio, num_envs=num_envs, num_nodes=num_slots)
-        self._beacons = BeaconSchedule(parameters.radio, self.channel.node_clocks)
-        self._faults = MessageFaults(
-            parameters.radio.faults, num_envs=num_envs, num_nodes=num_slots
+        radio = parameters.radio
+        self.channel = BroadcastChannel(radio, num_envs=num_envs, num_nodes=num_slots)
+        super().__init__(
+            parameters, road, self.channel.table, num_cars=num_slots, randomise=randomise
         )
+        self._road = road
+        self._audit = audit
+        self._beacons = BeaconSchedule(radio, self.channel.node_clocks)
+        self._faults = MessageFaults(radio.faults, num_envs=num_envs, num_nodes=num_slots)
         self._present = np.zeros((num_envs, num_slots), dtype=bool)
         # Bounded, for users who never ask for the metrics.
         self._ages_s: deque[NDArray[np.float64]] = deque(maxlen=_MOST_AGE_SAMPLES)
         self._polls = 0
 
-    @property
-    def measured(self) -> Measurement:
-        """What the nodes believed of themselves at their last sample, (num_envs, num_slots)."""
-        return self.nodes.measured
-
-    @property
-    def ranging(self) -> RangingSensor:
-        """The egos' ranging sensors."""
-        return self.nodes.ranging
-
-    @property
-    def table(self) -> PeerTable:
-        """The egos' peer table, as of the last delivery."""
-        return self.channel.table
-
-    def reset(
+    def _reset_radio(
         self,
         rows: NDArray[np.int64],
         keys: NDArray[np.uint64],
         present: NDArray[np.bool_],
-        truth: GroundTruth,
+        drawn: Mapping[str, NDArray[np.float64]],
     ) -> None:
-        """Begin episodes in some convoys, with new sensors, clocks, phases and links.
-
-        Args:
-            rows: (n,) convoys.
-            keys: (n,) uint64 episode keys.
-            present: (n, num_slots) bool.
-            truth: Rows (n, …) of where the cars were placed.
-        """
-        drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
         self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)
         self._faults.reset(rows, keys)
         self._present[rows] = present
-        self.nodes.reset(rows, keys, truth, drawn)
 
     def transmit(
         self,
@@ -118,15 +91,7 @@ class V2VStack:
         now: GroundTruth,
         receiver_pos_m: NDArray[np.float64] | None = None,
     ) -> None:
-        """Send every car's beacon of the tick that has just been simulated.
-
-        Args:
-            tick: (num_envs,) int64, the tick's number since reset, from 1.
-            before: Ground truth of the tick before.
-            now: Ground truth of this tick.
-            receiver_pos_m: (num_envs,) float64, where along the road the radio takes the ego to
-                be, as a receiver and as a relay; None for where it is and believes to be.
-        """
+        """Send every car's beacon of the tick that has just been simulated; see `Stack`."""
         t_generated_us = self._beacons.generated_us(tick)
         sampled_us = t_generated_us.copy()
         sampled_us[:, 0] = tick * TICK_US  # the ego decides at the tick's end
@@ -167,11 +132,7 @@ class V2VStack:
         )
 
     def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Poll: deliver what has arrived by `now_us`, (num_envs,), into `table`.
-
-        Returns:
-            (num_envs, 1, num_peers) float64, ms, the ages of each peer's newest message as the
-            egos' boards estimate them; see `PeerTable.age_est_ms`.
+        """Poll: deliver what has arrived by `now_us`, (num_envs,); see `Stack`.
 
         Raises:
             EnvironmentStateError: The audit found a message from the future.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.envs.truth.lanes import move_aside
 from ml.sensors import Measurement, RangingSensor, SensorBank
 from ml.vehicle import DT_S, TICK_US
@@ -100,17 +100,7 @@ class NodeSensors:
             (E, V); it is `measured` from now on.
         """
         route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *sampled_us.shape))
-        _interpolate(
-            tick,
-            sampled_us,
-            before.route_pos_m,
-            now.route_pos_m,
-            before.speed_mps,
-            now.speed_mps,
-            before.accel_mps2,
-            now.accel_mps2,
-            state,
-        )
+        _interpolate(tick, sampled_us, before, now, state)
         x_m, y_m, heading_deg = self._road.pose(route_pos_m)
         if np.count_nonzero(before.lateral_m):
             aside_before_m = self._own(before.lateral_m)
@@ -135,16 +125,12 @@ class NodeSensors:
         return np.ascontiguousarray(values[:, : self._num_cars])
 
 
-@compiled
+@inlined
 def _interpolate(
     tick: NDArray[np.int64],
     sampled_us: NDArray[np.int64],
-    pos_before_m: NDArray[np.float64],
-    pos_now_m: NDArray[np.float64],
-    speed_before_mps: NDArray[np.float64],
-    speed_now_mps: NDArray[np.float64],
-    accel_before_mps2: NDArray[np.float64],
-    accel_now_mps2: NDArray[np.float64],
+    before: GroundTruth,
+    now: GroundTruth,
     state: NDArray[np.float64],
 ) -> None:
     """Fill `state` (3, E, V) with each car's position, speed and acceleration.
@@ -155,8 +141,8 @@ def _interpolate(
     for e in range(state.shape[1]):
         for v in range(state.shape[2]):
             share = 1.0 - (tick[e] * TICK_US - sampled_us[e, v]) / TICK_US
-            pos_m, speed_mps = pos_before_m[e, v], speed_before_mps[e, v]
-            accel_mps2 = accel_before_mps2[e, v]
-            state[0, e, v] = pos_m + share * (pos_now_m[e, v] - pos_m)
-            state[1, e, v] = speed_mps + share * (speed_now_mps[e, v] - speed_mps)
-            state[2, e, v] = accel_mps2 + share * (accel_now_mps2[e, v] - accel_mps2)
+            pos_m, speed_mps = before.route_pos_m[e, v], before.speed_mps[e, v]
+            accel_mps2 = before.accel_mps2[e, v]
+            state[0, e, v] = pos_m + share * (now.route_pos_m[e, v] - pos_m)
+            state[1, e, v] = speed_mps + share * (now.speed_mps[e, v] - speed_mps)
+            state[2, e, v] = accel_mps2 + share * (now.accel_mps2[e, v] - accel_mps2)

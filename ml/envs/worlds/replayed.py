@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.envs.worlds.node_sensors import NodeSensors
 from ml.envs.worlds.recorded import Reception
 from ml.envs.worlds.recovery import SimulatorKeeper
+from ml.envs.worlds.stack import Stack
 from ml.envs.worlds.world import World, empty_table
 from ml.errors import EnvironmentStateError
-from ml.parameters import draw_episode_parameters, load_parameters
+from ml.parameters import load_parameters
 from ml.vehicle import TICK_US
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.truth.ground_truth import GroundTruth
     from ml.envs.worlds.recorded import RecordedTraffic
     from ml.parameters import Parameters
-    from ml.sensors import RangingSensor
-    from ml.sensors.sensor_bank import Measurement
     from ml.sumo.protocol import Placement, Simulator, TickCommands, TrafficState
     from ml.sumo.road import Road
 
@@ -121,8 +121,8 @@ class ReplayedSimulator:
         """Leave SUMO to the batch that owns it."""
 
 
-class ReplayedStack:
-    """`Stack`: the egos' own sensors are simulated, their peer tables are recorded ones.
+class ReplayedStack(Stack):
+    """The egos alone measure, and their peer tables are recorded ones.
 
     Args:
         traffic: What they received.
@@ -134,7 +134,6 @@ class ReplayedStack:
 
     Attributes:
         place: (num_envs,) int64, which recorded case each convoy plays.
-        table: The egos' peer table; what only its own estimate of ages needs is left out.
     """
 
     def __init__(
@@ -147,42 +146,29 @@ class ReplayedStack:
         num_slots: int,
         randomise: bool,
     ) -> None:
+        # What only the table's own estimate of ages needs is not filled.
+        table = empty_table(parameters, num_envs, num_slots)
+        super().__init__(parameters, road, table, num_cars=1, randomise=randomise)
         self._traffic = traffic
-        self._parameters = parameters
-        self._randomise = randomise
-        self._nodes = NodeSensors(parameters.sensors, road, num_envs=num_envs, num_cars=1)
-        self.table = empty_table(parameters, num_envs, num_slots)
-        self._age_est_ms = np.zeros(self.table.heard.shape)
+        self._age_est_ms = np.zeros(table.heard.shape)
         self.place = np.zeros(num_envs, dtype=np.int64)
 
-    @property
-    def measured(self) -> Measurement:
-        """What the egos' nodes believe of themselves, (num_envs, 1)."""
-        return self._nodes.measured
-
-    @property
-    def ranging(self) -> RangingSensor:
-        """The egos' ranging sensors."""
-        return self._nodes.ranging
-
-    def reset(
+    def _reset_radio(
         self,
         rows: NDArray[np.int64],
         keys: NDArray[np.uint64],
         present: NDArray[np.bool_],
-        truth: GroundTruth,
+        drawn: Mapping[str, NDArray[np.float64]],
     ) -> None:
-        """Begin episodes in some convoys; see `V2VStack.reset`.
+        """Find the recorded cases.
 
         Raises:
             EnvironmentStateError: One of them was not recorded.
         """
-        del present
+        del present, drawn
         self.place[rows] = self._traffic.find(keys)
         self.table.clear(rows)
         self._age_est_ms[rows] = 0.0
-        drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
-        self._nodes.reset(rows, keys, truth, drawn)
 
     def transmit(
         self,
@@ -193,21 +179,13 @@ class ReplayedStack:
     ) -> None:
         """Measure the egos at the tick's end; all messages were sent in the recorded run."""
         del receiver_pos_m
-        self._nodes.sample(tick, tick[:, None] * TICK_US, before, now)
+        self.nodes.sample(tick, tick[:, None] * TICK_US, before, now)
 
     def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Fill each ego's table as it was at `now_us`, (num_envs,), the end of a tick.
-
-        Returns:
-            (num_envs, 1, num_peers) float64, ms, the ages as the egos' boards estimated them.
-        """
+        """Fill each ego's table as it was at `now_us`, (num_envs,), the end of a tick."""
         # A table forgets nothing in an episode, and where nobody is heard its values are zeros.
         at = (now_us // TICK_US, self.place)
         received = Reception.of(self.table, self._age_est_ms)
         for mine, kept in zip(received, self._traffic.reception, strict=True):
             mine[:] = kept[at]
         return self._age_est_ms.copy()
-
-    def drain(self) -> dict[str, float]:
-        """Return nothing: what the radio did was counted in the recorded run."""
-        return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,54 +13,10 @@ from ml.espnow_emulator import NodeClocks, PeerTable
 from ml.sumo.factory import create_simulator
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.envs.config import EnvConfig
-    from ml.envs.truth.ground_truth import GroundTruth
+    from ml.envs.worlds.stack import Stack
     from ml.parameters import Parameters
-    from ml.sensors import Measurement, RangingSensor
     from ml.sumo.scenarios import Scenario
-
-
-class Stack(Protocol):
-    """Sensors and radio of a batch; the methods are those of `V2VStack`.
-
-    Attributes:
-        measured: What nodes believe of themselves, (num_envs, V); slot 0 is the ego.
-        ranging: The egos' ranging sensors.
-        table: The egos' peer table, as of the last delivery.
-    """
-
-    @property
-    def measured(self) -> Measurement: ...  # noqa: D102 (documented on the class)
-    @property
-    def ranging(self) -> RangingSensor: ...  # noqa: D102
-    @property
-    def table(self) -> PeerTable: ...  # noqa: D102
-
-    def reset(
-        self,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        present: NDArray[np.bool_],
-        truth: GroundTruth,
-    ) -> None:
-        """Begin episodes in some convoys."""
-
-    def transmit(
-        self,
-        tick: NDArray[np.int64],
-        before: GroundTruth,
-        now: GroundTruth,
-        receiver_pos_m: NDArray[np.float64] | None = None,
-    ) -> None:
-        """Measure, and send every car's beacon of the tick that has just been simulated."""
-
-    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Deliver what has arrived by now; return how old the boards estimate it to be."""
-
-    def drain(self) -> dict[str, float]:
-        """Return what the radio did since the last call."""
 
 
 class SumoAccess(NamedTuple):

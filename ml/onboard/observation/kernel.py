@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.compiled import inlined
-from ml.onboard.observation.spec import (
-    EGO,
-    EGO_FEATURES,
-    EGO_HIGH,
-    EGO_LOW,
-    EGO_SCALE,
-    HISTORY,
-    MAX_PEERS,
-    PEER,
-    PEER_FEATURES,
-    PEER_HIGH,
-    PEER_LOW,
-    PEER_SCALE,
-)
+from ml.onboard.observation.spec import EGO, EGO_LIMITS, HISTORY, MAX_PEERS, PEER, PEER_LIMITS
 from ml.onboard.spacing import wanted_gap_m
 
 if TYPE_CHECKING:
@@ -36,10 +23,7 @@ _SLOWEST_MPS = 2.0
 _NOBODY_GAP_M = 150.0
 _NOBODY_AGE_S = 10.0
 
-_NUM_EGO, _NUM_PEER = len(EGO_FEATURES), len(PEER_FEATURES)
-# Absent peers are rows of zeros, so zero lies within every bound of a peer's row.
-_EGO_LIMITS = np.stack([EGO_SCALE, EGO_LOW, EGO_HIGH])
-_PEER_LIMITS = np.stack([PEER_SCALE, np.minimum(PEER_LOW, 0.0), np.maximum(PEER_HIGH, 0.0)])
+_NUM_EGO, _NUM_PEER = EGO_LIMITS.shape[1], PEER_LIMITS.shape[1]
 
 
 class ObservationRows(NamedTuple):
@@ -118,7 +102,7 @@ def fill(
             # With more peers than rows, the nearest are kept; else each keeps its own row.
             at = s if num_sources <= MAX_PEERS else shown
             _write_peer(e, s, speed, peers, known, demands, memory, out.peer_row)
-            clipped += _held(out.peer_row, _PEER_LIMITS, out.peers[i, at])
+            clipped += _held(out.peer_row, PEER_LIMITS, out.peers[i, at])
             out.peer_mask[i, at] = 1.0
             shown += 1
         _write_lead(e, speed, known, row)
@@ -133,7 +117,7 @@ def fill(
         row[EGO.gap_error] = row[EGO.nearest_gap] - wanted_gap_m(speed, memory.time_gap_s[e])
         row[EGO.needed_braking] = demands.needed_mps2[e]
         row[EGO.missing_room] = demands.missing_m[e] if known.num_heard[e] > 0 else 0.0
-        clipped += _held(row, _EGO_LIMITS, out.ego[i])
+        clipped += _held(row, EGO_LIMITS, out.ego[i])
         written += _NUM_EGO + shown * _NUM_PEER
     return clipped, written
 

@@ -151,6 +151,9 @@ def _column(
 
 EGO_SCALE, EGO_LOW, EGO_HIGH = (_column(EGO_FEATURES, w) for w in ("scale", "low", "high"))
 PEER_SCALE, PEER_LOW, PEER_HIGH = (_column(PEER_FEATURES, w) for w in ("scale", "low", "high"))
+# Scale, low and high. Absent peers are rows of zeros, so zero is within a peer's bounds.
+EGO_LIMITS = np.stack([EGO_SCALE, EGO_LOW, EGO_HIGH])
+PEER_LIMITS = np.stack([PEER_SCALE, np.minimum(PEER_LOW, 0.0), np.maximum(PEER_HIGH, 0.0)])
 
 
 _TABLE_INTRODUCTION = (
