@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ml import __version__
-from ml.commands.catalogue import COMMANDS
+from ml.commands.catalogue import COMMANDS, run
 from ml.errors import RoadSenseError
 from ml.installation import hidden_message, require_own_python
 
@@ -50,7 +50,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     try:
         if name != "doctor":  # which examines just that
             require_own_python(sys.argv[0])
-        return COMMANDS[name].run(arguments)
+        return run(name, arguments)
     except RoadSenseError as error:
         sys.stderr.write(f"roadsense {name}: {error}\n")
         return error.exit_code

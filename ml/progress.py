@@ -10,13 +10,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rich.console import Console
 
 _LINE_EVERY_S = 30.0
@@ -24,44 +23,38 @@ _TOGETHER_S = 0.2
 _MINUTE_S, _HOUR_S = 60.0, 3600.0
 
 
+@dataclass
 class Parts:
     """Follows a command that has many parts; a context manager.
 
-    Args:
+    Attributes:
         console: Where the user looks.
         what: What is done, as in "evaluating".
         total: Parts in all, those of earlier calls included; 0 where only a share is known.
         done: Parts that are there already.
         unit: What a part is called, in the plural.
-        work: How much there is to do, in any measure that time goes with; the number of parts to do
-            where it is left out.
+        work: How much there is to do, in any measure that time goes with; by default the number of
+            parts to do.
         usual_s: How long that took on two cores, s; 0 where nobody knows.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        what: str,
-        *,
-        total: int = 0,
-        done: int = 0,
-        unit: str = "parts",
-        work: float | None = None,
-        usual_s: float = 0.0,
-    ) -> None:
-        self._console = console
-        self._what = what
-        self._total = total
-        self._done = done
-        self._unit = unit
-        self._work = float(total - done) if work is None else work
-        self._usual_s = usual_s
+    console: Console
+    what: str
+    _: KW_ONLY
+    total: int = 0
+    done: int = 0
+    unit: str = "parts"
+    work: float | None = None
+    usual_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Begin with nothing done."""
+        self._work = float(self.total - self.done) if self.work is None else self.work
         self._worked = 0.0
         self._now = ""
         self._begun = False
         self._began = time.monotonic()
-        self._news = threading.Event()
-        self._ended = threading.Event()
+        self._news, self._ended = threading.Event(), threading.Event()
         self._bar: Progress | None = None
         self._watch: threading.Thread | None = None
 
@@ -69,28 +62,23 @@ class Parts:
         """Say what there is to do, and begin to show how far it is."""
         self._began = time.monotonic()
         self._tell(self._beforehand())
-        if self._console.is_terminal:
+        if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.fields[count]}"),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                console=self._console,
+                console=self.console,
             )
-            self._task = self._bar.add_task(self._what, total=self._work or 1.0, count=self._count)
+            self._task = self._bar.add_task(self.what, total=self._work or 1.0, count=self._count)
             self._bar.start()
         else:
             self._watch = threading.Thread(target=self._tell_now_and_again, daemon=True)
             self._watch.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop showing."""
         self._ended.set()
         self._news.set()
@@ -115,7 +103,7 @@ class Parts:
     def advance(self, count: int = 1, *, work: float | None = None) -> None:
         """Count parts that are done, and their share of the work."""
         first = count > 0 and not self._worked
-        self._done += count
+        self.done += count
         self._worked += count if work is None else work
         if self._bar is not None:
             self._bar.update(self._task, completed=self._worked, count=self._count)
@@ -130,22 +118,22 @@ class Parts:
 
     @property
     def _count(self) -> str:
-        return f"{self._done}/{self._total}" if self._total else ""
+        return f"{self.done}/{self.total}" if self.total else ""
 
     def _beforehand(self) -> str:
-        if not self._total:
+        if not self.total:
             return ""
-        there = f", {self._done} of them there already" if self._done else ""
-        todo = self._total - self._done
-        usual = f"; {duration(self._usual_s)} on two cores" if self._usual_s and todo else ""
-        return f"{self._what}: {self._total} {self._unit}{there}{usual}"
+        there = f", {self.done} of them there already" if self.done else ""
+        todo = self.total - self.done
+        usual = f"; {duration(self.usual_s)} on two cores" if self.usual_s and todo else ""
+        return f"{self.what}: {self.total} {self.unit}{there}{usual}"
 
     def _so_far(self) -> str:
         spent_s = time.monotonic() - self._began
-        if not self._total:
+        if not self.total:
             share = f"{self._worked:.0%} " if self._worked else ""
-            return f"{self._now or self._what}: {share}after {spent_s:.0f} s"
-        said = f"{self._what}: {self._done} of {self._total} {self._unit} after {spent_s:.0f} s"
+            return f"{self._now or self.what}: {share}after {spent_s:.0f} s"
+        said = f"{self.what}: {self.done} of {self.total} {self.unit} after {spent_s:.0f} s"
         if 0.0 < self._worked < self._work:
             said += f", {duration(spent_s * (self._work - self._worked) / self._worked)} left"
         return f"{said} ({self._now})" if self._now else said
@@ -153,8 +141,8 @@ class Parts:
     def _tell(self, line: str) -> None:
         if not line:
             return
-        if self._console.is_terminal:
-            self._console.print(line, markup=False, highlight=False)
+        if self.console.is_terminal:
+            self.console.print(line, markup=False, highlight=False)
         else:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()

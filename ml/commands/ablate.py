@@ -1,17 +1,22 @@
-"""Options of `roadsense ablate`, and what it takes away from the recipe."""
+"""`roadsense ablate`: what is each part of the recipe worth? Train without it, and judge beside."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 
-from ml.errors import ConfigError
+from ml.commands.checks import require_counts
+from ml.errors import ConfigError, EvaluationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ml.evaluation.records import DriverSpec, Variant
 
 _HISTORY = [
     f"peers.{name}"
@@ -22,8 +27,10 @@ _AGE = ["ego.silence", "ego.nearest_age", "ego.missing_room", "peers.age"]
 _UNCERTAINTY = ["ego.position_sd", "ego.nearest_sd", "peers.position_sd"]
 _DEMANDS = ["ego.needed_braking", "ego.missing_room", "peers.needed_braking"]
 BASE = "the recipe"
-
-Variant = Literal["", "no safety layer", "radio off"]
+_BASELINE = "predictive:0.5"
+_TABLE_FILE = "ablation.md"
+_TRANSITION_S, _START_S = 4e-4, 15.0
+"""Of a training run on two cores: a transition of the warm start or of PPO, and the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,40 +72,165 @@ ABLATIONS = (
 class AblateOptions:
     """Train the recipe without each of its parts, and judge all on the same cases.
 
-    Runs on the seed for choices, not on the card's. What is there already is not done again, so a
-    run that was stopped goes on.
+    Runs on the validation seed, not on the test seed. What is there already is not done again, so
+    a run that was stopped goes on.
     """
 
     out: Path = Path("ablation")
-    """Folder for runs, rows and the table (ablation.md)."""
+    """Folder for training runs, episodes and the table (ablation.md)."""
     preset: str = "convoy"
     """The recipe."""
     steps: int | None = None
-    """Steps of each training; left out: the recipe's."""
+    """Steps of each training run; default: the recipe's."""
     seed: int = 0
-    """Of the trainings."""
+    """Of the training runs."""
     episodes: int = 600
     """Cases of the suite convoy on each radio."""
     radio: tuple[str, ...] = ("clean", "bursty")
     """Radios on which they are judged."""
     only: tuple[str, ...] = ()
-    """Rows to make, by their names; left out: all."""
+    """Rows to make, by their names; default: all."""
+    workers: int = 2
+    """Processes that judge."""
+    force: bool = False
+    """Judge again where --out holds episodes of other software; trained models stay."""
 
 
-def ablate(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Raises:
         RoadSenseError: With what to do next.
     """
     options = tyro.cli(AblateOptions, prog="roadsense ablate", args=arguments)
-    if options.episodes < 1:
-        raise ConfigError(f"--episodes = {options.episodes}; allowed is 1 or more")
+    require_counts(options, "episodes", "workers")
     names = [ablation.name for ablation in ABLATIONS]
     for name in options.only:
         if name not in names:
             known = ", ".join(names)
             raise ConfigError(f"--only {name!r}: there is no such row. There are: {known}")
-    from ml.commands.ablation import run_ablations  # noqa: PLC0415 (torch is slow to import)
+    return _run(options, arguments)
 
-    return run_ablations(options)
+
+def _run(options: AblateOptions, arguments: Sequence[str]) -> int:
+    # Torch, numba and matplotlib are slow to import, and --help needs none of them.
+    from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
+    from ml.commands.fill import fill, make_origin  # noqa: PLC0415
+    from ml.console import make_console  # noqa: PLC0415
+    from ml.evaluation.case_set import CaseSet, radio_record  # noqa: PLC0415
+    from ml.evaluation.driver_specs import controller_spec  # noqa: PLC0415
+    from ml.evaluation.seeds import VALIDATION_SEED  # noqa: PLC0415
+    from ml.evaluation.store import parts_of, read_parts  # noqa: PLC0415
+    from ml.evaluation.summary import summarise  # noqa: PLC0415
+    from ml.progress import Parts  # noqa: PLC0415
+    from ml.reports.ablation import as_markdown, console_table  # noqa: PLC0415
+
+    rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
+    radios = dict.fromkeys([*options.radio, *(radio for a in rows for radio in a.radios)])
+    records = [radio_record(radio) for radio in radios]  # before anything is trained for them
+    usual_s = _training_s(options)
+    origin = make_origin("ablate", arguments, (VALIDATION_SEED,))
+    check_writable(options.out, "--out")
+    origin.open(options.out, force=options.force)
+    console = make_console()
+    trained = [ablation for ablation in rows if ablation.options is not None]
+    todo = [ablation for ablation in trained if not _model(ablation, options).exists()]
+    with Parts(
+        console,
+        "training",
+        total=len(trained),
+        done=len(trained) - len(todo),
+        unit="recipes",
+        usual_s=len(todo) * usual_s,
+    ) as shown:
+        for ablation in todo:
+            shown.begin(ablation.name)
+            _train(ablation, options)
+    specs = {ablation: _spec(ablation, options) for ablation in rows}
+    found = []
+    for radio in records:
+        cases = CaseSet(
+            f"convoy:{options.episodes}", radio, VALIDATION_SEED, range(options.episodes)
+        )
+        drivers = [spec for a, spec in specs.items() if radio.name in (a.radios or options.radio)]
+        found += [parts_of(cases, [driver]) for driver in (*drivers, controller_spec(_BASELINE))]
+    everything = [part for parts in found for part in parts]
+    fill(options.out, everything, workers=options.workers, what="judging", console=console)
+    summaries = [summarise(read_parts(options.out, parts))[0] for parts in found]
+    steps = "the recipe's steps" if options.steps is None else f"{options.steps:,} steps"
+    made = (
+        f"Preset `{options.preset}`, seed {options.seed}, {steps} each;\n"
+        f"{options.episodes} cases of the suite `convoy` per radio, seed {VALIDATION_SEED};\n"
+        "95 % intervals."
+    )
+    write_atomically(options.out / _TABLE_FILE, as_markdown(made, summaries))
+    console.print(console_table(summaries))
+    console.print(f"table: {options.out / _TABLE_FILE}", markup=False)
+    return 0
+
+
+def _training_options(ablation: Ablation, options: AblateOptions) -> list[str]:
+    """Return the options of `roadsense train`; a row that trains nothing has the recipe's."""
+    steps = () if options.steps is None else ("--total-timesteps", str(options.steps))
+    of_row = ["--preset", options.preset, "--seed", str(options.seed), *steps]
+    return [*of_row, *(ablation.options or ())]
+
+
+def _training_s(options: AblateOptions) -> float:
+    """Return about how long a training run takes on two cores, s.
+
+    Raises:
+        ConfigError: The preset, the steps or the seed are wrong.
+    """
+    from ml.training.command_line import parse_command_line  # noqa: PLC0415
+
+    config = parse_command_line(_training_options(ABLATIONS[0], options)).config
+    warm_start = config.imitation.rounds * config.imitation.ticks * config.num_envs
+    return _START_S + _TRANSITION_S * (config.total_timesteps + warm_start)
+
+
+def _model(ablation: Ablation, options: AblateOptions) -> Path:
+    """Where the model of a row is: in a folder named by all that it is trained with."""
+    from ml.evaluation.result import named_by_content, slug  # noqa: PLC0415
+
+    name = ablation.name if ablation.options is not None else BASE
+    folder = named_by_content(slug(name), _training_options(ablation, options))
+    return options.out / folder / "models" / "deep_sets_final.zip"
+
+
+def _train(ablation: Ablation, options: AblateOptions) -> None:
+    """Train in a process of its own, with folders of its own."""
+    from ml.installation import same_code  # noqa: PLC0415
+
+    model = _model(ablation, options)
+    folder = model.parents[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-P", "-m", "ml.cli", "train", *_training_options(ablation, options)]
+    command += ["--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0"]
+    environ = same_code() | {"RUNS_DIR": str(folder / "runs"), "MODELS_DIR": str(model.parent)}
+    log = folder / "train.log"
+    with log.open("w", encoding="utf-8") as stream:
+        ended = subprocess.run(  # noqa: S603 (this program, with its own options)
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            check=False,
+        )
+    if ended.returncode != 0:
+        said = log.read_text(encoding="utf-8").strip().splitlines()
+        raise EvaluationError(
+            f"{ablation.name}: the training run ended with exit code {ended.returncode} "
+            f"({said[-1] if said else 'it said nothing'}). {log} says more."
+        )
+
+
+def _spec(ablation: Ablation, options: AblateOptions) -> DriverSpec:
+    """Describe the driver of a row."""
+    from ml.evaluation.driver_specs import model_spec  # noqa: PLC0415
+    from ml.evaluation.drivers import interface_of  # noqa: PLC0415
+    from ml.training.checkpoints import load_model  # noqa: PLC0415
+
+    path = str(_model(ablation, options))
+    return model_spec(path, ablation.name, interface_of(load_model(path)), variant=ablation.variant)

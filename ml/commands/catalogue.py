@@ -1,4 +1,4 @@
-"""Every command line of the project: what it does, what runs it, and about how long it takes.
+"""Every command line of the project: what it does, and about how long it takes.
 
 The one place for these times: `roadsense --help`, `roadsense doctor` and docs/commands.md show
 them.
@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 _SECONDS = "seconds"
 
@@ -19,84 +19,50 @@ class Command(NamedTuple):
     """A command of `roadsense`.
 
     Attributes:
-        entry: What runs it, as "module:function"; imported when the command is given, so that
-            `roadsense --help` loads nothing that is slow to import.
         summary: What it does.
         lasts: About how long, with its default options on two cores that do nothing else.
     """
 
-    entry: str
     summary: str
-    lasts: str
-
-    def run(self, arguments: Sequence[str]) -> int:
-        """Run it with its options; return the exit code."""
-        module, _, function = self.entry.partition(":")
-        run = cast("Callable[[Sequence[str]], int]", getattr(import_module(module), function))
-        return run(arguments)
+    lasts: str = _SECONDS
 
 
 COMMANDS = {
-    "train": Command(
-        "ml.training.train_convoy:main", "train a policy, or resume a run", "5 to 8 min"
-    ),
-    "evaluate": Command(
-        "ml.commands.evaluate:evaluate",
-        "judge models beside classical controllers, and write a card",
-        "10 min",
-    ),
-    "replay": Command(
-        "ml.commands.replay:main", "run an episode of an evaluation again, and draw it", _SECONDS
-    ),
-    "ablate": Command(
-        "ml.commands.ablate:ablate", "measure what each part of the recipe is worth", "1.5 h"
-    ),
-    "targets": Command(
-        "ml.commands.targets:targets",
-        "run the acceptance tests on models: pass, fail or inconclusive",
-        "40 min",
-    ),
+    "train": Command("train a policy, or resume a run", "5 to 8 min"),
+    "evaluate": Command("judge models beside classical controllers, and write a card", "10 min"),
+    "replay": Command("run an episode of an evaluation again, and draw it"),
+    "ablate": Command("measure what each part of the recipe is worth", "1.5 h"),
+    "targets": Command("run the acceptance tests on models: pass, fail or inconclusive", "40 min"),
     "tune": Command(
-        "ml.commands.tune:tune",
-        "search for better values of the recipe, or of a controller",
-        "hours, or --minutes",
+        "search for better values of the recipe, or of a controller", "hours, or --minutes"
     ),
-    "audit-reward": Command(
-        "ml.commands.audit_reward:main",
-        "check that the reward ranks drivers as a person would",
-        "2 min",
-    ),
-    "bench": Command(
-        "ml.commands.bench:main", "measure training throughput against its ceiling", "5 min"
-    ),
-    "doctor": Command(
-        "ml.commands.doctor:main", "look for what this machine lacks; for bug reports", _SECONDS
-    ),
-    "compile": Command(
-        "ml.commands.compile:main",
-        "compile the environment's loops ahead of the first run",
-        "10 s",
-    ),
-    "params": Command(
-        "ml.commands.params:main", "show, compare and fit parameters of radio and sensors", _SECONDS
-    ),
+    "audit-reward": Command("check that the reward ranks drivers as a person would", "2 min"),
+    "bench": Command("measure training throughput against its ceiling", "5 min"),
+    "doctor": Command("look for what this machine lacks; for bug reports"),
+    "compile": Command("compile the environment's loops ahead of the first run", "10 s"),
+    "params": Command("show, compare and fit parameters of radio and sensors"),
     "calibrate": Command(
-        "ml.commands.calibrate:main",
-        "turn logs of real boards into a parameter file",
-        "1 min; --coverage 10 min",
+        "turn logs of real boards into a parameter file", "1 min; --coverage 10 min"
     ),
-    "logs": Command(
-        "ml.commands.logs:main", "make up logs of any radio, to try that without boards", _SECONDS
-    ),
-    "scenario": Command(
-        "ml.commands.scenario:main",
-        "say what keeps convoys off a road of your own, and what mends it",
-        _SECONDS,
-    ),
-    "observation": Command(
-        "ml.commands.observation:main", "print the table of the observation's features", _SECONDS
-    ),
+    "logs": Command("make up logs of any radio, to try that without boards"),
+    "scenario": Command("say what keeps convoys off a road of your own, and what mends it"),
+    "observation": Command("print the table of the observation's features"),
 }
+_ELSEWHERE = {"train": "ml.training.train_convoy"}  # where the specification has it
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Run a command; return its exit code.
+
+    Its module is imported now, so that `roadsense --help` loads nothing that is slow to import.
+
+    Args:
+        name: Of the command; `audit-reward` is `main` of `ml.commands.audit_reward`.
+        arguments: Its options.
+    """
+    module = import_module(_ELSEWHERE.get(name, f"ml.commands.{name.replace('-', '_')}"))
+    return cast("int", module.main(arguments))
+
 
 AROUND = {
     "make train": ("train on this machine, without Docker", COMMANDS["train"].lasts),

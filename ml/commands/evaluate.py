@@ -1,51 +1,46 @@
-"""`roadsense evaluate`: its options; `ml.commands.evaluation_run` does the work."""
+"""`roadsense evaluate`: judge models and controllers, and write a result with its card."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 (tyro reads the types)
-from typing import TYPE_CHECKING, Annotated, Literal
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
+from ml.commands.checks import require_counts
 from ml.errors import ConfigError
-from ml.evaluation.seeds import EVALUATION_SEED
-from ml.evaluation.suites.names import SUITE_NAMES
+from ml.evaluation.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
 
-@dataclass(frozen=True)
-class EvaluateOptions:
+    from ml.evaluation.compare import Comparison
+    from ml.evaluation.result import EpisodeRow, Manifest
+    from ml.evaluation.summary import CellSummary
+
+CSV_FILE, SUMMARY_FILE = "episodes.csv", "summary.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Plan):
     """Judge saved models beside classical controllers and bounds, on the same cases and radio.
 
     Without a model, the baselines alone. An evaluation that was stopped goes on where it stood
     when the same command runs again with the same --out.
     """
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Models that `roadsense train` saved (.zip)."""
-    suite: tuple[str, ...] = SUITE_NAMES
-    """Suites, as NAME or NAME:NUMBER: convoy:episodes, r157:time-gap, others:repeats; with
-    @SCENARIO behind it on another road, as convoy@rural or convoy:300@my.sumocfg."""
-    radio: tuple[str, ...] = ()
-    """Radio presets or parameter files; left out: each suite's own."""
-    controllers: tuple[str, ...] = ()
-    """Controllers, as NAME:TIME-GAP or NAME for all its time gaps; left out: all; none: none."""
-    seeds: tuple[int, ...] = (EVALUATION_SEED,)
-    """Seeds of the cases; left out: the card's. For choices take 3000017: that stays unseen."""
-    episodes: int | None = None
-    """Episodes of the suite convoy over all its radios; left out: 1,000."""
     out: Path | None = None
-    """Folder of the result; left out: evaluations/ and the time."""
+    """Folder of the result; default: evaluations/ and the time."""
     against: str | None = None
-    """A model or a result to hold the first model against; exit code 1 where the first is worse."""
+    """A model or a result to compare the first model with; exit code 1 where the first is worse."""
     margin: tuple[str, ...] = ()
     """Losses that --against lets pass, as crash=0.5; metrics: crash, calm_crash, false_brakes,
     braking_share, below_rss, jerk, headway, progress, reaction."""
-    radio_position: Literal["reference", "own"] = "reference"
-    """Whose position decides packets' fates: the reference driver's, or each controller's own."""
     workers: int = 2
     """Processes."""
     csv: bool = False
@@ -54,7 +49,7 @@ class EvaluateOptions:
     """Replace the result of another evaluation in --out."""
 
 
-def evaluate(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Returns:
@@ -64,19 +59,107 @@ def evaluate(arguments: Sequence[str]) -> int:
         RoadSenseError: With what to do next.
     """
     options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
-    _check(options)
-    from ml.commands.evaluation_run import run  # noqa: PLC0415 (torch is slow to import)
-
-    return run(options, arguments)
-
-
-def _check(options: EvaluateOptions) -> None:
-    for name in ("episodes", "workers"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} = {value}; allowed is 1 or more")
+    require_counts(options, "episodes", "workers")
     for name in ("suite", "seeds"):
         if not getattr(options, name):
             raise ConfigError(f"--{name} is empty; name at least one")
     if options.against is not None and not options.models:
-        raise ConfigError("--against needs a MODEL to hold against it")
+        raise ConfigError("--against needs a MODEL to compare with it")
+    return _run(options, arguments)
+
+
+def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
+    # Torch, numba and matplotlib are slow to import, and --help needs none of them.
+    from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
+    from ml.commands.fill import fill, make_origin  # noqa: PLC0415
+    from ml.console import make_console  # noqa: PLC0415
+    from ml.evaluation.compare import parse_margins, require_alike  # noqa: PLC0415
+    from ml.evaluation.drivers import interface_of  # noqa: PLC0415
+    from ml.evaluation.planning import plan_evaluation  # noqa: PLC0415
+    from ml.evaluation.result import Manifest, read_rows, write_csv  # noqa: PLC0415
+    from ml.evaluation.summary import as_json, summarise  # noqa: PLC0415
+    from ml.progress import Parts  # noqa: PLC0415
+    from ml.reports.card.card import write_card  # noqa: PLC0415
+    from ml.training.checkpoints import load_model  # noqa: PLC0415
+
+    margins = parse_margins(options.margin)
+    console = make_console()
+    other = None if options.against is None else Path(options.against)
+    other_is_result = other is not None and (other / Manifest.FILE).exists()
+    models = options.models
+    if other is not None and not other_is_result:
+        models = (*models, str(other))
+    interfaces = {}
+    for model in models:  # now, so that a wrong file is told of before anything is written
+        interfaces[model] = interface_of(load_model(model))
+        console.print(f"{model}: weights read; nothing in that file is run", markup=False)
+    origin = make_origin("evaluate", arguments, options.seeds)
+    wanted, parts = plan_evaluation(replace(options, models=models), origin, interfaces)
+    if other is not None and other_is_result:
+        require_alike(wanted, Manifest.read(other))
+    now = datetime.now(UTC)
+    folder = options.out or Path("evaluations") / now.strftime("%Y%m%dT%H%M%SZ")
+    check_writable(folder, "--out")
+    manifest = wanted.open(folder, force=options.force)
+    console.print(f"result: {folder}", markup=False)
+    fill(folder, parts, workers=options.workers, what="evaluating", console=console)
+    rows = read_rows(folder)
+    summaries = summarise(rows)
+    write_atomically(folder / SUMMARY_FILE, json.dumps(as_json(summaries), indent=1) + "\n")
+    comparison = None
+    if other is not None:
+        source = other if other_is_result else None
+        comparison = _compare(manifest, rows, str(other), source, margins)
+    with Parts(console, "card") as shown:
+        card = write_card(folder, against=comparison, on_part=lambda p: shown.say(f"card: {p}"))
+    _print_tables(options, manifest, summaries, console)
+    if comparison is not None:
+        console.print(comparison.table())
+    console.print(f"card: {card}", markup=False)
+    if options.csv:
+        write_csv(folder / CSV_FILE, rows)
+    return 0 if comparison is None else comparison.exit_code
+
+
+def _print_tables(
+    options: EvaluateOptions,
+    manifest: Manifest,
+    summaries: Sequence[CellSummary],
+    console: Console,
+) -> None:
+    from ml.evaluation.console import tables  # noqa: PLC0415
+    from ml.evaluation.spread import spread_over, table_of  # noqa: PLC0415
+
+    in_all = manifest.in_every_suite()
+    for table in tables(summaries, in_all):
+        console.print(table)
+    alike = [c for c in manifest.controllers if c.is_model and not c.variant]
+    spreads = spread_over(summaries, [c.name for c in alike if c.spec != options.against])
+    if spreads:
+        console.print(table_of(spreads))
+    if len(in_all) < len(manifest.controllers):
+        console.print("more controllers, at other time gaps, are in summary.json and on the card")
+
+
+def _compare(
+    manifest: Manifest,
+    rows: Sequence[EpisodeRow],
+    other: str,
+    result: Path | None,
+    margins: dict[str, float],
+) -> Comparison:
+    """Compare the first policy with another model of this result, or with another result's."""
+    from ml.evaluation.compare import compare  # noqa: PLC0415
+    from ml.evaluation.result import Manifest, read_rows  # noqa: PLC0415
+
+    first = manifest.first_policy
+    if result is None:
+        return compare(_rows_of(rows, first), _rows_of(rows, other), margins=margins)
+    name = Manifest.read(result).first_policy
+    theirs = _rows_of(read_rows(result), name)
+    names = (first, f"{name} of {other}")
+    return compare(_rows_of(rows, first), theirs, names=names, margins=margins)
+
+
+def _rows_of(rows: Sequence[EpisodeRow], controller: str) -> list[EpisodeRow]:
+    return [row for row in rows if row.controller == controller]

@@ -12,14 +12,7 @@ import tyro
 from ml.atomic_files import check_writable
 from ml.console import make_console
 from ml.errors import ConfigError
-from ml.evaluation.result import (
-    MANIFEST_FILE,
-    POLICY_FAMILY,
-    Manifest,
-    read_cell,
-    read_manifest,
-    slug,
-)
+from ml.evaluation.result import Manifest, read_part, slug
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -56,18 +49,15 @@ class ReplayOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Returns:
-        0.
+    """Run the command; return 0.
 
     Raises:
         RoadSenseError: With what to do next.
     """
     options = tyro.cli(ReplayOptions, prog="roadsense replay", args=arguments)
-    if not (options.result / MANIFEST_FILE).is_file():
+    if not (options.result / Manifest.FILE).is_file():
         raise ConfigError(
-            f"{options.result} holds no result (it has no {MANIFEST_FILE}). Name a folder that "
+            f"{options.result} holds no result (it has no {Manifest.FILE}). Name a folder that "
             "`roadsense evaluate` has written."
         )
     if options.gui and not os.environ.get("DISPLAY"):
@@ -77,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     if options.out is not None and options.out.suffix.lower() != ".gif":
         raise ConfigError(f"--out must end in .gif, got {options.out}")
-    manifest = read_manifest(options.result)
+    manifest = Manifest.read(options.result)
     row = find_episode(options, manifest)
     file = options.out or options.result / "replays" / _file_name(row)
     if not options.gui:
@@ -114,25 +104,23 @@ def find_episode(options: ReplayOptions, manifest: Manifest) -> EpisodeRow:
 
     Raises:
         ConfigError: There is none, with what there is.
-        EvaluationError: Its cell cannot be read.
+        EvaluationError: Its file cannot be read.
     """
-    policies = [c.name for c in manifest.controllers if c.family == POLICY_FAMILY]
-    controller = _chosen(
-        "controller",
-        options.controller,
-        [c.name for c in manifest.controllers],
-        (policies or [c.name for c in manifest.controllers])[0],
-    )
-    cells = [cell for cell in manifest.cells if cell.controller == controller]
-    suites = list(dict.fromkeys(cell.suite for cell in cells))
+    names = [c.name for c in manifest.controllers]
+    controller = _chosen("controller", options.controller, names, manifest.first_policy)
+    parts = [part for part in manifest.parts if part.controller == controller]
+    suites = list(dict.fromkeys(part.suite for part in parts))
     suite = _chosen("suite", options.suite, suites, suites[0] if suites else "")
-    radios = [cell.radio for cell in cells if cell.suite == suite]
+    radios = list(dict.fromkeys(part.radio for part in parts if part.suite == suite))
     radio = _chosen("radio", options.radio, radios, radios[0] if radios else "")
-    seed = int(
-        _chosen("seed", options.seed, [str(s) for s in manifest.seeds], str(manifest.seeds[0]))
-    )
-    (cell,) = (cell for cell in cells if (cell.suite, cell.radio) == (suite, radio))
-    rows = [row for row in read_cell(options.result / cell.file) if row.seed == seed]
+    seeds = [str(seed) for seed in manifest.seeds]
+    seed = int(_chosen("seed", options.seed, seeds, seeds[0]))
+    rows = [
+        row
+        for part in parts
+        if (part.suite, part.radio, part.seed) == (suite, radio, seed)
+        for row in read_part(options.result / part.file)
+    ]
     for row in rows:
         if row.case == options.episode:
             return row

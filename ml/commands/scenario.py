@@ -5,6 +5,7 @@ Exit codes: 0 convoys drive on it; 2 they do not, or the command was wrong.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path  # noqa: TC003 - tyro reads it at run time
@@ -17,9 +18,7 @@ from ml.console import make_console
 from ml.errors import RoadSenseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rich.console import Console
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ml.sumo.network import RouteNetwork
     from ml.sumo.road import Road
@@ -62,10 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.extras.subcommand_cli_from_dict(
         {"check": CheckOptions}, prog="roadsense scenario", args=arguments
     )
-    return _check(options, make_console())
-
-
-def _check(options: CheckOptions, console: Console) -> int:
+    console = make_console()
     from ml.sumo.scenarios import examine_scenario  # noqa: PLC0415 (slow to import)
 
     def say(kind: str, text: str, style: str = "") -> None:
@@ -117,15 +113,13 @@ def _drive(scenario: str) -> str:
 
     config = EnvConfig(scenario=scenario)
     env = ConvoyVecEnv(_CONVOYS, config, forced_kind="free")
-    ends: dict[str, int] = {}
+    ends: Counter[str] = Counter()
     try:
         env.reset()
         hold = np.zeros((_CONVOYS, 1), dtype=np.float32)
         for _ in range(round(config.episode_s / DT_S)):
-            for info in env.step(hold)[3]:
-                if info:
-                    status = info["episode_summary"]["status"]
-                    ends[status] = ends.get(status, 0) + 1
+            infos = env.step(hold)[3]
+            ends.update(info["episode_summary"]["status"] for info in infos if info)
     finally:
         env.close()
     told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in ends.items())
@@ -146,14 +140,8 @@ def _notes(network: RouteNetwork) -> Iterator[tuple[str, str]]:
     yield "limit", f"highest: {_limit(road, int(road.lane_limit_mps.argmax()))}"
     changes = _changes(road)
     if changes:
-        more = len(changes) - _MOST_LISTED
-        tail = f", and {more} more" if more > 0 else ""
-        yield "limit", f"changes outside junctions: {', '.join(changes[:_MOST_LISTED])}{tail}"
-    slow = list(_slow_turns(road))
-    for text in slow[:_MOST_LISTED]:
-        yield "note", text
-    if len(slow) > _MOST_LISTED:
-        yield "note", f"{len(slow) - _MOST_LISTED} more slow turns"
+        yield "limit", f"changes outside junctions: {', '.join(_few(changes))}"
+    yield from (("note", text) for text in _few(_slow_turns(road)))
     for state, meaning in _WAYS.items():
         names = [way.junction for way in network.ways if way.state == state]
         if names:
@@ -169,6 +157,13 @@ def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
+def _few(texts: Iterable[str]) -> list[str]:
+    """Return the first of many, and how many more there are."""
+    listed = list(texts)
+    more = len(listed) - _MOST_LISTED
+    return [*listed[:_MOST_LISTED], *([f"and {more} more"] if more > 0 else [])]
+
+
 def _limit(road: Road, row: int) -> str:
     limit_mps = float(road.lane_limit_mps[row])
     return (
@@ -179,14 +174,13 @@ def _limit(road: Road, row: int) -> str:
 
 def _changes(road: Road) -> list[str]:
     """Return where the limit changes, junctions left out."""
-    rows = [row for row in range(len(road.lane_ids)) if not road.lane_internal[row]]
-    changes = []
-    for before, here in pairwise(rows):
-        old, new = float(road.lane_limit_mps[before]), float(road.lane_limit_mps[here])
-        if old != new:
-            place_m = road.lane_start_m[here]
-            changes.append(f"{old * _KMH:.0f} → {new * _KMH:.0f} km/h at {place_m:,.0f} m")
-    return changes
+    outside = ~road.lane_internal
+    lanes = zip(road.lane_limit_mps[outside], road.lane_start_m[outside], strict=True)
+    return [
+        f"{old * _KMH:.0f} → {new * _KMH:.0f} km/h at {place_m:,.0f} m"
+        for (old, _), (new, place_m) in pairwise(lanes)
+        if old != new
+    ]
 
 
 def _slow_turns(road: Road) -> Iterator[str]:

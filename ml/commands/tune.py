@@ -60,7 +60,7 @@ class TuneOptions:
     """Of what the search proposes."""
 
 
-def tune(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.controllers.protocol import Stateless
+from ml.controllers.follower import Follower, braking_within
 from ml.onboard.estimator import estimate
 from ml.onboard.spacing import wanted_gap_m
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, WANTED_STANDSTILL_M
@@ -49,7 +49,7 @@ class Constant:
         return np.full(ego.speed_mps.size, self._accel_mps2)
 
 
-class Oracle(Stateless):
+class Oracle(Follower):
     """Perfect, instant knowledge of the car in front, and a calm hand.
 
     Headway control towards the gap that the reward asks for (`wanted_gap_m`), with the leader's
@@ -61,15 +61,16 @@ class Oracle(Stateless):
         time_gap_s: Time gap that the driver has set, s.
     """
 
+    kind, usual_gap_s = "oracle", 1.0
     knows: Knows = "truth"
     _GAP_GAIN, _SPEED_GAIN = 0.12, 0.7
     _MARGIN_M = 2.0
     _URGENT_MPS2 = 2.0
     _CALM_STEP_MPS2 = 4.5 * DT_S
 
-    def __init__(self, time_gap_s: float = 1.0) -> None:
-        super().__init__("oracle", time_gap_s, WANTED_STANDSTILL_M)
-        self.name = "oracle"
+    def __init__(self, time_gap_s: float | None = None) -> None:
+        super().__init__(time_gap_s, WANTED_STANDSTILL_M)
+        self.name = self.kind
 
     def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
         """Drive on ground truth."""
@@ -80,19 +81,8 @@ class Oracle(Stateless):
         wish = np.clip(wish, last - self._CALM_STEP_MPS2, last + self._CALM_STEP_MPS2)
         room = lead.gap_m - self._MARGIN_M - own * DT_S
         lead_stops_m = lead.speed_mps**2 / (2.0 * np.maximum(-lead.accel_mps2, _HARDLY_MPS2))
-        to_stop = own**2 / (2.0 * np.maximum(room + lead_stops_m, 0.1))
-        closing = np.maximum(own - lead.speed_mps, 0.0)
-        to_match = closing**2 / (2.0 * np.maximum(room, 0.1))
+        to_stop = braking_within(own, room + lead_stops_m)
+        to_match = braking_within(np.maximum(own - lead.speed_mps, 0.0), room)
         needed = np.maximum(to_stop, to_match)
         wish = np.where(needed > self._URGENT_MPS2, np.minimum(wish, -needed), wish)
         return np.clip(wish, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
-
-
-def do_nothing() -> Constant:
-    """Hold the speed: the bound below which nothing was learnt."""
-    return Constant("do-nothing", 0.0)
-
-
-def always_brake() -> Constant:
-    """Stop and stay: never crashes, never arrives."""
-    return Constant("always-brake", -MAX_BRAKING_MPS2)

@@ -1,7 +1,7 @@
 """Car-following models of the traffic sciences, driving by radio the car that they describe.
 
 They were made for a driver who sees the car in front; here they are shown what the newest message
-says of it, predicted to now.
+says of it, predicted to now. Parameters of each: time gap, s, and standstill distance, m.
 """
 
 from __future__ import annotations
@@ -10,46 +10,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.controllers.protocol import USUAL_STANDSTILL_M, Stateless
-from ml.onboard.estimator import estimate
-from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
+from ml.controllers.follower import Follower
+from ml.vehicle import DT_S, MAX_ACCEL_MPS2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.onboard.views import EgoView, PeerView
+    from ml.onboard.estimator import Lead
+    from ml.onboard.views import EgoView
 
 _CONTACT_M = 0.1
 
 
-class IntelligentDriver(Stateless):
+class IntelligentDriver(Follower):
     """Intelligent Driver Model (Treiber, Hennecke and Helbing, Phys. Rev. E 62, 1805, 2000).
 
     a = a_max [1 − (v / v_0)⁴ − (s* / gap)²],
     s* = s_0 + max(0, v T + v (v − v_lead) / (2 √(a_max b))),
     with a_max = 2.0 m/s², b = 2.5 m/s² and the desired speed v_0 = 45 m/s, above every limit.
-
-    Args:
-        time_gap_s: T, s.
-        standstill_m: s_0, m.
+    T is the time gap, s_0 the standstill distance.
     """
 
+    kind, usual_gap_s = "IDM", 1.5
     _A_MPS2, _B_MPS2, _DESIRED_MPS = 2.0, 2.5, 45.0
 
-    def __init__(self, time_gap_s: float = 1.5, standstill_m: float = USUAL_STANDSTILL_M) -> None:
-        super().__init__("IDM", time_gap_s, standstill_m)
-
-    def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
-        """Follow; hold the speed while nobody is heard."""
-        lead, v = estimate(peers, ego).lead(), ego.speed_mps
+    def law(self, lead: Lead, ego: EgoView) -> NDArray[np.float64]:
+        """Return the model's acceleration, (E,) m/s²."""
+        v = ego.speed_mps
         dynamic = v * (v - lead.speed_mps) / (2.0 * np.sqrt(self._A_MPS2 * self._B_MPS2))
         wished_m = self.standstill_m + np.maximum(0.0, v * self.time_gap_s + dynamic)
         crowding = (wished_m / np.maximum(lead.gap_m, _CONTACT_M)) ** 2
-        accel = self._A_MPS2 * (1.0 - (v / self._DESIRED_MPS) ** 4 - crowding)
-        return np.where(lead.heard, np.maximum(accel, -MAX_BRAKING_MPS2), 0.0)
+        wish: NDArray[np.float64]
+        wish = self._A_MPS2 * (1.0 - (v / self._DESIRED_MPS) ** 4 - crowding)
+        return wish
 
 
-class AdaptiveCruiseControl(Stateless):
+class AdaptiveCruiseControl(Follower):
     """The ACC law of SUMO's car-following model "ACC", without its emergency override.
 
     From measurements of a production ACC (Milanés and Shladover, Transportation Research C 48,
@@ -57,49 +53,35 @@ class AdaptiveCruiseControl(Stateless):
     TransAID. With e = gap − s − h v and Δ = v_lead − v, the acceleration is 0.23 e + 0.07 Δ in gap
     control (|e| < 0.2 m, |Δ| < 0.1 m/s), 0.04 e + 0.8 Δ when closing a gap (e ≥ 0), and
     0.8 e + 0.23 Δ to avoid a collision (e < 0). SUMO tests the deviation from the desired speed
-    instead of Δ for gap control; the paper means Δ.
-
-    Args:
-        time_gap_s: h, s.
-        standstill_m: s, m.
+    instead of Δ for gap control; the paper means Δ. h is the time gap, s the standstill distance.
     """
 
-    def __init__(self, time_gap_s: float = 1.1, standstill_m: float = USUAL_STANDSTILL_M) -> None:
-        super().__init__("ACC", time_gap_s, standstill_m)
+    kind, usual_gap_s = "ACC", 1.1
 
-    def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
-        """Follow; hold the speed while nobody is heard."""
-        lead, v = estimate(peers, ego).lead(), ego.speed_mps
-        gap_m = np.where(lead.heard, lead.gap_m, 0.0)
-        e, delta = gap_m - self.standstill_m - self.time_gap_s * v, lead.speed_mps - v
+    def law(self, lead: Lead, ego: EgoView) -> NDArray[np.float64]:
+        """Return the acceleration of the mode that holds, (E,) m/s²."""
+        v = ego.speed_mps
+        e, delta = lead.gap_m - self.standstill_m - self.time_gap_s * v, lead.speed_mps - v
         settled = (np.abs(e) < 0.2) & (np.abs(delta) < 0.1)  # noqa: PLR2004 (the paper's numbers)
         closing, avoiding = 0.04 * e + 0.8 * delta, 0.8 * e + 0.23 * delta
-        accel = np.where(settled, 0.23 * e + 0.07 * delta, np.where(e < 0.0, avoiding, closing))
-        return np.where(lead.heard, np.clip(accel, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2), 0.0)
+        return np.where(settled, 0.23 * e + 0.07 * delta, np.where(e < 0.0, avoiding, closing))
 
 
-class Krauss(Stateless):
+class Krauss(Follower):
     """The safe speed of Krauss ("Microscopic modeling of traffic flow", 1998, eq. 4.5).
 
     v_safe = −b τ + √(b² τ² + v_lead² + 2 b gap): the speed from which a driver of reaction time τ
     who brakes at b = 4.5 m/s² can still stop behind a leader who does so now. The ego takes the
-    smaller of v_safe and v + 2.6 m/s² · 0.1 s, as SUMO's default model does.
-
-    Args:
-        time_gap_s: τ, s.
-        standstill_m: Subtracted from the gap, m.
+    smaller of v_safe and v + 2.6 m/s² · 0.1 s, as SUMO's default model does. τ is the time gap; the
+    standstill distance is subtracted from the gap.
     """
 
+    kind, usual_gap_s = "Krauss", 1.0
     _B_MPS2 = 4.5
 
-    def __init__(self, time_gap_s: float = 1.0, standstill_m: float = USUAL_STANDSTILL_M) -> None:
-        super().__init__("Krauss", time_gap_s, standstill_m)
-
-    def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
-        """Follow; hold the speed while nobody is heard."""
-        lead, v = estimate(peers, ego).lead(), ego.speed_mps
-        gap_m = np.maximum(np.where(lead.heard, lead.gap_m, 0.0) - self.standstill_m, 0.0)
+    def law(self, lead: Lead, ego: EgoView) -> NDArray[np.float64]:
+        """Return what leads to the safe speed within a tick, (E,) m/s²."""
+        gap_m = np.maximum(lead.gap_m - self.standstill_m, 0.0)
         bt = self._B_MPS2 * self.time_gap_s
         safe = -bt + np.sqrt(bt**2 + lead.speed_mps**2 + 2.0 * self._B_MPS2 * gap_m)
-        accel = np.clip((safe - v) / DT_S, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
-        return np.where(lead.heard, accel, 0.0)
+        return np.minimum((safe - ego.speed_mps) / DT_S, MAX_ACCEL_MPS2)

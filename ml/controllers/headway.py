@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.controllers.protocol import USUAL_STANDSTILL_M, Stateless
+from ml.controllers.follower import USUAL_STANDSTILL_M, Follower, follow, in_front
 from ml.onboard.estimator import estimate
-from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,47 +20,26 @@ _GAP_GAIN, _SPEED_GAIN = 0.2, 0.9
 never exceeds 1): here for h ≥ 1.0 s."""
 
 
-def keep_headway(
-    lead: Lead, own_mps: NDArray[np.float64], time_gap_s: float, standstill_m: float
-) -> NDArray[np.float64]:
-    """Constant-time-headway law: a = k_g (gap − s − h v) + k_v (v_lead − v).
+class ConstantTimeHeadway(Follower):
+    """Constant time headway: a = k_g (gap − s − h v) + k_v (v_lead − v).
 
     The law of Ioannou and Chien, "Autonomous intelligent cruise control" (1993), with
-    k_g = 0.2 1/s² and k_v = 0.9 1/s, within the vehicle's limits; 0 while nobody is heard.
-
-    Args:
-        lead: The car in front.
-        own_mps: (E,) own speed, m/s.
-        time_gap_s: h, s.
-        standstill_m: s, m.
-
-    Returns:
-        (E,) float64, m/s².
-    """
-    gap_m = np.where(lead.heard, lead.gap_m, 0.0)
-    error_m = gap_m - (standstill_m + time_gap_s * own_mps)
-    wish = _GAP_GAIN * error_m + _SPEED_GAIN * (lead.speed_mps - own_mps)
-    return np.where(lead.heard, np.clip(wish, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2), 0.0)
-
-
-class ConstantTimeHeadway(Stateless):
-    """Follow the car in front at a constant time headway (`keep_headway`).
-
-    Args:
-        time_gap_s: h, s.
-        standstill_m: s, m.
+    k_g = 0.2 1/s² and k_v = 0.9 1/s; h is the time gap, s the standstill distance.
     """
 
-    def __init__(self, time_gap_s: float = 0.8, standstill_m: float = USUAL_STANDSTILL_M) -> None:
-        super().__init__("CTH", time_gap_s, standstill_m)
+    kind, usual_gap_s = "CTH", 0.8
 
-    def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
-        """Follow; hold the speed while nobody is heard."""
-        lead = estimate(peers, ego).lead()
-        return keep_headway(lead, ego.speed_mps, self.time_gap_s, self.standstill_m)
+    def law(self, lead: Lead, ego: EgoView) -> NDArray[np.float64]:
+        """Return the law's acceleration, (E,) m/s²."""
+        error_m = lead.gap_m - (self.standstill_m + self.time_gap_s * ego.speed_mps)
+        return _GAP_GAIN * error_m + _SPEED_GAIN * (lead.speed_mps - ego.speed_mps)
+
+    def keep_headway(self, lead: Lead, ego: EgoView) -> NDArray[np.float64]:
+        """Return that within the vehicle's limits, 0 while nobody is heard, (E,) m/s²."""
+        return follow(lead, self.law(lead, ego))
 
 
-class Threshold(Stateless):
+class Threshold(ConstantTimeHeadway):
     """Brake when a peer, any peer, says that it brakes; else follow at a constant headway.
 
     The rule of an emergency electronic brake light (SAE J2945/1, EEBL): while a message of the
@@ -69,26 +47,27 @@ class Threshold(Stateless):
     ego, brake as hard as it does, but at least with the threshold.
 
     Args:
-        time_gap_s: Of the following (`keep_headway`), s.
-        standstill_m: m.
+        time_gap_s: Time gap, s.
+        standstill_m: Gap at standstill, m.
         threshold_mps2: Deceleration that counts as braking, m/s².
     """
 
+    kind, usual_gap_s = "threshold", 0.8
     _FRESH_S = 1.0
 
     def __init__(
         self,
-        time_gap_s: float = 0.8,
+        time_gap_s: float | None = None,
         standstill_m: float = USUAL_STANDSTILL_M,
         threshold_mps2: float = 2.0,
     ) -> None:
-        super().__init__("threshold", time_gap_s, standstill_m)
+        super().__init__(time_gap_s, standstill_m)
         self._threshold_mps2 = threshold_mps2
 
     def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
         """Follow, or brake with the hardest."""
         known = estimate(peers, ego)
-        wish = keep_headway(known.lead(), ego.speed_mps, self.time_gap_s, self.standstill_m)
+        wish = self.keep_headway(in_front(known), ego)
         matters = peers.heard & (peers.age_s <= self._FRESH_S)
         matters &= known.speed_mps <= ego.speed_mps[:, None]
         hardest = np.where(matters, -peers.accel_mps2, 0.0).max(axis=1)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.controllers.protocol import USUAL_STANDSTILL_M, Stateless
+from ml.controllers.follower import (
+    USUAL_STANDSTILL_M,
+    Follower,
+    braking_within,
+    follow,
+    in_front,
+    missing_to_rss_m,
+)
 from ml.onboard.estimator import estimate
 from ml.onboard.prediction import BRAKING_MPS2
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, STANDSTILL_GAP_M
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from ml.onboard.views import EgoView, PeerView
 
 
-class PredictiveHeadway(Stateless):
+class PredictiveHeadway(Follower):
     """Headway control towards the stopping point that the newest messages predict.
 
     Three layers, of which the most cautious decides:
@@ -40,6 +47,7 @@ class PredictiveHeadway(Stateless):
         soft: Whether the soft layer is there.
     """
 
+    kind, usual_gap_s = "predictive", 0.5
     GAP_GAIN, SPEED_GAIN, FORWARD = 0.16, 0.8, 0.5
     """Of the calm layer: 1/s², 1/s, and the share of the lead's acceleration."""
     CALM_MPS2 = 3.0
@@ -64,62 +72,41 @@ class PredictiveHeadway(Stateless):
 
     def __init__(
         self,
-        time_gap_s: float = 0.5,
+        time_gap_s: float | None = None,
         standstill_m: float = USUAL_STANDSTILL_M,
         *,
         soft: bool = True,
     ) -> None:
-        super().__init__("predictive" if soft else "predictive hard", time_gap_s, standstill_m)
+        super().__init__(time_gap_s, standstill_m)
         self._soft = soft
-        self._calm_mps2 = np.zeros(0)
-
-    def reset(self, rows: NDArray[np.int64], num_envs: int) -> None:
-        """Begin with no acceleration wished."""
-        if self._calm_mps2.size != num_envs:
-            self._calm_mps2 = np.zeros(num_envs)
-        self._calm_mps2[rows] = 0.0
+        if not soft:
+            self.name = self.name.replace(self.kind, f"{self.kind} hard")
 
     def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
         """Drive; hold the speed while nobody is heard."""
         known, v = estimate(peers, ego), ego.speed_mps
-        lead = known.lead()
-        wish = self._calm(lead, v, self.standstill_m + self.time_gap_s * v)
+        lead = in_front(known)
+        wish = self._calm(lead, v)
         if self._soft:
             wish = np.minimum(wish, self._slow_for_silence(lead, v))
-        wish = np.where(lead.heard, wish, 0.0)
         share = 1.0 - math.exp(-DT_S / self.LOW_PASS_S)
-        self._calm_mps2 = self._calm_mps2 + share * (wish - self._calm_mps2)
+        calm = self.memory + share * (follow(lead, wish) - self.memory)
         needed = self._needed(known, v)
-        urgent = needed > self.URGENT_MPS2
-        accel = np.where(urgent, np.minimum(self._calm_mps2, -needed), self._calm_mps2)
-        accel = np.clip(accel, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+        accel = np.where(needed > self.URGENT_MPS2, np.minimum(calm, -needed), calm)
         # The low-pass goes on from what was done, so that an urgent braking fades out.
-        self._calm_mps2 = accel
-        return accel.copy()
+        self.memory = np.clip(accel, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+        return self.memory.copy()
 
-    @classmethod
-    def _calm(
-        cls, lead: Lead, own_mps: NDArray[np.float64], wanted_m: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Acceleration that the calm layer wishes, before its low-pass.
-
-        Args:
-            lead: The car in front.
-            own_mps: (E,) own speed, m/s.
-            wanted_m: (E,) gap to be kept, m.
-
-        Returns:
-            (E,) float64, m/s²; meaningless where nobody is heard.
-        """
-        error_m = np.where(lead.heard, lead.gap_m, 0.0) - wanted_m
-        forward = cls.FORWARD * lead.accel_mps2
-        wish = cls.GAP_GAIN * error_m + cls.SPEED_GAIN * (lead.speed_mps - own_mps) + forward
-        return np.clip(wish, -cls.CALM_MPS2, MAX_ACCEL_MPS2)
+    def _calm(self, lead: Lead, v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the calm layer wishes before its low-pass, (E,) m/s²."""
+        error_m = lead.gap_m - (self.standstill_m + self.time_gap_s * v)
+        forward = self.FORWARD * lead.accel_mps2
+        wish = self.GAP_GAIN * error_m + self.SPEED_GAIN * (lead.speed_mps - v) + forward
+        return np.clip(wish, -self.CALM_MPS2, MAX_ACCEL_MPS2)
 
     def _slow_for_silence(self, lead: Lead, v: NDArray[np.float64]) -> NDArray[np.float64]:
-        own_stop_m = v * self.RESPONSE_S + v**2 / (2.0 * MAX_BRAKING_MPS2)
-        lead_stops_m = lead.gap_sent_m + lead.speed_sent_mps**2 / (2.0 * MAX_BRAKING_MPS2)
-        missing_m = own_stop_m + self.SOFT_MARGIN_M - lead_stops_m
+        """Return the soft layer's bound, (E,) m/s²; the vehicle's limit where all is well."""
+        missing_m = missing_to_rss_m(lead, v, self.RESPONSE_S, self.SOFT_MARGIN_M)
         slowing = np.clip(self.SOFT_GAIN * missing_m, 0.0, self.SOFT_MPS2)
         return np.where(missing_m > 0.0, -slowing, MAX_ACCEL_MPS2)
 
@@ -133,8 +120,7 @@ class PredictiveHeadway(Stateless):
         stands = known.speed_mps <= 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
             stop_m = np.where(stands, 0.0, known.speed_mps**2 / (2.0 * braking))
-        to_stop = own**2 / (2.0 * np.maximum(room_m + stop_m, 0.1))
-        closing = np.maximum(own - known.speed_mps, 0.0)
-        to_match = closing**2 / (2.0 * np.maximum(room_m, 0.1))
+        to_stop = braking_within(own, room_m + stop_m)
+        to_match = braking_within(np.maximum(own - known.speed_mps, 0.0), room_m)
         needed: NDArray[np.float64] = np.maximum(to_stop, to_match).max(axis=1)
         return np.minimum(needed, MAX_BRAKING_MPS2)

@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from ml.controllers.bounds import Oracle, always_brake, do_nothing
-from ml.controllers.car_following import (
-    AdaptiveCruiseControl,
-    IntelligentDriver,
-    Krauss,
-)
-from ml.controllers.headway import ConstantTimeHeadway, Threshold
-from ml.controllers.platoon import PathCacc, Ploeg
-from ml.controllers.predictive import PredictiveHeadway
-from ml.controllers.protocol import OnTruth, WithoutRadio
-from ml.controllers.safety import CarefulDriver, RssFollower
-from ml.errors import EvaluationError
+from ml.controllers.catalogue import ENTRIES
+from ml.controllers.protocol import Wrapped
+from ml.controllers.tuned import controller_from_file
+from ml.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from ml.controllers.catalogue import Entry
     from ml.controllers.protocol import Controller
 
 _MOST_PARAMETERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One kind of controller.
-
-    Attributes:
-        build: Takes the time gap (s) and the standstill distance (m), either left out.
-        time_gaps_s: The frontier's time gaps; empty for a controller without one.
-    """
-
-    build: Callable[..., Controller]
-    time_gaps_s: tuple[float, ...] = ()
-
-
-_GAPS_S = (0.5, 0.8, 1.1, 1.5, 2.0)
-
-ENTRIES: dict[str, Entry] = {
-    "do-nothing": Entry(do_nothing),
-    "always-brake": Entry(always_brake),
-    "oracle": Entry(Oracle),
-    "predictive": Entry(PredictiveHeadway, _GAPS_S),
-    "predictive-hard": Entry(partial(PredictiveHeadway, soft=False), _GAPS_S),
-    "threshold": Entry(Threshold, _GAPS_S),
-    "cth": Entry(ConstantTimeHeadway, _GAPS_S),
-    "idm": Entry(IntelligentDriver, _GAPS_S),
-    "krauss": Entry(Krauss, _GAPS_S),
-    "acc": Entry(AdaptiveCruiseControl, _GAPS_S),
-    "path-cacc": Entry(PathCacc, _GAPS_S),
-    "ploeg": Entry(Ploeg, _GAPS_S),
-    "rss": Entry(RssFollower, _GAPS_S),
-    "careful": Entry(CarefulDriver, _GAPS_S),
-}
-_WRAPPERS: dict[str, Callable[[Controller], Controller]] = {"truth": OnTruth, "off": WithoutRadio}
+_WRAPPERS: dict[str, Literal["truth", "nothing"]] = {"truth": "truth", "off": "nothing"}
 
 
 def make_controller(spec: str) -> Controller:
@@ -72,22 +27,20 @@ def make_controller(spec: str) -> Controller:
             "truth:" gives it perfect knowledge and "off:" takes its radio away.
 
     Raises:
-        EvaluationError: There is no such controller, or its parameters are not numbers.
-        ConfigError: The file cannot be read, or does not fit.
+        ConfigError: There is no such controller, its parameters are not numbers, or the file
+            cannot be read or does not fit.
     """
     head, _, rest = spec.partition(":")
     if head in _WRAPPERS and rest:
-        return _WRAPPERS[head](make_controller(rest))
+        return Wrapped(make_controller(rest), _WRAPPERS[head])
     name, has_file, file = spec.partition("@")
     if has_file:
-        from ml.controllers.tuned import controller_from_file  # noqa: PLC0415 (cycle)
-
         return controller_from_file(name, Path(file))
     entry = _entry(head, spec)
     texts = rest.split(":") if rest else []
     most = _MOST_PARAMETERS if entry.time_gaps_s else 0
     if len(texts) > most:
-        raise EvaluationError(
+        raise ConfigError(
             f"controller {spec!r}: {head} takes "
             + ("a time gap and a standstill distance at most" if most else "no parameters")
         )
@@ -98,7 +51,7 @@ def frontier(name: str) -> list[str]:
     """Specifications of one kind of controller over its usual time gaps.
 
     Raises:
-        EvaluationError: There is no such controller.
+        ConfigError: There is no such controller.
     """
     entry = _entry(name, name)
     return [f"{name}:{gap_s:g}" for gap_s in entry.time_gaps_s] or [name]
@@ -111,9 +64,8 @@ def controller_names() -> list[str]:
 
 def _entry(name: str, spec: str) -> Entry:
     if name not in ENTRIES:
-        near = get_close_matches(name, [*ENTRIES, *_WRAPPERS], n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise EvaluationError(
+        hint = did_you_mean(name, [*ENTRIES, *_WRAPPERS])
+        raise ConfigError(
             f"controller {spec!r}: there is no {name!r}.{hint} Known: {', '.join(ENTRIES)}; "
             "'truth:NAME' and 'off:NAME' go in front of any."
         )
@@ -126,7 +78,7 @@ def _number(text: str, spec: str) -> float:
     except ValueError:
         value = -1.0
     if not 0.0 <= value < float("inf"):
-        raise EvaluationError(
+        raise ConfigError(
             f"controller {spec!r}: {text!r} is not a number from 0 on. Write "
             "NAME:time_gap_s:standstill_m, as in 'cth:1.1:9'."
         )

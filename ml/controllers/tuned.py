@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from ml.controllers.registry import ENTRIES
-from ml.errors import ConfigError
+from ml.controllers.catalogue import ENTRIES
+from ml.controllers.follower import USUAL_STANDSTILL_M, Follower
+from ml.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +33,7 @@ def tunable(name: str) -> dict[str, float]:
         ConfigError: There is no such controller, or it has no parameters.
     """
     kind, _ = _class_of(name)
-    accepted = inspect.signature(kind).parameters
-    settings = {key: float(accepted[key].default) for key in _SETTINGS}
+    settings = {"time_gap_s": kind.usual_gap_s, "standstill_m": USUAL_STANDSTILL_M}
     constants = {
         key: value
         for key, value in inspect.getmembers(kind)
@@ -51,8 +50,7 @@ def check_parameter(name: str, key: str, where: str) -> None:
     """
     known = list(tunable(name))
     if key not in known:
-        near = get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(key, known)
         raise ConfigError(
             f"{where}: {name} has no parameter {key!r}.{hint} It has {', '.join(known)}."
         )
@@ -74,8 +72,8 @@ def tuned_controller(name: str, values: Mapping[str, float], label: str = "tuned
     kind, options = _class_of(name)
     constants = {key: value for key, value in values.items() if key not in _SETTINGS}
     settings = {key: values[key] for key in _SETTINGS if key in values}
-    controller: Controller = type(kind.__name__, (kind,), constants)(**settings, **options)
-    controller.name += f", {label}"  # type: ignore[misc]  # all of them set it as they are built
+    controller: Follower = type(kind.__name__, (kind,), constants)(**settings, **options)
+    controller.name += f", {label}"
     return controller
 
 
@@ -109,16 +107,15 @@ def controller_from_file(name: str, file: Path) -> Controller:
     return tuned_controller(name, numbers, file.stem)
 
 
-def _class_of(name: str) -> tuple[type[Any], dict[str, Any]]:
+def _class_of(name: str) -> tuple[type[Follower], dict[str, Any]]:
     """Return the class of a kind of controller, and what it is always built with."""
     adjustable = [key for key, entry in ENTRIES.items() if entry.time_gaps_s]
     if name not in adjustable:
-        near = get_close_matches(name, adjustable, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, adjustable)
         raise ConfigError(
             f"controller {name!r}: there is none of that name with parameters to tune.{hint} "
             f"There are: {', '.join(adjustable)}."
         )
     build = ENTRIES[name].build
     kind, options = (build.func, build.keywords) if isinstance(build, partial) else (build, {})
-    return cast("type[Any]", kind), options  # an entry with time gaps is a class
+    return cast("type[Follower]", kind), options

@@ -14,7 +14,7 @@ from ml.folders import CACHE_DIR_VARIABLE, default_cache_dir, expand_home, home
 from ml.training.deployment import Deployment, read_deployment
 
 _GIB = 2**30
-_LEAST_MEMORY_GIB = 3.0  # a training with its evaluation child takes some 1.5
+_LEAST_MEMORY_GIB = 3.0  # a training run with its evaluation child takes some 1.5
 _LEAST_FREE_GIB = 1.0
 _CONTAINER_UID = "1000"
 _TENSORBOARD_PORT = "6006"
@@ -61,7 +61,12 @@ def folders(deployment: Deployment | None) -> list[Finding]:
     named = [("cache of networks", default_cache_dir(), CACHE_DIR_VARIABLE)]
     findings = []
     if home() is None and not os.environ.get(CACHE_DIR_VARIABLE):
-        findings.append(_no_home(default_cache_dir()))
+        told = os.environ.get("HOME")
+        found = f"HOME={told} cannot be written" if told else f"uid {os.getuid()} has none"
+        mend = f"HOME or {CACHE_DIR_VARIABLE}=/a/folder that can be written, which keeps the cache"
+        findings.append(
+            note("home folder", f"{found}; the cache is in {default_cache_dir()}", mend)
+        )
     if deployment is not None:
         named += [
             ("folder of runs", deployment.runs_dir, "RUNS_DIR"),
@@ -70,16 +75,6 @@ def folders(deployment: Deployment | None) -> list[Finding]:
     return findings + [
         _folder(name, expand_home(path).absolute(), variable) for name, path, variable in named
     ]
-
-
-def _no_home(cache: Path) -> Finding:
-    told = os.environ.get("HOME")
-    found = f"HOME={told} cannot be written" if told else f"uid {os.getuid()} has none"
-    return note(
-        "home folder",
-        f"{found}; the cache is in {cache}",
-        f"HOME or {CACHE_DIR_VARIABLE}=/a/folder that can be written, which keeps the cache",
-    )
 
 
 def _folder(name: str, path: Path, variable: str) -> Finding:
@@ -102,54 +97,45 @@ def _folder(name: str, path: Path, variable: str) -> Finding:
 
 def owner() -> Finding:
     """Compare this user with the one that containers write as."""
-    uid = os.getuid()
-    settings = _dotenv() | {k: os.environ[k] for k in ("APP_UID",) if os.environ.get(k)}
-    theirs = settings.get("APP_UID") or _CONTAINER_UID
+    uid, gid = os.getuid(), os.getgid()
+    theirs = os.environ.get("APP_UID") or _dotenv().get("APP_UID") or _CONTAINER_UID
+    found = f"uid {uid}, gid {gid}"
     if str(uid) == theirs or uid == 0:
-        return ok("user", f"uid {uid}, gid {os.getgid()}; containers write as uid {theirs}")
-    return note(
-        "user",
-        f"uid {uid}, gid {os.getgid()}, but containers write as uid {theirs}",
-        f"printf 'APP_UID={uid}\\nAPP_GID={os.getgid()}\\n' >> .env",
-    )
+        return ok("user", f"{found}; containers write as uid {theirs}")
+    mend = f"printf 'APP_UID={uid}\\nAPP_GID={gid}\\n' >> .env"
+    return note("user", f"{found}, but containers write as uid {theirs}", mend)
 
 
 def ports() -> Finding:
     """Look whether TensorBoard's port is free; a port of SUMO's is never connected to."""
-    settings = _dotenv() | dict(os.environ)
-    text = settings.get("TENSORBOARD_PORT") or _TENSORBOARD_PORT
+    text = (_dotenv() | dict(os.environ)).get("TENSORBOARD_PORT") or _TENSORBOARD_PORT
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _HIGHEST_PORT):
         return note("ports", f"TENSORBOARD_PORT={text} is no port", "TENSORBOARD_PORT=6007")
+    found = f"127.0.0.1:{text} for TensorBoard"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", int(text)))
         except OSError as error:
-            return note(
-                "ports",
-                f"127.0.0.1:{text} for TensorBoard: {error.strerror}",
+            mend = (
                 f"open http://localhost:{text} if that is TensorBoard; else "
-                "TENSORBOARD_PORT=6007 docker compose up -d tensorboard",
+                "TENSORBOARD_PORT=6007 docker compose up -d tensorboard"
             )
-    return ok("ports", f"127.0.0.1:{text} for TensorBoard is free")
+            return note("ports", f"{found}: {error.strerror}", mend)
+    return ok("ports", f"{found} is free")
 
 
 def remote_sumo(deployment: Deployment | None) -> list[Finding]:
     """Resolve the name in SUMO_HOST; connecting would use up that SUMO's only client."""
     if deployment is None or deployment.sumo_host is None:
         return []
-    where = f"{deployment.sumo_host}:{deployment.sumo_port}"
+    name, where = "SUMO elsewhere", f"{deployment.sumo_host}:{deployment.sumo_port}"
     try:
         socket.getaddrinfo(deployment.sumo_host, deployment.sumo_port)
     except OSError as error:
-        return [
-            wrong(
-                "SUMO elsewhere",
-                f"{where}: {error.strerror or error}",
-                "docker compose up --detach sumo, or unset SUMO_HOST",
-            )
-        ]
-    return [ok("SUMO elsewhere", f"{where}: the name is known (not connected to)")]
+        mend = "docker compose up --detach sumo, or unset SUMO_HOST"
+        return [wrong(name, f"{where}: {error.strerror or error}", mend)]
+    return [ok(name, f"{where}: the name is known (not connected to)")]
 
 
 def _dotenv() -> dict[str, str]:

@@ -83,39 +83,31 @@ def code() -> Finding:
 
 def packages() -> list[Finding]:
     """Look for the packages; SUMO's four must be of one release."""
-    found = {name: _version(name) for name in (*_SUMO_PACKAGES, *_OTHER_PACKAGES)}
-    missing = [name for name, number in found.items() if number is None]
-    sumo = {found[name] for name in _SUMO_PACKAGES}
-    shown = ", ".join(f"{name} {found[name] or 'missing'}" for name in _OTHER_PACKAGES)
-    hidden = hidden_packages()
     findings = [
         wrong("SUMO's packages", f"{package} is hidden by {taken}", remedy)
-        for package, taken, remedy in hidden
+        for package, taken, remedy in hidden_packages()
     ]
-    if hidden:
-        pass  # the versions may be those of what hides
-    elif sumo == {None} or len(sumo) > 1:
-        each = ", ".join(f"{name} {found[name] or 'missing'}" for name in _SUMO_PACKAGES)
-        findings.append(wrong("SUMO's packages", each, _REINSTALL))
-    else:
-        findings.append(ok("SUMO's packages", f"{sumo.pop()} ({', '.join(_SUMO_PACKAGES)})"))
-    if set(missing) - set(_SUMO_PACKAGES):
-        findings.append(wrong("packages", shown, _REINSTALL))
-    else:
-        findings.append(ok("packages", shown))
-    return findings
+    if not findings:  # otherwise the versions may be those of what hides
+        releases = {_version(name) for name in _SUMO_PACKAGES}
+        one = releases.pop() if len(releases) == 1 else None
+        if one is None:
+            findings.append(wrong("SUMO's packages", _versions(_SUMO_PACKAGES), _REINSTALL))
+        else:
+            findings.append(ok("SUMO's packages", f"{one} ({', '.join(_SUMO_PACKAGES)})"))
+    shown = _versions(_OTHER_PACKAGES)
+    missing = None in map(_version, _OTHER_PACKAGES)
+    return [*findings, wrong("packages", shown, _REINSTALL) if missing else ok("packages", shown)]
 
 
 def system_libraries() -> Finding:
     """Try to load each library that SUMO needs from the system."""
-    missing = [package for library, package in SUMO_LIBRARIES.items() if not _loads(library)]
-    if not missing:
-        return ok("SUMO's system libraries", ", ".join(SUMO_LIBRARIES))
-    return wrong(
-        "SUMO's system libraries",
-        f"missing: {', '.join(missing)}",
-        f"sudo apt-get install {' '.join(missing)}",
+    name = "SUMO's system libraries"
+    missing = " ".join(
+        package for library, package in SUMO_LIBRARIES.items() if not _loads(library)
     )
+    if not missing:
+        return ok(name, ", ".join(SUMO_LIBRARIES))
+    return wrong(name, f"missing: {missing.replace(' ', ', ')}", f"sudo apt-get install {missing}")
 
 
 def sumo_program() -> Finding:
@@ -127,23 +119,18 @@ def sumo_program() -> Finding:
     status, said = run([str(binary), "--version"])
     if status == 0:
         return ok("SUMO", f"{said} ({binary})")
-    return wrong(
-        "SUMO",
-        f"{binary} does not run: {said}",
-        _mend("eclipse-sumo"),
-    )
+    return wrong("SUMO", f"{binary} does not run: {said}", _mend("eclipse-sumo"))
 
 
 def embedded_sumo() -> Finding:
     """Load libsumo in another process."""
     ask = "import libsumo; print(libsumo.simulation.getVersion()[1])"
     status, said = run([sys.executable, "-c", ask])
-    if status == 0:
-        return ok("embedded SUMO (libsumo)", said)
-    return wrong(
-        "embedded SUMO (libsumo)",
-        f"cannot be loaded: {said}",
-        _mend("libsumo"),
+    name = "embedded SUMO (libsumo)"
+    return (
+        ok(name, said)
+        if status == 0
+        else wrong(name, f"cannot be loaded: {said}", _mend("libsumo"))
     )
 
 
@@ -153,13 +140,8 @@ def docker() -> list[Finding]:
     if in_container():
         return [ok("Docker", "this is inside a container")]
     if client is None:
-        return [
-            note(
-                "Docker",
-                "not installed; only `docker compose` needs it",
-                "https://docs.docker.com/engine/install/ (with the Compose plugin)",
-            )
-        ]
+        where = "https://docs.docker.com/engine/install/ (with the Compose plugin)"
+        return [note("Docker", "not installed; only `docker compose` needs it", where)]
     status, said = run([client, "version", "--format", "{{.Server.Version}}"])
     if status == 0:
         engine = ok("Docker Engine", said)
@@ -170,14 +152,10 @@ def docker() -> list[Finding]:
     status, said = run([client, "compose", "version", "--short"])
     numbers = tuple(int(n) for n in said.lstrip("v").split("-")[0].split(".")[:2] if n.isdigit())
     if status == 0 and numbers >= _OLDEST_COMPOSE:
-        compose = ok("Docker Compose", said)
-    else:
-        compose = note(
-            "Docker Compose",
-            f"version 2.20 or later is needed; {said or 'there is none'}",
-            "sudo apt-get install docker-compose-plugin (Docker's own packages), or your system's",
-        )
-    return [engine, compose]
+        return [engine, ok("Docker Compose", said)]
+    lacking = f"version 2.20 or later is needed; {said or 'there is none'}"
+    mend = "sudo apt-get install docker-compose-plugin (Docker's own packages), or your system's"
+    return [engine, note("Docker Compose", lacking, mend)]
 
 
 def display() -> Finding:
@@ -186,6 +164,10 @@ def display() -> Finding:
     if name:
         return ok("DISPLAY", name)
     return note("DISPLAY", "not set; only sumo-gui needs it", "run sumo-gui in a desktop session")
+
+
+def _versions(packages: Sequence[str]) -> str:
+    return ", ".join(f"{package} {_version(package) or 'missing'}" for package in packages)
 
 
 def _version(package: str) -> str | None:

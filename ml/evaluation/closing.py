@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.console import WholeTable
-from ml.envs.episodes.drawn import EpisodeSource
+from ml.console import WholeTable, markdown_table
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.suites.suite import Suite
+from ml.evaluation.suites.suite import drawn_suite
 from ml.evaluation.summary import Rate, summarise
 
 if TYPE_CHECKING:
@@ -60,11 +59,6 @@ class DriverFigures:
     time_headway_s: float
     mean_return: float
     return_se: float
-
-
-def drawn_suite(name: str, config: EnvConfig, episodes: int) -> Suite:
-    """Make a suite of episodes drawn as training draws them."""
-    return Suite(name, config, episodes, EpisodeSource, lambda _: {})
 
 
 def compare(
@@ -165,9 +159,7 @@ def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
 
 def as_markdown(rows: Sequence[DriverFigures]) -> str:
     """Build the table for a file."""
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
-    lines += ["| " + " | ".join(cells) + " |" for cells in _as_cells(rows)]
-    return "\n".join(lines) + "\n"
+    return markdown_table(_COLUMNS, _as_cells(rows))
 
 
 def as_json(rows: Sequence[DriverFigures]) -> list[dict[str, Any]]:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from ml.controllers import views
 from ml.controllers.registry import make_controller
 from ml.envs.policy_interface import PolicyInterface
+from ml.errors import EvaluationError
+from ml.evaluation.driver_specs import SUMO_SPEC, controller_spec
 from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from ml.controllers.protocol import Controller
     from ml.envs.convoy_batch import ConvoyBatch
+    from ml.evaluation.records import DriverSpec
     from ml.onboard.observation.spec import Observation
 
+ModelLoader: TypeAlias = "Callable[[str], BaseAlgorithm]"
+"""Loads a saved model; importable by a fresh process."""
 _ROWS_AT_ONCE = 64
-
 
 _AS_TOLD: Mapping[str, Any] = MappingProxyType({"action_lag_s": 0.0, "safety_layer": False})
 """The vehicle does what a controller says, whatever stands between a policy and its vehicle."""
@@ -154,13 +158,35 @@ class PolicyDriver:
         return accel_from_action(actions)
 
 
-def make_driver(spec: str) -> Driver:
-    """Build a driver: "sumo" is SUMO's car-following, anything else a controller.
+def make_driver(spec: DriverSpec | str, load_model: ModelLoader | None = None) -> Driver:
+    """Build a driver.
 
     Args:
-        spec: As `make_controller` takes it.
+        spec: Which; a string stands for a controller, as `controller_spec` takes it.
+        load_model: For a trained policy.
 
     Raises:
-        EvaluationError: There is no such controller.
+        ConfigError: There is no such controller.
+        EvaluationError: The file of a model or of parameters is not what it was.
+        CheckpointError: The model cannot be loaded.
     """
-    return SumoDriver() if spec == "sumo" else ControllerDriver(make_controller(spec))
+    if isinstance(spec, str):
+        spec = controller_spec(spec)
+    spec.require_same_file()
+    driver: Driver
+    if spec.spec == SUMO_SPEC:
+        driver = SumoDriver()
+    elif not spec.is_model:
+        driver = ControllerDriver(make_controller(spec.source))
+    elif load_model is None:
+        raise EvaluationError(f"{spec.name}: a trained policy needs `load_model`")
+    else:
+        model = load_model(spec.source)
+        changes: dict[str, object] = {"time_gap_s": spec.time_gap_s}
+        if spec.variant == "no safety layer":
+            changes["safety_layer"] = False
+        interface = interface_of(model).model_copy(update=changes)
+        off = spec.variant == "radio off"
+        driver = PolicyDriver(model, spec.name, radio_off=off, interface=interface)
+    driver.name = spec.name
+    return driver

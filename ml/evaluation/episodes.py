@@ -14,7 +14,7 @@ from ml.envs.worlds.world import SumoAccess
 from ml.errors import EvaluationError
 from ml.evaluation.episode_metrics import CaseFacts, measure
 from ml.evaluation.result import EpisodeRow
-from ml.evaluation.seeds import EVALUATION_SEED
+from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.trace import TraceRecorder
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def run_suite(
     suite: Suite,
     *,
     radio: str,
-    seed: int = EVALUATION_SEED,
+    seed: int = TEST_SEED,
     radio_position: str = "reference",
     cases: Sequence[int] | None = None,
     num_envs: int = BATCH,

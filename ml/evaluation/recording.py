@@ -35,11 +35,9 @@ class Recording:
         accel_mps2: (T, V) float64.
         lateral_m: (T, V) float64, left of the convoy's lane.
         gap_m: (T,) float64, true, of the ego to the car in front, in its lane.
-        command_mps2: (T,) float64, what the ego was told.
         heard: (T, S) bool, S = V − 1: whether the ego's board holds a message of the peer.
         age_s: (T, S) float64, of its newest message, as the board can tell.
         believed_gap_m: (T, S) float64, to the peer's rear bumper, predicted from that message.
-        believed_speed_mps: (T, S) float64.
         arrival_s: (N,) float64, when a newer message of a peer arrived.
         arrival_source: (N,) int64, of which peer: slot − 1.
         onset_s: () float64, when the planned braking began; not a number in free driving.
@@ -54,11 +52,9 @@ class Recording:
     accel_mps2: NDArray[np.float64]
     lateral_m: NDArray[np.float64]
     gap_m: NDArray[np.float64]
-    command_mps2: NDArray[np.float64]
     heard: NDArray[np.bool_]
     age_s: NDArray[np.float64]
     believed_gap_m: NDArray[np.float64]
-    believed_speed_mps: NDArray[np.float64]
     arrival_s: NDArray[np.float64]
     arrival_source: NDArray[np.int64]
     onset_s: NDArray[np.float64]
@@ -143,11 +139,9 @@ class Recorder:
                 "accel_mps2": truth.accel_mps2[row, cars].copy(),
                 "lateral_m": truth.lateral_m[row, cars].copy(),
                 "gap_m": truth.gap_m[row],
-                "command_mps2": batch.commanded_accel_mps2[row],
                 "heard": believed.heard[row, peers].copy(),
                 "age_s": believed.age_s[row, peers].copy(),
                 "believed_gap_m": believed.gap_m[row, peers].copy(),
-                "believed_speed_mps": believed.speed_mps[row, peers].copy(),
             }
         )
         self._note_arrivals(batch, peers)

@@ -11,9 +11,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ml.errors import EvaluationError, RoadSenseError
+from ml.evaluation.case_set import radio_source
+from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.evaluate import driver_of
-from ml.evaluation.planning import radio_source, require_same_road
+from ml.evaluation.planning import require_same_road
 from ml.evaluation.recording import Recorder, Recording
 from ml.evaluation.result import slug
 from ml.evaluation.suites.registry import make_suite
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ml.envs.convoy_batch import ConvoyBatch
-    from ml.evaluation.evaluate import ModelLoader
-    from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest, RadioRecord
+    from ml.evaluation.drivers import ModelLoader
+    from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord
+    from ml.evaluation.result import EpisodeRow, Manifest
     from ml.evaluation.selection import ResultView
 
 WORST_FOLDER = "worst"
@@ -44,8 +46,8 @@ class EpisodeJob:
     """
 
     row: EpisodeRow
-    controller: ControllerRecord
-    radio_position: str
+    controller: DriverSpec
+    radio_position: RadioPosition
     radio: RadioRecord
 
     def __str__(self) -> str:
@@ -97,10 +99,8 @@ def rerun(
         if gui:
             time.sleep(DT_S)
 
-    driver = driver_of(job.controller, load_model)
-    driver.name = job.controller.name
     (again,) = run_suite(
-        driver,
+        make_driver(job.controller, load_model),
         make_suite(stored.suite),
         radio=radio_source(job.radio),
         seed=stored.seed,

@@ -1,105 +1,46 @@
 """What an evaluation leaves behind: a folder that explains itself, and the rows in it.
 
     result.json     the manifest: what ran, with what, made by which command
-    cells/          <suite>__<radio>__<controller>.jsonl, one episode per line
-    summary.json    figures with intervals per cell, made from the cells alone
+    parts/          one episode per line: a driver's rows of some cases (`store`)
+    summary.json    figures with intervals, made from the parts alone
 
-A cell is one controller in one suite on one radio. Its file is there whole or not at all, so that
-an evaluation that was killed goes on where it stood.
+`roadsense targets` and `roadsense ablate` keep the same parts, and `origin.json` instead of a
+manifest.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ml.atomic_files import write_atomically
-from ml.errors import EvaluationError
+from ml.errors import ConfigError, EvaluationError
+from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-MANIFEST_FILE = "result.json"
-SUMMARY_FILE = "summary.json"
-CELLS_FOLDER = "cells"
-_LONGEST_PART = 40
-POLICY_FAMILY = "policy"
-"""Family of the trained policies; other drivers have the name that builds them."""
+PARTS_FOLDER = "parts"
 LABEL_PREFIX = "label_"
+_MOST_DIFFERENCES = 6
 
 CrashClass = Literal["", "informed", "blackout", "unavoidable"]
-"""Why a crash happened. `unavoidable`: the reference driver crashes, too. `blackout`: the message
+"""Why a crash happened. `unavoidable`: the reference ego crashes, too. `blackout`: the message
 that showed the braking came later than the case's delay budget. `informed`: it came in time."""
 
 
-Variant = Literal["", "time gap", "no safety layer", "radio off"]
-"""How a trained policy may be driven to see what its parts are worth."""
+class Origin(Record):
+    """Where and with what episodes are driven: what decides rows beside a part's name."""
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class RadioRecord(_Model):
-    """A radio, by name and by content."""
-
-    name: str
-    """Preset, or the file's path as it was given."""
-    sha256: str
-    """Of the effective parameters as canonical JSON."""
-    file: str = ""
-    """The file's absolute path; empty for a preset."""
-
-
-class ControllerRecord(_Model):
-    """A controller, by what it is made from."""
-
-    name: str
-    """What tables call it; unique in a result."""
-    spec: str
-    """What makes it again: a controller's specification, or a model's path."""
-    family: str
-    """Curve of a frontier that it is a point of, such as `cth`; `policy` for trained ones."""
-    slug: str
-    """Its part of a file's name."""
-    knows: Literal["radio", "truth", "nothing"]
-    """Where its knowledge of the others comes from."""
-    standstill_m: float | None = None
-    """The gap that it keeps at standstill, m; None where it has no such parameter."""
-    time_gap_s: float | None = None
-    """The time gap that it keeps beside that, s."""
-    model_sha256: str | None = None
-    """Of the model's file, for a trained policy."""
-    file: str = ""
-    """Absolute path of the model, or of the parameters of NAME@FILE; empty for others."""
-    file_sha256: str | None = None
-    """Of that file of parameters."""
-    variant: Variant = ""
-    """What of a trained policy is changed; nothing where it drives as it is meant to."""
-
-
-class CellRecord(_Model):
-    """One controller in one suite on one radio."""
-
-    suite: str
-    radio: str
-    controller: str
-    """Name of the controller."""
-    file: str
-    """Path inside the result's folder."""
-    episodes: int
-    """Lines of the file."""
-
-
-class Manifest(_Model):
-    """What a result was made from; whatever changes a figure stands here."""
+    FILE: ClassVar[str] = "origin.json"
 
     schema_version: Literal[1] = 1
     version: str
@@ -114,43 +55,145 @@ class Manifest(_Model):
     created_utc: str
     """ISO 8601, to the second."""
     seeds: tuple[int, ...]
-    """Seeds of the episodes; a cell holds every seed's."""
+    """Seeds of the cases."""
+
+    def decides(self) -> dict[str, Any]:
+        """Return what decides the figures: not command, time, nor where a file lies."""
+        return self.model_dump(mode="json", exclude={"command", "created_utc"})
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read it from a folder.
+
+        Raises:
+            EvaluationError: It is missing, cannot be read, or is of another version.
+        """
+        file = folder / cls.FILE
+        try:
+            return cls.model_validate_json(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise EvaluationError(
+                f"{folder} holds no result: {file.name} cannot be read ({error.strerror}). Name a "
+                "folder that `roadsense evaluate --out` has written."
+            ) from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise EvaluationError(
+                f"{file}: {where or 'the file'}: {first['msg']}. It was written by another "
+                "version, or changed by hand; evaluate again into another --out."
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        """Write it into a folder.
+
+        Raises:
+            OSError: The disk is full, or the folder cannot be written.
+        """
+        write_atomically(folder / self.FILE, self.model_dump_json(indent=2) + "\n")
+
+    def open(self, folder: Path, *, force: bool = False) -> Self:
+        """Make a folder ready for driving, or for going on with it.
+
+        Args:
+            folder: Where.
+            force: Remove the parts that another evaluation left there.
+
+        Returns:
+            The record that stands there now: an older one of the same content keeps its time.
+
+        Raises:
+            ConfigError: The folder holds something else, and `force` is off.
+        """
+        if (folder / self.FILE).exists():
+            found = self.read(folder)
+            before, after = found.decides(), self.decides()
+            if before == after:  # perhaps with files that lie elsewhere now
+                kept = {"command": found.command, "created_utc": found.created_utc}
+                return self.model_copy(update=kept)
+            if not force:
+                names = [name for name in before if before[name] != after[name]]
+                raise ConfigError(
+                    f"{folder} holds the result of another evaluation; it differs in "
+                    f"{', '.join(names[:_MOST_DIFFERENCES])}. Use another --out, or --force to "
+                    "replace it."
+                )
+            for file in (folder / PARTS_FOLDER).glob("*.jsonl"):
+                file.unlink()
+        elif folder.exists() and any(folder.iterdir()) and not force:
+            raise ConfigError(f"{folder} is not empty and holds no result. Use another --out.")
+        (folder / PARTS_FOLDER).mkdir(parents=True, exist_ok=True)
+        self.write(folder)
+        return self
+
+
+class PartRecord(Record):
+    """One driver's episodes of some cases of a suite on a radio."""
+
+    suite: str
+    radio: str
+    controller: str
+    """Name of the driver."""
+    seed: int
+    episodes: int
+    """Lines of the file."""
+    file: str
+    """Path inside the result's folder."""
+
+
+class Manifest(Origin):
+    """What a result was made from; whatever changes a figure stands here."""
+
+    FILE: ClassVar[str] = "result.json"
+
     suites: dict[str, dict[str, float | int | str]]
     """Suite to its options, its number of cases per seed among them (`cases`)."""
     radios: tuple[RadioRecord, ...]
-    controllers: tuple[ControllerRecord, ...]
-    radio_position: Literal["reference", "own"]
-    """Whose position decides a packet's fate: the reference driver's, or the controller's own."""
-    cells: tuple[CellRecord, ...]
+    controllers: tuple[DriverSpec, ...]
+    radio_position: RadioPosition
+    parts: tuple[PartRecord, ...]
 
-    def key(self) -> str:
-        """Canonical text of what decides the figures: not command, time, nor where a file lies."""
-        content = self.model_dump(mode="json", exclude={"command", "created_utc"})
+    def decides(self) -> dict[str, Any]:
+        """Return what decides the figures: not command, time, nor where a file lies."""
+        content = super().decides()
         for record in (*content["radios"], *content["controllers"]):
             del record["file"]
-        return json.dumps(content, sort_keys=True)
+        return content
 
-    def controller(self, name: str) -> ControllerRecord:
-        """Return a controller's record by its name.
+    def controller(self, name: str) -> DriverSpec:
+        """Return a driver by its name.
 
         Raises:
             EvaluationError: There is none of that name.
         """
-        for record in self.controllers:
-            if record.name == name:
-                return record
-        known = ", ".join(record.name for record in self.controllers)
+        for spec in self.controllers:
+            if spec.name == name:
+                return spec
+        known = ", ".join(spec.name for spec in self.controllers)
         raise EvaluationError(f"the result holds no controller {name!r}; it holds: {known}")
+
+    @property
+    def first_policy(self) -> str:
+        """Name of the first trained policy, or of the first driver where there is none."""
+        policies = [spec.name for spec in self.controllers if spec.is_model]
+        return (policies or [self.controllers[0].name])[0]
+
+    def in_every_suite(self) -> list[str]:
+        """Return the drivers that ran in every suite, for a table that fits on a screen."""
+        ran = {(part.suite, part.controller) for part in self.parts}
+        names = [spec.name for spec in self.controllers]
+        return [name for name in names if all((suite, name) in ran for suite in self.suites)]
 
 
 @dataclass(slots=True)
 class EpisodeRow:
-    """One episode of one controller; a line of a cell's file.
+    """One episode of one controller; a line of a part's file.
 
     Episode `case` of a suite is run again, alone and bit for bit, as convoy `env_index`, episode
     `episode` of a batch with `seed`. What is not defined in an episode (a reaction where nobody
     braked) is not a number, `null` in the file. Figures of the ego end at its crash; `avoidable`,
-    `informed` and what the radio did are the whole case's.
+    `informed` and what the radio did are the whole case's. The other columns are defined in
+    `ml.envs.scoring.metrics` (docs/metrics.md).
 
     Attributes:
         suite: Name of the suite.
@@ -165,41 +208,6 @@ class EpisodeRow:
         brake_rank: Rank of the peer that brakes, 1 being directly ahead; 0 for nobody.
         invalid: Peers collided or a vehicle went missing: left out of all figures, and counted.
         status: How it ended, as `EpisodeStatus` names it.
-        duration_s: Length of the record.
-        crash: The ego touched the car in front.
-        crash_class: Why; see `CrashClass`.
-        avoidable: The reference driver does not crash.
-        informed: A message that shows the braking was delivered before the record's end.
-        delay_budget_s: Longest delay from the onset to full braking that avoids the crash.
-        message_delay_s: From the onset to the arrival of the first message that shows it.
-        impact_speed_mps: Closing speed at the crash.
-        min_gap_m: Smallest bumper-to-bumper gap.
-        min_ttc_s: Smallest time to collision (Hayward, 1972), at most 60.
-        max_drac_mps2: Largest deceleration rate to avoid a crash (Cooper and Ferguson, 1976).
-        tet_s: Time exposed to a time to collision below 1.5 s (Minderhoud and Bovy, 2001).
-        tit_s2: Integral of 1.5 s less the time to collision over that time.
-        share_below_rss: Share of time with a gap below RSS's safe distance.
-        reaction_after_onset_s: From the onset to the ego's first braking of more than 1 m/s².
-        reaction_after_message_s: From the message's arrival to the same.
-        false_brakes: Events of braking harder than 2 m/s² without cause.
-        distance_m: Driven by the ego.
-        progress: That over the distance of the car in front.
-        braking_share: Share of time with more than 0.2 m/s² of deceleration.
-        jerk_p95_mps3: 95th percentile of the jerk's magnitude.
-        max_decel_mps2: Hardest braking.
-        headway_s: Mean of gap / speed above 5 m/s.
-        headway_net_s: The same, of the gap less the standstill distance.
-        string_gain_l2: ‖a_ego‖₂ / ‖a_ahead‖₂ over the episode.
-        gain_at_fundamental: Ratio of the speeds' amplitudes at a sinusoidal leader's frequency.
-        speed_dip_ratio: Ratio of the ego's to the car in front's largest drop in speed.
-        delivery_ratio: Beacons that became the newest of their peer, over beacons sent.
-        age_p50_s: Median true age of the newest message of the car in front.
-        age_p95_s: 95th percentile.
-        age_max_s: Largest.
-        longest_blackout_s: Longest time without a new message of the car in front.
-        mean_return: Sum of the reward, up to a crash.
-        overreaction_mps2: The ego's hardest braking after the onset, less that of the peer that
-            brakes; not a number where none does, or in a file older than this column.
         labels: What the suite says of the case; `label_…` in the file.
     """
 
@@ -270,7 +278,6 @@ class EpisodeRow:
         values: dict[str, Any] = {
             name: float("nan") if row[name] is None and name in FLOAT_COLUMNS else row[name]
             for name in COLUMNS
-            if name in row or name not in LATER_COLUMNS
         }
         start = len(LABEL_PREFIX)
         labels = {name[start:]: v for name, v in row.items() if name.startswith(LABEL_PREFIX)}
@@ -279,8 +286,6 @@ class EpisodeRow:
 
 COLUMNS = tuple(f.name for f in fields(EpisodeRow) if f.name != "labels")
 """Columns of a row, in the file's order; labels follow."""
-LATER_COLUMNS = frozenset({"overreaction_mps2"})
-"""Columns that files of older versions lack; they stay readable."""
 FLOAT_COLUMNS = frozenset(f.name for f in fields(EpisodeRow) if f.type == "float")
 
 
@@ -289,55 +294,14 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "unnamed"
 
 
-def cell_file(suite: str, radio: str, controller: str) -> str:
-    """Return the path of a cell inside the result's folder; the controller is given by its slug.
-
-    Names that the file's cannot say in full, such as paths, are told apart by a digest.
-    """
-    return f"{CELLS_FOLDER}/{_file_part(suite)}__{_file_part(radio)}__{controller}.jsonl"
+def named_by_content(label: str, content: object) -> str:
+    """Name a file or folder by a digest of all that decides what is in it, behind a label."""
+    digest = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return f"{label}__{digest}"
 
 
-def _file_part(name: str) -> str:
-    short = slug(name)
-    if name.replace(":", "-") == short and len(short) <= _LONGEST_PART:
-        return short
-    return f"{short[-_LONGEST_PART:]}-{sha256(name.encode()).hexdigest()[:8]}"
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `result.json`.
-
-    Raises:
-        OSError: The disk is full, or the folder cannot be written.
-    """
-    write_atomically(folder / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read `result.json`.
-
-    Raises:
-        EvaluationError: It is missing, cannot be read, or is of another version.
-    """
-    file = folder / MANIFEST_FILE
-    try:
-        return Manifest.model_validate_json(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EvaluationError(
-            f"{folder} holds no result: {file.name} cannot be read ({error.strerror}). Name a "
-            "folder that `roadsense evaluate --out` has written."
-        ) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise EvaluationError(
-            f"{file}: {where or 'the file'}: {first['msg']}. It was written by another version, "
-            "or changed by hand; evaluate again into another --out."
-        ) from error
-
-
-def write_cell(file: Path, rows: Sequence[EpisodeRow]) -> None:
-    """Write a cell, one episode per line, whole or not at all.
+def write_part(file: Path, rows: Sequence[EpisodeRow]) -> None:
+    """Write rows, one episode per line, whole or not at all.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written.
@@ -347,8 +311,8 @@ def write_cell(file: Path, rows: Sequence[EpisodeRow]) -> None:
     write_atomically(file, "".join(f"{line}\n" for line in lines))
 
 
-def read_cell(file: Path) -> list[EpisodeRow]:
-    """Read a cell.
+def read_part(file: Path) -> list[EpisodeRow]:
+    """Read what `write_part` wrote.
 
     Raises:
         EvaluationError: It is missing, or not such a file.
@@ -363,16 +327,30 @@ def read_cell(file: Path) -> list[EpisodeRow]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise EvaluationError(
-            f"{file} is not a cell of this version ({type(error).__name__}: {error}). Delete it "
-            "and run the evaluation again with the same --out."
+            f"{file} is not a part of this version ({type(error).__name__}: {error}). Delete it "
+            "and run the same command with the same --out again."
         ) from error
 
 
 def read_rows(folder: Path) -> list[EpisodeRow]:
-    """Read every cell of a result, in the order of its manifest.
+    """Read every part of a result, in the order of its manifest.
 
     Raises:
         EvaluationError: A file is missing or damaged.
     """
-    manifest = read_manifest(folder)
-    return [row for cell in manifest.cells for row in read_cell(folder / cell.file)]
+    manifest = Manifest.read(folder)
+    return [row for part in manifest.parts for row in read_part(folder / part.file)]
+
+
+def write_csv(file: Path, rows: Sequence[EpisodeRow]) -> None:
+    """Write rows as a table with a header; labels that a row lacks stay empty.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    flat = [row.flat() for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(flat)

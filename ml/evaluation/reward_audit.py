@@ -16,9 +16,10 @@ from ml.console import WholeTable
 from ml.controllers.bounds import Oracle
 from ml.envs.config import EpisodeKind, EpisodeMix
 from ml.envs.scoring.reward import PENALTIES, TERMS
-from ml.evaluation.closing import DriverFigures, drawn_suite, figures_of
+from ml.evaluation.closing import DriverFigures, figures_of
 from ml.evaluation.drivers import ControllerDriver, SumoDriver, make_driver
 from ml.evaluation.episodes import run_suite
+from ml.evaluation.suites.suite import drawn_suite
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ml.errors import EvaluationError
-from ml.evaluation.result import read_manifest, read_rows
+from ml.evaluation.result import Manifest, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ml.evaluation.result import ControllerRecord, EpisodeRow, Manifest
+    from ml.evaluation.records import DriverSpec
+    from ml.evaluation.result import EpisodeRow
 
 Role = Literal["policy", "classical", "bound"]
 MOST_SHOWN_POLICIES = 3
@@ -51,7 +52,7 @@ class ResultView:
         present = {radio for s, radio, _ in self.rows if s == suite}
         return [radio.name for radio in self.manifest.radios if radio.name in present]
 
-    def controllers(self, suite: str, radio: str) -> list[ControllerRecord]:
+    def controllers(self, suite: str, radio: str) -> list[DriverSpec]:
         """Controllers that ran there, in the manifest's order."""
         return [c for c in self.manifest.controllers if (suite, radio, c.name) in self.rows]
 
@@ -61,7 +62,7 @@ class ResultView:
         named = [suite for suite in self.suites if suite.partition(":")[0] == "convoy"]
         return (named or self.suites)[0]
 
-    def policies(self) -> list[ControllerRecord]:
+    def policies(self) -> list[DriverSpec]:
         """Trained policies, driving as they are meant to."""
         return [c for c in self.manifest.controllers if is_main_policy(c)]
 
@@ -72,7 +73,7 @@ def load_view(folder: Path) -> ResultView:
     Raises:
         EvaluationError: It is missing, damaged, or holds no episode.
     """
-    manifest = read_manifest(folder)
+    manifest = Manifest.read(folder)
     rows: dict[tuple[str, str, str], list[EpisodeRow]] = {}
     for row in read_rows(folder):
         rows.setdefault((row.suite, row.radio, row.controller), []).append(row)
@@ -84,19 +85,19 @@ def load_view(folder: Path) -> ResultView:
     return ResultView(folder, manifest, rows)
 
 
-def role_of(controller: ControllerRecord) -> Role:
+def role_of(controller: DriverSpec) -> Role:
     """Tell trained policies from laws that know as much as they do, and from bounds."""
     if controller.knows != "radio" or controller.variant == "no safety layer":
         return "bound"
-    return "policy" if controller.model_sha256 is not None else "classical"
+    return "policy" if controller.is_model else "classical"
 
 
-def is_main_policy(controller: ControllerRecord) -> bool:
+def is_main_policy(controller: DriverSpec) -> bool:
     """Whether it is a trained policy that drives as it is meant to."""
     return role_of(controller) == "policy" and not controller.variant
 
 
-def family_labels(controllers: Sequence[ControllerRecord]) -> dict[str, str]:
+def family_labels(controllers: Sequence[DriverSpec]) -> dict[str, str]:
     """Name each family by what its members' names have in common: "CTH" for "CTH 1.1 s"."""
     names: dict[str, list[str]] = {}
     for controller in controllers:
@@ -128,7 +129,7 @@ def crash_share(rows: Sequence[EpisodeRow]) -> float:
     return sum(row.crash for row in counted) / len(counted) if counted else float("nan")
 
 
-def representatives(view: ResultView, suite: str, radio: str) -> list[ControllerRecord]:
+def representatives(view: ResultView, suite: str, radio: str) -> list[DriverSpec]:
     """Pick whom to show beside each other: policies, one law per family, and the bounds.
 
     Of a family it is the member whose headway is nearest to the first policy's; without a policy,
@@ -139,14 +140,14 @@ def representatives(view: ResultView, suite: str, radio: str) -> list[Controller
     policies = [c for c in here if is_main_policy(c)]
     target_s = mean_headway_s(rows[policies[0].name]) if policies else float("nan")
 
-    def preference(controller: ControllerRecord) -> tuple[float, float]:
+    def preference(controller: DriverSpec) -> tuple[float, float]:
         headway_s = mean_headway_s(rows[controller.name])
         if not math.isnan(target_s):
             return (_last_if_nan(abs(headway_s - target_s)), 0.0)
         return (_last_if_nan(crash_share(rows[controller.name])), _last_if_nan(headway_s))
 
     chosen = {c.name for c in here if is_main_policy(c) or role_of(c) == "bound"}
-    families: dict[str, list[ControllerRecord]] = {}
+    families: dict[str, list[DriverSpec]] = {}
     for controller in here:
         if role_of(controller) == "classical":
             families.setdefault(controller.family, []).append(controller)
@@ -154,9 +155,7 @@ def representatives(view: ResultView, suite: str, radio: str) -> list[Controller
     return [c for c in here if c.name in chosen]
 
 
-def rival_of(
-    view: ResultView, suite: str, radio: str, policy: ControllerRecord
-) -> ControllerRecord | None:
+def rival_of(view: ResultView, suite: str, radio: str, policy: DriverSpec) -> DriverSpec | None:
     """Pick the law to beat: of those that crash least, keeping no more distance than the policy.
 
     Where every law keeps more, it is the closest-following one.
@@ -190,7 +189,7 @@ def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
             if role_of(c) == "classical"
         ] or list(view.manifest.controllers)
 
-        def crashes(controller: ControllerRecord) -> float:
+        def crashes(controller: DriverSpec) -> float:
             shares = [
                 crash_share(view.rows[suite, radio, controller.name])
                 for radio in view.radios(suite)

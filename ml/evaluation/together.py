@@ -56,24 +56,18 @@ def run_together(
     """
     changes = {"radio": radio, "radio_position": radio_position}
     config = suite.config.model_copy(update=changes)
-    sharing = [k for k, driver in enumerate(drivers) if is_shared(driven_by(driver, config))]
     wanted = checked_cases(suite, cases)
-    rows: list[list[EpisodeRow]] = [[] for _ in drivers]
+    sharing = [k for k, driver in enumerate(drivers) if is_shared(driven_by(driver, config))]
+    rows: dict[int, list[EpisodeRow]] = {}
     if len(sharing) > 1:
         shared = _run_shared([drivers[k] for k in sharing], suite, config, seed, wanted)
-        for k, found in zip(sharing, shared, strict=True):
-            rows[k] = found
+        rows = dict(zip(sharing, shared, strict=True))
     for k, driver in enumerate(drivers):
-        if not rows[k]:
+        if k not in rows:
             rows[k] = run_suite(
-                driver,
-                suite,
-                radio=radio,
-                seed=seed,
-                radio_position=radio_position,
-                cases=wanted,
+                driver, suite, radio=radio, seed=seed, radio_position=radio_position, cases=wanted
             )
-    return rows
+    return [rows[k] for k in range(len(drivers))]
 
 
 def _run_shared(

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml.envs.episodes.drawn import EpisodeSource
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.suites.suite import Suite
+from ml.evaluation.suites.suite import drawn_suite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +34,7 @@ def run_validation(
         driver: Who drives.
         config: What an episode is like; where SUMO runs and what a crash ends are set here.
         episodes: How many cases there are.
-        seed: Seed of every draw: `seeds.VALIDATION_SEED`, or another that is not the card's.
+        seed: Seed of every draw: `seeds.VALIDATION_SEED`, or another, but not the test seed.
         cases: Which of them; None for all.
 
     Returns:
@@ -44,11 +43,6 @@ def run_validation(
     Raises:
         RoadSenseError: SUMO failed, or no case was asked for.
     """
-    suite = Suite(
-        name="validation",
-        config=config.model_copy(update={"backend": "libsumo", "stop_at_collision": False}),
-        num_cases=episodes,
-        supply=EpisodeSource,
-        labels=lambda _: {},
-    )
+    config = config.model_copy(update={"backend": "libsumo", "stop_at_collision": False})
+    suite = drawn_suite("validation", config, episodes)
     return run_suite(driver, suite, radio=config.radio, seed=seed, cases=cases)

@@ -1,14 +1,16 @@
 """A few processes that work off a list of jobs; a process that dies is told of, never waited for.
 
-Each is spawned, so that it may hold an embedded SUMO of its own.
+Each is spawned, so that it may hold an embedded SUMO of its own. `concurrent.futures` would do, if
+its pool said which job a process died of and with what exit code, and ended one that is busy.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
+from functools import partial
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from ml.errors import EvaluationError, RoadSenseError
 
@@ -24,7 +26,7 @@ Answer = TypeVar("Answer")
 
 
 class WorkerPool(Generic[Job, Answer]):
-    """Processes that are asked over pipes.
+    """Processes that are asked over pipes; a context that ends them, at once if they are busy.
 
     Args:
         work: What they do; a function that a fresh process can import.
@@ -54,55 +56,48 @@ class WorkerPool(Generic[Job, Answer]):
             RoadSenseError: What a worker raised.
             EvaluationError: A worker failed otherwise, or died.
         """
-        todo = list(reversed(jobs))
+        todo, idle = list(reversed(jobs)), list(self._processes)
         busy: dict[Connection, Job] = {}
-        for connection in self._processes:
-            if todo:
-                busy[connection] = self._ask(connection, todo.pop())
-        while busy:
-            for ready in wait(list(busy)):
-                connection = next(c for c in busy if c is ready)
-                job = busy.pop(connection)
-                answer = self._answer(connection, job)
-                if todo:
-                    busy[connection] = self._ask(connection, todo.pop())
+        while todo or busy:
+            while todo and idle:
+                connection, job = idle.pop(), todo.pop()
+                busy[connection] = job
+                self._talk(connection, job, partial(connection.send, job))
+            for ready in cast("list[Connection]", wait(list(busy))):
+                job = busy.pop(ready)
+                answer, failure = self._talk(ready, job, ready.recv)
+                if failure is not None:
+                    raise failure
+                idle.append(ready)
                 yield job, answer
 
-    def _ask(self, connection: Connection, job: Job) -> Job:
+    def _talk(self, connection: Connection, job: Job, speak: Callable[[], Any]) -> Any:
         try:
-            connection.send(job)
-        except OSError as error:
-            raise self._died(connection, job) from error
-        return job
-
-    def _answer(self, connection: Connection, job: Job) -> Answer:
-        try:
-            ok, answer = connection.recv()
+            return speak()
         except (EOFError, OSError) as error:
-            raise self._died(connection, job) from error
-        if ok:
-            result: Answer = answer
-            return result
-        if isinstance(answer, RoadSenseError):
-            raise answer
-        raise EvaluationError(f"{job}: {answer}")
-
-    def _died(self, connection: Connection, job: Job) -> EvaluationError:
-        process = self._processes[connection]
-        process.join(_GOODBYE_S)
-        return EvaluationError(
-            f"the process that worked on {job} died (exit code {process.exitcode}). If it was "
-            "killed, memory may have run out: use fewer --workers. Run the same command again: "
-            "what was finished is kept."
-        )
+            process = self._processes[connection]
+            process.join(_GOODBYE_S)
+            raise EvaluationError(
+                f"the process that worked on {job} died (exit code {process.exitcode}). If it was "
+                "killed, memory may have run out: use fewer --workers. Run the same command again: "
+                "what was finished is kept."
+            ) from error
 
     def close(self) -> None:
-        """End the processes; at once if they are busy. May be called twice."""
+        """End the processes; may be called twice."""
         for connection in self._processes:
             connection.close()
         for process in self._processes.values():
             process.kill()
             process.join(_GOODBYE_S)
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes."""
+        self.close()
 
 
 def _serve(connection: Connection, work: Callable[[Job], Answer]) -> None:
@@ -113,16 +108,18 @@ def _serve(connection: Connection, work: Callable[[Job], Answer]) -> None:
     while True:
         try:
             job = connection.recv()
+            connection.send(_attempt(work, job))
         except (EOFError, OSError):
             return
-        answer: tuple[bool, object]
-        try:
-            answer = True, work(job)
-        except RoadSenseError as error:
-            answer = False, error
-        except Exception as error:  # noqa: BLE001 (whatever it was, the parent is told)
-            answer = False, f"{type(error).__name__}: {error}"
-        try:
-            connection.send(answer)
-        except OSError:
-            return
+
+
+def _attempt(
+    work: Callable[[Job], Answer], job: Job
+) -> tuple[Answer | None, RoadSenseError | None]:
+    """Return the answer, or why there is none."""
+    try:
+        return work(job), None
+    except RoadSenseError as error:
+        return None, error
+    except Exception as error:  # noqa: BLE001 (whatever it was, the parent is told)
+        return None, EvaluationError(f"{job}: {type(error).__name__}: {error}")

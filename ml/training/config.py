@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ml.envs.config import EnvConfig
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError
-from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
+from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.onboard.observation.spec import columns_of
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 
@@ -174,7 +174,7 @@ def check_combinations(config: TrainConfig) -> None:
             hidden feature does not exist; or a seed is the card's.
     """
     for name, seed in (("seed", config.seed), ("evaluation.seed", config.evaluation.seed)):
-        if seed == EVALUATION_SEED:
+        if seed == TEST_SEED:
             raise ConfigError(
                 f"{name} = {seed}: these are the cases of the safety card, and a model that was "
                 f"trained or chosen on them cannot be judged by them. Use another, such as "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ml.atomic_files import write_atomically
 from ml.console import WholeTable, markdown_table
-from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
+from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.reports.style import house_style, save_picture
 from ml.tuning.pictures import draw_history, draw_importances
 
@@ -91,18 +92,17 @@ def _mean(runs: Sequence[dict[str, float]], name: str, digits: str, unit: str = 
 
 
 def _json(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:
-    def number(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
 
     trials = [
         {
             "trial": trial.number,
-            "state": trial.outcome.state,
-            "score": number(trial.outcome.score),
             "values": trial.values,
-            "runs": [{k: number(v) for k, v in run.items()} for run in trial.outcome.runs],
             "progress": trial.progress,
-            "note": trial.outcome.note,
+            **asdict(trial.outcome),
+            "score": number(trial.outcome.score),
+            "runs": [{k: number(v) for k, v in run.items()} for run in trial.outcome.runs],
         }
         for trial in tried
     ]
@@ -119,7 +119,7 @@ def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[st
         f"up early, {states.count('failed')} failed. Objective: the safety score "
         f"(`ml/evaluation/safety_score.py`) on validation seed {VALIDATION_SEED}. The best of many "
         "is flattered by its own choice: what it is worth, the card says, on test seed "
-        f"{EVALUATION_SEED} (`roadsense evaluate`).\n\n"
+        f"{TEST_SEED} (`roadsense evaluate`).\n\n"
     )
     text += markdown_table(_COLUMNS, [_cells(trial) for trial in best[:_SHOWN]])
     if best:

@@ -1,8 +1,9 @@
-"""`roadsense ablate` on real SUMO, with trainings so short that they teach nothing."""
+"""`roadsense ablate` on real SUMO, with training runs so short that they teach nothing."""
 
 import pytest
 
 from ml.cli import main
+from ml.commands import ablate
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 
@@ -14,7 +15,7 @@ def test_rows_are_trained_and_judged_beside_the_recipe(tmp_path, capsys):
     command += ["--only", "radio off", "mean instead of max pooling"]
     assert main(command) == 0
     table = (tmp_path / "ablation.md").read_text(encoding="utf-8")
-    for name in ("the recipe", "radio off", "mean instead of max pooling", "predictive:0.5"):
+    for name in ("the recipe", "radio off", "mean instead of max pooling", "predictive 0.5 s"):
         assert f"| clean | {name} |" in table
     assert "no age of messages" not in table
     models = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.zip")}
@@ -33,8 +34,19 @@ def test_a_row_that_does_not_exist_is_told_with_those_that_do(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_training_that_fails_is_told_with_its_last_line(tmp_path, capsys):
-    """Here: fewer steps than there may be."""
-    command = ["ablate", "--out", str(tmp_path), "--preset", "spec", "--steps", "0"]
-    assert main([*command, "--only", "radio off"]) == 1
-    assert "exit code 2" in capsys.readouterr().err
+def test_steps_that_no_training_takes_are_told_before_anything_is_written(tmp_path, capsys):
+    """A row is not begun for them."""
+    assert main(["ablate", "--out", str(tmp_path / "out"), "--steps", "0"]) == 2
+    assert "total_timesteps" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_run_that_fails_is_told_with_its_last_line(tmp_path, capsys, monkeypatch):
+    """Here: a preset that does not exist."""
+    monkeypatch.setattr(ablate, "_training_options", lambda *_: ["--preset", "nope"])
+    monkeypatch.setattr(ablate, "_training_s", lambda _: 1.0)
+    command = ["ablate", "--out", str(tmp_path / "out"), "--only", "radio off"]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "exit code 2" in said
+    assert "nope" in said

@@ -5,9 +5,9 @@ All drive the same cases of the convoy suite, and meet the same fates of every p
 
 import numpy as np
 import pytest
+from support.delayed import Delayed
 
 from ml.controllers.headway import Threshold
-from ml.controllers.protocol import Delayed
 from ml.controllers.registry import controller_names
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.evaluation.drivers import ControllerDriver, make_driver

@@ -17,7 +17,7 @@ from ml.cli import main
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episode_metrics import conflicts
 from ml.evaluation.episodes import run_suite
-from ml.evaluation.result import read_manifest, read_rows, write_cell
+from ml.evaluation.result import Manifest, read_rows, write_part
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.summary import summarise
 
@@ -32,12 +32,12 @@ def flat(rows):
     return [json.dumps(row.flat()) for row in rows]
 
 
-def test_a_cell_is_the_same_bits_again(tmp_path):
-    """Two runs of a cell write the same file, byte for byte."""
+def test_a_part_is_the_same_bits_again(tmp_path):
+    """Two runs of a part write the same file, byte for byte."""
     suite = make_suite("convoy:20")
     for name in ("a", "b"):
         rows = run_suite(make_driver("predictive:0.8"), suite, radio="bursty", seed=5)
-        write_cell(tmp_path / name, rows)
+        write_part(tmp_path / name, rows)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     other = run_suite(make_driver("predictive:0.8"), suite, radio="bursty", seed=6)
     assert flat(other) != flat(rows)
@@ -171,13 +171,13 @@ def test_ttc_and_drac_agree_with_sumos_own_device(monkeypatch, tmp_path):
         assert np.nanmax(drac) == pytest.approx(np.nanmax(theirs), abs=0.006)
 
 
-def cells(folder):
-    """Name and content of every cell."""
-    return {file.name: file.read_bytes() for file in (folder / "cells").glob("*.jsonl")}
+def parts(folder):
+    """Name and content of every part."""
+    return {file.name: file.read_bytes() for file in (folder / "parts").glob("*.jsonl")}
 
 
 def test_a_killed_evaluation_goes_on_and_ends_the_same(tmp_path, capsys):
-    """SIGKILL in the middle loses no cell that was done; the rest is the same bits."""
+    """SIGKILL in the middle loses no part that was done; the rest is the same bits."""
     arguments = [*SMALL, "cth", "always-brake"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(
@@ -189,29 +189,29 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(tmp_path, capsys):
     )
     try:
         for _ in range(6000):  # where others take the cores, the first job takes minutes
-            if cells(killed) or process.poll() is not None:
+            if parts(killed) or process.poll() is not None:
                 break
             time.sleep(0.1)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    before = cells(killed)
-    total = len(read_manifest(killed).cells)
+    before = parts(killed)
+    total = len(Manifest.read(killed).parts)
     assert 0 < len(before) < total
     assert not (killed / "summary.json").exists()
-    stamps = {f.name: f.stat().st_mtime_ns for f in (killed / "cells").glob("*.jsonl")}
+    stamps = {f.name: f.stat().st_mtime_ns for f in (killed / "parts").glob("*.jsonl")}
     assert main(["evaluate", *arguments, "--out", str(killed)]) == 0
     said = capsys.readouterr().err
-    assert f"evaluating: {total} cells, {len(before)} of them there already" in said
+    assert f"evaluating: {total} parts, {len(before)} of them there already" in said
     assert main(["evaluate", *arguments, "--out", str(whole)]) == 0
-    after = cells(killed)
-    assert after == cells(whole)
+    after = parts(killed)
+    assert after == parts(whole)
     assert len(after) == total
     for name, stamp in stamps.items():
-        assert (killed / "cells" / name).stat().st_mtime_ns == stamp
+        assert (killed / "parts" / name).stat().st_mtime_ns == stamp
     assert (killed / "summary.json").read_bytes() == (whole / "summary.json").read_bytes()
     rows = read_rows(killed)
-    assert len(rows) == sum(cell.episodes for cell in read_manifest(killed).cells)
+    assert len(rows) == sum(part.episodes for part in Manifest.read(killed).parts)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(tmp_path, capsys):
         (["--controllers", "chh:1"], "there is no 'chh'"),
         (["--controllers", "none"], "nothing to evaluate"),
         (["--controllers", "cth:1.1", "cth:1.1"], "is named twice"),
-        (["--episodes", "0"], "--episodes = 0; allowed is 1 or more"),
+        (["--episodes", "0"], "--episodes must be ≥ 1, got 0"),
         (["--against", "x"], "--against needs a MODEL"),
     ],
 )
@@ -244,14 +244,14 @@ def test_a_result_of_another_evaluation_is_not_touched(tmp_path, capsys):
     arguments = ["evaluate", "--suite", "plexe:1", "--radio", "clean", "--controllers",
                  "do-nothing", "--out", str(tmp_path / "out")]  # fmt: skip
     assert main(arguments) == 0
-    before = cells(tmp_path / "out")
+    before = parts(tmp_path / "out")
     assert main([*arguments, "--seeds", "4"]) == 2
     said = capsys.readouterr().err
     assert "differs in seeds" in said
     assert "--force" in said
-    assert cells(tmp_path / "out") == before
+    assert parts(tmp_path / "out") == before
     assert main([*arguments, "--seeds", "4", "--force"]) == 0
-    assert cells(tmp_path / "out") != before
+    assert parts(tmp_path / "out") != before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     assert main([*arguments[:-1], str(tmp_path / "mine")]) == 2

@@ -5,9 +5,9 @@ import pytest
 
 from ml.envs import EnvConfig
 from ml.envs.scoring.metrics import METRICS
-from ml.evaluation.closing import drawn_suite
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
+from ml.evaluation.suites.suite import drawn_suite
 
 pytestmark = pytest.mark.sumo
 

@@ -12,10 +12,10 @@ from stable_baselines3 import PPO
 from ml.cli import main
 from ml.envs.spaces import observation_space
 from ml.evaluation.rerun import WORST_FOLDER, job_of, rerun
-from ml.evaluation.result import read_cell, read_manifest, read_rows, write_cell
+from ml.evaluation.result import Manifest, read_part, read_rows, write_part
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.reports.card.card import write_card
-from ml.training.checkpoints import model_bytes
+from ml.training.checkpoints import load_model, model_bytes
 
 pytestmark = pytest.mark.sumo
 
@@ -65,10 +65,10 @@ def test_an_evaluation_writes_its_card_with_the_worst_episodes_drawn(result):
 @pytest.mark.parametrize("controller", ["policy", "policy, radio off", "CTH 0.5 s"])
 def test_an_episode_runs_again_bit_for_bit(result, controller):
     """Alone instead of among twenty, the same figures to the last bit."""
-    manifest = read_manifest(result)
+    manifest = Manifest.read(result)
     rows = [r for r in read_rows(result) if (r.controller, r.suite) == (controller, "convoy:20")]
     for row in (rows[0], rows[7], rows[19]):
-        recording = rerun(job_of(manifest, row))
+        recording = rerun(job_of(manifest, row), load_model)
         assert recording.time_s[-1] == row.duration_s
         assert recording.num_peers == row.num_peers
         alive = recording.time_s <= (recording.crash_s if row.crash else row.duration_s)
@@ -88,9 +88,9 @@ def test_a_replay_writes_an_animated_picture(result, capsys):
 
 def test_what_a_replay_shows_arrived_before_it_was_shown(result):
     """A recording holds no message from the future, and ages that grow between arrivals."""
-    manifest = read_manifest(result)
+    manifest = Manifest.read(result)
     row = next(r for r in read_rows(result) if r.controller == "CTH 0.5 s")
-    recording = rerun(job_of(manifest, row))
+    recording = rerun(job_of(manifest, row), load_model)
     for source in range(recording.num_peers):
         arrivals = recording.arrival_s[recording.arrival_source == source]
         for tick, now_s in enumerate(recording.time_s):
@@ -101,15 +101,15 @@ def test_what_a_replay_shows_arrived_before_it_was_shown(result):
 
 def test_an_episode_that_is_not_what_it_was_is_told(result, tmp_path, capsys):
     """A figure that was changed by hand, as a changed radio would: exit code 1, not a picture."""
-    manifest = read_manifest(result)
-    cell = next(c for c in manifest.cells if c.controller == "CTH 0.5 s")
-    rows = read_cell(result / cell.file)
+    manifest = Manifest.read(result)
+    part = next(c for c in manifest.parts if c.controller == "CTH 0.5 s")
+    rows = read_part(result / part.file)
     copy = tmp_path / "copy"
-    (copy / "cells").mkdir(parents=True)
+    (copy / "parts").mkdir(parents=True)
     (copy / "result.json").write_bytes((result / "result.json").read_bytes())
     rows[2].min_gap_m += 1e-9
-    write_cell(copy / cell.file, rows)
-    arguments = ["replay", str(copy), "--controller", "CTH 0.5 s", "--suite", cell.suite]
+    write_part(copy / part.file, rows)
+    arguments = ["replay", str(copy), "--controller", "CTH 0.5 s", "--suite", part.suite]
     assert main([*arguments, "--episode", "2"]) == 1
     assert "min_gap_m was" in capsys.readouterr().err
     assert main([*arguments, "--episode", "1"]) == 0
@@ -118,14 +118,14 @@ def test_an_episode_that_is_not_what_it_was_is_told(result, tmp_path, capsys):
 def test_a_model_that_has_gone_leaves_a_note_on_the_card(result, tmp_path):
     """The figures are there all the same."""
     copy = tmp_path / "copy"
-    (copy / "cells").mkdir(parents=True)
+    (copy / "parts").mkdir(parents=True)
     manifest = json.loads((result / "result.json").read_text(encoding="utf-8"))
     for record in manifest["controllers"]:
         if record["family"] == "policy":
             record["file"] = "/gone.zip"
     (copy / "result.json").write_text(json.dumps(manifest), encoding="utf-8")
-    for file in (result / "cells").iterdir():
-        (copy / "cells" / file.name).write_bytes(file.read_bytes())
+    for file in (result / "parts").iterdir():
+        (copy / "parts" / file.name).write_bytes(file.read_bytes())
     text = write_card(copy, worst=1).read_text(encoding="utf-8")
     assert "It cannot be shown: policy: /gone.zip is gone" in text
     assert "crashed in" in text
@@ -166,13 +166,13 @@ def test_the_gate_lets_the_same_model_pass_and_stops_a_worse_one(
     assert main([*command, "--out", str(tmp_path / "same")]) == 0
     assert "policy against policy of" in re.sub(r"\s+", " ", capsys.readouterr().out)
     better = tmp_path / "better"
-    (better / "cells").mkdir(parents=True)
+    (better / "parts").mkdir(parents=True)
     (better / "result.json").write_bytes((result / "result.json").read_bytes())
-    for cell in read_manifest(result).cells:
-        rows = read_cell(result / cell.file)
+    for part in Manifest.read(result).parts:
+        rows = read_part(result / part.file)
         for row in rows:
             row.jerk_p95_mps3 /= 10.0
-        write_cell(better / cell.file, rows)
+        write_part(better / part.file, rows)
     command[-1] = str(better)
     assert main([*command, "--out", str(tmp_path / "worse")]) == 1
     assert "against policy of" in (tmp_path / "worse" / "card.html").read_text(encoding="utf-8")

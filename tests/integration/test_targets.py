@@ -16,9 +16,10 @@ from stable_baselines3 import PPO
 
 from ml.cli import main
 from ml.envs.spaces import observation_space
-from ml.evaluation.acceptance.courses import SuiteChoice, pick_convoy
+from ml.evaluation.acceptance.benchmarks import pick_convoy
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
+from ml.evaluation.suites.registry import make_suite
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.training.checkpoints import model_bytes
 
@@ -49,9 +50,9 @@ def untrained(path, seed):
     return str(path)
 
 
-def cells(out):
-    """Name and time of every cell."""
-    return {file.name: file.stat().st_mtime_ns for file in (out / "cells").glob("*.jsonl")}
+def parts(out):
+    """Name and time of every part."""
+    return {file.name: file.stat().st_mtime_ns for file in (out / "parts").glob("*.jsonl")}
 
 
 def test_a_killed_run_goes_on_and_ends_with_a_table(tmp_path, capsys):
@@ -68,18 +69,18 @@ def test_a_killed_run_goes_on_and_ends_with_a_table(tmp_path, capsys):
     )
     try:
         for _ in range(6000):  # where others take the cores, the first job takes minutes
-            if cells(out) or process.poll() is not None:
+            if parts(out) or process.poll() is not None:
                 break
             time.sleep(0.1)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    before = cells(out)
+    before = parts(out)
     assert 0 < len(before) < 16
     assert not (out / "targets.md").exists()
     assert main(command) == 0
     assert "of them there already" in capsys.readouterr().err
-    after = cells(out)
+    after = parts(out)
     assert len(after) == 3 * 3 + 1 + 2 * 3  # three drivers on three radios, IDM on one; plexe
     assert {name: after[name] for name in before} == before
 
@@ -89,26 +90,26 @@ def test_a_killed_run_goes_on_and_ends_with_a_table(tmp_path, capsys):
     assert "predictive 0.5 s" in table
     found = json.loads((out / "targets.json").read_text(encoding="utf-8"))
     (ours,) = [r for r in found["rows"] if r["where"] == "convoy clean" and "0 in" in r["target"]]
-    assert ours["verdict"] in {"missed", "not shown"}  # twelve hazards show no success
-    shadowed = next(c for c in found["courses"] if c["name"] == "convoy shadowed")
+    assert ours["verdict"] in {"fail", "inconclusive"}  # twelve hazards show no success
+    shadowed = next(c for c in found["benchmarks"] if c["name"] == "convoy shadowed")
     assert [d["name"] for d in shadowed["drivers"]][3] == "IDM 1.1 s"
     assert shadowed["cases"] == 20
     assert (out / "targets.png").read_bytes().startswith(b"\x89PNG")
 
     assert main(command) == 0
-    assert cells(out) == after
+    assert parts(out) == after
     assert (out / "targets.md").read_text(encoding="utf-8") == table
 
     capsys.readouterr()
     assert main([*command, "--seed", "5"]) == 2
-    assert "another seed" in capsys.readouterr().err
-    assert cells(out) == after
+    assert "differs in seeds" in capsys.readouterr().err
+    assert parts(out) == after
 
 
 def test_on_the_rural_road_cases_are_what_they_are_called():
     """Hazards that can be avoided, none invalid, nobody faster than the road allows."""
-    choice, cases = pick_convoy(12, 6)
-    suite = SuiteChoice(f"{choice.spec}@rural").build()
+    suite, cases = pick_convoy(12, 6)
+    suite = make_suite(f"{suite}@rural")
     driver = make_driver("predictive:0.5")
     rows = run_suite(driver, suite, radio="clean", seed=int(SEED), cases=cases)
     assert [row.kind == "hazard" for row in rows] == [True] * 12 + [False] * 6
@@ -132,7 +133,7 @@ def test_on_the_rural_road_cases_are_what_they_are_called():
         (["{model}", "--shadowed-gaps", "4"], "--shadowed-gaps 4: {model} was trained for"),
         (["{model}", "--bursty-gaps", "0.1"], "--bursty-gaps 0.1: {model} was trained for"),
         (["{model}", "--bursty-gaps", "1", "1"], "--bursty-gaps: 1.0 is named twice"),
-        (["{model}", "--hazards", "0"], "--hazards = 0; allowed is 1 or more"),
+        (["{model}", "--hazards", "0"], "--hazards must be ≥ 1, got 0"),
     ],
 )
 def test_a_users_mistake_exits_with_2_and_writes_nothing(arguments, complaint, tmp_path, capsys):

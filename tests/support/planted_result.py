@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from support.planted_rows import planted_row
 
-from ml.evaluation.result import (
-    CellRecord,
-    ControllerRecord,
-    Manifest,
-    RadioRecord,
-    cell_file,
-    slug,
-    write_cell,
-    write_manifest,
-)
+from ml.evaluation.records import DriverSpec, RadioRecord
+from ml.evaluation.result import Manifest, PartRecord, slug, write_part
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,30 +39,29 @@ def write_planted_result(
     radios: tuple[str, ...] = tuple(RADIOS),
     seed: int = 0,
 ) -> Manifest:
-    """Write a manifest and its cells; figures are random and look like what they are called."""
+    """Write a manifest and its parts; figures are random and look like what they are called."""
     records = [
-        ControllerRecord(
+        DriverSpec(
             name=name,
             spec=f"{slug(name)}.zip" if family == "policy" else family,
             family=family,
-            slug=slug(name),
             knows=knows,
             standstill_m=9.0 if gap is not None else None,
             time_gap_s=gap,
-            model_sha256="5" * 64 if family == "policy" else None,
+            sha256="5" * 64 if family == "policy" else "",
         )
         for name, family, gap, knows in controllers
     ]
-    cells = []
+    parts = []
     for suite in suites:
         for radio in radios:
             for record in records:
-                file = cell_file(suite, radio, record.slug)
-                write_cell(folder / file, _episodes(suite, radio, record, episodes, seed))
-                cells.append(
-                    CellRecord(
-                        suite=suite, radio=radio, controller=record.name, file=file,
-                        episodes=episodes,
+                file = f"parts/{slug(suite)}__{slug(radio)}__{slug(record.name)}.jsonl"
+                write_part(folder / file, _episodes(suite, radio, record, episodes, seed))
+                parts.append(
+                    PartRecord(
+                        suite=suite, radio=radio, controller=record.name, seed=1_000_003,
+                        episodes=episodes, file=file,
                     )
                 )  # fmt: skip
     manifest = Manifest(
@@ -84,14 +75,14 @@ def write_planted_result(
         radios=tuple(RadioRecord(name=radio, sha256="a" * 64) for radio in radios),
         controllers=tuple(records),
         radio_position="reference",
-        cells=tuple(cells),
+        parts=tuple(parts),
     )
-    write_manifest(folder, manifest)
+    manifest.write(folder)
     return manifest
 
 
 def _episodes(
-    suite: str, radio: str, record: ControllerRecord, episodes: int, seed: int
+    suite: str, radio: str, record: DriverSpec, episodes: int, seed: int
 ) -> list[EpisodeRow]:
     loss, silence_s, danger = RADIOS[radio]
     draw = np.random.default_rng([seed, *record.name.encode(), *radio.encode()])

@@ -17,7 +17,6 @@ from support.planted_rows import planted_rows
 import ml
 from ml.bench.report import BenchReport, Goal, Throughput, ratio
 from ml.calibration.fits.margin import fit_margin
-from ml.commands.ablation import _console_table
 from ml.commands.doctor import _table as doctor_table
 from ml.console import WholeTable, make_console
 from ml.doctor.finding import note, wrong
@@ -31,6 +30,7 @@ from ml.evaluation.reward_audit import AuditCell, AuditReport
 from ml.evaluation.spread import spread_over, table_of
 from ml.evaluation.summary import Rate, summarise
 from ml.parameters import load_parameters
+from ml.reports.ablation import console_table as ablation_table
 from ml.reports.acceptance.tables import console_table
 from ml.reports.parameters import tables as params_tables
 from ml.training.command_line import parse_command_line
@@ -100,13 +100,13 @@ def _results() -> Iterator[WholeTable]:
     summaries = summarise(rows)
     yield from tables(summaries, models)
     yield table_of(spread_over(summaries, models))
-    yield _console_table([(name, s) for name, s in zip(models, summaries, strict=True)])
+    yield ablation_table(summaries)
     yield compare(rows[:30], rows[30:60]).table()
 
 
 def _targets() -> WholeTable:
     said = "3 of 9,997 (0.03 %) [0.01 %, 0.09 %]"
-    found = {f"runs/s{seed}/final": Found(said, "missed") for seed in range(3)}
+    found = {f"runs/s{seed}/final": Found(said, "fail") for seed in range(3)}
     row = Row("convoy shadowed", "crashes in avoidable hazards", "at most 0.1 %", found)
     return console_table([row])
 

@@ -1,4 +1,4 @@
-"""From a course's episodes to its figures with 95 % intervals, and to paired differences.
+"""From a benchmark's episodes to its figures with 95 % intervals, and to paired differences.
 
 Means over hazards and over other episodes are weighted 60 to 40, as the suite `convoy` has them,
 whatever number of each was run; their interval is that of a stratified mean, with Satterthwaite's
@@ -31,11 +31,7 @@ HAZARD_WEIGHT = 0.6
 """Share of hazards in the suite `convoy`."""
 _LEVEL, _UPPER = 0.95, 0.975
 _P95 = 0.95
-WEIGHTED = {
-    "headway_s": "headway_s",
-    "jerk_p95_mps3": "jerk_p95_mps3",
-    "braking_share": "braking_share",
-}
+WEIGHTED = ("headway_s", "jerk_p95_mps3", "braking_share")
 COMPARED = ("crash", "headway_s", "false_brakes_per_km", "jerk_p95_mps3")
 """What decides which of two drivers dominates the other; less is better in each."""
 
@@ -83,7 +79,7 @@ class _Column:
 
 
 def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
-    """Measure one driver on a course of the suite `convoy`; invalid episodes count nowhere.
+    """Measure one driver on a benchmark of the suite `convoy`; invalid episodes count nowhere.
 
     Args:
         rows: One per case.
@@ -105,11 +101,11 @@ def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
         "false_brakes_per_km": _false_brakes(quiet),
         "overreaction": _rate(answered, lambda row: row.overreaction_mps2 > OVERREACTION_MPS2),
     }
-    return figures | {name: _Column.of(valid, name).mean() for name in WEIGHTED.values()}
+    return figures | {name: _Column.of(valid, name).mean() for name in WEIGHTED}
 
 
 def manoeuvre_figures(rows: Sequence[EpisodeRow]) -> Figures:
-    """Measure one driver on a course of manoeuvres.
+    """Measure one driver on a benchmark of manoeuvres.
 
     Returns:
         `crash`, `hazards`, `gain` (mean at the fundamental), `gain_l2_p95` (95th percentile over
@@ -153,7 +149,7 @@ def percentile_95(values: Sequence[float]) -> Figure:
 def differences(
     candidate: Sequence[EpisodeRow], baseline: Sequence[EpisodeRow], *, key: str
 ) -> Differences:
-    """Compare two drivers case by case on a course of the suite `convoy`.
+    """Compare two drivers case by case on a benchmark of the suite `convoy`.
 
     Args:
         candidate: Rows, one per case.

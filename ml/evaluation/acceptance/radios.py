@@ -30,7 +30,7 @@ class OtherRadio:
         base: The preset that it is like.
         towards: The preset halfway to which it is; empty for one with `changes`.
         changes: Numbers of `radio.loss` that differ from `base`.
-        bounds: The preset whose bounds it is held to, doubled: the worse neighbour's.
+        bounds: The preset whose bounds it is judged by, doubled: the worse neighbour's.
     """
 
     name: str

@@ -1,90 +1,88 @@
-"""The figures of all drivers on a course, and what pairs of them differ by."""
+"""The figures of all drivers on a benchmark, and what pairs of them differ by."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ml.evaluation.acceptance.cells import read_course
 from ml.evaluation.acceptance.figures import convoy_figures, differences, manoeuvre_figures
+from ml.evaluation.store import parts_of, read_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ml.evaluation.acceptance.cells import Entrant
-    from ml.evaluation.acceptance.courses import Course
+    from ml.evaluation.acceptance.benchmarks import Benchmark
     from ml.evaluation.acceptance.figures import Differences, Figures
+    from ml.evaluation.records import DriverSpec
     from ml.evaluation.result import EpisodeRow
 
 
 @dataclass(frozen=True, slots=True)
-class CourseResult:
-    """What came out on a course.
+class BenchmarkResult:
+    """What came out on a benchmark.
 
     Attributes:
-        course: The course.
-        entrants: Who drove it.
+        benchmark: The benchmark.
         invalid: Cases left out, of any driver's; peers collided there.
         figures: By driver.
-        differences: Model − baseline, by both their names; of courses of the suite `convoy`.
-        crashes: What each model crashed in, at every time gap; hazards that the reference driver
+        differences: Model − baseline, by both their names; of benchmarks of the suite `convoy`.
+        crashes: What each model crashed in, at every time gap; hazards that the reference ego
             also crashes in are left out.
     """
 
-    course: Course
-    entrants: tuple[Entrant, ...]
+    benchmark: Benchmark
     invalid: int
     figures: dict[str, Figures]
     differences: dict[tuple[str, str], Differences]
     crashes: dict[str, tuple[EpisodeRow, ...]] = field(default_factory=dict)
 
     @property
-    def models(self) -> list[Entrant]:
-        """Models as they are meant to drive."""
-        return [e for e in self.entrants if e.is_model and not e.variant_of]
+    def drivers(self) -> tuple[DriverSpec, ...]:
+        """Who drove."""
+        return self.benchmark.drivers
 
     @property
-    def baselines(self) -> list[Entrant]:
+    def models(self) -> list[DriverSpec]:
+        """Models as they are meant to drive."""
+        return [driver for driver in self.drivers if driver.is_model and not driver.variant]
+
+    @property
+    def baselines(self) -> list[DriverSpec]:
         """Classical controllers."""
-        return [e for e in self.entrants if not e.is_model]
+        return [driver for driver in self.drivers if not driver.is_model]
 
-    def variants(self, model: Entrant) -> list[Entrant]:
+    def variants(self, model: DriverSpec) -> list[DriverSpec]:
         """A model at every time gap that was driven, its own first."""
-        return [model, *(e for e in self.entrants if e.variant_of == model.name)]
+        return [
+            model,
+            *(d for d in self.drivers if d.is_model and d.variant and d.spec == model.spec),
+        ]
 
 
-def measure_course(
-    folder: Path, course: Course, entrants: Sequence[Entrant], seed: int
-) -> CourseResult:
-    """Read a course's episodes and measure them.
+def measure_benchmark(folder: Path, benchmark: Benchmark) -> BenchmarkResult:
+    """Read a benchmark's episodes and measure them.
 
     Raises:
         EvaluationError: A file is missing or damaged.
     """
-    here = [entrant for entrant in entrants if entrant.drives(course)]
-    rows = {entrant.name: read_course(folder, course, entrant, seed) for entrant in here}
-    measure = convoy_figures if course.weighted else manoeuvre_figures
-    apart = {}
-    if course.weighted:
-        apart = {
-            (ours.name, theirs.name): differences(
-                rows[ours.name], rows[theirs.name], key=course.name
-            )
-            for ours in here
-            if ours.is_model
-            for theirs in here
-            if not theirs.is_model
-        }
-    return CourseResult(
-        course=course,
-        entrants=tuple(here),
+    drivers = benchmark.drivers
+    rows = {d.name: read_parts(folder, parts_of(benchmark.cases, [d])) for d in drivers}
+    measure = convoy_figures if benchmark.weighted else manoeuvre_figures
+    models = [driver.name for driver in drivers if driver.is_model]
+    baselines = [driver.name for driver in drivers if not driver.is_model]
+    apart = {
+        (ours, theirs): differences(rows[ours], rows[theirs], key=benchmark.name)
+        for ours in models
+        for theirs in baselines
+        if benchmark.weighted
+    }
+    return BenchmarkResult(
+        benchmark=benchmark,
         invalid=max((sum(row.invalid for row in of) for of in rows.values()), default=0),
         figures={name: measure(of) for name, of in rows.items()},
         differences=apart,
-        crashes={
-            entrant.name: _crashes(rows[entrant.name]) for entrant in here if entrant.is_model
-        },
+        crashes={name: _crashes(rows[name]) for name in models},
     )
 
 

@@ -1,8 +1,8 @@
-"""When a target is reached, missed, or neither shown.
+"""When an acceptance test passes, fails, or is inconclusive.
 
-A bound is **reached** where the whole 95 % interval keeps to it, **missed** where none of the
-interval does, and **not shown** otherwise: more cases would tell. "0 in N" is missed with one
-crash, and reached without any in N cases or more.
+A bound **passes** where the whole 95 % interval keeps to it, **fails** where none of the interval
+does, and is **inconclusive** otherwise: more cases would tell. "0 in N" fails with one crash, and
+passes without any in N cases or more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ml.evaluation.summary import Rate
+from scipy import stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from ml.evaluation.paired import PairedEstimate
     from ml.evaluation.summary import Figure
 
-Verdict = Literal["reached", "missed", "not shown"]
-REACHED: Verdict = "reached"
-MISSED: Verdict = "missed"
-NOT_SHOWN: Verdict = "not shown"
+Verdict = Literal["pass", "fail", "inconclusive"]
+PASSED: Verdict = "pass"
+FAILED: Verdict = "fail"
+INCONCLUSIVE: Literal["inconclusive"] = "inconclusive"
 
-Standing = Literal["dominates", "dominated", "neither", "not shown"]
-_MOST_CASES = 10_000_000
+Standing = Literal["dominates", "dominated", "neither", "inconclusive"]
+_Z2 = float(stats.norm.ppf(0.975)) ** 2
 _VALID_SHARE = 0.999
 
 
 def at_most(figure: Figure, bound: float) -> Verdict:
-    """Hold a figure to an upper bound."""
+    """Judge a figure by an upper bound."""
     if not figure.count or math.isnan(figure.value):
-        return NOT_SHOWN
+        return INCONCLUSIVE
     if figure.high <= bound:
-        return REACHED
-    return MISSED if figure.low > bound else NOT_SHOWN
+        return PASSED
+    return FAILED if figure.low > bound else INCONCLUSIVE
 
 
 def none_in(crash: Figure, met: int, asked: int) -> Verdict:
-    """Hold a rate to "0 in so many".
+    """Judge a rate by "0 in so many".
 
     Args:
         crash: Of the avoidable cases.
@@ -47,28 +47,24 @@ def none_in(crash: Figure, met: int, asked: int) -> Verdict:
         asked: How many there have to be; one in a thousand may have been invalid.
     """
     if crash.hits:
-        return MISSED
-    return REACHED if crash.count and met >= _VALID_SHARE * asked else NOT_SHOWN
+        return FAILED
+    return PASSED if crash.count and met >= _VALID_SHARE * asked else INCONCLUSIVE
 
 
 def together(verdicts: Iterable[Verdict]) -> Verdict:
-    """Reached where all are; missed where one is."""
+    """Pass where all do; fail where one does."""
     found = list(verdicts)
-    if MISSED in found:
-        return MISSED
-    return REACHED if found and all(v == REACHED for v in found) else NOT_SHOWN
+    if FAILED in found:
+        return FAILED
+    return PASSED if found and all(v == PASSED for v in found) else INCONCLUSIVE
 
 
 def least_cases(bound: float) -> int:
-    """How many cases without a hit show that a rate is at most `bound`: Wilson's upper end."""
-    low, high = 1, _MOST_CASES
-    while low < high:
-        middle = (low + high) // 2
-        if Rate.of(0, middle).high <= bound:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    """How many cases without a hit show that a rate is at most `bound`.
+
+    Wilson's upper end of 0 in n is z² / (n + z²).
+    """
+    return math.ceil(_Z2 * (1.0 / bound - 1.0))
 
 
 def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str]) -> Standing:
@@ -76,7 +72,7 @@ def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str])
 
     One dominates the other where its figures are no larger in everything that is compared, and one
     of them is shown to be smaller: its interval of the paired difference leaves out 0. They are
-    neither where each is shown to be better at something. All else is not shown.
+    neither where each is shown to be better at something. All else is inconclusive.
 
     Args:
         differences: Candidate − baseline by measure; less is better.
@@ -84,7 +80,7 @@ def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str])
     """
     found = [differences[name] for name in compared if name in differences]
     if len(found) < len(compared):
-        return "not shown"
+        return INCONCLUSIVE
     better, worse = any(d.high < 0.0 for d in found), any(d.low > 0.0 for d in found)
     if better and worse:
         return "neither"
@@ -92,33 +88,33 @@ def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str])
         return "dominates"
     if worse and all(d.difference >= 0.0 for d in found):
         return "dominated"
-    return "not shown"
+    return INCONCLUSIVE
 
 
 def not_dominated(standings: Mapping[str, Standing], shown_better: Mapping[str, bool]) -> Verdict:
-    """Hold a model to "no baseline dominates it" on one radio.
+    """Judge whether "no baseline dominates it" holds of a model on one radio.
 
     Args:
         standings: Of the model, by baseline.
         shown_better: Whether the model is shown to be better at something, by baseline.
     """
     if "dominated" in standings.values():
-        return MISSED
-    return REACHED if standings and all(shown_better.values()) else NOT_SHOWN
+        return FAILED
+    return PASSED if standings and all(shown_better.values()) else INCONCLUSIVE
 
 
 def dominates_each(standings: Mapping[str, Sequence[Standing]]) -> Verdict:
-    """Hold a model to "it dominates each baseline on at least one radio, at one of its gaps".
+    """Judge whether a model "dominates each baseline on at least one radio, at one of its gaps".
 
     Args:
         standings: Of the model, by baseline, one per radio and time gap.
     """
     return together(
-        REACHED
+        PASSED
         if "dominates" in found
-        else MISSED
+        else FAILED
         if found and all(s in {"neither", "dominated"} for s in found)
-        else NOT_SHOWN
+        else INCONCLUSIVE
         for found in standings.values()
     )
 
@@ -141,11 +137,11 @@ class FrontierPoint:
 def better_frontier(
     points: Sequence[FrontierPoint], baselines: Mapping[str, float], most_headway_s: float
 ) -> Verdict:
-    """Hold a model's frontier to being better than every baseline's up to a headway.
+    """Judge whether a model's frontier is better than every baseline's up to a headway.
 
     At each baseline up to there a point of the model must keep no more headway and be shown to
-    crash less; it is missed where every point with no more headway is shown to crash as often or
-    more, or there is none.
+    crash less; it fails where every point with no more headway is shown to crash as often or more,
+    or there is none.
 
     Args:
         points: The model at one time gap or more.
@@ -153,7 +149,7 @@ def better_frontier(
         most_headway_s: Baselines with more do not matter.
 
     Returns:
-        Not shown where no baseline matters.
+        Inconclusive where no baseline matters.
     """
     verdicts: list[Verdict] = []
     for name, headway_s in baselines.items():
@@ -161,7 +157,7 @@ def better_frontier(
             continue
         here = [p.against[name] for p in points if p.headway_s <= headway_s and name in p.against]
         if any(d.high < 0.0 for d in here):
-            verdicts.append(REACHED)
+            verdicts.append(PASSED)
         else:
-            verdicts.append(MISSED if all(d.low >= 0.0 for d in here) else NOT_SHOWN)
+            verdicts.append(FAILED if all(d.low >= 0.0 for d in here) else INCONCLUSIVE)
     return together(verdicts)

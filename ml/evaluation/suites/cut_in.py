@@ -19,7 +19,7 @@ from itertools import product
 
 from ml.envs.episodes.scripted import CutIn, ManoeuvreCase, hold
 from ml.envs.truth.lanes import WANDERING_M
-from ml.evaluation.suites.suite import KMH, LEAD_IN_TICKS, Suite, scripted_suite
+from ml.evaluation.suites.suite import KMH, LEAD_IN_TICKS
 from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
 
 _SPEEDS_KMH, _SLOWER_KMH = (60, 90, 130), (10, 20, 40)
@@ -27,17 +27,12 @@ _GAPS_M, _LATERAL_MPS = (10.0, 20.0, 40.0), (0.5, 1.0, 1.5)
 _LANE_M = 3.5
 _CLOSE_S, _CLOSE_M, _FREE_M = 1.5, 10.0, 200.0
 """The leader: time gap of the ego, but at least so far from the other car; or so far ahead."""
-_TICKS = 200
+TICKS = 200
 _LEAD_IN_S = LEAD_IN_TICKS * DT_S
 
 
-def cut_in(name: str, repeats: int) -> Suite:
-    """Build the 132 cut-ins and the nine cars that stay.
-
-    Args:
-        name: Its specification.
-        repeats: How often each is run.
-    """
+def cut_in() -> list[ManoeuvreCase]:
+    """Build the 132 cut-ins and the nine cars that stay."""
     grid = product(_SPEEDS_KMH, _SLOWER_KMH, _GAPS_M, _LATERAL_MPS, ("close", "far"))
     cases = [
         _case(*values)
@@ -45,10 +40,7 @@ def cut_in(name: str, repeats: int) -> Suite:
         if values[2] > values[1] * KMH * (_LANE_M - CAR_WIDTH_M) / values[3]
     ]
     staying = product(_SPEEDS_KMH, _SLOWER_KMH, (_GAPS_M[-1],), (0.0,), ("close",))
-    cases += [_case(*values) for values in staying]
-    return scripted_suite(
-        name, cases, ticks=_TICKS, reference_gap="own", scenario="two-lanes", repeats=repeats
-    )
+    return cases + [_case(*values) for values in staying]
 
 
 def _case(
@@ -65,7 +57,7 @@ def _case(
         kind="hazard" if cuts_in else "free",
         gaps_m=(first_m, to_leader_m),
         speed_mps=(ego, other, ego),
-        script_mps={1: hold(other, _TICKS), 2: hold(ego, _TICKS)},
+        script_mps={1: hold(other, TICKS), 2: hold(ego, TICKS)},
         brake_rank=1 if cuts_in else 0,
         onset_tick=LEAD_IN_TICKS + round(shows_s / DT_S),
         release_tick=LEAD_IN_TICKS + round(lasts_s / DT_S) + 1,

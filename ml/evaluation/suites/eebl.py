@@ -10,24 +10,18 @@ from __future__ import annotations
 from itertools import product
 
 from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks, following_gap_m
-from ml.evaluation.suites.suite import KMH, Suite, scripted_suite
+from ml.evaluation.suites.suite import KMH
 
 _RANKS, _CARS_BEYOND = (2, 3, 4), (0, 1)
 _SPEEDS_KMH, _DECELS_MPS2 = (50, 80, 110), (4.0, 6.0, 8.0)
 _EGO_TIME_GAP_S = 1.2
-_ONSET_TICK, _TICKS = 30, 250
+_ONSET_TICK, TICKS = 30, 250
 
 
-def eebl(name: str, repeats: int) -> Suite:
-    """Build the 54 manoeuvres.
-
-    Args:
-        name: Its specification.
-        repeats: How often each is run.
-    """
+def eebl() -> list[ManoeuvreCase]:
+    """Build the 54 manoeuvres."""
     grid = product(_RANKS, _CARS_BEYOND, _SPEEDS_KMH, _DECELS_MPS2)
-    cases = [_case(*values) for values in grid]
-    return scripted_suite(name, cases, ticks=_TICKS, reference_gap=1.5, repeats=repeats)
+    return [_case(*values) for values in grid]
 
 
 def _case(rank: int, beyond: int, speed_kmh: int, decel_mps2: float) -> ManoeuvreCase:
@@ -36,7 +30,7 @@ def _case(rank: int, beyond: int, speed_kmh: int, decel_mps2: float) -> Manoeuvr
         kind="hazard",
         gaps_m=(_EGO_TIME_GAP_S * speed, *[following_gap_m(speed)] * (peers - 1)),
         speed_mps=(speed,) * (peers + 1),
-        script_mps={rank: brake(speed, decel_mps2, 0.0, onset_tick=_ONSET_TICK, ticks=_TICKS)},
+        script_mps={rank: brake(speed, decel_mps2, 0.0, onset_tick=_ONSET_TICK, ticks=TICKS)},
         brake_rank=rank,
         onset_tick=_ONSET_TICK,
         release_tick=_ONSET_TICK + braking_ticks(speed, decel_mps2, 0.0),

@@ -13,21 +13,16 @@ CCRs and CCRm begin 4 s before the collision of an ego that holds its speed.
 from __future__ import annotations
 
 from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks, hold
-from ml.evaluation.suites.suite import KMH, LEAD_IN_TICKS, Suite, scripted_suite
+from ml.evaluation.suites.suite import KMH, LEAD_IN_TICKS
 
-_TICKS = 200
+TICKS = 200
 _TO_COLLISION_S = 4.0
 _SLOW_KMH = 20.0
 _CREEP_KMH = 2.0
 
 
-def ncap(name: str, repeats: int) -> Suite:
-    """Build the 30 manoeuvres.
-
-    Args:
-        name: Its specification.
-        repeats: How often each is run.
-    """
+def ncap() -> list[ManoeuvreCase]:
+    """Build the 30 manoeuvres."""
     cases = [_approach("CCRs", kmh, 0.0) for kmh in range(10, 51, 5)]
     cases += [_approach("CCRm", kmh, _SLOW_KMH) for kmh in range(30, 81, 5)]
     cases += [
@@ -36,7 +31,7 @@ def ncap(name: str, repeats: int) -> Suite:
         for decel in (2.0, 6.0)
     ]
     cases += [_braking("CCRb 2026", kmh, kmh * KMH, 4.0, 0.0) for kmh in range(30, 81, 10)]
-    return scripted_suite(name, cases, ticks=_TICKS, reference_gap="own", repeats=repeats)
+    return cases
 
 
 def _approach(what: str, ego_kmh: int, ahead_kmh: float) -> ManoeuvreCase:
@@ -46,10 +41,10 @@ def _approach(what: str, ego_kmh: int, ahead_kmh: float) -> ManoeuvreCase:
         kind="hazard",
         gaps_m=(gap_m,),
         speed_mps=(ego, ahead),
-        script_mps={1: hold(ahead, _TICKS)},
+        script_mps={1: hold(ahead, TICKS)},
         brake_rank=1,
         onset_tick=0,
-        release_tick=_TICKS,
+        release_tick=TICKS,
         labels={"test": what, "speed_kmh": ego_kmh, "ahead_kmh": ahead_kmh, "gap_m": gap_m},
     )
 
@@ -62,7 +57,7 @@ def _braking(
         kind="hazard",
         gaps_m=(gap_m,),
         speed_mps=(speed, speed),
-        script_mps={1: brake(speed, decel_mps2, final, onset_tick=LEAD_IN_TICKS, ticks=_TICKS)},
+        script_mps={1: brake(speed, decel_mps2, final, onset_tick=LEAD_IN_TICKS, ticks=TICKS)},
         brake_rank=1,
         onset_tick=LEAD_IN_TICKS,
         release_tick=LEAD_IN_TICKS + braking_ticks(speed, decel_mps2, final),

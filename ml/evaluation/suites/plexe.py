@@ -9,28 +9,23 @@ the ego, too: what is asked there is whether the ego damps it.
 from __future__ import annotations
 
 from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks, following_gap_m, swing
-from ml.evaluation.suites.suite import KMH, Suite, scripted_suite
+from ml.evaluation.suites.suite import KMH
 
 CARS = 8
 SPEED_KMH = 100.0
 SWING_KMH, SWING_HZ = 10.0, 0.2
 DECEL_MPS2 = 8.0
 _EGO_TIME_GAP_S = 1.5
-_ONSET_TICK, _TICKS = 50, 500
+_ONSET_TICK, TICKS = 50, 500
 
 
-def plexe(name: str, repeats: int) -> Suite:
-    """Build the three manoeuvres.
-
-    Args:
-        name: Its specification.
-        repeats: How often each is run.
-    """
+def plexe() -> list[ManoeuvreCase]:
+    """Build the three manoeuvres."""
     speed, leader = SPEED_KMH * KMH, CARS - 1
     gaps_m = (_EGO_TIME_GAP_S * speed, *[following_gap_m(speed)] * (leader - 1))
-    swinging = swing(speed, SWING_KMH * KMH, SWING_HZ, onset_tick=_ONSET_TICK, ticks=_TICKS)
-    braking = brake(speed, DECEL_MPS2, 0.0, onset_tick=_ONSET_TICK, ticks=_TICKS)
-    cases = [
+    swinging = swing(speed, SWING_KMH * KMH, SWING_HZ, onset_tick=_ONSET_TICK, ticks=TICKS)
+    braking = brake(speed, DECEL_MPS2, 0.0, onset_tick=_ONSET_TICK, ticks=TICKS)
+    return [
         ManoeuvreCase(
             kind="free",
             gaps_m=gaps_m,
@@ -38,7 +33,7 @@ def plexe(name: str, repeats: int) -> Suite:
             script_mps={leader: swinging},
             brake_rank=0,
             onset_tick=_ONSET_TICK,
-            release_tick=_TICKS,
+            release_tick=TICKS,
             labels={"manoeuvre": "sinusoidal", "frequency_hz": SWING_HZ},
         ),
         ManoeuvreCase(
@@ -48,7 +43,7 @@ def plexe(name: str, repeats: int) -> Suite:
             script_mps={1: swinging},
             brake_rank=0,
             onset_tick=_ONSET_TICK,
-            release_tick=_TICKS,
+            release_tick=TICKS,
             labels={"manoeuvre": "sinusoidal in front", "frequency_hz": SWING_HZ},
         ),
         ManoeuvreCase(
@@ -62,4 +57,3 @@ def plexe(name: str, repeats: int) -> Suite:
             labels={"manoeuvre": "braking", "decel_mps2": DECEL_MPS2},
         ),
     ]
-    return scripted_suite(name, cases, ticks=_TICKS, reference_gap=1.5, repeats=repeats)

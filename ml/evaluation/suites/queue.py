@@ -12,7 +12,6 @@ from __future__ import annotations
 from itertools import product
 
 from ml.envs.episodes.scripted import ManoeuvreCase, following_gap_m, hold
-from ml.evaluation.suites.suite import Suite, scripted_suite
 from ml.vehicle import CAR_LENGTH_M
 
 BENDS = ((1120.0, 20.0), (1720.0, 12.5), (1945.0, 12.5), (2395.0, 17.5), (4120.0, 20.0))
@@ -21,23 +20,15 @@ _STANDING, _MOVING = (1, 3, 6), (0, 1, 2)
 _SIGHT_M = 150.0
 _STANDING_GAP_M = 2.0
 _EGO_TIME_GAP_S = 1.5
-_TICKS = 350
+TICKS = 350
 
 
-def queue(name: str, repeats: int) -> Suite:
-    """Build the 45 manoeuvres.
-
-    Args:
-        name: Its specification.
-        repeats: How often each is run.
-    """
-    cases = [
+def queue() -> list[ManoeuvreCase]:
+    """Build the 45 manoeuvres."""
+    return [
         _case(tail_m, speed, standing, moving)
         for (tail_m, speed), standing, moving in product(BENDS, _STANDING, _MOVING)
     ]
-    return scripted_suite(
-        name, cases, ticks=_TICKS, reference_gap="own", scenario="rural", repeats=repeats
-    )
 
 
 def _case(tail_m: float, speed: float, standing: int, moving: int) -> ManoeuvreCase:
@@ -49,10 +40,10 @@ def _case(tail_m: float, speed: float, standing: int, moving: int) -> ManoeuvreC
         kind="hazard",
         gaps_m=(*between_m, _SIGHT_M, *[_STANDING_GAP_M] * (standing - 1)),
         speed_mps=(*[speed] * (moving + 1), *[0.0] * standing),
-        script_mps={moving + k: hold(0.0, _TICKS) for k in range(1, standing + 1)},
+        script_mps={moving + k: hold(0.0, TICKS) for k in range(1, standing + 1)},
         brake_rank=moving + 1,
         onset_tick=0,
-        release_tick=_TICKS,
+        release_tick=TICKS,
         start_m=tail_m - CAR_LENGTH_M - _SIGHT_M - convoy_m,
         labels={"bend_m": tail_m, "standing": standing, "moving": moving, "speed_mps": speed},
     )

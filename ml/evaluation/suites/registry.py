@@ -6,22 +6,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
-from ml.errors import ConfigError
+from ml.errors import ConfigError, did_you_mean
+from ml.evaluation.suites import cut_in, eebl, ncap, plexe, queue
 from ml.evaluation.suites.convoy import convoy
-from ml.evaluation.suites.cut_in import cut_in
-from ml.evaluation.suites.eebl import eebl
 from ml.evaluation.suites.names import SUITE_NAMES
-from ml.evaluation.suites.ncap import ncap
-from ml.evaluation.suites.plexe import plexe
-from ml.evaluation.suites.queue import queue
 from ml.evaluation.suites.r157 import TIME_GAP_S, r157
+from ml.evaluation.suites.suite import scripted_suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ml.envs.episodes.scripted import ManoeuvreCase
     from ml.evaluation.suites.suite import Suite
 
 ALL_RADIOS = ("clean", "bursty", "shadowed")
@@ -34,24 +32,35 @@ class Entry:
     Attributes:
         build: Takes the specification and the number.
         number: What stands behind the colon by default; one that is whole must stay so.
-        meaning: What that number is.
         radios: Radios that it runs on by default.
+        meaning: What that number is.
     """
 
     build: Callable[[str, float], Suite]
     number: int | float
-    meaning: str
-    radios: tuple[str, ...]
+    radios: tuple[str, ...] = ALL_RADIOS
+    meaning: str = "repeats"
+
+
+def _repeated(
+    make: Callable[[], list[ManoeuvreCase]],
+    ticks: int,
+    reference_gap: float | Literal["own"],
+    scenario: str = "highway",
+) -> Callable[[str, float], Suite]:
+    """Make a suite of manoeuvres, each run as often as the number says."""
+    more: dict[str, Any] = {"ticks": ticks, "reference_gap": reference_gap, "scenario": scenario}
+    return lambda name, number: scripted_suite(name, make(), repeats=int(number), **more)
 
 
 ENTRIES: dict[str, Entry] = {
-    "convoy": Entry(lambda s, n: convoy(s, int(n)), 1000, "episodes", ALL_RADIOS),
-    "r157": Entry(r157, TIME_GAP_S, "time gap in s", ("clean",)),
-    "ncap": Entry(lambda s, n: ncap(s, int(n)), 4, "repeats", ALL_RADIOS),
-    "plexe": Entry(lambda s, n: plexe(s, int(n)), 16, "repeats", ("clean", "bursty")),
-    "eebl": Entry(lambda s, n: eebl(s, int(n)), 2, "repeats", ALL_RADIOS),
-    "cut-in": Entry(lambda s, n: cut_in(s, int(n)), 1, "repeats", ALL_RADIOS),
-    "queue": Entry(lambda s, n: queue(s, int(n)), 2, "repeats", ALL_RADIOS),
+    "convoy": Entry(lambda name, n: convoy(name, int(n)), 1000, meaning="episodes"),
+    "r157": Entry(r157, TIME_GAP_S, ("clean",), "time gap in s"),
+    "ncap": Entry(_repeated(ncap.ncap, ncap.TICKS, "own"), 4),
+    "plexe": Entry(_repeated(plexe.plexe, plexe.TICKS, 1.5), 16, ("clean", "bursty")),
+    "eebl": Entry(_repeated(eebl.eebl, eebl.TICKS, 1.5), 2),
+    "cut-in": Entry(_repeated(cut_in.cut_in, cut_in.TICKS, "own", "two-lanes"), 1),
+    "queue": Entry(_repeated(queue.queue, queue.TICKS, "own", "rural"), 2),
 }
 
 
@@ -63,14 +72,14 @@ def entry_of(spec: str) -> Entry:
     """
     name = spec.partition("@")[0].partition(":")[0]
     if name not in ENTRIES:
-        near = get_close_matches(name, SUITE_NAMES, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, SUITE_NAMES)
         raise ConfigError(f"there is no suite {name!r}.{hint} Known: {', '.join(SUITE_NAMES)}")
     return ENTRIES[name]
 
 
+@lru_cache(maxsize=16)
 def make_suite(spec: str) -> Suite:
-    """Build a suite from its specification: `NAME`, `NAME:NUMBER`, either with `@SCENARIO`.
+    """Return the suite of a specification: `NAME`, `NAME:NUMBER`, either with `@SCENARIO`.
 
     Raises:
         ConfigError: There is no such suite, the number is none, or the scenario has no name.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ml.envs.config import EnvConfig
+from ml.envs.episodes.drawn import EpisodeSource
 from ml.envs.episodes.scripted import ManoeuvreSupply
 from ml.vehicle import DT_S
 
@@ -45,6 +46,11 @@ class Suite:
     supply: SupplyMaker
     labels: Callable[[int], dict[str, Label]]
     options: dict[str, Label] = field(default_factory=dict)
+
+
+def drawn_suite(name: str, config: EnvConfig, episodes: int) -> Suite:
+    """Make a suite of episodes drawn as training draws them."""
+    return Suite(name, config, episodes, EpisodeSource, lambda _: {})
 
 
 def scripted_suite(

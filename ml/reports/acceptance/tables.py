@@ -1,4 +1,4 @@
-"""The table of targets for people (Markdown, console) and for programs (JSON)."""
+"""The acceptance tests for people (Markdown, console) and for programs (JSON)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.text import Text
 
-from ml.console import WholeTable
+from ml.console import WholeTable, markdown_table
 from ml.evaluation.acceptance.table import said, standings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from ml.evaluation.acceptance.results import CourseResult
+    from ml.evaluation.acceptance.results import BenchmarkResult
     from ml.evaluation.acceptance.table import Row
+    from ml.evaluation.result import Origin
 
-_COLOURS = {"reached": "green", "missed": "bold red", "not shown": "yellow"}
+_COLOURS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 _CONVOY_COLUMNS = (
     ("crashes in avoidable hazards", "crash", "%"),
     ("crashes, no hazard", "quiet_crash", "%"),
@@ -34,7 +36,7 @@ _MANOEUVRE_COLUMNS = (
     ("L2 gain, p95", "gain_l2_p95", ""),
 )
 _MOST_CRASHES = 12
-"""Listed of a model on a course; how many more there are is said."""
+"""Listed of a model on a benchmark; how many more there are is said."""
 _CRASH_COLUMNS = (
     "where", "driver", "case", "kind", "cars ahead", "who brakes", "impact, m/s",
     "told after, s", "in time up to, s", "longest silence, s", "why",
@@ -46,94 +48,82 @@ after which full braking from the speed and the place at the start still avoids 
 later than that, or never (blank), is a blackout; told in time, informed. Without a hazard nobody
 had to be told: informed, or unavoidable where the reference driver crashes, too. "Who brakes"
 counts from the car in front; the longest silence is its. Of models alone, and of each
-on a course the first 12; targets.json has all."""
+on a benchmark the first 12; targets.json has all."""
 _RULES = """\
-Each figure stands with its 95 % interval. A bound is reached where the whole interval keeps to it,
-missed where none of it does, and not shown otherwise. "0 in N" is missed with one crash. Over
-several models a target is reached where each reaches it, and missed where one misses it.
+Each figure stands with its 95 % interval. A bound passes where the whole interval keeps to it,
+fails where none of it does, and is inconclusive otherwise. "0 in N" fails with one crash. Several
+models pass a test where each passes it, and fail it where one fails it.
 A driver dominates another where it is no worse in crashes, headway, false brakes and jerk, and
-shown to be better in one. Over all radios any gap counts that a model was driven with, as a
-controller is a baseline with each of its own. Time braking is held to the baseline that brakes the
-least of those not shown to crash more often than the model. Beyond what was trained on, bounds are
-doubled."""
+significantly better in one. Over all radios any gap counts that a model was driven with, as a
+controller is a baseline with each of its own. Time braking is compared with the baseline that
+brakes the least of those that do not significantly crash more often than the model. Beyond what was
+trained on, bounds are doubled."""
 
 
 def as_markdown(
-    rows: Sequence[Row], results: Sequence[CourseResult], command: str, seed: int
+    rows: Sequence[Row], results: Sequence[BenchmarkResult], command: str, seed: int
 ) -> str:
     """Return the tables as a document."""
-    models = list(dict.fromkeys(name for row in rows for name in row.found))
-    lines = ["# Targets", "", f"Made by `{command}`, seed {seed}.", "", _RULES, ""]
-    lines += _header(["where", "measured", "target", *models, "verdict"])
-    for row in rows:
-        cells = [
-            f"{row.found[m].said} **{row.found[m].verdict}**" if m in row.found else ""
-            for m in models
+    models = _models(rows)
+    found = [
+        [
+            *(row.where, row.measure, _target(row)),
+            *(f"{f.said} **{f.verdict}**" if (f := row.found.get(m)) else "" for m in models),
+            row.verdict,
         ]
-        lines.append(_line([row.where, row.measure, _target(row), *cells, row.verdict]))
-    notes = [f"* {row.where}, {row.measure}: {row.note}." for row in rows if row.note]
-    if notes:
-        lines += ["", *notes]
+        for row in rows
+    ]
+    text = f"# Acceptance tests\n\nMade by `{command}`, seed {seed}.\n\n{_RULES}\n\n"
+    text += markdown_table(["where", "measured", "target", *models, "verdict"], found)
+    notes = [f"* {row.where}, {row.measure}: {row.note}.\n" for row in rows if row.note]
+    text += "".join(["\n", *notes] if notes else [])
     for weighted, title, columns in (
         (True, "Figures on `convoy`", _CONVOY_COLUMNS),
         (False, "Figures on manoeuvres", _MANOEUVRE_COLUMNS),
     ):
-        here = [result for result in results if result.course.weighted == weighted]
+        here = [result for result in results if result.benchmark.weighted == weighted]
         if here:
-            lines += ["", f"## {title}", ""]
-            lines += _header(["where", "driver", "cases (invalid)", *(c[0] for c in columns)])
-            lines += [line for result in here for line in _figures(result, columns)]
+            heads = ["where", "driver", "cases (invalid)", *(name for name, _, _ in columns)]
+            lines = [line for result in here for line in _figures(result, columns)]
+            text += f"\n## {title}\n\n{markdown_table(heads, lines)}"
     crashes = [line for result in results for line in _crashes(result)]
     if crashes:
-        lines += ["", "## What ended in a crash", "", _CRASH_RULES, ""]
-        lines += [*_header(_CRASH_COLUMNS), *crashes]
-    return "\n".join(lines) + "\n"
+        table = markdown_table(_CRASH_COLUMNS, crashes)
+        text += f"\n## What ended in a crash\n\n{_CRASH_RULES}\n\n{table}"
+    return text
+
+
+def _models(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.found))
 
 
 def _target(row: Row) -> str:
     return row.target if row.asked else f"{row.target} (stretch)"
 
 
-def _header(titles: Sequence[str]) -> list[str]:
-    return [_line(titles), "|---" * len(titles) + "|"]
+def _figures(
+    result: BenchmarkResult, columns: Sequence[tuple[str, str, str]]
+) -> Iterator[list[str]]:
+    for driver in result.drivers:
+        figures = (said(result.figures[driver.name][key], unit) for _, key, unit in columns)
+        cases = f"{len(result.benchmark.cases.cases):,} ({result.invalid})"
+        yield [result.benchmark.name, driver.name, cases, *figures]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _figures(result: CourseResult, columns: Sequence[tuple[str, str, str]]) -> list[str]:
-    cases = f"{len(result.course.cases):,} ({result.invalid})"
-    return [
-        _line(
-            [
-                result.course.name,
-                entrant.name,
-                cases,
-                *(said(result.figures[entrant.name][key], unit) for _, key, unit in columns),
-            ]
-        )
-        for entrant in result.entrants
-    ]
-
-
-def _crashes(result: CourseResult) -> list[str]:
-    """List what each model crashed in, the first cases only."""
-    lines = []
+def _crashes(result: BenchmarkResult) -> Iterator[list[str]]:
+    """Yield what each model crashed in, the first cases only."""
     for name, rows in result.crashes.items():
         for row in rows[:_MOST_CRASHES]:
-            cells = [
-                *(result.course.name, name, str(row.case), row.kind, str(row.num_peers)),
+            yield [
+                *(result.benchmark.name, name, str(row.case), row.kind, str(row.num_peers)),
                 str(row.brake_rank or ""),
                 _number(row.impact_speed_mps, 1),
                 *(_number(delay_s, 2) for delay_s in (row.message_delay_s, row.delay_budget_s)),
                 *(_number(row.longest_blackout_s, 1), row.crash_class),
             ]
-            lines.append(_line(cells))
         if len(rows) > _MOST_CRASHES:
-            more = f"and {len(rows) - _MOST_CRASHES:,} more"
-            lines.append(_line([result.course.name, name, more, *[""] * (len(_CRASH_COLUMNS) - 3)]))
-    return lines
+            cells = [result.benchmark.name, name, f"and {len(rows) - _MOST_CRASHES:,} more"]
+            yield [*cells, *[""] * (len(_CRASH_COLUMNS) - 3)]
 
 
 def _number(value: float, digits: int) -> str:
@@ -142,80 +132,63 @@ def _number(value: float, digits: int) -> str:
 
 def console_table(rows: Sequence[Row]) -> WholeTable:
     """Build the table for a terminal."""
-    models = list(dict.fromkeys(name for row in rows for name in row.found))
-    table = WholeTable("where", "measured", "target", *models, title="targets")
-    if len(models) > 1:
-        table.add_column("all")
+    models = _models(rows)
+    several = ["all"] if len(models) > 1 else []
+    columns = ("where", "measured", "target", *models, *several)
+    table = WholeTable(*columns, title="acceptance tests")
     before = ""
     for row in rows:
         if before not in {"", row.where}:
             table.add_section()
-        cells = []
-        for model in models:
-            found = row.found.get(model)
-            cells.append("" if found is None else f"{found.said}\n{_coloured(found.verdict)}")
-        if len(models) > 1:
-            cells.append(_coloured(row.verdict))
+        found = [row.found.get(model) for model in models]
+        cells = [_coloured(f"{f.said}\n", f.verdict) if f else Text() for f in found]
+        cells += [_coloured("", row.verdict) for _ in several]
         shown = "" if row.where == before else row.where
-        table.add_row(shown, row.measure, _target(row), *map(_unmarked, cells))
+        table.add_row(shown, row.measure, _target(row), *cells)
         before = row.where
     return table
 
 
-def _coloured(verdict: str) -> str:
-    return f"<{verdict}>"
-
-
-def _unmarked(cell: str) -> Any:
-    """Colour verdicts, and take brackets of intervals for what they are."""
-    from rich.text import Text  # noqa: PLC0415
-
-    text = Text()
-    for line in cell.split("\n"):
-        if text:
-            text.append("\n")
-        verdict = line.strip("<>")
-        text.append(verdict if verdict in _COLOURS else line, style=_COLOURS.get(verdict, ""))
-    return text
+def _coloured(said: str, verdict: str) -> Text:
+    """Colour a verdict, and take brackets of intervals before it for what they are."""
+    return Text(said).append(verdict, style=_COLOURS[verdict])
 
 
 def as_json(
     rows: Sequence[Row],
-    results: Sequence[CourseResult],
-    command: str,
-    origin: Mapping[str, object],
+    results: Sequence[BenchmarkResult],
+    origin: Origin,
 ) -> str:
     """Return everything as JSON; what is no finite number is null."""
     content = {
         "schema_version": 1,
-        "command": command,
-        "origin": dict(origin),
+        "origin": origin.model_dump(mode="json"),
         "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
-        "courses": [_course(result) for result in results],
+        "benchmarks": [_benchmark(result) for result in results],
     }
     return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _course(result: CourseResult) -> dict[str, Any]:
-    course = result.course
+def _benchmark(result: BenchmarkResult) -> dict[str, Any]:
+    benchmark = result.benchmark
     return {
-        "name": course.name,
-        "part": course.part,
-        "suite": course.suite.spec,
-        "radio": course.radio,
-        "bounds_of": course.bounds,
-        "beyond": course.beyond,
-        "cases": len(course.cases),
+        "name": benchmark.name,
+        "part": benchmark.part,
+        "suite": benchmark.cases.suite,
+        "radio": benchmark.cases.radio.name,
+        "bounds_of": benchmark.bounds,
+        "beyond": benchmark.beyond,
+        "cases": len(benchmark.cases.cases),
         "invalid": result.invalid,
         "drivers": [
             {
-                "name": entrant.name,
-                "spec": entrant.spec,
-                "model_sha256": entrant.model_sha256 or None,
-                "time_gap_s": entrant.time_gap_s,
-                "figures": {k: asdict(f) for k, f in result.figures[entrant.name].items()},
+                "name": driver.name,
+                "spec": driver.spec,
+                "sha256": driver.sha256 or None,
+                "time_gap_s": driver.time_gap_s,
+                "figures": {k: asdict(f) for k, f in result.figures[driver.name].items()},
             }
-            for entrant in result.entrants
+            for driver in result.drivers
         ],
         "differences": [
             {
@@ -227,10 +200,10 @@ def _course(result: CourseResult) -> dict[str, Any]:
         ],
         "crashes": {name: [row.flat() for row in rows] for name, rows in result.crashes.items()},
         "standings": {
-            entrant.name: standings(result, entrant)
+            driver.name: standings(result, driver)
             for model in result.models
             if result.differences
-            for entrant in result.variants(model)
+            for driver in result.variants(model)
         },
     }
 

@@ -39,7 +39,7 @@ def draw_crash_grid(grid: CrashGrid, title: str) -> Figure:
     image = axes.imshow(share, cmap="Oranges", vmin=0.0, vmax=_FULL_COLOUR, aspect="auto")
     axes.set_xticks(range(across), grid.column_labels)
     axes.set_yticks(range(down), grid.row_labels)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelsize=8)
     for (i, j), episodes in np.ndenumerate(grid.episodes):
         if episodes == 0:
             hatched = Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor="white", edgecolor=PALE)

@@ -20,7 +20,7 @@ from ml.reports.style import as_picture, family_styles
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ml.evaluation.result import ControllerRecord
+    from ml.evaluation.records import DriverSpec
     from ml.evaluation.selection import ResultView
     from ml.evaluation.summary import CellSummary
     from ml.reports.style import Picture
@@ -65,7 +65,7 @@ def frontier_pictures(view: ResultView, summaries: Summaries) -> list[tuple[str,
 
 def _point(
     summary: CellSummary,
-    controller: ControllerRecord,
+    controller: DriverSpec,
     families: Mapping[str, str],
     key: str,
     scale: float,

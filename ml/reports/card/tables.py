@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ml.evaluation.compare import Comparison
-    from ml.evaluation.result import ControllerRecord
+    from ml.evaluation.records import DriverSpec
     from ml.evaluation.selection import ResultView
     from ml.evaluation.summary import CellSummary, Figure
 
@@ -64,7 +64,7 @@ DETAILS = (
 
 def figures_table(
     columns: Sequence[_FigureColumn],
-    controllers: Sequence[ControllerRecord],
+    controllers: Sequence[DriverSpec],
     summaries: Mapping[str, CellSummary],
 ) -> HtmlTable:
     """Set out the figures of one suite on one radio; columns of which nobody has any are left out.
@@ -159,7 +159,7 @@ def controller_table(view: ResultView) -> HtmlTable:
             NOTHING if x is None else f"{x:g}" for x in (record.time_gap_s, record.standstill_m)
         )
         knows = {"radio": "the radio", "truth": "the truth"}.get(record.knows, "nothing")
-        digest = (record.model_sha256 or NOTHING)[:_SHORT_HASH]
+        digest = (record.sha256 or NOTHING)[:_SHORT_HASH]
         texts = (record.name, record.spec, knows, time_gap_s, standstill_m, digest)
         rows.append(Line([Cell(text) for text in texts], role_of(record)))
     columns = ["controller", "made from", "knows", ">time gap | s", ">standstill | m", "sha256"]

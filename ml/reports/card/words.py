@@ -46,33 +46,26 @@ def brief_of(view: ResultView, summaries: Summaries) -> list[str]:
                 continue
             figures = summary.figures
             crash, false = figures["crash_rate"], figures["false_brakes_per_km"]
-            said = [f"{policy.name} on {radio}: "]
-            if crash.count:
-                said.append(
-                    f"crashed in {crash.hits:,} of {crash.count:,} avoidable hazards "
-                    f"({_percent(crash.value)} %; 95 % interval {_percent(crash.low)} to "
-                    f"{_percent(crash.high)} %)"
-                )
-            else:
-                said.append("met no avoidable hazard")
-            if not math.isnan(false.value):
-                said.append(f", braked without cause {false.value:.2f} times per km")
             headway, jerk = figures["headway_s"], figures["jerk_p95_mps3"]
+            share, low, high = (f"{100.0 * x:.1f}" for x in (crash.value, crash.low, crash.high))
+            crashed = (
+                f"crashed in {crash.hits:,} of {crash.count:,} avoidable hazards "
+                f"({share} %; 95 % interval {low} to {high} %)"
+            )
+            said = [crashed if crash.count else "met no avoidable hazard"]
+            if not math.isnan(false.value):
+                said.append(f"braked without cause {false.value:.2f} times per km")
             if not math.isnan(headway.value):
-                said.append(f", kept {headway.value:.2f} s of headway")
+                said.append(f"kept {headway.value:.2f} s of headway")
             if not math.isnan(jerk.value):
-                said.append(f", jerk {jerk.value:.1f} m/s³")
-            lines.append("".join(said) + ".")
+                said.append(f"jerk {jerk.value:.1f} m/s³")
+            lines.append(f"{policy.name} on {radio}: {', '.join(said)}.")
     names = [policy.name for policy in view.policies()]
     spreads = spread_over([s for s in summaries.values() if s.suite == suite], names)
     for radio in view.radios(suite):
         here = [spread for spread in spreads if spread.radio == radio]
         lines += [sentence_of(here)] if here else []
     return lines
-
-
-def _percent(share: float) -> str:
-    return f"{100.0 * share:.1f}"
 
 
 def notes_of(view: ResultView) -> list[str]:
@@ -84,10 +77,10 @@ def notes_of(view: ResultView) -> list[str]:
             f"{invalid:,} episodes were invalid (peers collided, or a vehicle went missing) and "
             "count nowhere."
         )
-    missing = [c.controller for c in view.manifest.cells
+    missing = [c.controller for c in view.manifest.parts
                if (c.suite, c.radio, c.controller) not in view.rows]  # fmt: skip
     if missing:
-        notes.append(f"{len(missing)} cells hold no episode: {', '.join(missing)}.")
+        notes.append(f"{len(missing)} parts hold no episode: {', '.join(missing)}.")
     if view.manifest.radio_position == "own":
         notes.append(
             "Each controller's own position decided its packets' fates, so that controllers did "

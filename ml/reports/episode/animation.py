@@ -17,7 +17,7 @@ from ml.reports.episode.panels import (
     PANEL_HEIGHTS,
     EpisodePanels,
 )
-from ml.reports.style import BLACK, GREY, PALE, house_style, lay_out, new_figure
+from ml.reports.style import GREY, PALE, house_style, lay_out, new_figure
 from ml.vehicle import CAR_LENGTH_M
 
 if TYPE_CHECKING:
@@ -150,21 +150,17 @@ class _RoadScene:
         self._cars: list[Rectangle] = []
         self._ghosts: list[Rectangle] = []
         self._ages: list[Text] = []
+        colours = {brake: BRAKING_COLOUR, 0: EGO_COLOUR, 1: AHEAD_COLOUR}
         for slot in range(recording.num_peers + 1):
-            colour = {0: EGO_COLOUR, brake: BRAKING_COLOUR, 1: AHEAD_COLOUR}.get(slot, GREY)
-            colour = AHEAD_COLOUR if slot == 1 else colour
+            colour = colours.get(slot, GREY)
             car = Rectangle((0.0, 0.0), self._length_m, _CAR_HEIGHT, color=colour)
-            axes.add_patch(car)
             self._cars.append(car)
+            axes.add_patch(car)
             if slot > 0:
-                ghost = Rectangle(
-                    (0.0, 0.0), self._length_m, _CAR_HEIGHT, facecolor="none", edgecolor=colour
-                )
-                axes.add_patch(ghost)
+                ghost = Rectangle((0.0, 0.0), self._length_m, _CAR_HEIGHT, fill=False, ec=colour)
                 self._ghosts.append(ghost)
-                age = axes.text(
-                    0.0, _BELIEVED_Y, "", fontsize=7.5, ha="center", va="center", color=BLACK
-                )
+                axes.add_patch(ghost)
+                age = axes.text(0.0, _BELIEVED_Y, "", fontsize=7.5, ha="center", va="center")
                 self._ages.append(age)
         self._clock = axes.text(
             1.0, 1.0, "", transform=axes.transAxes, ha="right", va="bottom", fontsize=9

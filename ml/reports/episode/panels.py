@@ -43,7 +43,6 @@ class EpisodePanels:
         self._recording = recording
         self._window_s = window_s
         self._lines: list[tuple[Line2D, NDArray[np.float64]]] = []
-        self._axes = axes
         brake = int(recording.brake_slot)
         self._braking_slot = brake if brake > 1 else None
         self._onset = "the onset of the braking"

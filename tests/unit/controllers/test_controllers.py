@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
+from support.delayed import Delayed
 from support.driving import act, ego, peers
 
 from ml.controllers.headway import ConstantTimeHeadway, Threshold
 from ml.controllers.platoon import PathCacc, Ploeg
 from ml.controllers.predictive import PredictiveHeadway
-from ml.controllers.protocol import Delayed
 from ml.controllers.registry import controller_names, frontier, make_controller
 from ml.controllers.safety import RssFollower
-from ml.errors import EvaluationError
+from ml.errors import ConfigError
 from ml.onboard.estimator import estimate
 
 BOUNDS = ("do-nothing", "always-brake", "oracle")
@@ -53,7 +53,7 @@ def test_a_specification_carries_time_gap_and_standstill_distance():
 )
 def test_a_wrong_specification_is_refused_by_name(spec, says):
     """The error names what is wrong and what comes nearest."""
-    with pytest.raises(EvaluationError, match=says):
+    with pytest.raises(ConfigError, match=says):
         make_controller(spec)
 
 
@@ -95,10 +95,7 @@ def test_a_convoy_is_driven_as_if_it_were_alone(name):
         ]
         batch = [
             type(views[0][side])(
-                *(
-                    np.concatenate(columns)
-                    for columns in zip(*(pair[side] for pair in views), strict=True)
-                )
+                *map(np.concatenate, zip(*(pair[side] for pair in views), strict=True))
             )
             for side in (0, 1)
         ]
@@ -144,9 +141,7 @@ def test_on_a_bend_the_gap_is_the_length_of_the_arc():
     """A quarter of a circle of radius 40 m ahead, front to front: 62.8 m, not the chord's 56.6."""
     view = peers({"gap_m": 0.0, "speed_mps": 0.0})
     bend = view._replace(
-        x_m=np.array([[40.0]]),
-        y_m=np.array([[-40.0]]),
-        heading_deg=np.array([[180.0]]),
+        x_m=np.array([[40.0]]), y_m=np.array([[-40.0]]), heading_deg=np.array([[180.0]])
     )
     gap_m = estimate(bend, ego(10.0)).gap_m[0, 0]
     assert gap_m == pytest.approx(40.0 * np.pi / 2.0 - 4.5)

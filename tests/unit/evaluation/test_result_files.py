@@ -10,21 +10,21 @@ import pytest
 
 from ml.commands.tune import TuneOptions, _objective
 from ml.errors import ConfigError, EvaluationError, ScenarioError
+from ml.evaluation.case_set import radio_source
 from ml.evaluation.compare import require_alike
-from ml.evaluation.evaluate import driver_of, open_result
-from ml.evaluation.planning import (
-    Origin,
-    Plan,
-    make_manifest,
-    radio_source,
-    require_same_road,
-)
+from ml.evaluation.drivers import make_driver
+from ml.evaluation.plan import Plan
+from ml.evaluation.planning import plan_evaluation, require_same_road
+from ml.evaluation.result import Origin
 from ml.parameters import loading
 from ml.sumo.scenarios import SCENARIO_DIR
 
 if TYPE_CHECKING:
     from ml.evaluation.result import Manifest
 
+ORIGIN = Origin(
+    version="0", git_commit=None, packages={}, command="command", created_utc="now", seeds=(1,)
+)
 PRESETS = Path(loading.__file__).parent / "presets"
 
 
@@ -41,9 +41,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _manifest() -> Manifest:
-    plan = Plan(models=("model.zip",), suites=("convoy:4",), radios=("own.json", "clean"),
+    plan = Plan(models=("model.zip",), suite=("convoy:4",), radio=("own.json", "clean"),
                 controllers=("predictive@best.yaml", "do-nothing"))  # fmt: skip
-    return make_manifest(plan, Origin("0", None, {}, "command", "now"))
+    return plan_evaluation(plan, ORIGIN)[0]
 
 
 def _loaded(path: str) -> str:
@@ -59,10 +59,10 @@ def test_files_are_found_from_every_folder(
     own, clean = manifest.radios
     assert (radio_source(own), radio_source(clean)) == (f"{project}/own.json", "clean")
     with pytest.raises(EvaluationError, match=f"loading {project}/model.zip"):
-        driver_of(manifest.controller("policy"), _loaded)
+        make_driver(manifest.controller("policy"), _loaded)
     tuned = next(c for c in manifest.controllers if c.file.endswith("best.yaml"))
-    assert driver_of(tuned, _loaded).name
-    assert driver_of(manifest.controller("do-nothing"), _loaded).name == "do-nothing"
+    assert make_driver(tuned, _loaded).name
+    assert make_driver(manifest.controller("do-nothing"), _loaded).name == "do-nothing"
 
 
 def _own_road(folder: Path, name: str) -> None:
@@ -74,8 +74,8 @@ def _own_road(folder: Path, name: str) -> None:
 
 
 def _on_roads(*suites: str) -> Manifest:
-    plan = Plan(suites=suites, radios=("clean", "bursty"), controllers=("do-nothing",), episodes=10)
-    return make_manifest(plan, Origin("0", None, {}, "command", "now"))
+    plan = Plan(suite=suites, radio=("clean", "bursty"), controllers=("do-nothing",), episodes=10)
+    return plan_evaluation(plan, ORIGIN)[0]
 
 
 def test_a_suite_on_a_road_of_ones_own_is_found_from_every_folder(
@@ -91,7 +91,7 @@ def test_a_suite_on_a_road_of_ones_own_is_found_from_every_folder(
     require_same_road(manifest, f"convoy:5@{project}/own.sumocfg")
 
 
-def test_each_cell_has_a_file_of_its_own(project: Path):
+def test_each_part_has_a_file_of_its_own(project: Path):
     """Also where two roads differ in what a file's name cannot say, or in a long path."""
     names = ["a b.sumocfg", "a_b.sumocfg", "A_b.sumocfg"]
     places = [project, project / "京都", project / "大阪", project / ("d" * 120)]
@@ -99,7 +99,7 @@ def test_each_cell_has_a_file_of_its_own(project: Path):
         for name in names:
             _own_road(place, name)
     manifest = _on_roads(*(f"convoy:2@{place / name}" for place in places for name in names))
-    files = [cell.file for cell in manifest.cells]
+    files = [part.file for part in manifest.parts]
     assert len(set(files)) == len(files) == 2 * len(places) * len(names)
     assert max(len(Path(file).name) for file in files) < 200
 
@@ -118,7 +118,7 @@ def test_a_road_that_has_changed_is_another(project: Path):
     net = project / "highway.net.xml"
     net.write_text(net.read_text(encoding="utf-8").replace("36.11", "30.00"), encoding="utf-8")
     after = _on_roads("convoy:2@own.sumocfg")
-    assert before.key() != after.key()
+    assert before.decides() != after.decides()
     with pytest.raises(EvaluationError, match=r"the road of convoy:2@.* has changed"):
         require_same_road(before, f"convoy:2@{project}/own.sumocfg")
     with pytest.raises(ConfigError, match=r"the road of convoy:2@.* is another"):
@@ -140,10 +140,10 @@ def test_what_has_changed_since_is_refused(project: Path):
     (project / "best.yaml").write_text("time_gap_s: 2.0\n")
     tuned = next(c for c in manifest.controllers if c.file.endswith("best.yaml"))
     with pytest.raises(EvaluationError, match=r"best\.yaml has changed"):
-        driver_of(tuned, _loaded)
+        make_driver(tuned, _loaded)
     (project / "model.zip").unlink()
     with pytest.raises(EvaluationError, match=r"model\.zip is gone"):
-        driver_of(manifest.controller("policy"), _loaded)
+        make_driver(manifest.controller("policy"), _loaded)
     shutil.copy(PRESETS / "clean.json", project / "own.json")
     with pytest.raises(EvaluationError, match=r"own\.json has other parameters"):
         radio_source(manifest.radios[0])
@@ -153,16 +153,16 @@ def test_an_evaluation_goes_on_where_its_files_were_moved_to(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The same content elsewhere is the same result; other parameters of a controller are not."""
-    open_result(tmp_path / "result", _manifest())
+    _manifest().open(tmp_path / "result")
     moved = project.rename(tmp_path / "moved")
     monkeypatch.chdir(moved)
-    found = open_result(tmp_path / "result", _manifest())
+    found = _manifest().open(tmp_path / "result")
     assert found.radios[0].file == f"{moved}/own.json"
     (moved / "best.yaml").write_text("time_gap_s: 2.0\n")
     with pytest.raises(
-        ConfigError, match="the result of another evaluation; it differs in cells, controllers"
+        ConfigError, match="the result of another evaluation; it differs in controllers, parts"
     ):
-        open_result(tmp_path / "result", _manifest())
+        _manifest().open(tmp_path / "result")
 
 
 @pytest.mark.parametrize("controller", [None, "predictive"])

@@ -1,24 +1,20 @@
 """A result's files say what was written into them, or say what is wrong."""
 
+import csv
 import json
-import re
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 
 from ml.errors import EvaluationError
-from ml.evaluation.rerun import _require_same
 from ml.evaluation.result import (
     COLUMNS,
-    LATER_COLUMNS,
     EpisodeRow,
     Manifest,
-    cell_file,
-    read_cell,
-    read_manifest,
+    read_part,
     slug,
-    write_cell,
-    write_manifest,
+    write_csv,
+    write_part,
 )
 
 
@@ -30,7 +26,7 @@ def row(**changes):
 
 
 def manifest(**changes):
-    """A manifest without cells."""
+    """A manifest without parts."""
     values = {
         "version": "1",
         "git_commit": None,
@@ -42,7 +38,7 @@ def manifest(**changes):
         "radios": (),
         "controllers": (),
         "radio_position": "reference",
-        "cells": (),
+        "parts": (),
     }
     return Manifest(**{**values, **changes})
 
@@ -50,9 +46,9 @@ def manifest(**changes):
 def test_a_row_survives_its_file(tmp_path):
     """What is written is read again, labels and what is not a number included."""
     rows = [row(labels={"speed_kmh": 50, "what": "CCRb"}), row(case=2, min_ttc_s=float("nan"))]
-    file = tmp_path / cell_file("ncap", "clean", "cth-1.1")
-    write_cell(file, rows)
-    again = read_cell(file)
+    file = tmp_path / "parts" / "part.jsonl"
+    write_part(file, rows)
+    again = read_part(file)
     assert again[0] == rows[0]
     assert again[1].min_ttc_s != again[1].min_ttc_s
     assert again[1].flat() == rows[1].flat()
@@ -60,69 +56,54 @@ def test_a_row_survives_its_file(tmp_path):
 
 def test_a_line_is_json_that_every_reader_knows(tmp_path):
     """NaN is no JSON: what is not defined is null, and columns come in one order."""
-    file = tmp_path / "cell.jsonl"
-    write_cell(file, [row(headway_s=float("nan"), labels={"gap_m": 12.0})])
+    file = tmp_path / "part.jsonl"
+    write_part(file, [row(headway_s=float("nan"), labels={"gap_m": 12.0})])
     line = json.loads(file.read_text(), parse_constant=pytest.fail)
     assert list(line) == [*COLUMNS, "label_gap_m"]
     assert line["headway_s"] is None
 
 
-def test_a_damaged_cell_is_named_with_a_remedy(tmp_path):
+def test_a_damaged_part_is_named_with_a_remedy(tmp_path):
     """A line that is cut or lacks a column is not taken for an episode."""
-    file = tmp_path / "cell.jsonl"
-    write_cell(file, [row()])
+    file = tmp_path / "part.jsonl"
+    write_part(file, [row()])
     text = file.read_text()
     for damaged in (text[:-20], text.replace('"min_gap_m"', '"gap"')):
         file.write_text(damaged)
-        with pytest.raises(EvaluationError, match=r"cell\.jsonl is not a cell.*Delete it"):
-            read_cell(file)
+        with pytest.raises(EvaluationError, match=r"part\.jsonl is not a part.*Delete it"):
+            read_part(file)
     with pytest.raises(EvaluationError, match="same --out again"):
-        read_cell(tmp_path / "missing.jsonl")
+        read_part(tmp_path / "missing.jsonl")
 
 
-def test_a_manifest_survives_and_its_key_ignores_when_and_how_it_was_typed(tmp_path):
+def test_a_manifest_survives_and_its_content_ignores_when_and_how_it_was_typed(tmp_path):
     """Time and command do not decide figures; seeds and packages do."""
-    write_manifest(tmp_path, manifest())
-    assert read_manifest(tmp_path) == manifest()
-    assert manifest(command="x", created_utc="y").key() == manifest().key()
-    assert manifest(seeds=(2,)).key() != manifest().key()
-    assert manifest(packages={"numpy": "3"}).key() != manifest().key()
+    manifest().write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest()
+    assert manifest(command="x", created_utc="y").decides() == manifest().decides()
+    assert manifest(seeds=(2,)).decides() != manifest().decides()
+    assert manifest(packages={"numpy": "3"}).decides() != manifest().decides()
 
 
 def test_a_folder_that_is_no_result_is_named(tmp_path):
     """The message tells which folder and what it should be."""
     with pytest.raises(EvaluationError, match=r"holds no result.*--out"):
-        read_manifest(tmp_path)
+        Manifest.read(tmp_path)
     (tmp_path / "result.json").write_text('{"schema_version": 2}')
     with pytest.raises(EvaluationError, match="schema_version"):
-        read_manifest(tmp_path)
+        Manifest.read(tmp_path)
 
 
 def test_any_name_makes_a_file_name():
     """Controllers carry their parameters in their names."""
     assert slug("CTH 1.1 s") == "cth-1.1-s"
     assert slug("runs/a b/best.zip") == "runs-a-b-best.zip"
-    assert cell_file("convoy:300", "gps-hold", "p") == "cells/convoy-300__gps-hold__p.jsonl"
-    mine = cell_file("convoy", "/x/my.json", "p")
-    assert re.fullmatch(r"cells/convoy__x-my\.json-[0-9a-f]{8}__p\.jsonl", mine)
-    assert mine != cell_file("convoy", "x/my.json", "p")
 
 
-def test_a_cell_of_before_a_column_was_added_stays_readable(tmp_path):
-    """What was not measured then is not a number; any other column that lacks is damage."""
-    file = tmp_path / "cell.jsonl"
-    old = {k: v for k, v in row(overreaction_mps2=0.5).flat().items() if k not in LATER_COLUMNS}
-    file.write_text(json.dumps(old) + "\n")
-    (found,) = read_cell(file)
-    assert found.overreaction_mps2 != found.overreaction_mps2
-    assert found.headway_s == row().headway_s
-
-
-def test_an_episode_of_before_a_column_was_added_is_still_what_it_was():
-    """Run again it knows more; that is no difference, but one of any other column is."""
-    old = row(overreaction_mps2=float("nan"))
-    _require_same(old, row(overreaction_mps2=0.5))
-    with pytest.raises(EvaluationError, match=r"overreaction_mps2 was 0\.4 and is 0\.5"):
-        _require_same(row(overreaction_mps2=0.4), row(overreaction_mps2=0.5))
-    with pytest.raises(EvaluationError, match="headway_s"):
-        _require_same(replace(old, headway_s=9.0), row(overreaction_mps2=0.5))
+def test_a_table_for_a_spreadsheet_has_every_column_and_label(tmp_path):
+    """What a row lacks stays empty."""
+    file = tmp_path / "episodes.csv"
+    write_csv(file, [row(headway_s=float("nan")), row(labels={"gap_m": 12.0})])
+    first, second = csv.DictReader(file.read_text().splitlines())
+    assert list(first) == [*COLUMNS, "label_gap_m"]
+    assert (first["headway_s"], first["label_gap_m"], second["label_gap_m"]) == ("", "", "12.0")

@@ -13,9 +13,8 @@ from ml.evaluation.workers import WorkerPool
 @pytest.fixture
 def pool():
     """Two workers that do as `worker_jobs.work` says."""
-    opened = WorkerPool(worker_jobs.work, 2)
-    yield opened
-    opened.close()
+    with WorkerPool(worker_jobs.work, 2) as opened:
+        yield opened
 
 
 def test_every_job_is_answered_once_by_processes_of_their_own(pool):

@@ -13,7 +13,7 @@ from support.planted_result import CONTROLLERS, write_planted_result
 from ml.errors import EvaluationError
 from ml.evaluation.compare import compare
 from ml.evaluation.rerun import WORST_FOLDER, _file_name
-from ml.evaluation.result import read_cell, read_manifest, write_cell, write_manifest
+from ml.evaluation.result import Manifest, read_part, write_part
 from ml.evaluation.selection import load_view, worst_episodes
 from ml.evaluation.summary import summarise
 from ml.reports.card import card
@@ -62,7 +62,7 @@ def test_the_card_needs_nothing_but_itself(text):
 def test_every_controller_stands_there_with_its_figures_and_intervals(folder, text):
     """For each suite and radio: hits of trials, share and interval, and the mean headway."""
     seen = words(text)
-    rows = [row for cell in read_manifest(folder).cells for row in read_cell(folder / cell.file)]
+    rows = [row for part in Manifest.read(folder).parts for row in read_part(folder / part.file)]
     for summary in summarise(rows):
         crash, headway = summary.figures["crash_rate"], summary.figures["headway_s"]
         line = (
@@ -147,33 +147,33 @@ def test_whoever_is_missing_the_card_is_written(tmp_path, controllers):
 
 
 def test_missing_suites_radios_and_episodes_leave_gaps_and_not_errors(tmp_path):
-    """A law that ran on one radio only, a cell without episodes, and one with invalid ones."""
+    """A law that ran on one radio only, a part without episodes, and one with invalid ones."""
     manifest = write_planted_result(tmp_path, episodes=25, suites=("r157", "ncap"), radios=RADIOS)
-    emptied, invalid, *_ = (c for c in manifest.cells if c.controller == "policy-a")
-    write_cell(tmp_path / emptied.file, [])
-    rows = read_cell(tmp_path / invalid.file)
-    write_cell(tmp_path / invalid.file, [replace(row, invalid=True) for row in rows])
-    kept = [c for c in manifest.cells if c.controller != "IDM 2 s" or c.radio == "clean"]
-    write_manifest(tmp_path, manifest.model_copy(update={"cells": tuple(kept)}))
+    emptied, invalid, *_ = (c for c in manifest.parts if c.controller == "policy-a")
+    write_part(tmp_path / emptied.file, [])
+    rows = read_part(tmp_path / invalid.file)
+    write_part(tmp_path / invalid.file, [replace(row, invalid=True) for row in rows])
+    kept = [c for c in manifest.parts if c.controller != "IDM 2 s" or c.radio == "clean"]
+    manifest.model_copy(update={"parts": tuple(kept)}).write(tmp_path)
     seen = words(read(tmp_path))
     assert "25 episodes were invalid" in seen
-    assert "1 cells hold no episode: policy-a" in seen
+    assert "1 parts hold no episode: policy-a" in seen
     assert seen.count("IDM 2 s") < seen.count("IDM 1.5 s")
 
 
 def test_figures_that_nobody_has_are_left_out(tmp_path):
     """In a suite of hazards alone there are no false brakes to count, and no column of dashes."""
     manifest = write_planted_result(tmp_path, episodes=25, radios=("clean",))
-    for cell in manifest.cells:
-        rows = read_cell(tmp_path / cell.file)
-        write_cell(tmp_path / cell.file, [replace(row, kind="hazard") for row in rows])
+    for part in manifest.parts:
+        rows = read_part(tmp_path / part.file)
+        write_part(tmp_path / part.file, [replace(row, kind="hazard") for row in rows])
     assert "/km, no hazard" not in words(read(tmp_path)).partition("Gap, safety, comfort A")[0]
 
 
 def test_a_result_without_any_episode_is_refused(tmp_path):
     """With what to do next."""
     manifest = write_planted_result(tmp_path, episodes=0, radios=("clean",))
-    assert manifest.cells
+    assert manifest.parts
     with pytest.raises(EvaluationError, match="same --out"):
         read(tmp_path)
 

@@ -65,9 +65,9 @@ def _unseen(axis: Axis) -> list[Text]:
 
 def _targets(folder: Path) -> None:
     """Three radios, three models at three time gaps each, and eight baselines."""
-    models = [SimpleNamespace(name=f"seed-{k}", variant_of="", is_model=True) for k in range(3)]
+    models = [SimpleNamespace(name=f"seed-{k}", spec=f"m{k}", is_model=True) for k in range(3)]
     variants = [
-        SimpleNamespace(name=f"{model.name} {gap} s", variant_of=model.name, is_model=True)
+        SimpleNamespace(name=f"{model.name} {gap} s", spec=model.spec, is_model=True)
         for gap in (0.4, 0.6)
         for model in models
     ]
@@ -79,10 +79,14 @@ def _targets(folder: Path) -> None:
 
     results: list[Any] = [
         SimpleNamespace(
-            course=SimpleNamespace(part="convoy", radio=radio, bounds=radio),
+            benchmark=SimpleNamespace(
+                part="convoy",
+                cases=SimpleNamespace(radio=SimpleNamespace(name=radio)),
+                bounds=radio,
+            ),
             models=models,
             baselines=laws,
-            entrants=[*models, *variants, *laws],
+            drivers=[*models, *variants, *laws],
             figures={
                 driver.name: {
                     "headway_s": figure(1.1, 1.2 + 0.05 * k, 1.9),

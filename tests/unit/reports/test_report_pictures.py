@@ -14,7 +14,7 @@ from support.planted_rows import planted_row, planted_rows
 from ml.errors import EvaluationError
 from ml.evaluation.crash_grid import by_loss_and_silence, by_peers_and_radio
 from ml.evaluation.recording import Recording
-from ml.evaluation.result import ControllerRecord
+from ml.evaluation.records import DriverSpec
 from ml.evaluation.selection import (
     family_labels,
     load_view,
@@ -35,9 +35,8 @@ NAN = float("nan")
 
 def record(name, family, knows="radio", sha=None):
     """Return a controller's record."""
-    return ControllerRecord(
-        name=name, spec=name, family=family, slug="x", knows=knows, model_sha256=sha
-    )
+    family = "policy" if sha else family
+    return DriverSpec(name=name, spec=name, family=family, knows=knows, sha256=sha or "")
 
 
 def test_crashes_are_counted_by_peers_and_radio():

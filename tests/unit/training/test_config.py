@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from ml.errors import ConfigError
-from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
+from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.training import train_convoy
 from ml.training.command_line import Invocation, parse_command_line
 from ml.training.config import TrainConfig, check_combinations
@@ -329,5 +329,5 @@ def test_help_works_beside_a_mistake(capsys: pytest.CaptureFixture[str]):
 def test_the_cards_cases_are_never_trained_or_chosen_on(option):
     """Their seed is refused, and the one for choices is the default of the evaluation."""
     with pytest.raises(ConfigError, match="cases of the safety card"):
-        _parse(option, str(EVALUATION_SEED))
+        _parse(option, str(TEST_SEED))
     assert _parse().config.evaluation.seed == VALIDATION_SEED

@@ -1,4 +1,4 @@
-"""When a target counts as reached, as missed, and as not shown either way."""
+"""When an acceptance test passes, fails, and is inconclusive."""
 
 import pytest
 
@@ -32,15 +32,15 @@ ALIKE = estimate(0.0, 0.0, 0.0)
 @pytest.mark.parametrize(
     ("interval", "verdict"),
     [
-        ((1.2, 1.1, 1.3), "reached"),
-        ((1.2, 1.1, 1.31), "not shown"),
-        ((1.4, 1.3, 1.5), "not shown"),
-        ((1.4, 1.31, 1.5), "missed"),
-        ((1.4, 1.2, float("inf")), "not shown"),
-        ((NAN, NAN, NAN), "not shown"),
+        ((1.2, 1.1, 1.3), "pass"),
+        ((1.2, 1.1, 1.31), "inconclusive"),
+        ((1.4, 1.3, 1.5), "inconclusive"),
+        ((1.4, 1.31, 1.5), "fail"),
+        ((1.4, 1.2, float("inf")), "inconclusive"),
+        ((NAN, NAN, NAN), "inconclusive"),
     ],
 )
-def test_a_bound_is_held_to_by_the_whole_interval(interval, verdict):
+def test_a_bound_is_kept_by_the_whole_interval(interval, verdict):
     """Its ends may touch the bound; what is no number shows nothing."""
     assert at_most(Figure(*interval, 10), 1.3) == verdict
 
@@ -51,19 +51,19 @@ def test_no_crash_needs_all_the_cases_and_one_crash_is_enough():
     def crash(hits, count):
         return Figure(hits / count if count else NAN, 0.0, 1.0, count, hits)
 
-    assert none_in(crash(0, 9_900), 9_995, 10_000) == "reached"
-    assert none_in(crash(0, 9_900), 9_985, 10_000) == "not shown"
-    assert none_in(crash(1, 9_900), 10_000, 10_000) == "missed"
-    assert none_in(crash(1, 10), 10, 10_000) == "missed"
-    assert none_in(crash(0, 0), 10_000, 10_000) == "not shown"
+    assert none_in(crash(0, 9_900), 9_995, 10_000) == "pass"
+    assert none_in(crash(0, 9_900), 9_985, 10_000) == "inconclusive"
+    assert none_in(crash(1, 9_900), 10_000, 10_000) == "fail"
+    assert none_in(crash(1, 10), 10, 10_000) == "fail"
+    assert none_in(crash(0, 0), 10_000, 10_000) == "inconclusive"
 
 
-def test_of_several_trainings_each_has_to_reach_it():
-    """One that misses is enough to miss; nothing is shown by nothing."""
-    assert together(["reached", "reached"]) == "reached"
-    assert together(["reached", "not shown"]) == "not shown"
-    assert together(["not shown", "missed", "reached"]) == "missed"
-    assert together([]) == "not shown"
+def test_of_several_training_runs_each_has_to_pass():
+    """One that fails is enough to fail; nothing is shown by nothing."""
+    assert together(["pass", "pass"]) == "pass"
+    assert together(["pass", "inconclusive"]) == "inconclusive"
+    assert together(["inconclusive", "fail", "pass"]) == "fail"
+    assert together([]) == "inconclusive"
 
 
 def test_how_many_cases_without_a_hit_can_show_a_rate():
@@ -77,36 +77,39 @@ def test_how_many_cases_without_a_hit_can_show_a_rate():
     [
         ((BETTER, ALIKE), "dominates"),
         ((BETTER, ABOUT_BETTER), "dominates"),
-        ((BETTER, ABOUT_WORSE), "not shown"),
+        ((BETTER, ABOUT_WORSE), "inconclusive"),
         ((BETTER, WORSE), "neither"),
         ((WORSE, ALIKE), "dominated"),
         ((WORSE, ABOUT_WORSE), "dominated"),
-        ((WORSE, ABOUT_BETTER), "not shown"),
-        ((ABOUT_BETTER, ABOUT_BETTER), "not shown"),
-        ((ALIKE, ALIKE), "not shown"),
+        ((WORSE, ABOUT_BETTER), "inconclusive"),
+        ((ABOUT_BETTER, ABOUT_BETTER), "inconclusive"),
+        ((ALIKE, ALIKE), "inconclusive"),
     ],
 )
 def test_one_dominates_where_it_is_worse_in_nothing_and_shown_better_in_one(found, stands):
     """Where each is shown better at something, neither does."""
     differences = dict(zip(("crash", "jerk"), found, strict=True))
     assert standing(differences, ("crash", "jerk")) == stands
-    assert standing({"crash": BETTER}, ("crash", "jerk")) == "not shown"
+    assert standing({"crash": BETTER}, ("crash", "jerk")) == "inconclusive"
 
 
 def test_not_being_dominated_is_shown_by_being_better_at_something():
     """Against every baseline; without one nothing is shown."""
-    assert not_dominated({"a": "neither"}, {"a": True}) == "reached"
-    assert not_dominated({"a": "neither", "b": "not shown"}, {"a": True, "b": False}) == "not shown"
-    assert not_dominated({"a": "neither", "b": "dominated"}, {"a": True, "b": False}) == "missed"
-    assert not_dominated({}, {}) == "not shown"
+    assert not_dominated({"a": "neither"}, {"a": True}) == "pass"
+    assert (
+        not_dominated({"a": "neither", "b": "inconclusive"}, {"a": True, "b": False})
+        == "inconclusive"
+    )
+    assert not_dominated({"a": "neither", "b": "dominated"}, {"a": True, "b": False}) == "fail"
+    assert not_dominated({}, {}) == "inconclusive"
 
 
 def test_each_baseline_is_to_be_dominated_on_one_radio():
-    """Missed where on every radio it is shown not to be."""
-    assert dominates_each({"a": ["neither", "dominates"], "b": ["dominates"]}) == "reached"
-    assert dominates_each({"a": ["dominates"], "b": ["neither", "dominated"]}) == "missed"
-    assert dominates_each({"a": ["dominates"], "b": ["neither", "not shown"]}) == "not shown"
-    assert dominates_each({}) == "not shown"
+    """It fails where on every radio it is shown not to be."""
+    assert dominates_each({"a": ["neither", "dominates"], "b": ["dominates"]}) == "pass"
+    assert dominates_each({"a": ["dominates"], "b": ["neither", "dominated"]}) == "fail"
+    assert dominates_each({"a": ["dominates"], "b": ["neither", "inconclusive"]}) == "inconclusive"
+    assert dominates_each({}) == "inconclusive"
 
 
 def test_a_better_frontier_crashes_less_at_no_more_headway_than_each_baseline():
@@ -116,9 +119,9 @@ def test_a_better_frontier_crashes_less_at_no_more_headway_than_each_baseline():
         points = [FrontierPoint("policy", s, {"a": crash}) for s in points_s]
         return better_frontier(points, {"a": baseline_s}, 3.0)
 
-    assert verdict(BETTER, 2.5) == "reached"
-    assert verdict(ABOUT_BETTER, 2.5) == "not shown"
-    assert verdict(WORSE, 2.5) == "missed"
-    assert verdict(BETTER, 1.9) == "missed"
-    assert verdict(BETTER, 1.9, (2.0, 1.8)) == "reached"
-    assert verdict(BETTER, 3.1) == "not shown"
+    assert verdict(BETTER, 2.5) == "pass"
+    assert verdict(ABOUT_BETTER, 2.5) == "inconclusive"
+    assert verdict(WORSE, 2.5) == "fail"
+    assert verdict(BETTER, 1.9) == "fail"
+    assert verdict(BETTER, 1.9, (2.0, 1.8)) == "pass"
+    assert verdict(BETTER, 3.1) == "inconclusive"

@@ -1,54 +1,62 @@
-"""The table of targets: which figure is held to which bound, and who is the best baseline."""
+"""The acceptance tests: which figure is compared with which bound, and who is the best baseline."""
 
 import json
 from dataclasses import replace
-from itertools import product
 
 import pytest
 from support.planted_rows import planted_rows
 
-from ml.commands.targets import TargetsOptions
-from ml.commands.targets_run import gaps_of, short_names
-from ml.errors import ConfigError
-from ml.evaluation.acceptance.cells import (
-    Entrant,
-    cell_path,
-    chunks,
-    make_jobs,
-    open_folder,
-    read_course,
-)
-from ml.evaluation.acceptance.courses import Course, Sizes, SuiteChoice, make_courses, pick_convoy
+from ml.commands.targets import TargetsOptions, gaps_of
+from ml.evaluation.acceptance.benchmarks import Benchmark, make_benchmarks, pick_convoy
+from ml.evaluation.acceptance.drivers import short_names
 from ml.evaluation.acceptance.radios import OTHER_RADIOS, parameters_of, write_radio
-from ml.evaluation.acceptance.results import measure_course
+from ml.evaluation.acceptance.results import measure_benchmark
+from ml.evaluation.acceptance.sizes import PARTS, Sizes
 from ml.evaluation.acceptance.table import best_baseline, make_table
-from ml.evaluation.result import write_cell
+from ml.evaluation.case_set import CaseSet, radio_record
+from ml.evaluation.records import DriverSpec
+from ml.evaluation.result import Origin, write_part
 from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
 from ml.parameters import load_parameters
 from ml.reports.acceptance.tables import as_json, as_markdown, console_table
 
-MODEL = Entrant("policy", "/m/final.zip", "ab12")
-CALM, FAST = Entrant("calm", "cth:2"), Entrant("fast", "cth:0.5")
+MODEL = DriverSpec(
+    name="policy", spec="/m/final.zip", family="policy", knows="radio", sha256="ab12"
+)
+CALM = DriverSpec(name="calm", spec="cth:2", family="cth", knows="radio")
+FAST = CALM.model_copy(update={"name": "fast", "spec": "cth:0.5"})
 SEED = 3
-SIZES = Sizes({"clean": 30, "bursty": 20, "shadowed": 10}, 6, 8, 4, 1, 2, 3)
+ORIGIN = Origin(
+    version="0", git_commit=None, packages={}, command="c", created_utc="", seeds=(SEED,)
+)
+SIZES = Sizes(30, 20, 10, 6, 8, 4, 2, 3)
 
 
-def course(radio="clean", hazards=400, others=100, **changes):
-    """A course of planted cases."""
-    cases = tuple(range(hazards + others))
-    usual = Course("convoy", f"convoy {radio}", SuiteChoice("convoy:9"), radio, radio, cases)
-    return replace(usual, **changes)
+def at_gap(model, gap_s):
+    """A model at another time gap."""
+    name = f"{model.name} {gap_s:g} s"
+    return model.model_copy(update={"name": name, "time_gap_s": gap_s, "variant": "time gap"})
+
+
+def benchmark(radio="clean", hazards=400, others=100, **changes):
+    """A benchmark of planted cases."""
+    cases = CaseSet("convoy:9", radio_record(radio), SEED, tuple(range(hazards + others)))
+    return replace(Benchmark("convoy", f"convoy {radio}", cases, radio), **changes)
 
 
 def measured(folder, of, drivers, hazards=400):
     """Plant each driver's episodes, and measure them as the command does."""
-    kinds = ["hazard"] * hazards + ["benign"] * (len(of.cases) - hazards)
-    for entrant, changes in drivers.items():
-        rows = planted_rows(len(of.cases), kind=lambda c: kinds[c], **changes)
-        for cases in chunks(of):
-            write_cell(cell_path(folder, of, entrant, cases, SEED), [rows[c] for c in cases])
-    return measure_course(folder, of, list(drivers), SEED)
+    of = replace(of, drivers=tuple(drivers))
+    count = len(of.cases.cases)
+    kinds = ["hazard"] * hazards + ["benign"] * (count - hazards)
+    rows = {
+        driver: planted_rows(count, kind=lambda c: kinds[c], **changes)
+        for driver, changes in drivers.items()
+    }
+    for part in of.parts:
+        write_part(folder / part.file, [rows[part.driver][c] for c in part.cases.cases])
+    return measure_benchmark(folder, of)
 
 
 def row_of(rows, measure):
@@ -74,8 +82,8 @@ GOOD = {"headway_s": 1.2, "jerk_p95_mps3": 1.5, "overreaction_mps2": 0.0, "braki
 def test_each_radio_has_its_bounds_and_beyond_training_they_are_doubled(
     radio, beyond, bounds, tmp_path
 ):
-    """As the table of targets says; baselines are compared with on the presets alone."""
-    of = course(radio, part="radios" if beyond else "convoy", beyond=beyond)
+    """As the tests ask; baselines are compared with on the presets alone."""
+    of = benchmark(radio, part="radios" if beyond else "convoy", beyond=beyond)
     rows = make_table([measured(tmp_path, of, {MODEL: GOOD, CALM: GOOD})])
     assert [row.target for row in rows][: len(bounds)] == bounds
     compared = {row.measure for row in rows[len(bounds) :]}
@@ -87,23 +95,23 @@ def test_figures_come_to_verdicts(tmp_path):
     """A crash, a headway that keeps to its bound, a jerk that does not, benign cases overdone."""
     changes = GOOD | {"crash": lambda c: c == 5, "jerk_p95_mps3": 2.5}
     changes |= {"overreaction_mps2": 1.5}
-    rows = make_table([measured(tmp_path, course(), {MODEL: changes})])
+    rows = make_table([measured(tmp_path, benchmark(), {MODEL: changes})])
     verdicts = {row.measure: row.verdict for row in rows}
     assert verdicts == {
-        "crashes in avoidable hazards": "missed",
-        "mean time headway, s": "reached",
-        "false brakes per km, no hazard": "reached",
-        "jerk p95, m/s³": "missed",
-        "overreactions, benign": "missed",
+        "crashes in avoidable hazards": "fail",
+        "mean time headway, s": "pass",
+        "false brakes per km, no hazard": "pass",
+        "jerk p95, m/s³": "fail",
+        "overreactions, benign": "fail",
     }
     assert rows[0].found["policy"].said == "1 of 400 [0.044, 1.402] %"
 
 
 def test_too_few_cases_are_told_with_how_many_would_do(tmp_path):
-    """400 hazards without a crash cannot show .03 %; that takes 12,802."""
-    rows = make_table([measured(tmp_path, course("bursty"), {MODEL: GOOD})])
+    """400 hazards without a crash cannot show 0.03 %; that takes 12,802."""
+    rows = make_table([measured(tmp_path, benchmark("bursty"), {MODEL: GOOD})])
     crash = row_of(rows, "crashes")
-    assert crash.verdict == "not shown"
+    assert crash.verdict == "inconclusive"
     assert "12,802 cases" in crash.note
 
 
@@ -114,14 +122,14 @@ def test_the_best_baseline_brakes_least_of_those_that_are_safe_enough(tmp_path):
         CALM: GOOD | {"braking_share": 0.25},
         FAST: GOOD | {"braking_share": 0.1, "crash": lambda c: c < 40},
     }
-    result = measured(tmp_path, course(), drivers)
+    result = measured(tmp_path, benchmark(), drivers)
     assert best_baseline(result, MODEL) == "calm"
-    assert row_of(make_table([result]), "time braking").verdict == "reached"
-    safe = measured(tmp_path / "b", course(), drivers | {FAST: GOOD | {"braking_share": 0.1}})
+    assert row_of(make_table([result]), "time braking").verdict == "pass"
+    safe = measured(tmp_path / "b", benchmark(), drivers | {FAST: GOOD | {"braking_share": 0.1}})
     assert best_baseline(safe, MODEL) == "fast"
-    assert row_of(make_table([safe]), "time braking").verdict == "missed"
+    assert row_of(make_table([safe]), "time braking").verdict == "fail"
     both = {CALM: GOOD | {"crash": lambda c: c < 90}, FAST: GOOD | {"crash": lambda c: c < 40}}
-    unsafe = measured(tmp_path / "c", course(), {MODEL: GOOD} | both)
+    unsafe = measured(tmp_path / "c", benchmark(), {MODEL: GOOD} | both)
     assert best_baseline(unsafe, MODEL) == "fast"
 
 
@@ -129,14 +137,14 @@ def test_dominance_is_said_per_baseline_and_over_all_radios(tmp_path):
     """Dominated on one radio, dominating on the other."""
     better = GOOD | {"headway_s": lambda c: 1.0 + 0.001 * (c % 7)}
     results = [
-        measured(tmp_path, course("clean"), {MODEL: better, CALM: GOOD}),
-        measured(tmp_path, course("bursty"), {MODEL: GOOD, CALM: better}),
+        measured(tmp_path, benchmark("clean"), {MODEL: better, CALM: GOOD}),
+        measured(tmp_path, benchmark("bursty"), {MODEL: GOOD, CALM: better}),
     ]
     rows = [row for row in make_table(results) if row.measure == "dominance"]
     assert [(row.where, row.verdict) for row in rows] == [
-        ("convoy clean", "reached"),
-        ("convoy bursty", "missed"),
-        ("all radios, any gap", "reached"),
+        ("convoy clean", "pass"),
+        ("convoy bursty", "fail"),
+        ("all radios, any gap", "pass"),
     ]
     assert rows[1].found["policy"].said == "dominated by calm"
 
@@ -148,28 +156,30 @@ def test_a_model_dominates_where_it_does_at_one_of_its_gaps(tmp_path):
         "jerk_p95_mps3": lambda c: 1.0 + 0.001 * (c % 7),
     }
     near = GOOD | {"headway_s": lambda c: 1.0 + 0.001 * (c % 7)}
-    nearer = replace(MODEL, name="policy 0.5 s", time_gap_s=0.5, variant_of="policy")
-    result = measured(tmp_path, course(), {MODEL: far, nearer: near, CALM: GOOD})
+    nearer = at_gap(MODEL, 0.5)
+    result = measured(tmp_path, benchmark(), {MODEL: far, nearer: near, CALM: GOOD})
     rows = {r.where: r for r in make_table([result]) if r.measure == "dominance"}
-    assert rows["all radios, any gap"].verdict == "reached"
+    assert rows["all radios, any gap"].verdict == "pass"
     assert rows["convoy clean"].found["policy"].said == "neither with calm"
-    found = json.loads(as_json(list(rows.values()), [result], "c", {"seed": SEED}))
-    assert found["courses"][0]["standings"]["policy 0.5 s"] == {"calm": "dominates"}
-    alone = measured(tmp_path / "b", course(), {MODEL: far, CALM: GOOD})
-    assert make_table([alone])[-1].verdict == "missed"
+    found = json.loads(as_json(list(rows.values()), [result], ORIGIN))
+    assert found["benchmarks"][0]["standings"]["policy 0.5 s"] == {"calm": "dominates"}
+    alone = measured(tmp_path / "b", benchmark(), {MODEL: far, CALM: GOOD})
+    assert make_table([alone])[-1].verdict == "fail"
 
 
 def test_tables_hold_every_model_and_every_driver(tmp_path):
     """For people and for programs; infinite ends become null."""
-    other = replace(MODEL, name="second", model_sha256="cd34")
-    result = measured(tmp_path, course(), {MODEL: GOOD, other: GOOD | {"crash": True}, CALM: GOOD})
+    other = MODEL.model_copy(update={"name": "second", "spec": "/n/final.zip", "sha256": "cd34"})
+    result = measured(
+        tmp_path, benchmark(), {MODEL: GOOD, other: GOOD | {"crash": True}, CALM: GOOD}
+    )
     rows = make_table([result])
     text = as_markdown(rows, [result], "roadsense targets x", SEED)
     assert "| policy | second | verdict |" in text
     assert "| convoy clean | calm | 500 (0) |" in text
-    found = json.loads(as_json(rows, [result], "c", {"seed": SEED}))
-    assert found["courses"][0]["standings"].keys() == {"policy", "second"}
-    assert found["rows"][0]["verdict"] == "missed"
+    found = json.loads(as_json(rows, [result], ORIGIN))
+    assert found["benchmarks"][0]["standings"].keys() == {"policy", "second"}
+    assert found["rows"][0]["verdict"] == "fail"
     assert console_table(rows).row_count == len(rows)
 
 
@@ -178,8 +188,8 @@ def test_the_cases_of_a_convoy_are_its_first_and_do_not_depend_on_how_many_there
     config = make_suite("convoy:1").config
     strata = balanced(40_000, config)
     for extrapolated in (False, True):
-        choice, cases = pick_convoy(300, 60, extrapolated=extrapolated)
-        assert choice.spec == "convoy:40000"
+        suite, cases = pick_convoy(300, 60, extrapolated=extrapolated)
+        assert suite == "convoy:40000"
         peers, kind = strata.num_peers[list(cases)], strata.kind[list(cases)]
         assert set(peers.tolist()) == set(range(9, 13) if extrapolated else range(1, 9))
         assert (kind[:300] == 0).all()
@@ -187,31 +197,29 @@ def test_the_cases_of_a_convoy_are_its_first_and_do_not_depend_on_how_many_there
         fewer = pick_convoy(100, 20, extrapolated=extrapolated)[1]
         assert fewer == (*cases[:100], *cases[300:320])
     more, cases = pick_convoy(3_000, 20, extrapolated=True)
-    assert more.spec == "convoy:80000"
+    assert more == "convoy:80000"
     assert cases[:300] == pick_convoy(300, 60, extrapolated=True)[1][:300]
 
 
-def test_courses_take_the_cases_that_are_asked_for(tmp_path):
+def test_benchmarks_take_the_cases_that_are_asked_for(tmp_path):
     """CCRb and CCRm of the NCAP cases, the swing in front of Plexe's, the rural road."""
-    parts = ("convoy", "r157", "ncap", "plexe", "peers", "road", "radios")
-    courses = {c.name: c for c in make_courses(SIZES, tmp_path, parts)}
-    assert len(courses) == 3 + 2 + 2 + 2 + 2 + 2 + len(OTHER_RADIOS)
-    assert len(courses["convoy bursty"].cases) == 26
-    assert len(courses["r157 clean"].cases) == 1121
-    ncap = courses["ncap clean"]
-    tests = {ncap.suite.build().labels(case)["test"] for case in ncap.cases}
-    assert tests == {"CCRm", "CCRb 2023", "CCRb 2026"}
-    assert len(ncap.cases) == 2 * 21
-    plexe = courses["plexe bursty"]
-    manoeuvres = [plexe.suite.build().labels(case)["manoeuvre"] for case in plexe.cases]
-    assert manoeuvres == ["sinusoidal in front"] * 3
-    rural = courses["rural road clean"]
-    assert rural.suite.build().config.scenario == "rural"
+    made = {b.name: b for b in make_benchmarks(SIZES, tmp_path, PARTS, seed=SEED)}
+    assert len(made) == 3 + 2 + 2 + 2 + 2 + 2 + len(OTHER_RADIOS)
+    assert len(made["convoy bursty"].cases.cases) == 26
+    assert len(made["r157 clean"].cases.cases) == 1121
+
+    def labels(name, label):
+        of = made[name].cases
+        return [make_suite(of.suite).labels(case)[label] for case in of.cases]
+
+    assert set(labels("ncap clean", "test")) == {"CCRm", "CCRb 2023", "CCRb 2026"}
+    assert len(made["ncap clean"].cases.cases) == 2 * 21
+    assert labels("plexe bursty", "manoeuvre") == ["sinusoidal in front"] * 3
+    rural = made["rural road clean"]
+    assert make_suite(rural.cases.suite).config.scenario == "rural"
     assert rural.beyond
-    assert {c.name for c in make_courses(SIZES, tmp_path, ("ncap",))} == {
-        "ncap clean",
-        "ncap bursty",
-    }
+    alone = make_benchmarks(SIZES, tmp_path, ("ncap",), seed=SEED)
+    assert [b.name for b in alone] == ["ncap clean", "ncap bursty"]
 
 
 def test_radios_between_presets_are_halfway_and_those_beyond_outside_what_training_draws(tmp_path):
@@ -235,58 +243,6 @@ def test_radios_between_presets_are_halfway_and_those_beyond_outside_what_traini
             assert made.radio.loss == base.radio.loss.model_copy(update={name: value})
 
 
-def test_a_cell_is_named_by_what_decides_it(tmp_path):
-    """Model, time gap, controller, seed, radio, cases and suite; not by what it is called."""
-    of = course()
-    drivers = [MODEL, replace(MODEL, model_sha256="ff"), replace(MODEL, time_gap_s=0.8), CALM, FAST]
-    courses = [of, course("bursty", name=of.name), replace(of, suite=SuiteChoice("convoy:9@r"))]
-    keys = [
-        cell_path(tmp_path, c, d, cases, seed)
-        for c, d, cases, seed in product(courses, drivers, ((0, 1), (0, 2)), (1, 2))
-    ]
-    assert len(set(keys)) == len(keys)
-    renamed = replace(MODEL, name="seed0", spec="elsewhere.zip")
-    assert cell_path(tmp_path, of, renamed, (0,), 1) == cell_path(tmp_path, of, MODEL, (0,), 1)
-
-
-def test_what_is_there_is_not_done_again(tmp_path):
-    """A job asks for the drivers that are missing, and more cases for the chunks that are."""
-    of = course(hazards=2_000, others=100)
-    jobs, total = make_jobs(tmp_path, [of], [MODEL, CALM], seed=SEED, load_model=None)
-    assert (len(jobs), total) == (3, 6)
-    assert sum((job.course.cases for job in jobs), ()) == of.cases
-    write_cell(jobs[1].files[0], planted_rows(1))
-    again, total = make_jobs(tmp_path, [of], [MODEL, CALM], seed=SEED, load_model=None)
-    assert [job.entrants for job in again] == [(MODEL, CALM), (CALM,), (MODEL, CALM)]
-    elsewhere = Entrant("x", "cth:1", courses=frozenset({"convoy bursty"}))
-    assert make_jobs(tmp_path, [of], [elsewhere], seed=SEED, load_model=None) == ([], 0)
-
-
-def test_rows_of_other_cases_are_not_taken(tmp_path):
-    """A file that was copied over another is told of."""
-    of = course(hazards=5, others=1)
-    write_cell(cell_path(tmp_path, of, CALM, of.cases, SEED), planted_rows(5))
-    with pytest.raises(Exception, match="does not hold its cases"):
-        read_course(tmp_path, of, CALM, SEED)
-
-
-def test_a_folder_of_other_software_or_another_seed_is_not_touched(tmp_path):
-    """Unless forced; nor is one that holds something else."""
-    out = tmp_path / "out"
-    open_folder(out, {"seed": 1})
-    cell = out / "cells" / "x.jsonl"
-    cell.write_text("")
-    open_folder(out, {"seed": 1})
-    with pytest.raises(ConfigError, match="--force"):
-        open_folder(out, {"seed": 2})
-    assert cell.exists()
-    open_folder(out, {"seed": 2}, force=True)
-    assert not cell.exists()
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="not empty"):
-        open_folder(tmp_path, {"seed": 1}, force=True)
-
-
 def test_what_a_model_crashed_in_is_listed_with_why(tmp_path):
     """Avoidable hazards and cases without one; not what nobody could avoid, nor a baseline's."""
     kind = {0: "informed", 1: "blackout", 2: "unavoidable", 405: "informed"}
@@ -301,8 +257,8 @@ def test_what_a_model_crashed_in_is_listed_with_why(tmp_path):
         "longest_blackout_s": 7.0,
     }
     often = {"crash": lambda case: case < 30, "crash_class": "informed"}
-    slow = replace(MODEL, name="policy 0.5 s", time_gap_s=0.5, variant_of="policy")
-    of = course()
+    slow = at_gap(MODEL, 0.5)
+    of = benchmark()
     result = measured(tmp_path, of, {MODEL: changes, slow: often, CALM: often})
     text = as_markdown(make_table([result]), [result], "roadsense targets", SEED)
     listed = text.partition("## What ended in a crash")[2]
@@ -319,19 +275,19 @@ def test_what_a_model_crashed_in_is_listed_with_why(tmp_path):
     assert listed.count("| policy 0.5 s | ") == 13
     assert "| convoy clean | policy 0.5 s | and 18 more |" in listed
     assert "calm" not in listed
-    found = json.loads(as_json([], [result], "roadsense targets", {}))["courses"][0]["crashes"]
+    found = json.loads(as_json([], [result], ORIGIN))["benchmarks"][0]["crashes"]
     assert [row["case"] for row in found["policy"]] == [0, 1, 405]
     assert len(found["policy 0.5 s"]) == 30
 
 
 def test_a_time_gap_is_driven_where_it_was_asked_for():
     """One driver for both radios where both name it."""
-    asked = TargetsOptions(("m.zip",), bursty_gaps=(0.6, 0.4), shadowed_gaps=(0.4,))
+    asked = TargetsOptions(models=("m.zip",), bursty_gaps=(0.6, 0.4), shadowed_gaps=(0.4,))
     assert gaps_of(asked) == {
-        0.4: frozenset({"convoy bursty", "convoy shadowed"}),
-        0.6: frozenset({"convoy bursty"}),
+        0.4: {"convoy bursty": "--bursty-gaps", "convoy shadowed": "--shadowed-gaps"},
+        0.6: {"convoy bursty": "--bursty-gaps"},
     }
-    assert gaps_of(TargetsOptions(("m.zip",))) == {}
+    assert gaps_of(TargetsOptions(models=("m.zip",))) == {}
 
 
 def test_models_are_called_by_what_tells_their_paths_apart():

@@ -1,4 +1,4 @@
-"""Figures of a course: weights, intervals of rare events, and what differs case by case."""
+"""Figures of a benchmark: weights, intervals of rare events, and what differs case by case."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,75 @@
+"""Fill a folder of episodes, and show how far it is; for all commands that drive."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from ml import __version__
+from ml.evaluation.result import Origin
+from ml.evaluation.store import make_jobs, run_jobs
+from ml.progress import Parts
+from ml.training.checkpoints import load_model
+from ml.training.versions import read_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from ml.evaluation.store import Part
+
+_SIMULATED_PER_S = 250_000.0 / 60.0 * 2.0
+"""Simulated seconds of episodes, over all drivers, in a second on two cores."""
+_START_S = 30.0
+"""Until the processes drive: libraries, models, SUMO."""
+
+
+def make_origin(command: str, arguments: Sequence[str], seeds: tuple[int, ...]) -> Origin:
+    """Return where and with what a command runs now."""
+    versions = read_versions()
+    more = {name: versions[name] for name in ("python", "machine")}
+    return Origin(
+        version=__version__,
+        git_commit=versions["git_commit"],
+        packages=versions["packages"] | more,
+        command=shlex.join(["roadsense", command, *arguments]),
+        created_utc=versions["started_utc"],
+        seeds=seeds,
+    )
+
+
+def fill(folder: Path, parts: Sequence[Part], *, workers: int, what: str, console: Console) -> None:
+    """Drive what is missing; says beforehand about how long it takes.
+
+    Args:
+        folder: Where the rows go.
+        parts: All that shall be there.
+        workers: Processes.
+        what: What is done, as in "evaluating".
+        console: Where the user looks.
+
+    Raises:
+        KeyboardInterrupt: The user stopped it; how to go on is told.
+        RoadSenseError: A part could not be driven; those that were are kept.
+    """
+    jobs = make_jobs(folder, parts, load_model)
+    simulated_s = sum(job.simulated_s for job in jobs)
+    try:
+        with Parts(
+            console,
+            what,
+            total=len(parts),
+            done=len(parts) - sum(len(job.parts) for job in jobs),
+            work=simulated_s,
+            usual_s=_START_S + simulated_s / _SIMULATED_PER_S,
+        ) as shown:
+            for job in run_jobs(jobs, workers=workers):
+                shown.say(f"last: {job}")
+                shown.advance(len(job.parts), work=job.simulated_s)
+    except KeyboardInterrupt:
+        out = shlex.quote(str(folder))
+        sys.stderr.write(f"\nstopped; the same command with --out {out} goes on from here\n")
+        raise

@@ -1,0 +1,58 @@
+"""Which parts the acceptance tests have, and how many cases; light, for the command's options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Self, get_args
+
+PartName = Literal["convoy", "r157", "ncap", "plexe", "peers", "road", "radios"]
+PARTS: tuple[PartName, ...] = get_args(PartName)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many cases."""
+
+    hazards: int = 10_000
+    """Hazards of convoy on clean, 1 to 8 cars ahead."""
+    bursty_hazards: int = 13_500
+    """On bursty; 0.03 % is shown by no crash in 12,800 avoidable ones, and by nothing less."""
+    shadowed_hazards: int = 3_000
+    """On shadowed."""
+    others: int = 1_500
+    """Benign and free cases of convoy on each of the three."""
+    beyond_hazards: int = 6_600
+    """Hazards on each road, radio and number of cars beyond training."""
+    beyond_others: int = 500
+    """Benign and free cases there."""
+    ncap_draws: int = 200
+    """Draws of the sensors' errors for each of the 21 cases CCRb and CCRm; 183 can show 99.9 %."""
+    plexe_draws: int = 100
+    """The same for the swinging car in front."""
+    quick: bool = False
+    """Take a few cases of everything, whatever numbers are given: nothing will be shown by them."""
+
+    @property
+    def r157_each(self) -> int:
+        """Every how many cases of the grid are taken; 1 for all."""
+        return 60 if self.quick else 1
+
+    def reduced(self) -> Self:
+        """Return it with a few cases of everything where `quick` is set."""
+        if not self.quick:
+            return self
+        return replace(
+            self,
+            hazards=12,
+            bursty_hazards=12,
+            shadowed_hazards=12,
+            others=8,
+            beyond_hazards=6,
+            beyond_others=4,
+            ncap_draws=1,
+            plexe_draws=2,
+        )
+
+
+COUNTS = tuple(field.name for field in fields(Sizes) if field.name != "quick")
+"""Numbers that must be 1 or more."""

@@ -1,0 +1,35 @@
+"""What an evaluation is asked for; light, for the command's options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from ml.evaluation.records import RadioPosition  # noqa: TC001 (tyro reads the types)
+from ml.evaluation.seeds import TEST_SEED
+from ml.evaluation.suites.names import SUITE_NAMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Who drives in which suites on which radios."""
+
+    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Models that `roadsense train` saved (.zip)."""
+    suite: tuple[str, ...] = SUITE_NAMES
+    """Suites, as NAME or NAME:NUMBER: convoy:episodes, r157:time-gap, others:repeats; with
+    @SCENARIO behind it on another road, as convoy@rural or convoy:300@my.sumocfg."""
+    radio: tuple[str, ...] = ()
+    """Radio presets or parameter files; default: each suite's own."""
+    controllers: tuple[str, ...] = ()
+    """Controllers, as NAME:TIME-GAP or NAME for all its time gaps; default: all (in the suite
+    convoy at all time gaps, in the others at one); `none` for none."""
+    seeds: tuple[int, ...] = (TEST_SEED,)
+    """Seeds of the cases; default: the test seed. For choices take the validation seed, 3000017:
+    then the test seed's cases stay unseen."""
+    episodes: int | None = None
+    """Episodes of the suite convoy over all its radios; default: 1,000."""
+    radio_position: RadioPosition = "reference"
+    """Whose position decides packets' fates: the reference ego's, or each controller's own."""

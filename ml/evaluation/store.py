@@ -1,0 +1,157 @@
+"""A folder of episodes that fills part by part, in processes of its own.
+
+A part is a driver's rows of some cases. Its file is named by a digest of all that decides them but
+the software, which the folder's `Origin` records: what is there is not driven again, and is never
+taken for something else. It is there whole or not at all, so that a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ml.errors import EvaluationError
+from ml.evaluation.case_set import radio_source
+from ml.evaluation.drivers import make_driver
+from ml.evaluation.result import PARTS_FOLDER, named_by_content, read_part, slug, write_part
+from ml.evaluation.suites.registry import make_suite
+from ml.evaluation.together import run_together
+from ml.evaluation.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from ml.evaluation.case_set import CaseSet
+    from ml.evaluation.drivers import ModelLoader
+    from ml.evaluation.records import DriverSpec
+    from ml.evaluation.result import EpisodeRow
+
+_LONGEST_NAME = 40
+_MOST_SIMULATED_S = 250_000.0
+"""Time that the episodes of a job last; it takes about a minute …"""
+_LEAST_TOGETHER = 8
+"""… but that many drivers share a world even where it takes longer."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some cases, and who drives them.
+
+    Attributes:
+        cases: At most `case_set.PART_CASES`.
+        driver: Who drives.
+    """
+
+    cases: CaseSet
+    driver: DriverSpec
+
+    @cached_property
+    def file(self) -> str:
+        """Path of its rows inside the folder."""
+        content = [*self.cases.decides(), *self.driver.decides()]
+        said = (self.cases.suite, self.cases.radio.name, self.driver.name)
+        label = "__".join(slug(name)[-_LONGEST_NAME:] for name in said)
+        return f"{PARTS_FOLDER}/{named_by_content(label, content)}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class DriveJob:
+    """What a worker needs to drive some cases with drivers that share a world.
+
+    Attributes:
+        folder: Where the rows go.
+        parts: Of the same cases.
+        load_model: For trained policies.
+    """
+
+    folder: Path
+    parts: tuple[Part, ...]
+    load_model: ModelLoader
+
+    def __str__(self) -> str:
+        cases, first = self.parts[0].cases, self.parts[0].driver.name
+        others = f" and {len(self.parts) - 1} more" if len(self.parts) > 1 else ""
+        return f"{first}{others} in {cases.suite} on {cases.radio.name}"
+
+    @property
+    def simulated_s(self) -> float:
+        """How long all episodes last together."""
+        return sum(part.cases.simulated_s for part in self.parts)
+
+
+def parts_of(cases: CaseSet, drivers: Iterable[DriverSpec]) -> list[Part]:
+    """Return the parts of some drivers: all of the first, then all of the next."""
+    chunks = list(cases.parts())
+    return [Part(chunk, driver) for driver in drivers for chunk in chunks]
+
+
+def make_jobs(folder: Path, parts: Iterable[Part], load_model: ModelLoader) -> list[DriveJob]:
+    """Share out what is missing: the same cases together, and no job too long.
+
+    A kill costs a job per worker at most, and workers that end with short ones end together:
+    longest first.
+    """
+    alike: dict[CaseSet, list[Part]] = {}
+    for part in parts:
+        if not (folder / part.file).exists():
+            alike.setdefault(part.cases, []).append(part)
+    jobs = []
+    for cases, missing in alike.items():
+        most = max(int(_MOST_SIMULATED_S / cases.simulated_s), _LEAST_TOGETHER)
+        count = math.ceil(len(missing) / most)
+        for k in range(count):
+            share = missing[len(missing) * k // count : len(missing) * (k + 1) // count]
+            jobs.append(DriveJob(folder, tuple(share), load_model))
+    return sorted(jobs, key=lambda job: -job.simulated_s)
+
+
+def run_jobs(jobs: Sequence[DriveJob], *, workers: int) -> Iterator[DriveJob]:
+    """Do them in parallel; yields each when it is done.
+
+    Raises:
+        RoadSenseError: One could not be done; those that were are kept.
+    """
+    if not jobs:
+        return
+    with WorkerPool(drive, min(workers, len(jobs))) as pool:
+        for job, _ in pool.run(jobs):
+            yield job
+
+
+def drive(job: DriveJob) -> None:
+    """Run a job's episodes and write them (called in a worker)."""
+    cases = job.parts[0].cases
+    found = run_together(
+        [make_driver(part.driver, job.load_model) for part in job.parts],
+        make_suite(cases.suite),
+        radio=radio_source(cases.radio),
+        seed=cases.seed,
+        radio_position=cases.radio_position,
+        cases=cases.cases,
+    )
+    for part, rows in zip(job.parts, found, strict=True):
+        for row in rows:
+            row.radio = cases.radio.name
+        write_part(job.folder / part.file, rows)
+
+
+def read_parts(folder: Path, parts: Iterable[Part]) -> list[EpisodeRow]:
+    """Read rows, in the order of the parts and of their cases.
+
+    Raises:
+        EvaluationError: A file is missing or damaged, or holds other cases.
+    """
+    found = []
+    for part in parts:
+        rows = read_part(folder / part.file)
+        if [row.case for row in rows] != list(part.cases.cases):
+            raise EvaluationError(
+                f"{folder / part.file} does not hold its cases. Delete it and run again."
+            )
+        for row in rows:  # another command may have called them otherwise
+            row.controller, row.radio = part.driver.name, part.cases.radio.name
+        found += rows
+    return found
