@@ -5,7 +5,7 @@ An unknown key or a wrong value is an error that names the file, the line and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from reprlib import Repr
@@ -169,6 +169,34 @@ def _keys_at(path: tuple[int | str, ...]) -> list[str]:
 def to_yaml(config: TrainConfig) -> str:
     """Write a configuration out in full, such that reading it gives the same one."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def flatten(config: Any, path: KeyPath = ()) -> dict[KeyPath, Any]:
+    """Values of a configuration, or of its options, by key path."""
+    if isinstance(config, BaseModel):
+        names = list(type(config).model_fields)
+    elif is_dataclass(config):
+        names = [item.name for item in fields(config)]
+    else:
+        return {path: config}
+    return {
+        key: value
+        for name in names
+        for key, value in flatten(getattr(config, name), (*path, name)).items()
+    }
+
+
+def as_markdown(config: TrainConfig) -> str:
+    """Table of all values, for TensorBoard's text tab."""
+    rows = [f"| {'.'.join(path)} | {shown(value)} |" for path, value in flatten(config).items()]
+    return "\n".join(["| key | value |", "|---|---|", *rows])
+
+
+def shown(value: Any) -> str:
+    """A value for people."""
+    if isinstance(value, tuple):
+        return "–".join(shown(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:

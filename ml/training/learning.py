@@ -15,9 +15,9 @@ from ml.training.callbacks import (
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
+from ml.training.config_files import as_markdown
 from ml.training.health import HealthCallback, not_learning
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
-from ml.training.options import as_markdown
 from ml.training.periodic_evaluation import BestModel, EvaluationCallback
 from ml.training.progress import create_progress
 

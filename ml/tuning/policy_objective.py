@@ -13,9 +13,8 @@ from ml.atomic_files import write_atomically
 from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.training.config import check_combinations
-from ml.training.config_files import Layers, to_yaml
+from ml.training.config_files import Layers, flatten, to_yaml
 from ml.training.inputs import digests
-from ml.training.options import flatten
 from ml.tuning.objective import Outcome
 from ml.tuning.training_process import TrainingProcess
 

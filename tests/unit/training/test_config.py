@@ -14,11 +14,10 @@ from pydantic import BaseModel, ValidationError
 from ml.errors import ConfigError
 from ml.evaluation.seeds import EVALUATION_SEED, VALIDATION_SEED
 from ml.training import train_convoy
-from ml.training.command_line import Invocation, parse_command_line
+from ml.training.command_line import Invocation, option_name, parse_command_line
 from ml.training.config import TrainConfig, check_combinations
-from ml.training.config_files import Layers, preset_names, to_yaml
+from ml.training.config_files import Layers, flatten, preset_names, to_yaml
 from ml.training.deployment import read_deployment
-from ml.training.options import flatten, option_name
 
 if TYPE_CHECKING:
     from pathlib import Path
