@@ -13,7 +13,6 @@ import math
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 
 from ml.atomic_files import write_atomically
 from ml.errors import EvaluationError
@@ -21,6 +20,7 @@ from ml.evaluation.closing import figures_of
 from ml.evaluation.drivers import PolicyDriver
 from ml.evaluation.safety_score import as_figures, score_of
 from ml.evaluation.validation import run_validation
+from ml.training.callbacks import Bystander
 from ml.training.checkpoints import load_model, model_bytes
 from ml.training.child import Child
 from ml.training.deployment import FINAL_MODEL_NAME
@@ -137,7 +137,7 @@ class BestModel:
         )
 
 
-class EvaluationCallback(BaseCallback):
+class EvaluationCallback(Bystander):
     """Asks for an evaluation every `every_steps`, and keeps the best model.
 
     Training goes on while the child works. Should the next evaluation be due before the last one
@@ -184,9 +184,6 @@ class EvaluationCallback(BaseCallback):
         every = self._config.every_steps
         if self.num_timesteps // every > self._asked_step // every:
             self.ask()
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_end(self) -> None:
         self._take(0.0)

@@ -1,4 +1,4 @@
-"""One training, from the first check to the closing table."""
+"""One training run, from the first check to the closing table."""
 
 from __future__ import annotations
 
@@ -24,13 +24,7 @@ from ml.training.environment import EnvironmentBuilder, build_environment, build
 from ml.training.imitation import imitate
 from ml.training.learning import Learning, start_environment
 from ml.training.loggers import truncate_metrics
-from ml.training.periodic_evaluation import (
-    REMEDY,
-    EvaluationChild,
-    Evaluator,
-    evaluate_policy,
-    publish_model,
-)
+from ml.training.periodic_evaluation import REMEDY, Evaluator, evaluate_policy, publish_model
 from ml.training.run_directory import RunDirectory, create_run
 
 if TYPE_CHECKING:
@@ -46,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a training is put together from; tests put in others.
+    """What a training run is put together from; tests put in others.
 
     Attributes:
         build_environment: Builds the environment to learn in.
@@ -125,20 +119,21 @@ class Session:
             if checkpoint is None and config.imitation_rounds:
                 imitate(model, environment, config, seed=seed, tell=self._say)
                 start_environment(model)
-            child = self._start_child(open_things)
+            child = None
+            if config.evaluation.every_steps:
+                evaluate = partial(self._parts.evaluator, config=config)
+                child = open_things.enter_context(Child(evaluate, REMEDY))
             stop.on_first = self._announce_stop
             stop.hold(held=True)
             learning = Learning(
                 model, environment, run, config, console=self._console, stop=stop, child=child
             )
-            finished = learning.run()
-            if finished:
-                write_atomically(run.final_model, model_bytes(model))
-                failure = learning.evaluation_failure
-                which = publish_model(run, config, deployment.models_dir, evaluated=not failure)
-        if not finished:
-            self._say(f"saved. Continue with: roadsense train --resume {run.path}")
-            return run
+            if not learning.run():
+                self._say(f"saved. Continue with: roadsense train --resume {run.path}")
+                return run
+            write_atomically(run.final_model, model_bytes(model))
+            failure = learning.evaluation_failure
+            which = publish_model(run, config, deployment.models_dir, evaluated=not failure)
         stop.hold(held=False)
         self._parts.close(run, config, self._console)
         self._say(which)
@@ -148,11 +143,9 @@ class Session:
         return run
 
     def _find_checkpoint(self) -> Checkpoint | None:
-        run = self._invocation.resumed_run
-        if run is None:
-            return None
-        if self._invocation.resumed_checkpoint is not None:
-            return read_checkpoint(self._invocation.resumed_checkpoint)
+        run, named = self._invocation.resumed_run, self._invocation.resumed_checkpoint
+        if run is None or named is not None:
+            return read_checkpoint(named) if named else None
         checkpoint, problems = self._store(run).newest()
         for problem in problems:
             self._say(f"warning: {problem}")
@@ -173,12 +166,6 @@ class Session:
             self._say(f"resuming {run.path} at step {start_step:,}")
         run.write_start(config, self._argv, start_step)
         return run
-
-    def _start_child(self, open_things: ExitStack) -> EvaluationChild | None:
-        if not self._config.evaluation.every_steps:
-            return None
-        child: EvaluationChild = Child(partial(self._parts.evaluator, config=self._config), REMEDY)
-        return open_things.enter_context(child)
 
     def _store(self, run: RunDirectory) -> CheckpointStore:
         return CheckpointStore(run.checkpoints, self._config.checkpoints.keep)

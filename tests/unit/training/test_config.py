@@ -326,7 +326,7 @@ def test_help_works_beside_a_mistake(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize("option", ["--seed", "--evaluation.seed"])
 def test_the_cards_cases_are_never_trained_or_chosen_on(option):
-    """Their seed is refused, and the one for choices is the default of the evaluation."""
-    with pytest.raises(ConfigError, match="cases of the safety card"):
+    """The test seed is refused, and the validation seed is the default of the evaluation."""
+    with pytest.raises(ConfigError, match="this is the test seed"):
         _parse(option, str(EVALUATION_SEED))
     assert _parse().config.evaluation.seed == VALIDATION_SEED
