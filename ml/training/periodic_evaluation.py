@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 
-from ml.atomic_files import write_atomically
+from ml.atomic_files import write_atomically, write_json
 from ml.errors import EvaluationError
 from ml.evaluation.closing import figures_of
 from ml.evaluation.drivers import PolicyDriver
@@ -129,8 +129,7 @@ class BestModel:
         if is_best:
             self._best_score = score
             write_atomically(self._run.best_model, content)
-            record = {"step": step, **figures}
-            write_atomically(self._run.best_record, json.dumps(record, indent=2) + "\n")
+            write_json(self._run.best_record, {"step": step, **figures})
         mark = " (best so far)" if is_best else ""
         self.tell(
             f"evaluation at step {step:,}: safety score {score:.3f}, mean return {mean:.1f}{mark}"
