@@ -1,7 +1,8 @@
 """From `roadsense train …` to an effective configuration.
 
 Precedence, highest first: command line, environment variables, configuration file (`--config`,
-or the run's own when resuming), preset, defaults.
+or the run's own when resuming), preset, defaults. We merge them ourselves, since pydantic-settings
+keeps no place (file and line, variable, option) to blame a wrong value on.
 """
 
 from __future__ import annotations
