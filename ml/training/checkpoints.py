@@ -229,10 +229,10 @@ class CheckpointStore:
 
     Args:
         directory: Where they are.
-        keep: How many of the newest stay.
+        keep: How many of the newest stay when another is saved.
     """
 
-    def __init__(self, directory: Path, keep: int) -> None:
+    def __init__(self, directory: Path, keep: int = 1) -> None:
         self.directory = directory
         self._keep = keep
         self._pointer = directory / POINTER_NAME
