@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml.errors import ConfigError
 
@@ -38,6 +39,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         error.filename = error.filename or str(path)  # a write that fails does not say where
         raise
     sync_directory(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON for people to read, atomically; see `write_atomically`."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def sync_directory(path: Path) -> None:

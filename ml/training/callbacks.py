@@ -123,7 +123,14 @@ class MetricsCallback(BaseCallback):
         self._started_step = self.num_timesteps
 
 
-class ExplorationCallback(BaseCallback):
+class Bystander(BaseCallback):
+    """Does nothing in a step: training goes on."""
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class ExplorationCallback(Bystander):
     """Takes the spread of the actions from one value to another, linearly over the whole run.
 
     A policy that learns under noise learns to answer the noise as well: an action of −1 brakes
@@ -139,9 +146,6 @@ class ExplorationCallback(BaseCallback):
     def __init__(self, start: float, end: float, total_timesteps: int) -> None:
         super().__init__()
         self._start, self._end, self._total_timesteps = start, end, total_timesteps
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_start(self) -> None:
         done = min(self.num_timesteps / self._total_timesteps, 1.0)
@@ -179,7 +183,7 @@ def episode_figures(episodes: Collection[EpisodeSummary]) -> dict[str, float]:
     return figures
 
 
-class CheckpointCallback(BaseCallback):
+class CheckpointCallback(Bystander):
     """Saves such that a killed process loses at most `every_steps` (or one rollout, if longer).
 
     Args:
@@ -205,9 +209,6 @@ class CheckpointCallback(BaseCallback):
         self.boundary_step = self.num_timesteps
         if self.num_timesteps + self._rollout_steps - max(self.saved_step, 0) > self._every_steps:
             self.save()
-
-    def _on_step(self) -> bool:
-        return True
 
     def save(self) -> None:
         """Save the state after the last update.

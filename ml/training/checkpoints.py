@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 POINTER_NAME = "latest"
 
-_FILE_NAME = re.compile(r"step_(\d{9,})\.zip")
+_FILE_NAME = re.compile(r"step_\d{9,}\.zip")
 _PARTS = {"data", "policy.pth", "policy.optimizer.pth"}
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 _INTERFACE = "policy_interface"
@@ -83,7 +83,7 @@ def model_bytes(model: BaseAlgorithm) -> bytes:
     """Return the model as the content of a zip file that `PPO.load` reads."""
     buffer = io.BytesIO()
     describe(model, interface_of(model))
-    model.save(buffer, exclude=[*_NOT_SAVED, "interface"])
+    model.save(buffer, exclude=_NOT_SAVED)
     return buffer.getvalue()
 
 
@@ -102,9 +102,6 @@ def describe(model: BaseAlgorithm, interface: PolicyInterface) -> None:
 
 def interface_of(model: BaseAlgorithm) -> PolicyInterface:
     """Return how a model's policy is plugged into a vehicle, also of one from `PPO.load`."""
-    named = vars(model).get("interface")
-    if isinstance(named, PolicyInterface):
-        return named
     return PolicyInterface.model_validate(vars(model).get(_INTERFACE, {}))
 
 
@@ -141,20 +138,18 @@ def read_checkpoint(source: Path | BinaryIO) -> Checkpoint:
         ) from error
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise CheckpointError(f"{name} holds no PPO checkpoint ({error!r}). {advice}") from error
+    if version is None:
+        raise CheckpointError(
+            f"{name} does not say for which version of the observation it was made; this RoadSense "
+            f"has version {OBSERVATION_VERSION}. If it is a model of your own for this one, call "
+            "ml.training.checkpoints.describe(model, PolicyInterface.of(config)) and save it "
+            "again; if RoadSense made it, use the version that did."
+        )
     if version != OBSERVATION_VERSION:
-        if version is None:
-            raise CheckpointError(
-                f"{name} does not say for which version of the observation it was made; this "
-                f"RoadSense has version {OBSERVATION_VERSION}. If it is a model of your own for "
-                "this one, call ml.training.checkpoints.describe(model, "
-                "PolicyInterface.of(config)) and save it again; if RoadSense made it, use the "
-                "version that did."
-            )
         raise CheckpointError(
             f"{name} was made for version {version!r} of the observation; this RoadSense has "
-            f"version {OBSERVATION_VERSION}, so its weights would misread it. Use the "
-            "version of RoadSense that made it (see versions.json in its run directory), or train "
-            "anew."
+            f"version {OBSERVATION_VERSION}, so its weights would misread it. Use the version of "
+            "RoadSense that made it (see versions.json in its run directory), or train anew."
         )
     try:
         interface = PolicyInterface.model_validate(data[_INTERFACE])
@@ -234,10 +229,10 @@ class CheckpointStore:
 
     Args:
         directory: Where they are.
-        keep: How many of the newest stay.
+        keep: How many of the newest stay when another is saved.
     """
 
-    def __init__(self, directory: Path, keep: int) -> None:
+    def __init__(self, directory: Path, keep: int = 1) -> None:
         self.directory = directory
         self._keep = keep
         self._pointer = directory / POINTER_NAME
@@ -301,13 +296,8 @@ class CheckpointStore:
 
     def set_aside_after(self, step: int) -> list[Path]:
         """Rename checkpoints beyond a step, which another continuation is about to replace."""
-        aside = []
-        for path in self._by_step():
-            if _step_of(path) > step:
-                renamed = path.with_name(f"{path.name}.superseded")
-                path.replace(renamed)
-                aside.append(renamed)
-        return aside
+        later = [path for path in self._by_step() if _step_of(path) > step]
+        return [path.replace(path.with_name(f"{path.name}.superseded")) for path in later]
 
     def _candidates(self) -> list[Path]:
         """The one pointed to, then all others from the newest to the oldest."""
@@ -323,9 +313,7 @@ class CheckpointStore:
 
     def _by_step(self) -> list[Path]:
         """All checkpoints, the oldest first."""
-        if not self.directory.is_dir():
-            return []
-        found = [p for p in self.directory.iterdir() if _FILE_NAME.fullmatch(p.name)]
+        found = [p for p in self.directory.glob("step_*.zip") if _FILE_NAME.fullmatch(p.name)]
         return sorted(found, key=_step_of)
 
 
@@ -339,10 +327,9 @@ def _found(name: Path | str) -> Path:
 def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
     try:
         content = io.BytesIO(archive.read("policy.pth"))
-        weights = dict(torch.load(content, map_location="cpu", weights_only=True))
+        return dict(torch.load(content, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and pickle raise what they like on foreign content
         raise CheckpointError(f"{name}: its weights cannot be read ({error!r}).") from error
-    return weights
 
 
 def _name(source: Path | BinaryIO) -> str:
@@ -350,8 +337,7 @@ def _name(source: Path | BinaryIO) -> str:
 
 
 def _step_of(path: Path) -> int:
-    match = _FILE_NAME.fullmatch(path.name)
-    return int(match[1]) if match else -1
+    return int(path.stem.removeprefix("step_"))
 
 
 def _counter(data: dict[str, Any], name: str) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from ml.atomic_files import write_atomically
+from ml.atomic_files import write_atomically, write_json
 from ml.evaluation.closing import as_json, as_markdown, as_table, baselines, compare
 from ml.evaluation.drivers import PolicyDriver
 from ml.progress import Parts
@@ -44,4 +43,4 @@ def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console
         rows = compare(drivers, env_config, episodes=episodes, on_driver=parts.begin)
     console.print(as_table(rows))
     write_atomically(run.evaluation / "closing.md", as_markdown(rows))
-    write_atomically(run.evaluation / "closing.json", json.dumps(as_json(rows), indent=2) + "\n")
+    write_json(run.evaluation / "closing.json", as_json(rows))

@@ -1,33 +1,38 @@
 """From `roadsense train …` to an effective configuration.
 
 Precedence, highest first: command line, environment variables, configuration file (`--config`,
-or the run's own when resuming), preset, defaults.
+or the run's own when resuming), preset, defaults. We merge them ourselves, since pydantic-settings
+keeps no place (file and line, variable, option) to blame a wrong value on.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from pydantic import BaseModel
 from rich.markup import escape
 
 from ml.console import WholeTable
 from ml.errors import ConfigError, UsageError
 from ml.training.config import TrainConfig, check_combinations
-from ml.training.config_files import Layers
+from ml.training.config_files import Layers, flatten, shown
 from ml.training.defaults import DEFAULT_PRESET
 from ml.training.deployment import read_deployment
 from ml.training.inputs import absolute_files, require_same
-from ml.training.options import flatten, option_class, option_name, option_values, shown
 from ml.training.run_directory import RunDirectory, find_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ml.training.config_files import KeyPath
     from ml.training.deployment import Deployment
+
+_WITHOUT_PREFIX = "env"
+"""The section whose options stand at the top: `--radio`, not `--env.radio`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +162,20 @@ def _put_options(
     argv: Sequence[str], base: TrainConfig, early: argparse.Namespace, layers: Layers
 ) -> None:
     """Let tyro parse the command line, and put what differs from `base` on top."""
+    config_help = "YAML file with any of the values below (see a run's config.yaml)."
+    resume_help = "Continue a run: latest, a run directory, or a checkpoint inside one."
+    options = _as_options(
+        base,
+        ("config", Path | None, config_help, early.config),
+        ("resume", str | None, resume_help, early.resume),
+    )
     parsed = tyro.cli(
-        option_class(),
+        type(options),
         prog="roadsense train",
         description="Train a driving policy for the last car of a convoy, on real SUMO through a "
         "lossy radio. Defaults shown: those of the chosen preset, file and environment variables.",
         args=list(argv),
-        default=option_class()(early.config, early.resume, *option_values(base)),
+        default=options,
         config=(tyro.conf.FlagConversionOff,),
     )
     before = flatten(base)
@@ -177,3 +189,36 @@ def _changes(baseline: TrainConfig, config: TrainConfig, layers: Layers) -> dict
     return {
         ".".join(path): layers.place(path) for path, value in now.items() if value != before[path]
     }
+
+
+def option_name(path: KeyPath) -> str:
+    """How a value is called on the command line."""
+    named = path[1:] if path[0] == _WITHOUT_PREFIX else path
+    return "--" + ".".join(named).replace("_", "-")
+
+
+def _as_options(config: BaseModel, *first: tuple[str, Any, str, Any]) -> Any:
+    """Return a configuration as a plain dataclass, which is what tyro reads types and help from.
+
+    Ranges are not its business: they are checked once, after all sources are merged, so that
+    a wrong value reads the same wherever it was written.
+
+    Args:
+        config: With the values that are shown as defaults.
+        *first: Further options: name, type, help and value.
+    """
+    columns = list(first)
+    for name, info in type(config).model_fields.items():
+        value, kind = getattr(config, name), info.annotation
+        if isinstance(value, BaseModel):
+            value = _as_options(value)
+            kind = type(value)
+        columns.append((name, kind, info.description or "", value))
+    fields = []
+    for name, kind, text, _ in columns:
+        shown_as = "" if name == _WITHOUT_PREFIX else None
+        fields.append((name, Annotated[kind, tyro.conf.arg(name=shown_as, help=text)]))
+    made = make_dataclass(
+        type(config).__name__, fields, frozen=True, namespace={"__doc__": type(config).__doc__}
+    )
+    return made(*(value for *_, value in columns))

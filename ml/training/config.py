@@ -97,7 +97,7 @@ class EvaluationConfig(_Section):
     """By how much a later model's safety score must be higher to take the best one's place: what
     is less may be the chance of these episodes."""
     seed: Seed = VALIDATION_SEED
-    """Seed of the evaluation's episodes: that for choices. Keep it apart from the training's."""
+    """Seed of the evaluation's episodes: the validation seed. Keep it apart from the run's."""
     closing_episodes: Annotated[int, Field(ge=0, le=100_000)] = 128
     """Episodes per driver of the table at the end; 0: no table."""
     deadline_s: Positive = 600.0
@@ -171,14 +171,14 @@ def check_combinations(config: TrainConfig) -> None:
 
     Raises:
         ConfigError: The rollout cannot be shared out evenly, with the numbers and a remedy; a
-            hidden feature does not exist; or a seed is the card's.
+            hidden feature does not exist; or a seed is the test seed.
     """
     for name, seed in (("seed", config.seed), ("evaluation.seed", config.evaluation.seed)):
         if seed == TEST_SEED:
             raise ConfigError(
-                f"{name} = {seed}: these are the cases of the safety card, and a model that was "
-                f"trained or chosen on them cannot be judged by them. Use another, such as "
-                f"{VALIDATION_SEED}, the seed for choices."
+                f"{name} = {seed}: this is the test seed, that of the safety card, and a model "
+                f"that was trained or chosen on its cases cannot be judged by them. Use another, "
+                f"such as {VALIDATION_SEED}, the validation seed."
             )
     n_steps, num_envs, batch = config.ppo.n_steps, config.num_envs, config.ppo.batch_size
     if n_steps % num_envs:

@@ -5,17 +5,20 @@ An unknown key or a wrong value is an error that names the file, the line and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from reprlib import Repr
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from ml.errors import ConfigError, did_you_mean
 from ml.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KeyPath: TypeAlias = tuple[str, ...]
 
@@ -46,6 +49,13 @@ class Layers:
             store.pop(path, None)  # so that the order of the keys is that of the settings
         self.values[path] = value
         self.places[path] = place
+
+    def changed(self, values: Mapping[str, Any], place: str) -> Layers:
+        """Return a copy with other values, by name with dots, as `ppo.gamma`."""
+        copy = Layers(dict(self.values), dict(self.places))
+        for name, value in values.items():
+            copy.put(tuple(name.split(".")), value, place)
+        return copy
 
     def put_yaml(self, text: str, name: str) -> None:
         """Set all values of a YAML document; `name` is the file's name in messages.
@@ -91,11 +101,11 @@ class Layers:
         self.put_yaml(text, f"preset {name}")
         self.put(("preset",), name, f"preset {name}")
 
-    def build(self) -> TrainConfig:
-        """Validate everything at once.
+    def tree(self) -> dict[str, Any]:
+        """Return all values, nested as in a file.
 
         Raises:
-            ConfigError: One line per wrong value: where, which, what is allowed.
+            ConfigError: One layer has a single value where another has a section.
         """
         tree: dict[str, Any] = {}
         for path, value in self.values.items():
@@ -110,8 +120,16 @@ class Layers:
             if value == {} and isinstance(node.get(path[-1]), dict):
                 continue
             node[path[-1]] = value
+        return tree
+
+    def build(self) -> TrainConfig:
+        """Validate everything at once.
+
+        Raises:
+            ConfigError: One line per wrong value: where, which, what is allowed.
+        """
         try:
-            return TrainConfig.model_validate(tree)
+            return TrainConfig.model_validate(self.tree())
         except ValidationError as error:
             raise ConfigError(self._describe(error)) from error
 
@@ -169,6 +187,34 @@ def _keys_at(path: tuple[int | str, ...]) -> list[str]:
 def to_yaml(config: TrainConfig) -> str:
     """Write a configuration out in full, such that reading it gives the same one."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def flatten(config: Any, path: KeyPath = ()) -> dict[KeyPath, Any]:
+    """Values of a configuration, or of its options, by key path."""
+    if isinstance(config, BaseModel):
+        names = list(type(config).model_fields)
+    elif is_dataclass(config):
+        names = [item.name for item in fields(config)]
+    else:
+        return {path: config}
+    return {
+        key: value
+        for name in names
+        for key, value in flatten(getattr(config, name), (*path, name)).items()
+    }
+
+
+def as_markdown(config: TrainConfig) -> str:
+    """Table of all values, for TensorBoard's text tab."""
+    rows = [f"| {'.'.join(path)} | {shown(value)} |" for path, value in flatten(config).items()]
+    return "\n".join(["| key | value |", "|---|---|", *rows])
+
+
+def shown(value: Any) -> str:
+    """A value for people."""
+    if isinstance(value, tuple):
+        return "–".join(shown(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from stable_baselines3.common.utils import LinearSchedule
@@ -16,17 +16,16 @@ from ml.policies.study import studied
 from ml.training.checkpoints import ConvoyPPO
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ml.training.config import TrainConfig
     from ml.training.deployment import Deployment
 
+EnvironmentBuilder: TypeAlias = "Callable[[TrainConfig, Deployment, int], Any]"
+"""Builds an environment to learn in, from a configuration, this machine's places and a seed. It has
+`tick_metrics` (see `ml.training.callbacks`)."""
+
 _SEEDS = 2**32
-
-
-class EnvironmentBuilder(Protocol):
-    """Builds the environment that the policy learns in; it has `tick_metrics` (see callbacks)."""
-
-    def __call__(self, config: TrainConfig, deployment: Deployment, seed: int) -> Any:
-        """Build it."""
 
 
 def build_environment(config: TrainConfig, deployment: Deployment, seed: int) -> ConvoyVecEnv:
@@ -84,15 +83,8 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> Convoy
         VecMonitor(environment),
         learning_rate=rate,
         n_steps=config.steps_per_env,
-        batch_size=ppo.batch_size,
-        n_epochs=ppo.n_epochs,
-        gamma=ppo.gamma,
-        gae_lambda=ppo.gae_lambda,
-        clip_range=ppo.clip_range,
-        ent_coef=ppo.ent_coef,
-        vf_coef=ppo.vf_coef,
-        max_grad_norm=ppo.max_grad_norm,
-        target_kl=ppo.target_kl,
+        # All others of the section have SB3's names.
+        **ppo.model_dump(exclude={"learning_rate", "learning_rate_schedule", "n_steps"}),
         policy_kwargs=policy_kwargs,
         seed=seed,
         device="cpu",

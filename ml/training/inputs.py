@@ -49,11 +49,6 @@ def digests(config: EnvConfig) -> dict[str, dict[str, str]]:
     return found
 
 
-def as_json(config: EnvConfig) -> str:
-    """Return what `inputs.json` holds."""
-    return json.dumps(digests(config), indent=2) + "\n"
-
-
 def require_same(recorded: Path, was: EnvConfig, now: EnvConfig) -> None:
     """Check that the files of a run are what they were when it began.
 

@@ -15,9 +15,9 @@ from ml.training.callbacks import (
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
+from ml.training.config_files import as_markdown
 from ml.training.health import HealthCallback, not_learning
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
-from ml.training.options import as_markdown
 from ml.training.periodic_evaluation import BestModel, EvaluationCallback
 from ml.training.progress import create_progress
 
@@ -44,8 +44,17 @@ def start_environment(model: PPO) -> None:
         model._last_episode_starts = np.ones(vec_env.num_envs, dtype=bool)  # noqa: SLF001
 
 
-class Learning:
-    """A model that learns in a run directory.
+def learn(
+    model: PPO,
+    environment: ReportsTicks,
+    run: RunDirectory,
+    config: TrainConfig,
+    *,
+    console: Console,
+    stop: StopSignals,
+    child: EvaluationChild | None,
+) -> tuple[bool, EvaluationError | None]:
+    """Learn up to `total_timesteps`.
 
     Args:
         model: Fresh or restored.
@@ -55,100 +64,64 @@ class Learning:
         console: Where the user looks.
         stop: Signals.
         child: Evaluates now and then, if given.
+
+    Returns:
+        Whether the last step was reached; False where a signal came first. And why an evaluation
+        that was asked for is missing; None where none is.
+
+    Raises:
+        NotLearningError: The run was ended because it does not learn.
     """
 
-    def __init__(
-        self,
-        model: PPO,
-        environment: ReportsTicks,
-        run: RunDirectory,
-        config: TrainConfig,
-        *,
-        console: Console,
-        stop: StopSignals,
-        child: EvaluationChild | None,
-    ) -> None:
-        self._model = model
-        self._total = config.total_timesteps
-        self._console = console
-        writers = (
-            TensorBoardWriter(run.tensorboard, model.num_timesteps),
-            JsonLinesWriter(run.metrics_file),
-        )
-        writers[0].writer.add_text("hyperparameters", as_markdown(config), model.num_timesteps)
-        model.set_logger(Logger(str(run.path), list(writers)))
-        self._progress = create_progress(console, self._total)
-        self._store = CheckpointStore(run.checkpoints, config.checkpoints.keep)
-        self._saving = CheckpointCallback(
-            self._store, config.checkpoints.every_steps, config.ppo.n_steps
-        )
-        self._stopping = StopCallback(stop)
-        self._health = HealthCallback(config.health, self._tell)
-        metrics = MetricsCallback(environment, self._progress)
-        # Health before the metrics, which write an update's figures and forget them.
-        self._callbacks = [self._stopping, self._health, metrics, self._saving]
-        policy = config.policy
-        if policy.log_std_final is not None:
-            self._callbacks.append(
-                ExplorationCallback(policy.log_std_init, policy.log_std_final, self._total)
-            )
-        self._evaluating: EvaluationCallback | None = None
-        if child is not None:
-            best = BestModel(run, writers, self._tell, least_gain=config.evaluation.least_gain)
-            fresh = model.num_timesteps == 0 and not run.best_model.exists()
-            warm = fresh and config.imitation_rounds > 0
-            self._evaluating = EvaluationCallback(
-                child, best, config.evaluation, stop, from_start=warm
-            )
-            self._callbacks.append(self._evaluating)
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    @property
-    def evaluation_failure(self) -> EvaluationError | None:
-        """Why an evaluation that was asked for is missing; None where none is."""
-        return self._evaluating.failure if self._evaluating else None
-
-    def run(self) -> bool:
-        """Learn up to `total_timesteps`.
-
-        Returns:
-            Whether that step was reached; False where a signal came first.
-
-        Raises:
-            NotLearningError: The run was ended because it does not learn.
-        """
-        done = self._model.num_timesteps
-        try:
-            if done >= self._total:
-                self._tell(f"nothing left to learn: {done:,} steps are done")
-                return True
-            self._learn(self._total - done)
-            if self._stopping.stopped:
-                return False
-            if self._health.stopped:
-                raise not_learning(self._health.complaints)
-            if self._evaluating is not None:
-                self._evaluating.ask()
-                self._evaluating.collect()
-        finally:
-            self._model.logger.close()
-        return True
-
-    def _learn(self, steps: int) -> None:
-        self._store.reserve(self._model)
+    done, total = model.num_timesteps, config.total_timesteps
+    writers = TensorBoardWriter(run.tensorboard, done), JsonLinesWriter(run.metrics_file)
+    writers[0].writer.add_text("hyperparameters", as_markdown(config), done)
+    model.set_logger(Logger(str(run.path), list(writers)))
+    progress = create_progress(console, total)
+    store = CheckpointStore(run.checkpoints, config.checkpoints.keep)
+    saving = CheckpointCallback(store, config.checkpoints.every_steps, config.ppo.n_steps)
+    stopping = StopCallback(stop)
+    health = HealthCallback(config.health, tell)
+    # Health before the metrics, which write an update's figures and forget them.
+    callbacks = [stopping, health, MetricsCallback(environment, progress), saving]
+    policy = config.policy
+    if policy.log_std_final is not None:
+        callbacks.append(ExplorationCallback(policy.log_std_init, policy.log_std_final, total))
+    evaluating: EvaluationCallback | None = None
+    if child is not None:
+        best = BestModel(run, writers, tell, least_gain=config.evaluation.least_gain)
+        warm = config.imitation_rounds > 0 and done == 0 and not run.best_model.exists()
+        evaluating = EvaluationCallback(child, best, config.evaluation, stop, from_start=warm)
+        callbacks.append(evaluating)
+    try:
+        if done >= total:
+            tell(f"nothing left to learn: {done:,} steps are done")
+            return True, None
+        store.reserve(model)
         try:
             # Counting goes on from the restored step; SB3 adds it to `total_timesteps` itself.
-            self._model.learn(
-                steps,
-                callback=CallbackList(self._callbacks),
+            model.learn(
+                total - done,
+                callback=CallbackList(callbacks),
                 log_interval=_NEVER,  # MetricsCallback writes
                 reset_num_timesteps=False,
             )
-            if not (self._stopping.stopped or self._health.stopped):
-                self._saving.boundary_step = self._model.num_timesteps
+            if not (stopping.stopped or health.stopped):
+                saving.boundary_step = model.num_timesteps
         finally:
-            self._progress.close()
-            self._saving.save()
-            self._store.release()
-
-    def _tell(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            progress.close()
+            saving.save()
+            store.release()
+        if stopping.stopped:
+            return False, None
+        if health.stopped:
+            raise not_learning(health.complaints)
+        if evaluating is not None:
+            evaluating.ask()
+            evaluating.collect()
+    finally:
+        model.logger.close()
+    return True, evaluating.failure if evaluating else None

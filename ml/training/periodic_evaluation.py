@@ -13,14 +13,14 @@ import math
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 
-from ml.atomic_files import write_atomically
+from ml.atomic_files import write_atomically, write_json
 from ml.errors import EvaluationError
 from ml.evaluation.closing import figures_of
 from ml.evaluation.drivers import PolicyDriver
 from ml.evaluation.safety_score import as_figures, score_of
 from ml.evaluation.validation import run_validation
+from ml.training.callbacks import Bystander
 from ml.training.checkpoints import load_model, model_bytes
 from ml.training.child import Child
 from ml.training.deployment import FINAL_MODEL_NAME
@@ -129,15 +129,14 @@ class BestModel:
         if is_best:
             self._best_score = score
             write_atomically(self._run.best_model, content)
-            record = {"step": step, **figures}
-            write_atomically(self._run.best_record, json.dumps(record, indent=2) + "\n")
+            write_json(self._run.best_record, {"step": step, **figures})
         mark = " (best so far)" if is_best else ""
         self.tell(
             f"evaluation at step {step:,}: safety score {score:.3f}, mean return {mean:.1f}{mark}"
         )
 
 
-class EvaluationCallback(BaseCallback):
+class EvaluationCallback(Bystander):
     """Asks for an evaluation every `every_steps`, and keeps the best model.
 
     Training goes on while the child works. Should the next evaluation be due before the last one
@@ -184,9 +183,6 @@ class EvaluationCallback(BaseCallback):
         every = self._config.every_steps
         if self.num_timesteps // every > self._asked_step // every:
             self.ask()
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_end(self) -> None:
         self._take(0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,19 +13,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LINE_EVERY_S = 5.0
-
-
-class ProgressDisplay(Protocol):
-    """Shows how far the training is."""
-
-    def start(self, step: int) -> None:
-        """Begin at a step."""
-
-    def update(self, step: int, figures: str) -> None:
-        """Show the step, and figures such as the return."""
-
-    def close(self) -> None:
-        """Stop showing."""
 
 
 class LiveBar:
@@ -47,7 +34,7 @@ class LiveBar:
         self._progress.start()
 
     def update(self, step: int, figures: str) -> None:
-        """Redraw."""
+        """Redraw with the step, and figures such as the return."""
         self._progress.update(self._task, completed=step, description=escape(figures))
 
     def close(self) -> None:
@@ -84,6 +71,9 @@ class PlainLines:
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+ProgressDisplay: TypeAlias = LiveBar | PlainLines
 
 
 def create_progress(console: Console, total: int) -> ProgressDisplay:

@@ -15,16 +15,15 @@ runs/20260101T120000Z-spec-s0/
 
 from __future__ import annotations
 
-import json
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml.atomic_files import write_atomically
+from ml.atomic_files import write_atomically, write_json
 from ml.errors import CheckpointError, ConfigError
-from ml.training import inputs
 from ml.training.config_files import to_yaml
+from ml.training.inputs import digests
 from ml.training.versions import read_versions
 
 if TYPE_CHECKING:
@@ -59,11 +58,10 @@ class RunDirectory:
         for folder in (self.tensorboard, self.checkpoints, self.evaluation):
             folder.mkdir(exist_ok=True)
         write_atomically(self.config_file, to_yaml(config))
-        write_atomically(self.inputs_file, inputs.as_json(config.env))
+        write_json(self.inputs_file, digests(config.env))
         with (self.path / "command.txt").open("a", encoding="utf-8") as file:
             file.write(shlex.join(["roadsense", "train", *argv]) + "\n")
-        versions = {"started_at_step": step, **read_versions()}
-        write_atomically(self.path / "versions.json", json.dumps(versions, indent=2) + "\n")
+        write_json(self.path / "versions.json", {"started_at_step": step, **read_versions()})
 
 
 def create_run(

@@ -1,4 +1,4 @@
-"""One training, from the first check to the closing table."""
+"""One training run, from the first check to the closing table."""
 
 from __future__ import annotations
 
@@ -22,15 +22,9 @@ from ml.training.child import Child
 from ml.training.closing import write_closing_table
 from ml.training.environment import EnvironmentBuilder, build_environment, build_learner, seed_from
 from ml.training.imitation import imitate
-from ml.training.learning import Learning, start_environment
+from ml.training.learning import learn, start_environment
 from ml.training.loggers import truncate_metrics
-from ml.training.periodic_evaluation import (
-    REMEDY,
-    EvaluationChild,
-    Evaluator,
-    evaluate_policy,
-    publish_model,
-)
+from ml.training.periodic_evaluation import REMEDY, Evaluator, evaluate_policy, publish_model
 from ml.training.run_directory import RunDirectory, create_run
 
 if TYPE_CHECKING:
@@ -46,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a training is put together from; tests put in others.
+    """What a training run is put together from; tests put in others.
 
     Attributes:
         build_environment: Builds the environment to learn in.
@@ -62,132 +56,113 @@ class Parts:
 _STDERR = 2
 
 
-class Session:
-    """One invocation of the trainer.
+def train(
+    invocation: Invocation,
+    argv: Sequence[str],
+    *,
+    console: Console,
+    stop: StopSignals,
+    parts: Parts | None = None,
+) -> RunDirectory:
+    """Train as asked; what can be checked is checked before anything is written.
 
     Args:
         invocation: What the user asked for.
         argv: The command line, for `command.txt`.
         console: Where the user looks.
         stop: Signals, already handled.
-        parts: What to build from.
+        parts: What to build from; None for the product's own.
+
+    Returns:
+        The run's directory. A signal that came in between is in `stop.received`; the state is saved
+        then, and there is no final model yet.
+
+    Raises:
+        RoadSenseError: Something was wrong or failed; the message says what to do.
+        OSError: The disk is full, or an output directory is gone.
+        StopRequested: A signal came when there was nothing to save.
     """
 
-    def __init__(
-        self,
-        invocation: Invocation,
-        argv: Sequence[str],
-        *,
-        console: Console,
-        stop: StopSignals,
-        parts: Parts | None = None,
-    ) -> None:
-        self._invocation = invocation
-        self._config = invocation.config
-        self._argv = argv
-        self._console = console
-        self._stop = stop
-        self._parts = parts or Parts()
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def train(self) -> RunDirectory:
-        """Train as asked; what can be checked is checked before anything is written.
-
-        Returns:
-            The run's directory. A signal that came in between is in `stop.received`; the state
-            is saved then, and there is no final model yet.
-
-        Raises:
-            RoadSenseError: Something was wrong or failed; the message says what to do.
-            OSError: The disk is full, or an output directory is gone.
-            StopRequested: A signal came when there was nothing to save.
-        """
-        config, deployment, stop = self._config, self._invocation.deployment, self._stop
-        self._say(f"RoadSense {__version__} of {code_folder()}")
-        self._console.print(self._invocation.table())
-        check_writable(deployment.runs_dir, "RUNS_DIR")
-        check_writable(deployment.models_dir, "MODELS_DIR")
-        checkpoint = self._find_checkpoint()
-        start_step = checkpoint.step if checkpoint else 0
-        seed = seed_from(config.seed, start_step)
-        with ExitStack() as open_things:
-            environment = self._parts.build_environment(config, deployment, seed)
-            open_things.callback(environment.close)
-            model = build_learner(config, environment, seed)
-            if checkpoint is not None:
-                restore(model, checkpoint)
-                self._say(
-                    f"weights, optimiser and counters from {checkpoint.source}; nothing else in "
-                    "that file was unpickled or run"
-                )
-            self._say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys")
-            start_environment(model)
-            run = self._prepare_run(start_step)
-            if checkpoint is None and config.imitation_rounds:
-                imitate(model, environment, config, seed=seed, tell=self._say)
-                start_environment(model)
-            child = self._start_child(open_things)
-            stop.on_first = self._announce_stop
-            stop.hold(held=True)
-            learning = Learning(
-                model, environment, run, config, console=self._console, stop=stop, child=child
+    config, deployment, parts = invocation.config, invocation.deployment, parts or Parts()
+    say(f"RoadSense {__version__} of {code_folder()}")
+    console.print(invocation.table())
+    check_writable(deployment.runs_dir, "RUNS_DIR")
+    check_writable(deployment.models_dir, "MODELS_DIR")
+    checkpoint = _find_checkpoint(invocation, say)
+    start_step = checkpoint.step if checkpoint else 0
+    seed = seed_from(config.seed, start_step)
+    with ExitStack() as open_things:
+        environment = parts.build_environment(config, deployment, seed)
+        open_things.callback(environment.close)
+        model = build_learner(config, environment, seed)
+        if checkpoint is not None:
+            restore(model, checkpoint)
+            say(
+                f"weights, optimiser and counters from {checkpoint.source}; nothing else in "
+                "that file was unpickled or run"
             )
-            finished = learning.run()
-            if finished:
-                write_atomically(run.final_model, model_bytes(model))
-                failure = learning.evaluation_failure
-                which = publish_model(run, config, deployment.models_dir, evaluated=not failure)
+        say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys")
+        start_environment(model)
+        run = _prepare_run(invocation, start_step, say)
+        run.write_start(config, argv, start_step)
+        if checkpoint is None and config.imitation_rounds:
+            imitate(model, environment, config, seed=seed, tell=say)
+            start_environment(model)
+        child = None
+        if config.evaluation.every_steps:
+            evaluate = partial(parts.evaluator, config=config)
+            child = open_things.enter_context(Child(evaluate, REMEDY))
+        stop.on_first = _announce_stop
+        stop.hold(held=True)
+        finished, failure = learn(
+            model, environment, run, config, console=console, stop=stop, child=child
+        )
         if not finished:
-            self._say(f"saved. Continue with: roadsense train --resume {run.path}")
+            say(f"saved. Continue with: roadsense train --resume {run.path}")
             return run
-        stop.hold(held=False)
-        self._parts.close(run, config, self._console)
-        self._say(which)
-        self._say(f"run: {run.path} (tensorboard --logdir {deployment.runs_dir})")
-        if failure is not None:
-            raise failure
+        write_atomically(run.final_model, model_bytes(model))
+        which = publish_model(run, config, deployment.models_dir, evaluated=not failure)
+    stop.hold(held=False)
+    parts.close(run, config, console)
+    say(which)
+    say(f"run: {run.path} (tensorboard --logdir {deployment.runs_dir})")
+    if failure is not None:
+        raise failure
+    return run
+
+
+def _find_checkpoint(invocation: Invocation, say: Callable[[str], None]) -> Checkpoint | None:
+    run, named = invocation.resumed_run, invocation.resumed_checkpoint
+    if run is None or named is not None:
+        return read_checkpoint(named) if named else None
+    checkpoint, problems = CheckpointStore(run.checkpoints).newest()
+    for problem in problems:
+        say(f"warning: {problem}")
+    if problems:
+        say(f"using the one before: {checkpoint.source}")
+    return checkpoint
+
+
+def _prepare_run(
+    invocation: Invocation, start_step: int, say: Callable[[str], None]
+) -> RunDirectory:
+    config, run = invocation.config, invocation.resumed_run
+    if run is None:
+        run = create_run(invocation.deployment.runs_dir, config.preset, config.seed)
+        say(f"run directory: {run.path}")
         return run
+    check_writable(run.path, "RUNS_DIR")
+    truncate_metrics(run.metrics_file, start_step)
+    for path in CheckpointStore(run.checkpoints).set_aside_after(start_step):
+        say(f"set aside: {path}")
+    say(f"resuming {run.path} at step {start_step:,}")
+    return run
 
-    def _find_checkpoint(self) -> Checkpoint | None:
-        run = self._invocation.resumed_run
-        if run is None:
-            return None
-        if self._invocation.resumed_checkpoint is not None:
-            return read_checkpoint(self._invocation.resumed_checkpoint)
-        checkpoint, problems = self._store(run).newest()
-        for problem in problems:
-            self._say(f"warning: {problem}")
-        if problems:
-            self._say(f"using the one before: {checkpoint.source}")
-        return checkpoint
 
-    def _prepare_run(self, start_step: int) -> RunDirectory:
-        config, run = self._config, self._invocation.resumed_run
-        if run is None:
-            run = create_run(self._invocation.deployment.runs_dir, config.preset, config.seed)
-            self._say(f"run directory: {run.path}")
-        else:
-            check_writable(run.path, "RUNS_DIR")
-            truncate_metrics(run.metrics_file, start_step)
-            for path in self._store(run).set_aside_after(start_step):
-                self._say(f"set aside: {path}")
-            self._say(f"resuming {run.path} at step {start_step:,}")
-        run.write_start(config, self._argv, start_step)
-        return run
-
-    def _start_child(self, open_things: ExitStack) -> EvaluationChild | None:
-        if not self._config.evaluation.every_steps:
-            return None
-        child: EvaluationChild = Child(partial(self._parts.evaluator, config=self._config), REMEDY)
-        return open_things.enter_context(child)
-
-    def _store(self, run: RunDirectory) -> CheckpointStore:
-        return CheckpointStore(run.checkpoints, self._config.checkpoints.keep)
-
-    @staticmethod
-    def _announce_stop(received: signal.Signals) -> None:
-        # In a signal handler: the console may be in the midst of a line, and is not reentrant.
-        line = f"{received.name}: saving and stopping; a second signal ends at once\n"
-        os.write(_STDERR, line.encode())
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+def _announce_stop(received: signal.Signals) -> None:
+    # In a signal handler: the console may be in the midst of a line, and is not reentrant.
+    line = f"{received.name}: saving and stopping; a second signal ends at once\n"
+    os.write(_STDERR, line.encode())

@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None, *, parts: Parts | None = None) -> in
             from ml.training.command_line import parse_command_line  # noqa: PLC0415
 
             invocation = parse_command_line(arguments)
-            from ml.training.session import Session  # noqa: PLC0415
+            from ml.training.session import train  # noqa: PLC0415
 
-            Session(invocation, arguments, console=make_console(), stop=stop, parts=parts).train()
+            train(invocation, arguments, console=make_console(), stop=stop, parts=parts)
         except StopRequested:
             sys.stderr.write("roadsense train: stopped\n")
         except RoadSenseError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,8 @@ from ml.atomic_files import write_atomically
 from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.training.config import check_combinations
-from ml.training.config_files import Layers, to_yaml
+from ml.training.config_files import Layers, flatten, to_yaml
 from ml.training.inputs import digests
-from ml.training.options import flatten
 from ml.tuning.objective import Outcome
 from ml.tuning.training_process import TrainingProcess
 
@@ -67,21 +65,19 @@ class PolicyObjective:
         evaluations: int,
         episodes: int,
     ) -> None:
-        recipe = copy.deepcopy(recipe)
         steps = recipe.build().total_timesteps
-        for path, value in {
-            ("evaluation", "seed"): VALIDATION_SEED,
-            ("evaluation", "episodes"): episodes,
-            ("evaluation", "every_steps"): math.ceil(steps / evaluations),
-            ("evaluation", "closing_episodes"): 0,
-            ("evaluation", "least_gain"): 0.0,
-            ("health", "action"): "stop",
-            ("keep",): "best",
-        }.items():
-            recipe.put(path, value, "roadsense tune")
-        self._recipe = recipe
+        searched = {
+            "evaluation.seed": VALIDATION_SEED,
+            "evaluation.episodes": episodes,
+            "evaluation.every_steps": math.ceil(steps / evaluations),
+            "evaluation.closing_episodes": 0,
+            "evaluation.least_gain": 0.0,
+            "health.action": "stop",
+            "keep": "best",
+        }
+        self._recipe = recipe.changed(searched, "roadsense tune")
         self._own = own
-        self._base = recipe.build()
+        self._base = self._recipe.build()
         self._space = space
         self._source = source
         self._seeds = tuple(seeds)
@@ -106,13 +102,7 @@ class PolicyObjective:
                     f"{', '.join(_ALLOWED)}."
                 )
             for value in dimension.ends():
-                self._layers({name: value}).build()
-
-    def _layers(self, values: Mapping[str, Value]) -> Layers:
-        layers = copy.deepcopy(self._recipe)
-        for name, value in values.items():
-            layers.put(tuple(name.split(".")), value, self._source)
-        return layers
+                self._recipe.changed({name: value}, self._source).build()
 
     def usual(self) -> dict[str, Value]:
         """Return the recipe's own values."""
@@ -125,9 +115,8 @@ class PolicyObjective:
         Raises:
             ConfigError: The values do not go together.
         """
-        layers = self._layers(values)
-        layers.put(("seed",), seed, "--seeds")
-        config = layers.build()
+        layers = self._recipe.changed(values, self._source)
+        config = layers.changed({"seed": seed}, "--seeds").build()
         check_combinations(config)
         return config
 
@@ -172,13 +161,6 @@ class PolicyObjective:
 
     def winner(self, values: Mapping[str, Value], comment: str) -> str:
         """Return a file for `roadsense train --config`."""
-        tree: dict[str, Any] = {}
-        found = {path: value for path, value in self._own.values.items() if value != {}}
-        found |= {tuple(name.split(".")): value for name, value in values.items()}
-        for path, value in found.items():
-            node = tree
-            for key in path[:-1]:
-                node = node.setdefault(key, {})
-            node[path[-1]] = value
+        tree = self._own.changed(values, "").tree()
         use = f"roadsense train --preset {self._base.preset} --config THIS_FILE"
         return f"# {comment}\n# {use}\n" + yaml.safe_dump(tree, sort_keys=False)

@@ -19,7 +19,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from ml.atomic_files import check_writable, write_atomically
+from ml.atomic_files import check_writable, write_json
 from ml.errors import ConfigError, EvaluationError
 from ml.tuning.objective import Outcome
 from ml.tuning.space import as_record
@@ -197,7 +197,7 @@ class Search:
         record = {"space": as_record(self._space), **self._objective.record()}
         file = self._folder / _RECORD_FILE
         if not file.exists():
-            write_atomically(file, json.dumps(record, indent=2) + "\n")
+            write_json(file, record)
             return
         before = json.loads(file.read_text(encoding="utf-8"))
         now = json.loads(json.dumps(record))

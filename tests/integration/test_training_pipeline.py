@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from support.trainings import Place
 
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 
 STEPS = 4096
+MODEL = "deep_sets_final.zip"
 SHORT = (
     "--num-envs", "8", "--ppo.n-steps", "1024", "--ppo.batch-size", "128", "--ppo.n-epochs", "2",
     "--episode-s", "15", "--checkpoints.every-steps", "1024",
@@ -37,50 +35,15 @@ SHORT = (
 )  # fmt: skip
 
 
-class _Place:
-    """A place of its own to train in, each time in a fresh process, as a user does."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        unset = ("PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "RESUME", "SUMO_HOST")
-        self.environ = {key: value for key, value in os.environ.items() if key not in unset} | {
-            "RUNS_DIR": str(path / "runs"),
-            "MODELS_DIR": str(path / "models"),
-            "PYTHONWARNINGS": "error",
-        }
-
-    def command(self, *argv: str) -> list[str]:
-        return [sys.executable, "-m", "ml.training.train_convoy", *argv]
-
-    def train(self, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*argv),
-            env=self.environ | environ,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=300.0,
-        )
-
-    @property
-    def run(self) -> Path:
-        (run,) = (self.path / "runs").iterdir()
-        return run
-
-    @property
-    def model(self) -> Path:
-        return self.path / "models" / "deep_sets_final.zip"
-
-    def scalars(self) -> dict[str, list[int]]:
-        events = EventAccumulator(str(self.run / "tb"))
-        events.Reload()
-        return {tag: [e.step for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+def _steps(place: Place) -> dict[str, list[int]]:
+    """Steps of each curve."""
+    return {tag: [step for step, _ in curve] for tag, curve in place.scalars().items()}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> _Place:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A short training that has ended well."""
-    place = _Place(tmp_path_factory.mktemp("trained"))
+    place = Place(tmp_path_factory.mktemp("trained"))
     done = place.train(*SHORT, "--total-timesteps", str(STEPS))
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
@@ -114,9 +77,9 @@ def test_observations_hold_the_peers(environment: ConvoyVecEnv):
     assert np.unique(most).size > 1  # N varies from convoy to convoy
 
 
-def test_the_model_exists_and_plain_sb3_drives_with_it(trained: _Place, environment: ConvoyVecEnv):
+def test_the_model_exists_and_plain_sb3_drives_with_it(trained: Place, environment: ConvoyVecEnv):
     """`PPO.load` needs the file alone; the model drives convoys of another size."""
-    model = PPO.load(trained.model, device="cpu")
+    model = PPO.load(trained.models / MODEL, device="cpu")
     record = json.loads((trained.run / "evaluation" / "best.json").read_text())
     assert model.num_timesteps == record["step"]
     observation = environment.reset()
@@ -127,7 +90,7 @@ def test_the_model_exists_and_plain_sb3_drives_with_it(trained: _Place, environm
     assert sum(p.numel() for p in model.policy.parameters()) < 20_000
 
 
-def test_training_changed_the_policy(trained: _Place):
+def test_training_changed_the_policy(trained: Place):
     """The final weights are not those of an earlier checkpoint."""
     steps = sorted((trained.run / "checkpoints").glob("step_*.zip"))
     assert [path.name for path in steps] == [f"step_{n:09d}.zip" for n in (2048, 3072, 4096)]
@@ -137,12 +100,12 @@ def test_training_changed_the_policy(trained: _Place):
     assert any((early[name] != final[name]).any() for name in early)
 
 
-def test_the_curves_of_a_real_training(trained: _Place):
+def test_the_curves_of_a_real_training(trained: Place):
     """Rollout, losses, each reward term, radio, crashes, speed and evaluation: all are there.
 
     The warm start is evaluated, too, before PPO changes anything.
     """
-    curves = trained.scalars()
+    curves = _steps(trained)
     for tag in ("rollout/ep_rew_mean", "train/value_loss", "reward/headway", "reward/safety",
                 "reward/collision", "reward/comfort", "reward/false_braking",
                 "radio/delivery_ratio", "radio/age_p50_s", "radio/age_p95_s",
@@ -167,7 +130,7 @@ def test_the_curves_of_a_real_training(trained: _Place):
         assert f"radio/{tag}" in curves, sorted(curves)
 
 
-def test_best_model_and_closing_table(trained: _Place):
+def test_best_model_and_closing_table(trained: Place):
     """The best model loads, and the table has the policy beside its baselines."""
     found = {
         line["step"]: line["evaluation/safety_score"]
@@ -189,11 +152,8 @@ def test_best_model_and_closing_table(trained: _Place):
 
 def test_stop_and_resume(tmp_path: Path):
     """SIGTERM in mid-training exits with 143; resuming continues the same run to its end."""
-    place = _Place(tmp_path)
-    command = place.command(*SHORT, "--total-timesteps", "1000000")
-    with subprocess.Popen(
-        command, env=place.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as trainer:
+    place = Place(tmp_path)
+    with place.start(*SHORT, "--total-timesteps", "1000000") as trainer:
         assert trainer.stdout is not None
         for line in trainer.stdout:
             if line.startswith("step ") and "return" in line:
@@ -208,13 +168,13 @@ def test_stop_and_resume(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert f"at step {step:,}" in done.stdout
     assert PPO.load(place.run / "final.zip", device="cpu").num_timesteps == total
-    steps = place.scalars()["train/value_loss"]
+    steps = _steps(place)["train/value_loss"]
     assert steps == list(range(1024, total + 1, 1024))
 
 
 def test_a_scenario_that_is_missing_costs_seconds(tmp_path: Path):
     """Exit code 2, one message without a traceback, and no run directory."""
-    place = _Place(tmp_path)
+    place = Place(tmp_path)
     done = place.train("--scenario", "nowhere.sumocfg")
     assert done.returncode == 2
     assert "nowhere.sumocfg" in done.stderr
@@ -228,9 +188,9 @@ def test_traci_trains_to_the_same_weights(tmp_path: Path):
     """The backend changes nothing: the same seed gives the same policy over TraCI."""
     weights = []
     for backend in ("libsumo", "traci"):
-        place = _Place(tmp_path / backend)
+        place = Place(tmp_path / backend)
         done = place.train(*SHORT, "--evaluation.every-steps", "0", "--evaluation.closing-episodes",
                            "0", "--total-timesteps", "2048", "--backend", backend)  # fmt: skip
         assert done.returncode == 0, done.stderr
-        weights.append(load_model(place.model).get_parameters()["policy"])
+        weights.append(load_model(place.models / MODEL).get_parameters()["policy"])
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, as a user runs them."""
+"""Training runs in processes of their own, as a user starts them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.models = path / "models"
         self.environ = {key: value for key, value in os.environ.items() if key not in _UNSET} | {
             "RUNS_DIR": str(path / "runs"),
-            "MODELS_DIR": str(path / "models"),
+            "MODELS_DIR": str(self.models),
             "PYTHONWARNINGS": "error",
         }
 
@@ -42,7 +43,7 @@ class Place:
         return run
 
     def start(self, *argv: str, **environ: str) -> subprocess.Popen[str]:
-        """Start a training."""
+        """Start a training run."""
         return subprocess.Popen(
             [sys.executable, "-m", "ml.training.train_convoy", *argv],
             env=self.environ | environ,

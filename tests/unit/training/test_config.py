@@ -14,11 +14,10 @@ from pydantic import BaseModel, ValidationError
 from ml.errors import ConfigError
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.training import train_convoy
-from ml.training.command_line import Invocation, parse_command_line
+from ml.training.command_line import Invocation, option_name, parse_command_line
 from ml.training.config import TrainConfig, check_combinations
-from ml.training.config_files import Layers, preset_names, to_yaml
+from ml.training.config_files import Layers, flatten, preset_names, to_yaml
 from ml.training.deployment import read_deployment
-from ml.training.options import flatten, option_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -327,7 +326,7 @@ def test_help_works_beside_a_mistake(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize("option", ["--seed", "--evaluation.seed"])
 def test_the_cards_cases_are_never_trained_or_chosen_on(option):
-    """Their seed is refused, and the one for choices is the default of the evaluation."""
-    with pytest.raises(ConfigError, match="cases of the safety card"):
+    """The test seed is refused, and the validation seed is the default of the evaluation."""
+    with pytest.raises(ConfigError, match="this is the test seed"):
         _parse(option, str(TEST_SEED))
     assert _parse().config.evaluation.seed == VALIDATION_SEED

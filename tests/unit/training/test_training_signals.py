@@ -94,7 +94,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path):
         "    def step_wait(self):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "        time.sleep(60)\n"
+        "        time.sleep(3600)\n"
         "if __name__ == '__main__':\n"
         "    parts = Parts(build_environment=lambda c, d, s: Hanging(c.num_envs, s))\n"
         "    sys.exit(train_convoy.main(['--evaluation.every-steps', '0'], parts=parts))\n"
@@ -107,7 +107,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path):
     }
     done = subprocess.run(
         [sys.executable, str(script)],
-        env=environ, check=False, capture_output=True, text=True, timeout=50.0,
+        env=environ, check=False, capture_output=True, text=True, timeout=600.0,
     )  # fmt: skip
     assert done.returncode == 143, done.stderr
     assert "SIGTERM: saving and stopping; a second signal ends at once" in done.stderr
