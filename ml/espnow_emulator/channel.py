@@ -8,13 +8,15 @@ import numpy as np
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks
-from ml.espnow_emulator.counters import Counters
+from ml.espnow_emulator.counters import CounterArrays
 from ml.espnow_emulator.events import FlightArrays, World, run_events
-from ml.espnow_emulator.links import Links, Movement
+from ml.espnow_emulator.links import Links
+from ml.espnow_emulator.loss_model import Episodes, Movement
 from ml.espnow_emulator.mac import Mac
 from ml.espnow_emulator.message_store import (
     LONG_AGO_US,
     MAX_NODES,
+    Frames,
     MessageStore,
     accept_frames,
     are_faultless,
@@ -22,11 +24,11 @@ from ml.espnow_emulator.message_store import (
     source_of,
 )
 from ml.espnow_emulator.messages import PayloadField
-from ml.espnow_emulator.parameters.randomisable import limits_of, randomisable_values
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.espnow_emulator.relays import Relays
 from ml.espnow_emulator.wire import GeoReference, quantise
 from ml.keyed_random import fold
+from ml.section import EpisodeNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.parameters.radio import RadioParameters
-
-PREFIX = "radio."
 
 
 class BroadcastChannel:
@@ -79,7 +79,6 @@ class BroadcastChannel:
                 f"receivers are {tuple(receivers)}, allowed are nodes 0 to {num_nodes - 1}, each "
                 "once."
             )
-        self._parameters = parameters
         wire = parameters.wire
         self._reference = GeoReference.of(wire) if wire.quantise else None
         self.num_nodes = num_nodes
@@ -92,17 +91,17 @@ class BroadcastChannel:
             "node_xy_m": (*nodes, 2),
             "now_us": (num_envs,),
         }
-        self._defaults = randomisable_values(parameters)
-        self._values = {name: np.full(num_envs, value) for name, value in self._defaults.items()}
+        self._numbers = EpisodeNumbers(parameters, "radio.", EmulatorError)
+        self._values = self._numbers.draw(num_envs, {})
         listening = np.full(num_nodes, parameters.relay.max_hops > 0)
         listening[recorded] = True
         self.node_clocks = NodeClocks(parameters, num_envs=num_envs, num_nodes=num_nodes)
         self.table = PeerTable(self.node_clocks, recorded)
         self._store = MessageStore(num_envs, num_nodes)
         self._relays = Relays(parameters.relay, num_envs, num_nodes)
-        self._mac = Mac(parameters, num_envs, num_nodes, 1 + self._relays.capacity)
-        self._links = Links(parameters, num_envs, num_nodes, listening)
-        self._counters = Counters((num_envs, recorded.size, num_nodes - 1))
+        self._mac = Mac(parameters.mac, num_envs, num_nodes, 1 + self._relays.capacity)
+        self._links = Links(parameters.loss, num_envs, num_nodes)
+        self._counters = CounterArrays.empty((num_envs, recorded.size, num_nodes - 1))
         self._flight = FlightArrays.empty(num_envs)
         self._present = np.ones(nodes, dtype=bool)
         self._world = World(
@@ -111,7 +110,7 @@ class BroadcastChannel:
             self._relays.arrays,
             self._links.arrays,
             self.table.arrays,
-            self._counters.arrays,
+            self._counters,
             self._present,
             listening,
         )
@@ -153,7 +152,7 @@ class BroadcastChannel:
             EmulatorError: An override that the channel does not know, or that cannot be.
         """
         nodes = (len(env_indices), self.num_nodes)
-        values = self._episode_values(nodes[0], overrides or {})
+        values = self._numbers.draw(nodes[0], overrides)
         keys = np.arange(self.num_nodes) if node_keys is None else np.asarray(node_keys)
         keys = np.broadcast_to(keys.astype(np.int64), nodes)
         self._present[env_indices] = True if present is None else present
@@ -162,8 +161,9 @@ class BroadcastChannel:
         for name, drawn in values.items():
             self._values[name][env_indices] = drawn
         self.node_clocks.reset(env_indices, episode_keys, node_keys=keys)
-        self._mac.reset(env_indices, episode_keys, keys, values)
-        self._links.reset(env_indices, episode_keys, keys, values)
+        episodes = Episodes(env_indices, episode_keys, keys, values)
+        self._mac.reset(episodes)
+        self._links.reset(episodes)
         self._store.reset(env_indices)
         self.clear(env_indices)
 
@@ -177,7 +177,7 @@ class BroadcastChannel:
         self._relays.clear(env_indices)
         self._mac.clear(env_indices)
         self._links.clear(env_indices)
-        self._counters.clear(env_indices)
+        self._counters.run[env_indices] = 0
         self.table.clear(env_indices)
         self._flight.length[env_indices] = 0
         self._delivered_us[env_indices] = LONG_AGO_US
@@ -197,9 +197,10 @@ class BroadcastChannel:
         self._present[env, node] = True
         keys = self._node_keys[here]
         self.node_clocks.reset(here, key, node_keys=keys)
-        self._mac.rekey(here, key, keys)
         values = {name: kept[here] for name, kept in self._values.items()}
-        self._links.admit(env, node, key, keys[0], values)
+        episode = Episodes(here, key, keys, values)
+        self._mac.rekey(episode)
+        self._links.admit(episode, node)
 
     def transmit(
         self,
@@ -227,13 +228,16 @@ class BroadcastChannel:
         Raises:
             EmulatorError: A wrong shape, a value that is not finite, or a time out of order.
         """
-        self._check_frames(sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
+        frames = Frames(sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
+        self._check(frames)
         if self._reference is not None:
-            payload = np.array(payload, order="C")
-            quantise(payload, self._reference)
-        store = self._store.arrays
-        self._links.move(Movement(now_us, sending, store.next_sequence, self._present, node_xy_m))
-        accept_frames(sending, t_generated_us, timestamp_ms, payload, store)
+            frames = frames._replace(payload=np.array(payload, order="C"))
+            quantise(frames.payload, self._reference)
+        store, listening = self._store.arrays, self._world.listening
+        self._links.move(
+            Movement(now_us, sending, store.next_sequence, self._present, listening, node_xy_m)
+        )
+        accept_frames(frames, store)
         self._offered_us[:] = now_us
 
     def deliver(self, now_us: NDArray[np.int64]) -> PeerTable:
@@ -256,10 +260,9 @@ class BroadcastChannel:
                 f"after {latest_us[env] / 1000:g} ms, allowed is the same time or later: "
                 "call reset or clear before a new beginning."
             )
-        rules = (self._mac.rules, self._relays.rules)
         done = 0
         while True:
-            done = run_events(now_us, self._delivered_us, self._world, self._flight, *rules, done)
+            done = run_events(now_us, self._delivered_us, self._world, self._flight, done)
             if done == now_us.size:
                 break
             self._flight = self._flight.doubled()
@@ -267,7 +270,7 @@ class BroadcastChannel:
         return self.table
 
     def drain_counters(self) -> dict[str, float]:
-        """Return what was counted since the last call; see `Counters.drain`."""
+        """Return what was counted since the last call; see `CounterArrays.drain`."""
         return self._counters.drain()
 
     def pending(self) -> list[tuple[int, int, int, int]]:
@@ -285,64 +288,36 @@ class BroadcastChannel:
                 ]
         return sorted(found)
 
-    def _episode_values(
-        self, count: int, overrides: Mapping[str, NDArray[np.float64]]
-    ) -> dict[str, NDArray[np.float64]]:
-        values = {name: np.full(count, value) for name, value in self._defaults.items()}
-        for name, drawn in overrides.items():
-            if not name.startswith(PREFIX):
-                continue
-            known = name.removeprefix(PREFIX)
-            if known not in values or np.shape(drawn) != (count,) or not np.isfinite(drawn).all():
-                raise EmulatorError(
-                    f"override {name!r} with shape {np.shape(drawn)}: allowed are ({count},) "
-                    f"finite values of one of {', '.join(PREFIX + n for n in values)}."
-                )
-            low, high = limits_of(self._parameters, known)
-            if (drawn < low).any() or (drawn > high).any():
-                raise EmulatorError(
-                    f"override {name!r} holds {np.min(drawn):g} to {np.max(drawn):g}, allowed is "
-                    f"{low:g} to {high:g}."
-                )
-            values[known] = np.asarray(drawn, dtype=np.float64)
-        return values
-
-    def _check_frames(
-        self,
-        sending: NDArray[np.bool_],
-        t_generated_us: NDArray[np.int64],
-        timestamp_ms: NDArray[np.int64],
-        payload: NDArray[np.float64],
-        node_xy_m: NDArray[np.float64],
-        now_us: NDArray[np.int64],
-    ) -> None:
-        arrays = (sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
-        for (name, shape), array in zip(self._shapes.items(), arrays, strict=True):
-            if array.shape != shape:
-                raise EmulatorError(f"{name} has shape {array.shape}, allowed is {shape}.")
-        previous_us = self._store.arrays.generated_us
-        if (now_us >= self._offered_us).all() and are_faultless(
-            sending, t_generated_us, payload, node_xy_m, now_us, self._delivered_us, previous_us
-        ):
+    def _check(self, frames: Frames) -> None:
+        """Raise EmulatorError for frames that are not as `transmit` wants them."""
+        for name, shape in self._shapes.items():
+            found = getattr(frames, name).shape
+            if found != shape:
+                raise EmulatorError(f"{name} has shape {found}, allowed is {shape}.")
+        previous_us, now_us = self._store.arrays.generated_us, frames.now_us
+        in_time = (now_us >= self._offered_us).all()
+        if in_time and are_faultless(frames, self._delivered_us, previous_us):
             return
-        for name, array in (("payload", payload), ("node_xy_m", node_xy_m)):
+        for name in ("payload", "node_xy_m"):
+            array = getattr(frames, name)
             if not np.isfinite(array).all():
                 place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
                 raise EmulatorError(
                     f"{name}{list(place)} is {array[place]}, allowed are finite numbers: correct "
                     "it where the message is made."
                 )
-        if (now_us < self._offered_us).any():
+        if not in_time:
             env = int(np.argmax(now_us < self._offered_us))
             raise EmulatorError(
                 f"time ran back in convoy {env}: transmit was called for {now_us[env] / 1000:g} ms "
                 f"after {self._offered_us[env] / 1000:g} ms, allowed is the same time or later."
             )
+        t_us = frames.t_generated_us
         earliest_us = np.maximum(self._delivered_us[:, None], previous_us)
-        wrong = sending & ((t_generated_us < earliest_us) | (t_generated_us > now_us[:, None]))
+        wrong = frames.sending & ((t_us < earliest_us) | (t_us > now_us[:, None]))
         env, node = (int(i[0]) for i in np.nonzero(wrong))
         raise EmulatorError(
-            f"node {node} of convoy {env} transmits at {t_generated_us[env, node] / 1000:g} ms, "
+            f"node {node} of convoy {env} transmits at {t_us[env, node] / 1000:g} ms, "
             f"allowed is from {earliest_us[env, node] / 1000:g} ms (the last delivery, or its own "
             f"last frame) to {now_us[env] / 1000:g} ms (now): transmit first, then deliver."
         )

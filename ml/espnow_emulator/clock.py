@@ -1,18 +1,20 @@
-"""The clock of each board: started at another moment, a little fast or slow, whole milliseconds."""
+"""The clock of each board, and when it sends by that clock: once per 100 ms, at its own phase."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ml.compiled import compiled, elementwise
-from ml.keyed_random import Stream, fold, normal, uniform
+from ml.keyed_random import Stream, extend_one, fold, normal, uniform, uniform_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.parameters.radio import RadioParameters
+
+BEACON_PERIOD_US: Final = 100_000
 
 
 class NodeClocks:
@@ -80,6 +82,74 @@ class NodeClocks:
         )
 
 
+class BeaconSchedule:
+    """The sampling times of all nodes.
+
+    Args:
+        parameters: Of the radio; its section `beacon` fixes the phase or leaves it to be drawn.
+        clocks: Of the nodes, (E, N): a fast clock moves its node's beacons forward.
+
+    Attributes:
+        phase_us: (E, N) int64 in [0, 100,000), at the beginning of the episode.
+    """
+
+    def __init__(self, parameters: RadioParameters, clocks: NodeClocks) -> None:
+        self._parameters = parameters.beacon
+        self._clocks = clocks
+        self._jitter_us = parameters.beacon.jitter_ms * 1000.0
+        nodes = clocks.offset_ms.shape
+        self.phase_us: NDArray[np.int64] = np.zeros(nodes, np.int64)
+        self._jitter_key = np.zeros(nodes, np.uint64)
+
+    def reset(
+        self,
+        env_indices: NDArray[np.int64],
+        episode_keys: NDArray[np.uint64],
+        *,
+        node_keys: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Draw the phases of an episode.
+
+        Args:
+            env_indices: (K,) which convoys.
+            episode_keys: (K,) uint64.
+            node_keys: (N,) or (K, N) integers that name the nodes; 0, 1, ... (the vehicle slots)
+                if left out.
+        """
+        if node_keys is None:
+            node_keys = np.arange(self.phase_us.shape[1])
+        episode = episode_keys[:, None]
+        self._jitter_key[env_indices] = fold(episode, Stream.BEACON_JITTER, node_keys)
+        if self._parameters.phase_ms is not None:
+            self.phase_us[env_indices] = round(self._parameters.phase_ms * 1000.0)
+            return
+        key = fold(episode, Stream.BEACON_PHASE, node_keys)
+        self.phase_us[env_indices] = np.floor(uniform(key) * BEACON_PERIOD_US).astype(np.int64)
+
+    def generated_us(self, tick: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return when the beacons handed over at a tick were sampled.
+
+        Args:
+            tick: (E,) int64, the tick k that was just simulated.
+
+        Returns:
+            (E, N) int64, true time of the episode: (k - 1) * 100,000 + phase, less what the
+            node's clock has gained (a millisecond in 50 s at most), plus a jitter of its own for
+            each beacon; held within the tick, [(k - 1) * 100,000, k * 100,000 - 1], so that each
+            node sends exactly once per tick.
+        """
+        generated_us = np.empty(self.phase_us.shape, np.int64)
+        _fill_times(
+            tick,
+            self.phase_us,
+            self._clocks.drift_ppm,
+            self._jitter_us,
+            self._jitter_key,
+            generated_us,
+        )
+        return generated_us
+
+
 @compiled
 def elapsed_one_ms(t_us: int, drift_ppm: float) -> int:
     """How far one clock has moved on since true time 0, floored, inside a compiled loop."""
@@ -90,3 +160,24 @@ def elapsed_one_ms(t_us: int, drift_ppm: float) -> int:
 @elementwise("int64(int64, float64, int64)")
 def _local_ms(t_us: int, drift_ppm: float, offset_ms: int) -> int:
     return offset_ms + elapsed_one_ms(t_us, drift_ppm)
+
+
+@compiled
+def _fill_times(
+    tick: NDArray[np.int64],
+    phase_us: NDArray[np.int64],
+    drift_ppm: NDArray[np.float64],
+    jitter_us: float,
+    jitter_key: NDArray[np.uint64],
+    generated_us: NDArray[np.int64],
+) -> None:
+    """Fill `generated_us` (E, N); see `BeaconSchedule.generated_us`."""
+    for e in range(phase_us.shape[0]):
+        begin_us = (tick[e] - 1) * BEACON_PERIOD_US
+        for n in range(phase_us.shape[1]):
+            gained_us = np.int64(np.rint(drift_ppm[e, n] * 1e-6 * begin_us))
+            t_us = begin_us + phase_us[e, n] - gained_us
+            if jitter_us > 0.0:
+                t_us += np.int64(uniform_one(extend_one(jitter_key[e, n], tick[e])) * jitter_us)
+            last_us = begin_us + BEACON_PERIOD_US - 1
+            generated_us[e, n] = min(max(t_us, begin_us), last_us)

@@ -7,13 +7,12 @@ its payload stay here.
 from __future__ import annotations
 
 import math
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from ml.compiled import inlined
-from ml.espnow_emulator.messages import PayloadField
+from ml.espnow_emulator.messages import FrameField, PayloadField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,17 +26,27 @@ _SOURCE_BITS = 5
 _WORD_BITS = 8
 
 
-class FrameField(IntEnum):
-    """Index of each whole number that travels with a message."""
-
-    SEQUENCE = 0
-    EPOCH = 1
-    TIMESTAMP_MS = 2
-    GENERATED_US = 3
-    HOPS = 4
-
-
 _SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US, _ = (int(field) for field in FrameField)
+
+
+class Frames(NamedTuple):
+    """What all nodes hand over at one call of `transmit`; see there for dtypes and meaning.
+
+    Attributes:
+        sending: (E, N).
+        t_generated_us: (E, N).
+        timestamp_ms: (E, N).
+        payload: (E, N, F).
+        node_xy_m: (E, N, 2).
+        now_us: (E,).
+    """
+
+    sending: NDArray[np.bool_]
+    t_generated_us: NDArray[np.int64]
+    timestamp_ms: NDArray[np.int64]
+    payload: NDArray[np.float64]
+    node_xy_m: NDArray[np.float64]
+    now_us: NDArray[np.int64]
 
 
 class StoreArrays(NamedTuple):
@@ -134,73 +143,51 @@ def is_expired(store: StoreArrays, env: int, source: int, sequence: int) -> bool
 
 
 @inlined
-def accept_frames(
-    sending: NDArray[np.bool_],
-    t_generated_us: NDArray[np.int64],
-    timestamp_ms: NDArray[np.int64],
-    payload: NDArray[np.float64],
-    store: StoreArrays,
-) -> None:
-    """Number the frames of all senders, keep what they carry, and notice who was started anew.
-
-    Args:
-        sending: (E, N).
-        t_generated_us: (E, N).
-        timestamp_ms: (E, N).
-        payload: (E, N, F).
-        store: Where they are kept.
-    """
-    for e in range(sending.shape[0]):
-        for n in range(sending.shape[1]):
-            if not sending[e, n]:
+def accept_frames(frames: Frames, store: StoreArrays) -> None:
+    """Number the frames of all senders, keep what they carry, and notice who was started anew."""
+    for e in range(frames.sending.shape[0]):
+        for n in range(frames.sending.shape[1]):
+            if not frames.sending[e, n]:
                 continue
-            if timestamp_ms[e, n] < store.newest_ms[e, n] - _REBOOT_MS:
+            timestamp_ms, generated_us = frames.timestamp_ms[e, n], frames.t_generated_us[e, n]
+            if timestamp_ms < store.newest_ms[e, n] - _REBOOT_MS:
                 store.epoch[e, n] += 1
-                store.newest_ms[e, n] = timestamp_ms[e, n]
-            store.newest_ms[e, n] = max(store.newest_ms[e, n], timestamp_ms[e, n])
+                store.newest_ms[e, n] = timestamp_ms
+            store.newest_ms[e, n] = max(store.newest_ms[e, n], timestamp_ms)
             sequence = store.next_sequence[e, n]
             place = sequence % DEPTH
             store.numbers[e, n, place, _SEQUENCE] = sequence
             store.numbers[e, n, place, _EPOCH] = store.epoch[e, n]
-            store.numbers[e, n, place, _TIMESTAMP_MS] = timestamp_ms[e, n]
-            store.numbers[e, n, place, _GENERATED_US] = t_generated_us[e, n]
-            for field in range(payload.shape[2]):
-                store.payload[e, n, place, field] = payload[e, n, field]
-            store.generated_us[e, n] = t_generated_us[e, n]
+            store.numbers[e, n, place, _TIMESTAMP_MS] = timestamp_ms
+            store.numbers[e, n, place, _GENERATED_US] = generated_us
+            for field in range(frames.payload.shape[2]):
+                store.payload[e, n, place, field] = frames.payload[e, n, field]
+            store.generated_us[e, n] = generated_us
             store.next_sequence[e, n] = sequence + 1
 
 
 @inlined
 def are_faultless(
-    sending: NDArray[np.bool_],
-    t_generated_us: NDArray[np.int64],
-    payload: NDArray[np.float64],
-    node_xy_m: NDArray[np.float64],
-    now_us: NDArray[np.int64],
-    delivered_us: NDArray[np.int64],
-    previous_us: NDArray[np.int64],
+    frames: Frames, delivered_us: NDArray[np.int64], previous_us: NDArray[np.int64]
 ) -> bool:
     """Tell whether all values are finite and all times in order.
 
     Args:
-        sending: (E, N).
-        t_generated_us: (E, N).
-        payload: (E, N, F).
-        node_xy_m: (E, N, 2).
-        now_us: (E,), no frame is from later.
-        delivered_us: (E,), no frame is from before the last delivery.
-        previous_us: (E, N), no frame is from before its node's last one.
+        frames: None of them is from later than their `now_us`.
+        delivered_us: (E,), none is from before the last delivery.
+        previous_us: (E, N), none is from before its node's last one.
     """
-    for e in range(sending.shape[0]):
-        for n in range(sending.shape[1]):
-            t_us = t_generated_us[e, n]
-            if sending[e, n] and (
-                t_us < delivered_us[e] or t_us > now_us[e] or t_us < previous_us[e, n]
+    for e in range(frames.sending.shape[0]):
+        for n in range(frames.sending.shape[1]):
+            t_us = frames.t_generated_us[e, n]
+            if frames.sending[e, n] and (
+                t_us < delivered_us[e] or t_us > frames.now_us[e] or t_us < previous_us[e, n]
             ):
                 return False
-            for field in range(payload.shape[2]):
-                if not math.isfinite(payload[e, n, field]):
+            for field in range(frames.payload.shape[2]):
+                if not math.isfinite(frames.payload[e, n, field]):
                     return False
-            if not math.isfinite(node_xy_m[e, n, 0]) or not math.isfinite(node_xy_m[e, n, 1]):
-                return False
+            for axis in range(2):
+                if not math.isfinite(frames.node_xy_m[e, n, axis]):
+                    return False
     return True

@@ -33,6 +33,16 @@ class PayloadField(IntEnum):
     POSITION_SD_M = 5
 
 
+class FrameField(IntEnum):
+    """Index of each whole number that travels with a message."""
+
+    SEQUENCE = 0
+    EPOCH = 1
+    TIMESTAMP_MS = 2
+    GENERATED_US = 3
+    HOPS = 4
+
+
 @dataclass(frozen=True, slots=True)
 class V2VMessage:
     """One beacon: what a node believes of itself at the moment of its timestamp.

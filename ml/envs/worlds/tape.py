@@ -16,7 +16,7 @@ import numpy as np
 from ml.compiled import compiled
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator import PayloadField
-from ml.espnow_emulator.message_store import FrameField
+from ml.espnow_emulator.messages import FrameField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator.messages import V2VMessage
-from ml.espnow_emulator.parameters.wire import WireParameters
-from ml.espnow_emulator.wire import WIRE_BYTES, GeoReference, pack, quantise, unpack
-from ml.espnow_emulator.wire_names import mac_of_name, name_of_mac
+from ml.espnow_emulator.parameters.radio import WireParameters
+from ml.espnow_emulator.wire import (
+    WIRE_BYTES,
+    GeoReference,
+    mac_of_name,
+    name_of_mac,
+    pack,
+    quantise,
+    unpack,
+)
 
 HERE = GeoReference.of(WireParameters())
 MESSAGE = V2VMessage("car-1", 123_456, 1000.0, -200.0, 13.9, 271.5, -3.25, 1, "car-3", 2.1)
