@@ -12,20 +12,17 @@ from ml.espnow_emulator.counters import CounterArrays
 from ml.espnow_emulator.events import FlightArrays, World, run_events
 from ml.espnow_emulator.links import Links
 from ml.espnow_emulator.loss_model import Episodes, Movement
-from ml.espnow_emulator.mac import Mac
+from ml.espnow_emulator.mac import MacArrays
 from ml.espnow_emulator.message_store import (
     LONG_AGO_US,
     MAX_NODES,
     Frames,
-    MessageStore,
+    StoreArrays,
     accept_frames,
-    are_faultless,
-    sequence_of,
-    source_of,
 )
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.peer_table import PeerTable
-from ml.espnow_emulator.relays import Relays
+from ml.espnow_emulator.relays import RelayArrays
 from ml.espnow_emulator.wire import GeoReference, quantise
 from ml.keyed_random import fold
 from ml.section import EpisodeNumbers
@@ -97,22 +94,19 @@ class BroadcastChannel:
         listening[recorded] = True
         self.node_clocks = NodeClocks(parameters, num_envs=num_envs, num_nodes=num_nodes)
         self.table = PeerTable(self.node_clocks, recorded)
-        self._store = MessageStore(num_envs, num_nodes)
-        self._relays = Relays(parameters.relay, num_envs, num_nodes)
-        self._mac = Mac(parameters.mac, num_envs, num_nodes, 1 + self._relays.capacity)
         self._links = Links(parameters.loss, num_envs, num_nodes)
-        self._counters = CounterArrays.empty((num_envs, recorded.size, num_nodes - 1))
         self._flight = FlightArrays.empty(num_envs)
-        self._present = np.ones(nodes, dtype=bool)
+        relays = RelayArrays.empty(parameters.relay, num_envs, num_nodes)
+        unlimited = 1 + relays.word.shape[2]
         self._world = World(
-            self._store.arrays,
-            self._mac.arrays,
-            self._relays.arrays,
-            self._links.arrays,
-            self.table.arrays,
-            self._counters,
-            self._present,
-            listening,
+            store=StoreArrays.empty(num_envs, num_nodes),
+            mac=MacArrays.empty(parameters.mac, num_envs, num_nodes, unlimited),
+            relays=relays,
+            links=self._links.arrays,
+            table=self.table.arrays,
+            counters=CounterArrays.empty((num_envs, recorded.size, num_nodes - 1)),
+            present=np.ones(nodes, dtype=bool),
+            listening=listening,
         )
         self._episode_keys = np.zeros(num_envs, np.uint64)
         self._node_keys = np.zeros(nodes, np.int64)
@@ -120,11 +114,6 @@ class BroadcastChannel:
         self._offered_us = np.full(num_envs, LONG_AGO_US)
         everything = np.arange(num_envs)
         self.reset(everything, fold(0, everything))
-
-    @property
-    def num_sources(self) -> int:
-        """S, the nodes that are recorded when they speak: all but node 0."""
-        return self.num_nodes - 1
 
     def reset(
         self,
@@ -140,9 +129,9 @@ class BroadcastChannel:
         Args:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64, `fold(seed, env_index, episode)`.
-            node_keys: (N,) or (K, N) integers that name the nodes; 0, 1, ... (the vehicle slots)
-                if left out.
-            present: (N,) or (K, N) bool, which nodes there are; all if left out. Who is absent
+            node_keys: (N,) or (K, N) integers that name the nodes; default: 0, 1, ... (the vehicle
+                slots).
+            present: (N,) or (K, N) bool, which nodes there are; default: all. Who is absent
                 neither hears nor relays nor stands between others.
             overrides: Dotted names of randomisable parameters, each with its (K,) values for
                 this episode; names outside `radio.` are for others. What is not named has the
@@ -155,16 +144,16 @@ class BroadcastChannel:
         values = self._numbers.draw(nodes[0], overrides)
         keys = np.arange(self.num_nodes) if node_keys is None else np.asarray(node_keys)
         keys = np.broadcast_to(keys.astype(np.int64), nodes)
-        self._present[env_indices] = True if present is None else present
+        self._world.present[env_indices] = True if present is None else present
         self._episode_keys[env_indices] = episode_keys
         self._node_keys[env_indices] = keys
         for name, drawn in values.items():
             self._values[name][env_indices] = drawn
         self.node_clocks.reset(env_indices, episode_keys, node_keys=keys)
         episodes = Episodes(env_indices, episode_keys, keys, values)
-        self._mac.reset(episodes)
+        self._world.mac.reset(episodes)
         self._links.reset(episodes)
-        self._store.reset(env_indices)
+        self._world.store.reset(env_indices)
         self.clear(env_indices)
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
@@ -173,12 +162,10 @@ class BroadcastChannel:
         Pending frames, queues, relay buffers, tables and the memory of time are gone, so time may
         start anywhere. Sequence numbers, link states and boot epochs go on, so no draw is repeated.
         """
-        self._store.clear(env_indices)
-        self._relays.clear(env_indices)
-        self._mac.clear(env_indices)
-        self._links.clear(env_indices)
-        self._counters.run[env_indices] = 0
-        self.table.clear(env_indices)
+        world = self._world
+        for part in (world.store, world.relays, world.mac, self._links, self.table):
+            part.clear(env_indices)
+        world.counters.run[env_indices] = 0
         self._flight.length[env_indices] = 0
         self._delivered_us[env_indices] = LONG_AGO_US
         self._offered_us[env_indices] = LONG_AGO_US
@@ -194,12 +181,12 @@ class BroadcastChannel:
         here = np.array([env])
         key = self._episode_keys[here]
         self._node_keys[env, node] = node_key
-        self._present[env, node] = True
+        self._world.present[env, node] = True
         keys = self._node_keys[here]
         self.node_clocks.reset(here, key, node_keys=keys)
         values = {name: kept[here] for name, kept in self._values.items()}
         episode = Episodes(here, key, keys, values)
-        self._mac.rekey(episode)
+        self._world.mac.rekey(episode)
         self._links.admit(episode, node)
 
     def transmit(
@@ -228,15 +215,14 @@ class BroadcastChannel:
         Raises:
             EmulatorError: A wrong shape, a value that is not finite, or a time out of order.
         """
+        world, store = self._world, self._world.store
         frames = Frames(sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
         self._check(frames)
         if self._reference is not None:
             frames = frames._replace(payload=np.array(payload, order="C"))
             quantise(frames.payload, self._reference)
-        store, listening = self._store.arrays, self._world.listening
-        self._links.move(
-            Movement(now_us, sending, store.next_sequence, self._present, listening, node_xy_m)
-        )
+        nodes = (world.present, world.listening, node_xy_m)
+        self._links.move(Movement(now_us, sending, store.next_sequence, *nodes))
         accept_frames(frames, store)
         self._offered_us[:] = now_us
 
@@ -271,53 +257,33 @@ class BroadcastChannel:
 
     def drain_counters(self) -> dict[str, float]:
         """Return what was counted since the last call; see `CounterArrays.drain`."""
-        return self._counters.drain()
-
-    def pending(self) -> list[tuple[int, int, int, int]]:
-        """Return (convoy, node, source, sequence) of all that has left the air and not arrived."""
-        flight = self._flight
-        found = []
-        for env in range(flight.length.size):
-            for k in range(int(flight.length[env])):
-                place = int(flight.head[env] + k) % flight.word.shape[1]
-                word, reached = int(flight.word[env, place]), int(flight.receivers[env, place])
-                found += [
-                    (env, node, int(source_of(word)), int(sequence_of(word)))
-                    for node in range(self.num_nodes)
-                    if (reached >> node) & 1
-                ]
-        return sorted(found)
+        return self._world.counters.drain()
 
     def _check(self, frames: Frames) -> None:
         """Raise EmulatorError for frames that are not as `transmit` wants them."""
         for name, shape in self._shapes.items():
-            found = getattr(frames, name).shape
-            if found != shape:
-                raise EmulatorError(f"{name} has shape {found}, allowed is {shape}.")
-        previous_us, now_us = self._store.arrays.generated_us, frames.now_us
-        in_time = (now_us >= self._offered_us).all()
-        if in_time and are_faultless(frames, self._delivered_us, previous_us):
-            return
-        for name in ("payload", "node_xy_m"):
             array = getattr(frames, name)
-            if not np.isfinite(array).all():
+            if array.shape != shape:
+                raise EmulatorError(f"{name} has shape {array.shape}, allowed is {shape}.")
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
                 place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
                 raise EmulatorError(
                     f"{name}{list(place)} is {array[place]}, allowed are finite numbers: correct "
                     "it where the message is made."
                 )
-        if not in_time:
+        now_us, t_us = frames.now_us, frames.t_generated_us
+        if (now_us < self._offered_us).any():
             env = int(np.argmax(now_us < self._offered_us))
             raise EmulatorError(
                 f"time ran back in convoy {env}: transmit was called for {now_us[env] / 1000:g} ms "
                 f"after {self._offered_us[env] / 1000:g} ms, allowed is the same time or later."
             )
-        t_us = frames.t_generated_us
-        earliest_us = np.maximum(self._delivered_us[:, None], previous_us)
+        earliest_us = np.maximum(self._delivered_us[:, None], self._world.store.generated_us)
         wrong = frames.sending & ((t_us < earliest_us) | (t_us > now_us[:, None]))
-        env, node = (int(i[0]) for i in np.nonzero(wrong))
-        raise EmulatorError(
-            f"node {node} of convoy {env} transmits at {t_us[env, node] / 1000:g} ms, "
-            f"allowed is from {earliest_us[env, node] / 1000:g} ms (the last delivery, or its own "
-            f"last frame) to {now_us[env] / 1000:g} ms (now): transmit first, then deliver."
-        )
+        if wrong.any():
+            env, node = (int(i[0]) for i in np.nonzero(wrong))
+            raise EmulatorError(
+                f"node {node} of convoy {env} transmits at {t_us[env, node] / 1000:g} ms, allowed "
+                f"is from {earliest_us[env, node] / 1000:g} ms (the last delivery, or its own last "
+                f"frame) to {now_us[env] / 1000:g} ms (now): transmit first, then deliver."
+            )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ml.compiled import compiled, elementwise
-from ml.keyed_random import Stream, extend_one, fold, normal, uniform, uniform_one
+from ml.keyed_random import Stream, extend, fold, normal, uniform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class NodeClocks:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64.
             node_keys: (N,) or (K, N) integers that name the nodes: the same key, the same clock.
-                0, 1, ... (the vehicle slots) if left out; the ego is 0.
+                default: 0, 1, ... (the vehicle slots); the ego is 0.
         """
         if node_keys is None:
             node_keys = np.arange(self.offset_ms.shape[1])
@@ -74,12 +74,8 @@ class NodeClocks:
         """
         if t_us.ndim == 1:
             t_us = t_us[:, None]
-        more_axes = (1,) * (t_us.ndim - 2)
-        return _local_ms(
-            t_us,
-            self.drift_ppm.reshape(*self.drift_ppm.shape, *more_axes),
-            self.offset_ms.reshape(*self.offset_ms.shape, *more_axes),
-        )
+        shape = (*self.offset_ms.shape, *(1,) * (t_us.ndim - 2))
+        return _local_ms(t_us, self.drift_ppm.reshape(shape), self.offset_ms.reshape(shape))
 
 
 class BeaconSchedule:
@@ -113,8 +109,8 @@ class BeaconSchedule:
         Args:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64.
-            node_keys: (N,) or (K, N) integers that name the nodes; 0, 1, ... (the vehicle slots)
-                if left out.
+            node_keys: (N,) or (K, N) integers that name the nodes; default: 0, 1, ... (the vehicle
+                slots).
         """
         if node_keys is None:
             node_keys = np.arange(self.phase_us.shape[1])
@@ -138,16 +134,13 @@ class BeaconSchedule:
             each beacon; held within the tick, [(k - 1) * 100,000, k * 100,000 - 1], so that each
             node sends exactly once per tick.
         """
-        generated_us = np.empty(self.phase_us.shape, np.int64)
-        _fill_times(
-            tick,
-            self.phase_us,
-            self._clocks.drift_ppm,
-            self._jitter_us,
-            self._jitter_key,
-            generated_us,
-        )
-        return generated_us
+        begin_us = (tick[:, None] - 1) * BEACON_PERIOD_US
+        gained_us = np.rint(self._clocks.drift_ppm * 1e-6 * begin_us).astype(np.int64)
+        t_us = begin_us + self.phase_us - gained_us
+        if self._jitter_us > 0.0:
+            share = uniform(extend(self._jitter_key, tick[:, None]))
+            t_us += (share * self._jitter_us).astype(np.int64)
+        return np.clip(t_us, begin_us, begin_us + BEACON_PERIOD_US - 1)
 
 
 @compiled
@@ -160,24 +153,3 @@ def elapsed_one_ms(t_us: int, drift_ppm: float) -> int:
 @elementwise("int64(int64, float64, int64)")
 def _local_ms(t_us: int, drift_ppm: float, offset_ms: int) -> int:
     return offset_ms + elapsed_one_ms(t_us, drift_ppm)
-
-
-@compiled
-def _fill_times(
-    tick: NDArray[np.int64],
-    phase_us: NDArray[np.int64],
-    drift_ppm: NDArray[np.float64],
-    jitter_us: float,
-    jitter_key: NDArray[np.uint64],
-    generated_us: NDArray[np.int64],
-) -> None:
-    """Fill `generated_us` (E, N); see `BeaconSchedule.generated_us`."""
-    for e in range(phase_us.shape[0]):
-        begin_us = (tick[e] - 1) * BEACON_PERIOD_US
-        for n in range(phase_us.shape[1]):
-            gained_us = np.int64(np.rint(drift_ppm[e, n] * 1e-6 * begin_us))
-            t_us = begin_us + phase_us[e, n] - gained_us
-            if jitter_us > 0.0:
-                t_us += np.int64(uniform_one(extend_one(jitter_key[e, n], tick[e])) * jitter_us)
-            last_us = begin_us + BEACON_PERIOD_US - 1
-            generated_us[e, n] = min(max(t_us, begin_us), last_us)

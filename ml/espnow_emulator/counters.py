@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ml.compiled import inlined
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -83,40 +81,3 @@ class CounterArrays(NamedTuple):
         if total[OFFERED]:
             report |= {f"radio/{name}": float(total[count]) for name, count in _SUMS.items()}
         return report
-
-
-@inlined
-def count_own_frame(
-    counters: CounterArrays,
-    receivers: NDArray[np.int64],
-    present: NDArray[np.bool_],
-    env: int,
-    source: int,
-    reached: int,
-) -> None:
-    """Count what became of a source's own frame at the recorded nodes.
-
-    Args:
-        counters: All.
-        receivers: (R,), the recorded nodes.
-        present: (E, N).
-        env: Convoy.
-        source: Node, 1 or higher (nobody records node 0).
-        reached: Bit per node that received it.
-    """
-    for r in range(receivers.size):
-        node = receivers[r]
-        if node == source or not present[env, node]:
-            continue
-        counters.total[OFFERED] += 1
-        if (reached >> node) & 1:
-            counters.total[RECEIVED] += 1
-            if counters.run[env, r, source - 1] > 0:
-                counters.total[BURSTS] += 1
-                counters.total[BURST_FRAMES] += counters.run[env, r, source - 1]
-                counters.run[env, r, source - 1] = 0
-        else:
-            counters.run[env, r, source - 1] += 1
-            counters.total[BURST_MAX] = max(
-                counters.total[BURST_MAX], counters.run[env, r, source - 1]
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from ml.espnow_emulator.loss_model import Episodes, LinkArrays, Movement
     from ml.espnow_emulator.parameters.loss import GilbertElliottLoss, IndependentLoss
-
-_TOLERANCE: Final = 1e-9
 
 
 class _Knots(NamedTuple):
@@ -81,6 +79,7 @@ class BurstLinks:
     """
 
     def __init__(self, parameters: GilbertElliottLoss, num_envs: int, num_nodes: int) -> None:
+        self._parameters = parameters
         self._knots = _Knots.of(parameters, num_envs)
         self._bad = np.zeros((num_envs, num_nodes, num_nodes), dtype=bool)
         self._node_keys = np.zeros((num_envs, num_nodes), np.int64)
@@ -97,18 +96,13 @@ class BurstLinks:
         knots.odds_factor[here], knots.burst_factor[here] = odds_factor, burst_factor
         self._bad[here] = False
         self._node_keys[here] = episodes.node_keys
-        if (knots.probability == 1.0).all():
-            return
-        burst = knots.burst_frames * burst_factor[:, None]
-        odds = knots.probability / (1.0 - knots.probability)
-        entering = odds * odds_factor[:, None] / burst
-        if (entering > 1.0 + _TOLERANCE).any() or (burst < 1.0 - _TOLERANCE).any():
-            raise EmulatorError(
-                "the overrides of radio.loss.odds_factor and radio.loss.burst_factor ask for "
-                f"bursts of {burst.min():.4g} frames or more that begin with a probability of up "
-                f"to {entering.max():.4g}, allowed are bursts of 1 or more and probabilities up "
-                "to 1: lower odds_factor or raise burst_factor."
-            )
+        for odds, burst in set(zip(odds_factor.tolist(), burst_factor.tolist(), strict=True)):
+            problem = self._parameters.infeasibility(odds_factor=odds, burst_factor=burst)
+            if problem is not None:
+                raise EmulatorError(
+                    "the overrides of radio.loss.odds_factor and radio.loss.burst_factor cannot "
+                    f"be: {problem}; or lower odds_factor or raise burst_factor."
+                )
 
     def admit(self, episodes: Episodes, node: int) -> None:
         """Let another node take part: its first frame will draw its states."""

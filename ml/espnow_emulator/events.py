@@ -7,26 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.compiled import inlined
+from ml.espnow_emulator import counters as count
 from ml.espnow_emulator.clock import elapsed_one_ms
-from ml.espnow_emulator.counters import (
-    AIRTIME_US,
-    COLLIDED,
-    DUPLICATES,
-    ELAPSED_US,
-    EXPIRED,
-    JUDGED,
-    JUDGED_AFTER,
-    ON_AIR,
-    QUEUE_DROPS,
-    REACHED,
-    count_own_frame,
-)
 from ml.espnow_emulator.mac import (
+    H_RX,
     NEVER_US,
     count_down,
     next_start,
     queue_frame,
-    receiver_delay_us,
     start_us,
     take_head,
 )
@@ -77,14 +65,8 @@ class FlightArrays(NamedTuple):
     @classmethod
     def empty(cls, num_envs: int, capacity: int = _FRAMES_AT_FIRST) -> FlightArrays:
         """Return rings without frames."""
-        rings = (num_envs, capacity)
-        return cls(
-            np.zeros(rings, np.int64),
-            np.zeros(rings, np.int64),
-            np.zeros(rings, np.int64),
-            np.zeros(num_envs, np.int64),
-            np.zeros(num_envs, np.int64),
-        )
+        rings = np.zeros((3, num_envs, capacity), np.int64)
+        return cls(*rings, *np.zeros((2, num_envs), np.int64))
 
     def doubled(self) -> FlightArrays:
         """Return rings of twice the capacity with the same frames."""
@@ -136,14 +118,14 @@ def run_events(
             drift_ppm = table.clock_drift_ppm[e, table.receivers[r]]
             move_on(table.window, e, r, elapsed_one_ms(now_us[e], drift_ppm))
         known = before_us[e] != LONG_AGO_US
-        airtime_us = world.counters.total[AIRTIME_US]
+        airtime_us = world.counters.total[count.AIRTIME_US]
         done = _run_convoy(e, now_us[e], world, flight)
         if not known:
-            world.counters.total[AIRTIME_US] = airtime_us
+            world.counters.total[count.AIRTIME_US] = airtime_us
         if not done:
             return e
         if known:
-            world.counters.total[ELAPSED_US] += now_us[e] - before_us[e]
+            world.counters.total[count.ELAPSED_US] += now_us[e] - before_us[e]
     return now_us.size
 
 
@@ -196,36 +178,36 @@ def _have_slot(e: int, node: int, t_us: int, world: World) -> None:
     """A node hands its own frame and all that it relays to its MAC."""
     store, relays, counters = world.store, world.relays, world.counters
     sequence = max(store.next_slot[e, node], store.next_sequence[e, node] - DEPTH)
-    counters.total[EXPIRED] += sequence - store.next_slot[e, node]
+    counters.total[count.EXPIRED] += sequence - store.next_slot[e, node]
     store.next_slot[e, node] = sequence + 1
     note_own_pose(relays, store, e, node, sequence % DEPTH)
     if node > 0:
         _judge_reception(e, node, sequence, world)
     if not queue_frame(world.mac, e, node, message_word(node, sequence, 0), t_us):
-        counters.total[QUEUE_DROPS] += 1
+        counters.total[count.QUEUE_DROPS] += 1
         if node > 0:
-            count_own_frame(counters, world.table.receivers, world.present, e, node, 0)
+            _count_own_frame(e, node, 0, world)
     for k in range(relays.waiting[e, node]):
         word = relays.word[e, node, k]
         if is_expired(store, e, source_of(word), sequence_of(word)):
-            counters.total[EXPIRED] += 1
+            counters.total[count.EXPIRED] += 1
         elif not queue_frame(world.mac, e, node, word, t_us):
-            counters.total[QUEUE_DROPS] += 1
+            counters.total[count.QUEUE_DROPS] += 1
     relays.waiting[e, node] = 0
 
 
 @inlined
 def _judge_reception(e: int, source: int, sequence: int, world: World) -> None:
     """Count whether an earlier message of a source has reached the recorded nodes by any path."""
-    judged = sequence - JUDGED_AFTER
+    judged = sequence - count.JUDGED_AFTER
     if judged < world.store.first[e, source]:
         return
     for r in range(world.table.receivers.size):
         node = world.table.receivers[r]
         if node != source and world.present[e, node]:
-            world.counters.total[JUDGED] += 1
+            world.counters.total[count.JUDGED] += 1
             if has_seen(world.relays, e, node, source, judged):
-                world.counters.total[REACHED] += 1
+                world.counters.total[count.REACHED] += 1
 
 
 @inlined
@@ -235,8 +217,8 @@ def _start_on_air(e: int, node: int, t_us: int, world: World, flight: FlightArra
     end_us = t_us + rules.airtime_us
     if not rules.enabled:
         word = take_head(mac, e, node, t_us)
-        counters.total[ON_AIR] += 1
-        counters.total[AIRTIME_US] += rules.airtime_us
+        counters.total[count.ON_AIR] += 1
+        counters.total[count.AIRTIME_US] += rules.airtime_us
         arrival_us = t_us + rules.fixed_latency_us
         _send(e, node, word, arrival_us, arrival_us, world, flight)
         return
@@ -250,18 +232,18 @@ def _start_on_air(e: int, node: int, t_us: int, world: World, flight: FlightArra
             end_us = max(end_us, other_us + rules.airtime_us)
         else:
             count_down(mac, e, other, t_us)
-    counters.total[AIRTIME_US] += end_us - t_us
-    counters.total[ON_AIR] += 1
+    counters.total[count.AIRTIME_US] += end_us - t_us
+    counters.total[count.ON_AIR] += 1
     if colliding == 0:
         mac.idle_from_us[e] = end_us
         word = take_head(mac, e, node, end_us)
-        arrival_us = end_us + receiver_delay_us(mac, e)
+        arrival_us = end_us + int(mac.times[e, H_RX])
         _send(e, node, word, end_us, arrival_us, world, flight)
         return
     _collide(e, node, world, end_us)
     for other in range(mac.length.shape[1]):
         if (colliding >> other) & 1:
-            counters.total[ON_AIR] += 1
+            counters.total[count.ON_AIR] += 1
             _collide(e, other, world, end_us)
     mac.idle_from_us[e] = end_us
 
@@ -270,9 +252,9 @@ def _start_on_air(e: int, node: int, t_us: int, world: World, flight: FlightArra
 def _collide(e: int, node: int, world: World, end_us: int) -> None:
     """Lose the frame that a node has on the air; the medium is idle again at `end_us`."""
     word = take_head(world.mac, e, node, end_us)
-    world.counters.total[COLLIDED] += 1
+    world.counters.total[count.COLLIDED] += 1
     if hops_of(word) == 0 and node > 0:
-        count_own_frame(world.counters, world.table.receivers, world.present, e, node, 0)
+        _count_own_frame(e, node, 0, world)
 
 
 @inlined
@@ -304,13 +286,37 @@ def _send(
         if uniform_one(key) < chance:
             reached |= 1 << node
     if hops_of(word) == 0 and source > 0:
-        count_own_frame(world.counters, world.table.receivers, world.present, e, source, reached)
+        _count_own_frame(e, source, reached, world)
     if reached != 0:
         place = (flight.head[e] + flight.length[e]) % flight.word.shape[1]
         flight.arrival_us[e, place] = arrival_us
         flight.word[e, place] = word
         flight.receivers[e, place] = reached
         flight.length[e] += 1
+
+
+@inlined
+def _count_own_frame(e: int, source: int, reached: int, world: World) -> None:
+    """Count at which recorded nodes a source's own frame arrived (`reached`, a bit per node).
+
+    The source is not node 0, which nobody records.
+    """
+    total, run, receivers = world.counters.total, world.counters.run, world.table.receivers
+    for r in range(receivers.size):
+        node = receivers[r]
+        if node == source or not world.present[e, node]:
+            continue
+        link = (e, r, source - 1)
+        total[count.OFFERED] += 1
+        if (reached >> node) & 1:
+            total[count.RECEIVED] += 1
+            if run[link] > 0:
+                total[count.BURSTS] += 1
+                total[count.BURST_FRAMES] += run[link]
+                run[link] = 0
+        else:
+            run[link] += 1
+            total[count.BURST_MAX] = max(total[count.BURST_MAX], run[link])
 
 
 @inlined
@@ -326,10 +332,10 @@ def _arrive(e: int, t_us: int, world: World, flight: FlightArrays) -> None:
         if not (reached >> node) & 1:
             continue
         if expired:
-            world.counters.total[EXPIRED] += 1
+            world.counters.total[count.EXPIRED] += 1
             continue
         if not mark_seen(world.relays, e, node, source, sequence):
-            world.counters.total[DUPLICATES] += 1
+            world.counters.total[count.DUPLICATES] += 1
             continue
         keep_for_relay(world.relays, world.store, e, node, word)
         row = world.table.row_of[node]

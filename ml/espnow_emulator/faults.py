@@ -108,7 +108,7 @@ class MessageFaults:
         Args:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64.
-            node_keys: (N,) or (K, N) integers that name the nodes; 0, 1, … if left out.
+            node_keys: (N,) or (K, N) integers that name the nodes; default: 0, 1, …
         """
         if node_keys is None:
             node_keys = np.arange(self._memory.keys.shape[1])

@@ -26,7 +26,7 @@ NEVER_US: Final = int(np.iinfo(np.int64).max)
 QUEUE_CAPACITY: Final = 32
 """Transmit buffers of the board; a frame that finds them full is dropped."""
 _US_PER_MS = 1000.0
-_H_TX, _H_RX, _WAIT_PROBABILITY, _WAIT_MEAN = range(4)
+_H_TX, H_RX, _WAIT_PROBABILITY, _WAIT_MEAN = range(4)
 _TIMES = ("mac.h_tx_ms", "mac.h_rx_ms", "mac.wait_probability", "mac.wait_mean_ms")
 
 
@@ -73,34 +73,28 @@ class MacArrays(NamedTuple):
     backoff_key: NDArray[np.uint64]
     wait_key: NDArray[np.uint64]
 
+    @classmethod
+    def empty(cls, mac: MacParameters, num_envs: int, num_nodes: int, unlimited: int) -> MacArrays:
+        """Return empty queues of nodes (E, N) on an idle medium.
 
-class Mac:
-    """The medium access of all convoys.
-
-    Args:
-        mac: Parameters of the section `mac`.
-        num_envs: E.
-        num_nodes: N.
-        unlimited: Places that never run out, for when the section `mac` is switched off.
-
-    Attributes:
-        arrays: The memory itself, for compiled loops.
-    """
-
-    def __init__(self, mac: MacParameters, num_envs: int, num_nodes: int, unlimited: int) -> None:
+        Args:
+            mac: Parameters of the section `mac`.
+            num_envs: E.
+            num_nodes: N.
+            unlimited: Places that never run out, for when the section is switched off.
+        """
         nodes = (num_envs, num_nodes)
         queues = (*nodes, QUEUE_CAPACITY if mac.enabled else unlimited)
-        rules = MacRules(
-            enabled=mac.enabled,
-            airtime_us=mac.airtime_us,
-            slot_us=mac.slot_us,
-            difs_us=mac.difs_us,
-            contention_window=mac.cw,
-            vulnerable_us=mac.vulnerable_us,
-            fixed_latency_us=round(mac.fixed_latency_ms * _US_PER_MS),
-        )
-        self.arrays = MacArrays(
-            rules=rules,
+        return cls(
+            rules=MacRules(
+                enabled=mac.enabled,
+                airtime_us=mac.airtime_us,
+                slot_us=mac.slot_us,
+                difs_us=mac.difs_us,
+                contention_window=mac.cw,
+                vulnerable_us=mac.vulnerable_us,
+                fixed_latency_us=round(mac.fixed_latency_ms * _US_PER_MS),
+            ),
             word=np.zeros(queues, np.int64),
             ready_us=np.zeros(queues, np.int64),
             head=np.zeros(nodes, np.int64),
@@ -117,30 +111,24 @@ class Mac:
     def reset(self, episodes: Episodes) -> None:
         """Begin episodes."""
         h_tx_ms, h_rx_ms, share, wait_ms = (episodes.values[name] for name in _TIMES)
-        self.arrays.times[episodes.env_indices] = np.stack(
-            [
-                np.rint(h_tx_ms * _US_PER_MS),
-                np.rint(h_rx_ms * _US_PER_MS),
-                share,
-                wait_ms * _US_PER_MS,
-            ],
-            axis=1,
-        )
+        delays_us = np.rint(h_tx_ms * _US_PER_MS), np.rint(h_rx_ms * _US_PER_MS)
+        times = np.stack([*delays_us, share, wait_ms * _US_PER_MS], axis=1)
+        self.times[episodes.env_indices] = times
         self.rekey(episodes)
         self.clear(episodes.env_indices)
 
     def rekey(self, episodes: Episodes) -> None:
         """Fold the keys of the draws per frame."""
         here, nodes, episode = episodes.env_indices, episodes.node_keys, episodes.keys[:, None]
-        self.arrays.node_keys[here] = nodes
-        self.arrays.backoff_key[here] = fold(episode, Stream.MAC_BACKOFF, nodes)
-        self.arrays.wait_key[here] = fold(episode, Stream.MAC_WAIT, nodes)
+        self.node_keys[here] = nodes
+        self.backoff_key[here] = fold(episode, Stream.MAC_BACKOFF, nodes)
+        self.wait_key[here] = fold(episode, Stream.MAC_WAIT, nodes)
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Empty the queues and the medium of the given convoys."""
-        self.arrays.length[env_indices] = 0
-        self.arrays.head[env_indices] = 0
-        self.arrays.idle_from_us[env_indices] = LONG_AGO_US
+        self.length[env_indices] = 0
+        self.head[env_indices] = 0
+        self.idle_from_us[env_indices] = LONG_AGO_US
 
 
 @inlined
@@ -225,9 +213,3 @@ def count_down(mac: MacArrays, env: int, node: int, busy_us: int) -> None:
     since_us = max(mac.contention_us[env, node], mac.idle_from_us[env]) + mac.rules.difs_us
     counted = (busy_us - since_us) // mac.rules.slot_us
     mac.backoff[env, node] -= min(max(counted, 0), mac.backoff[env, node])
-
-
-@inlined
-def receiver_delay_us(mac: MacArrays, env: int) -> int:
-    """Time from a frame's end on the air to the receiver's program."""
-    return int(mac.times[env, _H_RX])

@@ -6,7 +6,6 @@ its payload stay here.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -50,7 +49,7 @@ class Frames(NamedTuple):
 
 
 class StoreArrays(NamedTuple):
-    """The memory of a `MessageStore`, as its loops want it; int64 but for the payload.
+    """What the nodes of all convoys have lately said; int64 but for the payload.
 
     Attributes:
         numbers: (E, N, DEPTH, 4), by sequence modulo DEPTH, indexed by `FrameField`.
@@ -72,21 +71,11 @@ class StoreArrays(NamedTuple):
     newest_ms: NDArray[np.int64]
     generated_us: NDArray[np.int64]
 
-
-class MessageStore:
-    """What the nodes of all convoys have lately said.
-
-    Args:
-        num_envs: E.
-        num_nodes: N.
-
-    Attributes:
-        arrays: The memory itself, for compiled loops.
-    """
-
-    def __init__(self, num_envs: int, num_nodes: int) -> None:
+    @classmethod
+    def empty(cls, num_envs: int, num_nodes: int) -> StoreArrays:
+        """Return a store of nodes (E, N) that have said nothing."""
         nodes = (num_envs, num_nodes)
-        self.arrays = StoreArrays(
+        return cls(
             numbers=np.zeros((*nodes, DEPTH, 4), np.int64),
             payload=np.zeros((*nodes, DEPTH, len(PayloadField))),
             next_sequence=np.zeros(nodes, np.int64),
@@ -99,17 +88,16 @@ class MessageStore:
 
     def reset(self, env_indices: NDArray[np.int64]) -> None:
         """Begin an episode: sequence numbers start at 0."""
-        self.arrays.next_sequence[env_indices] = 0
-        self.arrays.epoch[env_indices] = 0
-        self.arrays.newest_ms[env_indices] = LONG_AGO_US
+        self.next_sequence[env_indices] = 0
+        self.epoch[env_indices] = 0
+        self.newest_ms[env_indices] = LONG_AGO_US
         self.clear(env_indices)
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Forget the frames that wait for their slot."""
-        arrays = self.arrays
-        arrays.next_slot[env_indices] = arrays.next_sequence[env_indices]
-        arrays.first[env_indices] = arrays.next_sequence[env_indices]
-        arrays.generated_us[env_indices] = LONG_AGO_US
+        self.next_slot[env_indices] = self.next_sequence[env_indices]
+        self.first[env_indices] = self.next_sequence[env_indices]
+        self.generated_us[env_indices] = LONG_AGO_US
 
 
 @inlined
@@ -164,30 +152,3 @@ def accept_frames(frames: Frames, store: StoreArrays) -> None:
                 store.payload[e, n, place, field] = frames.payload[e, n, field]
             store.generated_us[e, n] = generated_us
             store.next_sequence[e, n] = sequence + 1
-
-
-@inlined
-def are_faultless(
-    frames: Frames, delivered_us: NDArray[np.int64], previous_us: NDArray[np.int64]
-) -> bool:
-    """Tell whether all values are finite and all times in order.
-
-    Args:
-        frames: None of them is from later than their `now_us`.
-        delivered_us: (E,), none is from before the last delivery.
-        previous_us: (E, N), none is from before its node's last one.
-    """
-    for e in range(frames.sending.shape[0]):
-        for n in range(frames.sending.shape[1]):
-            t_us = frames.t_generated_us[e, n]
-            if frames.sending[e, n] and (
-                t_us < delivered_us[e] or t_us > frames.now_us[e] or t_us < previous_us[e, n]
-            ):
-                return False
-            for field in range(frames.payload.shape[2]):
-                if not math.isfinite(frames.payload[e, n, field]):
-                    return False
-            for axis in range(2):
-                if not math.isfinite(frames.node_xy_m[e, n, axis]):
-                    return False
-    return True

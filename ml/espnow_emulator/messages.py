@@ -56,7 +56,7 @@ class V2VMessage:
         heading_deg: Clockwise from north, [0, 360).
         accel_mps2: Along the vehicle.
         hop_count: 0 straight from the source, 1 to 3 when relayed.
-        source_id: Whose state it is; the transmitter's own if left out.
+        source_id: Whose state it is; default: the transmitter's own.
         position_sd_m: Standard deviation per axis that the source believes its position has.
     """
 

@@ -138,15 +138,15 @@ class PeerTable:
             receivers=receivers,
             row_of=row_of,
         )
-        self.heard = _read_only(self.arrays.heard)
-        numbers = self.arrays.numbers
+        memory, numbers = self.arrays, self.arrays.numbers
+        self.heard = _read_only(memory.heard)
         self.sequence = _read_only(numbers[FrameField.SEQUENCE])
         self.timestamp_ms = _read_only(numbers[FrameField.TIMESTAMP_MS])
         self.t_generated_us = _read_only(numbers[FrameField.GENERATED_US])
         self.hops = _read_only(numbers[FrameField.HOPS])
-        self.received_us = _read_only(self.arrays.received_us)
-        self.received_local_ms = _read_only(self.arrays.received_local_ms)
-        self.payload = _read_only(self.arrays.payload)
+        self.received_us = _read_only(memory.received_us)
+        self.received_local_ms = _read_only(memory.received_local_ms)
+        self.payload = _read_only(memory.payload)
 
     @property
     def age_at_reception_ms(self) -> NDArray[np.float64]:
@@ -217,11 +217,7 @@ def _estimate_age(
 def move_on(window: WindowArrays, env: int, receiver: int, elapsed_ms: int) -> None:
     """Move a receiver's windows to the present and drop what has left them.
 
-    Args:
-        window: Of all links.
-        env: Convoy.
-        receiver: Receiver.
-        elapsed_ms: The receiver's clock since the start of the episode.
+    The present is `elapsed_ms` by the receiver's clock since the start of the episode.
     """
     new, old = elapsed_ms // BUCKET_MS, window.current[env, receiver]
     if new == old:

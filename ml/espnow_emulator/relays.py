@@ -41,7 +41,7 @@ class RelayRules(NamedTuple):
 
 
 class RelayArrays(NamedTuple):
-    """The memory of the nodes as relays.
+    """What all nodes have seen, and their buffers: a place for each message of the store.
 
     Attributes:
         rules: The same for all convoys.
@@ -61,35 +61,21 @@ class RelayArrays(NamedTuple):
     pose: NDArray[np.float64]
     has_pose: NDArray[np.bool_]
 
-
-class Relays:
-    """Seen marks and relay buffers of all convoys.
-
-    Args:
-        parameters: Section `relay`.
-        num_envs: E.
-        num_nodes: N.
-
-    Attributes:
-        arrays: The memory itself, for compiled loops.
-        capacity: Places of a buffer: as many as there are messages in the store.
-    """
-
-    def __init__(self, parameters: RelayParameters, num_envs: int, num_nodes: int) -> None:
+    @classmethod
+    def empty(cls, parameters: RelayParameters, num_envs: int, num_nodes: int) -> RelayArrays:
+        """Return the memory of nodes (E, N) that have seen nothing."""
         nodes = (num_envs, num_nodes)
         half_deg = parameters.cone_half_angle_deg
-        self.capacity = num_nodes * DEPTH
-        rules = RelayRules(
-            max_hops=parameters.max_hops,
-            front_cone=parameters.front_cone,
-            # A full cone holds every direction, whatever the rounding.
-            least_cosine=math.cos(math.radians(half_deg)) if half_deg < _ALL_ROUND_DEG else -2.0,
-        )
-        self.arrays = RelayArrays(
-            rules=rules,
+        return cls(
+            rules=RelayRules(
+                parameters.max_hops,
+                parameters.front_cone,
+                # A full cone holds every direction, whatever the rounding.
+                math.cos(math.radians(half_deg)) if half_deg < _ALL_ROUND_DEG else -2.0,
+            ),
             newest=np.full((*nodes, num_nodes), -1, np.int64),
             mask=np.zeros((*nodes, num_nodes), np.uint64),
-            word=np.zeros((*nodes, self.capacity), np.int64),
+            word=np.zeros((*nodes, num_nodes * DEPTH), np.int64),
             waiting=np.zeros(nodes, np.int64),
             pose=np.zeros((*nodes, 4)),
             has_pose=np.zeros(nodes, dtype=bool),
@@ -97,10 +83,10 @@ class Relays:
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Forget what was seen and what waits."""
-        self.arrays.newest[env_indices] = -1
-        self.arrays.mask[env_indices] = 0
-        self.arrays.waiting[env_indices] = 0
-        self.arrays.has_pose[env_indices] = False
+        self.newest[env_indices] = -1
+        self.mask[env_indices] = 0
+        self.waiting[env_indices] = 0
+        self.has_pose[env_indices] = False
 
 
 @inlined

@@ -30,8 +30,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -77,8 +76,7 @@ _ECCENTRICITY_2: Final = 6.694379990141316e-3
 _X, _Y, _SPEED, _HEADING, _ACCEL, _SD = (int(field) for field in PayloadField)
 
 
-@dataclass(frozen=True, slots=True)
-class GeoReference:
+class GeoReference(NamedTuple):
     """The place whose plane the simulated metres belong to.
 
     Attributes:
@@ -208,24 +206,13 @@ def quantise(payload: NDArray[np.float64], reference: GeoReference) -> None:
     """
     if not payload.flags.c_contiguous:
         raise EmulatorError("quantise writes in place and needs an array in C order: copy it first")
-    _quantise(
-        payload.reshape(-1, len(PayloadField)),
-        reference.lat_deg,
-        reference.lon_deg,
-        reference.north_m_per_deg,
-        reference.east_m_per_deg,
-    )
+    _quantise(payload.reshape(-1, len(PayloadField)), reference)
 
 
 @compiled
-def _quantise(
-    payload: NDArray[np.float64],
-    lat_deg: float,
-    lon_deg: float,
-    north_m_per_deg: float,
-    east_m_per_deg: float,
-) -> None:
+def _quantise(payload: NDArray[np.float64], reference: GeoReference) -> None:
     """Round payloads (n, F) in place; see `quantise`."""
+    lat_deg, lon_deg, north_m_per_deg, east_m_per_deg = reference
     for row in range(payload.shape[0]):
         fields = payload[row]
         lon = float(np.float32(lon_deg + fields[_X] / east_m_per_deg))

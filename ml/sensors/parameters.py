@@ -35,7 +35,7 @@ class PositionParameters(Section):
         120.0,
         0.1,
         1e5,
-        "Correlation time. A 42-s stop showed .03 m of spread, 1,345 s showed 5.5 m; the "
+        "Correlation time. A 42-s stop showed 0.03 m of spread, 1,345 s showed 5.5 m; the "
         "value is judgement.",
     )
     common_share: float = drawn(
@@ -68,7 +68,7 @@ class SpeedParameters(Section):
     """Speed over ground in a fix: an Ornstein-Uhlenbeck error; below 0 it is reported as 0."""
 
     sd_mps: float = drawn(
-        0.15, 0.0, 10.0, "Doppler speed of u-blox receivers; .43 m/s were seen while driving."
+        0.15, 0.0, 10.0, "Doppler speed of u-blox receivers; 0.43 m/s were seen while driving."
     )
     tau_s: float = drawn(2.0, 0.1, 1e5, "Correlation time. Judgement.")
 
@@ -106,7 +106,7 @@ class AccelerometerParameters(Section):
         0.3, 0.0, 10.0, "Drawn once per vehicle and episode; -1.4 to +2.3 m/s2 were found in logs."
     )
     white_sd_mps2: float = drawn(
-        0.15, 0.0, 10.0, "Per tick; .074 m/s2 parked, .39 driving, road and engine included."
+        0.15, 0.0, 10.0, "Per tick; 0.074 m/s2 parked, 0.39 driving, road and engine included."
     )
     lag_s: float = drawn(
         0.067, 0.0, 10.0, "Time constant, here of the sensor's 5 Hz low-pass filter."

@@ -38,7 +38,7 @@ class MarginLoss(Section):
 
     Path loss, the mounting of both antennas, shadowing correlated over the travelled distance, a
     slow bias, cars in between, and Nakagami fading per frame. Losses are slowly modulated on the
-    road (autocorrelation .25 at .1 s, still .10 at 1 s), which no two-state chain shows [R].
+    road (autocorrelation 0.25 at 0.1 s, still 0.10 at 1 s), which no two-state chain shows [R].
     """
 
     model: Literal["margin"] = "margin"
@@ -161,7 +161,7 @@ class GilbertElliottLoss(Section):
 
     A frame is lost in the bad state and delivered in the good one. At a constant distance the
     long-run loss is exactly the `probability`, and the mean burst exactly `mean_burst_frames`;
-    its losses forget faster than measured ones (autocorrelation .06 at .2 s against .23 [R]).
+    its losses forget faster than measured ones (autocorrelation 0.06 at 0.2 s against 0.23 [R]).
     """
 
     model: Literal["gilbert_elliott"] = "gilbert_elliott"

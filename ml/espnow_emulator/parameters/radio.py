@@ -107,7 +107,7 @@ class WireParameters(Section):
     """What the 90 bytes on the air do to a message.
 
     The coarsest error is that of the position: degrees as float32 have steps of 3.8e-6 between
-    32 and 64 degrees, .42 m along a meridian.
+    32 and 64 degrees, 0.42 m along a meridian.
     """
 
     quantise: bool = Field(
@@ -118,8 +118,8 @@ class WireParameters(Section):
         32.8,
         -80.0,
         80.0,
-        "Latitude of the simulated road's origin. At the default place the steps are .42 m "
-        "north and .36 m east, as coarse as between 32 and 64 degrees. Judgement.",
+        "Latitude of the simulated road's origin. At the default place the steps are 0.42 m "
+        "north and 0.36 m east, as coarse as between 32 and 64 degrees. Judgement.",
     )
     reference_lon_deg: float = number(
         35.0,

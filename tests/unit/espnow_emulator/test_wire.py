@@ -129,7 +129,7 @@ def test_the_training_path_rounds_as_the_wire_does(batch: list[V2VMessage]):
 
 
 def test_rounding_costs_as_much_as_the_measured_boards_lost():
-    """Positions lie on a grid of .42 m north and .36 m east; nothing else loses a millimetre."""
+    """Positions lie on a grid of 0.42 m north and 0.36 m east; nothing else loses a millimetre."""
     random = np.random.default_rng(3)
     payload = np.empty((4000, 6))
     payload[:, :2] = random.uniform(-5000.0, 5000.0, (4000, 2))

@@ -226,7 +226,7 @@ def test_ranging_is_off_by_default():
 
 
 def test_ranging_measures_the_gap_with_white_noise():
-    """Unbiased, .3 m, new at each tick and in each convoy."""
+    """Unbiased, 0.3 m, new at each tick and in each convoy."""
     ranges, valid = _range(np.full(400, 20.0), 50, enabled=True)
     assert valid.all()
     error = ranges - 20.0

@@ -159,7 +159,7 @@ def test_in_a_bend_the_gyroscope_keeps_the_heading():
 
 
 def test_a_hold_is_a_staircase_of_late_fixes():
-    """Each car reports once a second, at its own phase, where it was .15 s ago; then nothing."""
+    """Each car reports once a second, at its own phase, where it was 0.15 s ago; then nothing."""
     along, across, speed, heading, sd = Drive().run(_parameters("hold"), 60, (40, 5))
     age_s = -along / 20.0
     # A tick after the delivery's moment the report is at most so old; before, one period more.
@@ -174,7 +174,7 @@ def test_a_hold_is_a_staircase_of_late_fixes():
     assert np.allclose(growth[~fresh], 0.1)
     assert np.allclose(growth[fresh], -0.9)
     assert np.allclose(fresh[:50].sum(axis=0), 5), "one a second, from the first second on"
-    # Phases are uniform: the mean age is .15 plus half a second, and all ages occur.
+    # Phases are uniform: the mean age is 0.15 plus half a second, and all ages occur.
     assert age_s.mean() == pytest.approx(0.65, abs=4.0 * 0.289 / np.sqrt(200))
     assert np.histogram(age_s[30], bins=10, range=(0.15, 1.15))[0].min() >= 5
 
@@ -225,7 +225,7 @@ def test_a_bias_grows_the_error_until_the_next_fix():
 
 
 def test_a_speed_error_is_driven_on_from_the_fix():
-    """A GPS speed that is .15 m/s off makes a position that is off by that times the age."""
+    """A GPS speed that is 0.15 m/s off makes a position that is off by that times the age."""
     along, _, speed, _, sd = Drive().run(_parameters(speed_sd_mps=0.15), 100, (800, 2))
     age_s = sd / 0.15
     assert np.allclose(along, speed * age_s, atol=1e-6)
@@ -260,7 +260,7 @@ def test_gps_error_is_the_stated_one_in_every_mode(mode: str):
 @pytest.mark.parametrize("period_s", [1.0, 0.2])
 @pytest.mark.parametrize("drive", [Drive(25.0), Drive(10.0), Drive(20.0, -1.5)])
 def test_what_a_node_believes_of_its_position_is_honest(drive: Drive, period_s: float):
-    """Along and across the road the error has the believed size, not less than .9 of the worse."""
+    """Along and across the road the error has the believed size, not less than 0.9 of the worse."""
     position = PositionParameters(sd_m=0.1, white_sd_m=0.05, hold_period_s=period_s)
     along, across, _, _, sd = drive.run(SensorParameters(position=position), 100, (400, 3))
     normalised = [np.sqrt(np.mean((error / sd) ** 2)) for error in (along, across)]
