@@ -228,12 +228,8 @@ def _move_pair(
 ) -> None:
     """Move both links of a pair (convoy, i, j), i < j, with so many cars between them."""
     e, i, j = pair
-    terms, state, node_xy_m, now_us = (
-        model.terms,
-        model.state,
-        movement.node_xy_m,
-        movement.now_us[e],
-    )
+    terms, state = model.terms, model.state
+    node_xy_m, now_us = movement.node_xy_m, movement.now_us[e]
     east_m = node_xy_m[e, i, 0] - node_xy_m[e, j, 0]
     north_m = node_xy_m[e, i, 1] - node_xy_m[e, j, 1]
     distance_m = max(math.sqrt(east_m * east_m + north_m * north_m), _NEAREST_M)
