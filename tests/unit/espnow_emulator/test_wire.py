@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,15 +104,6 @@ def test_a_message_survives_the_wire_but_for_float32(message: V2VMessage):
     assert back.accel_mps2 == np.float32(message.accel_mps2)
     assert back.heading_deg in (np.float32(message.heading_deg), 0.0)
     assert 1 + back.position_sd_m == pytest.approx(1 + message.position_sd_m, rel=1e-7)
-
-
-@given(messages)
-def test_what_was_packed_once_packs_to_the_same_bytes(message: V2VMessage):
-    """The bytes are a fixed point: rounding a rounded message changes nothing."""
-    data = pack(message, HERE)
-    back = unpack(data, HERE)
-    assert pack(back, HERE) == data
-    assert unpack(pack(back, HERE), HERE) == back
 
 
 @settings(deadline=None)  # the first call may compile
@@ -247,15 +238,6 @@ def test_what_the_bytes_cannot_hold_is_not_packed(change: dict, reason: str):
     """A message that would come out as another one is refused, with the field's name."""
     with pytest.raises(EmulatorError, match=reason):
         pack(replace(MESSAGE, **change), HERE)
-
-
-def test_every_field_of_a_message_is_carried():
-    """Changing any one field of the message changes the bytes."""
-    data = pack(MESSAGE, HERE)
-    other = V2VMessage("car-2", 123_457, 1001.0, -201.0, 14.0, 270.0, -3.0, 2, "car-4", 3.0)
-    for field in fields(V2VMessage):
-        changed = replace(MESSAGE, **{field.name: getattr(other, field.name)})
-        assert pack(changed, HERE) != data, field.name
 
 
 @given(names, names)
