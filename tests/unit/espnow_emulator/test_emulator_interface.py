@@ -77,6 +77,18 @@ def test_parameters_may_come_with_their_set():
         ESPNOWEmulator("clean", seed=1)
 
 
+def test_a_reboot_starts_anew_and_a_small_step_back_does_not():
+    """A timestamp more than 1 s back is newer than all before; up to 1 s back it is older."""
+    emulator = ESPNOWEmulator(_radio(), seed=1)
+    emulator.transmit(_message(50_000), THERE, HERE, 0.0)
+    emulator.transmit(_message(49_000), THERE, HERE, 100.0)
+    assert emulator.sync_and_get_messages(200.0)["car-1"].message.timestamp_ms == 50_000
+    emulator.transmit(_message(48_999), THERE, HERE, 200.0)
+    assert emulator.sync_and_get_messages(300.0)["car-1"].message.timestamp_ms == 48_999
+    emulator.transmit(_message(49_100), THERE, HERE, 300.0)
+    assert emulator.sync_and_get_messages(400.0)["car-1"].message.timestamp_ms == 49_100
+
+
 def test_time_may_not_run_back():
     """Polling or sending before the last poll is acausal; the same moment is not."""
     emulator = ESPNOWEmulator(_radio(), seed=1)
