@@ -140,7 +140,8 @@ class BeaconSchedule:
         if self._jitter_us > 0.0:
             share = uniform(extend(self._jitter_key, tick[:, None]))
             t_us += (share * self._jitter_us).astype(np.int64)
-        return np.clip(t_us, begin_us, begin_us + BEACON_PERIOD_US - 1)
+        held_us: NDArray[np.int64] = np.clip(t_us, begin_us, begin_us + BEACON_PERIOD_US - 1)
+        return held_us
 
 
 @compiled
