@@ -1,8 +1,7 @@
 """The ESP-NOW radio: messages, parameters, channel, emulator."""
 
-from ml.espnow_emulator.beacons import BEACON_PERIOD_US, BeaconSchedule
 from ml.espnow_emulator.channel import BroadcastChannel
-from ml.espnow_emulator.clock import NodeClocks
+from ml.espnow_emulator.clock import BEACON_PERIOD_US, BeaconSchedule, NodeClocks
 from ml.espnow_emulator.espnow_emulator import ESPNOWEmulator
 from ml.espnow_emulator.faults import MessageFaults
 from ml.espnow_emulator.messages import PayloadField, ReceivedMessage, V2VMessage
@@ -21,8 +20,8 @@ from ml.espnow_emulator.parameters.radio import (
     MacParameters,
     RadioParameters,
     RelayParameters,
+    WireParameters,
 )
-from ml.espnow_emulator.parameters.wire import WireParameters
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.espnow_emulator.wire import GeoReference, pack, quantise, unpack
 

@@ -8,25 +8,24 @@ import numpy as np
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks
-from ml.espnow_emulator.counters import Counters
+from ml.espnow_emulator.counters import CounterArrays
 from ml.espnow_emulator.events import FlightArrays, World, run_events
-from ml.espnow_emulator.links import Links, Movement
-from ml.espnow_emulator.mac import Mac
+from ml.espnow_emulator.links import Links
+from ml.espnow_emulator.loss_model import Episodes, Movement
+from ml.espnow_emulator.mac import MacArrays
 from ml.espnow_emulator.message_store import (
     LONG_AGO_US,
     MAX_NODES,
-    MessageStore,
+    Frames,
+    StoreArrays,
     accept_frames,
-    are_faultless,
-    sequence_of,
-    source_of,
 )
 from ml.espnow_emulator.messages import PayloadField
-from ml.espnow_emulator.parameters.randomisable import limits_of, randomisable_values
 from ml.espnow_emulator.peer_table import PeerTable
-from ml.espnow_emulator.relays import Relays
+from ml.espnow_emulator.relays import RelayArrays
 from ml.espnow_emulator.wire import GeoReference, quantise
 from ml.keyed_random import fold
+from ml.section import EpisodeNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.parameters.radio import RadioParameters
-
-PREFIX = "radio."
 
 
 class BroadcastChannel:
@@ -79,7 +76,6 @@ class BroadcastChannel:
                 f"receivers are {tuple(receivers)}, allowed are nodes 0 to {num_nodes - 1}, each "
                 "once."
             )
-        self._parameters = parameters
         wire = parameters.wire
         self._reference = GeoReference.of(wire) if wire.quantise else None
         self.num_nodes = num_nodes
@@ -92,28 +88,25 @@ class BroadcastChannel:
             "node_xy_m": (*nodes, 2),
             "now_us": (num_envs,),
         }
-        self._defaults = randomisable_values(parameters)
-        self._values = {name: np.full(num_envs, value) for name, value in self._defaults.items()}
+        self._numbers = EpisodeNumbers(parameters, "radio.", EmulatorError)
+        self._values = self._numbers.draw(num_envs, {})
         listening = np.full(num_nodes, parameters.relay.max_hops > 0)
         listening[recorded] = True
         self.node_clocks = NodeClocks(parameters, num_envs=num_envs, num_nodes=num_nodes)
         self.table = PeerTable(self.node_clocks, recorded)
-        self._store = MessageStore(num_envs, num_nodes)
-        self._relays = Relays(parameters.relay, num_envs, num_nodes)
-        self._mac = Mac(parameters, num_envs, num_nodes, 1 + self._relays.capacity)
-        self._links = Links(parameters, num_envs, num_nodes, listening)
-        self._counters = Counters((num_envs, recorded.size, num_nodes - 1))
+        self._links = Links(parameters.loss, num_envs, num_nodes)
         self._flight = FlightArrays.empty(num_envs)
-        self._present = np.ones(nodes, dtype=bool)
+        relays = RelayArrays.empty(parameters.relay, num_envs, num_nodes)
+        unlimited = 1 + relays.word.shape[2]
         self._world = World(
-            self._store.arrays,
-            self._mac.arrays,
-            self._relays.arrays,
-            self._links.arrays,
-            self.table.arrays,
-            self._counters.arrays,
-            self._present,
-            listening,
+            store=StoreArrays.empty(num_envs, num_nodes),
+            mac=MacArrays.empty(parameters.mac, num_envs, num_nodes, unlimited),
+            relays=relays,
+            links=self._links.arrays,
+            table=self.table.arrays,
+            counters=CounterArrays.empty((num_envs, recorded.size, num_nodes - 1)),
+            present=np.ones(nodes, dtype=bool),
+            listening=listening,
         )
         self._episode_keys = np.zeros(num_envs, np.uint64)
         self._node_keys = np.zeros(nodes, np.int64)
@@ -121,11 +114,6 @@ class BroadcastChannel:
         self._offered_us = np.full(num_envs, LONG_AGO_US)
         everything = np.arange(num_envs)
         self.reset(everything, fold(0, everything))
-
-    @property
-    def num_sources(self) -> int:
-        """S, the nodes that are recorded when they speak: all but node 0."""
-        return self.num_nodes - 1
 
     def reset(
         self,
@@ -141,9 +129,9 @@ class BroadcastChannel:
         Args:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64, `fold(seed, env_index, episode)`.
-            node_keys: (N,) or (K, N) integers that name the nodes; 0, 1, ... (the vehicle slots)
-                if left out.
-            present: (N,) or (K, N) bool, which nodes there are; all if left out. Who is absent
+            node_keys: (N,) or (K, N) integers that name the nodes; default: 0, 1, ... (the vehicle
+                slots).
+            present: (N,) or (K, N) bool, which nodes there are; default: all. Who is absent
                 neither hears nor relays nor stands between others.
             overrides: Dotted names of randomisable parameters, each with its (K,) values for
                 this episode; names outside `radio.` are for others. What is not named has the
@@ -153,18 +141,19 @@ class BroadcastChannel:
             EmulatorError: An override that the channel does not know, or that cannot be.
         """
         nodes = (len(env_indices), self.num_nodes)
-        values = self._episode_values(nodes[0], overrides or {})
+        values = self._numbers.draw(nodes[0], overrides)
         keys = np.arange(self.num_nodes) if node_keys is None else np.asarray(node_keys)
         keys = np.broadcast_to(keys.astype(np.int64), nodes)
-        self._present[env_indices] = True if present is None else present
+        self._world.present[env_indices] = True if present is None else present
         self._episode_keys[env_indices] = episode_keys
         self._node_keys[env_indices] = keys
         for name, drawn in values.items():
             self._values[name][env_indices] = drawn
         self.node_clocks.reset(env_indices, episode_keys, node_keys=keys)
-        self._mac.reset(env_indices, episode_keys, keys, values)
-        self._links.reset(env_indices, episode_keys, keys, values)
-        self._store.reset(env_indices)
+        episodes = Episodes(env_indices, episode_keys, keys, values)
+        self._world.mac.reset(episodes)
+        self._links.reset(episodes)
+        self._world.store.reset(env_indices)
         self.clear(env_indices)
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
@@ -173,12 +162,10 @@ class BroadcastChannel:
         Pending frames, queues, relay buffers, tables and the memory of time are gone, so time may
         start anywhere. Sequence numbers, link states and boot epochs go on, so no draw is repeated.
         """
-        self._store.clear(env_indices)
-        self._relays.clear(env_indices)
-        self._mac.clear(env_indices)
-        self._links.clear(env_indices)
-        self._counters.clear(env_indices)
-        self.table.clear(env_indices)
+        world = self._world
+        for part in (world.store, world.relays, world.mac, self._links, self.table):
+            part.clear(env_indices)
+        world.counters.run[env_indices] = 0
         self._flight.length[env_indices] = 0
         self._delivered_us[env_indices] = LONG_AGO_US
         self._offered_us[env_indices] = LONG_AGO_US
@@ -194,12 +181,13 @@ class BroadcastChannel:
         here = np.array([env])
         key = self._episode_keys[here]
         self._node_keys[env, node] = node_key
-        self._present[env, node] = True
+        self._world.present[env, node] = True
         keys = self._node_keys[here]
         self.node_clocks.reset(here, key, node_keys=keys)
-        self._mac.rekey(here, key, keys)
         values = {name: kept[here] for name, kept in self._values.items()}
-        self._links.admit(env, node, key, keys[0], values)
+        episode = Episodes(here, key, keys, values)
+        self._world.mac.rekey(episode)
+        self._links.admit(episode, node)
 
     def transmit(
         self,
@@ -227,13 +215,15 @@ class BroadcastChannel:
         Raises:
             EmulatorError: A wrong shape, a value that is not finite, or a time out of order.
         """
-        self._check_frames(sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
+        world, store = self._world, self._world.store
+        frames = Frames(sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
+        self._check(frames)
         if self._reference is not None:
-            payload = np.array(payload, order="C")
-            quantise(payload, self._reference)
-        store = self._store.arrays
-        self._links.move(Movement(now_us, sending, store.next_sequence, self._present, node_xy_m))
-        accept_frames(sending, t_generated_us, timestamp_ms, payload, store)
+            frames = frames._replace(payload=np.array(payload, order="C"))
+            quantise(frames.payload, self._reference)
+        nodes = (world.present, world.listening, node_xy_m)
+        self._links.move(Movement(now_us, sending, store.next_sequence, *nodes))
+        accept_frames(frames, store)
         self._offered_us[:] = now_us
 
     def deliver(self, now_us: NDArray[np.int64]) -> PeerTable:
@@ -256,10 +246,9 @@ class BroadcastChannel:
                 f"after {latest_us[env] / 1000:g} ms, allowed is the same time or later: "
                 "call reset or clear before a new beginning."
             )
-        rules = (self._mac.rules, self._relays.rules)
         done = 0
         while True:
-            done = run_events(now_us, self._delivered_us, self._world, self._flight, *rules, done)
+            done = run_events(now_us, self._delivered_us, self._world, self._flight, done)
             if done == now_us.size:
                 break
             self._flight = self._flight.doubled()
@@ -267,82 +256,34 @@ class BroadcastChannel:
         return self.table
 
     def drain_counters(self) -> dict[str, float]:
-        """Return what was counted since the last call; see `Counters.drain`."""
-        return self._counters.drain()
+        """Return what was counted since the last call; see `CounterArrays.drain`."""
+        return self._world.counters.drain()
 
-    def pending(self) -> list[tuple[int, int, int, int]]:
-        """Return (convoy, node, source, sequence) of all that has left the air and not arrived."""
-        flight = self._flight
-        found = []
-        for env in range(flight.length.size):
-            for k in range(int(flight.length[env])):
-                place = int(flight.head[env] + k) % flight.word.shape[1]
-                word, reached = int(flight.word[env, place]), int(flight.receivers[env, place])
-                found += [
-                    (env, node, int(source_of(word)), int(sequence_of(word)))
-                    for node in range(self.num_nodes)
-                    if (reached >> node) & 1
-                ]
-        return sorted(found)
-
-    def _episode_values(
-        self, count: int, overrides: Mapping[str, NDArray[np.float64]]
-    ) -> dict[str, NDArray[np.float64]]:
-        values = {name: np.full(count, value) for name, value in self._defaults.items()}
-        for name, drawn in overrides.items():
-            if not name.startswith(PREFIX):
-                continue
-            known = name.removeprefix(PREFIX)
-            if known not in values or np.shape(drawn) != (count,) or not np.isfinite(drawn).all():
-                raise EmulatorError(
-                    f"override {name!r} with shape {np.shape(drawn)}: allowed are ({count},) "
-                    f"finite values of one of {', '.join(PREFIX + n for n in values)}."
-                )
-            low, high = limits_of(self._parameters, known)
-            if (drawn < low).any() or (drawn > high).any():
-                raise EmulatorError(
-                    f"override {name!r} holds {np.min(drawn):g} to {np.max(drawn):g}, allowed is "
-                    f"{low:g} to {high:g}."
-                )
-            values[known] = np.asarray(drawn, dtype=np.float64)
-        return values
-
-    def _check_frames(
-        self,
-        sending: NDArray[np.bool_],
-        t_generated_us: NDArray[np.int64],
-        timestamp_ms: NDArray[np.int64],
-        payload: NDArray[np.float64],
-        node_xy_m: NDArray[np.float64],
-        now_us: NDArray[np.int64],
-    ) -> None:
-        arrays = (sending, t_generated_us, timestamp_ms, payload, node_xy_m, now_us)
-        for (name, shape), array in zip(self._shapes.items(), arrays, strict=True):
+    def _check(self, frames: Frames) -> None:
+        """Raise EmulatorError for frames that are not as `transmit` wants them."""
+        for name, shape in self._shapes.items():
+            array = getattr(frames, name)
             if array.shape != shape:
                 raise EmulatorError(f"{name} has shape {array.shape}, allowed is {shape}.")
-        previous_us = self._store.arrays.generated_us
-        if (now_us >= self._offered_us).all() and are_faultless(
-            sending, t_generated_us, payload, node_xy_m, now_us, self._delivered_us, previous_us
-        ):
-            return
-        for name, array in (("payload", payload), ("node_xy_m", node_xy_m)):
-            if not np.isfinite(array).all():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
                 place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
                 raise EmulatorError(
                     f"{name}{list(place)} is {array[place]}, allowed are finite numbers: correct "
                     "it where the message is made."
                 )
+        now_us, t_us = frames.now_us, frames.t_generated_us
         if (now_us < self._offered_us).any():
             env = int(np.argmax(now_us < self._offered_us))
             raise EmulatorError(
                 f"time ran back in convoy {env}: transmit was called for {now_us[env] / 1000:g} ms "
                 f"after {self._offered_us[env] / 1000:g} ms, allowed is the same time or later."
             )
-        earliest_us = np.maximum(self._delivered_us[:, None], previous_us)
-        wrong = sending & ((t_generated_us < earliest_us) | (t_generated_us > now_us[:, None]))
-        env, node = (int(i[0]) for i in np.nonzero(wrong))
-        raise EmulatorError(
-            f"node {node} of convoy {env} transmits at {t_generated_us[env, node] / 1000:g} ms, "
-            f"allowed is from {earliest_us[env, node] / 1000:g} ms (the last delivery, or its own "
-            f"last frame) to {now_us[env] / 1000:g} ms (now): transmit first, then deliver."
-        )
+        earliest_us = np.maximum(self._delivered_us[:, None], self._world.store.generated_us)
+        wrong = frames.sending & ((t_us < earliest_us) | (t_us > now_us[:, None]))
+        if wrong.any():
+            env, node = (int(i[0]) for i in np.nonzero(wrong))
+            raise EmulatorError(
+                f"node {node} of convoy {env} transmits at {t_us[env, node] / 1000:g} ms, allowed "
+                f"is from {earliest_us[env, node] / 1000:g} ms (the last delivery, or its own last "
+                f"frame) to {now_us[env] / 1000:g} ms (now): transmit first, then deliver."
+            )

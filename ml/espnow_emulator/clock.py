@@ -1,18 +1,20 @@
-"""The clock of each board: started at another moment, a little fast or slow, whole milliseconds."""
+"""The clock of each board, and when it sends by that clock: once per 100 ms, at its own phase."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ml.compiled import compiled, elementwise
-from ml.keyed_random import Stream, fold, normal, uniform
+from ml.keyed_random import Stream, extend, fold, normal, uniform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.parameters.radio import RadioParameters
+
+BEACON_PERIOD_US: Final = 100_000
 
 
 class NodeClocks:
@@ -50,7 +52,7 @@ class NodeClocks:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64.
             node_keys: (N,) or (K, N) integers that name the nodes: the same key, the same clock.
-                0, 1, ... (the vehicle slots) if left out; the ego is 0.
+                default: 0, 1, ... (the vehicle slots); the ego is 0.
         """
         if node_keys is None:
             node_keys = np.arange(self.offset_ms.shape[1])
@@ -72,12 +74,74 @@ class NodeClocks:
         """
         if t_us.ndim == 1:
             t_us = t_us[:, None]
-        more_axes = (1,) * (t_us.ndim - 2)
-        return _local_ms(
-            t_us,
-            self.drift_ppm.reshape(*self.drift_ppm.shape, *more_axes),
-            self.offset_ms.reshape(*self.offset_ms.shape, *more_axes),
-        )
+        shape = (*self.offset_ms.shape, *(1,) * (t_us.ndim - 2))
+        return _local_ms(t_us, self.drift_ppm.reshape(shape), self.offset_ms.reshape(shape))
+
+
+class BeaconSchedule:
+    """The sampling times of all nodes.
+
+    Args:
+        parameters: Of the radio; its section `beacon` fixes the phase or leaves it to be drawn.
+        clocks: Of the nodes, (E, N): a fast clock moves its node's beacons forward.
+
+    Attributes:
+        phase_us: (E, N) int64 in [0, 100,000), at the beginning of the episode.
+    """
+
+    def __init__(self, parameters: RadioParameters, clocks: NodeClocks) -> None:
+        self._parameters = parameters.beacon
+        self._clocks = clocks
+        self._jitter_us = parameters.beacon.jitter_ms * 1000.0
+        nodes = clocks.offset_ms.shape
+        self.phase_us: NDArray[np.int64] = np.zeros(nodes, np.int64)
+        self._jitter_key = np.zeros(nodes, np.uint64)
+
+    def reset(
+        self,
+        env_indices: NDArray[np.int64],
+        episode_keys: NDArray[np.uint64],
+        *,
+        node_keys: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Draw the phases of an episode.
+
+        Args:
+            env_indices: (K,) which convoys.
+            episode_keys: (K,) uint64.
+            node_keys: (N,) or (K, N) integers that name the nodes; default: 0, 1, ... (the vehicle
+                slots).
+        """
+        if node_keys is None:
+            node_keys = np.arange(self.phase_us.shape[1])
+        episode = episode_keys[:, None]
+        self._jitter_key[env_indices] = fold(episode, Stream.BEACON_JITTER, node_keys)
+        if self._parameters.phase_ms is not None:
+            self.phase_us[env_indices] = round(self._parameters.phase_ms * 1000.0)
+            return
+        key = fold(episode, Stream.BEACON_PHASE, node_keys)
+        self.phase_us[env_indices] = np.floor(uniform(key) * BEACON_PERIOD_US).astype(np.int64)
+
+    def generated_us(self, tick: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return when the beacons handed over at a tick were sampled.
+
+        Args:
+            tick: (E,) int64, the tick k that was just simulated.
+
+        Returns:
+            (E, N) int64, true time of the episode: (k - 1) * 100,000 + phase, less what the
+            node's clock has gained (a millisecond in 50 s at most), plus a jitter of its own for
+            each beacon; held within the tick, [(k - 1) * 100,000, k * 100,000 - 1], so that each
+            node sends exactly once per tick.
+        """
+        begin_us = (tick[:, None] - 1) * BEACON_PERIOD_US
+        gained_us = np.rint(self._clocks.drift_ppm * 1e-6 * begin_us).astype(np.int64)
+        t_us = begin_us + self.phase_us - gained_us
+        if self._jitter_us > 0.0:
+            share = uniform(extend(self._jitter_key, tick[:, None]))
+            t_us += (share * self._jitter_us).astype(np.int64)
+        held_us: NDArray[np.int64] = np.clip(t_us, begin_us, begin_us + BEACON_PERIOD_US - 1)
+        return held_us
 
 
 @compiled

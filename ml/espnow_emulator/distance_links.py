@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,14 +12,30 @@ from ml.errors import EmulatorError
 from ml.keyed_random import extend_one, uniform_one
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
-    from ml.espnow_emulator.links import LinkArrays, Movement
+    from ml.espnow_emulator.loss_model import Episodes, LinkArrays, Movement
     from ml.espnow_emulator.parameters.loss import GilbertElliottLoss, IndependentLoss
 
-_TOLERANCE = 1e-9
+
+class _Knots(NamedTuple):
+    """Loss and mean burst by distance, (n,) float64 each, and the factors on them, (E,)."""
+
+    distance_m: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    burst_frames: NDArray[np.float64]
+    odds_factor: NDArray[np.float64]
+    burst_factor: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, loss: IndependentLoss | GilbertElliottLoss, num_envs: int) -> _Knots:
+        """Take the knots of a file; the bursts of independent loss are not used."""
+        points = [
+            (point.distance_m, point.probability, getattr(point, "mean_burst_frames", 1.0))
+            for point in loss.by_distance
+        ]
+        factors = np.ones((2, num_envs))
+        return cls(*np.array(points).T.copy(), *factors)
 
 
 class IndependentLinks:
@@ -28,36 +44,16 @@ class IndependentLinks:
     Args:
         parameters: Loss over distance, and the factor on its odds.
         num_envs: E.
-        num_nodes: N.
-        listening: (N,) bool, receivers that matter.
     """
 
-    def __init__(
-        self,
-        parameters: IndependentLoss,
-        num_envs: int,
-        num_nodes: int,
-        listening: NDArray[np.bool_],
-    ) -> None:
-        del num_nodes
-        points = parameters.by_distance
-        self._distance_m = np.array([point.distance_m for point in points])
-        self._probability = np.array([point.probability for point in points])
-        self._odds_factor = np.full(num_envs, parameters.odds_factor)
-        self._listening = listening
+    def __init__(self, parameters: IndependentLoss, num_envs: int) -> None:
+        self._knots = _Knots.of(parameters, num_envs)
 
-    def reset(
-        self,
-        env_indices: NDArray[np.int64],
-        episode_keys: NDArray[np.uint64],
-        node_keys: NDArray[np.int64],
-        values: Mapping[str, NDArray[np.float64]],
-    ) -> None:
-        """Begin an episode; see `links.LossModel`."""
-        del episode_keys, node_keys
-        self._odds_factor[env_indices] = values["odds_factor"]
+    def reset(self, episodes: Episodes) -> None:
+        """Begin episodes."""
+        self._knots.odds_factor[episodes.env_indices] = episodes.values["loss.odds_factor"]
 
-    def admit(self, env: int, node: int, episode_key: NDArray[np.uint64], node_key: int) -> None:
+    def admit(self, episodes: Episodes, node: int) -> None:
         """Do nothing: such a link has no state."""
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
@@ -65,15 +61,7 @@ class IndependentLinks:
 
     def move(self, movement: Movement, links: LinkArrays) -> None:
         """Fill `links.chance` from the distances."""
-        _fill_chances(
-            movement.present,
-            movement.node_xy_m,
-            self._listening,
-            self._distance_m,
-            self._probability,
-            self._odds_factor,
-            links.chance,
-        )
+        _fill_chances(movement, self._knots, links.chance)
 
 
 class BurstLinks:
@@ -88,78 +76,45 @@ class BurstLinks:
         parameters: Loss and burst over distance, and the factors on them.
         num_envs: E.
         num_nodes: N.
-        listening: (N,) bool, receivers that matter.
     """
 
-    def __init__(
-        self,
-        parameters: GilbertElliottLoss,
-        num_envs: int,
-        num_nodes: int,
-        listening: NDArray[np.bool_],
-    ) -> None:
-        knots = parameters.by_distance
-        self._distance_m = np.array([knot.distance_m for knot in knots])
-        self._probability = np.array([knot.probability for knot in knots])
-        self._burst = np.array([knot.mean_burst_frames for knot in knots])
-        self._all_lost = bool((self._probability == 1.0).all())
+    def __init__(self, parameters: GilbertElliottLoss, num_envs: int, num_nodes: int) -> None:
+        self._parameters = parameters
+        self._knots = _Knots.of(parameters, num_envs)
         self._bad = np.zeros((num_envs, num_nodes, num_nodes), dtype=bool)
-        self._factors = np.ones((num_envs, 2))
         self._node_keys = np.zeros((num_envs, num_nodes), np.int64)
-        self._listening = listening
 
-    def reset(
-        self,
-        env_indices: NDArray[np.int64],
-        episode_keys: NDArray[np.uint64],
-        node_keys: NDArray[np.int64],
-        values: Mapping[str, NDArray[np.float64]],
-    ) -> None:
-        """Begin an episode; see `links.LossModel`.
+    def reset(self, episodes: Episodes) -> None:
+        """Begin episodes.
 
         Raises:
             EmulatorError: No chain has these statistics.
         """
-        del episode_keys
-        odds_factor, burst_factor = values["odds_factor"], values["burst_factor"]
-        self._bad[env_indices] = False
-        self._factors[env_indices] = np.stack([odds_factor, burst_factor], axis=1)
-        self._node_keys[env_indices] = node_keys
-        if self._all_lost:
-            return
-        burst = self._burst * burst_factor[:, None]
-        entering = self._probability / (1.0 - self._probability) * odds_factor[:, None] / burst
-        if (entering > 1.0 + _TOLERANCE).any() or (burst < 1.0 - _TOLERANCE).any():
-            raise EmulatorError(
-                "the overrides of radio.loss.odds_factor and radio.loss.burst_factor ask for "
-                f"bursts of {burst.min():.4g} frames or more that begin with a probability of up "
-                f"to {entering.max():.4g}, allowed are bursts of 1 or more and probabilities up "
-                "to 1: lower odds_factor or raise burst_factor."
-            )
+        here, knots = episodes.env_indices, self._knots
+        odds_factor = episodes.values["loss.odds_factor"]
+        burst_factor = episodes.values["loss.burst_factor"]
+        knots.odds_factor[here], knots.burst_factor[here] = odds_factor, burst_factor
+        self._bad[here] = False
+        self._node_keys[here] = episodes.node_keys
+        for odds, burst in set(zip(odds_factor.tolist(), burst_factor.tolist(), strict=True)):
+            problem = self._parameters.infeasibility(odds_factor=odds, burst_factor=burst)
+            if problem is not None:
+                raise EmulatorError(
+                    "the overrides of radio.loss.odds_factor and radio.loss.burst_factor cannot "
+                    f"be: {problem}; or lower odds_factor or raise burst_factor."
+                )
 
-    def admit(self, env: int, node: int, episode_key: NDArray[np.uint64], node_key: int) -> None:
+    def admit(self, episodes: Episodes, node: int) -> None:
         """Let another node take part: its first frame will draw its states."""
-        del episode_key
-        self._node_keys[env, node] = node_key
+        del node
+        self._node_keys[episodes.env_indices] = episodes.node_keys
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Do nothing: a chain moves with frames, not with time."""
 
     def move(self, movement: Movement, links: LinkArrays) -> None:
         """Move the chains of all who send by one frame and fill `links.chance`."""
-        _move_chains(
-            movement.sending,
-            movement.sequence,
-            movement.present,
-            movement.node_xy_m,
-            self._listening,
-            (self._distance_m, self._probability, self._burst),
-            self._factors,
-            self._node_keys,
-            links.keys,
-            self._bad,
-            links.chance,
-        )
+        _move_chains(movement, self._knots, self._node_keys, self._bad, links)
 
 
 @compiled
@@ -170,74 +125,60 @@ def _distance_m(node_xy_m: NDArray[np.float64], e: int, i: int, j: int) -> float
 
 
 @compiled
-def _fill_chances(
-    present: NDArray[np.bool_],
-    node_xy_m: NDArray[np.float64],
-    listening: NDArray[np.bool_],
-    point_m: NDArray[np.float64],
-    probability: NDArray[np.float64],
-    odds_factor: NDArray[np.float64],
-    chance: NDArray[np.float64],
-) -> None:
-    """Fill `chance` (E, N, N) of independent loss; points are (n,), the factor (E,)."""
-    num_nodes = present.shape[1]
+def _fill_chances(movement: Movement, knots: _Knots, chance: NDArray[np.float64]) -> None:
+    """Fill `chance` (E, N, N) of independent loss."""
+    present, num_nodes = movement.present, movement.present.shape[1]
     for e in range(present.shape[0]):
         for i in range(num_nodes):
-            if not (present[e, i] and listening[i]):
+            if not (present[e, i] and movement.listening[i]):
                 continue
             for j in range(num_nodes):
                 if j == i or not present[e, j]:
                     continue
-                p = _interpolated(_distance_m(node_xy_m, e, i, j), point_m, probability)
+                at_m = _distance_m(movement.node_xy_m, e, i, j)
+                p = _interpolated(at_m, knots.distance_m, knots.probability)
                 if p < 1.0:
-                    odds = p / (1.0 - p) * odds_factor[e]
+                    odds = p / (1.0 - p) * knots.odds_factor[e]
                     p = odds / (1.0 + odds)
                 chance[e, i, j] = 1.0 - p
 
 
 @compiled
 def _move_chains(
-    sending: NDArray[np.bool_],
-    sequence: NDArray[np.int64],
-    present: NDArray[np.bool_],
-    node_xy_m: NDArray[np.float64],
-    listening: NDArray[np.bool_],
-    knots: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
-    factors: NDArray[np.float64],
+    movement: Movement,
+    knots: _Knots,
     node_keys: NDArray[np.int64],
-    keys: NDArray[np.uint64],
     bad: NDArray[np.bool_],
-    chance: NDArray[np.float64],
+    links: LinkArrays,
 ) -> None:
-    """Move the chain `bad` (E, N, N) of each link whose transmitter sends; fill `chance`.
-
-    The knots are (distance, probability, mean burst), (n,) each, the factors (E, 2).
-    """
-    num_nodes = present.shape[1]
-    for e in range(present.shape[0]):
+    """Move the chain `bad` (E, N, N) of each link whose transmitter sends; fill its chance."""
+    num_nodes = movement.present.shape[1]
+    for e in range(movement.present.shape[0]):
         for j in range(num_nodes):
-            if not sending[e, j]:
+            if not movement.sending[e, j]:
                 continue
+            sequence = movement.sequence[e, j]
             for i in range(num_nodes):
-                if i == j or not (present[e, i] and listening[i]):
+                if i == j or not (movement.present[e, i] and movement.listening[i]):
                     continue
-                at_m = _distance_m(node_xy_m, e, i, j)
-                p = _interpolated(at_m, knots[0], knots[1])
-                leave = 1.0 / (_interpolated(at_m, knots[0], knots[2]) * factors[e, 1])
-                frame = extend_one(keys[e, i, j], node_keys[e, j])
-                draw = uniform_one(extend_one(frame, sequence[e, j]))
+                at_m = _distance_m(movement.node_xy_m, e, i, j)
+                p = _interpolated(at_m, knots.distance_m, knots.probability)
+                burst = _interpolated(at_m, knots.distance_m, knots.burst_frames)
+                leave = 1.0 / (burst * knots.burst_factor[e])
+                frame = extend_one(links.keys[e, i, j], node_keys[e, j])
+                draw = uniform_one(extend_one(frame, sequence))
                 if p == 1.0:
                     threshold = 1.0
                 else:
-                    odds = p / (1.0 - p) * factors[e, 0]
-                    if sequence[e, j] == 0:
+                    odds = p / (1.0 - p) * knots.odds_factor[e]
+                    if sequence == 0:
                         threshold = odds / (1.0 + odds)
                     elif bad[e, i, j] and odds > 0.0:
                         threshold = 1.0 - leave
                     else:
                         threshold = odds * leave
                 bad[e, i, j] = draw < threshold
-                chance[e, i, j] = 0.0 if bad[e, i, j] else 1.0
+                links.chance[e, i, j] = 0.0 if bad[e, i, j] else 1.0
 
 
 @compiled

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,14 +29,13 @@ class HasRadio(Protocol):
         """The radio's parameters."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
+class _Offer(NamedTuple):
     """A message that was handed to `transmit` and has not had its slot."""
 
+    t_us: int
     message: V2VMessage
     sender_xy_m: tuple[float, float]
     receiver_xy_m: tuple[float, float]
-    t_us: int
 
 
 class ESPNOWEmulator:
@@ -49,7 +48,7 @@ class ESPNOWEmulator:
     Args:
         params: Of the radio, or a whole parameter set.
         seed: Of all random draws.
-        relays: Let vehicles relay, as the parameters say; off if left out.
+        relays: Let vehicles relay, as the parameters say; default: off.
 
     Raises:
         EmulatorError: What was given as params is neither.
@@ -64,7 +63,13 @@ class ESPNOWEmulator:
                 f"params is {params!r}, allowed are RadioParameters or what has them as `radio`: "
                 "load a preset or file with ml.parameters.load_parameters."
             )
-        self._parameters = _scalar_view(radio, relays=relays)
+        # Who stands between whom is unknown, so no car costs anything.
+        changes: dict[str, object] = {}
+        if isinstance(radio.loss, MarginLoss):
+            changes["loss"] = radio.loss.model_copy(update={"cars_cap_db": 0.0})
+        if not relays:
+            changes["relay"] = radio.relay.model_copy(update={"max_hops": 0})
+        self._parameters = radio.model_copy(update=changes)
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -111,11 +116,9 @@ class ESPNOWEmulator:
         """
         now_us = self._check_time(current_time_ms, "transmit")
         sender_msg.check()
-        offer = _Offer(
-            sender_msg,
+        positions_m = (
             _checked_position("sender_pos", sender_pos),
             _checked_position("receiver_pos", receiver_pos),
-            now_us,
         )
         name = sender_msg.vehicle_id
         if name not in self._nodes:
@@ -126,7 +129,7 @@ class ESPNOWEmulator:
                 )
             self._nodes[name] = 1 + len(self._nodes)
             self._messages[name] = {}
-        self._offers.append(offer)
+        self._offers.append(_Offer(now_us, sender_msg, *positions_m))
 
     def sync_and_get_messages(self, current_time_ms: float) -> dict[str, ReceivedMessage]:
         """Take in what has arrived by now.
@@ -143,7 +146,7 @@ class ESPNOWEmulator:
         """
         now_us = self._check_time(current_time_ms, "sync_and_get_messages")
         self._now_us = now_us
-        due = sorted((offer for offer in self._offers if offer.t_us <= now_us), key=_time_of)
+        due = sorted((o for o in self._offers if o.t_us <= now_us), key=attrgetter("t_us"))
         self._offers = [offer for offer in self._offers if offer.t_us > now_us]
         for offer in due:
             self._channel.deliver(np.array([offer.t_us]))
@@ -200,20 +203,6 @@ class ESPNOWEmulator:
                 "(the last poll) or later: call reset or clear before a new beginning."
             )
         return time_us
-
-
-def _time_of(offer: _Offer) -> int:
-    return offer.t_us
-
-
-def _scalar_view(radio: RadioParameters, *, relays: bool) -> RadioParameters:
-    """The parameters without what needs to know who drives where."""
-    changes: dict[str, object] = {}
-    if isinstance(radio.loss, MarginLoss):
-        changes["loss"] = radio.loss.model_copy(update={"cars_cap_db": 0.0})
-    if not relays:
-        changes["relay"] = radio.relay.model_copy(update={"max_hops": 0})
-    return radio.model_copy(update=changes)
 
 
 def _checked_position(name: str, position: tuple[float, float]) -> tuple[float, float]:

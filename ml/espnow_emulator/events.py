@@ -7,29 +7,28 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.compiled import inlined
+from ml.espnow_emulator import counters as count
 from ml.espnow_emulator.clock import elapsed_one_ms
-from ml.espnow_emulator.counters import JUDGED_AFTER, Count, count_own_frame
 from ml.espnow_emulator.mac import (
+    H_RX,
     NEVER_US,
     count_down,
     next_start,
     queue_frame,
-    receiver_delay_us,
     start_us,
     take_head,
 )
 from ml.espnow_emulator.message_store import (
     DEPTH,
     LONG_AGO_US,
-    FrameField,
     hops_of,
     is_expired,
     message_word,
     sequence_of,
     source_of,
 )
-from ml.espnow_emulator.offset_window import move_on
-from ml.espnow_emulator.peer_table import TableArrays, enter_message
+from ml.espnow_emulator.messages import FrameField
+from ml.espnow_emulator.peer_table import TableArrays, move_on, note_reception
 from ml.espnow_emulator.relays import has_seen, keep_for_relay, mark_seen, note_own_pose
 from ml.keyed_random import extend_one, uniform_one
 
@@ -37,27 +36,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.counters import CounterArrays
-    from ml.espnow_emulator.links import LinkArrays
-    from ml.espnow_emulator.mac import MacArrays, MacRules
+    from ml.espnow_emulator.loss_model import LinkArrays
+    from ml.espnow_emulator.mac import MacArrays
     from ml.espnow_emulator.message_store import StoreArrays
-    from ml.espnow_emulator.relays import RelayArrays, RelayRules
+    from ml.espnow_emulator.relays import RelayArrays
 
 _FRAMES_AT_FIRST = 8
-_GENERATED_US = int(FrameField.GENERATED_US)
-_JUDGED, _REACHED, _ON_AIR, _COLLIDED, _AIRTIME, _ELAPSED, _DROPS, _DUPLICATES, _EXPIRED = (
-    int(count)
-    for count in (
-        Count.JUDGED,
-        Count.REACHED,
-        Count.ON_AIR,
-        Count.COLLIDED,
-        Count.AIRTIME_US,
-        Count.ELAPSED_US,
-        Count.QUEUE_DROPS,
-        Count.DUPLICATES,
-        Count.EXPIRED,
-    )
-)
+_SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US, _HOPS = (int(field) for field in FrameField)
 
 
 class FlightArrays(NamedTuple):
@@ -80,14 +65,8 @@ class FlightArrays(NamedTuple):
     @classmethod
     def empty(cls, num_envs: int, capacity: int = _FRAMES_AT_FIRST) -> FlightArrays:
         """Return rings without frames."""
-        rings = (num_envs, capacity)
-        return cls(
-            np.zeros(rings, np.int64),
-            np.zeros(rings, np.int64),
-            np.zeros(rings, np.int64),
-            np.zeros(num_envs, np.int64),
-            np.zeros(num_envs, np.int64),
-        )
+        rings = np.zeros((3, num_envs, capacity), np.int64)
+        return cls(*rings, *np.zeros((2, num_envs), np.int64))
 
     def doubled(self) -> FlightArrays:
         """Return rings of twice the capacity with the same frames."""
@@ -101,7 +80,7 @@ class FlightArrays(NamedTuple):
 
 
 class World(NamedTuple):
-    """Everything that the events of a convoy read and change."""
+    """Everything that the events of a convoy read and change, but for the ring that may grow."""
 
     store: StoreArrays
     mac: MacArrays
@@ -119,8 +98,6 @@ def run_events(
     before_us: NDArray[np.int64],
     world: World,
     flight: FlightArrays,
-    mac_rules: MacRules,
-    relay_rules: RelayRules,
     first: int,
 ) -> int:
     """Run the events of all convoys up to now, from convoy `first` on.
@@ -130,8 +107,6 @@ def run_events(
         before_us: (E,), the last delivery, or LONG_AGO_US.
         world: All memory but the ring that may grow.
         flight: That ring.
-        mac_rules: Of contention.
-        relay_rules: Of relays.
         first: Where to begin.
 
     Returns:
@@ -143,29 +118,23 @@ def run_events(
             drift_ppm = table.clock_drift_ppm[e, table.receivers[r]]
             move_on(table.window, e, r, elapsed_one_ms(now_us[e], drift_ppm))
         known = before_us[e] != LONG_AGO_US
-        airtime_us = world.counters.total[_AIRTIME]
-        done = _run_convoy(e, now_us[e], world, flight, mac_rules, relay_rules)
+        airtime_us = world.counters.total[count.AIRTIME_US]
+        done = _run_convoy(e, now_us[e], world, flight)
         if not known:
-            world.counters.total[_AIRTIME] = airtime_us
+            world.counters.total[count.AIRTIME_US] = airtime_us
         if not done:
             return e
         if known:
-            world.counters.total[_ELAPSED] += now_us[e] - before_us[e]
+            world.counters.total[count.ELAPSED_US] += now_us[e] - before_us[e]
     return now_us.size
 
 
 @inlined
-def _run_convoy(
-    e: int,
-    now_us: int,
-    world: World,
-    flight: FlightArrays,
-    mac_rules: MacRules,
-    relay_rules: RelayRules,
-) -> bool:
+def _run_convoy(e: int, now_us: int, world: World, flight: FlightArrays) -> bool:
     """Run one convoy's events up to now; False if its ring in `flight` is full."""
+    mac = world.mac
     slot_node, slot_us = _next_slot(world.store, e)
-    air_node, air_us = next_start(world.mac, mac_rules, e)
+    air_node, air_us = next_start(mac, e)
     while True:
         arrival_us = NEVER_US
         if flight.length[e] > 0:
@@ -173,20 +142,20 @@ def _run_convoy(
         if arrival_us <= slot_us and arrival_us <= air_us:
             if arrival_us > now_us:
                 return True
-            _arrive(e, arrival_us, world, flight, relay_rules)
+            _arrive(e, arrival_us, world, flight)
         elif slot_us <= air_us:
             if slot_us > now_us:
                 return True
-            _have_slot(e, slot_node, slot_us, world, mac_rules)
+            _have_slot(e, slot_node, slot_us, world)
             slot_node, slot_us = _next_slot(world.store, e)
-            air_node, air_us = next_start(world.mac, mac_rules, e)
+            air_node, air_us = next_start(mac, e)
         else:
             if air_us > now_us:
                 return True
             if flight.length[e] == flight.word.shape[1]:
                 return False
-            _start_on_air(e, air_node, air_us, world, flight, mac_rules)
-            air_node, air_us = next_start(world.mac, mac_rules, e)
+            _start_on_air(e, air_node, air_us, world, flight)
+            air_node, air_us = next_start(mac, e)
 
 
 @inlined
@@ -205,89 +174,87 @@ def _next_slot(store: StoreArrays, e: int) -> tuple[int, int]:
 
 
 @inlined
-def _have_slot(e: int, node: int, t_us: int, world: World, mac_rules: MacRules) -> None:
+def _have_slot(e: int, node: int, t_us: int, world: World) -> None:
     """A node hands its own frame and all that it relays to its MAC."""
     store, relays, counters = world.store, world.relays, world.counters
     sequence = max(store.next_slot[e, node], store.next_sequence[e, node] - DEPTH)
-    counters.total[_EXPIRED] += sequence - store.next_slot[e, node]
+    counters.total[count.EXPIRED] += sequence - store.next_slot[e, node]
     store.next_slot[e, node] = sequence + 1
     note_own_pose(relays, store, e, node, sequence % DEPTH)
     if node > 0:
         _judge_reception(e, node, sequence, world)
-    if not queue_frame(world.mac, mac_rules, e, node, message_word(node, sequence, 0), t_us):
-        counters.total[_DROPS] += 1
+    if not queue_frame(world.mac, e, node, message_word(node, sequence, 0), t_us):
+        counters.total[count.QUEUE_DROPS] += 1
         if node > 0:
-            count_own_frame(counters, world.table.receivers, world.present, e, node, 0)
+            _count_own_frame(e, node, 0, world)
     for k in range(relays.waiting[e, node]):
         word = relays.word[e, node, k]
         if is_expired(store, e, source_of(word), sequence_of(word)):
-            counters.total[_EXPIRED] += 1
-        elif not queue_frame(world.mac, mac_rules, e, node, word, t_us):
-            counters.total[_DROPS] += 1
+            counters.total[count.EXPIRED] += 1
+        elif not queue_frame(world.mac, e, node, word, t_us):
+            counters.total[count.QUEUE_DROPS] += 1
     relays.waiting[e, node] = 0
 
 
 @inlined
 def _judge_reception(e: int, source: int, sequence: int, world: World) -> None:
     """Count whether an earlier message of a source has reached the recorded nodes by any path."""
-    judged = sequence - JUDGED_AFTER
+    judged = sequence - count.JUDGED_AFTER
     if judged < world.store.first[e, source]:
         return
     for r in range(world.table.receivers.size):
         node = world.table.receivers[r]
         if node != source and world.present[e, node]:
-            world.counters.total[_JUDGED] += 1
+            world.counters.total[count.JUDGED] += 1
             if has_seen(world.relays, e, node, source, judged):
-                world.counters.total[_REACHED] += 1
+                world.counters.total[count.REACHED] += 1
 
 
 @inlined
-def _start_on_air(
-    e: int, node: int, t_us: int, world: World, flight: FlightArrays, mac_rules: MacRules
-) -> None:
+def _start_on_air(e: int, node: int, t_us: int, world: World, flight: FlightArrays) -> None:
     """A frame goes on the air, alone or into a collision."""
-    mac, counters = world.mac, world.counters
-    end_us = t_us + mac_rules.airtime_us
-    if not mac_rules.enabled:
-        word = take_head(mac, mac_rules, e, node, t_us)
-        counters.total[_ON_AIR] += 1
-        counters.total[_AIRTIME] += mac_rules.airtime_us
-        arrival_us = t_us + mac_rules.fixed_latency_us
+    mac, rules, counters = world.mac, world.mac.rules, world.counters
+    end_us = t_us + rules.airtime_us
+    if not rules.enabled:
+        word = take_head(mac, e, node, t_us)
+        counters.total[count.ON_AIR] += 1
+        counters.total[count.AIRTIME_US] += rules.airtime_us
+        arrival_us = t_us + rules.fixed_latency_us
         _send(e, node, word, arrival_us, arrival_us, world, flight)
         return
     colliding = 0
     for other in range(mac.length.shape[1]):
         if other == node or mac.length[e, other] == 0:
             continue
-        other_us = start_us(mac, mac_rules, e, other)
-        if other_us < t_us + mac_rules.vulnerable_us:
+        other_us = start_us(mac, e, other)
+        if other_us < t_us + rules.vulnerable_us:
             colliding |= 1 << other
-            end_us = max(end_us, other_us + mac_rules.airtime_us)
+            end_us = max(end_us, other_us + rules.airtime_us)
         else:
-            count_down(mac, mac_rules, e, other, t_us)
-    counters.total[_AIRTIME] += end_us - t_us
-    counters.total[_ON_AIR] += 1
+            count_down(mac, e, other, t_us)
+    counters.total[count.AIRTIME_US] += end_us - t_us
+    counters.total[count.ON_AIR] += 1
     if colliding == 0:
         mac.idle_from_us[e] = end_us
-        word = take_head(mac, mac_rules, e, node, end_us)
-        arrival_us = end_us + receiver_delay_us(mac, e)
+        word = take_head(mac, e, node, end_us)
+        arrival_us = end_us + int(mac.times[e, H_RX])
         _send(e, node, word, end_us, arrival_us, world, flight)
         return
-    _collide(e, node, world, mac_rules, end_us)
+    _collide(e, node, world, end_us)
     for other in range(mac.length.shape[1]):
         if (colliding >> other) & 1:
-            counters.total[_ON_AIR] += 1
-            _collide(e, other, world, mac_rules, end_us)
+            counters.total[count.ON_AIR] += 1
+            _collide(e, other, world, end_us)
     mac.idle_from_us[e] = end_us
 
 
 @inlined
-def _collide(e: int, node: int, world: World, mac_rules: MacRules, end_us: int) -> None:
+def _collide(e: int, node: int, world: World, end_us: int) -> None:
     """Lose the frame that a node has on the air; the medium is idle again at `end_us`."""
-    word = take_head(world.mac, mac_rules, e, node, end_us)
-    world.counters.total[_COLLIDED] += 1
+    word = take_head(world.mac, e, node, end_us)
+    world.counters.total[count.COLLIDED] += 1
     if hops_of(word) == 0 and node > 0:
-        count_own_frame(world.counters, world.table.receivers, world.present, e, node, 0)
+        _count_own_frame(e, node, 0, world)
 
 
 @inlined
@@ -319,7 +286,7 @@ def _send(
         if uniform_one(key) < chance:
             reached |= 1 << node
     if hops_of(word) == 0 and source > 0:
-        count_own_frame(world.counters, world.table.receivers, world.present, e, source, reached)
+        _count_own_frame(e, source, reached, world)
     if reached != 0:
         place = (flight.head[e] + flight.length[e]) % flight.word.shape[1]
         flight.arrival_us[e, place] = arrival_us
@@ -329,7 +296,31 @@ def _send(
 
 
 @inlined
-def _arrive(e: int, t_us: int, world: World, flight: FlightArrays, relay_rules: RelayRules) -> None:
+def _count_own_frame(e: int, source: int, reached: int, world: World) -> None:
+    """Count at which recorded nodes a source's own frame arrived (`reached`, a bit per node).
+
+    The source is not node 0, which nobody records.
+    """
+    total, run, receivers = world.counters.total, world.counters.run, world.table.receivers
+    for r in range(receivers.size):
+        node = receivers[r]
+        if node == source or not world.present[e, node]:
+            continue
+        link = (e, r, source - 1)
+        total[count.OFFERED] += 1
+        if (reached >> node) & 1:
+            total[count.RECEIVED] += 1
+            if run[link] > 0:
+                total[count.BURSTS] += 1
+                total[count.BURST_FRAMES] += run[link]
+                run[link] = 0
+        else:
+            run[link] += 1
+            total[count.BURST_MAX] = max(total[count.BURST_MAX], run[link])
+
+
+@inlined
+def _arrive(e: int, t_us: int, world: World, flight: FlightArrays) -> None:
     """The first frame in flight arrives at all who receive it."""
     place = flight.head[e]
     word, reached = flight.word[e, place], flight.receivers[e, place]
@@ -341,12 +332,43 @@ def _arrive(e: int, t_us: int, world: World, flight: FlightArrays, relay_rules: 
         if not (reached >> node) & 1:
             continue
         if expired:
-            world.counters.total[_EXPIRED] += 1
+            world.counters.total[count.EXPIRED] += 1
             continue
         if not mark_seen(world.relays, e, node, source, sequence):
-            world.counters.total[_DUPLICATES] += 1
+            world.counters.total[count.DUPLICATES] += 1
             continue
-        keep_for_relay(world.relays, relay_rules, world.store, e, node, word)
+        keep_for_relay(world.relays, world.store, e, node, word)
         row = world.table.row_of[node]
         if row >= 0 and source > 0:
-            enter_message(world.table, world.store, e, row, word, t_us)
+            _enter(world.table, world.store, e, row, word, t_us)
+
+
+@inlined
+def _enter(
+    table: TableArrays, store: StoreArrays, e: int, r: int, word: int, arrival_us: int
+) -> None:
+    """Let a message of a source other than node 0 arrive at row `r` of the table, in time's order.
+
+    Newest is by boot epoch, then timestamp; of doubles the first to arrive stays.
+    """
+    node = table.receivers[r]
+    source, place = source_of(word), sequence_of(word) % DEPTH
+    s = source - 1
+    elapsed_ms = elapsed_one_ms(arrival_us, table.clock_drift_ppm[e, node])
+    local_ms = elapsed_ms + table.clock_offset_ms[e, node]
+    epoch = store.numbers[e, source, place, _EPOCH]
+    timestamp_ms = store.numbers[e, source, place, _TIMESTAMP_MS]
+    note_reception(table.window, (e, r, s), local_ms - timestamp_ms, elapsed_ms, epoch)
+    known = (table.numbers[_EPOCH, e, r, s], table.numbers[_TIMESTAMP_MS, e, r, s])
+    if table.heard[e, r, s] and (epoch, timestamp_ms) <= known:
+        return
+    table.heard[e, r, s] = True
+    table.received_us[e, r, s] = arrival_us
+    table.received_local_ms[e, r, s] = local_ms
+    table.numbers[_SEQUENCE, e, r, s] = sequence_of(word)
+    table.numbers[_EPOCH, e, r, s] = epoch
+    table.numbers[_TIMESTAMP_MS, e, r, s] = timestamp_ms
+    table.numbers[_GENERATED_US, e, r, s] = store.numbers[e, source, place, _GENERATED_US]
+    table.numbers[_HOPS, e, r, s] = hops_of(word)
+    for field in range(table.payload.shape[3]):
+        table.payload[e, r, s, field] = store.payload[e, source, place, field]

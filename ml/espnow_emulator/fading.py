@@ -29,7 +29,7 @@ _MARGINS = round((HIGHEST_DB - LOWEST_DB) / STEP_DB) + 1
 def reception_table(transition_db: float) -> NDArray[np.float64]:
     """Tabulate E[1 / (1 + exp(−(M + F) / w))], F the power of Nakagami-m fading in dB.
 
-    The mean over the fade is a sum over steps of .1 dB, which for so smooth an integrand is as
+    The mean over the fade is a sum over steps of 0.1 dB, which for so smooth an integrand is as
     good as exact.
 
     Args:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from ml.compiled import compiled
-from ml.espnow_emulator.beacons import BEACON_PERIOD_US
+from ml.espnow_emulator.clock import BEACON_PERIOD_US
 from ml.espnow_emulator.messages import PayloadField
 from ml.keyed_random import Stream, extend_one, fold, uniform_one
 
@@ -23,6 +23,38 @@ _REBOOT, _FROZEN, _JUMP, _SPOOF = range(_NUM_FAULTS)
 _JUMP_SIZE: Final = _NUM_FAULTS
 _NEVER_YET: Final = np.iinfo(np.int64).min
 _ACCEL: Final = int(PayloadField.ACCEL_MPS2)
+
+
+class _Rules(NamedTuple):
+    """What is the same for all convoys.
+
+    Attributes:
+        probability: (4,) float64, that a fault begins with a beacon.
+        duration_us: (4,) int64; a clock jump is over at once.
+        largest_jump_ms: Of the clock, either way.
+        spoofed_mps2: The acceleration that is reported.
+    """
+
+    probability: NDArray[np.float64]
+    duration_us: NDArray[np.int64]
+    largest_jump_ms: float
+    spoofed_mps2: float
+
+
+class _Memory(NamedTuple):
+    """Which faults there are now.
+
+    Attributes:
+        keys: (E, N) uint64.
+        until_us: (E, N, 4) int64, when a fault is over.
+        shift_ms: (E, N) int64, by how much the clock was shifted.
+        frozen: (E, N, F), what a frozen sender repeats.
+    """
+
+    keys: NDArray[np.uint64]
+    until_us: NDArray[np.int64]
+    shift_ms: NDArray[np.int64]
+    frozen: NDArray[np.float64]
 
 
 class MessageFaults:
@@ -46,21 +78,23 @@ class MessageFaults:
         jump, spoof = parameters.clock_jump, parameters.spoofed_brake
         intervals_s = [f.mean_interval_s for f in (reboot, frozen, jump, spoof)]
         tick_s = BEACON_PERIOD_US / 1e6
-        self._probability = np.array(
-            [0.0 if mean is None else -math.expm1(-tick_s / mean) for mean in intervals_s]
+        durations_s = (reboot.silent_s, frozen.duration_s, 0.0, spoof.duration_s)
+        self._rules = _Rules(
+            probability=np.array(
+                [0.0 if mean is None else -math.expm1(-tick_s / mean) for mean in intervals_s]
+            ),
+            duration_us=np.array([round(1e6 * s) for s in durations_s]),
+            largest_jump_ms=jump.largest_ms,
+            spoofed_mps2=spoof.accel_mps2,
         )
-        # A jump is over at once.
-        self._duration_us = np.array(
-            [round(1e6 * s) for s in (reboot.silent_s, frozen.duration_s, 0.0, spoof.duration_s)]
-        )
-        self._largest_jump_ms = jump.largest_ms
-        self._spoofed_mps2 = spoof.accel_mps2
-        self.is_active = bool(self._probability.any())
+        self.is_active = bool(self._rules.probability.any())
         shape = (num_envs, num_nodes)
-        self._keys = np.zeros(shape, dtype=np.uint64)
-        self._until_us = np.full((*shape, _NUM_FAULTS), _NEVER_YET)
-        self._shift_ms = np.zeros(shape, dtype=np.int64)
-        self._frozen = np.zeros((*shape, len(PayloadField)))
+        self._memory = _Memory(
+            keys=np.zeros(shape, dtype=np.uint64),
+            until_us=np.full((*shape, _NUM_FAULTS), _NEVER_YET),
+            shift_ms=np.zeros(shape, dtype=np.int64),
+            frozen=np.zeros((*shape, len(PayloadField))),
+        )
 
     def reset(
         self,
@@ -74,13 +108,14 @@ class MessageFaults:
         Args:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64.
-            node_keys: (N,) or (K, N) integers that name the nodes; 0, 1, … if left out.
+            node_keys: (N,) or (K, N) integers that name the nodes; default: 0, 1, …
         """
         if node_keys is None:
-            node_keys = np.arange(self._keys.shape[1])
-        self._keys[env_indices] = fold(episode_keys[:, None], Stream.MESSAGE_FAULTS, node_keys)
-        self._until_us[env_indices] = _NEVER_YET
-        self._shift_ms[env_indices] = 0
+            node_keys = np.arange(self._memory.keys.shape[1])
+        keys = fold(episode_keys[:, None], Stream.MESSAGE_FAULTS, node_keys)
+        self._memory.keys[env_indices] = keys
+        self._memory.until_us[env_indices] = _NEVER_YET
+        self._memory.shift_ms[env_indices] = 0
 
     def apply(
         self,
@@ -106,21 +141,8 @@ class MessageFaults:
         if not self.is_active:
             return sending
         sends = sending.copy()
-        _apply(
-            tick,
-            sends,
-            t_generated_us,
-            timestamp_ms,
-            payload,
-            self._keys,
-            self._probability,
-            self._duration_us,
-            self._largest_jump_ms,
-            self._spoofed_mps2,
-            self._until_us,
-            self._shift_ms,
-            self._frozen,
-        )
+        said = (sends, t_generated_us, timestamp_ms, payload)
+        _apply(tick, *said, self._rules, self._memory)
         return sends
 
 
@@ -131,41 +153,32 @@ def _apply(
     t_generated_us: NDArray[np.int64],
     timestamp_ms: NDArray[np.int64],
     payload: NDArray[np.float64],
-    keys: NDArray[np.uint64],
-    probability: NDArray[np.float64],
-    duration_us: NDArray[np.int64],
-    largest_jump_ms: float,
-    spoofed_mps2: float,
-    until_us: NDArray[np.int64],
-    shift_ms: NDArray[np.int64],
-    frozen: NDArray[np.float64],
+    rules: _Rules,
+    memory: _Memory,
 ) -> None:
-    """Change what is sent; arrays as in `MessageFaults.apply`, then its own (E, N, …)."""
+    """Change what is sent; arrays as in `MessageFaults.apply`."""
     for e in range(sending.shape[0]):
         for n in range(sending.shape[1]):
-            now_us, until = t_generated_us[e, n], until_us[e, n]
+            now_us, until, key = t_generated_us[e, n], memory.until_us[e, n], memory.keys[e, n]
             for fault in range(_NUM_FAULTS):
                 if now_us < until[fault] or not _begins(
-                    keys[e, n], fault, ticks[e], probability[fault]
+                    key, fault, ticks[e], rules.probability[fault]
                 ):
                     continue
-                until[fault] = now_us + duration_us[fault]
+                until[fault] = now_us + rules.duration_us[fault]
                 if fault == _FROZEN:
-                    frozen[e, n] = payload[e, n]
-                shift_ms[e, n] += _shift_ms(
-                    keys[e, n],
-                    fault,
-                    ticks[e],
-                    timestamp_ms[e, n] + shift_ms[e, n],
-                    largest_jump_ms,
+                    memory.frozen[e, n] = payload[e, n]
+                shown_ms = timestamp_ms[e, n] + memory.shift_ms[e, n]
+                memory.shift_ms[e, n] += _shift_ms(
+                    key, fault, ticks[e], shown_ms, rules.largest_jump_ms
                 )
-            timestamp_ms[e, n] += shift_ms[e, n]
+            timestamp_ms[e, n] += memory.shift_ms[e, n]
             if now_us < until[_REBOOT]:
                 sending[e, n] = False
             if now_us < until[_FROZEN]:
-                payload[e, n] = frozen[e, n]
+                payload[e, n] = memory.frozen[e, n]
             if now_us < until[_SPOOF]:
-                payload[e, n, _ACCEL] = spoofed_mps2
+                payload[e, n, _ACCEL] = rules.spoofed_mps2
 
 
 @compiled

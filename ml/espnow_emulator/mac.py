@@ -17,17 +17,16 @@ from ml.espnow_emulator.message_store import LONG_AGO_US, sequence_of, source_of
 from ml.keyed_random import Stream, extend_one, fold, uniform_one
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
-    from ml.espnow_emulator.parameters.radio import RadioParameters
+    from ml.espnow_emulator.loss_model import Episodes
+    from ml.espnow_emulator.parameters.radio import MacParameters
 
 NEVER_US: Final = int(np.iinfo(np.int64).max)
 QUEUE_CAPACITY: Final = 32
 """Transmit buffers of the board; a frame that finds them full is dropped."""
 _US_PER_MS = 1000.0
-_H_TX, _H_RX, _WAIT_PROBABILITY, _WAIT_MEAN = range(4)
+_H_TX, H_RX, _WAIT_PROBABILITY, _WAIT_MEAN = range(4)
 _TIMES = ("mac.h_tx_ms", "mac.h_rx_ms", "mac.wait_probability", "mac.wait_mean_ms")
 
 
@@ -47,6 +46,7 @@ class MacArrays(NamedTuple):
     """The queues of all nodes and the medium they share.
 
     Attributes:
+        rules: The same for all convoys.
         word: (E, N, capacity) int64, rings of frames, packed by `message_word`.
         ready_us: (E, N, capacity) int64, when the MAC has them.
         head: (E, N) int64, place of the first.
@@ -60,6 +60,7 @@ class MacArrays(NamedTuple):
         wait_key: (E, N) uint64.
     """
 
+    rules: MacRules
     word: NDArray[np.int64]
     ready_us: NDArray[np.int64]
     head: NDArray[np.int64]
@@ -72,37 +73,28 @@ class MacArrays(NamedTuple):
     backoff_key: NDArray[np.uint64]
     wait_key: NDArray[np.uint64]
 
+    @classmethod
+    def empty(cls, mac: MacParameters, num_envs: int, num_nodes: int, unlimited: int) -> MacArrays:
+        """Return empty queues of nodes (E, N) on an idle medium.
 
-class Mac:
-    """The medium access of all convoys.
-
-    Args:
-        parameters: Of the radio.
-        num_envs: E.
-        num_nodes: N.
-        unlimited: Places that never run out, for when the section `mac` is switched off.
-
-    Attributes:
-        rules: The same for all convoys.
-        arrays: The memory itself, for compiled loops.
-    """
-
-    def __init__(
-        self, parameters: RadioParameters, num_envs: int, num_nodes: int, unlimited: int
-    ) -> None:
-        mac = parameters.mac
+        Args:
+            mac: Parameters of the section `mac`.
+            num_envs: E.
+            num_nodes: N.
+            unlimited: Places that never run out, for when the section is switched off.
+        """
         nodes = (num_envs, num_nodes)
         queues = (*nodes, QUEUE_CAPACITY if mac.enabled else unlimited)
-        self.rules = MacRules(
-            enabled=mac.enabled,
-            airtime_us=mac.airtime_us,
-            slot_us=mac.slot_us,
-            difs_us=mac.difs_us,
-            contention_window=mac.cw,
-            vulnerable_us=mac.vulnerable_us,
-            fixed_latency_us=round(mac.fixed_latency_ms * _US_PER_MS),
-        )
-        self.arrays = MacArrays(
+        return cls(
+            rules=MacRules(
+                enabled=mac.enabled,
+                airtime_us=mac.airtime_us,
+                slot_us=mac.slot_us,
+                difs_us=mac.difs_us,
+                contention_window=mac.cw,
+                vulnerable_us=mac.vulnerable_us,
+                fixed_latency_us=round(mac.fixed_latency_ms * _US_PER_MS),
+            ),
             word=np.zeros(queues, np.int64),
             ready_us=np.zeros(queues, np.int64),
             head=np.zeros(nodes, np.int64),
@@ -116,51 +108,27 @@ class Mac:
             wait_key=np.zeros(nodes, np.uint64),
         )
 
-    def reset(
-        self,
-        env_indices: NDArray[np.int64],
-        episode_keys: NDArray[np.uint64],
-        node_keys: NDArray[np.int64],
-        values: Mapping[str, NDArray[np.float64]],
-    ) -> None:
-        """Begin an episode.
+    def reset(self, episodes: Episodes) -> None:
+        """Begin episodes."""
+        h_tx_ms, h_rx_ms, share, wait_ms = (episodes.values[name] for name in _TIMES)
+        delays_us = np.rint(h_tx_ms * _US_PER_MS), np.rint(h_rx_ms * _US_PER_MS)
+        times = np.stack([*delays_us, share, wait_ms * _US_PER_MS], axis=1)
+        self.times[episodes.env_indices] = times
+        self.rekey(episodes)
+        self.clear(episodes.env_indices)
 
-        Args:
-            env_indices: (K,).
-            episode_keys: (K,) uint64.
-            node_keys: (K, N) int64.
-            values: Dotted name below `radio.` to (K,) float64.
-        """
-        h_tx_ms, h_rx_ms, share, wait_ms = (values[name] for name in _TIMES)
-        self.arrays.times[env_indices] = np.stack(
-            [
-                np.rint(h_tx_ms * _US_PER_MS),
-                np.rint(h_rx_ms * _US_PER_MS),
-                share,
-                wait_ms * _US_PER_MS,
-            ],
-            axis=1,
-        )
-        self.rekey(env_indices, episode_keys, node_keys)
-        self.clear(env_indices)
-
-    def rekey(
-        self,
-        env_indices: NDArray[np.int64],
-        episode_keys: NDArray[np.uint64],
-        node_keys: NDArray[np.int64],
-    ) -> None:
-        """Fold the keys of the draws per frame; arguments as for `reset`."""
-        episode = episode_keys[:, None]
-        self.arrays.node_keys[env_indices] = node_keys
-        self.arrays.backoff_key[env_indices] = fold(episode, Stream.MAC_BACKOFF, node_keys)
-        self.arrays.wait_key[env_indices] = fold(episode, Stream.MAC_WAIT, node_keys)
+    def rekey(self, episodes: Episodes) -> None:
+        """Fold the keys of the draws per frame."""
+        here, nodes, episode = episodes.env_indices, episodes.node_keys, episodes.keys[:, None]
+        self.node_keys[here] = nodes
+        self.backoff_key[here] = fold(episode, Stream.MAC_BACKOFF, nodes)
+        self.wait_key[here] = fold(episode, Stream.MAC_WAIT, nodes)
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Empty the queues and the medium of the given convoys."""
-        self.arrays.length[env_indices] = 0
-        self.arrays.head[env_indices] = 0
-        self.arrays.idle_from_us[env_indices] = LONG_AGO_US
+        self.length[env_indices] = 0
+        self.head[env_indices] = 0
+        self.idle_from_us[env_indices] = LONG_AGO_US
 
 
 @inlined
@@ -170,27 +138,25 @@ def _frame_key(mac: MacArrays, key: np.uint64, env: int, word: int) -> np.uint64
 
 
 @inlined
-def _become_head(mac: MacArrays, rules: MacRules, env: int, node: int, not_before_us: int) -> None:
+def _become_head(mac: MacArrays, env: int, node: int, not_before_us: int) -> None:
     """Let the first frame of a queue contend, from a time on or when the MAC has it."""
     place = mac.head[env, node]
     mac.contention_us[env, node] = max(not_before_us, mac.ready_us[env, node, place])
-    if rules.enabled:
+    if mac.rules.enabled:
         key = _frame_key(mac, mac.backoff_key[env, node], env, mac.word[env, node, place])
-        slots = rules.contention_window + 1
+        slots = mac.rules.contention_window + 1
         mac.backoff[env, node] = int(uniform_one(key) * slots)
 
 
 @inlined
-def queue_frame(
-    mac: MacArrays, rules: MacRules, env: int, node: int, word: int, slot_time_us: int
-) -> bool:
+def queue_frame(mac: MacArrays, env: int, node: int, word: int, slot_time_us: int) -> bool:
     """Hand a frame to a node's MAC at the time of the node's slot; False if it was dropped."""
     capacity = mac.word.shape[2]
     count = mac.length[env, node]
     if count == capacity:
         return False
     ready_us = slot_time_us
-    if rules.enabled:
+    if mac.rules.enabled:
         ready_us += int(mac.times[env, _H_TX])
         share = mac.times[env, _WAIT_PROBABILITY]
         if share > 0.0:
@@ -203,53 +169,47 @@ def queue_frame(
     mac.ready_us[env, node, place] = ready_us
     mac.length[env, node] = count + 1
     if count == 0:
-        _become_head(mac, rules, env, node, LONG_AGO_US)
+        _become_head(mac, env, node, LONG_AGO_US)
     return True
 
 
 @inlined
-def start_us(mac: MacArrays, rules: MacRules, env: int, node: int) -> int:
+def start_us(mac: MacArrays, env: int, node: int) -> int:
     """When the first frame of a node's queue starts if nobody else does; NEVER_US without one."""
     if mac.length[env, node] == 0:
         return NEVER_US
-    if not rules.enabled:
+    if not mac.rules.enabled:
         return int(mac.contention_us[env, node])
     idle_us = max(mac.contention_us[env, node], mac.idle_from_us[env])
-    return int(idle_us + rules.difs_us + mac.backoff[env, node] * rules.slot_us)
+    return int(idle_us + mac.rules.difs_us + mac.backoff[env, node] * mac.rules.slot_us)
 
 
 @inlined
-def next_start(mac: MacArrays, rules: MacRules, env: int) -> tuple[int, int]:
+def next_start(mac: MacArrays, env: int) -> tuple[int, int]:
     """Which node is the next on the air, and when: (node, NEVER_US) if none is."""
     first, first_us = 0, NEVER_US
     for node in range(mac.length.shape[1]):
-        at_us = start_us(mac, rules, env, node)
+        at_us = start_us(mac, env, node)
         if at_us < first_us:
             first, first_us = node, at_us
     return first, first_us
 
 
 @inlined
-def take_head(mac: MacArrays, rules: MacRules, env: int, node: int, end_us: int) -> int:
+def take_head(mac: MacArrays, env: int, node: int, end_us: int) -> int:
     """Take the first frame out of a queue, as it goes on the air until `end_us`; return it."""
     place = mac.head[env, node]
     word = mac.word[env, node, place]
     mac.head[env, node] = (place + 1) % mac.word.shape[2]
     mac.length[env, node] -= 1
     if mac.length[env, node] > 0:
-        _become_head(mac, rules, env, node, end_us)
+        _become_head(mac, env, node, end_us)
     return int(word)
 
 
 @inlined
-def count_down(mac: MacArrays, rules: MacRules, env: int, node: int, busy_us: int) -> None:
+def count_down(mac: MacArrays, env: int, node: int, busy_us: int) -> None:
     """Use up the slots that a waiting frame has counted before the medium became busy."""
-    since_us = max(mac.contention_us[env, node], mac.idle_from_us[env]) + rules.difs_us
-    counted = (busy_us - since_us) // rules.slot_us
+    since_us = max(mac.contention_us[env, node], mac.idle_from_us[env]) + mac.rules.difs_us
+    counted = (busy_us - since_us) // mac.rules.slot_us
     mac.backoff[env, node] -= min(max(counted, 0), mac.backoff[env, node])
-
-
-@inlined
-def receiver_delay_us(mac: MacArrays, env: int) -> int:
-    """Time from a frame's end on the air to the receiver's program."""
-    return int(mac.times[env, _H_RX])

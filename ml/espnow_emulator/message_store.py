@@ -6,14 +6,12 @@ its payload stay here.
 
 from __future__ import annotations
 
-import math
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from ml.compiled import inlined
-from ml.espnow_emulator.messages import PayloadField
+from ml.espnow_emulator.messages import FrameField, PayloadField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,21 +25,31 @@ _SOURCE_BITS = 5
 _WORD_BITS = 8
 
 
-class FrameField(IntEnum):
-    """Index of each whole number that travels with a message."""
-
-    SEQUENCE = 0
-    EPOCH = 1
-    TIMESTAMP_MS = 2
-    GENERATED_US = 3
-    HOPS = 4
-
-
 _SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US, _ = (int(field) for field in FrameField)
 
 
+class Frames(NamedTuple):
+    """What all nodes hand over at one call of `transmit`; see there for dtypes and meaning.
+
+    Attributes:
+        sending: (E, N).
+        t_generated_us: (E, N).
+        timestamp_ms: (E, N).
+        payload: (E, N, F).
+        node_xy_m: (E, N, 2).
+        now_us: (E,).
+    """
+
+    sending: NDArray[np.bool_]
+    t_generated_us: NDArray[np.int64]
+    timestamp_ms: NDArray[np.int64]
+    payload: NDArray[np.float64]
+    node_xy_m: NDArray[np.float64]
+    now_us: NDArray[np.int64]
+
+
 class StoreArrays(NamedTuple):
-    """The memory of a `MessageStore`, as its loops want it; int64 but for the payload.
+    """What the nodes of all convoys have lately said; int64 but for the payload.
 
     Attributes:
         numbers: (E, N, DEPTH, 4), by sequence modulo DEPTH, indexed by `FrameField`.
@@ -63,21 +71,11 @@ class StoreArrays(NamedTuple):
     newest_ms: NDArray[np.int64]
     generated_us: NDArray[np.int64]
 
-
-class MessageStore:
-    """What the nodes of all convoys have lately said.
-
-    Args:
-        num_envs: E.
-        num_nodes: N.
-
-    Attributes:
-        arrays: The memory itself, for compiled loops.
-    """
-
-    def __init__(self, num_envs: int, num_nodes: int) -> None:
+    @classmethod
+    def empty(cls, num_envs: int, num_nodes: int) -> StoreArrays:
+        """Return a store of nodes (E, N) that have said nothing."""
         nodes = (num_envs, num_nodes)
-        self.arrays = StoreArrays(
+        return cls(
             numbers=np.zeros((*nodes, DEPTH, 4), np.int64),
             payload=np.zeros((*nodes, DEPTH, len(PayloadField))),
             next_sequence=np.zeros(nodes, np.int64),
@@ -90,17 +88,16 @@ class MessageStore:
 
     def reset(self, env_indices: NDArray[np.int64]) -> None:
         """Begin an episode: sequence numbers start at 0."""
-        self.arrays.next_sequence[env_indices] = 0
-        self.arrays.epoch[env_indices] = 0
-        self.arrays.newest_ms[env_indices] = LONG_AGO_US
+        self.next_sequence[env_indices] = 0
+        self.epoch[env_indices] = 0
+        self.newest_ms[env_indices] = LONG_AGO_US
         self.clear(env_indices)
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Forget the frames that wait for their slot."""
-        arrays = self.arrays
-        arrays.next_slot[env_indices] = arrays.next_sequence[env_indices]
-        arrays.first[env_indices] = arrays.next_sequence[env_indices]
-        arrays.generated_us[env_indices] = LONG_AGO_US
+        self.next_slot[env_indices] = self.next_sequence[env_indices]
+        self.first[env_indices] = self.next_sequence[env_indices]
+        self.generated_us[env_indices] = LONG_AGO_US
 
 
 @inlined
@@ -134,73 +131,24 @@ def is_expired(store: StoreArrays, env: int, source: int, sequence: int) -> bool
 
 
 @inlined
-def accept_frames(
-    sending: NDArray[np.bool_],
-    t_generated_us: NDArray[np.int64],
-    timestamp_ms: NDArray[np.int64],
-    payload: NDArray[np.float64],
-    store: StoreArrays,
-) -> None:
-    """Number the frames of all senders, keep what they carry, and notice who was started anew.
-
-    Args:
-        sending: (E, N).
-        t_generated_us: (E, N).
-        timestamp_ms: (E, N).
-        payload: (E, N, F).
-        store: Where they are kept.
-    """
-    for e in range(sending.shape[0]):
-        for n in range(sending.shape[1]):
-            if not sending[e, n]:
+def accept_frames(frames: Frames, store: StoreArrays) -> None:
+    """Number the frames of all senders, keep what they carry, and notice who was started anew."""
+    for e in range(frames.sending.shape[0]):
+        for n in range(frames.sending.shape[1]):
+            if not frames.sending[e, n]:
                 continue
-            if timestamp_ms[e, n] < store.newest_ms[e, n] - _REBOOT_MS:
+            timestamp_ms, generated_us = frames.timestamp_ms[e, n], frames.t_generated_us[e, n]
+            if timestamp_ms < store.newest_ms[e, n] - _REBOOT_MS:
                 store.epoch[e, n] += 1
-                store.newest_ms[e, n] = timestamp_ms[e, n]
-            store.newest_ms[e, n] = max(store.newest_ms[e, n], timestamp_ms[e, n])
+                store.newest_ms[e, n] = timestamp_ms
+            store.newest_ms[e, n] = max(store.newest_ms[e, n], timestamp_ms)
             sequence = store.next_sequence[e, n]
             place = sequence % DEPTH
             store.numbers[e, n, place, _SEQUENCE] = sequence
             store.numbers[e, n, place, _EPOCH] = store.epoch[e, n]
-            store.numbers[e, n, place, _TIMESTAMP_MS] = timestamp_ms[e, n]
-            store.numbers[e, n, place, _GENERATED_US] = t_generated_us[e, n]
-            for field in range(payload.shape[2]):
-                store.payload[e, n, place, field] = payload[e, n, field]
-            store.generated_us[e, n] = t_generated_us[e, n]
+            store.numbers[e, n, place, _TIMESTAMP_MS] = timestamp_ms
+            store.numbers[e, n, place, _GENERATED_US] = generated_us
+            for field in range(frames.payload.shape[2]):
+                store.payload[e, n, place, field] = frames.payload[e, n, field]
+            store.generated_us[e, n] = generated_us
             store.next_sequence[e, n] = sequence + 1
-
-
-@inlined
-def are_faultless(
-    sending: NDArray[np.bool_],
-    t_generated_us: NDArray[np.int64],
-    payload: NDArray[np.float64],
-    node_xy_m: NDArray[np.float64],
-    now_us: NDArray[np.int64],
-    delivered_us: NDArray[np.int64],
-    previous_us: NDArray[np.int64],
-) -> bool:
-    """Tell whether all values are finite and all times in order.
-
-    Args:
-        sending: (E, N).
-        t_generated_us: (E, N).
-        payload: (E, N, F).
-        node_xy_m: (E, N, 2).
-        now_us: (E,), no frame is from later.
-        delivered_us: (E,), no frame is from before the last delivery.
-        previous_us: (E, N), no frame is from before its node's last one.
-    """
-    for e in range(sending.shape[0]):
-        for n in range(sending.shape[1]):
-            t_us = t_generated_us[e, n]
-            if sending[e, n] and (
-                t_us < delivered_us[e] or t_us > now_us[e] or t_us < previous_us[e, n]
-            ):
-                return False
-            for field in range(payload.shape[2]):
-                if not math.isfinite(payload[e, n, field]):
-                    return False
-            if not math.isfinite(node_xy_m[e, n, 0]) or not math.isfinite(node_xy_m[e, n, 1]):
-                return False
-    return True

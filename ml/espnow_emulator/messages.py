@@ -33,6 +33,16 @@ class PayloadField(IntEnum):
     POSITION_SD_M = 5
 
 
+class FrameField(IntEnum):
+    """Index of each whole number that travels with a message."""
+
+    SEQUENCE = 0
+    EPOCH = 1
+    TIMESTAMP_MS = 2
+    GENERATED_US = 3
+    HOPS = 4
+
+
 @dataclass(frozen=True, slots=True)
 class V2VMessage:
     """One beacon: what a node believes of itself at the moment of its timestamp.
@@ -46,7 +56,7 @@ class V2VMessage:
         heading_deg: Clockwise from north, [0, 360).
         accel_mps2: Along the vehicle.
         hop_count: 0 straight from the source, 1 to 3 when relayed.
-        source_id: Whose state it is; the transmitter's own if left out.
+        source_id: Whose state it is; default: the transmitter's own.
         position_sd_m: Standard deviation per axis that the source believes its position has.
     """
 

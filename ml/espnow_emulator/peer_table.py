@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from ml.compiled import inlined
 from ml.espnow_emulator.clock import elapsed_one_ms
-from ml.espnow_emulator.message_store import DEPTH, FrameField, hops_of, sequence_of, source_of
-from ml.espnow_emulator.messages import PayloadField
-from ml.espnow_emulator.offset_window import EMPTY_MS, OffsetWindow, WindowArrays, note_reception
+from ml.espnow_emulator.messages import FrameField, PayloadField
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -18,11 +16,51 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.espnow_emulator.clock import NodeClocks
-    from ml.espnow_emulator.message_store import StoreArrays
 
     Scalar = TypeVar("Scalar", bound=np.generic)
 
-_SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US, _HOPS = (int(field) for field in FrameField)
+WINDOW_BUCKETS: Final = 12
+BUCKET_MS: Final = 5_000
+EMPTY_MS: Final = int(np.iinfo(np.int64).max)
+_LONG_AGO: Final = np.iinfo(np.int64).min // 4
+_TIMESTAMP_MS: Final = int(FrameField.TIMESTAMP_MS)
+
+
+class WindowArrays(NamedTuple):
+    """Smallest (reception - timestamp) per link of the last minute: makes two clocks comparable.
+
+    A running minimum over buckets of 5 s of the receiver's clock: the bucket of the last delivery
+    and the eleven before it, so it reaches back between 55 and 60 s, in twelve numbers per link, as
+    on the board. Buckets are counted from the receiver's reading at the start of the episode, so
+    that the clock's offset does not move them. A source that reboots starts an empty window,
+    because its clock has jumped.
+
+    Attributes:
+        smallest_ms: (E, R, S) int64, EMPTY_MS where no reception lies in the window.
+        bucket_ms: (E, R, S, 12) int64, the smallest of each bucket, by bucket number modulo 12.
+        current: (E, R) int64, the number of the present bucket.
+        epoch: (E, R, S) int64, the source's boot epoch that the window is of.
+    """
+
+    smallest_ms: NDArray[np.int64]
+    bucket_ms: NDArray[np.int64]
+    current: NDArray[np.int64]
+    epoch: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int]) -> WindowArrays:
+        """Return windows without receptions for links (E, R, S)."""
+        return cls(
+            smallest_ms=np.full(shape, EMPTY_MS, np.int64),
+            bucket_ms=np.full((*shape, WINDOW_BUCKETS), EMPTY_MS, np.int64),
+            current=np.full(shape[:2], _LONG_AGO, np.int64),
+            epoch=np.zeros(shape, dtype=np.int64),
+        )
+
+    def clear(self, env_indices: NDArray[np.int64]) -> None:
+        """Forget all receptions of the given convoys."""
+        for array, empty in zip(self, (EMPTY_MS, EMPTY_MS, _LONG_AGO, 0), strict=True):
+            array[env_indices] = empty
 
 
 class TableArrays(NamedTuple):
@@ -88,28 +126,27 @@ class PeerTable:
         links = (num_envs, receivers.size, num_nodes - 1)
         row_of = np.full(num_nodes, -1, np.int64)
         row_of[receivers] = np.arange(receivers.size)
-        self._window = OffsetWindow(links)
         self.arrays = TableArrays(
             heard=np.zeros(links, dtype=bool),
             numbers=np.zeros((len(FrameField), *links), dtype=np.int64),
             received_us=np.zeros(links, dtype=np.int64),
             received_local_ms=np.zeros(links, dtype=np.int64),
             payload=np.zeros((*links, len(PayloadField))),
-            window=self._window.arrays,
+            window=WindowArrays.empty(links),
             clock_offset_ms=clocks.offset_ms,
             clock_drift_ppm=clocks.drift_ppm,
             receivers=receivers,
             row_of=row_of,
         )
-        self.heard = _read_only(self.arrays.heard)
-        numbers = self.arrays.numbers
+        memory, numbers = self.arrays, self.arrays.numbers
+        self.heard = _read_only(memory.heard)
         self.sequence = _read_only(numbers[FrameField.SEQUENCE])
         self.timestamp_ms = _read_only(numbers[FrameField.TIMESTAMP_MS])
         self.t_generated_us = _read_only(numbers[FrameField.GENERATED_US])
         self.hops = _read_only(numbers[FrameField.HOPS])
-        self.received_us = _read_only(self.arrays.received_us)
-        self.received_local_ms = _read_only(self.arrays.received_local_ms)
-        self.payload = _read_only(self.arrays.payload)
+        self.received_us = _read_only(memory.received_us)
+        self.received_local_ms = _read_only(memory.received_local_ms)
+        self.payload = _read_only(memory.payload)
 
     @property
     def age_at_reception_ms(self) -> NDArray[np.float64]:
@@ -132,7 +169,7 @@ class PeerTable:
         """Return the age as the receiving board can compute it from clocks that disagree.
 
         It is (now - timestamp) in the receiver's clock, less the smallest (reception -
-        timestamp) of that source in the window of `OffsetWindow` as of the last delivery: the
+        timestamp) of that source in the last minute (`WindowArrays`) as of the last delivery: the
         age in excess of the fastest message of the last minute. Where the last minute brought
         nothing, it is the time since the newest message was received.
 
@@ -148,50 +185,11 @@ class PeerTable:
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Forget every message of the given convoys (called by the channel)."""
-        self._window.clear(env_indices)
-        self.arrays.heard[env_indices] = False
-        self.arrays.numbers[:, env_indices] = 0
-        self.arrays.received_us[env_indices] = 0
-        self.arrays.received_local_ms[env_indices] = 0
-        self.arrays.payload[env_indices] = 0.0
-
-
-@inlined
-def enter_message(
-    table: TableArrays, store: StoreArrays, e: int, r: int, word: int, arrival_us: int
-) -> None:
-    """Let a message of a source other than node 0 arrive at a recorded receiver, in time's order.
-
-    Args:
-        table: Of all links.
-        store: Where the message is.
-        e: Convoy.
-        r: Row of the receiver.
-        word: The frame, packed by `message_word`.
-        arrival_us: True time.
-    """
-    node = table.receivers[r]
-    source, place = source_of(word), sequence_of(word) % DEPTH
-    s = source - 1
-    elapsed_ms = elapsed_one_ms(arrival_us, table.clock_drift_ppm[e, node])
-    local_ms = elapsed_ms + table.clock_offset_ms[e, node]
-    epoch = store.numbers[e, source, place, _EPOCH]
-    timestamp_ms = store.numbers[e, source, place, _TIMESTAMP_MS]
-    note_reception(table.window, (e, r, s), local_ms - timestamp_ms, elapsed_ms, epoch)
-    known = (table.numbers[_EPOCH, e, r, s], table.numbers[_TIMESTAMP_MS, e, r, s])
-    # Newest by boot epoch, then timestamp; of doubles the first to arrive.
-    if table.heard[e, r, s] and (epoch, timestamp_ms) <= known:
-        return
-    table.heard[e, r, s] = True
-    table.received_us[e, r, s] = arrival_us
-    table.received_local_ms[e, r, s] = local_ms
-    table.numbers[_SEQUENCE, e, r, s] = sequence_of(word)
-    table.numbers[_EPOCH, e, r, s] = epoch
-    table.numbers[_TIMESTAMP_MS, e, r, s] = timestamp_ms
-    table.numbers[_GENERATED_US, e, r, s] = store.numbers[e, source, place, _GENERATED_US]
-    table.numbers[_HOPS, e, r, s] = hops_of(word)
-    for field in range(table.payload.shape[3]):
-        table.payload[e, r, s, field] = store.payload[e, source, place, field]
+        memory = self.arrays
+        memory.window.clear(env_indices)
+        memory.numbers[:, env_indices] = 0
+        for array in (memory.heard, memory.received_us, memory.received_local_ms, memory.payload):
+            array[env_indices] = 0
 
 
 @inlined
@@ -213,3 +211,51 @@ def _estimate_age(
                 if offset_ms == EMPTY_MS:
                     offset_ms = table.received_local_ms[e, r, s] - timestamp_ms
                 age_ms[e, r, s] = local_ms - timestamp_ms - offset_ms
+
+
+@inlined
+def move_on(window: WindowArrays, env: int, receiver: int, elapsed_ms: int) -> None:
+    """Move a receiver's windows to the present and drop what has left them.
+
+    The present is `elapsed_ms` by the receiver's clock since the start of the episode.
+    """
+    new, old = elapsed_ms // BUCKET_MS, window.current[env, receiver]
+    if new == old:
+        return
+    window.current[env, receiver] = new
+    for s in range(window.epoch.shape[2]):
+        smallest_ms = EMPTY_MS
+        for place in range(WINDOW_BUCKETS):
+            stands_for = new - (new - place) % WINDOW_BUCKETS
+            if stands_for > old:
+                window.bucket_ms[env, receiver, s, place] = EMPTY_MS
+            smallest_ms = min(smallest_ms, window.bucket_ms[env, receiver, s, place])
+        window.smallest_ms[env, receiver, s] = smallest_ms
+
+
+@inlined
+def note_reception(
+    window: WindowArrays, link: tuple[int, int, int], offset_ms: int, elapsed_ms: int, epoch: int
+) -> None:
+    """Add one reception to a window that was moved to the present by `move_on`.
+
+    Args:
+        window: Of all links.
+        link: (convoy, receiver, source).
+        offset_ms: Reception in the receiver's clock less the timestamp.
+        elapsed_ms: The receiver's clock at the reception, since the start of the episode.
+        epoch: The source's boot epoch that the message is from.
+    """
+    env, receiver, source = link
+    if epoch > window.epoch[link]:
+        window.epoch[link] = epoch
+        window.smallest_ms[link] = EMPTY_MS
+        # Cell by cell: to make a view would cost more than all the rest of this function.
+        for place in range(WINDOW_BUCKETS):
+            window.bucket_ms[env, receiver, source, place] = EMPTY_MS
+    bucket = elapsed_ms // BUCKET_MS
+    oldest = window.current[env, receiver] - WINDOW_BUCKETS + 1
+    if epoch == window.epoch[link] and bucket >= oldest:
+        cell = (env, receiver, source, bucket % WINDOW_BUCKETS)
+        window.bucket_ms[cell] = min(window.bucket_ms[cell], offset_ms)
+        window.smallest_ms[link] = min(window.smallest_ms[link], offset_ms)

@@ -41,9 +41,10 @@ class RelayRules(NamedTuple):
 
 
 class RelayArrays(NamedTuple):
-    """The memory of the nodes as relays.
+    """What all nodes have seen, and their buffers: a place for each message of the store.
 
     Attributes:
+        rules: The same for all convoys.
         newest: (E, N, N) int64, node then source: the newest message seen, -1 for none.
         mask: (E, N, N) uint64, bit k for the message k before that one.
         word: (E, N, N · DEPTH) int64, what waits for the node's slot, in order of reception.
@@ -52,6 +53,7 @@ class RelayArrays(NamedTuple):
         has_pose: (E, N) bool, whether there was one.
     """
 
+    rules: RelayRules
     newest: NDArray[np.int64]
     mask: NDArray[np.uint64]
     word: NDArray[np.int64]
@@ -59,35 +61,21 @@ class RelayArrays(NamedTuple):
     pose: NDArray[np.float64]
     has_pose: NDArray[np.bool_]
 
-
-class Relays:
-    """Seen marks and relay buffers of all convoys.
-
-    Args:
-        parameters: Section `relay`.
-        num_envs: E.
-        num_nodes: N.
-
-    Attributes:
-        rules: The same for all convoys.
-        arrays: The memory itself, for compiled loops.
-        capacity: Places of a buffer: as many as there are messages in the store.
-    """
-
-    def __init__(self, parameters: RelayParameters, num_envs: int, num_nodes: int) -> None:
+    @classmethod
+    def empty(cls, parameters: RelayParameters, num_envs: int, num_nodes: int) -> RelayArrays:
+        """Return the memory of nodes (E, N) that have seen nothing."""
         nodes = (num_envs, num_nodes)
         half_deg = parameters.cone_half_angle_deg
-        self.capacity = num_nodes * DEPTH
-        self.rules = RelayRules(
-            max_hops=parameters.max_hops,
-            front_cone=parameters.front_cone,
-            # A full cone holds every direction, whatever the rounding.
-            least_cosine=math.cos(math.radians(half_deg)) if half_deg < _ALL_ROUND_DEG else -2.0,
-        )
-        self.arrays = RelayArrays(
+        return cls(
+            rules=RelayRules(
+                parameters.max_hops,
+                parameters.front_cone,
+                # A full cone holds every direction, whatever the rounding.
+                math.cos(math.radians(half_deg)) if half_deg < _ALL_ROUND_DEG else -2.0,
+            ),
             newest=np.full((*nodes, num_nodes), -1, np.int64),
             mask=np.zeros((*nodes, num_nodes), np.uint64),
-            word=np.zeros((*nodes, self.capacity), np.int64),
+            word=np.zeros((*nodes, num_nodes * DEPTH), np.int64),
             waiting=np.zeros(nodes, np.int64),
             pose=np.zeros((*nodes, 4)),
             has_pose=np.zeros(nodes, dtype=bool),
@@ -95,10 +83,10 @@ class Relays:
 
     def clear(self, env_indices: NDArray[np.int64]) -> None:
         """Forget what was seen and what waits."""
-        self.arrays.newest[env_indices] = -1
-        self.arrays.mask[env_indices] = 0
-        self.arrays.waiting[env_indices] = 0
-        self.arrays.has_pose[env_indices] = False
+        self.newest[env_indices] = -1
+        self.mask[env_indices] = 0
+        self.waiting[env_indices] = 0
+        self.has_pose[env_indices] = False
 
 
 @inlined
@@ -146,9 +134,7 @@ def note_own_pose(relays: RelayArrays, store: StoreArrays, env: int, node: int, 
 
 
 @inlined
-def is_ahead(
-    relays: RelayArrays, rules: RelayRules, store: StoreArrays, env: int, node: int, word: int
-) -> bool:
+def is_ahead(relays: RelayArrays, store: StoreArrays, env: int, node: int, word: int) -> bool:
     """Tell whether the position in a message lies within the cone before a node."""
     if not relays.has_pose[env, node]:
         return False
@@ -157,18 +143,16 @@ def is_ahead(
     north_m = store.payload[env, source, place, _Y_M] - relays.pose[env, node, 1]
     along_m = east_m * relays.pose[env, node, 2] + north_m * relays.pose[env, node, 3]
     distance_m = math.sqrt(east_m * east_m + north_m * north_m)
-    return bool(along_m >= rules.least_cosine * distance_m)
+    return bool(along_m >= relays.rules.least_cosine * distance_m)
 
 
 @inlined
-def keep_for_relay(
-    relays: RelayArrays, rules: RelayRules, store: StoreArrays, env: int, node: int, word: int
-) -> None:
+def keep_for_relay(relays: RelayArrays, store: StoreArrays, env: int, node: int, word: int) -> None:
     """Keep a message that a node has just received for its next slot, if it is to relay it."""
     hops = hops_of(word)
-    if hops >= rules.max_hops:
+    if hops >= relays.rules.max_hops:
         return
-    if rules.front_cone and not is_ahead(relays, rules, store, env, node, word):
+    if relays.rules.front_cone and not is_ahead(relays, store, env, node, word):
         return
     if relays.waiting[env, node] == relays.word.shape[2]:
         _drop_expired(relays, store, env, node)

@@ -13,31 +13,35 @@ Little-endian without padding:
 | 77–78 | risk u8, scenario u8 | 0 |
 | 79–82 | confidence f32, (0, 1] | 1 / (1 + `position_sd_m`) |
 | 83 | hop u8 | `hop_count` |
-| 84–89 | source MAC | `source_id`, see `wire_names` |
+| 84–89 | source MAC | `source_id`, as below |
 
 What a message does not hold is written as 0 and not read back. Metres are those of the plane that
 touches the ellipsoid of WGS 84 at the reference: its two radii of curvature there, no more, so that
 100 km from the reference bound the error by the plane's own.
+
+A board is named by the address that its maker gave it, a simulated car by a word. A word of one to
+seven visible ASCII characters is numbered (words of base 94, shorter ones first), and that number,
+at most 46 bits, fills a locally administered unicast address: no maker's address looks like it
+(IEEE 802c-2017, the second lowest bit of the first byte). Any other address is a name as it stands,
+written `24:0a:c4:12:34:56`.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from ml.compiled import compiled
 from ml.errors import EmulatorError
 from ml.espnow_emulator.messages import PayloadField, V2VMessage
-from ml.espnow_emulator.wire_names import check_name, mac_of_name, name_of_mac
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.espnow_emulator.parameters.wire import WireParameters
+    from ml.espnow_emulator.parameters.radio import WireParameters
 
 WIRE_VERSION: Final = 2
 _LAYOUT: Final = struct.Struct("<B8sI3f4f9f2Bf B6s")
@@ -55,6 +59,14 @@ _NOT_CARRIED: Final = (0.0,) * 9
 _MOST_TIMESTAMP_MS: Final = 2**32 - 1
 _PLANE_M: Final = 100_000.0
 _LEAST_CONFIDENCE: Final = 1.0 / (1.0 + 1e5)
+_CIRCLE_DEG: Final = 360.0
+
+_LONGEST_NAME: Final = 7
+_FIRST, _LAST = 0x21, 0x7E
+_BASE: Final = _LAST - _FIRST + 1
+_MAC_BYTES: Final = 6
+_MAC_TEXT: Final = 17
+_GROUP_BIT, _LOCAL_BIT = 0b01, 0b10
 
 # WGS 84 (NIMA TR8350.2).
 _SEMI_MAJOR_M: Final = 6_378_137.0
@@ -64,8 +76,7 @@ _ECCENTRICITY_2: Final = 6.694379990141316e-3
 _X, _Y, _SPEED, _HEADING, _ACCEL, _SD = (int(field) for field in PayloadField)
 
 
-@dataclass(frozen=True, slots=True)
-class GeoReference:
+class GeoReference(NamedTuple):
     """The place whose plane the simulated metres belong to.
 
     Attributes:
@@ -105,7 +116,7 @@ def pack(message: V2VMessage, reference: GeoReference) -> bytes:
         EmulatorError: A value that the message or the bytes do not allow.
     """
     message.check()
-    check_name(message.vehicle_id, "V2VMessage.vehicle_id")
+    _check_name(message.vehicle_id, "V2VMessage.vehicle_id")
     if not 0 <= message.timestamp_ms <= _MOST_TIMESTAMP_MS:
         raise EmulatorError(
             f"V2VMessage.timestamp_ms of {message.vehicle_id!r} is {message.timestamp_ms}, allowed "
@@ -122,7 +133,7 @@ def pack(message: V2VMessage, reference: GeoReference) -> bytes:
         0.0,
         message.speed_mps,
         # Just below a full circle rounds up to it.
-        heading if heading < 360.0 else 0.0,  # noqa: PLR2004 - degrees of a circle
+        heading if heading < _CIRCLE_DEG else 0.0,
         message.accel_mps2,
         0.0,
         *_NOT_CARRIED,
@@ -195,45 +206,64 @@ def quantise(payload: NDArray[np.float64], reference: GeoReference) -> None:
     """
     if not payload.flags.c_contiguous:
         raise EmulatorError("quantise writes in place and needs an array in C order: copy it first")
-    _quantise(
-        payload.reshape(-1, len(PayloadField)),
-        reference.lat_deg,
-        reference.lon_deg,
-        reference.north_m_per_deg,
-        reference.east_m_per_deg,
-    )
+    _quantise(payload.reshape(-1, len(PayloadField)), reference)
 
 
 @compiled
-def quantise_one(
-    fields: NDArray[np.float64],
-    lat_deg: float,
-    lon_deg: float,
-    north_m_per_deg: float,
-    east_m_per_deg: float,
-) -> None:
-    """Round one payload (F,) in place, inside a compiled loop; see `quantise`."""
-    lon = float(np.float32(lon_deg + fields[_X] / east_m_per_deg))
-    lat = float(np.float32(lat_deg + fields[_Y] / north_m_per_deg))
-    fields[_X] = (lon - lon_deg) * east_m_per_deg
-    fields[_Y] = (lat - lat_deg) * north_m_per_deg
-    fields[_SPEED] = float(np.float32(fields[_SPEED]))
-    heading = float(np.float32(fields[_HEADING]))
-    fields[_HEADING] = heading if heading < 360.0 else 0.0  # noqa: PLR2004 - degrees of a circle
-    fields[_ACCEL] = float(np.float32(fields[_ACCEL]))
-    fields[_SD] = 1.0 / float(np.float32(1.0 / (1.0 + fields[_SD]))) - 1.0
-
-
-@compiled
-def _quantise(
-    payload: NDArray[np.float64],
-    lat_deg: float,
-    lon_deg: float,
-    north_m_per_deg: float,
-    east_m_per_deg: float,
-) -> None:
+def _quantise(payload: NDArray[np.float64], reference: GeoReference) -> None:
+    """Round payloads (n, F) in place; see `quantise`."""
+    lat_deg, lon_deg, north_m_per_deg, east_m_per_deg = reference
     for row in range(payload.shape[0]):
-        quantise_one(payload[row], lat_deg, lon_deg, north_m_per_deg, east_m_per_deg)
+        fields = payload[row]
+        lon = float(np.float32(lon_deg + fields[_X] / east_m_per_deg))
+        lat = float(np.float32(lat_deg + fields[_Y] / north_m_per_deg))
+        fields[_X] = (lon - lon_deg) * east_m_per_deg
+        fields[_Y] = (lat - lat_deg) * north_m_per_deg
+        fields[_SPEED] = float(np.float32(fields[_SPEED]))
+        heading = float(np.float32(fields[_HEADING]))
+        fields[_HEADING] = heading if heading < _CIRCLE_DEG else 0.0
+        fields[_ACCEL] = float(np.float32(fields[_ACCEL]))
+        fields[_SD] = 1.0 / float(np.float32(1.0 / (1.0 + fields[_SD]))) - 1.0
+
+
+def mac_of_name(name: str) -> bytes:
+    """Return the address that stands for a source.
+
+    Args:
+        name: One to seven visible ASCII characters, or an address as text.
+
+    Raises:
+        EmulatorError: Neither, or an address that no single station has.
+    """
+    if len(name) == _MAC_TEXT and name[2::3] == ":" * (_MAC_BYTES - 1):
+        try:
+            address = bytes(int(name[3 * i : 3 * i + 2], 16) for i in range(_MAC_BYTES))
+        except ValueError:
+            address = b""
+        if _as_text(address) == name:
+            _check_mac(address)
+            if _word(address) is not None:
+                raise EmulatorError(
+                    f"source_id {name!r} is the address of the node named {_word(address)!r}: use "
+                    "that name."
+                )
+            return address
+    _check_name(name, "V2VMessage.source_id")
+    number = 0
+    for character in name:
+        number = number * _BASE + (ord(character) - _FIRST + 1)
+    high = number >> 40
+    return bytes([high << 2 | _LOCAL_BIT]) + (number & (2**40 - 1)).to_bytes(5, "big")
+
+
+def name_of_mac(address: bytes) -> str:
+    """Return the name that an address stands for: a word, or the address as text.
+
+    Raises:
+        EmulatorError: It is not the address of one station.
+    """
+    _check_mac(address)
+    return _word(address) or _as_text(address)
 
 
 def _read_name(field: bytes) -> str:
@@ -249,7 +279,7 @@ def _read_name(field: bytes) -> str:
             "field before writing the name."
         )
     text = name.decode("latin-1")
-    check_name(text, "id on the wire")
+    _check_name(text, "id on the wire")
     return text
 
 
@@ -265,3 +295,38 @@ def _check_on_plane(x_m: float, y_m: float) -> None:
             f"reference, allowed is up to {_PLANE_M / 1000.0:g} km along either: choose a "
             "reference (radio.wire) near the drive."
         )
+
+
+def _check_name(name: str, what: str) -> None:
+    """Raise EmulatorError unless a name fits the eight bytes of an id, its end included."""
+    if 1 <= len(name) <= _LONGEST_NAME and all(_FIRST <= ord(c) <= _LAST for c in name):
+        return
+    raise EmulatorError(
+        f"{what} is {name!r}, allowed on the wire is a name of 1 to {_LONGEST_NAME} visible ASCII "
+        "characters (of a source also its MAC address, in lower case): choose a shorter or plainer "
+        "name."
+    )
+
+
+def _check_mac(address: bytes) -> None:
+    """Raise EmulatorError for an address that no single station has: a group's, or all zero."""
+    if address[0] & _GROUP_BIT or not any(address):
+        raise EmulatorError(
+            f"source MAC {_as_text(address)} is {'a group address' if any(address) else 'empty'}, "
+            "allowed is the address of one station."
+        )
+
+
+def _word(address: bytes) -> str | None:
+    if address[0] & (_GROUP_BIT | _LOCAL_BIT) != _LOCAL_BIT:
+        return None
+    number = (address[0] >> 2) << 40 | int.from_bytes(address[1:], "big")
+    letters = []
+    while number:
+        number, letter = divmod(number - 1, _BASE)
+        letters.append(chr(_FIRST + letter))
+    return "".join(reversed(letters)) if 1 <= len(letters) <= _LONGEST_NAME else None
+
+
+def _as_text(address: bytes) -> str:
+    return ":".join(f"{byte:02x}" for byte in address)

@@ -1,8 +1,7 @@
 """What a node believes of itself: GPS, speed, heading and acceleration, with their errors."""
 
-from ml.sensors.ranging import RangingSensor
-from ml.sensors.sensor_bank import Measurement, SensorBank
-from ml.sensors.sensor_parameters import (
+from ml.sensors.layout import Truth
+from ml.sensors.parameters import (
     AccelerometerFaults,
     AccelerometerParameters,
     GpsFreezeFault,
@@ -14,6 +13,8 @@ from ml.sensors.sensor_parameters import (
     SensorParameters,
     SpeedParameters,
 )
+from ml.sensors.ranging import RangingSensor
+from ml.sensors.sensor_bank import Measurement, SensorBank
 
 __all__ = [
     "AccelerometerFaults",
@@ -29,4 +30,5 @@ __all__ = [
     "SensorFaultParameters",
     "SensorParameters",
     "SpeedParameters",
+    "Truth",
 ]

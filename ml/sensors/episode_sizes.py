@@ -9,6 +9,7 @@ import numpy as np
 
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, fold, uniform
+from ml.section import EpisodeNumbers
 from ml.sensors import layout as at
 from ml.vehicle import DT_S
 
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.sensors.sensor_parameters import AccelerometerFaults, SensorParameters
+    from ml.sensors.parameters import AccelerometerFaults, SensorParameters
 
-PREFIX = "sensors."
 _SHORTEST_LAG_S = 1e-12
 _NO_GYROSCOPE = -1.0
 _EVEN_CHANCE = 0.5
@@ -33,52 +33,25 @@ class EpisodeSizes:
     """
 
     def __init__(self, parameters: SensorParameters) -> None:
-        position, accelerometer = parameters.position, parameters.accelerometer
         self._parameters = parameters
-        self._defaults: dict[str, float] = {
-            "position.sd_m": position.sd_m,
-            "position.tau_s": position.tau_s,
-            "position.common_share": position.common_share,
-            "position.white_sd_m": position.white_sd_m,
-            "speed.sd_mps": parameters.speed.sd_mps,
-            "speed.tau_s": parameters.speed.tau_s,
-            "heading.sd_deg": parameters.heading.sd_deg,
-            "accelerometer.bias_sd_mps2": accelerometer.bias_sd_mps2,
-            "accelerometer.white_sd_mps2": accelerometer.white_sd_mps2,
-            "accelerometer.lag_s": accelerometer.lag_s,
-        }
-        usual = {name: np.full(1, value) for name, value in self._defaults.items()}
-        self._usual = self._rows(usual)
+        self._numbers = EpisodeNumbers(parameters, "sensors.", EnvironmentStateError)
+        self._usual = self._rows(self._numbers.draw(1, {}))
 
     def draw(
         self, count: int, overrides: Mapping[str, NDArray[np.float64]] | None
     ) -> NDArray[np.float64]:
-        """Return the rows of some episodes.
+        """Return the rows of some episodes, (K, NUM_SIZES) float64, or one where all are alike.
 
         Args:
             count: K.
-            overrides: Dotted names of randomisable parameters, each with its (K,) values; names
-                outside `sensors.` are for others.
-
-        Returns:
-            (K, NUM_SIZES) float64, or (1, NUM_SIZES) where all are alike.
+            overrides: See `EpisodeNumbers.draw`.
 
         Raises:
             EnvironmentStateError: An override that the sensors do not know.
         """
-        mine = {name: v for name, v in (overrides or {}).items() if name.startswith(PREFIX)}
-        if not mine:
+        if not any(name.startswith("sensors.") for name in overrides or {}):
             return self._usual
-        values = {name: np.full(count, value) for name, value in self._defaults.items()}
-        for name, drawn in mine.items():
-            known = name.removeprefix(PREFIX)
-            if known not in values or np.shape(drawn) != (count,) or not np.isfinite(drawn).all():
-                raise EnvironmentStateError(
-                    f"override {name!r} with shape {np.shape(drawn)}: allowed are ({count},) "
-                    f"finite values of one of {', '.join(PREFIX + n for n in values)}."
-                )
-            values[known] = np.asarray(drawn, dtype=np.float64)
-        return self._rows(values)
+        return self._rows(self._numbers.draw(count, overrides))
 
     def _rows(self, values: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         position, heading = self._parameters.position, self._parameters.heading
@@ -91,37 +64,37 @@ class EpisodeSizes:
         lag_s = np.maximum(values["accelerometer.lag_s"], _SHORTEST_LAG_S)
         position_tau_s, speed_tau_s = values["position.tau_s"], values["speed.tau_s"]
         gyro_sd_dps = heading.gyro_bias_sd_dps
+        columns: dict[int, NDArray[np.float64] | float] = {
+            at.OWN_SD_M: np.sqrt(1.0 - share) * sd_m,
+            at.COMMON_SD_M: np.sqrt(share) * sd_m,
+            at.WHITE_SD_M: white_sd_m,
+            at.GPS_VARIANCE_M2: sd_m**2 + white_sd_m**2,
+            at.SPEED_SD_MPS: values["speed.sd_mps"],
+            at.HEADING_SD_DEG: values["heading.sd_deg"],
+            at.ACCEL_SD_MPS2: values["accelerometer.white_sd_mps2"],
+            at.BIAS_SD_MPS2: values["accelerometer.bias_sd_mps2"],
+            at.LAG_S: lag_s,
+            at.LAG_KEEP: np.exp(-DT_S / lag_s),
+            at.GYRO_SD_DPS: _NO_GYROSCOPE if gyro_sd_dps is None else gyro_sd_dps,
+            at.KEEP_OWN: np.exp(-fixes_s / position_tau_s),
+            at.RENEW_OWN: np.sqrt(-np.expm1(-2.0 * fixes_s / position_tau_s)),
+            at.KEEP_COMMON: np.exp(-DT_S / position_tau_s),
+            at.RENEW_COMMON: np.sqrt(-np.expm1(-2.0 * DT_S / position_tau_s)),
+            at.KEEP_SPEED: np.exp(-fixes_s / speed_tau_s),
+            at.RENEW_SPEED: np.sqrt(-np.expm1(-2.0 * fixes_s / speed_tau_s)),
+            at.PERIOD_US: round(1e6 * position.hold_period_s) if timed else 0,
+            at.DELAY_US: round(1e6 * position.hold_delay_s) if timed else 0,
+            at.IS_FUSED: position.mode == "fused",
+            at.HEADING_FULL_MPS: heading.full_accuracy_mps,
+            at.HEADING_HOLD_MPS: heading.hold_below_mps,
+            at.FREEZE_PROBABILITY: _per_fix(freeze.mean_interval_s, fixes_s),
+            at.FREEZE_US: round(1e6 * freeze.duration_s),
+            at.JUMP_PROBABILITY: _per_fix(jump.mean_interval_s, fixes_s),
+            at.JUMP_US: round(1e6 * jump.duration_s),
+            at.JUMP_SD_M: jump.sd_m,
+        }
         rows = np.zeros((sd_m.size, at.NUM_SIZES))
-        columns: tuple[tuple[int, NDArray[np.float64] | float], ...] = (
-            (at.OWN_SD_M, np.sqrt(1.0 - share) * sd_m),
-            (at.COMMON_SD_M, np.sqrt(share) * sd_m),
-            (at.WHITE_SD_M, white_sd_m),
-            (at.GPS_VARIANCE_M2, sd_m**2 + white_sd_m**2),
-            (at.SPEED_SD_MPS, values["speed.sd_mps"]),
-            (at.HEADING_SD_DEG, values["heading.sd_deg"]),
-            (at.ACCEL_SD_MPS2, values["accelerometer.white_sd_mps2"]),
-            (at.BIAS_SD_MPS2, values["accelerometer.bias_sd_mps2"]),
-            (at.LAG_S, lag_s),
-            (at.LAG_KEEP, np.exp(-DT_S / lag_s)),
-            (at.GYRO_SD_DPS, _NO_GYROSCOPE if gyro_sd_dps is None else gyro_sd_dps),
-            (at.KEEP_OWN, np.exp(-fixes_s / position_tau_s)),
-            (at.RENEW_OWN, np.sqrt(-np.expm1(-2.0 * fixes_s / position_tau_s))),
-            (at.KEEP_COMMON, np.exp(-DT_S / position_tau_s)),
-            (at.RENEW_COMMON, np.sqrt(-np.expm1(-2.0 * DT_S / position_tau_s))),
-            (at.KEEP_SPEED, np.exp(-fixes_s / speed_tau_s)),
-            (at.RENEW_SPEED, np.sqrt(-np.expm1(-2.0 * fixes_s / speed_tau_s))),
-            (at.PERIOD_US, round(1e6 * position.hold_period_s) if timed else 0),
-            (at.DELAY_US, round(1e6 * position.hold_delay_s) if timed else 0),
-            (at.IS_FUSED, position.mode == "fused"),
-            (at.HEADING_FULL_MPS, heading.full_accuracy_mps),
-            (at.HEADING_HOLD_MPS, heading.hold_below_mps),
-            (at.FREEZE_PROBABILITY, _per_fix(freeze.mean_interval_s, fixes_s)),
-            (at.FREEZE_US, round(1e6 * freeze.duration_s)),
-            (at.JUMP_PROBABILITY, _per_fix(jump.mean_interval_s, fixes_s)),
-            (at.JUMP_US, round(1e6 * jump.duration_s)),
-            (at.JUMP_SD_M, jump.sd_m),
-        )
-        for column, value in columns:
+        for column, value in columns.items():
             rows[:, column] = value
         return rows
 

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ml.compiled import inlined
+from ml.compiled import compiled, inlined
 from ml.keyed_random import extend_one, normal_pair_one, uniform_one
 from ml.sensors import layout as at
-from ml.sensors.angles import full_circle
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from ml.sensors.layout import SensorArrays
 
 _SLOWEST_MPS: Final = 0.1
+_FULL_CIRCLE_DEG: Final = 360.0
+_HALF_CIRCLE_DEG: Final = 180.0
+
+
+@compiled
+def full_circle(heading_deg: float) -> float:
+    """Bring a heading into [0, 360)."""
+    if 0.0 <= heading_deg < _FULL_CIRCLE_DEG:
+        return heading_deg
+    turned_deg = heading_deg % _FULL_CIRCLE_DEG
+    # The remainder of a tiny negative angle rounds to 360.
+    return turned_deg if turned_deg < _FULL_CIRCLE_DEG else 0.0
+
+
+@compiled
+def turn_between(from_deg: float, to_deg: float) -> float:
+    """Return the shorter turn from one heading to another, in [−180, 180)."""
+    turn_deg = to_deg - from_deg
+    if -_HALF_CIRCLE_DEG <= turn_deg < _HALF_CIRCLE_DEG:
+        return turn_deg
+    return (
+        turn_deg - math.floor((turn_deg + _HALF_CIRCLE_DEG) / _FULL_CIRCLE_DEG) * _FULL_CIRCLE_DEG
+    )
 
 
 @inlined
@@ -32,11 +55,7 @@ def take_fix(
     car: int,
     fix_us: int,
     truth: tuple[float, float, float, float],
-    keys: NDArray[np.uint64],
-    sizes: NDArray[np.float64],
-    memory: NDArray[np.float64],
-    times: NDArray[np.int64],
-    rings: NDArray[np.float64],
+    bank: SensorArrays,
 ) -> int:
     """Take a fix: put what the receiver will say of a moment into the ring.
 
@@ -45,17 +64,14 @@ def take_fix(
         car: Which vehicle, env * V + slot.
         fix_us: When.
         truth: x, y, speed, heading at that moment.
-        keys: (E * V, NUM_DRAWS).
-        sizes: (E, NUM_SIZES).
-        memory: (E * V, NUM_MEMORIES).
-        times: (E * V, NUM_TIMES).
-        rings: (E * V, RING, NUM_FIX_FIELDS).
+        bank: Of all vehicles.
 
     Returns:
         The fix's place in the ring.
     """
-    number = times[car, at.TAKEN]
-    times[car, at.TAKEN] = number + 1
+    sizes, memory, keys, rings = bank.sizes, bank.memory, bank.keys, bank.rings
+    number = bank.times[car, at.TAKEN]
+    bank.times[car, at.TAKEN] = number + 1
     # The first error of an episode is all new, which is its stationary distribution.
     first = number == 0
     keep_own = 0.0 if first else sizes[env, at.KEEP_OWN]
@@ -73,9 +89,7 @@ def take_fix(
     east_m = own_m * own_east + common_m * sizes[env, at.COMMON_EAST] + white_m * east
     north_m = own_m * own_north + common_m * sizes[env, at.COMMON_NORTH] + white_m * north
     if sizes[env, at.JUMP_PROBABILITY] > 0.0:
-        jump_east_m, jump_north_m = _jump_m(
-            env, car, fix_us, keys[car, at.JUMP], sizes, memory, times
-        )
+        jump_east_m, jump_north_m = _jump_m(env, car, fix_us, bank)
         east_m += jump_east_m
         north_m += jump_north_m
 
@@ -89,7 +103,7 @@ def take_fix(
 
     place = int(number & at.RING_MASK)
     rings[car, place, at.FIX_US] = fix_us
-    if _is_frozen(env, car, fix_us, number, keys[car, at.FREEZE], sizes, times):
+    if _is_frozen(env, car, fix_us, number, bank):
         last = (number - 1) & at.RING_MASK
         for field in range(at.FIX_X, at.FIX_HAS_HEADING + 1):
             rings[car, place, field] = rings[car, last, field]
@@ -104,18 +118,11 @@ def take_fix(
 
 
 @inlined
-def _jump_m(
-    env: int,
-    car: int,
-    fix_us: int,
-    key: np.uint64,
-    sizes: NDArray[np.float64],
-    memory: NDArray[np.float64],
-    times: NDArray[np.int64],
-) -> tuple[float, float]:
+def _jump_m(env: int, car: int, fix_us: int, bank: SensorArrays) -> tuple[float, float]:
     """How far east and north a fix lies beside the truth; a jump may begin with it."""
+    sizes, memory, times = bank.sizes, bank.memory, bank.times
     if fix_us >= times[car, at.JUMPED_UNTIL]:
-        key = extend_one(key, times[car, at.TAKEN])
+        key = extend_one(bank.keys[car, at.JUMP], times[car, at.TAKEN])
         if uniform_one(key) >= sizes[env, at.JUMP_PROBABILITY]:
             return 0.0, 0.0
         east, north = normal_pair_one(extend_one(key, 1))
@@ -126,20 +133,16 @@ def _jump_m(
 
 
 @inlined
-def _is_frozen(
-    env: int,
-    car: int,
-    fix_us: int,
-    number: int,
-    key: np.uint64,
-    sizes: NDArray[np.float64],
-    times: NDArray[np.int64],
-) -> bool:
+def _is_frozen(env: int, car: int, fix_us: int, number: int, bank: SensorArrays) -> bool:
     """Whether a fix repeats the last one; a freeze may begin with it."""
+    sizes, times = bank.sizes, bank.times
     if sizes[env, at.FREEZE_PROBABILITY] == 0.0 or number == 0:
         return False
     if fix_us >= times[car, at.FROZEN_UNTIL]:
-        if uniform_one(extend_one(key, number)) >= sizes[env, at.FREEZE_PROBABILITY]:
+        if (
+            uniform_one(extend_one(bank.keys[car, at.FREEZE], number))
+            >= sizes[env, at.FREEZE_PROBABILITY]
+        ):
             return False
         times[car, at.FROZEN_UNTIL] = fix_us + np.int64(sizes[env, at.FREEZE_US])
     return True

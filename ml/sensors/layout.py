@@ -1,8 +1,12 @@
-"""Where the compiled loops of the sensors find each number in their arrays."""
+"""The arrays of the sensors' compiled loops, and where in them each number is."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # What the draws of a vehicle are for. A fix draws by its number, the accelerometer by the tick.
 NUM_DRAWS: Final = 6
@@ -11,25 +15,11 @@ OWN, WHITE, SPEED_HEADING, ACCELERATION, FREEZE, JUMP = range(NUM_DRAWS)
 # What a vehicle remembers. Errors of unit variance; what an episode gives it; the truth at its last
 # sample; what it believes; how far its GPS is off in a jump.
 NUM_MEMORIES: Final = 17
-(
-    OWN_EAST,
-    OWN_NORTH,
-    SPEED_ERROR,
-    LAGGED_ACCEL,
-    ACCEL_BIAS,
-    ACCEL_GAIN,
-    GYRO_BIAS,
-    TRUE_X,
-    TRUE_Y,
-    TRUE_SPEED,
-    TRUE_HEADING,
-    X,
-    Y,
-    SPEED,
-    HEADING,
-    JUMP_EAST,
-    JUMP_NORTH,
-) = range(NUM_MEMORIES)
+OWN_EAST, OWN_NORTH, SPEED_ERROR = range(3)
+LAGGED_ACCEL, ACCEL_BIAS, ACCEL_GAIN, GYRO_BIAS = range(3, 7)
+TRUE_X, TRUE_Y, TRUE_SPEED, TRUE_HEADING = range(7, 11)
+X, Y, SPEED, HEADING = range(11, 15)
+JUMP_EAST, JUMP_NORTH = range(15, 17)
 
 # Its times in µs, and how many fixes were taken and delivered.
 NUM_TIMES: Final = 7
@@ -37,18 +27,8 @@ SAMPLED, NEXT_FIX, NEWEST_FIX, FROZEN_UNTIL, JUMPED_UNTIL, TAKEN, DELIVERED = ra
 
 # A fix between its taking and its delivery: when, what it says, and what the node believed then.
 NUM_FIX_FIELDS: Final = 10
-(
-    FIX_US,
-    FIX_X,
-    FIX_Y,
-    FIX_SPEED,
-    FIX_HEADING,
-    FIX_HAS_HEADING,
-    THEN_X,
-    THEN_Y,
-    THEN_SPEED,
-    THEN_HEADING,
-) = range(NUM_FIX_FIELDS)
+FIX_US, FIX_X, FIX_Y, FIX_SPEED, FIX_HEADING, FIX_HAS_HEADING = range(6)
+THEN_X, THEN_Y, THEN_SPEED, THEN_HEADING = range(6, 10)
 # Two fixes fit into a delay, two more into the longest time between two samples; a power of two.
 RING: Final = 8
 RING_MASK: Final = RING - 1
@@ -56,38 +36,51 @@ RING_MASK: Final = RING - 1
 # What each convoy has: the sizes of its errors and how fast they are renewed, how its fixes are
 # made and used, and the common error of position, of unit variance.
 NUM_SIZES: Final = 29
-(
-    OWN_SD_M,
-    COMMON_SD_M,
-    WHITE_SD_M,
-    GPS_VARIANCE_M2,
-    SPEED_SD_MPS,
-    HEADING_SD_DEG,
-    ACCEL_SD_MPS2,
-    BIAS_SD_MPS2,
-    LAG_S,
-    LAG_KEEP,
-    GYRO_SD_DPS,
-    KEEP_OWN,
-    RENEW_OWN,
-    KEEP_COMMON,
-    RENEW_COMMON,
-    KEEP_SPEED,
-    RENEW_SPEED,
-    PERIOD_US,
-    DELAY_US,
-    IS_FUSED,
-    HEADING_FULL_MPS,
-    HEADING_HOLD_MPS,
-    FREEZE_PROBABILITY,
-    FREEZE_US,
-    JUMP_PROBABILITY,
-    JUMP_US,
-    JUMP_SD_M,
-    COMMON_EAST,
-    COMMON_NORTH,
-) = range(NUM_SIZES)
+OWN_SD_M, COMMON_SD_M, WHITE_SD_M, GPS_VARIANCE_M2, SPEED_SD_MPS, HEADING_SD_DEG = range(6)
+ACCEL_SD_MPS2, BIAS_SD_MPS2, LAG_S, LAG_KEEP, GYRO_SD_DPS = range(6, 11)
+KEEP_OWN, RENEW_OWN, KEEP_COMMON, RENEW_COMMON, KEEP_SPEED, RENEW_SPEED = range(11, 17)
+PERIOD_US, DELAY_US, IS_FUSED, HEADING_FULL_MPS, HEADING_HOLD_MPS = range(17, 22)
+FREEZE_PROBABILITY, FREEZE_US, JUMP_PROBABILITY, JUMP_US, JUMP_SD_M = range(22, 27)
+COMMON_EAST, COMMON_NORTH = range(27, 29)
 
 # The rows of what is measured, in the order of `Measurement`.
 NUM_MEASURED: Final = 6
 OUT_X, OUT_Y, OUT_SPEED, OUT_HEADING, OUT_ACCEL, OUT_SD = range(NUM_MEASURED)
+
+
+class SensorArrays(NamedTuple):
+    """All that a bank of sensors keeps; a car is a vehicle of a convoy, env * V + slot.
+
+    Attributes:
+        keys: (E * V, NUM_DRAWS) uint64.
+        common_keys: (E,) uint64, of the error that a convoy has in common.
+        sizes: (E, NUM_SIZES) float64.
+        memory: (E * V, NUM_MEMORIES) float64.
+        times: (E * V, NUM_TIMES) int64.
+        rings: (E * V, RING, NUM_FIX_FIELDS) float64.
+    """
+
+    keys: NDArray[np.uint64]
+    common_keys: NDArray[np.uint64]
+    sizes: NDArray[np.float64]
+    memory: NDArray[np.float64]
+    times: NDArray[np.int64]
+    rings: NDArray[np.float64]
+
+
+class Truth(NamedTuple):
+    """What the vehicles truly do, (K, V) float64 each.
+
+    Attributes:
+        x_m: East.
+        y_m: North.
+        speed_mps: Along the vehicle.
+        heading_deg: Clockwise from north, [0, 360).
+        accel_mps2: Along the vehicle.
+    """
+
+    x_m: NDArray[np.float64]
+    y_m: NDArray[np.float64]
+    speed_mps: NDArray[np.float64]
+    heading_deg: NDArray[np.float64]
+    accel_mps2: NDArray[np.float64]

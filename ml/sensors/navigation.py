@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from ml.compiled import inlined
 from ml.sensors import layout as at
-from ml.sensors.angles import full_circle, turn_between
-from ml.sensors.gps import heading_growth, take_fix
+from ml.sensors.gps import full_circle, heading_growth, take_fix, turn_between
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ml.sensors.layout import SensorArrays
 
 
 @inlined
@@ -22,11 +23,7 @@ def navigate(
     now_us: int,
     accel_mps2: float,
     truth: tuple[float, float, float, float],
-    keys: NDArray[np.uint64],
-    sizes: NDArray[np.float64],
-    memory: NDArray[np.float64],
-    times: NDArray[np.int64],
-    rings: NDArray[np.float64],
+    bank: SensorArrays,
 ) -> None:
     """Move what a node believes from its last sample to this one.
 
@@ -40,20 +37,12 @@ def navigate(
         now_us: True time of this sample.
         accel_mps2: What the accelerometer says, in the mean since the last sample.
         truth: x, y, speed, heading at this sample.
-        keys: (E * V, NUM_DRAWS), as all that follow see `take_fix`.
-        sizes: (E, NUM_SIZES).
-        memory: (E * V, NUM_MEMORIES).
-        times: (E * V, NUM_TIMES).
-        rings: (E * V, RING, NUM_FIX_FIELDS).
+        bank: Of all vehicles.
     """
+    sizes, memory, times, rings = bank.sizes, bank.memory, bank.times, bank.rings
     step_s = (now_us - times[car, at.SAMPLED]) * 1e-6
     is_fused = sizes[env, at.IS_FUSED] > 0.0
-    before = (
-        memory[car, at.X],
-        memory[car, at.Y],
-        memory[car, at.SPEED],
-        memory[car, at.HEADING],
-    )
+    before = (memory[car, at.X], memory[car, at.Y], memory[car, at.SPEED], memory[car, at.HEADING])
     turn_deg = 0.0
     if is_fused:
         if before[2] >= sizes[env, at.HEADING_HOLD_MPS] and sizes[env, at.GYRO_SD_DPS] >= 0.0:
@@ -70,7 +59,7 @@ def navigate(
         fix_us = times[car, at.NEXT_FIX]
         share = (fix_us - times[car, at.SAMPLED]) * 1e-6 / step_s if fix_us < now_us else 1.0
         then = _truth_at(car, share, truth, memory)
-        place = take_fix(env, car, fix_us, then, keys, sizes, memory, times, rings)
+        place = take_fix(env, car, fix_us, then, bank)
         if is_fused:
             x_m, y_m, speed_mps, heading_deg = _reckon(before, accel_mps2, turn_deg, share, step_s)
             rings[car, place, at.THEN_X], rings[car, place, at.THEN_Y] = x_m, y_m
@@ -84,9 +73,9 @@ def navigate(
         times[car, at.DELIVERED] += 1
         times[car, at.NEWEST_FIX] = int(rings[car, place, at.FIX_US])
         if is_fused:
-            _correct(car, place, now_us, memory, times, rings)
+            _correct(car, place, now_us, bank)
         else:
-            _replace(car, place, memory, rings)
+            _replace(car, place, bank)
 
     times[car, at.SAMPLED] = now_us
     memory[car, at.TRUE_X], memory[car, at.TRUE_Y] = truth[0], truth[1]
@@ -94,22 +83,16 @@ def navigate(
 
 
 @inlined
-def believed_sd_m(
-    env: int,
-    car: int,
-    now_us: int,
-    sizes: NDArray[np.float64],
-    memory: NDArray[np.float64],
-    times: NDArray[np.int64],
-) -> float:
+def believed_sd_m(env: int, car: int, now_us: int, bank: SensorArrays) -> float:
     """Return the standard deviation of position that a node can honestly believe; metres.
 
     That of its GPS, and what may have come to it since the moment of the newest fix. Fused: along
     the road the errors of speed, of the accelerometer's bias and of its noise, integrated; across
     it those of heading and gyroscope; the larger of the two. Held: the way driven since.
     """
-    age_s = (now_us - times[car, at.NEWEST_FIX]) * 1e-6
-    speed_mps = memory[car, at.SPEED]
+    sizes = bank.sizes
+    age_s = (now_us - bank.times[car, at.NEWEST_FIX]) * 1e-6
+    speed_mps = bank.memory[car, at.SPEED]
     variance_m2 = sizes[env, at.GPS_VARIANCE_M2]
     if sizes[env, at.IS_FUSED] == 0.0:
         return math.sqrt(variance_m2 + (speed_mps * age_s) ** 2)
@@ -177,8 +160,9 @@ def _truth_at(
 
 
 @inlined
-def _replace(car: int, place: int, memory: NDArray[np.float64], rings: NDArray[np.float64]) -> None:
+def _replace(car: int, place: int, bank: SensorArrays) -> None:
     """Believe a fix as it stands."""
+    memory, rings = bank.memory, bank.rings
     memory[car, at.X], memory[car, at.Y] = rings[car, place, at.FIX_X], rings[car, place, at.FIX_Y]
     memory[car, at.SPEED] = rings[car, place, at.FIX_SPEED]
     if rings[car, place, at.FIX_HAS_HEADING] > 0.0:
@@ -186,15 +170,9 @@ def _replace(car: int, place: int, memory: NDArray[np.float64], rings: NDArray[n
 
 
 @inlined
-def _correct(
-    car: int,
-    place: int,
-    now_us: int,
-    memory: NDArray[np.float64],
-    times: NDArray[np.int64],
-    rings: NDArray[np.float64],
-) -> None:
+def _correct(car: int, place: int, now_us: int, bank: SensorArrays) -> None:
     """Believe a fix of its moment, and add what was reckoned since, turned and with its speed."""
+    memory, times, rings = bank.memory, bank.times, bank.rings
     fix_us, then_deg = rings[car, place, at.FIX_US], rings[car, place, at.THEN_HEADING]
     then_x_m, then_y_m = rings[car, place, at.THEN_X], rings[car, place, at.THEN_Y]
     fix_x_m, fix_y_m = rings[car, place, at.FIX_X], rings[car, place, at.FIX_Y]

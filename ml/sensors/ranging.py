@@ -11,7 +11,7 @@ from ml.keyed_random import Stream, extend, fold, normal
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ml.sensors.sensor_parameters import RangingParameters
+    from ml.sensors.parameters import RangingParameters
 
 
 class RangingSensor:

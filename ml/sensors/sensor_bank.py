@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import inlined
 from ml.errors import EnvironmentStateError
-from ml.keyed_random import Stream, fold, normal, uniform
+from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
 from ml.sensors import layout as at
 from ml.sensors.episode_sizes import EpisodeSizes, faulty_accelerometers
-from ml.sensors.sensing import sense
-from ml.vehicle import DT_S
+from ml.sensors.layout import SensorArrays, Truth
+from ml.sensors.navigation import believed_sd_m, navigate
+from ml.vehicle import TICK_US
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from ml.sensors.sensor_parameters import SensorParameters
+    from ml.sensors.parameters import SensorParameters
 
 _NOT_STARTED = -2
-_TICK_US = round(1e6 * DT_S)
 # Of the draws, in the order of the layout; then the bias, the gyroscope's and the fixes' phase.
 _STREAMS, _PARTS = np.array(
     [
@@ -84,11 +86,17 @@ class SensorBank:
         self._everyone = np.arange(num_envs)
         self._tick = np.full(num_envs, _NOT_STARTED, dtype=np.int64)
         self._keys = np.zeros((*shape, at.NUM_DRAWS), dtype=np.uint64)
-        self._common_key = np.zeros(num_envs, dtype=np.uint64)
-        self._sizes = np.zeros((num_envs, at.NUM_SIZES))
         self._memory = np.zeros((*shape, at.NUM_MEMORIES))
         self._times = np.zeros((*shape, at.NUM_TIMES), dtype=np.int64)
-        self._rings = np.zeros((*shape, at.RING, at.NUM_FIX_FIELDS))
+        # The loops see the same memory with a row per car.
+        self._arrays = SensorArrays(
+            keys=self._keys.reshape(-1, at.NUM_DRAWS),
+            common_keys=np.zeros(num_envs, dtype=np.uint64),
+            sizes=np.zeros((num_envs, at.NUM_SIZES)),
+            memory=self._memory.reshape(-1, at.NUM_MEMORIES),
+            times=self._times.reshape(-1, at.NUM_TIMES),
+            rings=np.zeros((num_envs * num_vehicles, at.RING, at.NUM_FIX_FIELDS)),
+        )
 
     def reset(
         self,
@@ -113,7 +121,7 @@ class SensorBank:
         episode, slot = episode_keys[:, None], np.arange(self._keys.shape[1])
         keys = fold(episode[:, :, None], _STREAMS, slot[:, None], _PARTS)
         self._keys[env_indices] = keys[:, :, : at.NUM_DRAWS]
-        self._common_key[env_indices] = fold(episode_keys, Stream.GPS_COMMON)
+        self._arrays.common_keys[env_indices] = fold(episode_keys, Stream.GPS_COMMON)
         bias_draw, gyro_draw = np.moveaxis(normal(keys[:, :, at.NUM_DRAWS : -1]), -1, 0)
         gain, extra_mps2 = faulty_accelerometers(
             self._parameters.faults.accelerometer, episode, slot
@@ -127,60 +135,38 @@ class SensorBank:
         phase = uniform(keys[:, :, -1])
         self._times[env_indices] = 0
         self._times[env_indices, :, at.NEXT_FIX] = phase * sizes[:, at.PERIOD_US, None]
-        self._sizes[env_indices] = sizes
+        self._arrays.sizes[env_indices] = sizes
         self._tick[env_indices] = _NOT_STARTED
 
-    def measure_start(
-        self,
-        env_indices: NDArray[np.int64],
-        *,
-        x_m: NDArray[np.float64],
-        y_m: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-        heading_deg: NDArray[np.float64],
-        accel_mps2: NDArray[np.float64],
-    ) -> Measurement:
+    def measure_start(self, env_indices: NDArray[np.int64], truth: Truth) -> Measurement:
         """Measure at tick 0 the convoys that have just been reset.
 
         Every error starts in its stationary distribution, so an episode has no warm-up.
 
         Args:
             env_indices: (K,) which convoys.
-            x_m: Truth, (K, V), as all that follow.
-            y_m: North.
-            speed_mps: Along the vehicle.
-            heading_deg: Clockwise from north, [0, 360).
-            accel_mps2: Along the vehicle.
+            truth: (K, V).
 
         Returns:
             Arrays (K, V).
         """
         self._tick[env_indices] = 0
-        now_us = np.zeros(x_m.shape, dtype=np.int64)
-        return self._measure(env_indices, now_us, x_m, y_m, speed_mps, heading_deg, accel_mps2)
+        return self._measure(env_indices, np.zeros(truth.x_m.shape, dtype=np.int64), truth)
 
     def measure(
         self,
         tick: NDArray[np.int64],
+        truth: Truth,
         *,
-        x_m: NDArray[np.float64],
-        y_m: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-        heading_deg: NDArray[np.float64],
-        accel_mps2: NDArray[np.float64],
         sampled_us: NDArray[np.int64] | None = None,
     ) -> Measurement:
         """Measure every convoy at its next tick.
 
         Args:
             tick: (E,) int64, one more than at the last call.
-            x_m: Truth, (E, V), as all that follow.
-            y_m: North.
-            speed_mps: Along the vehicle.
-            heading_deg: Clockwise from north, [0, 360).
-            accel_mps2: Along the vehicle.
+            truth: (E, V).
             sampled_us: (E, V) int64, the true time since reset that each vehicle's truth belongs
-                to, not before its last; the end of the tick if left out.
+                to, not before its last; default: the end of the tick.
 
         Returns:
             Arrays (E, V).
@@ -199,7 +185,7 @@ class SensorBank:
             )
         self._tick = due
         if sampled_us is None:
-            sampled_us = np.repeat(tick[:, None] * _TICK_US, x_m.shape[1], axis=1)
+            sampled_us = np.repeat(tick[:, None] * TICK_US, truth.x_m.shape[1], axis=1)
         backward = sampled_us < self._times[:, :, at.SAMPLED]
         if backward.any():
             env, car = (int(i[0]) for i in np.nonzero(backward))
@@ -207,37 +193,106 @@ class SensorBank:
                 f"vehicle {car} of convoy {env} was to be sampled at {sampled_us[env, car]} µs, "
                 f"allowed is {self._times[env, car, at.SAMPLED]} µs or later: samples follow time."
             )
-        return self._measure(
-            self._everyone, sampled_us, x_m, y_m, speed_mps, heading_deg, accel_mps2
-        )
+        return self._measure(self._everyone, sampled_us, truth)
 
     def _measure(
-        self,
-        rows: NDArray[np.int64],
-        sampled_us: NDArray[np.int64],
-        x_m: NDArray[np.float64],
-        y_m: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-        heading_deg: NDArray[np.float64],
-        accel_mps2: NDArray[np.float64],
+        self, rows: NDArray[np.int64], sampled_us: NDArray[np.int64], truth: Truth
     ) -> Measurement:
-        out = np.empty((at.NUM_MEASURED, *x_m.shape))
-        sense(
-            rows,
-            self._tick,
-            sampled_us,
-            x_m,
-            y_m,
-            speed_mps,
-            heading_deg,
-            accel_mps2,
-            self._keys.reshape(-1, at.NUM_DRAWS),
-            self._common_key,
-            self._sizes,
-            _TICK_US,
-            self._memory.reshape(-1, at.NUM_MEMORIES),
-            self._times.reshape(-1, at.NUM_TIMES),
-            self._rings.reshape(-1, at.RING, at.NUM_FIX_FIELDS),
-            out,
-        )
+        out = np.empty((at.NUM_MEASURED, *truth.x_m.shape))
+        _sense(rows, self._tick, sampled_us, truth, self._arrays, out)
         return Measurement(*out)
+
+
+@inlined
+def _sense(
+    rows: NDArray[np.int64],
+    ticks: NDArray[np.int64],
+    sampled_us: NDArray[np.int64],
+    truth: Truth,
+    bank: SensorArrays,
+    out: NDArray[np.float64],
+) -> None:
+    """Measure convoys `rows` (K,) once.
+
+    Args:
+        rows: (K,), which convoys.
+        ticks: (E,).
+        sampled_us: (K, V), true time of each vehicle's truth.
+        truth: (K, V).
+        bank: Of all convoys.
+        out: (6, K, V), filled with the rows of `layout`.
+    """
+    sizes, memory, times = bank.sizes, bank.memory, bank.times
+    num_cars = truth.x_m.shape[1]
+    for k, env in enumerate(rows):
+        tick = ticks[env]
+        start = tick == 0
+        # At tick 0 an error is all new, which is its stationary distribution.
+        keep = 0.0 if start else sizes[env, at.KEEP_COMMON]
+        renew = 1.0 if start else sizes[env, at.RENEW_COMMON]
+        east, north = normal_pair_one(extend_one(bank.common_keys[env], tick))
+        sizes[env, at.COMMON_EAST] = keep * sizes[env, at.COMMON_EAST] + renew * east
+        sizes[env, at.COMMON_NORTH] = keep * sizes[env, at.COMMON_NORTH] + renew * north
+        for v in range(num_cars):
+            car, now_us = env * num_cars + v, sampled_us[k, v]
+            pose = (
+                truth.x_m[k, v],
+                truth.y_m[k, v],
+                truth.speed_mps[k, v],
+                truth.heading_deg[k, v],
+            )
+            step_us, lag_keep = 0, 0.0
+            if start:
+                _begin(env, car, now_us, pose, bank)
+            else:
+                step_us = now_us - times[car, at.SAMPLED]
+                lag_keep = sizes[env, at.LAG_KEEP]
+                if step_us != TICK_US:
+                    lag_keep = math.exp(-1e-6 * step_us / sizes[env, at.LAG_S])
+            was = memory[car, at.LAGGED_ACCEL]
+            # In this form a lag of 0 gives the truth to the last bit.
+            lagged = lag_keep * was + (1.0 - lag_keep) * truth.accel_mps2[k, v]
+            memory[car, at.LAGGED_ACCEL] = lagged
+            gain, bias = memory[car, at.ACCEL_GAIN], memory[car, at.ACCEL_BIAS]
+            shake, _ = normal_pair_one(extend_one(bank.keys[car, at.ACCELERATION], tick))
+            noise = sizes[env, at.ACCEL_SD_MPS2] * shake
+            # What the node integrates since its last sample; before the start, its bias alone.
+            mean = bias
+            if step_us > 0:
+                gained_mps = pose[2] - memory[car, at.TRUE_SPEED]
+                gained_mps -= sizes[env, at.LAG_S] * (lagged - was)
+                mean = gain * (1e6 * gained_mps / step_us) + bias + noise
+            navigate(env, car, now_us, mean, pose, bank)
+            out[at.OUT_X, k, v] = memory[car, at.X]
+            out[at.OUT_Y, k, v] = memory[car, at.Y]
+            out[at.OUT_SPEED, k, v] = memory[car, at.SPEED]
+            out[at.OUT_HEADING, k, v] = memory[car, at.HEADING]
+            out[at.OUT_ACCEL, k, v] = gain * lagged + bias + noise
+            out[at.OUT_SD, k, v] = believed_sd_m(env, car, now_us, bank)
+
+
+@inlined
+def _begin(
+    env: int,
+    car: int,
+    now_us: int,
+    pose: tuple[float, float, float, float],
+    bank: SensorArrays,
+) -> None:
+    """Put a node back to the last fix that it has received by now.
+
+    Before an episode the car drove straight at its first speed, so that an episode has no warm-up.
+    `times[NEXT_FIX]` holds the phase of the fixes, in [0, period).
+    """
+    sizes, memory, times = bank.sizes, bank.memory, bank.times
+    x_m, y_m, speed_mps, heading_deg = pose
+    fix_us = now_us + times[car, at.NEXT_FIX]
+    while fix_us + sizes[env, at.DELAY_US] > now_us and sizes[env, at.PERIOD_US] > 0.0:
+        fix_us -= int(sizes[env, at.PERIOD_US])
+    way_m = speed_mps * (now_us - fix_us) * 1e-6
+    direction = math.radians(heading_deg)
+    memory[car, at.X] = memory[car, at.TRUE_X] = x_m - way_m * math.sin(direction)
+    memory[car, at.Y] = memory[car, at.TRUE_Y] = y_m - way_m * math.cos(direction)
+    memory[car, at.SPEED] = memory[car, at.TRUE_SPEED] = speed_mps
+    memory[car, at.HEADING] = memory[car, at.TRUE_HEADING] = heading_deg
+    times[car, at.SAMPLED] = times[car, at.NEXT_FIX] = fix_us

@@ -1,26 +1,17 @@
-"""The channel as a player of scripts, and its parameters in the oracle's terms."""
+"""The channel as a player of scripts, and what the exact tests of the radio share."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 
 from ml.espnow_emulator import BroadcastChannel, RadioParameters
-from oracle.links import FadingTable
-from oracle.parameters import (
-    GilbertElliott,
-    Independent,
-    Knot,
-    Mac,
-    Margin,
-    OracleParameters,
-    Relay,
-    air_us,
-    microseconds,
-)
 from oracle.script import Deliver, Script, Snapshot, Transmit
+from oracle.scripts_at_random import Style, write_script
 from oracle.table import Clock
 
 if TYPE_CHECKING:
@@ -30,6 +21,29 @@ if TYPE_CHECKING:
 
 LOSSLESS = {"model": "independent", "by_distance": [{"distance_m": 0.0, "probability": 0.0}]}
 ALL_LOST = {"model": "independent", "by_distance": [{"distance_m": 0.0, "probability": 1.0}]}
+EXACT = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+CROWD = Style(
+    num_nodes=8,
+    ticks=40,
+    phases="spread",
+    layout="row",
+    share_sending=0.9,
+    absent=1,
+    two_calls=False,
+    odd_delivers=True,
+    share_skipped=0.0,
+    reboots=True,
+    clears=False,
+    seed=11,
+)
+EVERYTHING: dict[str, Any] = {
+    "loss": {"model": "margin", "blackout": {"length_s": 0.3, "period_s": 1.0}},
+    "relay": {"max_hops": 3, "front_cone": False},
+}
+MARGIN = {"model": "margin"}
+NO_OBSTRUCTION = {"car_first_db": 0.0, "car_next_db": 0.0, "cars_cap_db": 0.0}
 
 
 def radio(**sections: Any) -> RadioParameters:
@@ -37,72 +51,6 @@ def radio(**sections: Any) -> RadioParameters:
     return RadioParameters.model_validate_json(
         json.dumps({"loss": LOSSLESS, "wire": {"quantise": False}} | sections)
     )
-
-
-def oracle_parameters(parameters: RadioParameters) -> OracleParameters:
-    """Say the same in the oracle's terms."""
-    mac, relay = parameters.mac, parameters.relay
-    return OracleParameters(
-        mac=Mac(
-            enabled=mac.enabled,
-            fixed_latency_us=microseconds(mac.fixed_latency_ms),
-            air_us=air_us(mac.payload_bytes, mac.rate_kbps),
-            h_tx_us=microseconds(mac.h_tx_ms),
-            h_rx_us=microseconds(mac.h_rx_ms),
-            wait_probability=mac.wait_probability,
-            wait_mean_ms=mac.wait_mean_ms,
-            slot_us=mac.slot_us,
-            difs_us=mac.difs_us,
-            cw=mac.cw,
-            vulnerable_us=mac.vulnerable_us,
-        ),
-        relay=Relay(
-            max_hops=relay.max_hops,
-            front_cone=relay.front_cone,
-            cone_half_angle_deg=relay.cone_half_angle_deg,
-        ),
-        loss=_oracle_loss(parameters.loss),
-    )
-
-
-def _oracle_loss(loss: Any) -> Margin | GilbertElliott | Independent:
-    if loss.model == "margin":
-        blackout = loss.blackout
-        return Margin(
-            success=FadingTable(loss.transition_db),
-            m20_db=loss.margin_20m_db,
-            n1=loss.exponent_near,
-            n2=loss.exponent_far,
-            sigma_s_db=loss.shadowing_sd_db,
-            decorrelation_m=loss.shadowing_distance_m,
-            standstill_mps=loss.standstill_mps,
-            sigma_b_db=loss.bias_sd_db,
-            tau_b_s=loss.bias_time_s,
-            common_share=loss.bias_common_share,
-            sigma_g_db=loss.antenna_sd_db,
-            door_probability=loss.door_share,
-            door_db=loss.door_loss_db,
-            m=loss.fading_m,
-            one_car_db=loss.car_first_db,
-            next_car_db=loss.car_next_db,
-            cap_db=loss.cars_cap_db,
-            p0=loss.floor_loss,
-            blackout=None
-            if blackout is None
-            else (
-                blackout.loss,
-                round(blackout.length_s * 1e6),
-                round(blackout.period_s * 1e6),
-            ),
-            blackout_share=1.0 if blackout is None else blackout.share,
-        )
-    knots = tuple(
-        Knot(point.distance_m, point.probability, getattr(point, "mean_burst_frames", 1.0))
-        for point in loss.by_distance
-    )
-    if loss.model == "independent":
-        return Independent(knots, loss.odds_factor)
-    return GilbertElliott(knots, loss.odds_factor, loss.burst_factor)
 
 
 def open_channel(
@@ -228,3 +176,23 @@ def _photograph(channel: BroadcastChannel, env: int, now_us: NDArray[np.int64]) 
         empty = np.zeros_like(values[env, :, :1])
         columns[name] = np.concatenate([empty, values[env]], axis=1)
     return Snapshot(now_us=int(now_us[env]), **columns)
+
+
+def assert_same(ours: list[Snapshot], others: list[Snapshot]) -> None:
+    """Assert that two lists of snapshots are equal to the bit."""
+    assert len(ours) == len(others)
+    for one, other in zip(ours, others, strict=True):
+        for name in Snapshot.ARRAYS:
+            values, others_values = getattr(one, name), getattr(other, name)
+            assert values.tobytes() == others_values.tobytes(), f"{name} at {one.now_us} µs"
+
+
+def play(sections: dict[str, Any], *scripts: Script) -> list[list[Snapshot]]:
+    """Play scripts side by side on one channel."""
+    return play_on_channel(radio(**sections), scripts)
+
+
+def heard_bytes(seed: int) -> list[bytes]:
+    """What one process hears in the busy episode of a seed, array by array."""
+    (snapshots,) = play(EVERYTHING, write_script(replace(CROWD, seed=seed)))
+    return [getattr(s, name).tobytes() for s in snapshots for name in Snapshot.ARRAYS]

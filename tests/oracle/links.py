@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ml.espnow_emulator import GilbertElliottLoss, IndependentLoss, MarginLoss
 from ml.keyed_random import Stream, extend_one, normal_pair_one, uniform_one
-from oracle.parameters import GilbertElliott, Independent, Knot, Margin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ class LinkModel(Protocol):
 
 
 def create_links(
-    loss: Margin | GilbertElliott | Independent, key: int, node_keys: Sequence[int]
+    loss: MarginLoss | GilbertElliottLoss | IndependentLoss, key: int, node_keys: Sequence[int]
 ) -> LinkModel:
     """Make the model that the parameters name.
 
@@ -89,9 +89,9 @@ def create_links(
         key: Of the episode.
         node_keys: Names of the nodes.
     """
-    if isinstance(loss, Margin):
+    if isinstance(loss, MarginLoss):
         return MarginLinks(loss, key, tuple(node_keys))
-    if isinstance(loss, GilbertElliott):
+    if isinstance(loss, GilbertElliottLoss):
         return GilbertElliottLinks(loss, key, tuple(node_keys))
     return IndependentLinks(loss)
 
@@ -100,7 +100,7 @@ def create_links(
 class MarginLinks:
     """Shadowing over the way, a slow bias in time, antennas, cars between, fading."""
 
-    loss: Margin
+    loss: MarginLoss
     key: int
     node_keys: tuple[int, ...]
     scene: Scene | None = None
@@ -112,10 +112,12 @@ class MarginLinks:
     def __post_init__(self) -> None:
         """Draw what stays for the episode."""
         self.antenna_db = [self._antenna_db(node_key) for node_key in self.node_keys]
-        if self.loss.blackout is not None:
-            _, _, period_us = self.loss.blackout
+        self.success = FadingTable(self.loss.transition_db)
+        blackout = self.loss.blackout
+        if blackout is not None:
+            period_us = round(blackout.period_s * 1e6)
             self.has_blackout = [
-                draw_uniform(self.key, Stream.BLACKOUT, n, 1) < self.loss.blackout_share
+                draw_uniform(self.key, Stream.BLACKOUT, n, 1) < blackout.share
                 for n in self.node_keys
             ]
             self.phase_us = [
@@ -123,11 +125,9 @@ class MarginLinks:
             ]
 
     def _antenna_db(self, node_key: int) -> float:
-        gain_db = self.loss.sigma_g_db * draw_normal(self.key, Stream.ANTENNA, node_key)
-        behind_a_door = (
-            draw_uniform(self.key, Stream.ANTENNA, node_key, 1) < self.loss.door_probability
-        )
-        return gain_db - self.loss.door_db if behind_a_door else gain_db
+        gain_db = self.loss.antenna_sd_db * draw_normal(self.key, Stream.ANTENNA, node_key)
+        behind_a_door = draw_uniform(self.key, Stream.ANTENNA, node_key, 1) < self.loss.door_share
+        return gain_db - self.loss.door_loss_db if behind_a_door else gain_db
 
     def forget_time(self) -> None:
         """Keep the states and the places."""
@@ -145,7 +145,7 @@ class MarginLinks:
             self._step(before, scene, dt_s)
 
     def _step(self, before: Scene | None, scene: Scene, dt_s: float) -> None:
-        memory = math.exp(-dt_s / self.loss.tau_b_s)
+        memory = math.exp(-dt_s / self.loss.bias_time_s)
         for i, name in enumerate(self.node_keys):
             innovation = draw_normal(self.key, Stream.SLOW_BIAS_COMMON, name, scene.now_us)
             self.common[i] = _autoregress(self.common.get(i), memory, innovation)
@@ -165,46 +165,46 @@ class MarginLinks:
     ) -> float:
         ways_m = [math.dist(before.xy_m[n], scene.xy_m[n]) for n in link]
         floor_m = self.loss.standstill_mps * dt_s
-        return math.exp(-max(sum(ways_m) / 2.0, floor_m) / self.loss.decorrelation_m)
+        return math.exp(-max(sum(ways_m) / 2.0, floor_m) / self.loss.shadowing_distance_m)
 
     def margin_db(self, receiver: int, sender: int) -> float:
         """Margin of a link without the fading."""
         loss, scene = self.loss, self.scene
         assert scene is not None
         d = max(scene.distance_m(receiver, sender), _NEAREST_M)
-        path_db = 10.0 * loss.n1 * math.log10(min(d, _BREAK_M) / 20.0)
-        path_db += 10.0 * loss.n2 * math.log10(max(d, _BREAK_M) / _BREAK_M)
+        path_db = 10.0 * loss.exponent_near * math.log10(min(d, _BREAK_M) / 20.0)
+        path_db += 10.0 * loss.exponent_far * math.log10(max(d, _BREAK_M) / _BREAK_M)
         shadow = self.shadow[min(receiver, sender), max(receiver, sender)]
-        bias = math.sqrt(loss.common_share) * self.common[receiver]
-        bias += math.sqrt(1.0 - loss.common_share) * self.own[receiver, sender]
+        bias = math.sqrt(loss.bias_common_share) * self.common[receiver]
+        bias += math.sqrt(1.0 - loss.bias_common_share) * self.own[receiver, sender]
         cars = scene.cars_between(receiver, sender)
         obstruction_db = 0.0
         if cars > 0:
-            obstruction_db = min(loss.one_car_db + (cars - 1) * loss.next_car_db, loss.cap_db)
+            obstruction_db = min(
+                loss.car_first_db + (cars - 1) * loss.car_next_db, loss.cars_cap_db
+            )
         return (
-            loss.m20_db
+            loss.margin_20m_db
             - path_db
             + self.antenna_db[receiver]
             + self.antenna_db[sender]
-            + loss.sigma_s_db * shadow
-            + loss.sigma_b_db * bias
+            + loss.shadowing_sd_db * shadow
+            + loss.bias_sd_db * bias
             - obstruction_db
         )
 
     def p_ok(self, receiver: int, sender: int, end_us: int) -> float:
         """Margin through the fading, times the residual loss and the blackout."""
         assert self.scene is not None
-        m = self.loss.m
+        m = self.loss.fading_m
         if m is not None and self.scene.distance_m(receiver, sender) >= _FAR_M:
             m = 1.0
-        p = (1.0 - self.loss.p0) * self.loss.success(self.margin_db(receiver, sender), m)
-        if self.loss.blackout is not None:
-            lost, width_us, period_us = self.loss.blackout
-            if (
-                self.has_blackout[receiver]
-                and (end_us - self.phase_us[receiver]) % period_us < width_us
-            ):
-                p *= 1.0 - lost
+        p = (1.0 - self.loss.floor_loss) * self.success(self.margin_db(receiver, sender), m)
+        blackout = self.loss.blackout
+        if blackout is not None and self.has_blackout[receiver]:
+            since_us = (end_us - self.phase_us[receiver]) % round(blackout.period_s * 1e6)
+            if since_us < round(blackout.length_s * 1e6):
+                p *= 1.0 - blackout.loss
         return p
 
 
@@ -212,7 +212,7 @@ class MarginLinks:
 class GilbertElliottLinks:
     """Every directed link is good or bad until its sender's next own message."""
 
-    loss: GilbertElliott
+    loss: GilbertElliottLoss
     key: int
     node_keys: tuple[int, ...]
     bad: dict[tuple[int, int], bool] = field(default_factory=dict)
@@ -233,11 +233,11 @@ class GilbertElliottLinks:
 
     def _chance_of_bad(self, link: tuple[int, int], distance_m: float) -> float:
         was_bad = self.bad.get(link)
-        p = interpolated(self.loss.knots, "loss", distance_m)
+        p = interpolated(self.loss, "probability", distance_m)
         if p in {0.0, 1.0}:
             return p
         odds = p / (1.0 - p) * self.loss.odds_factor
-        mean_burst = interpolated(self.loss.knots, "mean_burst", distance_m)
+        mean_burst = interpolated(self.loss, "mean_burst_frames", distance_m)
         leave = 1.0 / (mean_burst * self.loss.burst_factor)
         if was_bad is None:
             return odds / (1.0 + odds)
@@ -253,7 +253,7 @@ class GilbertElliottLinks:
 class IndependentLinks:
     """No memory."""
 
-    loss: Independent
+    loss: IndependentLoss
     scene: Scene | None = None
 
     def forget_time(self) -> None:
@@ -268,17 +268,17 @@ class IndependentLinks:
         """Of the distance alone."""
         del end_us
         assert self.scene is not None
-        p = interpolated(self.loss.knots, "loss", self.scene.distance_m(receiver, sender))
+        p = interpolated(self.loss, "probability", self.scene.distance_m(receiver, sender))
         if p == 1.0:
             return 0.0
         odds = p / (1.0 - p) * self.loss.odds_factor
         return 1.0 - odds / (1.0 + odds)
 
 
-def interpolated(knots: tuple[Knot, ...], name: str, distance_m: float) -> float:
+def interpolated(loss: IndependentLoss | GilbertElliottLoss, name: str, distance_m: float) -> float:
     """Linear between knots, constant before the first and after the last."""
-    at = [knot.distance_m for knot in knots]
-    return float(np.interp(distance_m, at, [getattr(knot, name) for knot in knots]))
+    at_m, values = np.array([(k.distance_m, getattr(k, name)) for k in loss.by_distance]).T
+    return float(np.interp(distance_m, at_m, values))
 
 
 def _autoregress(state: float | None, memory: float, innovation: float) -> float:
@@ -292,7 +292,7 @@ def _autoregress(state: float | None, memory: float, innovation: float) -> float
 class FadingTable:
     """P(M, m): the chance of a frame at margin M, the fading averaged out.
 
-    Tabulated at every .1 dB of M in [-60, 80] and every .25 of m in [1, 5], linear in between; M
+    Tabulated at every 0.1 dB of M in [-60, 80] and every 0.25 of m in [1, 5], linear in between; M
     beyond the ends counts as the ends. Without fading it is the logistic step itself.
 
     Attributes:

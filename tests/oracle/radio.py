@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 from ml.keyed_random import Stream
 from oracle.links import Scene, create_links, draw_uniform
-from oracle.parameters import DEPTH, MAC_QUEUE_CAPACITY, OracleParameters, microseconds
 from oracle.table import Link, Message, Reception
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ml.espnow_emulator import RadioParameters
     from oracle.links import Point
 
+_DEPTH = 16
+_QUEUE_CAPACITY = 32
 _SEEN_BACK = 64
 _X, _Y, _HEADING = 0, 1, 3
 
@@ -121,7 +123,7 @@ class OracleRadio:
         duplicates: Arrivals of what was known.
     """
 
-    parameters: OracleParameters
+    parameters: RadioParameters
     key: int
     node_keys: Sequence[int]
     present: Sequence[bool]
@@ -135,6 +137,9 @@ class OracleRadio:
     def __post_init__(self) -> None:
         """Start an episode: silent, nobody has said anything."""
         self.nodes = [Node() for _ in self.node_keys]
+        mac = self.parameters.mac
+        # Preamble and header, then 43 bytes more than the payload at the rate.
+        self.air_us = round(192.0 + 8000.0 * (43 + mac.payload_bytes) / mac.rate_kbps)
         self.link_model = create_links(self.parameters.loss, self.key, self.node_keys)
         self.scene: Scene | None = None
         self.idle_from_us = 0
@@ -193,7 +198,7 @@ class OracleRadio:
             elif isinstance(event, Arrival):
                 self._arrive(t_us, event)
             elif event.frame is not None:
-                end_us = t_us + self.parameters.mac.fixed_latency_us
+                end_us = t_us + _microseconds(self.parameters.mac.fixed_latency_ms)
                 self.on_air.append(OnAir(event.sender, event.frame, t_us, end_us, collided=False))
                 self._receive(event.sender, event.frame, end_us, end_us)
             elif event.version == self._version:
@@ -226,7 +231,7 @@ class OracleRadio:
         return epoch
 
     def _is_expired(self, message: Message) -> bool:
-        return message.seq <= self._newest_seq[message.source] - DEPTH
+        return message.seq <= self._newest_seq[message.source] - _DEPTH
 
     def _run_slot(self, t_us: int, j: int, message: Message) -> None:
         node = self.nodes[j]
@@ -243,15 +248,15 @@ class OracleRadio:
         self._plan_air_start()
 
     def _queue(self, t_us: int, j: int, frame: Frame) -> None:
-        if len(self.nodes[j].queue) == MAC_QUEUE_CAPACITY:
+        if len(self.nodes[j].queue) == _QUEUE_CAPACITY:
             self.drops += 1
             return
         mac, message = self.parameters.mac, frame.message
         parts = (self.node_keys[j], self.node_keys[message.source], message.seq)
-        ready_us = t_us + mac.h_tx_us
+        ready_us = t_us + _microseconds(mac.h_tx_ms)
         u = draw_uniform(self.key, Stream.MAC_WAIT, *parts)
         if u < mac.wait_probability:
-            ready_us += microseconds(-mac.wait_mean_ms * math.log(1.0 - u / mac.wait_probability))
+            ready_us += _microseconds(-mac.wait_mean_ms * math.log(1.0 - u / mac.wait_probability))
         backoff = int(draw_uniform(self.key, Stream.MAC_BACKOFF, *parts) * (mac.cw + 1))
         self.nodes[j].queue.append(Queued(frame, ready_us, backoff))
 
@@ -289,11 +294,11 @@ class OracleRadio:
         collided = len(senders) > 1
         for start_us, j in senders:
             frame = self.nodes[j].queue.popleft().frame
-            end_us = start_us + mac.air_us
+            end_us = start_us + self.air_us
             self.on_air.append(OnAir(j, frame, start_us, end_us, collided))
             if not collided:
-                self._receive(j, frame, end_us, end_us + mac.h_rx_us)
-        self.idle_from_us = max(start_us for start_us, _ in senders) + mac.air_us
+                self._receive(j, frame, end_us, end_us + _microseconds(mac.h_rx_ms))
+        self.idle_from_us = max(start_us for start_us, _ in senders) + self.air_us
         self._plan_air_start()
 
     def _receive(self, j: int, frame: Frame, end_us: int, arrival_us: int) -> None:
@@ -339,3 +344,7 @@ class OracleRadio:
         bearing_deg = math.degrees(math.atan2(east_m, north_m))
         off_deg = (bearing_deg - node.own.payload[_HEADING] + 180.0) % 360.0 - 180.0
         return abs(off_deg) <= relay.cone_half_angle_deg
+
+
+def _microseconds(milliseconds: float) -> int:
+    return round(milliseconds * 1000.0)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from oracle.adapt import LOSSLESS, radio
+from oracle.adapt import LOSSLESS
 
 MARGINS: tuple[dict[str, Any], ...] = (
     {},
@@ -83,6 +83,3 @@ def radios(draw: st.DrawFn) -> dict[str, Any]:
         },
         "clock": {"drift_sd_ppm": 300.0, "drift_limit_ppm": 900.0},
     }
-
-
-__all__ = ["losses", "macs", "radio", "radios"]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from oracle.parameters import OracleParameters
-    from oracle.table import Clock, Link
+    from ml.espnow_emulator import RadioParameters
+    from oracle.table import Clock
 
 NUM_FIELDS = 6
 _BY_NODE = ("sending", "t_generated_us", "timestamp_ms", "payload", "xy_m")
@@ -124,7 +124,7 @@ class Snapshot:
 
 
 def play_on_oracle(
-    script: Script, parameters: OracleParameters, clocks: Sequence[Clock] | None = None
+    script: Script, parameters: RadioParameters, clocks: Sequence[Clock] | None = None
 ) -> tuple[list[Snapshot], OracleRadio]:
     """Play a script and photograph the tables after each deliver.
 
@@ -158,36 +158,23 @@ def play_on_oracle(
 
 def _photograph(oracle: OracleRadio, now_us: int, clocks: Sequence[Clock] | None) -> Snapshot:
     n = len(oracle.nodes)
-    links = (n, n)
     seen = Snapshot(
-        now_us=now_us,
-        heard=np.zeros(links, np.bool_),
-        sequence=np.zeros(links, np.int64),
-        hops=np.zeros(links, np.int64),
-        received_us=np.zeros(links, np.int64),
-        timestamp_ms=np.zeros(links, np.int64),
-        t_generated_us=np.zeros(links, np.int64),
-        age_est_ms=np.zeros(links),
-        payload=np.zeros((*links, NUM_FIELDS)),
+        now_us,
+        *(np.zeros((n, n), kind) for kind in (bool, int, int, int, int, int, float)),
+        payload=np.zeros((n, n, NUM_FIELDS)),
     )
     for (receiver, source), link in oracle.links.items():
         newest = link.newest()
         if newest is None or source == 0:
             continue
-        at = receiver, source
+        at, message = (receiver, source), newest.message
         seen.heard[at] = True
-        seen.sequence[at] = newest.message.seq
+        seen.sequence[at] = message.seq
         seen.hops[at] = newest.hops
         seen.received_us[at] = newest.arrival_us
-        seen.timestamp_ms[at] = newest.message.timestamp_ms
-        seen.t_generated_us[at] = newest.message.t_generated_us
-        seen.payload[at] = newest.message.payload
+        seen.timestamp_ms[at] = message.timestamp_ms
+        seen.t_generated_us[at] = message.t_generated_us
+        seen.payload[at] = message.payload
         if clocks is not None:
-            seen.age_est_ms[at] = _age_est_ms(link, now_us, clocks[receiver])
+            seen.age_est_ms[at] = link.age_est_ms(now_us, clocks[receiver])
     return seen
-
-
-def _age_est_ms(link: Link, now_us: int, clock: Clock) -> float:
-    age_ms = link.age_est_ms(now_us, clock)
-    assert age_ms is not None
-    return float(age_ms)

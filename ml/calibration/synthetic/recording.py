@@ -10,7 +10,7 @@ import numpy as np
 from ml.calibration.synthetic.drive import Motion, make_drive
 from ml.espnow_emulator import BroadcastChannel, NodeClocks, PayloadField
 from ml.keyed_random import Stream, fold, uniform
-from ml.sensors import SensorBank
+from ml.sensors import SensorBank, Truth
 from ml.vehicle import TICK_US
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def measure(
         name: np.stack([getattr(drive, name) for drive in drives], axis=1)
         for name in Motion._fields
     }
-    bank.measure_start(everybody, **{name: values[0] for name, values in columns.items()})
+    bank.measure_start(everybody, Truth(**{name: values[0] for name, values in columns.items()}))
     share = slot_us / TICK_US - np.arange(ticks)[:, None, None]
     out = np.zeros((ticks, num_envs, num_cars, len(Motion._fields)))
     # Truth in the slot: between two ticks everything moves in a straight line.
@@ -180,7 +180,7 @@ def measure(
     for k in range(ticks):
         found = bank.measure(
             np.full(num_envs, k + 1),
-            **{name: values[k] for name, values in at_slot.items()},
+            Truth(**{name: values[k] for name, values in at_slot.items()}),
             sampled_us=slot_us[k],
         )
         for f, name in enumerate(Motion._fields):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ml.compiled import inlined
 from ml.envs.truth.lanes import move_aside
-from ml.sensors import Measurement, RangingSensor, SensorBank
+from ml.sensors import Measurement, RangingSensor, SensorBank, Truth
 from ml.vehicle import DT_S, TICK_US
 
 if TYPE_CHECKING:
@@ -70,13 +70,9 @@ class NodeSensors:
         speed_mps, aside_m = self._own(truth.speed_mps), self._own(truth.lateral_m)
         x_m, y_m, heading_deg = self._road.pose(self._own(truth.route_pos_m))
         move_aside(x_m, y_m, heading_deg, aside_m, np.zeros_like(aside_m), speed_mps)
+        accel_mps2 = self._own(truth.accel_mps2)
         measured = self.sensors.measure_start(
-            rows,
-            x_m=x_m,
-            y_m=y_m,
-            speed_mps=speed_mps,
-            heading_deg=heading_deg,
-            accel_mps2=self._own(truth.accel_mps2),
+            rows, Truth(x_m, y_m, speed_mps, heading_deg, accel_mps2)
         )
         for name in Measurement.__slots__:
             getattr(self.measured, name)[rows] = getattr(measured, name)
@@ -108,15 +104,8 @@ class NodeSensors:
             since_s = (sampled_us - (tick[:, None] - 1) * TICK_US) / 1e6
             aside_m = aside_before_m + drift_mps * since_s
             move_aside(x_m, y_m, heading_deg, aside_m, drift_mps, speed_mps)
-        self.measured = self.sensors.measure(
-            tick,
-            x_m=x_m,
-            y_m=y_m,
-            speed_mps=speed_mps,
-            heading_deg=heading_deg,
-            accel_mps2=accel_mps2,
-            sampled_us=sampled_us,
-        )
+        seen = Truth(x_m, y_m, speed_mps, heading_deg, accel_mps2)
+        self.measured = self.sensors.measure(tick, seen, sampled_us=sampled_us)
         self.ranging.measure(self._everyone, tick, now.gap_m)
         return self.measured
 

@@ -1,9 +1,4 @@
-"""The parameters of the radio, validated; every number says where it comes from.
-
-A field marked `randomisable` may be drawn anew for each episode (domain randomisation); the
-channel then holds one value per convoy. Tags: [F] published fact, [R] computed from field
-recordings, [J] judgement.
-"""
+"""The parameters of the radio, validated; tags say what a number rests on, see `ml.section`."""
 
 from __future__ import annotations
 
@@ -12,16 +7,14 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from ml.espnow_emulator.parameters.fault import FaultParameters
-from ml.espnow_emulator.parameters.loss import LossModel, MarginLoss
-from ml.espnow_emulator.parameters.randomisable import RANDOMISABLE
-from ml.espnow_emulator.parameters.section import RadioSection
-from ml.espnow_emulator.parameters.wire import WireParameters
+from ml.espnow_emulator.parameters.loss import LossParameters, MarginLoss
+from ml.section import Section, drawn, number
 
 _PREAMBLE_US = 192
 _OVERHEAD_BYTES = 43
 
 
-class BeaconParameters(RadioSection):
+class BeaconParameters(Section):
     """When a node samples its state and sends it, within each interval of 100 ms."""
 
     phase_ms: float | None = Field(
@@ -34,15 +27,12 @@ class BeaconParameters(RadioSection):
             "nearly constant over whole drives, and it dominates the age of what a car hears. [R]"
         ),
     )
-    jitter_ms: float = Field(
-        default=1.0,
-        ge=0.0,
-        le=50.0,
-        description="Each beacon comes later by up to so much, uniformly: the board's loop. [J]",
+    jitter_ms: float = number(
+        1.0, 0.0, 50.0, "Each beacon comes later by up to so much, uniformly: the board's loop. [J]"
     )
 
 
-class MacParameters(RadioSection):
+class MacParameters(Section):
     """Between a node's wish to send and the frame's end: the board, contention, time on the air.
 
     Times fit round trips of field logs: within 1 ms per quantile [R]. Contention constants are
@@ -53,58 +43,26 @@ class MacParameters(RadioSection):
         default=True,
         description="false: no contention, no collisions; every frame takes fixed_latency_ms.",
     )
-    fixed_latency_ms: float = Field(
-        default=0.0, ge=0.0, le=1000.0, description="Latency while enabled is false."
+    fixed_latency_ms: float = number(0.0, 0.0, 1000.0, "Latency while enabled is false.")
+    payload_bytes: int = number(90, 1, 1470, "Of a message; 250 at most in version 1 [F].")
+    rate_kbps: float = number(1000.0, 250.0, 54_000.0, "Rate on the air; 1 Mb/s by default [F].")
+    h_tx_ms: float = drawn(1.1, 0.0, 50.0, "From sampling to the MAC, in the sender. [R]")
+    h_rx_ms: float = drawn(
+        0.15, 0.0, 50.0, "From the end on the air to the receiver's program. [R]"
     )
-    payload_bytes: int = Field(
-        default=90, ge=1, le=1470, description="Of a message; 250 at most in version 1 [F]."
+    wait_probability: float = drawn(
+        0.9, 0.0, 1.0, "Share of frames that wait in the sender for something else. [R]"
     )
-    rate_kbps: float = Field(
-        default=1000.0, ge=250.0, le=54_000.0, description="Rate on the air; 1 Mb/s by default [F]."
-    )
-    h_tx_ms: float = Field(
-        default=1.1,
-        ge=0.0,
-        le=50.0,
-        description="From sampling to the MAC, in the sender. [R]",
-        json_schema_extra=RANDOMISABLE,
-    )
-    h_rx_ms: float = Field(
-        default=0.15,
-        ge=0.0,
-        le=50.0,
-        description="From the end on the air to the receiver's program. [R]",
-        json_schema_extra=RANDOMISABLE,
-    )
-    wait_probability: float = Field(
-        default=0.9,
-        ge=0.0,
-        le=1.0,
-        description="Share of frames that wait in the sender for something else. [R]",
-        json_schema_extra=RANDOMISABLE,
-    )
-    wait_mean_ms: float = Field(
-        default=1.5,
-        ge=0.0,
-        le=100.0,
-        description="Mean of that wait, exponential. [R]",
-        json_schema_extra=RANDOMISABLE,
-    )
-    slot_us: int = Field(default=20, ge=1, le=1000, description="One slot of the backoff. [J]")
-    difs_us: int = Field(
-        default=50, ge=0, le=10_000, description="The medium must be idle so long first. [J]"
-    )
-    cw: int = Field(
-        default=31, ge=0, le=1023, description="The backoff is uniform in 0 to so many slots. [J]"
-    )
-    vulnerable_us: int = Field(
-        default=15,
-        ge=0,
-        le=10_000,
-        description=(
-            "Frames that start closer together collide: so long a station of IEEE 802.11 listens "
-            "to notice a busy channel; also what the contention table wants. [R]"
-        ),
+    wait_mean_ms: float = drawn(1.5, 0.0, 100.0, "Mean of that wait, exponential. [R]")
+    slot_us: int = number(20, 1, 1000, "One slot of the backoff. [J]")
+    difs_us: int = number(50, 0, 10_000, "The medium must be idle so long first. [J]")
+    cw: int = number(31, 0, 1023, "The backoff is uniform in 0 to so many slots. [J]")
+    vulnerable_us: int = number(
+        15,
+        0,
+        10_000,
+        "Frames that start closer together collide: so long a station of IEEE 802.11 listens "
+        "to notice a busy channel; also what the contention table wants. [R]",
     )
 
     @property
@@ -123,47 +81,61 @@ class MacParameters(RadioSection):
         return self
 
 
-class RelayParameters(RadioSection):
+class RelayParameters(Section):
     """Each node sends on what it hears, in its own next slot, after its own frame."""
 
-    max_hops: int = Field(
-        default=3, ge=0, le=3, description="A message is relayed so often at most; 0: no relays."
-    )
+    max_hops: int = number(3, 0, 3, "A message is relayed so often at most; 0: no relays.")
     front_cone: bool = Field(
         default=True, description="Relay only what comes from ahead, as the boards do. [R]"
     )
-    cone_half_angle_deg: float = Field(
-        default=90.0, ge=0.0, le=180.0, description="Half the opening of that cone. [J]"
-    )
+    cone_half_angle_deg: float = number(90.0, 0.0, 180.0, "Half the opening of that cone. [J]")
 
 
-class ClockParameters(RadioSection):
+class ClockParameters(Section):
     """Each board counts milliseconds since its own start, a little too fast or too slow."""
 
-    offset_range_s: float = Field(
-        default=600.0,
-        ge=0.0,
-        le=1e6,
-        description="Boards were started up to so long before the episode: offsets of minutes.",
+    offset_range_s: float = number(
+        600.0, 0.0, 1e6, "Boards were started up to so long before the episode: offsets of minutes."
     )
-    drift_sd_ppm: float = Field(
-        default=8.0,
-        ge=0.0,
-        le=1000.0,
-        description="Spread of the clocks' rates; measured between -17.6 and +13 ppm. [R]",
+    drift_sd_ppm: float = number(
+        8.0, 0.0, 1000.0, "Spread of the clocks' rates; measured between -17.6 and +13 ppm. [R]"
     )
-    drift_limit_ppm: float = Field(
-        default=20.0, ge=0.0, le=1000.0, description="Drawn drifts are cut off here."
+    drift_limit_ppm: float = number(20.0, 0.0, 1000.0, "Drawn drifts are cut off here.")
+
+
+class WireParameters(Section):
+    """What the 90 bytes on the air do to a message.
+
+    The coarsest error is that of the position: degrees as float32 have steps of 3.8e-6 between
+    32 and 64 degrees, 0.42 m along a meridian.
+    """
+
+    quantise: bool = Field(
+        default=True,
+        description="Round every message to what its bytes can carry. false: nothing is lost.",
+    )
+    reference_lat_deg: float = number(
+        32.8,
+        -80.0,
+        80.0,
+        "Latitude of the simulated road's origin. At the default place the steps are 0.42 m "
+        "north and 0.36 m east, as coarse as between 32 and 64 degrees. Judgement.",
+    )
+    reference_lon_deg: float = number(
+        35.0,
+        -178.0,
+        178.0,
+        "Longitude of the origin; the steps double beyond 64 degrees. Judgement.",
     )
 
 
-class RadioParameters(RadioSection):
+class RadioParameters(Section):
     """Everything the channel needs; see `ml.parameters` for files and presets."""
 
     beacon: BeaconParameters = BeaconParameters()
     mac: MacParameters = MacParameters()
     relay: RelayParameters = RelayParameters()
-    loss: LossModel = MarginLoss()
+    loss: LossParameters = MarginLoss()
     clock: ClockParameters = ClockParameters()
     wire: WireParameters = WireParameters()
     faults: FaultParameters = FaultParameters()

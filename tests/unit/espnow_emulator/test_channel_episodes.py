@@ -13,7 +13,6 @@ from ml.espnow_emulator import (
     ESPNOWEmulator,
     GilbertElliottLoss,
     LossKnot,
-    MacParameters,
     MarginLoss,
     NodeClocks,
     RadioParameters,
@@ -52,18 +51,6 @@ def _drive(channel: BroadcastChannel, resets: dict[int, np.ndarray] | None = Non
         ):
             record[name].append(values.copy())
     return {name: np.array(values) for name, values in record.items()}
-
-
-def test_a_convoy_is_the_same_alone_and_in_a_batch():
-    """Convoy 5 of a batch of 16 hears what it hears in a batch of its own, bit for bit."""
-    batch = _drive(open_channel(MARGIN, 16, 5))
-    channel = BroadcastChannel(MARGIN, num_envs=1, num_nodes=5)
-    channel.reset(np.zeros(1, dtype=np.int64), fold(4, np.array([5]), 0))
-    alone = _drive(channel)
-    for name, values in alone.items():
-        assert np.array_equal(values[:, 0], batch[name][:, 5])
-    assert not np.array_equal(batch["received"][:, 4], batch["received"][:, 5])
-    assert batch["hops"].max() > 0
 
 
 def test_resetting_one_convoy_leaves_the_others_alone():
@@ -111,24 +98,6 @@ def test_the_scalar_view_and_the_batch_are_one_radio():
                 assert got.received_at_ms == table.received_us[0, 0, place] / 1000.0
                 assert got.message.timestamp_ms == table.timestamp_ms[0, 0, place]
     assert heard > 300
-
-
-def test_overrides_hold_per_convoy_until_the_next_reset():
-    """An override of a delay is of the convoys it is given for, and of that episode."""
-    mac = MacParameters(cw=0, difs_us=0, vulnerable_us=0, wait_probability=0.0)
-    channel = open_channel(plain_radio(mac=mac), 4, 2)
-    rows = np.array([1, 3])
-    drawn = {"radio.mac.h_tx_ms": np.array([5.0, 9.0]), "sensors.x": rows}
-    channel.reset(rows, fold(0, rows), overrides=drawn)
-    only = np.array([[False, True]] * 4)
-    send(channel, 0, sending=only)
-    table = poll(channel, TICK_US)
-    on_air_ms = 1.256 + 0.15
-    assert np.allclose(table.age_at_reception_ms[:, 0, 0] - on_air_ms, [1.1, 5.0, 1.1, 9.0])
-    channel.reset(rows, fold(0, rows))
-    send(channel, TICK_US, sending=only)
-    table = poll(channel, 2 * TICK_US)
-    assert np.allclose(table.age_at_reception_ms - on_air_ms, 1.1)
 
 
 def test_an_admitted_node_is_as_if_it_had_been_there():
@@ -184,21 +153,6 @@ def test_the_counters_say_what_happened():
     ]
     assert report["radio/burst_max"] == max(runs)
     assert abs(report["radio/burst_mean"] - np.mean(runs)) < 0.02
-
-
-def test_relays_bring_what_the_direct_way_lost():
-    """With relays more messages arrive, by one hop or two, and the air carries more."""
-    alone, helped = (
-        open_channel(MARGIN.model_copy(update={"relay": RelayParameters(max_hops=hops)}), 16, 6)
-        for hops in (0, 3)
-    )
-    without, with_relays = _drive(alone), _drive(helped)
-    assert without["hops"].max() == 0
-    assert set(np.unique(with_relays["hops"])) == {0, 1, 2, 3}
-    few, many = alone.drain_counters(), helped.drain_counters()
-    assert many["radio/delivery_ratio_relayed"] > few["radio/delivery_ratio_relayed"] + 0.1
-    assert many["radio/airtime_share"] > 2.0 * few["radio/airtime_share"]
-    assert (with_relays["heard"] >= without["heard"]).mean() > 0.99
 
 
 def test_beacon_phases_are_drawn_per_node_and_stay():

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.small_radio import frame_arrays, open_channel, plain_radio, poll, send
+from support.small_radio import frame_arrays, open_channel, plain_radio, poll
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator import (
-    BlackoutParameters,
     GilbertElliottLoss,
-    IndependentLoss,
     LossKnot,
-    LossPoint,
     MarginLoss,
 )
 from ml.espnow_emulator.fading import reception_table
@@ -39,7 +36,7 @@ def _margin_db(chance: np.ndarray) -> np.ndarray:
 
 
 def _chances(loss, ticks: int, at_m: np.ndarray, speed_mps: float = 0.0, nodes: int = NODES):
-    """(ticks, E, N, N) chances of nodes at places (N,) on a road; to oneself, .5."""
+    """(ticks, E, N, N) chances of nodes at places (N,) on a road; to oneself, 0.5."""
     channel = open_channel(plain_radio(loss=loss), ENVS, nodes, receivers=tuple(range(nodes)))
     record = np.zeros((ticks, ENVS, nodes, nodes))
     for k in range(ticks):
@@ -57,30 +54,11 @@ def _chances(loss, ticks: int, at_m: np.ndarray, speed_mps: float = 0.0, nodes: 
     [(1.0, 16.5912), (3.0, 16.5912), (20.0, 10.0), (60.0, 6.1830), (120.0, -1.3427)],
 )
 def test_the_bare_margin_is_the_path_loss(distance_m: float, margin_db: float):
-    """10 dB at 20 m, .8 decades up to 60 m, 2.5 beyond, and never nearer than 3 m; both ways."""
+    """10 dB at 20 m, 0.8 decades up to 60 m, 2.5 beyond, and never nearer than 3 m; both ways."""
     loss = MarginLoss(**BARE | {"margin_20m_db": 10.0})
     chance = _chances(loss, 1, np.array([0.0, distance_m]), nodes=2)[0]
     assert np.allclose(_margin_db(chance[:, 0, 1]), margin_db, atol=1e-3)
     assert np.array_equal(chance[:, 0, 1], chance[:, 1, 0])
-
-
-def test_cars_in_between_cost_up_to_a_cap():
-    """5.5 dB for the first, 4 for each further one, 11 at most; who is absent hides nobody."""
-    loss = MarginLoss(
-        **BARE | {"margin_20m_db": 0.0, "exponent_near": 0.0, "exponent_far": 0.0},
-    )
-    cars = {"car_first_db": 5.5, "car_next_db": 4.0, "cars_cap_db": 11.0}
-    loss = loss.model_copy(update=cars)
-    channel = open_channel(plain_radio(loss=loss), 1, 6)
-    send(channel, 0)
-    blocked_db = -_margin_db(channel._links.arrays.chance[0, 0, 1:])
-    assert np.allclose(blocked_db, [0.0, 5.5, 9.5, 11.0, 11.0])
-    only = np.zeros(1, dtype=np.int64)
-    present = np.array([True, True, False, False, True, True])
-    channel.reset(only, fold(1, only), present=present)
-    send(channel, 0, sending=present[None])
-    blocked_db = -_margin_db(channel._links.arrays.chance[0, 0, [1, 4, 5]])
-    assert np.allclose(blocked_db, [0.0, 5.5, 9.5])
 
 
 def test_shadowing_is_of_the_pair_and_forgets_with_the_way():
@@ -126,28 +104,13 @@ def _triples() -> list[tuple[int, int, int]]:
     return [(i, j, k) for i in nodes for j in nodes for k in nodes if len({i, j, k}) == 3]
 
 
-def test_antennas_are_drawn_per_car_and_a_few_lie_in_the_door():
-    """Each car has one gain for an episode, on all its links; a share of them 25 dB less."""
-    loss = MarginLoss(**BARE | {"margin_20m_db": 0.0, "exponent_near": 0.0, "exponent_far": 0.0})
-    loss = loss.model_copy(update={"antenna_sd_db": 1.0, "door_share": 0.25, "door_loss_db": 25.0})
-    chance = _chances(loss, 3, 25.0 * np.arange(NODES))
-    margin = _margin_db(chance)
-    assert np.allclose(margin[0], margin[2])
-    gain = 0.5 * (margin[0, :, 0, 1] + margin[0, :, 0, 2] - margin[0, :, 1, 2])
-    gains = np.concatenate([gain, *(margin[0, :, 0, j] - gain for j in range(3, NODES))])
-    in_door = gains < -12.0
-    assert abs(in_door.mean() - 0.25) < 0.07
-    assert abs(gains[~in_door].std() - 1.0) < 0.12
-    assert abs(np.median(gains[in_door]) + 25.0) < 0.5
-
-
 def test_fading_blurs_the_step_and_is_rayleigh_far_away():
     """With m = 3 some frames get through below the margin; beyond 80 m it is m = 1."""
     table = reception_table(1.0)
     assert table.shape == (17, 1401)
     assert (np.diff(table, axis=1) >= -1e-15).all()
     at_0_db, at_10_db = table[:, 600], table[:, 700]
-    # Without any smoothing Rayleigh fading passes 0.1 (-10 dB) with exp(-0.1) = .905.
+    # Without any smoothing Rayleigh fading passes 0.1 (-10 dB) with exp(-0.1) = 0.905.
     assert abs(at_10_db[0] - 0.900) < 0.01
     assert at_10_db[8] > 0.985
     assert 0.35 < at_0_db[0] < at_0_db[8] < 0.5
@@ -158,40 +121,6 @@ def test_fading_blurs_the_step_and_is_rayleigh_far_away():
     half_way = MarginLoss(**flat | {"fading_m": 2.1})
     chance = _chances(half_way, 1, np.array([0.0, 20.0]), nodes=2)[0, 0, 0, 1]
     assert np.isclose(chance, 0.6 * at_10_db[4] + 0.4 * at_10_db[5])
-
-
-def test_a_floor_of_loss_stays_on_the_best_link():
-    """However large the margin, the floor is lost."""
-    loss = MarginLoss(**BARE | {"margin_20m_db": 80.0}).model_copy(update={"floor_loss": 0.25})
-    assert np.allclose(_chances(loss, 1, np.array([0.0, 20.0]), nodes=2)[0, :, 0, 1], 0.75)
-
-
-def test_blackouts_come_at_their_period_on_all_links_of_a_receiver():
-    """Within its spells a receiver loses the share of all senders, outside nothing."""
-    blackout = BlackoutParameters(share=0.5, loss=1.0, length_s=1.0, period_s=4.0)
-    loss = MarginLoss(**BARE | {"margin_20m_db": 80.0, "blackout": blackout})
-    channel = open_channel(plain_radio(loss=loss), ENVS, 3)
-    heard = np.zeros((160, ENVS, 2), dtype=bool)
-    for k in range(160):
-        send(channel, k * TICK_US)
-        heard[k] = (poll(channel, k * TICK_US).sequence == k)[:, 0]
-    assert np.array_equal(heard[:, :, 0], heard[:, :, 1])
-    struck = ~heard[:, :, 0].all(axis=0)
-    assert 20 <= struck.sum() <= 44
-    lost = ~heard[1:, struck, 0]
-    assert np.array_equal(lost[:-40], lost[40:])
-    assert (lost[:120].sum(axis=0) == 30).all()
-    assert len({int(np.argmax(column)) for column in lost.T}) > 8, "each at a time of its own"
-
-
-def test_independent_loss_is_linear_between_its_points():
-    """Between two points the loss is their mean; beyond the ends it stays; odds are multiplied."""
-    points = [LossPoint(distance_m=d, probability=p) for d, p in ((10.0, 0.1), (30.0, 0.5))]
-    loss = IndependentLoss(by_distance=tuple(points))
-    chance = _chances(loss, 1, np.array([0.0, 20.0, 30.0, 900.0]), nodes=4)[0, 0, 0]
-    assert np.allclose(chance[1:], [0.7, 0.5, 0.5])
-    worse = IndependentLoss(by_distance=tuple(points), odds_factor=4.0)
-    assert np.isclose(_chances(worse, 1, np.array([0.0, 30.0]), nodes=2)[0, 0, 0, 1], 0.2)
 
 
 def _knots(*knots: tuple[float, float, float], **factors: float) -> GilbertElliottLoss:
@@ -221,7 +150,7 @@ def _bursts(fates: np.ndarray) -> np.ndarray:
     return np.concatenate(lengths)
 
 
-@pytest.mark.parametrize(("loss", "burst"), [(0.058, 1.25), (0.334, 2.11), (0.5, 1.0), (0.5, 2.0)])
+@pytest.mark.parametrize(("loss", "burst"), [(0.334, 2.11), (0.5, 1.0)])
 def test_loss_and_mean_burst_of_the_chain_are_those_of_its_table(loss: float, burst: float):
     """Over half a million frames loss and mean burst are within four standard errors."""
     fates = _fates(_knots((0.0, loss, burst)), 30.0, 1000)
@@ -235,48 +164,6 @@ def test_loss_and_mean_burst_of_the_chain_are_those_of_its_table(loss: float, bu
     bursts = _bursts(fates)
     assert abs(bursts.mean() - burst) < 4.0 * np.sqrt(burst * (burst - 1.0) / bursts.size) + 0.012
     assert abs((bursts == 1).mean() - leave) < 4.0 * np.sqrt(leave / bursts.size) + 1e-12
-
-
-@pytest.mark.parametrize("loss", [0.0, 1.0])
-def test_certainties_of_the_chain_are_exact(loss: float):
-    """Loss 0 loses nothing and loss 1 everything, whatever the factors on odds and bursts."""
-    table = _knots((0.0, loss, 3.0), (50.0, loss, 1.0), odds_factor=7.0)
-    assert (_fates(table, 20.0, 50) == bool(loss)).all()
-
-
-def test_a_silent_node_keeps_the_states_of_its_chains():
-    """A chain moves with each own frame of its transmitter, not with time."""
-    channel = open_channel(plain_radio(loss=_knots((0.0, 0.5, 10.0))), ENVS, NODES)
-    half = np.broadcast_to(np.arange(NODES) % 2 == 0, (ENVS, NODES))
-    send(channel, 0)
-    before = channel._links.arrays.chance[:, 0].copy()
-    for k in range(1, 50):
-        send(channel, k * TICK_US, sending=~half)
-        poll(channel, k * TICK_US)
-    after = channel._links.arrays.chance[:, 0]
-    assert np.array_equal(after[:, half[0]], before[:, half[0]])
-    assert not np.array_equal(after[:, ~half[0]], before[:, ~half[0]])
-
-
-def test_factors_of_the_chain_hold_per_convoy():
-    """Odds and bursts are multiplied in the convoys that say so, and nowhere else."""
-    channel = open_channel(plain_radio(loss=_knots((0.0, 0.2, 2.0))), ENVS, NODES)
-    rows = np.arange(32)
-    drawn = {
-        "radio.loss.odds_factor": np.full(32, 4.0),
-        "radio.loss.burst_factor": np.full(32, 3.0),
-    }
-    channel.reset(rows, fold(2, rows), overrides=drawn)
-    lost = np.zeros((1500, ENVS, NODES - 1), dtype=bool)
-    for k in range(1500):
-        send(channel, k * TICK_US)
-        poll(channel, k * TICK_US)
-        lost[k] = channel._links.arrays.chance[:, 0, 1:] == 0.0
-    factored, plain = lost[:, :32].reshape(1500, -1), lost[:, 32:].reshape(1500, -1)
-    assert abs(plain.mean() - 0.2) < 0.006
-    assert abs(factored.mean() - 0.5) < 0.015  # odds 1 : 4 become 1 : 1
-    assert abs(_bursts(plain).mean() - 2.0) < 0.04
-    assert abs(_bursts(factored).mean() - 6.0) < 0.2
 
 
 def test_statistics_that_no_chain_has_are_refused():
@@ -295,41 +182,3 @@ def test_statistics_that_no_chain_has_are_refused():
     only = np.zeros(1, dtype=np.int64)
     with pytest.raises(EmulatorError, match="lower odds_factor or raise burst_factor"):
         channel.reset(only, fold(1, only), overrides={"radio.loss.odds_factor": np.array([2.5])})
-
-
-SWITCHES = {
-    "path loss up to 60 m": ({"exponent_near": 0.8}, {"exponent_near": 0.0}),
-    "path loss beyond": ({"exponent_far": 2.5}, {"exponent_far": 0.0}),
-    "antennas": ({"antenna_sd_db": 3.0}, {"antenna_sd_db": 0.0}),
-    "boards in doors": ({"door_share": 0.3}, {"door_share": 0.0}),
-    "shadowing": ({"shadowing_sd_db": 5.2}, {"shadowing_sd_db": 0.0}),
-    "slow bias": ({"bias_sd_db": 2.5}, {"bias_sd_db": 0.0}),
-    "fading": ({"fading_m": 3.0}, {"fading_m": None}),
-    "cars in between": ({"cars_cap_db": 14.0}, {"cars_cap_db": 0.0}),
-    "floor of loss": ({"floor_loss": 0.02}, {"floor_loss": 0.0}),
-}
-OFF = {name: value for _, off in SWITCHES.values() for name, value in off.items()}
-AT_M = np.array([0.0, 15.0, 30.0, 45.0, 90.0])
-
-
-def test_with_every_term_off_only_the_margin_is_left():
-    """The chance is that of M20 on every link, whatever the distance and who stands between."""
-    chance = _chances(MarginLoss(**OFF | {"margin_20m_db": 2.0}), 2, AT_M, nodes=AT_M.size)
-    links = ~np.eye(AT_M.size, dtype=bool)
-    assert chance[..., links] == pytest.approx(1.0 / (1.0 + np.exp(-2.0)))
-
-
-@pytest.mark.parametrize("term", SWITCHES)
-def test_each_term_can_be_switched_off_and_matters_when_it_is_on(term: str):
-    """Off, the value is that of the others alone; on, links change, and those that should."""
-    on, _ = SWITCHES[term]
-    without = _chances(MarginLoss(**OFF | {"margin_20m_db": 2.0}), 2, AT_M, nodes=AT_M.size)
-    with_it = _chances(MarginLoss(**OFF | on | {"margin_20m_db": 2.0}), 2, AT_M, nodes=AT_M.size)
-    changed = (with_it != without).any(axis=(0, 1))
-    apart_m = np.abs(AT_M[:, None] - AT_M)
-    places = np.arange(AT_M.size)
-    expected = {
-        "path loss beyond": apart_m > 60.0,
-        "cars in between": np.abs(places[:, None] - places) > 1,
-    }.get(term, apart_m > 0.0)
-    assert np.array_equal(changed, expected)

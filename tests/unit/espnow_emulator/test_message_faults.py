@@ -179,7 +179,7 @@ def test_a_reset_ends_all_faults_of_its_convoy_and_of_no_other():
             payload=payload,
         )
     unharmed = (payload[..., 0] == 399.0) & (stamps == 399_000) & sent
-    # Within one tick a node fails with probability .06; after 40 s hardly one was never hit.
+    # Within one tick a node fails with probability 0.06; after 40 s hardly one was never hit.
     assert unharmed[0].mean() > 0.8
     assert unharmed[1].mean() < 0.2
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
-from oracle.adapt import clocks_of, open_channel, oracle_parameters, play_on_channel, radio
+from oracle.adapt import clocks_of, open_channel, play_on_channel, radio
 from oracle.links import FadingTable, success_by_quadrature
 from oracle.radios_at_random import MARGINS, radios
 from oracle.script import Snapshot, play_on_oracle
@@ -17,6 +17,7 @@ from oracle.scripts_at_random import Style, styles, write_script
 
 if TYPE_CHECKING:
     from oracle.radio import OracleRadio
+    from oracle.script import Script
 
 _MANY = int(os.environ.get("ROADSENSE_FUZZ_EXAMPLES", "100"))
 
@@ -37,7 +38,7 @@ def judge(sections: dict[str, Any], style: Style) -> OracleRadio:
 
     channel = open_channel(parameters, [script])
     (ours,) = play_on_channel(parameters, [script], channel=channel)
-    expected, oracle = play_on_oracle(script, oracle_parameters(parameters), clocks_of(channel))
+    expected, oracle = play_on_oracle(script, parameters, clocks_of(channel))
     agree(ours, expected)
     drained = channel.drain_counters()
     assert drained.get("radio/queue_drops", 0.0) == oracle.drops
@@ -86,13 +87,16 @@ LONG = Style(
 )
 
 
-@pytest.mark.parametrize("front_cone", [True, False])
-@pytest.mark.parametrize("values", MARGINS, ids=lambda values: "-".join(values) or "default")
-def test_long_episodes_of_the_margin_model_agree(values, front_cone):
+@pytest.mark.parametrize(
+    "which", range(len(MARGINS)), ids=lambda k: "-".join(MARGINS[k]) or "plain"
+)
+def test_long_episodes_of_the_margin_model_agree(which):
     """Twelve seconds of ten cars: correlated states drift apart if one step of them differs."""
-    oracle = judge(
-        {"loss": {"model": "margin"} | values, "relay": {"front_cone": front_cone}}, LONG
-    )
+    sections = {
+        "loss": {"model": "margin"} | MARGINS[which],
+        "relay": {"front_cone": which % 2 == 0},
+    }
+    oracle = judge(sections, LONG)
     assert len(oracle.receptions) > 500
     assert any(frame.collided for frame in oracle.on_air)
     assert {reception.hops for reception in oracle.receptions} >= {0, 1, 2}
@@ -167,7 +171,7 @@ def test_a_convoy_with_overrides_is_one_with_these_parameters():
             for part in path:
                 section = section[part]
             section[last] = float(values[env])
-        parameters = oracle_parameters(radio(**sections))
+        parameters = radio(**sections)
         agree(ours, play_on_oracle(scripts[env], parameters, clocks_of(channel, env))[0])
     assert not np.array_equal(played[0][-1].received_us, played[1][-1].received_us)
 
@@ -182,3 +186,26 @@ def test_the_chance_of_a_frame_is_the_mean_over_its_fading():
     # Rayleigh fading (m = 1) over a sharp step passes with exp(-1 / mean power).
     sharp = success_by_quadrature(margins_db, 1.0, 0.01)
     np.testing.assert_allclose(sharp, np.exp(-(10.0 ** (-margins_db / 10.0))), atol=1e-3)
+
+
+def _stretched(script: Script, factor: int) -> Script:
+    """The same episode with all times a multiple: later than the window of ages reaches back."""
+
+    def later(step: Any) -> Any:
+        times = {"now_us", "t_generated_us", "timestamp_ms"} & {f.name for f in fields(step)}
+        return replace(step, **{name: getattr(step, name) * factor for name in times})
+
+    return replace(script, steps=tuple(later(step) for step in script.steps))
+
+
+@pytest.mark.parametrize("factor", [30, 100, 400])
+def test_ages_agree_while_the_minute_of_the_estimate_passes(factor):
+    """Messages every 3 to 40 s, over a fast clock: the estimate forgets what is a minute old."""
+    parameters = radio(
+        loss={"model": "independent", "by_distance": [{"distance_m": 0.0, "probability": 0.5}]},
+        clock={"drift_sd_ppm": 300.0, "drift_limit_ppm": 900.0},
+    )
+    script = _stretched(write_script(replace(LONG, num_nodes=4, ticks=40)), factor)
+    channel = open_channel(parameters, [script])
+    (ours,) = play_on_channel(parameters, [script], channel=channel)
+    agree(ours, play_on_oracle(script, parameters, clocks_of(channel))[0])

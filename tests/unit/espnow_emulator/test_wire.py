@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator.messages import V2VMessage
-from ml.espnow_emulator.parameters.wire import WireParameters
-from ml.espnow_emulator.wire import WIRE_BYTES, GeoReference, pack, quantise, unpack
-from ml.espnow_emulator.wire_names import mac_of_name, name_of_mac
+from ml.espnow_emulator.parameters.radio import WireParameters
+from ml.espnow_emulator.wire import (
+    WIRE_BYTES,
+    GeoReference,
+    mac_of_name,
+    name_of_mac,
+    pack,
+    quantise,
+    unpack,
+)
 
 HERE = GeoReference.of(WireParameters())
 MESSAGE = V2VMessage("car-1", 123_456, 1000.0, -200.0, 13.9, 271.5, -3.25, 1, "car-3", 2.1)
@@ -99,15 +106,6 @@ def test_a_message_survives_the_wire_but_for_float32(message: V2VMessage):
     assert 1 + back.position_sd_m == pytest.approx(1 + message.position_sd_m, rel=1e-7)
 
 
-@given(messages)
-def test_what_was_packed_once_packs_to_the_same_bytes(message: V2VMessage):
-    """The bytes are a fixed point: rounding a rounded message changes nothing."""
-    data = pack(message, HERE)
-    back = unpack(data, HERE)
-    assert pack(back, HERE) == data
-    assert unpack(pack(back, HERE), HERE) == back
-
-
 @settings(deadline=None)  # the first call may compile
 @given(st.lists(messages, min_size=1, max_size=5))
 @example([replace(MESSAGE, heading_deg=math.nextafter(360.0, 0.0))])
@@ -122,7 +120,7 @@ def test_the_training_path_rounds_as_the_wire_does(batch: list[V2VMessage]):
 
 
 def test_rounding_costs_as_much_as_the_measured_boards_lost():
-    """Positions lie on a grid of .42 m north and .36 m east; nothing else loses a millimetre."""
+    """Positions lie on a grid of 0.42 m north and 0.36 m east; nothing else loses a millimetre."""
     random = np.random.default_rng(3)
     payload = np.empty((4000, 6))
     payload[:, :2] = random.uniform(-5000.0, 5000.0, (4000, 2))
@@ -240,15 +238,6 @@ def test_what_the_bytes_cannot_hold_is_not_packed(change: dict, reason: str):
     """A message that would come out as another one is refused, with the field's name."""
     with pytest.raises(EmulatorError, match=reason):
         pack(replace(MESSAGE, **change), HERE)
-
-
-def test_every_field_of_a_message_is_carried():
-    """Changing any one field of the message changes the bytes."""
-    data = pack(MESSAGE, HERE)
-    other = V2VMessage("car-2", 123_457, 1001.0, -201.0, 14.0, 270.0, -3.0, 2, "car-4", 3.0)
-    for field in fields(V2VMessage):
-        changed = replace(MESSAGE, **{field.name: getattr(other, field.name)})
-        assert pack(changed, HERE) != data, field.name
 
 
 @given(names, names)

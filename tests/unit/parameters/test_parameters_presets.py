@@ -9,7 +9,7 @@ from support.small_radio import open_channel, poll, send
 from ml.espnow_emulator import BeaconSchedule, BroadcastChannel
 from ml.keyed_random import fold
 from ml.parameters import PRESET_NAMES, draw_episode_parameters, load_parameters
-from ml.sensors import SensorBank
+from ml.sensors import SensorBank, Truth
 from ml.vehicle import TICK_US
 
 MEASURED = tuple(name for name in PRESET_NAMES if name != "ideal")
@@ -45,7 +45,7 @@ def test_ideal_sensors_tell_the_truth():
         "heading_deg": np.array([[0.1, 359.9]]),
         "accel_mps2": np.array([[-8.0, 2.6]]),
     }
-    measured = bank.measure_start(row, **truth)
+    measured = bank.measure_start(row, Truth(**truth))
     for name, values in truth.items():
         assert np.array_equal(getattr(measured, name), values)
 

@@ -21,6 +21,7 @@ from ml.sensors import (
     SensorFaultParameters,
     SensorParameters,
     SpeedParameters,
+    Truth,
 )
 
 SPEED_MPS = 20.0
@@ -55,7 +56,9 @@ def _drive(parameters: SensorParameters, ticks: int, envs: int = 30, cars: int =
             }.items()
         }
         measured = (
-            bank.measure(np.full(envs, k), **truth) if k else bank.measure_start(rows, **truth)
+            bank.measure(np.full(envs, k), Truth(**truth))
+            if k
+            else bank.measure_start(rows, Truth(**truth))
         )
         along.append(measured.y_m - north_m)
         across.append(measured.x_m)
@@ -174,7 +177,9 @@ def test_an_inverted_accelerometer_pulls_the_fused_speed_the_wrong_way():
                 }.items()
             }
             measured = (
-                bank.measure(np.full(20, k), **truth) if k else bank.measure_start(rows, **truth)
+                bank.measure(np.full(20, k), Truth(**truth))
+                if k
+                else bank.measure_start(rows, Truth(**truth))
             )
             errors.append(measured.speed_mps - truth["speed_mps"])
         # Just before the next fix it is a second old; each second the error begins anew.
@@ -221,7 +226,7 @@ def test_ranging_is_off_by_default():
 
 
 def test_ranging_measures_the_gap_with_white_noise():
-    """Unbiased, .3 m, new at each tick and in each convoy."""
+    """Unbiased, 0.3 m, new at each tick and in each convoy."""
     ranges, valid = _range(np.full(400, 20.0), 50, enabled=True)
     assert valid.all()
     error = ranges - 20.0

@@ -15,6 +15,7 @@ from ml.sensors import (
     SensorBank,
     SensorParameters,
     SpeedParameters,
+    Truth,
 )
 from ml.vehicle import TICK_US
 
@@ -85,9 +86,9 @@ class Drive:
             t_us = np.full(shape, k * TICK_US) if times is None or k == 0 else times(k)
             truth = self.truth(t_us * 1e-6)
             if k == 0:
-                measured = bank.measure_start(rows, **truth)
+                measured = bank.measure_start(rows, Truth(**truth))
             else:
-                measured = bank.measure(np.full(shape[0], k), **truth, sampled_us=t_us)
+                measured = bank.measure(np.full(shape[0], k), Truth(**truth), sampled_us=t_us)
             direction = np.radians(truth["heading_deg"])
             east_m, north_m = measured.x_m - truth["x_m"], measured.y_m - truth["y_m"]
             turn_deg = (measured.heading_deg - truth["heading_deg"] + 180.0) % 360.0 - 180.0
@@ -158,7 +159,7 @@ def test_in_a_bend_the_gyroscope_keeps_the_heading():
 
 
 def test_a_hold_is_a_staircase_of_late_fixes():
-    """Each car reports once a second, at its own phase, where it was .15 s ago; then nothing."""
+    """Each car reports once a second, at its own phase, where it was 0.15 s ago; then nothing."""
     along, across, speed, heading, sd = Drive().run(_parameters("hold"), 60, (40, 5))
     age_s = -along / 20.0
     # A tick after the delivery's moment the report is at most so old; before, one period more.
@@ -173,7 +174,7 @@ def test_a_hold_is_a_staircase_of_late_fixes():
     assert np.allclose(growth[~fresh], 0.1)
     assert np.allclose(growth[fresh], -0.9)
     assert np.allclose(fresh[:50].sum(axis=0), 5), "one a second, from the first second on"
-    # Phases are uniform: the mean age is .15 plus half a second, and all ages occur.
+    # Phases are uniform: the mean age is 0.15 plus half a second, and all ages occur.
     assert age_s.mean() == pytest.approx(0.65, abs=4.0 * 0.289 / np.sqrt(200))
     assert np.histogram(age_s[30], bins=10, range=(0.15, 1.15))[0].min() >= 5
 
@@ -196,7 +197,7 @@ def test_fused_speed_follows_a_braking_at_once_and_a_held_one_late():
         bank = SensorBank(_parameters(mode), num_envs=20, num_vehicles=5)
         rows = np.arange(20)
         bank.reset(rows, fold(1, rows))
-        bank.measure_start(rows, **steady.truth(np.zeros((20, 5))))
+        bank.measure_start(rows, Truth(**steady.truth(np.zeros((20, 5)))))
         errors = []
         for k in range(1, 41):
             braked_s = max(0.1 * (k - 20), 0.0)
@@ -205,7 +206,7 @@ def test_fused_speed_follows_a_braking_at_once_and_a_held_one_late():
             truth["x_m"] -= np.sin(np.pi / 3) * 2.5 * braked_s**2
             truth["y_m"] -= np.cos(np.pi / 3) * 2.5 * braked_s**2
             truth["accel_mps2"] -= 5.0 * (braked_s > 0.0)
-            measured = bank.measure(np.full(20, k), **truth)
+            measured = bank.measure(np.full(20, k), Truth(**truth))
             errors.append(np.abs(measured.speed_mps - truth["speed_mps"]).max())
         assert max(errors) <= worst
         assert max(errors) >= worst - 0.3
@@ -224,7 +225,7 @@ def test_a_bias_grows_the_error_until_the_next_fix():
 
 
 def test_a_speed_error_is_driven_on_from_the_fix():
-    """A GPS speed that is .15 m/s off makes a position that is off by that times the age."""
+    """A GPS speed that is 0.15 m/s off makes a position that is off by that times the age."""
     along, _, speed, _, sd = Drive().run(_parameters(speed_sd_mps=0.15), 100, (800, 2))
     age_s = sd / 0.15
     assert np.allclose(along, speed * age_s, atol=1e-6)
@@ -259,7 +260,7 @@ def test_gps_error_is_the_stated_one_in_every_mode(mode: str):
 @pytest.mark.parametrize("period_s", [1.0, 0.2])
 @pytest.mark.parametrize("drive", [Drive(25.0), Drive(10.0), Drive(20.0, -1.5)])
 def test_what_a_node_believes_of_its_position_is_honest(drive: Drive, period_s: float):
-    """Along and across the road the error has the believed size, not less than .9 of the worse."""
+    """Along and across the road the error has the believed size, not less than 0.9 of the worse."""
     position = PositionParameters(sd_m=0.1, white_sd_m=0.05, hold_period_s=period_s)
     along, across, _, _, sd = drive.run(SensorParameters(position=position), 100, (400, 3))
     normalised = [np.sqrt(np.mean((error / sd) ** 2)) for error in (along, across)]
@@ -320,10 +321,10 @@ def test_the_accelerometer_lags_by_the_time_that_really_passed():
     row = np.zeros(1, dtype=np.int64)
     bank.reset(row, fold(1, row))
     truth = {name: values[None, None] for name, values in Drive().truth(np.array(0.0)).items()}
-    bank.measure_start(row, **truth)
+    bank.measure_start(row, Truth(**truth))
     truth["accel_mps2"] = np.full((1, 1), -5.0)
     for tick, t_us in enumerate((30_000, 130_000, 290_000), start=1):
-        measured = bank.measure(np.array([tick]), **truth, sampled_us=np.full((1, 1), t_us))
+        measured = bank.measure(np.array([tick]), Truth(**truth), sampled_us=np.full((1, 1), t_us))
         expected = -5.0 * (1.0 - np.exp(-t_us * 1e-6 / 0.2))
         assert measured.accel_mps2[0, 0] == pytest.approx(expected, rel=1e-12)
 
@@ -336,9 +337,9 @@ def test_a_lagging_accelerometer_gains_less_at_first():
     )
     rows = np.arange(20)
     bank.reset(rows, fold(1, rows))
-    bank.measure_start(rows, **Drive().truth(np.zeros((20, 5))))
+    bank.measure_start(rows, Truth(**Drive().truth(np.zeros((20, 5)))))
     truth = Drive(20.0, -5.0).truth(np.full((20, 5), 0.1))
-    speed = bank.measure(np.ones(20, dtype=np.int64), **truth).speed_mps
+    speed = bank.measure(np.ones(20, dtype=np.int64), Truth(**truth)).speed_mps
     # No fix of the braking has been delivered; 5 m/s² are gained but for 5 x lag (1 - exp(-.5)).
     assert np.allclose(speed - truth["speed_mps"], 5.0 * 0.2 * -np.expm1(-0.5))
 
