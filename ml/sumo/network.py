@@ -159,6 +159,12 @@ def _wrong_edges(net: Any, route_edges: Sequence[str], where: str) -> list[Probl
         what = f"Edge {missing[0]!r} of the {where} is not in that network{others}."
         remedy = "Name edges of this network in the route, in driving order."
         problems.append(Problem(what, remedy))
+    known = [net.getEdge(edge) for edge in route_edges if net.hasEdge(edge)]
+    loose = [e.getID() for e in known if e.getFromNode() is None or e.getToNode() is None]
+    if loose:
+        what = f"The {where} has edges that begin or end at no junction: {named(loose)}."
+        remedy = "Correct from and to of these edges, or write the network again with netconvert."
+        problems.append(Problem(what, remedy))
     if len(set(route_edges)) != len(route_edges):
         twice = next(edge for edge in route_edges if list(route_edges).count(edge) > 1)
         what = f"Edge {twice!r} comes twice in the {where}. A convoy's position would be ambiguous."

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -159,6 +160,18 @@ def test_routes_that_cannot_carry_a_convoy_are_errors(grid, write, tmp_path, rou
     """Each mistake is named with its place and what to do."""
     with pytest.raises(ScenarioError, match=words):
         load_scenario(write(grid(), routes), cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("end", ["from", "to"])
+def test_an_edge_that_ends_nowhere_is_an_error(write, tmp_path, end):
+    """A network whose edge names no junction at one end is refused, and the edge is named."""
+    text = (SCENARIO_DIR / "rural" / "rural.net.xml").read_text(encoding="utf-8")
+    assert ' from="n2" to="n3"' in text
+    net = tmp_path / "loose.net.xml"
+    net.write_text(re.sub(rf'(id="r2".*?) {end}="\w+"', r"\1", text, count=1), encoding="utf-8")
+    cfg = write(net, f'<route id="convoy" edges="{" ".join(f"r{k}" for k in range(8))}"/>')
+    with pytest.raises(ScenarioError, match="begin or end at no junction: 'r2'"):
+        load_scenario(cfg, cache_dir=tmp_path)
 
 
 def test_a_route_that_needs_lane_changes_is_an_error(grid, write, tmp_path):

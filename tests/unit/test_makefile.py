@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -83,3 +84,14 @@ def test_a_copied_project_runs_its_own_code(project: Path):
     assert f"code of {copy}: train" in _make(copy)
     assert "Installing" not in _make(copy)
     assert "Installing" not in _make(project)
+
+
+def test_help_lists_no_more_targets_than_one_keeps_in_mind():
+    """At most twelve, each of them there, and those that CI runs among them."""
+    make = shutil.which("make") or "make"
+    said = subprocess.run([make, "help"], cwd=ROOT, capture_output=True, check=True, text=True)
+    targets = {line.split()[0] for line in said.stdout.splitlines()}
+    assert len(targets) <= 12
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert set(re.findall(r"\bmake ([a-z-]+)", ci)) <= targets
+    assert {"test", "test-fast", "lint"} <= targets
