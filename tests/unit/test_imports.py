@@ -49,3 +49,17 @@ def test_the_board_may_know_neither_the_simulator_nor_the_truth(tree):
     assert "channel or the truth BROKEN" in said
     missed = [line for line in lines if f"ml.onboard.spacing -> {line.split()[1]}" not in said]
     assert not missed
+
+
+def test_a_circle_of_imports_is_found(tree):
+    """Also one that is there for the type checker alone, or within a function."""
+    for name, line in (
+        ("one", "if TYPE_CHECKING:\n    from ml.sensors.two import B"),
+        ("two", "def b():\n    from ml.sensors.one import A\n    return A"),
+    ):
+        text = f"from typing import TYPE_CHECKING\n\n{line}\n"
+        (tree / "ml" / "sensors" / f"{name}.py").write_text(text)
+    said = lint(tree)
+    assert "between packages BROKEN" in said
+    assert "No cycles are allowed in ml.sensors." in said
+    assert "- .one -> .two (1 import)" in said or "- .two -> .one (1 import)" in said
