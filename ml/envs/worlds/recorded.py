@@ -9,20 +9,20 @@ simulated.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from ml.errors import EnvironmentStateError
-from ml.espnow_emulator.message_store import FrameField
-from ml.espnow_emulator.messages import PayloadField
+from ml.espnow_emulator.messages import FrameField, PayloadField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.envs.config import EnvConfig
-    from ml.envs.convoy_batch import ConvoyBatch
+    from ml.envs.truth.ground_truth import GroundTruth
     from ml.espnow_emulator.peer_table import PeerTable
+    from ml.sumo.protocol import Simulator
 
 _BYTES_PER_LINK = 2 + 8 * (4 + len(FrameField) + len(PayloadField))
 
@@ -89,6 +89,23 @@ def bytes_per_case(ticks: int, num_peers: int) -> int:
     return (ticks + 1) * num_peers * _BYTES_PER_LINK
 
 
+class Recordable(Protocol):
+    """What is read of a batch to record it; `ml.envs.convoy_batch.ConvoyBatch` says what it is."""
+
+    config: EnvConfig
+    num_envs: int
+    num_slots: int
+    keys: NDArray[np.uint64]
+    tick: NDArray[np.int64]
+    truth: GroundTruth
+    age_est_ms: NDArray[np.float64]
+
+    @property
+    def peer_table(self) -> PeerTable: ...  # noqa: D102 (documented on the batch)
+    @property
+    def simulator(self) -> Simulator: ...  # noqa: D102
+
+
 class RecordedTraffic:
     """Room for some cases.
 
@@ -122,7 +139,7 @@ class RecordedTraffic:
         self._place_of.clear()
         self.length[:] = 0
 
-    def record(self, batch: ConvoyBatch) -> None:
+    def record(self, batch: Recordable) -> None:
         """Record the tick that a batch has just been through; to be called after each.
 
         A case that is run again, as by a convoy that waits for the others, is the same again.

@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.truth.ground_truth import GroundTruth
-    from ml.envs.worlds.recorded import RecordedTraffic
+    from ml.envs.worlds.recorded import Recordable, RecordedTraffic
     from ml.parameters import Parameters
     from ml.sumo.protocol import Placement, Simulator, TickCommands, TrafficState
     from ml.sumo.road import Road
 
 
-def replayed_world(traffic: RecordedTraffic, recorded: ConvoyBatch) -> World:
+def replayed_world(traffic: RecordedTraffic, recorded: Recordable) -> World:
     """Build a world for another driver on the SUMO of the batch whose run was recorded.
 
     One of the two drives at a time: whoever resets all its convoys has SUMO. The batch that was

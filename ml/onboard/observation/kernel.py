@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.compiled import inlined
-from ml.onboard.observation.spec import EGO, EGO_LIMITS, HISTORY, MAX_PEERS, PEER, PEER_LIMITS
+from ml.onboard.memory import HISTORY
+from ml.onboard.observation.spec import EGO, EGO_LIMITS, MAX_PEERS, PEER, PEER_LIMITS
 from ml.onboard.spacing import wanted_gap_m
 
 if TYPE_CHECKING:

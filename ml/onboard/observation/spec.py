@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ml.errors import ConfigError
+from ml.onboard.memory import HISTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +27,6 @@ Observation: TypeAlias = "dict[str, NDArray[np.float32]]"
 OBSERVATION_VERSION = 6
 MAX_PEERS = 8
 """Rows for peers; where more are heard, the nearest are kept."""
-HISTORY = 3
-"""Earlier messages of a peer that stay in its row."""
 
 
 @dataclass(frozen=True, slots=True)

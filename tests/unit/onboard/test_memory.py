@@ -3,8 +3,8 @@
 import pytest
 from support.boards import HandFed
 
-from ml.onboard.memory import SPEED_TICKS
-from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE, HISTORY
+from ml.onboard.memory import HISTORY, SPEED_TICKS
+from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE
 
 
 class Ear(HandFed):

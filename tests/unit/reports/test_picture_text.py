@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from matplotlib.axis import Axis
 from matplotlib.text import Text
+from ml.calibration.fits.loss_statistics import LossLog
+from ml.calibration.judgement import Judgement
 from support.planted_recording import planted_recording
 from support.planted_result import write_planted_result
 
 import ml
-from ml.bench.report import BenchReport, RadioCost, Ratio, Throughput
+from ml.bench.report import BenchReport, Goal, Throughput, ratio
 from ml.calibration.fits.latency import LatencyFit
-from ml.calibration.fits.loss_statistics import LossLog
-from ml.calibration.judgement import Judgement
 from ml.calibration.trials.parameters import Behaviour, Delivery, Minute
 from ml.evaluation.rerun import WORST_FOLDER, _file_name
 from ml.evaluation.selection import load_view, worst_episodes
@@ -152,8 +152,8 @@ def _bench(folder: Path) -> None:
     report = BenchReport(num_envs=64, num_peers=5, radio="clean")
     name = "g: preset `fast` with everything on (relays, sensors, 1 to 8 peers, parameters drawn)"
     report.workloads.append(Throughput(name, [104_670.0]))
-    report.ratios.append(Ratio.of("g / h: training with everything on", [1.0], [3.0], 0.5))
-    report.radio_costs.append(RadioCost("relays over up to 3 hops", [9.9], 25.0))
+    report.ratios.append(ratio("g / h: training with everything on", [1.0], [3.0], 0.5))
+    report.radio_costs.append(Goal("relays over up to 3 hops", [9.9], 25.0, at_most=True))
     report.cost_us.update({(1, 2): 90.0, (64, 2): 8.0})
     report.draw(folder / "bench.png")
 
