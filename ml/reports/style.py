@@ -143,7 +143,6 @@ def as_picture(figure: Figure, text: str) -> Picture:
     """Turn a figure into an SVG inside a URI, sharp on a phone and in print."""
     lay_out(figure)
     # The layout's last bits differ from run to run, and names inside the SVG are made from them.
-    figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
         left, bottom, width, height = (round(x, 6) for x in axes.get_position().bounds)
