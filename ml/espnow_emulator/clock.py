@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ml.compiled import compiled, elementwise
-from ml.keyed_random import Stream, extend, fold, normal, uniform
+from ml.keyed_random import Stream, extend_one, fold, normal, uniform, uniform_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,14 +134,30 @@ class BeaconSchedule:
             each beacon; held within the tick, [(k - 1) * 100,000, k * 100,000 - 1], so that each
             node sends exactly once per tick.
         """
-        begin_us = (tick[:, None] - 1) * BEACON_PERIOD_US
-        gained_us = np.rint(self._clocks.drift_ppm * 1e-6 * begin_us).astype(np.int64)
-        t_us = begin_us + self.phase_us - gained_us
-        if self._jitter_us > 0.0:
-            share = uniform(extend(self._jitter_key, tick[:, None]))
-            t_us += (share * self._jitter_us).astype(np.int64)
-        held_us: NDArray[np.int64] = np.clip(t_us, begin_us, begin_us + BEACON_PERIOD_US - 1)
-        return held_us
+        generated_us = np.empty(self.phase_us.shape, np.int64)
+        drift_ppm, jitter = self._clocks.drift_ppm, (self._jitter_us, self._jitter_key)
+        _fill_times(tick, self.phase_us, drift_ppm, jitter, generated_us)
+        return generated_us
+
+
+@compiled
+def _fill_times(
+    tick: NDArray[np.int64],
+    phase_us: NDArray[np.int64],
+    drift_ppm: NDArray[np.float64],
+    jitter: tuple[float, NDArray[np.uint64]],
+    generated_us: NDArray[np.int64],
+) -> None:
+    """Fill `generated_us` (E, N); see `BeaconSchedule.generated_us`."""
+    jitter_us, jitter_key = jitter
+    for e in range(phase_us.shape[0]):
+        begin_us = (tick[e] - 1) * BEACON_PERIOD_US
+        for n in range(phase_us.shape[1]):
+            gained_us = np.int64(np.rint(drift_ppm[e, n] * 1e-6 * begin_us))
+            t_us = begin_us + phase_us[e, n] - gained_us
+            if jitter_us > 0.0:
+                t_us += np.int64(uniform_one(extend_one(jitter_key[e, n], tick[e])) * jitter_us)
+            generated_us[e, n] = min(max(t_us, begin_us), begin_us + BEACON_PERIOD_US - 1)
 
 
 @compiled

@@ -37,14 +37,13 @@ def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
         EnvironmentStateError: An action is not a number or lies outside [−1, 1].
     """
     exact = action.astype(np.float64)
-    allowed = np.abs(exact) <= 1.0 + ROUNDING
-    if not allowed.all():  # NaN is not allowed either
-        bad = int(np.flatnonzero(~allowed)[0])
+    if not np.abs(exact).max() <= 1.0 + ROUNDING:  # so that NaN is caught, too
+        bad = int(np.flatnonzero(~(np.abs(exact) <= 1.0 + ROUNDING))[0])
         raise EnvironmentStateError(
             f"action[{bad}] = {action[bad]} lies outside [-1, 1]. "
             "Clip the policy's output to the action space before stepping."
         )
-    exact = np.clip(exact, -1.0, 1.0)
+    exact = np.maximum(np.minimum(exact, 1.0), -1.0)  # np.clip takes five times as long
     accel_mps2: NDArray[np.float64] = exact * np.where(
         exact < 0.0, MAX_BRAKING_MPS2, MAX_ACCEL_MPS2
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ml.compiled import compiled
 from ml.envs.truth.lanes import move_aside
 from ml.envs.worlds.stack import Stack
 from ml.errors import EnvironmentStateError
@@ -103,11 +104,7 @@ class V2VStack(Stack):
             move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
         node_xy_m = np.stack(at_end[:2], axis=-1)
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
-        for field, name in enumerate(Measurement.__slots__):  # in the order of `PayloadField`
-            # A peer measures itself at its beacon. The ego's measurement of this tick is of the
-            # tick's end, hence from the future of its beacon: that has what it measured before.
-            payload[..., field] = getattr(measured, name)
-            payload[:, 0, field] = getattr(measured_before, name)[:, 0]
+        _fill_payload(_columns(measured), _columns(measured_before), payload)
         if receiver_pos_m is not None:
             # There it is as a relay, too, which judges by its own pose what it sends on.
             x_m, y_m, heading_deg = self._road.pose(receiver_pos_m)
@@ -173,3 +170,26 @@ class V2VStack(Stack):
                     "radio/age_max_s": float(largest),
                 }
         return report
+
+
+def _columns(measured: Measurement) -> tuple[NDArray[np.float64], ...]:
+    """Return its arrays in the order of `PayloadField`."""
+    return tuple(getattr(measured, name) for name in Measurement.__slots__)
+
+
+@compiled
+def _fill_payload(
+    measured: tuple[NDArray[np.float64], ...],
+    before: tuple[NDArray[np.float64], ...],
+    payload: NDArray[np.float64],
+) -> None:
+    """Fill what the cars say of themselves, (E, V, F), from arrays (E, V).
+
+    A peer measures itself at its beacon. The ego's measurement of this tick is of the tick's end,
+    hence from the future of its beacon: its beacon says what it measured `before`.
+    """
+    for e in range(payload.shape[0]):
+        for v in range(payload.shape[1]):
+            said = before if v == 0 else measured
+            for field in range(payload.shape[2]):
+                payload[e, v, field] = said[field][e, v]
