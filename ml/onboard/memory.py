@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.compiled import inlined
+from ml.onboard.views import HISTORY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.onboard.views import PeerView
 
-HISTORY = 3
-"""Earlier messages of a peer that are kept."""
 SPEED_TICKS = 5
 
 

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+HISTORY = 3
+"""Earlier messages of a peer that are kept."""
+
 
 class PeerView(NamedTuple):
     """What the ego's board holds of each peer; arrays (E, S) float64 unless said otherwise.

@@ -35,7 +35,7 @@ class Film:
         def watch(batch):
             if not speeds:
                 self.present = batch.truth.present.copy()
-                self.heading_deg = batch.ego.heading_deg.copy()
+                self.heading_deg = batch.stack.measured.heading_deg.copy()
             speeds.append(batch.truth.speed_mps.copy())
             positions.append(batch.truth.route_pos_m.copy())
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.compiled import inlined
-from ml.onboard.memory import HISTORY
 from ml.onboard.observation.spec import EGO, EGO_LIMITS, MAX_PEERS, PEER, PEER_LIMITS
 from ml.onboard.spacing import wanted_gap_m
+from ml.onboard.views import HISTORY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

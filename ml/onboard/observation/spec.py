@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ml.errors import ConfigError
-from ml.onboard.memory import HISTORY
+from ml.onboard.views import HISTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

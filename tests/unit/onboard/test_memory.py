@@ -3,8 +3,9 @@
 import pytest
 from support.boards import HandFed
 
-from ml.onboard.memory import HISTORY, SPEED_TICKS
+from ml.onboard.memory import SPEED_TICKS
 from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE
+from ml.onboard.views import HISTORY
 
 
 class Ear(HandFed):

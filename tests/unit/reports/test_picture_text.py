@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from matplotlib.axis import Axis
 from matplotlib.text import Text
-from ml.calibration.fits.loss_statistics import LossLog
-from ml.calibration.judgement import Judgement
 from support.planted_recording import planted_recording
 from support.planted_result import write_planted_result
 
 import ml
 from ml.bench.report import BenchReport, Goal, Throughput, ratio
 from ml.calibration.fits.latency import LatencyFit
-from ml.calibration.trials.parameters import Behaviour, Delivery, Minute
+from ml.calibration.trials.logged_drive import Judgement
+from ml.calibration.trials.loss_statistics import LossLog
+from ml.calibration.trials.parameters import Behaviour, Minute
 from ml.evaluation.rerun import WORST_FOLDER, _file_name
 from ml.evaluation.selection import load_view, worst_episodes
 from ml.reports import style
@@ -120,15 +120,13 @@ def _calibration(_: Path) -> None:
 
     models = {name: [log(0.3), log(0.3)] for name in ("emulated", "Gilbert–Elliott", "independent")}
     shares = np.diff(np.array([0.0, 0.5, 0.8, 0.95, 0.999, *np.ones(8)]))
-    latency = LatencyFit(
-        1.0, 0.1, 2.0, np.ones((3, 2)), 12_345, 1.0, np.arange(13.0), shares, shares
-    )
+    latency = LatencyFit(1.0, 0.1, 2.0, np.ones((3, 2)), 12_345, np.arange(13.0), shares, shares)
     assert len(pictures_of(Judgement(log(0.3), models, []), latency)) == 7
 
 
 def _parameters(folder: Path) -> None:
     time_s = np.arange(600) * 0.1
-    curve = Delivery(np.linspace(5.0, 240.0, 30), np.linspace(1.0, 0.0, 30))
+    curve = (np.linspace(5.0, 240.0, 30), np.linspace(1.0, 0.0, 30))
     lost = np.arange(600) % 7 == 0
     behaviour = Behaviour(
         dict.fromkeys(range(3), curve),
