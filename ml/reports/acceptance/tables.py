@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ml.console import WholeTable, markdown_table
 from ml.evaluation.acceptance.table import said, standings
+from ml.evaluation.acceptance.verdicts import FAILED, INCONCLUSIVE, PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ml.evaluation.acceptance.table import Row
     from ml.evaluation.result import Origin
 
-_COLOURS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+_COLOURS: dict[str, str] = {PASSED: "green", FAILED: "bold red", INCONCLUSIVE: "yellow"}
 _CONVOY_COLUMNS = (
     ("crashes in avoidable hazards", "crash", "%"),
     ("crashes, no hazard", "quiet_crash", "%"),
