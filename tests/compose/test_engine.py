@@ -362,7 +362,7 @@ def test_a_fresh_clone_can_evaluate(tmp_path: Path) -> None:
         )  # fmt: skip
         assert "card: evaluations/small/card.html" in done.stdout
         folder = tmp_path / "evaluations" / "small"
-        assert len(list((folder / "cells").glob("*.jsonl"))) == 3
+        assert len(list((folder / "parts").glob("*.jsonl"))) == 3
         card = folder / "card.html"
         assert card.stat().st_uid == APP_UID
         assert "data:image/svg+xml;base64" in card.read_text(encoding="utf-8")
