@@ -81,7 +81,7 @@ def test_the_driver_sets_the_time_gap_and_the_policy_is_shown_it():
 
 
 def rushing_in(case):
-    """One episode of who always wishes to speed up: bursty, seed for choices, traced there."""
+    """One episode of who always wishes to speed up: bursty, validation seed, traced there."""
     interface = PolicyInterface(safety_layer=True, action_lag_s=0.3, time_gap_s=0.88)
     driver, suite = PolicyDriver(Constant(1.0), interface=interface), make_suite("convoy:40000")
     (row,) = run_suite(driver, suite, radio="bursty", seed=VALIDATION_SEED, cases=[case])

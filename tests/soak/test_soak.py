@@ -189,7 +189,7 @@ def test_kill_and_resume_at_ten_random_moments(tmp_path: Path):
         assert each.metrics().count("\n") == len(steps)
         assert load_model(each.run / "final.zip").num_timesteps == total
     usual = [_worth(undisturbed)]
-    for seed in (1, 2):  # how much trainings differ by nothing but their seed
+    for seed in (1, 2):  # how much training runs differ by nothing but their seed
         other = Place(tmp_path / f"seed-{seed}")
         assert (
             other.train(*SMALL, "--total-timesteps", str(total), "--seed", str(seed)).returncode
@@ -204,7 +204,7 @@ def test_kill_and_resume_at_ten_random_moments(tmp_path: Path):
 def _worth(place: Place) -> float:
     """Mean return of a training's last model in 64 episodes, the same for each.
 
-    The trainings' own curves cannot be compared: where a trainer is killed every other rollout,
+    The own curves of training runs cannot be compared: where a trainer is killed every other rollout,
     the episodes that get to their end are those that crash early.
     """
     driver = PolicyDriver(load_model(place.run / "final.zip"))
