@@ -204,7 +204,7 @@ def test_kill_and_resume_at_ten_random_moments(tmp_path: Path):
 def _worth(place: Place) -> float:
     """Mean return of a training's last model in 64 episodes, the same for each.
 
-    The own curves of training runs cannot be compared: where a trainer is killed every other rollout,
+    Curves of training runs cannot be compared: where a trainer is killed every other rollout,
     the episodes that get to their end are those that crash early.
     """
     driver = PolicyDriver(load_model(place.run / "final.zip"))
