@@ -161,8 +161,9 @@ def run(folder, *arguments):
     )
 
 
-def test_drivers_are_judged_as_they_were(expected, tmp_path):
+def test_drivers_are_judged_as_they_were(expected, tmp_path, monkeypatch):
     """Each column of the rows of a model and two controllers, 67 cases each."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the process that drives
     command = ["evaluate", str(MODEL), "--controllers", "path-cacc:1.0", "predictive:1.0", "--csv"]
     command += ["--suite", "convoy:67", "--radio", "bursty", "--out", str(tmp_path)]
     assert main([*command, "--worst", "0", "--workers", "1"]) == 0
