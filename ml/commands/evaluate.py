@@ -43,6 +43,8 @@ class EvaluateOptions(Plan):
     braking_share, below_rss, jerk, headway, progress, reaction."""
     workers: int = 2
     """Processes."""
+    worst: int = 10
+    """Worst episodes that the card runs again and draws."""
     csv: bool = False
     """Write all episodes to episodes.csv, too."""
     force: bool = False
@@ -60,6 +62,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
     require_counts(options, "episodes", "workers")
+    if options.worst < 0:
+        raise ConfigError(f"--worst must be ≥ 0, got {options.worst}")
     for name in ("suite", "seeds"):
         if not getattr(options, name):
             raise ConfigError(f"--{name} is empty; name at least one")
@@ -111,7 +115,13 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
         source = other if other_is_result else None
         comparison = _compare(manifest, rows, str(other), source, margins)
     with Parts(console, "card") as shown:
-        card = write_card(folder, against=comparison, on_part=lambda p: shown.say(f"card: {p}"))
+        card = write_card(
+            folder,
+            against=comparison,
+            worst=options.worst,
+            workers=options.workers,
+            on_part=lambda part: shown.say(f"card: {part}"),
+        )
     _print_tables(options, manifest, summaries, console)
     if comparison is not None:
         console.print(comparison.table())

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 def test_rows_are_trained_and_judged_beside_the_recipe(tmp_path, capsys):
     """A row that trains, one that drives the recipe's model otherwise; again, nothing is redone."""
     command = ["ablate", "--out", str(tmp_path), "--preset", "spec", "--steps", "1024"]
-    command += ["--episodes", "5", "--radio", "clean"]
+    command += ["--episodes", "5", "--radio", "clean", "--workers", "1"]
     command += ["--only", "radio off", "mean instead of max pooling"]
     assert main(command) == 0
     table = (tmp_path / "ablation.md").read_text(encoding="utf-8")

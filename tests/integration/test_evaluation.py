@@ -178,7 +178,7 @@ def parts(folder):
 
 def test_a_killed_evaluation_goes_on_and_ends_the_same(tmp_path, capsys):
     """SIGKILL in the middle loses no part that was done; the rest is the same bits."""
-    arguments = [*SMALL, "cth", "always-brake"]
+    arguments = [*SMALL, "cth:1.1", "always-brake", "--worst", "0", "--workers", "1"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(
         [sys.executable, "-m", "ml.cli", "evaluate", *arguments, "--out", str(killed)],
@@ -226,6 +226,7 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(tmp_path, capsys):
         (["--controllers", "none"], "nothing to evaluate"),
         (["--controllers", "cth:1.1", "cth:1.1"], "is named twice"),
         (["--episodes", "0"], "--episodes must be ≥ 1, got 0"),
+        (["--worst", "-1"], "--worst must be ≥ 0, got -1"),
         (["--against", "x"], "--against needs a MODEL"),
     ],
 )
@@ -242,7 +243,8 @@ def test_a_users_mistake_exits_with_2_and_writes_nothing(arguments, complaint, t
 def test_a_result_of_another_evaluation_is_not_touched(tmp_path, capsys):
     """Other seeds into the same folder: refused with what differs, replaced with --force."""
     arguments = ["evaluate", "--suite", "plexe:1", "--radio", "clean", "--controllers",
-                 "do-nothing", "--out", str(tmp_path / "out")]  # fmt: skip
+                 "do-nothing", "--worst", "0", "--workers", "1",
+                 "--out", str(tmp_path / "out")]  # fmt: skip
     assert main(arguments) == 0
     before = parts(tmp_path / "out")
     assert main([*arguments, "--seeds", "4"]) == 2

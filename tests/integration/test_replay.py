@@ -50,16 +50,16 @@ def result(tmp_path_factory, model_file):
     folder = tmp_path_factory.mktemp("evaluation") / "result"
     command = ["evaluate", str(model_file), "--suite", "convoy:20", "eebl:1", "--radio", "bursty"]
     command += ["--controllers", "cth:0.5", "predictive:0.8", "--out", str(folder)]
-    assert main(command) == 0
+    assert main([*command, "--worst", "3", "--workers", "1"]) == 0
     return folder
 
 
 def test_an_evaluation_writes_its_card_with_the_worst_episodes_drawn(result):
-    """Ten time lines, each from an episode that was run again and found the same."""
+    """Time lines, each from an episode that was run again and found the same."""
     text = (result / "card.html").read_text(encoding="utf-8")
-    assert len(re.findall(r'alt="time line of episode \d+"', text)) == 10
+    assert len(re.findall(r'alt="time line of episode \d+"', text)) == 3
     assert "It cannot be shown" not in text
-    assert len(list((result / WORST_FOLDER).glob("*.npz"))) == 10
+    assert len(list((result / WORST_FOLDER).glob("*.npz"))) == 3
 
 
 @pytest.mark.parametrize("controller", ["policy", "policy, radio off", "CTH 0.5 s"])
@@ -67,7 +67,7 @@ def test_an_episode_runs_again_bit_for_bit(result, controller):
     """Alone instead of among twenty, the same figures to the last bit."""
     manifest = Manifest.read(result)
     rows = [r for r in read_rows(result) if (r.controller, r.suite) == (controller, "convoy:20")]
-    for row in (rows[0], rows[7], rows[19]):
+    for row in (rows[0], rows[19]):
         recording = rerun(job_of(manifest, row), load_model)
         assert recording.time_s[-1] == row.duration_s
         assert recording.num_peers == row.num_peers
@@ -160,10 +160,11 @@ def test_a_wrong_replay_exits_with_2_on_one_screen(
 def test_the_gate_lets_the_same_model_pass_and_stops_a_worse_one(
     result, model_file, tmp_path, capsys
 ):
-    """0 against itself; 1 where a law that crashes more stands in its place; margins open it."""
+    """0 against itself, driven anew; 1 where the other jerks less; a margin lets that pass."""
     command = ["evaluate", str(model_file), "--suite", "convoy:20", "--radio", "bursty"]
-    command += ["--controllers", "none", "--against", str(result)]
-    assert main([*command, "--out", str(tmp_path / "same")]) == 0
+    command += ["--controllers", "none", "--out", str(tmp_path / "new"), "--worst", "0"]
+    command += ["--workers", "1", "--against"]
+    assert main([*command, str(result)]) == 0
     assert "policy against policy of" in re.sub(r"\s+", " ", capsys.readouterr().out)
     better = tmp_path / "better"
     (better / "parts").mkdir(parents=True)
@@ -173,10 +174,10 @@ def test_the_gate_lets_the_same_model_pass_and_stops_a_worse_one(
         for row in rows:
             row.jerk_p95_mps3 /= 10.0
         write_part(better / part.file, rows)
-    command[-1] = str(better)
-    assert main([*command, "--out", str(tmp_path / "worse")]) == 1
-    assert "against policy of" in (tmp_path / "worse" / "card.html").read_text(encoding="utf-8")
-    assert main([*command, "--out", str(tmp_path / "let"), "--margin", "jerk=1000"]) == 0
+    assert main([*command, str(better)]) == 1  # of the rows that are there already
+    text = (tmp_path / "new" / "card.html").read_text(encoding="utf-8")
+    assert f"against policy of {better}" in text
+    assert main([*command, str(better), "--margin", "jerk=1000"]) == 0
 
 
 @pytest.mark.parametrize(

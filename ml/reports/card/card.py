@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     Summaries = Mapping[tuple[str, str, str], CellSummary]
 
 CARD_FILE = "card.html"
-WORST = 10
 _CONTENTS = (
     ("short", "In short"),
     ("figures", "All figures"),
@@ -94,7 +93,8 @@ def write_card(
     folder: Path,
     *,
     against: Comparison | None = None,
-    worst: int = WORST,
+    worst: int = 0,
+    workers: int = 2,
     on_part: Callable[[str], None] | None = None,
 ) -> Path:
     """Write the card of a complete result.
@@ -103,6 +103,7 @@ def write_card(
         folder: The result's.
         against: A comparison to show, too.
         worst: How many of the worst episodes to run again and draw.
+        workers: Processes that run them.
         on_part: Told what is being made.
 
     Returns:
@@ -122,6 +123,7 @@ def write_card(
         view,
         worst_rows,
         load_model=load_model,
+        workers=workers,
         on_episode=lambda n, of: say(f"worst episodes: {n} of {of}"),
     )
     say("drawing")

@@ -27,7 +27,7 @@ REFERENCE = re.compile(
 
 def read(folder, **options):
     """Write a card without its worst episodes, which need SUMO, and return its text."""
-    return write_card(folder, **{"worst": 0, **options}).read_text(encoding="utf-8")
+    return write_card(folder, **options).read_text(encoding="utf-8")
 
 
 def words(text):
@@ -41,6 +41,14 @@ def folder(tmp_path_factory):
     """Return a planted result of two suites."""
     folder = tmp_path_factory.mktemp("result")
     write_planted_result(folder, suites=("convoy", "ncap"), radios=RADIOS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_folder(tmp_path_factory):
+    """Return a planted result of one suite on one radio, whose card is drawn sooner."""
+    folder = tmp_path_factory.mktemp("small")
+    write_planted_result(folder, suites=("ncap",), episodes=25, radios=("clean",))
     return folder
 
 
@@ -117,13 +125,13 @@ def test_several_models_are_shown_with_their_spread(text):
         assert f"2 models on {radio}, smallest – median – largest: crashes" in words(text)
 
 
-def test_a_comparison_with_another_result_is_shown(folder):
+def test_a_comparison_with_another_result_is_shown(small_folder):
     """What `--against` found stands on the card, too."""
-    view = load_view(folder)
+    view = load_view(small_folder)
     rows = view.rows["ncap", "clean", "policy-a"]
     crashing = [replace(row, crash=True, crash_class="informed") for row in rows]
     comparison = compare(crashing, rows, names=("new", "policy of older"))
-    seen = words(read(folder, against=comparison))
+    seen = words(read(small_folder, against=comparison))
     assert "new against policy of older" in seen
     assert "worse" in seen
 
@@ -140,7 +148,7 @@ def test_a_comparison_with_another_result_is_shown(folder):
 )
 def test_whoever_is_missing_the_card_is_written(tmp_path, controllers):
     """Baselines alone, policies alone, one controller alone."""
-    write_planted_result(tmp_path, controllers=tuple(controllers), episodes=25, radios=RADIOS)
+    write_planted_result(tmp_path, controllers=tuple(controllers), episodes=25, radios=("clean",))
     seen = words(read(tmp_path))
     assert all(name in seen for name, *_ in controllers)
     assert ("No trained policy" in seen) == (not any(c[1] == "policy" for c in controllers))
@@ -180,7 +188,7 @@ def test_a_result_without_any_episode_is_refused(tmp_path):
 
 def test_worst_episodes_are_told_with_a_time_line_and_a_command(tmp_path):
     """From recordings that are there already, without SUMO."""
-    write_planted_result(tmp_path, episodes=25, radios=RADIOS)
+    write_planted_result(tmp_path, episodes=25, radios=("clean",))
     view = load_view(tmp_path)
     (tmp_path / WORST_FOLDER).mkdir()
     worst = worst_episodes(view, 3)
@@ -193,11 +201,11 @@ def test_worst_episodes_are_told_with_a_time_line_and_a_command(tmp_path):
     assert command in words(text)
 
 
-def test_an_episode_that_cannot_be_run_again_says_why(folder, monkeypatch):
+def test_an_episode_that_cannot_be_run_again_says_why(small_folder, monkeypatch):
     """The card is written all the same."""
     failure = EvaluationError("the model has gone")
     monkeypatch.setattr(card, "recordings", lambda _, rows, **__: [failure for _ in rows])
-    assert "It cannot be shown: the model has gone" in words(read(folder, worst=1))
+    assert "It cannot be shown: the model has gone" in words(read(small_folder, worst=1))
 
 
 def test_the_template_is_part_of_the_package():
