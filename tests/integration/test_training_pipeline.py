@@ -153,7 +153,7 @@ def test_best_model_and_closing_table(trained: Place):
 def test_stop_and_resume(tmp_path: Path):
     """SIGTERM in mid-training exits with 143; resuming continues the same run to its end."""
     place = Place(tmp_path)
-    options = ("--imitation.rounds", "1", "--evaluation.closing-episodes", "0")
+    options = ("--imitation.rounds", "0", "--evaluation.closing-episodes", "0")
     with place.start(*SHORT, *options, "--total-timesteps", "1000000") as trainer:
         assert trainer.stdout is not None
         for line in trainer.stdout:
