@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from scipy.stats import binomtest
 
 from ml.envs.scoring.metrics import METRICS
 from ml.keyed_random import fold, uniform
@@ -54,6 +53,8 @@ class Rate:
         """Compute the interval; with no trials it is all of [0, 1]."""
         if trials == 0:
             return cls(0, 0, 0.0, 1.0)
+        from scipy.stats import binomtest  # noqa: PLC0415 (slow to import, and training needs none)
+
         interval = binomtest(hits, trials).proportion_ci(0.95, method="wilson")
         return cls(hits, trials, float(interval.low), float(interval.high))
 

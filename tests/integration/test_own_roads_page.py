@@ -64,7 +64,7 @@ def test_the_page_leads_from_an_extract_to_a_convoy(shell, tmp_path):
     assert "50 → 30 km/h" in printed
     assert "note   " in printed
     assert train == "roadsense train --preset fast --scenario town.sumocfg"
-    done = shell(f"{train} --total-timesteps {2 * ROLLOUT} {' '.join(SMALL)}")
+    done = shell(f"{train} --total-timesteps {ROLLOUT} {' '.join(SMALL)}")
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert "town.sumocfg" in (run / "config.yaml").read_text(encoding="utf-8")

@@ -89,7 +89,7 @@ def test_a_killed_trainer_loses_one_interval_at_most(tmp_path: Path):
     reached = ROLLOUT * place.metrics().count("\n")
     saved = place.saved_step()
     assert reached - ROLLOUT <= saved <= reached
-    total = saved + 2 * ROLLOUT
+    total = saved + ROLLOUT
     done = place.train("--resume", "latest", "--total-timesteps", str(total))
     assert done.returncode == 0, done.stderr
     for tag in ("train/value_loss", "reward/headway", "simulator/restarts"):

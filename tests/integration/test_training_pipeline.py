@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
-from support.trainings import Place
+from support.trainings import SMALL, Place
 
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
@@ -153,7 +153,8 @@ def test_best_model_and_closing_table(trained: Place):
 def test_stop_and_resume(tmp_path: Path):
     """SIGTERM in mid-training exits with 143; resuming continues the same run to its end."""
     place = Place(tmp_path)
-    with place.start(*SHORT, "--total-timesteps", "1000000") as trainer:
+    options = ("--imitation.rounds", "0", "--evaluation.closing-episodes", "0")
+    with place.start(*SHORT, *options, "--total-timesteps", "1000000") as trainer:
         assert trainer.stdout is not None
         for line in trainer.stdout:
             if line.startswith("step ") and "return" in line:
@@ -163,7 +164,7 @@ def test_stop_and_resume(tmp_path: Path):
     assert trainer.returncode == 143, errors
     saved = (place.run / "checkpoints" / "latest").read_text()
     step = int(saved.removeprefix("step_").split(".")[0])
-    total = step + 2048
+    total = step + 1024
     done = place.train(TOTAL_TIMESTEPS=str(total), RESUME="latest")
     assert done.returncode == 0, done.stderr
     assert f"at step {step:,}" in done.stdout
@@ -189,8 +190,7 @@ def test_traci_trains_to_the_same_weights(tmp_path: Path):
     weights = []
     for backend in ("libsumo", "traci"):
         place = Place(tmp_path / backend)
-        done = place.train(*SHORT, "--evaluation.every-steps", "0", "--evaluation.closing-episodes",
-                           "0", "--total-timesteps", "2048", "--backend", backend)  # fmt: skip
+        done = place.train(*SMALL, "--total-timesteps", "2048", "--backend", backend)
         assert done.returncode == 0, done.stderr
         weights.append(load_model(place.models / MODEL).get_parameters()["policy"])
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])

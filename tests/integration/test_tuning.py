@@ -14,6 +14,7 @@ import pytest
 import yaml
 from support.trainings import wait_until
 
+from ml.cli import main
 from ml.controllers.registry import make_controller
 from ml.evaluation.drivers import ControllerDriver
 from ml.evaluation.safety_score import score_of
@@ -63,7 +64,27 @@ class _Place:
         )  # fmt: skip
 
     def policy(self, *argv: str) -> tuple[str, ...]:
-        return ("--space", str(self.space), "--steps", "1024", "--evaluations", "2", *argv)
+        """Three rollouts, each evaluated: the third waits until the first has been."""
+        return ("--space", str(self.space), "--steps", "1536", "--evaluations", "3", *argv)
+
+    def stop(self, options: tuple[str, ...], by: signal.Signals) -> None:
+        """Start a search, end it in its first training, and wait until that has saved."""
+        with subprocess.Popen(
+            self.command(*options), env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        ) as search:  # fmt: skip
+            wait_until(
+                lambda: list(self.out.glob("trials/*/seed0/runs/*/checkpoints/latest")),
+                "checkpoint",
+            )
+            search.send_signal(by)
+            _, errors = search.communicate(timeout=300.0)
+        if by == signal.SIGTERM:
+            assert search.returncode == 143, errors
+            assert "the same command goes on" in errors
+            assert self.found == []
+        (log,) = self.out.glob("trials/*/seed0/train.log")
+        wait_until(lambda: "saved. Continue with" in log.read_text(), "end of the training")
 
     @property
     def found(self) -> list[dict]:
@@ -76,14 +97,18 @@ def place(tmp_path: Path) -> _Place:
     return _Place(tmp_path)
 
 
-def test_a_controller_is_searched_and_its_winner_drives_as_scored(place: _Place):
+def test_a_controller_is_searched_and_its_winner_drives_as_scored(
+    place: _Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """The winner's file, driven through the validation cases, has the score that was told."""
+    for name in UNSET:
+        monkeypatch.delenv(name, raising=False)
     done = place.tune("--controller", "predictive", "--trials", "2")
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if not line.startswith("tuning ")] == []
-    done = place.tune("--controller", "predictive", "--trials", "3")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("safety score") == 1  # two of three were there
+    given = place.command("--controller", "predictive")[3:]
+    assert main([*given, "--trials", "3"]) == 0
+    assert capsys.readouterr().out.count("safety score") == 1  # two of three were there
     assert [trial["state"] for trial in place.found] == ["complete"] * 3
     assert place.found[0]["values"]["SPEED_GAIN"] == 0.8  # the usual values come first
     best = max(place.found, key=lambda trial: trial["score"])
@@ -91,21 +116,31 @@ def test_a_controller_is_searched_and_its_winner_drives_as_scored(place: _Place)
     driver = ControllerDriver(make_controller(f"predictive@{place.out / 'best.yaml'}"))
     rows = run_validation(driver, config.env, episodes=8, seed=VALIDATION_SEED)
     assert score_of(rows).score == pytest.approx(best["score"], abs=1e-12)
-    refused = place.tune("--controller", "predictive", "--trials", "4", "--radio", "clean")
-    assert refused.returncode == 2
-    assert "environment.radio: varied there, clean here" in refused.stderr
+    assert main([*given, "--trials", "4", "--radio", "clean"]) == 2
+    assert "environment.radio: varied there, clean here" in capsys.readouterr().err
 
 
 def test_a_recipe_is_searched_over_several_seeds(place: _Place):
-    """A trial's score is the mean of its seeds' best models; training takes the winner's file."""
-    done = place.tune(*place.policy("--seeds", "0", "5", "--trials", "2"))
+    """A trial's score is the mean of its seeds' best models; training takes the winner's file.
+
+    Also where the search was stopped in its first training, which the same command takes up again.
+    """
+    options = place.policy("--seeds", "0", "5", "--trials", "2")
+    place.stop(options, signal.SIGTERM)
+    done = place.tune(*options)
     assert done.returncode == 0, done.stderr
+    assert "trial 0 was interrupted; it is taken up again" in done.stdout
+    runs = list(place.out.glob("trials/*/seed*/runs/*"))
+    commands = [len((run / "command.txt").read_text().splitlines()) for run in runs]
+    assert sorted(commands) == [1, 1, 1, 2]
+    assert all(load_model(run / "final.zip").num_timesteps == 1536 for run in runs)
     assert [line for line in done.stderr.splitlines() if not line.startswith("tuning ")] == []
     assert len(place.found) == 2
     for trial in place.found:
         assert [run["seed"] for run in trial["runs"]] == [0.0, 5.0]
         assert trial["score"] == pytest.approx(fmean(r["safety_score"] for r in trial["runs"]))
-        assert len(trial["progress"]) == 4
+    assert [trial["state"] for trial in place.found] == ["complete"] * 2
+    assert len(place.found[1]["progress"]) == 6
     for record in place.out.glob("trials/*/seed*/runs/*/evaluation/best.json"):
         said = json.loads(record.read_text())
         assert load_model(record.parents[1] / "best.zip").num_timesteps == said["step"]
@@ -122,27 +157,10 @@ def test_a_recipe_is_searched_over_several_seeds(place: _Place):
     assert config.total_timesteps == 500_000  # the recipe's, not the search's
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_search_goes_on_with_the_training_that_was_running(
-    place: _Place, by: signal.Signals
-):
-    """The training saves, however the search was ended; the same command takes it up again."""
-    options = place.policy("--steps", "6144", "--seeds", "0", "--trials", "1")
-    with subprocess.Popen(
-        place.command(*options), env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    ) as search:  # fmt: skip
-        wait_until(
-            lambda: list(place.out.glob("trials/*/seed0/runs/*/checkpoints/latest")), "checkpoint"
-        )
-        search.send_signal(by)
-        _, errors = search.communicate(timeout=300.0)
-    if by == signal.SIGTERM:
-        assert search.returncode == 143, errors
-        assert "the same command goes on" in errors
-        assert place.found == []
-    (log,) = place.out.glob("trials/*/seed0/train.log")
-    wait_until(lambda: "saved. Continue with" in log.read_text(), "end of the training")
+def test_a_killed_search_goes_on_with_the_training_that_was_running(place: _Place):
+    """The training saves, though nothing told it to; the same command takes it up again."""
+    options = place.policy("--seeds", "0", "--trials", "1")
+    place.stop(options, signal.SIGKILL)
     done = place.tune(*options)
     assert done.returncode == 0, done.stderr
     assert "trial 0 was interrupted; it is taken up again" in done.stdout
@@ -150,7 +168,7 @@ def test_a_stopped_search_goes_on_with_the_training_that_was_running(
     assert trial["state"] == "complete"
     (run,) = place.out.glob("trials/*/seed0/runs/*")
     assert len((run / "command.txt").read_text().splitlines()) == 2
-    assert load_model(run / "final.zip").num_timesteps == 6144
+    assert load_model(run / "final.zip").num_timesteps == 1536
 
 
 def test_a_training_that_does_not_learn_is_given_up(place: _Place):

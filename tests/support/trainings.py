@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SMALL = (
     "--num-envs", "8", "--ppo.n-steps", "1024", "--ppo.batch-size", "128", "--ppo.n-epochs", "2",
-    "--episode-s", "15", "--checkpoints.every-steps", "1024",
+    "--episode-s", "15", "--imitation.rounds", "0", "--checkpoints.every-steps", "1024",
     "--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0",
 )  # fmt: skip
 ROLLOUT = 1024

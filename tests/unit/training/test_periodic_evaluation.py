@@ -12,7 +12,8 @@ from support.tiny_training import NO_EVALUATION, SMALL, metrics, only_run, scala
 
 from ml.training.checkpoints import load_model
 from ml.training.config import EvaluationConfig, TrainConfig
-from ml.training.periodic_evaluation import publish_model
+from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
+from ml.training.periodic_evaluation import BestModel, publish_model
 from ml.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def test_the_best_model_is_kept(trainer: Callable[..., int], tmp_path: Path):
     """Periodic evaluation writes its curve at the evaluated steps; best.zip is the best of them."""
-    code = trainer(*SMALL, "--total-timesteps", "1600", "--evaluation.every-steps", "320",
+    code = trainer(*SMALL, "--total-timesteps", "960", "--evaluation.every-steps", "320",
                    "--evaluation.episodes", "4", evaluator=tiny.evaluate_tiny)  # fmt: skip
     assert code == 0
     run = only_run(tmp_path)
@@ -31,7 +32,7 @@ def test_the_best_model_is_kept(trainer: Callable[..., int], tmp_path: Path):
         for line in metrics(run)
         if "evaluation/safety_score" in line
     }
-    assert sorted(found) == [320, 640, 960, 1280, 1600]
+    assert sorted(found) == [320, 640, 960]
     assert sorted(scalars(run)["evaluation/mean_return"]) == sorted(found)
     best = load_model(run / "best.zip").num_timesteps
     assert found[best] == max(found.values())
@@ -42,26 +43,54 @@ def test_the_best_model_is_kept(trainer: Callable[..., int], tmp_path: Path):
     assert "NaN" not in record
 
 
-def test_a_later_model_that_is_worse_is_not_kept(trainer: Callable[..., int], tmp_path: Path):
-    """Best is safest, not last and not of largest return; also when the run is resumed."""
-    arguments = ("--total-timesteps", "480", "--evaluation.every-steps", "160")
-    assert trainer(*SMALL, *arguments, evaluator=tiny.evaluate_downhill) == 0
-    best = only_run(tmp_path) / "best.zip"
-    assert load_model(best).num_timesteps == 160
-    resumed = ("--resume", "latest", "--total-timesteps", "640")
-    assert trainer(*resumed, evaluator=tiny.evaluate_downhill) == 0
-    assert load_model(best).num_timesteps == 160
-
-
-@pytest.mark.parametrize(("least_gain", "step"), [("0", 640), ("0.0015", 480), ("0.01", 160)])
-def test_a_gain_that_may_be_chance_is_none(
-    trainer: Callable[..., int], tmp_path: Path, least_gain: str, step: int
+def test_a_later_model_that_is_worse_is_not_kept(
+    trainer: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """A later model takes the best one's place where its score is higher by `least_gain`."""
+    """Best is safest, not last and not of largest return; also when the run is resumed.
+
+    MODELS_DIR gets the best or the last weights, as asked, and the user is told which.
+    """
+    arguments = ("--total-timesteps", "480", "--evaluation.every-steps", "160")
+    code = trainer(*SMALL, *arguments, "--keep", "final", evaluator=tiny.evaluate_downhill)
+    assert code == 0
+    run, kept = only_run(tmp_path), tmp_path / "models" / "deep_sets_final.zip"
+    assert load_model(kept).num_timesteps == load_model(run / "final.zip").num_timesteps == 480
+    assert load_model(run / "best.zip").num_timesteps == 160
+    assert "the last weights" in capsys.readouterr().out
+    resumed = ("--resume", "latest", "--total-timesteps", "640", "--keep", "best")
+    assert trainer(*resumed, evaluator=tiny.evaluate_downhill) == 0
+    assert load_model(run / "best.zip").num_timesteps == load_model(kept).num_timesteps == 160
+    assert load_model(run / "final.zip").num_timesteps == 640
+    assert "best by safety score (0.006), of step 160" in capsys.readouterr().out
+
+
+def test_a_gain_that_may_be_chance_is_none(trainer: Callable[..., int], tmp_path: Path):
+    """A later model takes the best one's place where its score is higher by `least_gain`.
+
+    Without a warm start the first weights are not evaluated: they are random.
+    """
     arguments = ("--total-timesteps", "640", "--evaluation.every-steps", "160")
-    least = ("--evaluation.least-gain", least_gain)
+    least = ("--evaluation.least-gain", "0.0015")
     assert trainer(*SMALL, *arguments, *least, evaluator=tiny.evaluate_uphill) == 0
-    assert load_model(only_run(tmp_path) / "best.zip").num_timesteps == step
+    run = only_run(tmp_path)
+    assert load_model(run / "best.zip").num_timesteps == 480
+    assert _evaluated(run) == [160, 320, 480, 640]
+
+
+@pytest.mark.parametrize(("least_gain", "step"), [(0.0, 640), (0.0015, 480), (0.01, 160)])
+def test_what_gain_is_enough(tmp_path: Path, least_gain: float, step: int):
+    """Any, one of two steps, and none, of four models that each gain 0.001."""
+    run = RunDirectory(tmp_path)
+    run.evaluation.mkdir()
+    writers = TensorBoardWriter(run.tensorboard, 0), JsonLinesWriter(run.metrics_file)
+    best = BestModel(run, writers, lambda _: None, least_gain=least_gain)
+    for at in (160, 320, 480, 640):
+        best.consider(at, b"%d" % at, {"mean_return": 1.0, "safety_score": 0.3 + at / 160_000.0})
+    for writer in writers:
+        writer.close()
+    assert run.best_model.read_bytes() == b"%d" % step
+    assert json.loads(run.best_record.read_text())["step"] == step
+    assert _evaluated(run.path) == [160, 320, 480, 640]
 
 
 WARM = ("--imitation.rounds", "1", "--imitation.ticks", "10", "--evaluation.least-gain", "0.01",
@@ -92,15 +121,6 @@ def test_a_warm_start_is_kept_until_something_betters_it(
     assert [step for step in _evaluated(run) if step != 160] == [0, 320, 480]
 
 
-def test_without_a_warm_start_the_first_weights_are_not_evaluated(
-    trainer: Callable[..., int], tmp_path: Path
-):
-    """They are random, and nobody would keep them."""
-    assert trainer(*SMALL, "--total-timesteps", "160", "--evaluation.every-steps", "160",
-                   evaluator=tiny.evaluate_uphill) == 0  # fmt: skip
-    assert _evaluated(only_run(tmp_path)) == [160]
-
-
 def test_a_kept_warm_start_is_said_in_plain_words(tmp_path: Path):
     """Nobody has to know that step 0 means that PPO was for nothing."""
     run = RunDirectory(tmp_path)
@@ -117,26 +137,6 @@ def test_a_kept_warm_start_is_said_in_plain_words(tmp_path: Path):
         "the warm start, as it was before PPO's first step: the best by safety score (0.390), "
         "which PPO's 500,000 steps did not better by 0.02; the last weights: " in said
     )
-
-
-@pytest.mark.parametrize(("keep", "step"), [("best", 160), ("final", 480)])
-def test_the_model_that_is_asked_for_is_kept(
-    trainer: Callable[..., int],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    keep: str,
-    step: int,
-):
-    """MODELS_DIR gets the best or the last weights, the user is told which; the run has both."""
-    code = trainer(*SMALL, "--total-timesteps", "480", "--evaluation.every-steps", "160",
-                   "--keep", keep, evaluator=tiny.evaluate_downhill)  # fmt: skip
-    assert code == 0
-    assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == step
-    run = only_run(tmp_path)
-    assert load_model(run / "best.zip").num_timesteps == 160
-    assert load_model(run / "final.zip").num_timesteps == 480
-    said = "best by safety score (0.006), of step 160" if keep == "best" else "the last weights"
-    assert said in capsys.readouterr().out
 
 
 def test_without_an_evaluation_the_last_weights_are_kept(
@@ -169,11 +169,11 @@ def test_a_failed_evaluation_fails_the_run_at_its_end(
     evaluator: Callable[..., dict[str, float]],
 ):
     """Training goes on with one warning; the models are there; the exit code tells."""
-    code = trainer(*SMALL, "--total-timesteps", "960", "--evaluation.every-steps", "160",
+    code = trainer(*SMALL, "--total-timesteps", "480", "--evaluation.every-steps", "160",
                    evaluator=evaluator)  # fmt: skip
     captured = capsys.readouterr()
     assert code == 1
     assert captured.out.count("warning: ") == 1
     assert captured.err.startswith("roadsense train: the evaluation")
-    assert load_model(only_run(tmp_path) / "final.zip").num_timesteps == 960
-    assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == 960
+    assert load_model(only_run(tmp_path) / "final.zip").num_timesteps == 480
+    assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == 480
