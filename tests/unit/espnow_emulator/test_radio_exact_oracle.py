@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from oracle.radio import OracleRadio
     from oracle.script import Script
 
-_MANY = int(os.environ.get("ROADSENSE_FUZZ_EXAMPLES", "50"))
+_MANY = int(os.environ.get("ROADSENSE_FUZZ_EXAMPLES", "100"))
 
 
 def agree(ours: list[Snapshot], expected: list[Snapshot]) -> None:
@@ -67,7 +67,7 @@ def test_the_channel_agrees_with_the_oracle(sections, style):
 @settings(max_examples=_MANY, deadline=None, suppress_health_check=list(HealthCheck))
 @given(sections=radios(), style=styles(ticks=(20, 60, 150)))
 def test_the_channel_agrees_with_the_oracle_on_many_more(sections, style):
-    """The same on longer episodes, other ones each time: fifty, by `make soak` thousands."""
+    """The same on longer episodes, other ones each time: a hundred, by `make soak` thousands."""
     judge(sections, style)
 
 
