@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support import roads
-from support.trainings import ROLLOUT, SMALL
+from support.training_runs import ROLLOUT, SMALL
 
 from ml.sumo.programs import sumo_environment, sumo_home
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.trainings import Place
+from support.training_runs import Place
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 

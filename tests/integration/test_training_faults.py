@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from support.trainings import ROLLOUT, SMALL, Place, wait_until
+from support.training_runs import ROLLOUT, SMALL, Place, wait_until
 
 from ml.training.checkpoints import load_model
 

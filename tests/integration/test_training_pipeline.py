@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
-from support.trainings import SMALL, Place
+from support.training_runs import SMALL, Place
 
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv

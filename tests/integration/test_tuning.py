@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from support.trainings import wait_until
+from support.training_runs import wait_until
 
 from ml.cli import main
 from ml.controllers.registry import make_controller

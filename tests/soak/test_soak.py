@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from support.sumo_service import running_service
-from support.trainings import ROLLOUT, SMALL, Place, wait_until
+from support.training_runs import ROLLOUT, SMALL, Place, wait_until
 
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
