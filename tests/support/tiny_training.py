@@ -1,4 +1,4 @@
-"""Trainings of the small environment: what they are given, and what they leave behind."""
+"""Training runs of the small environment: what they are given, and what they leave behind."""
 
 from __future__ import annotations
 
