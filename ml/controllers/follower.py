@@ -66,8 +66,13 @@ class Follower:
         return follow(lead, self.law(lead, ego))
 
     def law(self, lead: Lead, ego: EgoView) -> NDArray[np.float64]:
-        """Return the wished acceleration where somebody is heard, (E,) m/s², of any size."""
-        raise NotImplementedError
+        """Return the wished acceleration where somebody is heard, (E,) m/s², of any size.
+
+        Raises:
+            TypeError: The class writes neither this nor `act`.
+        """
+        del lead, ego
+        raise TypeError(f"{type(self).__name__} has no law: write its method `law`, or `act`.")
 
 
 def in_front(known: Estimate) -> Lead:

@@ -55,7 +55,7 @@ def reception_table(transition_db: float) -> NDArray[np.float64]:
 
 @compiled
 def gets_through(table: NDArray[np.float64], m: float, margin_db: float) -> float:
-    """Look a chance up, linear in m and in the margin, which is held to the table's ends.
+    """Look a chance up, linear in m and in the margin; beyond the table, that of its end.
 
     Args:
         table: As `reception_table` returns it.

@@ -4,16 +4,12 @@ import json
 import re
 
 import pytest
-import torch
-from gymnasium import spaces
 from PIL import Image
-from stable_baselines3 import PPO
+from support.untrained import untrained_model
 
 from ml.cli import main
-from ml.envs.spaces import observation_space
 from ml.evaluation.rerun import WORST_FOLDER, job_of, rerun
 from ml.evaluation.result import Manifest, read_part, read_rows, write_part
-from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.reports.card.card import write_card
 from ml.training.checkpoints import load_model, model_bytes
 
@@ -23,22 +19,7 @@ pytestmark = pytest.mark.sumo
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
     """Return a saved policy with an untrained network that brakes and accelerates at random."""
-    torch.manual_seed(3)
-    model = PPO(
-        "MultiInputPolicy",
-        env=None,
-        n_steps=2,
-        batch_size=2,
-        device="cpu",
-        policy_kwargs=create_deep_set_policy_kwargs(64),
-        _init_setup_model=False,
-    )
-    model.observation_space = observation_space()
-    model.action_space = spaces.Box(-1.0, 1.0, (1,))
-    model.n_envs = 1
-    model._setup_model()
-    with torch.no_grad():
-        model.policy.action_net.weight.mul_(30.0)
+    model = untrained_model(3, swing=30.0)
     file = tmp_path_factory.mktemp("model") / "untrained.zip"
     file.write_bytes(model_bytes(model))
     return file

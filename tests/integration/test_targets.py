@@ -10,17 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from gymnasium import spaces
-from stable_baselines3 import PPO
+from support.untrained import untrained_model
 
 from ml.cli import main
-from ml.envs.spaces import observation_space
 from ml.evaluation.acceptance.benchmarks import pick_convoy
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.suites.registry import make_suite
-from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.training.checkpoints import model_bytes
 
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
@@ -31,20 +27,7 @@ SEED = "3000017"
 
 def untrained(path, seed):
     """Save a policy that has learnt nothing."""
-    torch.manual_seed(seed)
-    model = PPO(
-        "MultiInputPolicy",
-        env=None,
-        n_steps=2,
-        batch_size=2,
-        device="cpu",
-        policy_kwargs=create_deep_set_policy_kwargs(16),
-        _init_setup_model=False,
-    )
-    model.observation_space = observation_space()
-    model.action_space = spaces.Box(-1.0, 1.0, (1,))
-    model.n_envs = 1
-    model._setup_model()
+    model = untrained_model(seed, peer_embed_dim=16)
     path.parent.mkdir()
     path.write_bytes(model_bytes(model))
     return str(path)

@@ -5,6 +5,7 @@ import pytest
 from support.delayed import Delayed
 from support.driving import act, ego, peers
 
+from ml.controllers.follower import Follower
 from ml.controllers.headway import ConstantTimeHeadway, Threshold
 from ml.controllers.platoon import PathCacc, Ploeg
 from ml.controllers.predictive import PredictiveHeadway
@@ -210,3 +211,13 @@ def test_a_delayed_controller_says_later_what_it_would_have_said():
     later = [act(late, view, ego(20.0), begin=tick == 0)[0] for tick, view in enumerate(views)]
     assert later == [0.0, 0.0, *said[:2]]
     assert act(late, views[0], ego(20.0))[0] == 0.0
+
+
+def test_a_follower_without_a_law_is_told_what_to_write():
+    """The class is named, and its two ways out."""
+
+    class Lawless(Follower):
+        kind, usual_gap_s = "lawless", 1.0
+
+    with pytest.raises(TypeError, match=r"Lawless has no law: write its method `law`, or `act`"):
+        Lawless().law(None, None)

@@ -4,34 +4,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-from gymnasium import spaces
-from stable_baselines3 import PPO
+from support.untrained import untrained_model
 
 from ml.envs.spaces import observation_space
 from ml.evaluation.drivers import PolicyDriver
-from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 
 
 @pytest.fixture
 def driver():
     """Return a driver with an untrained network whose actions are not all alike."""
-    torch.manual_seed(0)
-    model = PPO(
-        "MultiInputPolicy",
-        env=None,
-        n_steps=2,
-        batch_size=2,
-        device="cpu",
-        policy_kwargs=create_deep_set_policy_kwargs(64),
-        _init_setup_model=False,
-    )
-    model.observation_space = observation_space()
-    model.action_space = spaces.Box(-1.0, 1.0, (1,))
-    model.n_envs = 1
-    model._setup_model()
-    with torch.no_grad():
-        model.policy.action_net.weight.mul_(30.0)
+    model = untrained_model(0, swing=30.0)
     return PolicyDriver(model)
 
 
