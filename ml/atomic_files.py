@@ -1,17 +1,13 @@
 """Files that are there whole or not at all, also after a power cut."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ml.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
 _LEAST_FREE_BYTES = 32 * 2**20  # checkpoints and curves of a run take some five megabytes

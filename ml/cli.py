@@ -1,17 +1,12 @@
 """`roadsense`: one entry for every command."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ml import __version__
 from ml.commands.catalogue import COMMANDS, run
 from ml.errors import RoadSenseError
 from ml.installation import hidden_message, require_own_python
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _INTERRUPTED = 130
 

@@ -5,24 +5,17 @@ terminal gives way in its words first, then in its lines; where that does not he
 a list.
 """
 
-from __future__ import annotations
-
 import os
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from rich.console import ConsoleOptions, RenderResult
-    from rich.table import Column
 
 _WIDTH_WITHOUT_TERMINAL = 120
 _ENDLESS = 100_000

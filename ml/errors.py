@@ -22,13 +22,8 @@ the last known cause, and what to do next.
     └── NotLearningError            a training run was ended because it did not learn
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class RoadSenseError(Exception):

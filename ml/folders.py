@@ -4,8 +4,6 @@ A process may have no home: a container's user without an entry in the system's 
 none, and some have one that they cannot write. The cache lies in the temporary folder then.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 import tempfile

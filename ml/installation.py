@@ -1,19 +1,14 @@
 """Whose code runs here: of which checkout and virtual environment; and what hides a package."""
 
-from __future__ import annotations
-
 import os
 import sys
 import sysconfig
+from collections.abc import Mapping
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _SUMO_MODULES = {
     "traci": "traci",

@@ -12,19 +12,14 @@ Usage: fold what is constant into a key once per episode, fold what changes once
     u = uniform(fold(link_key, tick))
 """
 
-from __future__ import annotations
-
 import math
 from enum import IntEnum
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ml.compiled import compiled, elementwise
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)

@@ -5,18 +5,14 @@ itself: one at the start, one after the first part, and then one now and again, 
 takes long.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 import time
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _LINE_EVERY_S = 30.0
 _TOGETHER_S = 0.2

@@ -5,21 +5,15 @@ radio and the sensors then hold one value per convoy. Tags in descriptions say w
 on: [F] a published fact, [R] computed from field recordings, [J] judgement.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from ml.errors import RoadSenseError
-
+from ml.errors import RoadSenseError
 
 RANDOMISABLE: Final[dict[str, Any]] = {"randomisable": True}
 """What marks a number that may be drawn anew for each episode, in its `json_schema_extra`."""

@@ -1,15 +1,13 @@
 """`roadsense bench`: what is compared runs in turn, so that the ratios mean something."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, closing
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from ml.bench.ceiling import NoOpVecEnv
 from ml.bench.naive_baseline import NaiveEnv
@@ -28,11 +26,6 @@ from ml.bench.workloads import (
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.parameters import load_parameters
 from ml.training.environment import build_learner
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-
-    from stable_baselines3.common.vec_env import VecEnv
 
 BATCH_SIZES = (1, 16, 64, 256)
 PEER_COUNTS = (2, 5, 8)

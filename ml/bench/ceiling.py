@@ -1,16 +1,12 @@
 """An environment that does nothing, with the spaces of the real one: the learner's ceiling."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from ml.envs.batch_vec_env import BatchVecEnv
 from ml.envs.spaces import observation_space
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 
 class NoOpVecEnv(BatchVecEnv):

@@ -4,16 +4,15 @@ SUMO over TraCI, started anew for every episode of 400 ticks; six getters per ca
 the Python client; no radio, no sensors.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import traci
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from ml.envs.config import EnvConfig
 from ml.envs.episodes.drawn import EpisodeSource
@@ -28,9 +27,6 @@ from ml.sumo.programs import sumo_program
 from ml.sumo.scenarios import load_scenario
 from ml.sumo.tiling import tile_scenario
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _EPISODE_TICKS = 400
 

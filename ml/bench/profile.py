@@ -1,20 +1,15 @@
 """Where a tick of the environment goes."""
 
-from __future__ import annotations
-
 from collections import defaultdict
+from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from ml.bench.workloads import environment
 from ml.console import WholeTable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ml.envs.worlds.live import V2VStack
+from ml.envs.worlds.live import V2VStack
 
 _WARM_UP, _TICKS = 30, 400
 _ALL = "all of a tick"

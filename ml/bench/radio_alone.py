@@ -1,18 +1,17 @@
 """The radio alone: every node of every convoy sends, and all that is due arrives, tick by tick."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ml.calibration.trials.convoy import CRUISE_MPS, straight
 from ml.calibration.trials.parameters import SPACING_M
-from ml.espnow_emulator import BEACON_PERIOD_US, BeaconSchedule, BroadcastChannel, PayloadField
+from ml.espnow_emulator import (
+    BEACON_PERIOD_US,
+    BeaconSchedule,
+    BroadcastChannel,
+    PayloadField,
+    RadioParameters,
+)
 from ml.keyed_random import fold
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator import RadioParameters
 
 TICKS = 512
 _WARM_UP = 30  # ticks until every relay has something to pass on

@@ -6,26 +6,21 @@ naive baseline, in `ml.bench.naive_baseline`; (g, h) as c and d, but set up as `
 does it. The radio alone is in `ml.bench.radio_alone`.
 """
 
-from __future__ import annotations
-
 import importlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import ValidationError
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
 
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import ConfigError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.sumo.names import vehicle_id
+from ml.training.config import TrainConfig
 from ml.training.config_files import Layers
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.vec_env import VecEnv
-
-    from ml.training.config import TrainConfig
 
 STEPS_PER_ENV = 128
 

@@ -1,7 +1,5 @@
 """Short names for the arrays of this room, whose shapes and units stand in docstrings; and runs."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,34 +1,24 @@
 """From logs to parameters: read, align, fit what the logs carry, keep the rest and say so."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
-from ml.calibration.fits.accelerometer import accelerometer_estimates
-from ml.calibration.fits.blackout import blackout_estimates, find_blackouts
-from ml.calibration.fits.estimates import kept, value_at
+from ml.calibration.fits.accelerometer import Accelerometer, accelerometer_estimates
+from ml.calibration.fits.blackout import Found, blackout_estimates, find_blackouts
+from ml.calibration.fits.estimates import Estimate, kept, value_at
 from ml.calibration.fits.gps import position_estimates
-from ml.calibration.fits.latency import latency_estimates
+from ml.calibration.fits.latency import LatencyFit, latency_estimates
+from ml.calibration.fits.link import LinkFit
 from ml.calibration.fits.loss_estimates import loss_estimates
+from ml.calibration.fits.margin_split import MarginSplit
+from ml.calibration.logs.link import Drive, Link
 from ml.calibration.logs.links import read_drive
-from ml.calibration.logs.reader import read_log
+from ml.calibration.logs.reader import Log, read_log
 from ml.errors import LogError
 from ml.espnow_emulator import MarginLoss
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from ml.calibration.fits.accelerometer import Accelerometer
-    from ml.calibration.fits.blackout import Found
-    from ml.calibration.fits.estimates import Estimate
-    from ml.calibration.fits.latency import LatencyFit
-    from ml.calibration.fits.link import LinkFit
-    from ml.calibration.fits.margin_split import MarginSplit
-    from ml.calibration.logs.link import Drive, Link
-    from ml.calibration.logs.reader import Log
-    from ml.parameters import Parameters
+from ml.parameters import Parameters
 
 LEAST_FRAMES: Final = 3000
 _UNIDENTIFIABLE: Final = {

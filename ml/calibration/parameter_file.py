@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml import __version__
+from ml.calibration.logs.reader import Log
 from ml.parameters import Parameters
 from ml.parameters.field_tree import is_randomisable, limits, numeric_fields
 
 if TYPE_CHECKING:
     from ml.calibration.calibrate import Calibration
-    from ml.calibration.logs.reader import Log
 
 
 def calibrated(calibration: Calibration) -> Parameters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,6 @@ from ml.commands.checks import require_counts
 from ml.errors import ConfigError, EvaluationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ml.evaluation.records import DriverSpec, Variant
 
 _HISTORY = [

@@ -1,18 +1,13 @@
 """`roadsense audit-reward`: whether the reward ranks drivers as a person would."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import tyro
 
 from ml.commands.checks import require_counts
 from ml.console import make_console
 from ml.progress import Parts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _EPISODE_S = 0.06
 """How long an episode takes on two cores."""

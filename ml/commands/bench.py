@@ -1,11 +1,9 @@
 """`roadsense bench`: throughput of environment and training against their ceilings."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 (tyro reads the types)
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import tyro
 
@@ -13,9 +11,6 @@ from ml.bench.report import SECTIONS, Section
 from ml.commands.checks import require_counts, require_file
 from ml.console import make_console
 from ml.progress import Parts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _PART_S = 2.2
 """How long one measurement takes on two cores."""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.console import Console
 
+from ml.calibration.logs.link import Link
 from ml.commands.checks import require_counts, require_file
 from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import Console
-
     from ml.calibration.calibrate import Calibration
-    from ml.calibration.logs.link import Link
 
 
 @dataclass(frozen=True)

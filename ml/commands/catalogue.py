@@ -4,13 +4,9 @@ The one place for these times: `roadsense --help`, `roadsense doctor` and docs/c
 them.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
 
 _SECONDS = "seconds"
 

@@ -1,14 +1,9 @@
 """Checks of options that several commands make before anything slow is imported."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ml.atomic_files import check_output
 from ml.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def require_counts(options: object, *names: str) -> None:

@@ -1,14 +1,9 @@
 """`roadsense compile`: the environment's loops, ahead of the first run."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import tyro
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _TICKS = 15  # more than an episode, so that resets are compiled, too
 

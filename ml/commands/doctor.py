@@ -3,14 +3,12 @@
 Exit codes: 0 nothing has to be mended, notes included; 1 something has to; 2 a wrong option.
 """
 
-from __future__ import annotations
-
 import json
 import platform
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import tyro
 from rich.text import Text
@@ -20,9 +18,6 @@ from ml.console import WholeTable, make_console, markdown_table
 from ml.doctor import machine, programs
 from ml.doctor.finding import Finding, ok
 from ml.training.versions import read_versions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +14,12 @@ import tyro
 from ml.commands.checks import require_counts
 from ml.errors import ConfigError
 from ml.evaluation.plan import Plan
+from ml.evaluation.result import EpisodeRow, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
     from ml.evaluation.compare import Comparison
-    from ml.evaluation.result import EpisodeRow, Manifest
     from ml.evaluation.summary import CellSummary
 
 CSV_FILE, SUMMARY_FILE = "episodes.csv", "summary.json"

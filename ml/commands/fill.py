@@ -1,25 +1,18 @@
 """Fill a folder of episodes, and show how far it is; for all commands that drive."""
 
-from __future__ import annotations
-
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
 
 from ml import __version__
 from ml.evaluation.result import Origin
-from ml.evaluation.store import make_jobs, run_jobs
+from ml.evaluation.store import Part, make_jobs, run_jobs
 from ml.progress import Parts
 from ml.training.checkpoints import load_model
 from ml.training.versions import read_versions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from rich.console import Console
-
-    from ml.evaluation.store import Part
 
 _SIMULATED_PER_S = 250_000.0 / 60.0 * 2.0
 """Simulated seconds of episodes, over all drivers, in a second on two cores."""

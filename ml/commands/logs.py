@@ -1,10 +1,9 @@
 """`roadsense logs`: made-up logs of any radio, in the formats of the boards."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - tyro reads it at run time
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -12,9 +11,6 @@ from ml.atomic_files import check_writable
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _SHORTEST_MIN, _LONGEST_MIN = 1.0, 240.0
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.console import Console
 
 from ml.commands.checks import require_file
 from ml.console import make_console
@@ -14,10 +16,6 @@ from ml.errors import ConfigError
 from ml.progress import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import Console
-
     from ml.parameters import Parameters
 
 _DRAWN_FOR_DOCS = ("clean", "bursty", "shadowed", "blackout")

@@ -1,24 +1,18 @@
 """`roadsense replay`: one episode of a result again, as an animated picture or in sumo-gui."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 (tyro reads the types)
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from ml.atomic_files import check_writable
 from ml.console import make_console
 from ml.errors import ConfigError
-from ml.evaluation.result import Manifest, read_part, slug
+from ml.evaluation.result import EpisodeRow, Manifest, read_part, slug
 from ml.progress import Parts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.evaluation.result import EpisodeRow
 
 _MOST_LISTED = 8
 

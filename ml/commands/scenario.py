@@ -6,9 +6,10 @@ Exit codes: 0 convoys drive on it; 2 they do not, or the command was wrong.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path  # noqa: TC003 - tyro reads it at run time
+from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +19,6 @@ from ml.console import make_console
 from ml.errors import RoadSenseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from ml.sumo.network import RouteNetwork
     from ml.sumo.road import Road
 

@@ -1,10 +1,9 @@
 """`roadsense targets`: run the acceptance tests on models, and write what came out."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
@@ -13,9 +12,6 @@ from ml.errors import ConfigError
 from ml.evaluation.acceptance.sizes import COUNTS, PARTS, PartName, Sizes
 from ml.evaluation.records import require_distinct
 from ml.evaluation.seeds import TEST_SEED
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TABLE_FILE, JSON_FILE, PICTURE_FILE = "targets.md", "targets.json", "targets.png"
 _BURSTY, _SHADOWED = "convoy bursty", "convoy shadowed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,9 @@ import tyro
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
+from ml.tuning.objective import Objective
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.tuning.objective import Objective
     from ml.tuning.space import Space
 
 

@@ -1,21 +1,14 @@
 """Bounds: the worst and the best that a controller can be, so that a figure has a scale."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.controllers.follower import Follower, braking_within
+from ml.controllers.protocol import Knows
 from ml.onboard.estimator import estimate
 from ml.onboard.spacing import wanted_gap_m
+from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, WANTED_STANDSTILL_M
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.controllers.protocol import Knows
-    from ml.onboard.views import EgoView, PeerView
 
 _HARDLY_MPS2 = 0.1
 """A leader that brakes less than this takes for ever to stop."""

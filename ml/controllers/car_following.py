@@ -4,20 +4,13 @@ They were made for a driver who sees the car in front; here they are shown what 
 says of it, predicted to now. Parameters of each: time gap, s, and standstill distance, m.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.controllers.follower import Follower
+from ml.onboard.estimator import Lead
+from ml.onboard.views import EgoView
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.onboard.estimator import Lead
-    from ml.onboard.views import EgoView
 
 _CONTACT_M = 0.1
 

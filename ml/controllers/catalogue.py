@@ -1,23 +1,17 @@
 """Every kind of controller by the name that stands on a command line."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ml.controllers.bounds import Constant, Oracle
 from ml.controllers.car_following import AdaptiveCruiseControl, IntelligentDriver, Krauss
 from ml.controllers.headway import ConstantTimeHeadway, Threshold
 from ml.controllers.platoon import PathCacc, Ploeg
 from ml.controllers.predictive import PredictiveHeadway
+from ml.controllers.protocol import Controller
 from ml.controllers.safety import CarefulDriver, RssFollower
 from ml.vehicle import MAX_BRAKING_MPS2
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ml.controllers.protocol import Controller
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,14 @@
 """What the laws have in common: time gap, standstill distance, a memory, and some formulas."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ml.onboard.estimator import estimate
+from ml.controllers.protocol import Knows
+from ml.onboard.estimator import Estimate, Lead, estimate
+from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.controllers.protocol import Knows
-    from ml.onboard.estimator import Estimate, Lead
-    from ml.onboard.views import EgoView, PeerView
 
 USUAL_STANDSTILL_M = 9.0
 """Twice the error of a distance between two GPS receivers, on either side: at less, a controller

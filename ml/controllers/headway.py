@@ -1,19 +1,11 @@
 """The simplest laws: keep a time headway, and brake when somebody says that he brakes."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.controllers.follower import USUAL_STANDSTILL_M, Follower, follow, in_front
-from ml.onboard.estimator import estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.onboard.estimator import Lead
-    from ml.onboard.views import EgoView, PeerView
+from ml.onboard.estimator import Lead, estimate
+from ml.onboard.views import EgoView, PeerView
 
 _GAP_GAIN, _SPEED_GAIN = 0.2, 0.9
 """1/s² and 1/s. A string of such cars is stable where k_g h² / 2 + k_v h ≥ 1 (its transfer function

@@ -1,22 +1,15 @@
 """Cooperative laws of platooning, which feed the accelerations of others forward."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.controllers.follower import USUAL_STANDSTILL_M, Follower, follow, in_front
 from ml.errors import ConfigError
-from ml.onboard.estimator import estimate
+from ml.onboard.estimator import Lead, estimate
+from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.onboard.estimator import Lead
-    from ml.onboard.views import EgoView, PeerView
 
 
 class PathCacc(Follower):

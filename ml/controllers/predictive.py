@@ -1,11 +1,9 @@
 """The predictive headway controller: the classical baseline that a trained policy must beat."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.controllers.follower import (
     USUAL_STANDSTILL_M,
@@ -15,15 +13,10 @@ from ml.controllers.follower import (
     in_front,
     missing_to_rss_m,
 )
-from ml.onboard.estimator import estimate
+from ml.onboard.estimator import Estimate, Lead, estimate
 from ml.onboard.prediction import BRAKING_MPS2
+from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, STANDSTILL_GAP_M
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.onboard.estimator import Estimate, Lead
-    from ml.onboard.views import EgoView, PeerView
 
 
 class PredictiveHeadway(Follower):

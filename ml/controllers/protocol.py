@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from ml.onboard.views import EgoView, PeerView
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from ml.onboard.views import EgoView, PeerView
 
 Knows = Literal["radio", "truth", "nothing"]
 """Where the peers that a controller is shown come from: the ego's board, ground truth

@@ -1,18 +1,12 @@
 """Controllers by name: a specification such as "cth:1.1" names one and its parameters."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from ml.controllers.catalogue import ENTRIES
-from ml.controllers.protocol import Wrapped
+from ml.controllers.catalogue import ENTRIES, Entry
+from ml.controllers.protocol import Controller, Wrapped
 from ml.controllers.tuned import controller_from_file
 from ml.errors import ConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    from ml.controllers.catalogue import Entry
-    from ml.controllers.protocol import Controller
 
 _MOST_PARAMETERS = 2
 _WRAPPERS: dict[str, Literal["truth", "nothing"]] = {"truth": "truth", "off": "nothing"}

@@ -1,21 +1,14 @@
 """Laws that were written down as rules: Responsibility-Sensitive Safety, and UN Regulation 157."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.controllers.follower import braking_within, in_front, missing_to_rss_m
 from ml.controllers.headway import ConstantTimeHeadway
 from ml.envs.truth.reference_driver import BRAKING_JERK_MPS3
 from ml.onboard.estimator import estimate
+from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import DT_S, MAX_BRAKING_MPS2
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.onboard.views import EgoView, PeerView
 
 _G_MPS2 = 9.81
 CAREFUL_DELAY_S = 0.4 + 0.75

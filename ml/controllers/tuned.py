@@ -4,24 +4,19 @@ A parameter is `time_gap_s`, `standstill_m`, or a constant of the controller's c
 such as `SPEED_GAIN`. A file of them is a YAML mapping; "predictive@FILE.yaml" drives with it.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import yaml
 
 from ml.controllers.catalogue import ENTRIES
 from ml.controllers.follower import USUAL_STANDSTILL_M, Follower
+from ml.controllers.protocol import Controller
 from ml.errors import ConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from ml.controllers.protocol import Controller
 
 _SETTINGS = ("time_gap_s", "standstill_m")
 

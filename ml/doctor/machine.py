@@ -1,7 +1,5 @@
 """Cores, memory, folders and who owns them, room on the disk, ports, environment variables."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket

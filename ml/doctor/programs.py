@@ -4,25 +4,20 @@ Nothing here imports what it looks at: a library that is missing, or one that ta
 along, is found by asking another process.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml import __version__
 from ml.doctor.finding import Finding, note, ok, wrong
 from ml.installation import borrowed_program, code_folder, hidden_packages
 from ml.training.versions import read_versions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SUMO_LIBRARIES = {
     "libX11.so.6": "libx11-6",

@@ -1,25 +1,19 @@
 """What callers hand to an environment, read and checked: configuration, kind, seed, actions."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ml.envs.config import KINDS, EnvConfig
+from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.errors import ConfigError, EnvironmentStateError
 from ml.onboard.actuation import accel_from_action
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.envs.config import EpisodeKind
 
 
 def read_config(config: EnvConfig | Mapping[str, Any] | None) -> EnvConfig:

@@ -1,8 +1,7 @@
 """What Stable-Baselines3 asks of a vectorised environment that is one thing, not a list of many."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -10,9 +9,6 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from ml.envs.spaces import observation_space
 from ml.errors import EnvironmentStateError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 _FOR_ALL = frozenset({"reset", "step", "step_async", "step_wait"})
 

@@ -1,7 +1,5 @@
 """What an environment is made of, as one typed and validated object."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator

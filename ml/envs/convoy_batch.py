@@ -3,42 +3,33 @@
 `ConvoyVecEnv`, `ConvoyEnv` and the evaluation drive it by `ConvoyBatch.step`, which is the tick.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.envs.arguments import read_kind, read_seed
+from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
 from ml.envs.episodes.peer_director import PeerDirector
+from ml.envs.episodes.source import SupplyMaker
 from ml.envs.scoring.judge import Judge
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import lateral_m
 from ml.envs.truth.reference_driver import ReferenceDriver
-from ml.envs.worlds.world import OWN_SUMO, empty_table, live_world
+from ml.envs.worlds.world import OWN_SUMO, SumoAccess, World, empty_table, live_world
 from ml.errors import EnvironmentStateError, SimulatorLostError
+from ml.espnow_emulator import PeerTable
 from ml.keyed_random import Stream, fold, uniform
 from ml.onboard.board import Board
+from ml.onboard.observation.spec import Observation
 from ml.parameters import load_parameters
-from ml.sumo.protocol import TickCommands
+from ml.sumo.protocol import Simulator, TickCommands
 from ml.sumo.scenarios import load_scenario
 from ml.vehicle import CAR_WIDTH_M, DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, TICK_US
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from ml.envs.config import EnvConfig, EpisodeKind
-    from ml.envs.episodes.source import SupplyMaker
-    from ml.envs.worlds.world import SumoAccess, World
-    from ml.espnow_emulator import PeerTable
-    from ml.onboard.observation.spec import Observation
-    from ml.sumo.protocol import Simulator
-
 
 # Numbers, not members: numpy asks a member for attributes that it does not have, which runs Python
 # code, and drops whatever is raised in there. A Ctrl-C would be lost.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from numpy.typing import NDArray
 
 from ml.envs.arguments import (
     config_of,
@@ -21,19 +25,11 @@ from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.drawn import HAZARD
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.worlds.recovery import SUMO_LOST
 from ml.envs.worlds.world import SumoAccess
 from ml.errors import ConfigError, RenderModeError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from gymnasium.envs.registration import EnvSpec
-    from numpy.typing import NDArray
-
-    from ml.envs.truth.ground_truth import GroundTruth
-    from ml.onboard.observation.spec import Observation
+from ml.onboard.observation.spec import Observation
 
 Backend = Literal["libsumo", "traci"]
 

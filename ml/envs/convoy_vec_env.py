@@ -1,29 +1,22 @@
 """`ConvoyVecEnv`: the batch as a Stable-Baselines3 vectorised environment."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from ml.envs.arguments import read_actions, read_config, read_kind, read_options
 from ml.envs.batch_vec_env import BatchVecEnv
+from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
 from ml.envs.worlds.recovery import SUMO_LOST
 from ml.envs.worlds.world import SumoAccess
 from ml.errors import ConfigError, EnvironmentStateError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-    from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
-
-    from ml.envs.config import EnvConfig, EpisodeKind
-    from ml.onboard.observation.spec import Observation
-
+from ml.onboard.observation.spec import Observation
 
 _RUNNING, _COLLISION = int(EpisodeStatus.RUNNING), int(EpisodeStatus.COLLISION)
 

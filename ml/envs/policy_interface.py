@@ -4,14 +4,11 @@ A model file carries this beside its weights, so that whoever drives with it lat
 or on a board, does as was done in its training.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    from ml.envs.config import EnvConfig
+from ml.envs.config import EnvConfig
 
 
 class PolicyInterface(BaseModel):

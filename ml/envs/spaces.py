@@ -1,7 +1,5 @@
 """The observation space, as Gymnasium has it."""
 
-from __future__ import annotations
-
 import numpy as np
 from gymnasium import spaces
 

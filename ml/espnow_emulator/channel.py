@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks
@@ -29,10 +31,6 @@ from ml.keyed_random import fold
 from ml.section import EpisodeNumbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.parameters.radio import RadioParameters
 
 

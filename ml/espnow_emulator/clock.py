@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled, elementwise
 from ml.keyed_random import Stream, extend_one, fold, normal, uniform, uniform_one
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.parameters.radio import RadioParameters
 
 BEACON_PERIOD_US: Final = 100_000

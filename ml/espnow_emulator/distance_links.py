@@ -6,14 +6,13 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.errors import EmulatorError
 from ml.keyed_random import extend_one, uniform_one
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.loss_model import Episodes, LinkArrays, Movement
     from ml.espnow_emulator.parameters.loss import GilbertElliottLoss, IndependentLoss
 

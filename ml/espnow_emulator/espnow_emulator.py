@@ -1,7 +1,5 @@
 """The radio one message at a time, for replay, calibration and everyone who wants no arrays."""
 
-from __future__ import annotations
-
 import math
 from operator import attrgetter
 from typing import NamedTuple, Protocol

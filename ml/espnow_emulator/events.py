@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.espnow_emulator import counters as count
@@ -33,8 +34,6 @@ from ml.espnow_emulator.relays import has_seen, keep_for_relay, mark_seen, note_
 from ml.keyed_random import extend_one, uniform_one
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.counters import CounterArrays
     from ml.espnow_emulator.loss_model import LinkArrays
     from ml.espnow_emulator.mac import MacArrays

@@ -1,17 +1,13 @@
 """The chance that a frame gets through at a margin, over all that fading may do to it."""
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 LOWEST_DB: Final = -60.0
 HIGHEST_DB: Final = 80.0

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.espnow_emulator.clock import BEACON_PERIOD_US
@@ -13,8 +14,6 @@ from ml.espnow_emulator.messages import PayloadField
 from ml.keyed_random import Stream, extend_one, fold, uniform_one
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.parameters.fault import FaultParameters
 
 # The faults; the draws of size come after those of beginning.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.espnow_emulator.distance_links import BurstLinks, IndependentLinks
 from ml.espnow_emulator.loss_model import LinkArrays
@@ -13,8 +14,6 @@ from ml.espnow_emulator.parameters.loss import GilbertElliottLoss, MarginLoss
 from ml.keyed_random import Stream, extend, fold, uniform
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.loss_model import Episodes, LossModel, Movement
     from ml.espnow_emulator.parameters.loss import LossParameters
 

@@ -1,14 +1,10 @@
 """The contract between the channel and a model of loss: what moves its links, what it fills."""
 
-from __future__ import annotations
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
 
 class LinkArrays(NamedTuple):

@@ -11,14 +11,13 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.espnow_emulator.message_store import LONG_AGO_US, sequence_of, source_of
 from ml.keyed_random import Stream, extend_one, fold, uniform_one
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.loss_model import Episodes
     from ml.espnow_emulator.parameters.radio import MacParameters
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.espnow_emulator.fading import gets_through, gets_through_unfaded, reception_table
@@ -13,8 +14,6 @@ from ml.espnow_emulator.message_store import LONG_AGO_US
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.loss_model import Episodes, LinkArrays, Movement
     from ml.espnow_emulator.parameters.loss import MarginLoss
 

@@ -6,15 +6,13 @@ its payload stay here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.espnow_emulator.messages import FrameField, PayloadField
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DEPTH: Final = 16
 """So many messages of each source are kept; what refers to an older one is dropped."""

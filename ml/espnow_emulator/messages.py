@@ -1,7 +1,5 @@
 """What is said over the radio, and what is known about it on arrival."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 from numbers import Integral, Real

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.espnow_emulator.clock import elapsed_one_ms
 from ml.espnow_emulator.messages import FrameField, PayloadField
 
 if TYPE_CHECKING:
-    from typing import TypeVar
-
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.clock import NodeClocks
 
     Scalar = TypeVar("Scalar", bound=np.generic)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.espnow_emulator.message_store import (
@@ -19,8 +20,6 @@ from ml.espnow_emulator.message_store import (
 from ml.espnow_emulator.messages import PayloadField
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.message_store import StoreArrays
     from ml.espnow_emulator.parameters.radio import RelayParameters
 

@@ -33,14 +33,13 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.errors import EmulatorError
 from ml.espnow_emulator.messages import PayloadField, V2VMessage
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.parameters.radio import WireParameters
 
 WIRE_VERSION: Final = 2

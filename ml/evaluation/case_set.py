@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ml.errors import EvaluationError
-from ml.evaluation.records import RadioRecord
+from ml.evaluation.records import RadioPosition, RadioRecord
 from ml.evaluation.suites.registry import make_suite
 from ml.parameters import PRESET_NAMES, load_parameters
 from ml.sumo.scenarios import load_scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from ml.evaluation.records import RadioPosition
 
 PART_CASES = 960
 """Cases that are driven in one go: what a kill costs, times the drivers that share a world."""

@@ -1,25 +1,19 @@
 """The table at the end of a training: does the policy beat doing nothing?"""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ml.console import WholeTable, markdown_table
+from ml.envs.config import EnvConfig
 from ml.errors import EvaluationError
-from ml.evaluation.drivers import make_driver
+from ml.evaluation.drivers import Driver, make_driver
 from ml.evaluation.episodes import run_suite
+from ml.evaluation.result import EpisodeRow
 from ml.evaluation.suites.suite import drawn_suite
 from ml.evaluation.summary import Rate, summarise
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ml.envs.config import EnvConfig
-    from ml.evaluation.drivers import Driver
-    from ml.evaluation.result import EpisodeRow
 
 CLOSING_SEED = 1_000_003
 """Seed of the closing episodes; neither training nor periodic evaluation draws from it."""

@@ -13,22 +13,18 @@ One "worse" is a regression.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ml.console import WholeTable
 from ml.errors import ConfigError, EvaluationError
-from ml.evaluation.paired import holm_significant, paired_rates, paired_ratios
+from ml.evaluation.paired import PairedEstimate, holm_significant, paired_rates, paired_ratios
+from ml.evaluation.result import EpisodeRow, Manifest
 from ml.evaluation.summary import RESAMPLES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from ml.evaluation.paired import PairedEstimate
-    from ml.evaluation.result import EpisodeRow, Manifest
 
 Verdict = Literal["better", "worse", "no difference shown"]
 _NO_DIFFERENCE: Verdict = "no difference shown"

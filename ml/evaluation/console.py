@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -10,8 +11,6 @@ from rich.box import SIMPLE_HEAD
 from ml.console import WholeTable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from ml.evaluation.summary import CellSummary, Figure
 
 _COLUMNS = (

@@ -1,20 +1,14 @@
 """Where the crashes are: over the convoy's length and the radio, and over loss and silence."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ml.evaluation.result import EpisodeRow
 from ml.evaluation.selection import avoidable_hazards
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from numpy.typing import NDArray
-
-    from ml.evaluation.result import EpisodeRow
 
 _LOSS_EDGES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 _SILENCE_EDGES_S = (0.0, 0.3, 0.5, 1.0, 2.0, 5.0, float("inf"))

@@ -1,17 +1,11 @@
 """How late the braking may begin: what a radio's silence may cost in a given case."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.envs.truth.reference_driver import BRAKING_JERK_MPS3, roll
 from ml.vehicle import DT_S, MAX_BRAKING_MPS2
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _STEPS_PER_TICK = 10
 _HALVINGS = 14

@@ -1,17 +1,11 @@
 """Describe drivers as plain records, from which `drivers.make_driver` builds them anywhere."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml.controllers.registry import make_controller
+from ml.envs.policy_interface import PolicyInterface
 from ml.errors import CheckpointError
-from ml.evaluation.records import POLICY_FAMILY, DriverSpec, sha256_of
-
-if TYPE_CHECKING:
-    from ml.envs.policy_interface import PolicyInterface
-    from ml.evaluation.records import Variant
+from ml.evaluation.records import POLICY_FAMILY, DriverSpec, Variant, sha256_of
 
 SUMO_SPEC = "sumo"
 _WRAPPERS = ("off", "truth")

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.controllers import views
+from ml.controllers.protocol import Controller
 from ml.controllers.registry import make_controller
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import EvaluationError
 from ml.evaluation.driver_specs import SUMO_SPEC, controller_spec
+from ml.evaluation.records import DriverSpec
 from ml.onboard.actuation import accel_from_action, action_from_accel
+from ml.onboard.observation.spec import Observation
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-    from ml.controllers.protocol import Controller
     from ml.envs.convoy_batch import ConvoyBatch
-    from ml.evaluation.records import DriverSpec
-    from ml.onboard.observation.spec import Observation
 
 ModelLoader: TypeAlias = "Callable[[str], BaseAlgorithm]"
 """Loads a saved model; importable by a fresh process."""

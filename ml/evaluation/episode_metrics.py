@@ -1,11 +1,10 @@
 """From the trace of an episode to its figures, as `ml.envs.scoring.metrics` defines them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.envs.scoring.metrics import (
@@ -21,13 +20,9 @@ from ml.envs.scoring.metrics import (
 )
 from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
 from ml.evaluation.delay_budget import delay_budget_s
+from ml.evaluation.result import CrashClass
 from ml.evaluation.trace import Column, EpisodeTrace
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.evaluation.result import CrashClass
 
 _LEAST_NORM, _LEAST_DIP_MPS = 0.1, 0.5
 _SETTLING_S = 10.0

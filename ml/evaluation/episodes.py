@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.envs.config import KINDS
+from ml.controllers.protocol import Controller
+from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.drawn import HAZARD
+from ml.envs.episodes.source import SupplyMaker
 from ml.envs.scoring.termination import EpisodeStatus
-from ml.envs.worlds.world import SumoAccess
+from ml.envs.worlds.world import SumoAccess, World
 from ml.errors import EvaluationError
 from ml.evaluation.episode_metrics import CaseFacts, measure
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import TEST_SEED
-from ml.evaluation.trace import TraceRecorder
+from ml.evaluation.suites.suite import Suite
+from ml.evaluation.trace import EpisodeTrace, TraceRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ml.controllers.protocol import Controller
-    from ml.envs.config import EnvConfig
-    from ml.envs.episodes.source import SupplyMaker
-    from ml.envs.worlds.world import World
     from ml.evaluation.drivers import Driver
-    from ml.evaluation.suites.suite import Suite
-    from ml.evaluation.trace import EpisodeTrace
 
 BATCH = 64
 

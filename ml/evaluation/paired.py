@@ -5,21 +5,15 @@ procedure are not in scipy; its bootstrap is not used, because the draws here ar
 does not depend on what was compared before, nor on scipy's version.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from ml.evaluation.summary import RESAMPLES, Rate
 from ml.keyed_random import fold, text_key, uniform
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 _TAILS = (2.5, 97.5)
 _MOST_DRAWS = 2_000_000

@@ -1,13 +1,11 @@
 """What an evaluation is asked for; light, for the command's options."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
-from ml.evaluation.records import RadioPosition  # noqa: TC001 (tyro reads the types)
+from ml.evaluation.records import RadioPosition
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.names import SUITE_NAMES
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -12,19 +13,15 @@ from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.case_set import CaseSet, radio_record, road_sha256
 from ml.evaluation.driver_specs import SUMO_SPEC, controller_spec, model_spec
-from ml.evaluation.records import require_distinct
-from ml.evaluation.result import Manifest, PartRecord
+from ml.evaluation.records import DriverSpec, RadioRecord, Variant, require_distinct
+from ml.evaluation.result import Manifest, Origin, PartRecord
 from ml.evaluation.store import Part, parts_of
 from ml.evaluation.suites.registry import entry_of, make_suite
 from ml.folders import expand_home
 from ml.sumo.scenarios import BUILTIN_SCENARIOS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from ml.evaluation.plan import Plan
-    from ml.evaluation.records import DriverSpec, RadioRecord, Variant
-    from ml.evaluation.result import Origin
 
 NO_BASELINES = "none"
 MAIN_SUITE = "convoy"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.atomic_files import write_atomically
 from ml.envs.config import KINDS
@@ -15,10 +17,6 @@ from ml.errors import EvaluationError
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
     from ml.envs.convoy_batch import ConvoyBatch
 
 _US = 1e6

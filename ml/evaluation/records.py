@@ -1,17 +1,13 @@
 """What a result's folder says of drivers and radios: by name, and by the content of their files."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from ml.errors import ConfigError, EvaluationError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 POLICY_FAMILY = "policy"
 """Family of the trained policies; other drivers have the name that builds them."""

@@ -1,34 +1,26 @@
 """One episode of a result again, alone and bit for bit, with everything a picture needs."""
 
-from __future__ import annotations
-
 import json
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
+from ml.envs.convoy_batch import ConvoyBatch
 from ml.errors import EvaluationError, RoadSenseError
 from ml.evaluation.case_set import radio_source
-from ml.evaluation.drivers import make_driver
+from ml.evaluation.drivers import ModelLoader, make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.planning import require_same_road
 from ml.evaluation.recording import Recorder, Recording
-from ml.evaluation.result import slug
+from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord
+from ml.evaluation.result import EpisodeRow, Manifest, slug
+from ml.evaluation.selection import ResultView
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.workers import WorkerPool
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ml.envs.convoy_batch import ConvoyBatch
-    from ml.evaluation.drivers import ModelLoader
-    from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord
-    from ml.evaluation.result import EpisodeRow, Manifest
-    from ml.evaluation.selection import ResultView
 
 WORST_FOLDER = "worst"
 _MOST_DIFFERENCES = 4

@@ -8,25 +8,21 @@
 manifest.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ValidationError
 
 from ml.atomic_files import write_atomically
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord, Record
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 PARTS_FOLDER = "parts"
 LABEL_PREFIX = "label_"

@@ -3,32 +3,25 @@
 Run before training: a policy learns what the reward says, not what its author meant.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
 
 from ml.console import WholeTable
 from ml.controllers.bounds import Oracle
-from ml.envs.config import EpisodeKind, EpisodeMix
+from ml.envs.config import EnvConfig, EpisodeKind, EpisodeMix
+from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.scoring.reward import PENALTIES, TERMS
+from ml.envs.scoring.tracker import EpisodeSummary
 from ml.evaluation.closing import DriverFigures, figures_of
-from ml.evaluation.drivers import ControllerDriver, SumoDriver, make_driver
+from ml.evaluation.drivers import ControllerDriver, Driver, SumoDriver, make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.suites.suite import drawn_suite
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from ml.envs.config import EnvConfig
-    from ml.envs.convoy_batch import ConvoyBatch
-    from ml.envs.scoring.tracker import EpisodeSummary
-    from ml.evaluation.drivers import Driver
 
 AUDIT_SEED = 2_000_003
 RUNS = 4 * len(get_args(EpisodeKind))

@@ -20,20 +20,14 @@ The weights follow from one rule: to halve the bound on crashes is worth more th
 single other figure from hopeless to perfect. What could not be measured scores 0.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from ml.errors import EvaluationError
+from ml.evaluation.result import EpisodeRow
 from ml.evaluation.summary import Rate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ml.evaluation.result import EpisodeRow
 
 CRASH_WEIGHT = 0.82
 OTHER_WEIGHT = 0.06

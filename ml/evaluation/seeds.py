@@ -1,7 +1,5 @@
 """Seeds of the cases that drivers are judged on; no training run and no closing table uses them."""
 
-from __future__ import annotations
-
 VALIDATION_SEED = 3_000_017
 """For choices: what is picked, tuned or designed by its figures looks at these cases (the safety
 layer was), so that the others stay unseen."""

@@ -1,24 +1,18 @@
 """What of a result to show first: roles of the controllers, rivals of a policy, worst episodes."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ml.errors import EvaluationError
-from ml.evaluation.result import Manifest, read_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from ml.evaluation.records import DriverSpec
-    from ml.evaluation.result import EpisodeRow
+from ml.evaluation.records import DriverSpec
+from ml.evaluation.result import EpisodeRow, Manifest, read_rows
 
 Role = Literal["policy", "classical", "bound"]
 MOST_SHOWN_POLICIES = 3

@@ -6,6 +6,7 @@ training. So a call with several models shows their smallest, middle and largest
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,6 @@ from rich.box import SIMPLE_HEAD
 from ml.console import WholeTable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from ml.evaluation.summary import CellSummary
 
 _SHOWN = (

@@ -5,29 +5,27 @@ the software, which the folder's `Origin` records: what is there is not driven a
 taken for something else. It is there whole or not at all, so that a run that was killed goes on.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ml.errors import EvaluationError
-from ml.evaluation.case_set import radio_source
-from ml.evaluation.drivers import make_driver
-from ml.evaluation.result import PARTS_FOLDER, named_by_content, read_part, slug, write_part
+from ml.evaluation.case_set import CaseSet, radio_source
+from ml.evaluation.drivers import ModelLoader, make_driver
+from ml.evaluation.records import DriverSpec
+from ml.evaluation.result import (
+    PARTS_FOLDER,
+    EpisodeRow,
+    named_by_content,
+    read_part,
+    slug,
+    write_part,
+)
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.together import run_together
 from ml.evaluation.workers import WorkerPool
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
-
-    from ml.evaluation.case_set import CaseSet
-    from ml.evaluation.drivers import ModelLoader
-    from ml.evaluation.records import DriverSpec
-    from ml.evaluation.result import EpisodeRow
 
 _LONGEST_NAME = 40
 _MOST_SIMULATED_S = 250_000.0

@@ -7,23 +7,18 @@ met the same cases are resampled alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ml.envs.scoring.metrics import METRICS
+from ml.envs.scoring.metrics import METRICS, Episodes
+from ml.evaluation.result import EpisodeRow
 from ml.keyed_random import fold, uniform
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from numpy.typing import NDArray
-
-    from ml.envs.scoring.metrics import Episodes
-    from ml.evaluation.result import EpisodeRow
 
 RESAMPLES = 2000
 _SEED = 5
@@ -117,7 +112,7 @@ def _avoidable(row: EpisodeRow) -> bool:
     return _hazard(row) and row.avoidable
 
 
-_Test: TypeAlias = "Callable[[EpisodeRow], bool]"
+_Test: TypeAlias = Callable[[EpisodeRow], bool]
 RATES: dict[str, tuple[_Test, _Test]] = {
     "crash_rate": (_avoidable, lambda row: row.crash),
     "informed_crash_rate": (_avoidable, lambda row: row.crash_class == "informed"),

@@ -6,12 +6,11 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.envs.convoy_batch import ConvoyBatch
 
 

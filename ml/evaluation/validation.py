@@ -7,17 +7,16 @@ meets the same ones, and only what that driver could avoid counts as a crash.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ml.envs.config import EnvConfig
 from ml.evaluation.episodes import run_suite
+from ml.evaluation.result import EpisodeRow
 from ml.evaluation.suites.suite import drawn_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.envs.config import EnvConfig
     from ml.evaluation.drivers import Driver
-    from ml.evaluation.result import EpisodeRow
 
 
 def run_validation(

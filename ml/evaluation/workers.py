@@ -4,20 +4,15 @@ Each is spawned, so that it may hold an embedded SUMO of its own. `concurrent.fu
 its pool said which job a process died of and with what exit code, and ended one that is busy.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import signal
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, Self, TypeVar, cast
 
 from ml.errors import EvaluationError, RoadSenseError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
 
 _GOODBYE_S = 2.0
 

@@ -5,20 +5,13 @@ at the end of the next tick; with ballistic integration the realised acceleratio
 one until standstill.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.errors import EnvironmentStateError
+from ml.onboard.safety_layer import Bounds
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, MAX_SPEED_MPS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.onboard.safety_layer import Bounds
 
 ROUNDING = 1e-6
 """How far an action may lie beyond ±1, and counts as ±1: what float32 makes of a rescaled one."""

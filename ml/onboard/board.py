@@ -11,12 +11,14 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.onboard.actuation import command_egos
 from ml.onboard.estimator import Estimate, predict
 from ml.onboard.memory import Memory, remember
 from ml.onboard.observation.kernel import ObservationRows, fill
+from ml.onboard.observation.spec import Observation
 from ml.onboard.peer_order import compare_pairs
 from ml.onboard.safety_layer import Bounds, Demands, bound
 from ml.onboard.silent_cars import follow_on
@@ -24,10 +26,7 @@ from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.espnow_emulator.peer_table import PeerTable
-    from ml.onboard.observation.spec import Observation
     from ml.sensors.ranging import RangingSensor
     from ml.sensors.sensor_bank import Measurement
 

@@ -8,19 +8,16 @@ layer and every classical controller go by this one estimate.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.onboard.peer_order import queue_up
 from ml.onboard.prediction import along, turned
+from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import CAR_LENGTH_M
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.onboard.views import EgoView, PeerView
 
 
 class Lead(NamedTuple):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
-from ml.onboard.views import HISTORY
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.onboard.views import PeerView
+from ml.onboard.views import HISTORY, PeerView
 
 SPEED_TICKS = 5
 

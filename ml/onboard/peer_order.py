@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from ml.compiled import inlined
 from ml.onboard.silent_cars import CERTAIN_M, distance_m
+from ml.onboard.views import PeerView
 from ml.vehicle import CAR_LENGTH_M, STANDSTILL_GAP_M
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from ml.onboard.views import PeerView
 
 
 _FRESH_S = 1.5

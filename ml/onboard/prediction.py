@@ -1,7 +1,5 @@
 """Where a peer is by now, from its newest message: what observation and controllers share."""
 
-from __future__ import annotations
-
 import math
 
 from ml.compiled import compiled

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 
 from ml.compiled import compiled, inlined
 from ml.onboard.prediction import BRAKING_MPS2, HORIZON_S, along, travel, turned
+from ml.onboard.views import PeerView
 from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_BRAKING_MPS2, PEER_STANDSTILL_M
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from ml.onboard.views import PeerView
 
 SILENT_S = 0.3
 """Age of the newest message from which a car is driven on."""

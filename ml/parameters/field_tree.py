@@ -1,17 +1,12 @@
 """Find a field by its place in the file, and say in words what it allows."""
 
-from __future__ import annotations
-
 import math
 import types
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterator
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pydantic.fields import FieldInfo
+from pydantic.fields import FieldInfo
 
 Place = tuple[int | str, ...]
 

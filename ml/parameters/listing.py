@@ -1,18 +1,14 @@
 """Every single value of a parameter set with its unit, its limits and what it rests on."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from pydantic.fields import FieldInfo
 
 from ml.parameters.field_tree import allowed, fields_of, limits
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
-    from ml.parameters.parameters import Parameters
+from ml.parameters.parameters import Parameters
 
 _UNITS: Final = {
     "bytes": "B",

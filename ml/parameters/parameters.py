@@ -1,20 +1,16 @@
 """One set of parameters: radio, sensors, and what of them is drawn anew per episode."""
 
-from __future__ import annotations
-
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml.espnow_emulator import GilbertElliottLoss, RadioParameters
 from ml.keyed_random import Stream, fold, text_key, uniform
 from ml.parameters.field_tree import allowed, is_randomisable, limits, numeric_fields
-from ml.sensors import SensorParameters  # noqa: TC001 - pydantic reads it at run time
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from ml.sensors import SensorParameters
 
 _ODDS = "radio.loss.odds_factor"
 _BURST = "radio.loss.burst_factor"

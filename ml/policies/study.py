@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -10,8 +11,6 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from ml.policies.deep_set_policy import DeepSetExtractor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gymnasium import spaces
 
 Pooling: TypeAlias = Literal["max and mean", "mean"]

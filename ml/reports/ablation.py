@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ml.console import WholeTable, markdown_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ml.evaluation.summary import CellSummary, Figure
 
 _COLUMNS = (

@@ -1,11 +1,7 @@
 """A table as the pages' template `parts.html` sets it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 NOTHING = "–"
 

@@ -5,23 +5,18 @@ apart, without yellow, which vanishes on white. A colour never stands alone: fam
 of their own, too.
 """
 
-from __future__ import annotations
-
 import base64
 import io
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from matplotlib.axes import Axes
 
 BLUE, GREEN, SKY, ORANGE = "#0072B2", "#009E73", "#56B4E9", "#E69F00"
 VERMILION, PURPLE, BLACK, GREY = "#D55E00", "#CC79A7", "#000000", "#767676"

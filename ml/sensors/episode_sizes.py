@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, fold, uniform
@@ -14,10 +16,6 @@ from ml.sensors import layout as at
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
     from ml.sensors.parameters import AccelerometerFaults, SensorParameters
 
 _SHORTEST_LAG_S = 1e-12

@@ -1,12 +1,9 @@
 """The arrays of the sensors' compiled loops, and where in them each number is."""
 
-from __future__ import annotations
+from typing import Final, NamedTuple
 
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
 # What the draws of a vehicle are for. A fix draws by its number, the accelerometer by the tick.
 NUM_DRAWS: Final = 6

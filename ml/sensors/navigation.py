@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ml.compiled import inlined
 from ml.sensors import layout as at
 from ml.sensors.gps import full_circle, heading_growth, take_fix, turn_between
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ml.sensors.layout import SensorArrays
 
 

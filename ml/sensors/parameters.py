@@ -1,7 +1,5 @@
 """The parameters of a node's sensors, validated; every number says where it comes from."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import Field, model_validator

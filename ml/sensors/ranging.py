@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.keyed_random import Stream, extend, fold, normal
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ml.sensors.parameters import RangingParameters
 
 

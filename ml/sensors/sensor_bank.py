@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.errors import EnvironmentStateError
@@ -18,10 +20,6 @@ from ml.sensors.navigation import believed_sd_m, navigate
 from ml.vehicle import TICK_US
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
     from ml.sensors.parameters import SensorParameters
 
 _NOT_STARTED = -2

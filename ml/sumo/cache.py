@@ -4,21 +4,16 @@ An entry is built in a directory of its own beside its place and renamed into it
 processes may build the same entry at once and none ever sees half of one.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml.errors import SimulatorError
 from ml.folders import CACHE_DIR_VARIABLE, expand_home
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _LAYOUT = 2  # raise it when the files of an entry change
 

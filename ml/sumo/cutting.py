@@ -8,8 +8,10 @@ it has the right of way at each, whatever stands there in the whole network.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
@@ -19,9 +21,6 @@ from ml.sumo.names import prefixed
 from ml.sumo.sumocfg import GZIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import NDArray
 

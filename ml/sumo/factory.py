@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ml.errors import SimulatorError
 from ml.folders import default_cache_dir
 from ml.sumo.libsumo_backend import LibsumoSimulator
+from ml.sumo.protocol import Simulator
 from ml.sumo.traci_backend import TraciSimulator
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ml.sumo.protocol import Simulator
     from ml.sumo.scenarios import Scenario
 
 Backend = Literal["libsumo", "traci"]

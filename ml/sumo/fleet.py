@@ -7,24 +7,18 @@ which SUMO's car-following stops a car part of the way; there it is within a few
 which is less than half of SUMO's shortest lane (0.1 m).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.errors import SimulatorError
 from ml.sumo import fleet_kernels as kernels
 from ml.sumo.fleet_kernels import Cars, Lanes, Orders
 from ml.sumo.names import MAX_VEHICLES, tile_lane, vehicle_id
-from ml.sumo.protocol import TrafficState
+from ml.sumo.protocol import Placement, TickCommands, TrafficState
+from ml.sumo.road import Road
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.sumo.protocol import Placement, TickCommands
-    from ml.sumo.road import Road
 
 _EXACT_M = 1e-9
 _INDEX, _REAL = np.dtype(np.int64), np.dtype(np.float64)

@@ -5,17 +5,13 @@ dtype, so each kernel has a single signature. A kernel cannot say in words what 
 returns where.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SAME_LANE_TOLERANCE_M = 0.05
 INCONSISTENCY_M = 0.1

@@ -1,17 +1,13 @@
 """Numbers in networks that no road can have: some of them take SUMO's process along."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ml.sumo.mending import lengths_of_shapes, written_anew
 from ml.sumo.problem import Problem, named
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 # Lanes side by side share a length, and SUMO makes none shorter than 0.1 m; the rest is rounding.
 _MOST_OFF_M = 1.0

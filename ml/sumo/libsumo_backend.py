@@ -9,27 +9,23 @@ from __future__ import annotations
 import importlib
 import os
 import weakref
+from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.errors import SimulatorError, SimulatorInUseError
 from ml.sumo import commands as telling
 from ml.sumo.backend import Backend
+from ml.sumo.fleet import Admission
+from ml.sumo.fleet_kernels import Orders
 from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named
 from ml.sumo.programs import MISSING_LIBRARIES_HINT
+from ml.sumo.protocol import Placement
 from ml.sumo.tiling import NET_FILE, tile_scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from ml.sumo.fleet import Admission
-    from ml.sumo.fleet_kernels import Orders
-    from ml.sumo.protocol import Placement
 
 _owner: weakref.ref[LibsumoSimulator] | None = None
 _started_in: int | None = None

@@ -1,16 +1,11 @@
 """Commands that mend a network, for people to run: each is tried by a test."""
 
-from __future__ import annotations
-
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from ml.sumo.plain_names import is_plain
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 _ENDINGS = (".gz", ".xml", ".net")
 

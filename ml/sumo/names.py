@@ -3,8 +3,6 @@
 They have a fixed length, so that over TCP a record's place follows from its number.
 """
 
-from __future__ import annotations
-
 MAX_TILES = 8192
 MAX_VEHICLES = 100
 ENV_DIGITS = slice(1, 5)

@@ -4,11 +4,11 @@ A convoy keeps its lane, so a route over edges becomes one sequence of lanes: fr
 rightmost lane that is open to passenger cars and leads on to the road's end.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from xml.sax import SAXException
 
 import numpy as np
@@ -19,10 +19,6 @@ from ml.sumo.lane_numbers import impossible_numbers, strange_lengths
 from ml.sumo.mending import signals_out, written_anew
 from ml.sumo.problem import Problem, named, tell
 from ml.sumo.road import Lane, Road
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 VEHICLE_CLASS = "passenger"
 MIN_ROAD_LENGTH_M = 500.0

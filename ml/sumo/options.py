@@ -1,14 +1,9 @@
 """The options that SUMO runs with, the same for every backend."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ml.sumo.tiling import NET_FILE, ROUTE_FILE
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def load_options(tiles: Path) -> list[str]:

@@ -4,18 +4,13 @@ SUMO splits the name of a file at commas and replaces what looks like a variable
 no way to write such a name. So it is given files in such folders through a symbolic link.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml.errors import SimulatorError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _CHANGED_BY_SUMO = re.compile(r",|\$\{|^~")
 

@@ -1,12 +1,7 @@
 """What is wrong with a scenario, and what mends it."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _MOST_TOLD = 8
 _MOST_NAMED = 5

@@ -5,8 +5,6 @@ programs in the package's own ``bin`` directory; we run those programs directly,
 reaches SUMO itself.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -5,22 +5,16 @@ an offset changes their rounding. So the product reads lane position and speed a
 the rest here, from the one copy of the road that is not offset.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ml.compiled import compiled
 from ml.errors import SimulatorError
 from ml.vehicle import CAR_LENGTH_M
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,8 @@ holds more than that route, the road is cut out once and the result is cached, s
 costs no more than the road itself.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml.errors import ScenarioError
 from ml.folders import default_cache_dir, expand_home
@@ -17,10 +14,8 @@ from ml.sumo.cache import content_key, publish, require_whole
 from ml.sumo.cutting import cut_road, network_text, written
 from ml.sumo.network import RouteNetwork, examine_route, read_route
 from ml.sumo.problem import Problem, tell
+from ml.sumo.road import Road
 from ml.sumo.sumocfg import choose_route, files_named, parse_xml
-
-if TYPE_CHECKING:
-    from ml.sumo.road import Road
 
 SCENARIO_DIR = Path(__file__).resolve().parents[2] / "sumo-configs"
 BUILTIN_SCENARIOS = ("highway", "rural", "two-lanes")

@@ -4,21 +4,17 @@ SUMO ends by itself when its client's connection breaks, so it does not outlive 
 killed. A parent that ends in order ends it too, frozen or not.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket
 import subprocess
 import tempfile
 import weakref
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Sequence
+from typing import BinaryIO
 
 from ml.errors import SimulatorError
 from ml.sumo.programs import MISSING_LIBRARIES_HINT, sumo_environment, sumo_program
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _GRACE_S = 2.0
 _MAX_WORDS = 2000

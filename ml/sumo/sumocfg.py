@@ -4,20 +4,16 @@ Names are understood as SUMO does: relative ones start at the folder of the sumo
 if it is one), ``${NAME}`` is a variable, ``%20`` a blank, and a comma ends a name.
 """
 
-from __future__ import annotations
-
 import gzip
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from ml.errors import ScenarioError
 from ml.sumo.problem import Problem, named
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 CONVOY_ROUTE = "convoy"
 GZIPPED = b"\x1f\x8b"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
@@ -28,8 +29,6 @@ from ml.sumo.names import MAX_TILES, prefixed, tile_prefix
 from ml.vehicle import CAR_LENGTH_M
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ml.sumo.road import Road
     from ml.sumo.scenarios import Scenario
 

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from traci import constants as tc
 
 from ml.errors import SimulatorError, SimulatorTimeoutError
 from ml.sumo import commands as telling
 from ml.sumo import traci_bytes as wire
 from ml.sumo.backend import Backend
+from ml.sumo.fleet import Admission
+from ml.sumo.fleet_kernels import Orders
 from ml.sumo.names import vehicle_id
 from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named, require_plain
+from ml.sumo.protocol import Placement
 from ml.sumo.sumo_process import LOOPBACK, SumoProcess
 from ml.sumo.tiling import tile_scenario
 from ml.sumo.traci_connection import TraciConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ml.sumo.fleet import Admission
-    from ml.sumo.fleet_kernels import Orders
-    from ml.sumo.protocol import Placement
     from ml.sumo.scenarios import Scenario
 
 DEFAULT_PORT = 8813

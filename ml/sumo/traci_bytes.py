@@ -9,19 +9,16 @@ tick is records of a fixed stride, which numpy writes and reads at once.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from traci import constants as tc
 from traci.storage import Storage
 
 from ml.errors import SimulatorError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from numpy.typing import NDArray
 
 # What is asked of every car after a tick, in this order; all are doubles.
 VEHICLE_VALUES = (tc.VAR_LANEPOSITION, tc.VAR_SPEED)

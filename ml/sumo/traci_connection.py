@@ -7,11 +7,12 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from traci import constants as tc
 
 from ml.errors import (
@@ -22,11 +23,6 @@ from ml.errors import (
 )
 from ml.installation import hidden_message
 from ml.sumo import traci_bytes as wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
 
 _RETRY_S = 0.05
 _CLOSE_DEADLINE_S = 2.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,15 +16,13 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
+from ml.training.stop_signals import StopSignals
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from ml.envs.scoring.tracker import EpisodeSummary
     from ml.training.checkpoints import CheckpointStore
     from ml.training.progress import ProgressDisplay
-    from ml.training.stop_signals import StopSignals
 
 _RECENT_EPISODES = 100
 """As many as SB3 takes for the mean return."""

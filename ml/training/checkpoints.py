@@ -6,8 +6,6 @@ checkpoint from a stranger runs no code of theirs. The configuration comes from 
 The version of the observation that the weights were learnt on is in it as well.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import json
@@ -16,11 +14,12 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ml.atomic_files import PARTIAL_SUFFIX, write_atomically
 from ml.envs.policy_interface import PolicyInterface
@@ -29,9 +28,6 @@ from ml.errors import CheckpointError
 from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.policies.study import studied
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
 
 POINTER_NAME = "latest"
 

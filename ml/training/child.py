@@ -3,23 +3,19 @@
 It is spawned, so that it may hold an embedded SUMO of its own, and may have children itself.
 """
 
-from __future__ import annotations
-
 import math
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from ml.errors import EvaluationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from multiprocessing.connection import Connection
 
 _GOODBYE_S = 2.0
 

@@ -1,21 +1,14 @@
 """The table at the end: the trained policy beside its baselines, on episodes of its own."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from rich.console import Console
 
 from ml.atomic_files import write_atomically, write_json
 from ml.evaluation.closing import as_json, as_markdown, as_table, baselines, compare
-from ml.evaluation.drivers import PolicyDriver
+from ml.evaluation.drivers import Driver, PolicyDriver
 from ml.progress import Parts
 from ml.training.checkpoints import load_model
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ml.evaluation.drivers import Driver
-    from ml.training.config import TrainConfig
-    from ml.training.run_directory import RunDirectory
+from ml.training.config import TrainConfig
+from ml.training.run_directory import RunDirectory
 
 
 def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console) -> None:

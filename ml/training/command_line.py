@@ -5,12 +5,11 @@ or the run's own when resuming), preset, defaults. We merge them ourselves, sinc
 keeps no place (file and line, variable, option) to blame a wrong value on.
 """
 
-from __future__ import annotations
-
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 from pydantic import BaseModel
@@ -19,17 +18,11 @@ from rich.markup import escape
 from ml.console import WholeTable
 from ml.errors import ConfigError, UsageError
 from ml.training.config import TrainConfig, check_combinations
-from ml.training.config_files import Layers, flatten, shown
+from ml.training.config_files import KeyPath, Layers, flatten, shown
 from ml.training.defaults import DEFAULT_PRESET
-from ml.training.deployment import read_deployment
+from ml.training.deployment import Deployment, read_deployment
 from ml.training.inputs import absolute_files, require_same
 from ml.training.run_directory import RunDirectory, find_run
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.training.config_files import KeyPath
-    from ml.training.deployment import Deployment
 
 _WITHOUT_PREFIX = "env"
 """The section whose options stand at the top: `--radio`, not `--env.radio`."""

@@ -1,7 +1,5 @@
 """What a training run is made of: one frozen, validated object that goes into `config.yaml`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field

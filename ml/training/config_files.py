@@ -5,20 +5,18 @@ An unknown key or a wrong value is an error that names the file, the line and th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from reprlib import Repr
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from ml.errors import ConfigError, did_you_mean
 from ml.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 KeyPath: TypeAlias = tuple[str, ...]
 

@@ -14,18 +14,14 @@ An empty variable counts as unset: that is how Compose passes what the user did 
 (`ROADSENSE_CACHE_DIR` is the simulator's own: see `ml/folders.py`.)
 """
 
-from __future__ import annotations
-
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ml.errors import ConfigError
 from ml.folders import expand_home
 from ml.installation import code_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FINAL_MODEL_NAME = "deep_sets_final.zip"
 

@@ -1,8 +1,7 @@
 """The training environment and the learner, built from a configuration."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from stable_baselines3.common.utils import LinearSchedule
@@ -14,12 +13,8 @@ from ml.onboard.observation.spec import columns_of
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.policies.study import studied
 from ml.training.checkpoints import ConvoyPPO
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ml.training.config import TrainConfig
-    from ml.training.deployment import Deployment
+from ml.training.config import TrainConfig
+from ml.training.deployment import Deployment
 
 EnvironmentBuilder: TypeAlias = "Callable[[TrainConfig, Deployment, int], Any]"
 """Builds an environment to learn in, from a configuration, this machine's places and a seed. It has

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ml.errors import NotLearningError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from ml.training.config import HealthConfig
 
 _WINDOW = 10

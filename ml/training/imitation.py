@@ -11,28 +11,27 @@ the returns of what the pupil does. PPO goes on from there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ml.controllers.predictive import PredictiveHeadway
 from ml.onboard.actuation import action_from_accel
+from ml.onboard.estimator import Lead
+from ml.onboard.observation.spec import Observation
 from ml.onboard.spacing import wanted_gap_m
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
     from stable_baselines3 import PPO
     from stable_baselines3.common.policies import ActorCriticPolicy
 
     from ml.envs.convoy_batch import ConvoyBatch
     from ml.envs.convoy_vec_env import ConvoyVecEnv
-    from ml.onboard.estimator import Lead
-    from ml.onboard.observation.spec import Observation
     from ml.training.config import ImitationConfig, TrainConfig
 
 _GAP_GAIN, _FAR_GAP_GAIN, _GENTLE_M = 0.12, 0.22, 6.0

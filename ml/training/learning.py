@@ -1,36 +1,28 @@
 """The learning loop with everything around it; whatever ends it, the state is saved."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from rich.console import Console
+from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 
+from ml.errors import EvaluationError
 from ml.training.callbacks import (
     CheckpointCallback,
     ExplorationCallback,
     MetricsCallback,
+    ReportsTicks,
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
+from ml.training.config import TrainConfig
 from ml.training.config_files import as_markdown
 from ml.training.health import HealthCallback, not_learning
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
-from ml.training.periodic_evaluation import BestModel, EvaluationCallback
+from ml.training.periodic_evaluation import BestModel, EvaluationCallback, EvaluationChild
 from ml.training.progress import create_progress
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from stable_baselines3 import PPO
-
-    from ml.errors import EvaluationError
-    from ml.training.callbacks import ReportsTicks
-    from ml.training.config import TrainConfig
-    from ml.training.periodic_evaluation import EvaluationChild
-    from ml.training.run_directory import RunDirectory
-    from ml.training.stop_signals import StopSignals
+from ml.training.run_directory import RunDirectory
+from ml.training.stop_signals import StopSignals
 
 _NEVER = 2**62
 

@@ -1,11 +1,10 @@
 """Where numbers go: TensorBoard events and `metrics.jsonl`, both continued on resume."""
 
-from __future__ import annotations
-
 import json
 import math
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat
@@ -13,9 +12,6 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from ml.atomic_files import write_atomically
 from ml.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _FLUSH_S = 30
 

@@ -5,12 +5,12 @@ has libsumo on both ways of running. It cannot hang the training: an answer has 
 a failure is told of once and ends the evaluations, not the training.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import math
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import torch
 
@@ -23,16 +23,11 @@ from ml.evaluation.validation import run_validation
 from ml.training.callbacks import Bystander
 from ml.training.checkpoints import load_model, model_bytes
 from ml.training.child import Child
+from ml.training.config import EvaluationConfig, TrainConfig
 from ml.training.deployment import FINAL_MODEL_NAME
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ml.training.config import EvaluationConfig, TrainConfig
-    from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
-    from ml.training.run_directory import RunDirectory
-    from ml.training.stop_signals import StopSignals
+from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
+from ml.training.run_directory import RunDirectory
+from ml.training.stop_signals import StopSignals
 
 EvaluationChild: TypeAlias = Child[bytes, dict[str, float]]
 

@@ -1,16 +1,12 @@
 """What the user sees while training: a live bar on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import os
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _LINE_EVERY_S = 5.0
 

@@ -13,23 +13,17 @@ runs/20260101T120000Z-spec-s0/
     evaluation/     figures of the best model (best.json) and the closing table
 """
 
-from __future__ import annotations
-
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml.atomic_files import write_atomically, write_json
 from ml.errors import CheckpointError, ConfigError
+from ml.training.config import TrainConfig
 from ml.training.config_files import to_yaml
 from ml.training.inputs import digests
 from ml.training.versions import read_versions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.training.config import TrainConfig
 
 _MOST_RUNS_OF_ONE_SECOND = 1000
 

@@ -4,15 +4,11 @@ Handlers are installed explicitly, because the kernel ignores signals without a 
 process 1, which is what a trainer is in its container.
 """
 
-from __future__ import annotations
-
 import os
 import signal
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
 
 EXIT_SIGINT = 130
 EXIT_SIGTERM = 143

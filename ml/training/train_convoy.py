@@ -8,6 +8,7 @@ saved; 130 stopped by Ctrl-C and 143 by SIGTERM, the state is saved.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ml.console import make_console
@@ -16,8 +17,6 @@ from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIM
 from ml.training.stop_signals import StopRequested, StopSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ml.training.session import Parts
 
 __all__ = ["ENTROPY_COEF", "LEARNING_RATE", "N_STEPS", "TOTAL_TIMESTEPS", "main"]

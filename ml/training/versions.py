@@ -1,7 +1,5 @@
 """What a run was made with, for `versions.json`."""
 
-from __future__ import annotations
-
 import platform
 import shutil
 import subprocess

@@ -1,29 +1,24 @@
 """The parameters of a classical controller, scored on the very cases of a policy's search."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ml.controllers.tuned import check_parameter, tunable, tuned_controller
+from ml.envs.config import EnvConfig
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.drivers import ControllerDriver
+from ml.evaluation.result import EpisodeRow
 from ml.evaluation.safety_score import as_figures, score_of
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.validation import run_validation
 from ml.evaluation.workers import WorkerPool
 from ml.training.inputs import digests
 from ml.tuning.objective import Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from ml.envs.config import EnvConfig
-    from ml.evaluation.result import EpisodeRow
-    from ml.tuning.space import Space, Value
+from ml.tuning.space import Space, Value
 
 _CASES_AT_ONCE = 64
 """Between two looks at whether a trial is worth going on with."""

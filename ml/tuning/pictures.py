@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from ml.reports.style import BLACK, BLUE, GREY, WIDTH_IN, new_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from matplotlib.figure import Figure
-
     from ml.tuning.study import Tried
 
 _BAR_IN = 0.24

@@ -1,28 +1,22 @@
 """The hyper-parameters of a recipe: a trial trains by it, with several seeds."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from ml.atomic_files import write_atomically
 from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import VALIDATION_SEED
-from ml.training.config import check_combinations
+from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import Layers, flatten, to_yaml
 from ml.training.inputs import digests
 from ml.tuning.objective import Outcome
+from ml.tuning.space import Space, Value
 from ml.tuning.training_process import TrainingProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from ml.training.config import TrainConfig
-    from ml.tuning.space import Space, Value
 
 _ALLOWED = (
     "ppo.",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
@@ -17,9 +19,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from ml.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from optuna.trial import Trial
 
 Value = Any

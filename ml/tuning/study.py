@@ -5,15 +5,15 @@ stopped goes on with the same command: a trial that was running then is taken up
 the runs of it that were finished.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
@@ -21,15 +21,8 @@ from optuna.trial import TrialState
 
 from ml.atomic_files import check_writable, write_json
 from ml.errors import ConfigError, EvaluationError
-from ml.tuning.objective import Outcome
-from ml.tuning.space import as_record
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from ml.tuning.objective import Objective
-    from ml.tuning.space import Space, Value
+from ml.tuning.objective import Objective, Outcome
+from ml.tuning.space import Space, Value, as_record
 
 _RECORD_FILE = "search.json"
 _MOST_FAILURES_IN_A_ROW = 3

@@ -4,24 +4,19 @@ A run that dies costs its trial and nothing else, and one that is given up or in
 state: the next call for the same trial goes on from there.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ml.errors import EvaluationError, NotLearningError
 from ml.training.child import Child
 from ml.training.run_directory import RunDirectory
 from ml.training.train_convoy import main
 from ml.tuning.objective import Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 _POLL_S = 0.3
 _SAVING_S = 60.0

@@ -24,14 +24,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
 
 from socket_table import PortWatch, TcpState
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import FrameType
 
 DEFAULT_PORT = 8813
 LOOK_S = 1.0

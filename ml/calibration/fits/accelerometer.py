@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.arrays import runs_of
+from ml.calibration.arrays import Floats, Ints, runs_of
 from ml.calibration.fits.estimates import Estimate, judged, kept, percentile_interval
+from ml.calibration.logs.boards import Board
+from ml.calibration.logs.link import Drive
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.calibration.arrays import Floats, Ints
-    from ml.calibration.logs.boards import Board
-    from ml.calibration.logs.link import Drive
     from ml.parameters import Parameters
 
 STANDING_MPS: Final = 0.5

@@ -8,20 +8,19 @@ keeps bursts and destroys any period.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from ml.calibration.arrays import Floats
 from ml.calibration.fits.estimates import Estimate, percentile_interval, value_at
+from ml.calibration.logs.link import Link
 from ml.compiled import compiled_without_gil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ml.calibration.arrays import Floats
-    from ml.calibration.logs.link import Link
     from ml.parameters import Parameters
 
 Found = dict[tuple[int, str], "Blackout | None"]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ml.calibration.arrays import Floats
 from ml.errors import LogError
 
 if TYPE_CHECKING:
-    from ml.calibration.arrays import Floats
     from ml.parameters import Parameters
 
 Z_90: Final = 1.645

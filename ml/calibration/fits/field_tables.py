@@ -5,8 +5,6 @@ three cars in a row; spells in which a receiver lost frames of all senders at on
 unless said otherwise. The recordings themselves are not part of this repository.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

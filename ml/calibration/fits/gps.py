@@ -1,27 +1,20 @@
 """What a parked board's log says of GPS: how far its position wanders, and how long that takes."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
 
-from ml.calibration.arrays import runs_of
+from ml.calibration.arrays import Bools, Floats, runs_of
 from ml.calibration.fits.accelerometer import STANDING_MPS
 from ml.calibration.fits.estimates import Z_90, Estimate, judged, kept
-from ml.calibration.logs.trajectories import in_metres, is_somewhere, reference_for
+from ml.calibration.logs.boards import Board
+from ml.calibration.logs.link import Drive
+from ml.calibration.logs.trajectories import Trajectory, in_metres, is_somewhere, reference_for
 from ml.compiled import compiled
 from ml.errors import LogError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ml.calibration.arrays import Bools, Floats
-    from ml.calibration.logs.boards import Board
-    from ml.calibration.logs.link import Drive
-    from ml.calibration.logs.trajectories import Trajectory
-    from ml.parameters import Parameters
+from ml.parameters import Parameters
 
 PARKED_S: Final = 1200.0
 """GPS errors wander over minutes: a shorter stop shows a spread that says nothing."""

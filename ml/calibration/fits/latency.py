@@ -7,6 +7,7 @@ split no round trip shows. The distribution is convolved on a grid and held agai
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
@@ -14,13 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.optimize import brentq, minimize
 
+from ml.calibration.arrays import Floats, Ints
 from ml.calibration.fits.estimates import Estimate, judged, kept
+from ml.calibration.logs.reader import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ml.calibration.arrays import Floats, Ints
-    from ml.calibration.logs.reader import Log
     from ml.espnow_emulator import MacParameters
     from ml.parameters import Parameters
 

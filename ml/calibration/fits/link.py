@@ -6,26 +6,21 @@ all links at once, and the blocks are drawn anew with replacement (a bootstrap o
 equations, Hu and Kalbfleisch 2000), which needs no second fit.
 """
 
-from __future__ import annotations
-
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from ml.calibration.arrays import Floats
 from ml.calibration.fits.estimates import percentile_interval
 from ml.calibration.fits.link_frames import Group, Job, jobs_of
 from ml.calibration.fits.link_likelihood import Point, Shape, log_likelihoods
 from ml.calibration.fits.margin import REFERENCE_M, expected_loss
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ml.calibration.arrays import Floats
-    from ml.calibration.logs.link import Link
-    from ml.espnow_emulator.parameters.loss import MarginLoss
+from ml.calibration.logs.link import Link
+from ml.espnow_emulator.parameters.loss import MarginLoss
 
 REPLICATES: Final = 2000
 _LIMITS: Final = {

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ml.calibration.arrays import Bools, Floats, Ints
 from ml.calibration.fits.margin import (
     NEAREST_M,
     RAYLEIGH_FROM_M,
     REFERENCE_M,
     path_terms_db,
 )
-from ml.calibration.logs.link import LEFT_OUT
+from ml.calibration.logs.link import LEFT_OUT, Link
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ml.calibration.arrays import Bools, Floats, Ints
-    from ml.calibration.logs.link import Link
     from ml.espnow_emulator.parameters.loss import MarginLoss
 
 BLOCK_S: Final = 30.0

@@ -12,23 +12,17 @@ through the recursion side by side, as columns of one matrix: then most of the w
 of matrices per frame.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.fits.link_frames import STEP_M, STEP_S, STEPS
+from ml.calibration.arrays import Floats, Ints
+from ml.calibration.fits.link_frames import STEP_M, STEP_S, STEPS, Frames
 from ml.calibration.fits.link_recursion import Moves, forward
 from ml.espnow_emulator.fading import LOWEST_DB, STEP_DB, reception_table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.calibration.arrays import Floats, Ints
-    from ml.calibration.fits.link_frames import Frames
-    from ml.espnow_emulator.parameters.loss import MarginLoss
+from ml.espnow_emulator.parameters.loss import MarginLoss
 
 SHADOWING_NODES: Final = 25
 BIAS_NODES: Final = 11

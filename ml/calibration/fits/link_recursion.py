@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from ml.calibration.arrays import Floats, Ints
 from ml.compiled import compiled, compiled_without_gil
 
 if TYPE_CHECKING:
-    from ml.calibration.arrays import Floats, Ints
     from ml.calibration.fits.link_frames import Frames
 
 # Nothing falls so low that the processor has to treat it as a denormal number, a hundred times

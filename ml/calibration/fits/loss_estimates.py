@@ -1,8 +1,7 @@
 """What the losses of all links say of the radio's loss model, and what they cannot tell."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -10,13 +9,9 @@ from ml.calibration.fits.estimates import Estimate, judged, kept
 from ml.calibration.fits.link import NAMES, LinkFit, fit_links
 from ml.calibration.fits.margin import path_terms_db
 from ml.calibration.fits.margin_split import MarginSplit, split_levels
+from ml.calibration.logs.link import Link
 from ml.espnow_emulator import MarginLoss
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ml.calibration.logs.link import Link
-    from ml.parameters import Parameters
+from ml.parameters import Parameters
 
 _LEAST_LOSSES: Final = 150
 _LEAST_SPREAD_DB: Final = 0.7

@@ -6,22 +6,20 @@ variable; boards in a bad place are a mixture; fading is averaged per frame.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 from scipy.special import expit, gammaincinv
 
+from ml.calibration.arrays import Floats
 from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE, LossBin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import ArrayLike
-
-    from ml.calibration.arrays import Floats
     from ml.espnow_emulator.parameters.loss import MarginLoss
 
 REFERENCE_M: Final = 20.0

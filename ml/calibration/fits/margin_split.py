@@ -9,16 +9,15 @@ one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from ml.calibration.arrays import Floats
 from ml.calibration.fits.estimates import Z_90
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.calibration.arrays import Floats
     from ml.calibration.fits.link_frames import Group
 
 _VAGUE_DB: Final = 1e3

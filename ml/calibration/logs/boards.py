@@ -1,21 +1,16 @@
 """Which logs belong to which board, which rows are its own, and when its logger stood still."""
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from ml.calibration.arrays import Bools, Floats
+from ml.calibration.logs.reader import Log
 from ml.calibration.logs.schema import KIND_IN_NAME, LogKind
 from ml.errors import LogError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.calibration.arrays import Bools, Floats
-    from ml.calibration.logs.reader import Log
 
 STALLED_PERIODS: Final = 2.5
 _LEAST_OWN: Final = 50

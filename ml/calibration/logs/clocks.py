@@ -5,18 +5,14 @@ offset that drifts, plus a latency that is never below its least. So a straight 
 all points, as high as it goes (Moon, Skelly and Towsley, INFOCOM 1999).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from ml.calibration.arrays import Floats
 from ml.errors import LogError
-
-if TYPE_CHECKING:
-    from ml.calibration.arrays import Floats
 
 _BIN_MS: Final = 10_000.0
 _FASTEST_PPM: Final = 500.0

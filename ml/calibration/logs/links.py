@@ -1,26 +1,20 @@
 """From logs to links: for every beacon of a board, whether another had it, and where both were."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from scipy.ndimage import median_filter
 
-from ml.calibration.logs.boards import gather
+from ml.calibration.arrays import Bools, Floats, Ints
+from ml.calibration.logs.boards import Board, gather
 from ml.calibration.logs.clocks import align
 from ml.calibration.logs.link import LEFT_OUT, LOST, RECEIVED, Drive, Link
+from ml.calibration.logs.reader import Log
 from ml.calibration.logs.round_trips import round_trip_link
 from ml.calibration.logs.schema import LogKind
 from ml.calibration.logs.trajectories import reference_for, trajectory
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ml.calibration.arrays import Bools, Floats, Ints
-    from ml.calibration.logs.boards import Board
-    from ml.calibration.logs.reader import Log
 
 _AFTER_STALL_MS: Final = 60.0
 _BESIDE_M, _BESIDE_SHARE = 12.0, 0.3

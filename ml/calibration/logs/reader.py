@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import sys
 from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ml.calibration.arrays import Bools, Floats, Ints
 from ml.calibration.logs.schema import (
     KIND_IN_NAME,
     MARKS,
@@ -20,15 +24,6 @@ from ml.calibration.logs.schema import (
     LogKind,
 )
 from ml.errors import LogError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-    from typing import BinaryIO
-
-    from numpy.typing import NDArray
-
-    from ml.calibration.arrays import Bools, Floats, Ints
 
 _LONGEST_LINE: Final = 16_384
 MOST_ROWS: Final = 4_000_000

@@ -1,19 +1,15 @@
 """Links of RTT logs: one board pings, the other echoes, and a loss may be on either way."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from ml.calibration.logs.boards import STALLED_PERIODS
 from ml.calibration.logs.link import LEFT_OUT, LOST, RECEIVED, Drive, Link
+from ml.calibration.logs.reader import Log
 from ml.calibration.logs.trajectories import trajectory
 from ml.errors import LogError
-
-if TYPE_CHECKING:
-    from ml.calibration.logs.reader import Log
-    from ml.espnow_emulator import GeoReference
+from ml.espnow_emulator import GeoReference
 
 PEER: Final = "echo"
 

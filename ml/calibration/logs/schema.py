@@ -9,8 +9,6 @@ Times are milliseconds of the writing board's clock since its start, whole or wi
 named here are allowed and not read.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from enum import StrEnum

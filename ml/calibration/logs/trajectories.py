@@ -1,16 +1,12 @@
 """Where a car was, from the positions its board logged: glitches out, staircase smoothed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from ml.calibration.arrays import Bools, Floats
 from ml.espnow_emulator import GeoReference, WireParameters
-
-if TYPE_CHECKING:
-    from ml.calibration.arrays import Bools, Floats
 
 _NOWHERE_DEG: Final = 1e-4
 _JUMP_M, _JUMP_FACTOR = 25.0, 1.5

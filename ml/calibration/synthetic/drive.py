@@ -6,20 +6,15 @@ its length (582 s), number of cars, mean speed (10.6 m/s) and longest stop (42 s
 the distances at which most frames were recorded. What it is not: a recording.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from ml.calibration.arrays import Floats
 from ml.keyed_random import Stream, fold, normal, uniform
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.calibration.arrays import Floats
 
 _ACCELERATES_MPS2, _BRAKES_MPS2 = 1.3, 2.0
 _STANDING_M: Final = 8.5  # from antenna to antenna: a car of 4.5 m and a gap of 4 m

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ml import __version__
 from ml.atomic_files import write_atomically
+from ml.calibration.arrays import Ints
 from ml.espnow_emulator import GeoReference
 from ml.keyed_random import Stream, fold, normal, uniform
+from ml.parameters import Parameters
 from ml.vehicle import TICK_US
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from ml.calibration.arrays import Ints
     from ml.calibration.synthetic.recording import Recording
-    from ml.parameters import Parameters
 
 TX_HEADER: Final = (
     "timestamp_local_ms,msg_timestamp,vehicle_id,lat,lon,speed,heading,"

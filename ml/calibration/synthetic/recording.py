@@ -1,26 +1,19 @@
 """Drive cars past the real channel and the real sensors, and keep what their boards would log."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ml.calibration.arrays import Bools, Floats, Ints
 from ml.calibration.synthetic.drive import Motion, make_drive
-from ml.espnow_emulator import BroadcastChannel, NodeClocks, PayloadField
+from ml.espnow_emulator import BroadcastChannel, NodeClocks, PayloadField, PeerTable
 from ml.keyed_random import Stream, fold, uniform
+from ml.parameters import Parameters
 from ml.sensors import SensorBank, Truth
 from ml.vehicle import TICK_US
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from ml.calibration.arrays import Bools, Floats, Ints
-    from ml.espnow_emulator import PeerTable
-    from ml.parameters import Parameters
 
 _PARTS: Final = 4
 _PART_US: Final = TICK_US // _PARTS

@@ -1,27 +1,22 @@
 """Drive convoys on a straight road past the radio alone, and write down what arrives."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from ml.calibration.arrays import Bools, Floats, Ints
 from ml.calibration.synthetic.recording import exchange
 from ml.espnow_emulator import (
     BEACON_PERIOD_US,
     BeaconSchedule,
     BroadcastChannel,
     PayloadField,
+    PeerTable,
     RadioParameters,
 )
 from ml.keyed_random import Stream, fold, uniform
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ml.calibration.arrays import Bools, Floats, Ints
-    from ml.espnow_emulator import PeerTable
 
 CRUISE_MPS: Final = 10.6
 """Speed where none is given: the mean of the recorded convoy drive."""

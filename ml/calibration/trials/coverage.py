@@ -1,26 +1,20 @@
 """Do the intervals hold? Calibrate from drives whose truth is known, and count."""
 
-from __future__ import annotations
-
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from ml.calibration.calibrate import calibrate
+from ml.calibration.calibrate import Calibration, calibrate
 from ml.calibration.fits.estimates import value_at
 from ml.calibration.synthetic.logs import write_logs
 from ml.calibration.synthetic.recording import record
 from ml.espnow_emulator import MarginLoss
 from ml.keyed_random import Stream, fold, normal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ml.calibration.calibrate import Calibration
-    from ml.parameters import Parameters
+from ml.parameters import Parameters
 
 HALF_HOUR_S: Final = 1800.0
 _DRIVING_S, _CALIBRATING_S = 10.0, 9.0  # on two cores, of half an hour

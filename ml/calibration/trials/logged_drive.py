@@ -1,26 +1,21 @@
 """Drive the logged distances again on the fitted radio, and hold its losses against the logged."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from ml.calibration.arrays import Bools, Floats
+from ml.calibration.fits.link_frames import Group
+from ml.calibration.logs.link import Link
 from ml.calibration.synthetic.recording import exchange
 from ml.calibration.trials.convoy import without_relays
 from ml.calibration.trials.loss_statistics import STATISTICS, LossLog, split_half_noise
 from ml.calibration.trials.naive_models import draw_gilbert_elliott, draw_independent
 from ml.espnow_emulator import BEACON_PERIOD_US, BroadcastChannel, MarginLoss, PayloadField
 from ml.keyed_random import fold
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from ml.calibration.arrays import Bools, Floats
-    from ml.calibration.fits.link_frames import Group
-    from ml.calibration.logs.link import Link
-    from ml.parameters import Parameters
+from ml.parameters import Parameters
 
 EMULATED: Final = "emulated"
 _REPLICAS: Final = 6

@@ -7,21 +7,16 @@ worth.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ml.calibration.arrays import runs_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from ml.calibration.arrays import Bools, Floats, Ints
-    from ml.calibration.logs.link import Link
+from ml.calibration.arrays import Bools, Floats, Ints, runs_of
+from ml.calibration.logs.link import Link
 
 LAGS: Final = (1, 2, 3, 5, 10, 20, 50)
 RUNS: Final = tuple(range(1, 61))

@@ -1,16 +1,12 @@
 """The models beside the margin model: independent losses by distance, and a two-state chain."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from ml.calibration.arrays import Floats
 from ml.calibration.trials.loss_statistics import DISTANCES_M, LossLog, mean_burst
-
-if TYPE_CHECKING:
-    from ml.calibration.arrays import Floats
 
 _SEED: Final = 25
 

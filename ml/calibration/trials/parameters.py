@@ -1,20 +1,16 @@
 """What a parameter set does to a convoy: the numbers behind its picture and its figures."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from ml.calibration.arrays import Bools, Floats
 from ml.calibration.synthetic.drive import reference_drive
 from ml.calibration.trials.convoy import record_direct_links, sample_ages_s, straight
+from ml.espnow_emulator import RadioParameters
+from ml.parameters import Parameters
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from ml.calibration.arrays import Bools, Floats
-    from ml.espnow_emulator import RadioParameters
-    from ml.parameters import Parameters
 
 SPACING_M: Final = 21.0
 """Distance between neighbours of a convoy in a trial: as on the reference drive."""

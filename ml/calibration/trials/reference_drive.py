@@ -1,12 +1,12 @@
 """The reference drive on a radio, and its losses held against those of the recorded one."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from ml.calibration.arrays import Floats, Ints
 from ml.calibration.fits.field_tables import CONVOY_DRIVE, DriveStatistics
 from ml.calibration.synthetic.drive import reference_drive
 from ml.calibration.trials.convoy import record_direct_links
@@ -17,13 +17,8 @@ from ml.calibration.trials.loss_statistics import (
     mean_burst,
     window_spread,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from ml.calibration.arrays import Floats, Ints
-    from ml.espnow_emulator import RadioParameters
-    from ml.parameters import Parameters
+from ml.espnow_emulator import RadioParameters
+from ml.parameters import Parameters
 
 # Receiver and source of each link between neighbours; the source of column s is car s + 1, or the
 # car in front of it where that would be the receiver itself.

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
 from ml.errors import ScenarioError
 from ml.keyed_random import Stream, extend, fold, uniform
 from ml.sumo.protocol import DriverParameters, Placement
+from ml.sumo.road import Road
 from ml.vehicle import CALM_STANDSTILL_M, CAR_LENGTH_M, DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.sumo.road import Road
 
 HAZARD, BENIGN, FREE = range(len(KINDS))
 

@@ -1,20 +1,14 @@
 """Commands to the peers: the planned braking, and the leader's slow changes of speed."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
+from ml.envs.episodes.drawn import EpisodePlan
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.envs.episodes.drawn import EpisodePlan
 
 _LEADER_PERIOD_TICKS = 10
 _LEADER_SD = 0.015

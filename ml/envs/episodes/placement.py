@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+
+from ml.sumo.protocol import DriverParameters
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.sumo.protocol import DriverParameters
     from ml.sumo.road import Road
 
 _KRAUSS = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 2.5}

@@ -4,27 +4,19 @@ A case says where every car starts and how fast, and which cars drive a scripted
 drive as SUMO's car-following does, with the same middling driver each. The ego is driven as ever.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ml.envs.config import KINDS
+from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import ROAD_END_MARGIN_M, EpisodePlan
 from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
 from ml.errors import ScenarioError
 from ml.sumo.protocol import DriverParameters, Placement
+from ml.sumo.road import Road
 from ml.vehicle import CAR_LENGTH_M, DT_S, PEER_STANDSTILL_M
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ml.envs.config import EnvConfig, EpisodeKind
-    from ml.sumo.road import Road
 
 START_M = 100.0
 """Where egos start unless a case says otherwise."""

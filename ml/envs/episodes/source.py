@@ -1,19 +1,15 @@
 """What a batch asks of whoever decides what its episodes are like."""
 
-from __future__ import annotations
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ml.envs.config import EnvConfig, EpisodeKind
-    from ml.envs.episodes.drawn import EpisodePlan
-    from ml.sumo.protocol import Placement
-    from ml.sumo.road import Road
+from ml.envs.config import EnvConfig, EpisodeKind
+from ml.envs.episodes.drawn import EpisodePlan
+from ml.sumo.protocol import Placement
+from ml.sumo.road import Road
 
 
 class EpisodeSupply(Protocol):
@@ -49,4 +45,4 @@ class EpisodeSupply(Protocol):
         """
 
 
-SupplyMaker: TypeAlias = "Callable[[EnvConfig, Road], EpisodeSupply]"
+SupplyMaker: TypeAlias = Callable[[EnvConfig, Road], EpisodeSupply]

@@ -1,24 +1,18 @@
 """What a tick was worth and whether it was the last, for the whole batch in one compiled loop."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
+from ml.envs.config import EnvConfig
+from ml.envs.episodes.drawn import EpisodePlan
 from ml.envs.scoring.reward import fill_terms, weights_of
 from ml.envs.scoring.termination import EpisodeStatus, Rules, decide_status
-from ml.envs.scoring.tracker import EpisodeTracker, record_tick
+from ml.envs.scoring.tracker import EpisodeTracker, Memory, record_tick
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.envs.config import EnvConfig
-    from ml.envs.episodes.drawn import EpisodePlan
-    from ml.envs.scoring.tracker import Memory
-    from ml.envs.truth.ground_truth import GroundTruth
 
 _COLLISION = int(EpisodeStatus.COLLISION)
 

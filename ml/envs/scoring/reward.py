@@ -13,21 +13,14 @@ The last one is silent without a safety layer. Behind one, without it, a wish fo
 nothing, and a policy learns to ride on the bound.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.envs.config import RewardWeights
 from ml.envs.scoring.metrics import FALSE_BRAKE_MPS2, SHORT_HEADWAY_S, has_cause_to_brake
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.onboard.spacing import wanted_gap_m
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.envs.truth.ground_truth import GroundTruth
 
 TERMS = tuple(RewardWeights.model_fields)
 _HEADWAY, _SAFETY, _COLLISION, _COMFORT, _FALSE_BRAKING, _RESTRAINT = range(len(TERMS))

@@ -1,19 +1,15 @@
 """How an episode ends, and whether that end is the policy's doing."""
 
-from __future__ import annotations
-
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.envs.episodes.drawn import ROAD_END_MARGIN_M
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ml.envs.truth.ground_truth import GroundTruth
 
 
 class EpisodeStatus(IntEnum):

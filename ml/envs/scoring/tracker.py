@@ -1,23 +1,18 @@
 """What is remembered of each running episode, and what is said of it when it ends."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.envs.config import KINDS
+from ml.envs.episodes.drawn import EpisodePlan
 from ml.envs.scoring.metrics import BRAKING_MPS2, HEADWAY_SPEED_MPS
 from ml.envs.scoring.reward import TERMS
 from ml.envs.scoring.termination import EpisodeStatus
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.envs.episodes.drawn import EpisodePlan
-    from ml.envs.truth.ground_truth import GroundTruth
 
 _TOTALS = ("headway_s", "headway_ticks", "distance_m", "braking_ticks", "ticks", "false_brakes",
            "min_gap_m", "max_decel_mps2")  # fmt: skip

@@ -1,7 +1,5 @@
 """How close two cars are to a crash, if both keep their speed."""
 
-from __future__ import annotations
-
 from ml.compiled import compiled
 
 TTC_HORIZON_S = 60.0

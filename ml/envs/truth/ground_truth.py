@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
 from ml.envs.truth.lanes import car_in_front
+from ml.sumo.protocol import TrafficState
 from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.sumo.protocol import TrafficState
 
 
 class GroundTruth(NamedTuple):

@@ -7,20 +7,14 @@ overlaps the ego's width. From that tick on it counts as in front: for the gap, 
 for whoever SUMO drives behind it. Until then the car in front is the next one in the lane.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
+from ml.envs.episodes.drawn import EpisodePlan
 from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.envs.episodes.drawn import EpisodePlan
 
 WANDERING_M = 0.375
 """How far a car may be from its lane's centre without showing that it changes lanes (ibid.)."""

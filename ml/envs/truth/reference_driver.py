@@ -13,16 +13,17 @@ it follows again.
 In episodes without a hazard it follows throughout.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled, inlined
-from ml.envs.episodes.drawn import HAZARD
+from ml.envs.episodes.drawn import HAZARD, EpisodePlan
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import car_in_front
 from ml.errors import ScenarioError
+from ml.espnow_emulator import PeerTable
 from ml.espnow_emulator.messages import PayloadField
 from ml.vehicle import (
     CALM_STANDSTILL_M,
@@ -32,13 +33,6 @@ from ml.vehicle import (
     MAX_BRAKING_MPS2,
     TICK_US,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.envs.episodes.drawn import EpisodePlan
-    from ml.envs.truth.ground_truth import GroundTruth
-    from ml.espnow_emulator import PeerTable
 
 REACTION_US = 200_000
 """From a message's arrival to the first braking."""

@@ -5,30 +5,28 @@ state is measured once, at the sender, at the moment of its beacon; all frames a
 before any is delivered; what is delivered has arrived by now.
 """
 
-from __future__ import annotations
-
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import move_aside
 from ml.envs.worlds.stack import Stack
 from ml.errors import EnvironmentStateError
-from ml.espnow_emulator import BeaconSchedule, BroadcastChannel, MessageFaults, PayloadField
+from ml.espnow_emulator import (
+    BeaconSchedule,
+    BroadcastChannel,
+    MessageFaults,
+    PayloadField,
+    PeerTable,
+)
+from ml.parameters import Parameters
 from ml.sensors import Measurement
+from ml.sumo.road import Road
 from ml.vehicle import DT_S, TICK_US
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from ml.envs.truth.ground_truth import GroundTruth
-    from ml.espnow_emulator import PeerTable
-    from ml.parameters import Parameters
-    from ml.sumo.road import Road
 
 _AGE_SAMPLE_TICKS = 5
 _MOST_AGE_SAMPLES = 1000

@@ -1,24 +1,16 @@
 """The nodes' sensors on a road: where the cars truly are in, what their boards believe out."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import move_aside
-from ml.sensors import Measurement, RangingSensor, SensorBank, Truth
+from ml.sensors import Measurement, RangingSensor, SensorBank, SensorParameters, Truth
+from ml.sumo.road import Road
 from ml.vehicle import DT_S, TICK_US
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from ml.envs.truth.ground_truth import GroundTruth
-    from ml.sensors import SensorParameters
-    from ml.sumo.road import Road
 
 
 class NodeSensors:

@@ -9,20 +9,17 @@ simulated.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ml.envs.config import EnvConfig
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.errors import EnvironmentStateError
 from ml.espnow_emulator.messages import FrameField, PayloadField
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.envs.config import EnvConfig
-    from ml.envs.truth.ground_truth import GroundTruth
-    from ml.espnow_emulator.peer_table import PeerTable
-    from ml.sumo.protocol import Simulator
+from ml.espnow_emulator.peer_table import PeerTable
+from ml.sumo.protocol import Simulator
 
 _BYTES_PER_LINK = 2 + 8 * (4 + len(FrameField) + len(PayloadField))
 

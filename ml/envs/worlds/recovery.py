@@ -6,19 +6,13 @@ episodes begin. What cannot be mended that way is an error: SUMO that does not c
 deadline and may not be replaced, or one that is lost again and again.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from ml.errors import SimulatorError, SimulatorLostError, SimulatorTimeoutError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ml.sumo.protocol import Simulator
+from ml.sumo.protocol import Simulator
 
 SUMO_LOST = (SimulatorLostError, SimulatorTimeoutError)
 """What a batch can recover from."""

@@ -1,30 +1,21 @@
 """A replayed world: SUMO holds the egos alone, all else comes from recorded traffic."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ml.envs.worlds.recorded import Reception
+from ml.envs.truth.ground_truth import GroundTruth
+from ml.envs.worlds.recorded import Reception, Recordable, RecordedTraffic
 from ml.envs.worlds.recovery import SimulatorKeeper
 from ml.envs.worlds.stack import Stack
 from ml.envs.worlds.world import World, empty_table
 from ml.errors import EnvironmentStateError
-from ml.parameters import load_parameters
+from ml.parameters import Parameters, load_parameters
+from ml.sumo.protocol import Placement, Simulator, TickCommands, TrafficState
+from ml.sumo.road import Road
 from ml.vehicle import TICK_US
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from ml.envs.truth.ground_truth import GroundTruth
-    from ml.envs.worlds.recorded import Recordable, RecordedTraffic
-    from ml.parameters import Parameters
-    from ml.sumo.protocol import Placement, Simulator, TickCommands, TrafficState
-    from ml.sumo.road import Road
 
 
 def replayed_world(traffic: RecordedTraffic, recorded: Recordable) -> World:

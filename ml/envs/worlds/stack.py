@@ -1,24 +1,17 @@
 """What stands between the traffic and the egos' boards: sensors and radio, live or replayed."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.worlds.node_sensors import NodeSensors
-from ml.parameters import draw_episode_parameters
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ml.envs.truth.ground_truth import GroundTruth
-    from ml.espnow_emulator.peer_table import PeerTable
-    from ml.parameters import Parameters
-    from ml.sensors import Measurement, RangingSensor
-    from ml.sumo.road import Road
+from ml.espnow_emulator.peer_table import PeerTable
+from ml.parameters import Parameters, draw_episode_parameters
+from ml.sensors import Measurement, RangingSensor
+from ml.sumo.road import Road
 
 
 class Stack(ABC):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ml.envs.config import EnvConfig
 from ml.envs.worlds.live import V2VStack
 from ml.envs.worlds.recovery import SimulatorKeeper
+from ml.envs.worlds.stack import Stack
 from ml.espnow_emulator import NodeClocks, PeerTable
+from ml.parameters import Parameters
 from ml.sumo.factory import create_simulator
 
 if TYPE_CHECKING:
-    from ml.envs.config import EnvConfig
-    from ml.envs.worlds.stack import Stack
-    from ml.parameters import Parameters
     from ml.sumo.scenarios import Scenario
 
 

@@ -4,8 +4,6 @@ Each fault begins at random, at most once at a time in a node. Intervals and dur
 judgement: field logs hold too few of them for statistics.
 """
 
-from __future__ import annotations
-
 from ml.section import Section, number
 
 _INTERVAL = "Mean time between two beginnings in a node that works, exponential; null: never."

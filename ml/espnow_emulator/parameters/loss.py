@@ -3,8 +3,6 @@
 Tags of the descriptions say what a number rests on, see `ml.section`.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 

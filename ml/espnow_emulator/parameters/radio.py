@@ -1,7 +1,5 @@
 """The parameters of the radio, validated; tags say what a number rests on, see `ml.section`."""
 
-from __future__ import annotations
-
 from typing import Self
 
 from pydantic import Field, model_validator

@@ -11,31 +11,24 @@
 | `radios` | as `convoy`, on radios between and beyond the presets |
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from ml.envs.config import KINDS
-from ml.evaluation.acceptance.radios import OTHER_RADIOS, write_radio
+from ml.evaluation.acceptance.radios import OTHER_RADIOS, Base, write_radio
+from ml.evaluation.acceptance.sizes import PartName, Sizes
 from ml.evaluation.case_set import CaseSet, radio_record, road_sha256
-from ml.evaluation.store import parts_of
+from ml.evaluation.records import DriverSpec
+from ml.evaluation.store import Part, parts_of
 from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
+from ml.evaluation.suites.suite import Label
 from ml.onboard.observation.spec import MAX_PEERS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from ml.evaluation.acceptance.radios import Base
-    from ml.evaluation.acceptance.sizes import PartName, Sizes
-    from ml.evaluation.records import DriverSpec
-    from ml.evaluation.store import Part
-    from ml.evaluation.suites.suite import Label
 
 _BOTH: tuple[Base, ...] = ("clean", "bursty")
 _LEAST_EPISODES = 40_000

@@ -1,22 +1,16 @@
 """Who takes the acceptance tests: models, models at other time gaps, and baselines."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from ml.errors import ConfigError
 from ml.evaluation.driver_specs import model_spec
-from ml.evaluation.drivers import interface_of
+from ml.evaluation.drivers import ModelLoader, interface_of
 from ml.evaluation.planning import controllers_named
+from ml.evaluation.records import DriverSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from ml.evaluation.drivers import ModelLoader
-    from ml.evaluation.records import DriverSpec
-
-LineUp: TypeAlias = "dict[DriverSpec, frozenset[str]]"
+LineUp: TypeAlias = dict[DriverSpec, frozenset[str]]
 """Drivers, and the benchmarks that they drive on; none named: all."""
 
 

@@ -10,22 +10,17 @@ spread at all.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from ml.envs.scoring.metrics import OVERREACTION_MPS2
 from ml.evaluation.paired import PairedEstimate, paired_rates, paired_ratios
+from ml.evaluation.result import EpisodeRow
 from ml.evaluation.summary import Figure, Rate, summarise
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from ml.evaluation.result import EpisodeRow
 
 HAZARD_WEIGHT = 0.6
 """Share of hazards in the suite `convoy`."""

@@ -4,18 +4,14 @@ Between: every number of the loss model halfway between two presets. Beyond: a p
 number outside the range from which `varied` draws it.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from ml.atomic_files import write_atomically
 from ml.parameters import load_parameters
 from ml.parameters.parameters import Parameters
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Base = Literal["clean", "bursty", "shadowed"]
 _HALF = 0.5

@@ -1,21 +1,20 @@
 """The figures of all drivers on a benchmark, and what pairs of them differ by."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from ml.evaluation.acceptance.figures import convoy_figures, differences, manoeuvre_figures
+from ml.evaluation.acceptance.benchmarks import Benchmark
+from ml.evaluation.acceptance.figures import (
+    Differences,
+    Figures,
+    convoy_figures,
+    differences,
+    manoeuvre_figures,
+)
+from ml.evaluation.records import DriverSpec
+from ml.evaluation.result import EpisodeRow
 from ml.evaluation.store import parts_of, read_parts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from ml.evaluation.acceptance.benchmarks import Benchmark
-    from ml.evaluation.acceptance.figures import Differences, Figures
-    from ml.evaluation.records import DriverSpec
-    from ml.evaluation.result import EpisodeRow
 
 
 @dataclass(frozen=True, slots=True)

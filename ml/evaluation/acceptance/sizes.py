@@ -1,7 +1,5 @@
 """Which parts the acceptance tests have, and how many cases; light, for the command's options."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Self, get_args
 

@@ -8,6 +8,7 @@ with the fewest crashes), the one that brakes the least.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from ml.evaluation.acceptance.verdicts import (
     INCONCLUSIVE,
     PASSED,
     FrontierPoint,
+    Standing,
+    Verdict,
     at_most,
     better_frontier,
     dominates_each,
@@ -26,14 +29,11 @@ from ml.evaluation.acceptance.verdicts import (
     standing,
     together,
 )
+from ml.evaluation.records import DriverSpec
+from ml.evaluation.summary import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from ml.evaluation.acceptance.results import BenchmarkResult
-    from ml.evaluation.acceptance.verdicts import Standing, Verdict
-    from ml.evaluation.records import DriverSpec
-    from ml.evaluation.summary import Figure
 
 NO_CRASH_IN, NO_CRASH_IN_R157 = 10_000, 1121
 CRASH = {"bursty": 0.0003, "shadowed": 0.02}

@@ -8,14 +8,13 @@ passes without any in N cases or more.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from scipy import stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from ml.evaluation.paired import PairedEstimate
     from ml.evaluation.summary import Figure
 

@@ -6,25 +6,17 @@ gap is drawn from each third of its range equally often. One in ten has 9 to 12 
 the observation has rows: an extrapolation, with a label of its own (`stratum`).
 """
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ml.envs.config import KINDS, EnvConfig
-from ml.envs.episodes.drawn import EpisodeSource, Strata
+from ml.envs.config import KINDS, EnvConfig, EpisodeKind
+from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource, Strata
 from ml.evaluation.suites.suite import Label, Suite
 from ml.onboard.observation.spec import MAX_PEERS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.envs.config import EpisodeKind
-    from ml.envs.episodes.drawn import EpisodePlan
-    from ml.sumo.protocol import Placement
-    from ml.sumo.road import Road
+from ml.sumo.protocol import Placement
+from ml.sumo.road import Road
 
 TRAINED, EXTRAPOLATED = range(1, MAX_PEERS + 1), range(MAX_PEERS + 1, 13)
 _PATTERN: tuple[EpisodeKind, ...] = ("hazard", "benign", "hazard", "free", "hazard")

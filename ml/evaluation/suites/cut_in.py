@@ -13,8 +13,6 @@ In another nine cases (kind `free`) the car stays in its lane, and who brakes fo
 cause: position by GPS does not tell lanes apart, so this is what lane-blind caution costs.
 """
 
-from __future__ import annotations
-
 from itertools import product
 
 from ml.envs.episodes.scripted import CutIn, ManoeuvreCase, hold

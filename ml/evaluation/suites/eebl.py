@@ -5,8 +5,6 @@ the cars between follow as people do, and only the radio shows it at once. Ranks
 more car in front of the braking one or none, at 50, 80 and 110 km/h and 4, 6 and 8 m/s².
 """
 
-from __future__ import annotations
-
 from itertools import product
 
 from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks, following_gap_m

@@ -10,8 +10,6 @@
 CCRs and CCRm begin 4 s before the collision of an ego that holds its speed.
 """
 
-from __future__ import annotations
-
 from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks, hold
 from ml.evaluation.suites.suite import KMH, LEAD_IN_TICKS
 

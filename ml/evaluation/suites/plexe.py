@@ -6,8 +6,6 @@ between it and the ego are people, as everywhere here, at the gaps that people k
 the ego, too: what is asked there is whether the ego damps it.
 """
 
-from __future__ import annotations
-
 from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks, following_gap_m, swing
 from ml.evaluation.suites.suite import KMH
 

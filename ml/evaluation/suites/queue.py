@@ -7,8 +7,6 @@ front of the ego, as people do; the first of the moving cars starts 150 m before
 of the speed limit there.
 """
 
-from __future__ import annotations
-
 from itertools import product
 
 from ml.envs.episodes.scripted import ManoeuvreCase, following_gap_m, hold

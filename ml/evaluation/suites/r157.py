@@ -7,8 +7,6 @@ in steps of 0.05 for 35 s or until it stands (Mattas et al., Accident Analysis &
 1.0 s is the default. A second of steady driving is put in front, so that the peer is heard.
 """
 
-from __future__ import annotations
-
 from ml.envs.episodes.scripted import ManoeuvreCase, brake, braking_ticks
 from ml.evaluation.suites.suite import G_MPS2, KMH, LEAD_IN_TICKS, Suite, scripted_suite
 from ml.vehicle import DT_S

@@ -3,24 +3,18 @@
 `convoy:300@rural` is `convoy:300` on another road: a scenario's name or the path of a sumocfg.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from ml.envs.episodes.scripted import ManoeuvreCase
 from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.suites import cut_in, eebl, ncap, plexe, queue
 from ml.evaluation.suites.convoy import convoy
 from ml.evaluation.suites.names import SUITE_NAMES
 from ml.evaluation.suites.r157 import TIME_GAP_S, r157
-from ml.evaluation.suites.suite import scripted_suite
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ml.envs.episodes.scripted import ManoeuvreCase
-    from ml.evaluation.suites.suite import Suite
+from ml.evaluation.suites.suite import Suite, scripted_suite
 
 ALL_RADIOS = ("clean", "bursty", "shadowed")
 

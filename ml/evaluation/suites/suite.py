@@ -1,22 +1,15 @@
 """What a suite is: a configuration, a supply of episodes, and what to say of each."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from ml.envs.config import EnvConfig
 from ml.envs.episodes.drawn import EpisodeSource
-from ml.envs.episodes.scripted import ManoeuvreSupply
+from ml.envs.episodes.scripted import ManoeuvreCase, ManoeuvreSupply
+from ml.envs.episodes.source import EpisodeSupply, SupplyMaker
+from ml.sumo.road import Road
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Literal
-
-    from ml.envs.episodes.scripted import ManoeuvreCase
-    from ml.envs.episodes.source import EpisodeSupply, SupplyMaker
-    from ml.sumo.road import Road
 
 Label = float | int | str
 KMH = 1.0 / 3.6

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
+from ml.onboard.estimator import Estimate
+from ml.onboard.memory import Memory
 from ml.onboard.observation.spec import EGO, EGO_LIMITS, MAX_PEERS, PEER, PEER_LIMITS
+from ml.onboard.safety_layer import Demands
 from ml.onboard.spacing import wanted_gap_m
-from ml.onboard.views import HISTORY
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ml.onboard.estimator import Estimate
-    from ml.onboard.memory import Memory
-    from ml.onboard.safety_layer import Demands
-    from ml.onboard.views import EgoView, PeerView
+from ml.onboard.views import HISTORY, EgoView, PeerView
 
 _SLOWEST_MPS = 2.0
 _NOBODY_GAP_M = 150.0

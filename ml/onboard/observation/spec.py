@@ -4,22 +4,17 @@ One specification serves training, replay and export. `OBSERVATION_VERSION` chan
 feature does, or what one means.
 """
 
-from __future__ import annotations
-
 from collections import namedtuple
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.errors import ConfigError
 from ml.onboard.views import HISTORY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import NDArray
 
 Observation: TypeAlias = "dict[str, NDArray[np.float32]]"
 """`ego (n, 21)`, `peers (n, 8, 23)` and `peer_mask (n, 8)`; a row per convoy."""

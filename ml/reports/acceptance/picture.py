@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ml.evaluation.acceptance.table import CRASH, HEADWAY_S
+from ml.evaluation.records import DriverSpec
 from ml.reports.style import (
     BLACK,
     GREY,
@@ -19,15 +25,7 @@ from ml.reports.style import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from ml.evaluation.acceptance.results import BenchmarkResult
-    from ml.evaluation.records import DriverSpec
 
 _PERCENT = 100.0
 _LINEAR_BELOW = 0.01

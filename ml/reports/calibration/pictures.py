@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ml.calibration.trials.loss_statistics import (
     DISTANCES_M,
     LAGS,
     RUNS,
+    LossLog,
     autocorrelation_at,
     delivery_by_distance,
     inter_reception_shares,
@@ -27,22 +32,15 @@ from ml.reports.style import (
     PALE,
     VERMILION,
     WIDTH_IN,
+    Picture,
     as_picture,
     house_style,
     new_figure,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from numpy.typing import NDArray
-
     from ml.calibration.fits.latency import LatencyFit
     from ml.calibration.trials.logged_drive import Judgement
-    from ml.calibration.trials.loss_statistics import LossLog
-    from ml.reports.style import Picture
 
     Statistic = Callable[[LossLog], NDArray[np.float64]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,6 @@ from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 from ml.reports.style import render_page
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ml.calibration.calibrate import Calibration
     from ml.calibration.trials.logged_drive import Judgement
 

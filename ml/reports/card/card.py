@@ -6,20 +6,25 @@ Everything is inside the page: it can be mailed, archived and printed.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ml.atomic_files import write_atomically
-from ml.evaluation.compare import compare
+from ml.errors import RoadSenseError
+from ml.evaluation.compare import Comparison, compare
 from ml.evaluation.recording import Recording
 from ml.evaluation.rerun import recordings
+from ml.evaluation.result import EpisodeRow
 from ml.evaluation.selection import (
     MOST_SHOWN_POLICIES,
+    ResultView,
     load_view,
     representatives,
     rival_of,
     worst_episodes,
 )
-from ml.evaluation.summary import summarise
+from ml.evaluation.summary import CellSummary, summarise
 from ml.reports.card.pictures import frontier_pictures, heat_map_pictures, reaction_pictures
 from ml.reports.card.tables import (
     DETAILS,
@@ -38,21 +43,11 @@ from ml.reports.card.words import (
     title_of,
 )
 from ml.reports.episode.panels import draw_timeline
-from ml.reports.style import as_picture, house_style, render_page
+from ml.reports.html_table import HtmlTable
+from ml.reports.style import Picture, as_picture, house_style, render_page
 from ml.training.checkpoints import load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from ml.errors import RoadSenseError
-    from ml.evaluation.compare import Comparison
-    from ml.evaluation.result import EpisodeRow
-    from ml.evaluation.selection import ResultView
-    from ml.evaluation.summary import CellSummary
-    from ml.reports.html_table import HtmlTable
-    from ml.reports.style import Picture
-
     Summaries = Mapping[tuple[str, str, str], CellSummary]
 
 CARD_FILE = "card.html"

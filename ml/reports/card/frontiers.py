@@ -4,11 +4,12 @@ A controller with a time gap is a curve, not a point: two controllers are compar
 the same distance.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ml.reports.style import (
@@ -17,17 +18,10 @@ from ml.reports.style import (
     GREY,
     POLICY_COLOUR,
     WIDTH_IN,
+    FamilyStyle,
     new_figure,
     say_nothing,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from ml.reports.style import FamilyStyle
 
 _ROOM = 1.12
 _LEGEND_COLUMNS = 2

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ml.reports.style import PALE, WIDTH_IN, new_figure, say_nothing
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from ml.evaluation.crash_grid import CrashGrid
 
 _FULL_COLOUR = 0.1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ml.evaluation.crash_grid import by_loss_and_silence, by_peers_and_radio
+from ml.evaluation.records import DriverSpec
 from ml.evaluation.selection import (
     MOST_SHOWN_POLICIES,
+    ResultView,
     family_labels,
     representatives,
     rival_of,
@@ -15,15 +18,10 @@ from ml.evaluation.selection import (
 from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
 from ml.reports.card.heat_maps import draw_crash_grid
 from ml.reports.card.reactions import draw_reactions
-from ml.reports.style import as_picture, family_styles
+from ml.reports.style import Picture, as_picture, family_styles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ml.evaluation.records import DriverSpec
-    from ml.evaluation.selection import ResultView
     from ml.evaluation.summary import CellSummary
-    from ml.reports.style import Picture
 
     Summaries = Mapping[tuple[str, str, str], CellSummary]
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ml.reports.style import BLACK, BLUE, ORANGE, WIDTH_IN, new_figure, say_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from ml.evaluation.result import EpisodeRow
 
 _TAILS = (5, 25, 50, 75, 95)

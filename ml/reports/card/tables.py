@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ml.evaluation.selection import role_of
+from ml.evaluation.records import DriverSpec
+from ml.evaluation.selection import ResultView, role_of
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from ml.evaluation.compare import Comparison
-    from ml.evaluation.records import DriverSpec
-    from ml.evaluation.selection import ResultView
     from ml.evaluation.summary import CellSummary, Figure
 
 _SHORT_HASH = 12

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ml.evaluation.spread import sentence_of, spread_over
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ml.evaluation.result import EpisodeRow
     from ml.evaluation.selection import ResultView
     from ml.evaluation.summary import CellSummary

@@ -8,16 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from ml.reports.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH_IN, new_figure
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from numpy.typing import NDArray
-
     from ml.evaluation.recording import Recording
 
 EGO_COLOUR, AHEAD_COLOUR, BRAKING_COLOUR = VERMILION, BLUE, GREEN

@@ -1,21 +1,15 @@
 """Draw a parameter set: delivery over distance, ages, and a minute of a link."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from ml.calibration.arrays import Floats
 from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE
-from ml.calibration.trials.parameters import SPACING_M
+from ml.calibration.trials.parameters import SPACING_M, Behaviour, Minute
 from ml.reports.style import BLUE, GREEN, GREY, VERMILION, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from ml.calibration.arrays import Floats
-    from ml.calibration.trials.parameters import Behaviour, Minute
 
 _COLOURS: Final = (BLUE, VERMILION, GREEN)
 _DASHES: Final = ("-", "--", ":")

@@ -1,19 +1,14 @@
 """Parameter sets as tables: one in full, two side by side, and a fit."""
 
-from __future__ import annotations
-
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from ml.calibration.fits.field_tables import DriveStatistics
+from ml.calibration.fits.margin import MarginFit
 from ml.calibration.trials.reference_drive import judge
 from ml.console import WholeTable
+from ml.espnow_emulator.parameters.loss import MarginLoss
+from ml.parameters import Parameters
 from ml.parameters.listing import Entry, as_text, list_values
-
-if TYPE_CHECKING:
-    from ml.calibration.fits.field_tables import DriveStatistics
-    from ml.calibration.fits.margin import MarginFit
-    from ml.espnow_emulator.parameters.loss import MarginLoss
-    from ml.parameters import Parameters
 
 _NOTHING = "–"
 
