@@ -282,7 +282,7 @@ class EpisodeRow:
 
 COLUMNS = tuple(f.name for f in fields(EpisodeRow) if f.name != "labels")
 """Columns of a row, in the file's order; labels follow."""
-FLOAT_COLUMNS = frozenset(f.name for f in fields(EpisodeRow) if f.type == "float")
+FLOAT_COLUMNS = frozenset(f.name for f in fields(EpisodeRow) if f.type is float)
 
 
 def slug(text: str) -> str:

@@ -12,7 +12,7 @@ def planted_row(**changes: Any) -> EpisodeRow:
     """Return an ordinary hazard episode without a crash, with changes; labels are empty."""
     values: dict[str, Any] = {}
     for field in fields(EpisodeRow):
-        values[field.name] = {"float": 1.0, "int": 1, "bool": False, "str": ""}.get(field.type, {})
+        values[field.name] = {float: 1.0, int: 1, bool: False, str: ""}.get(field.type, {})
     values |= {
         "suite": "convoy",
         "radio": "clean",
