@@ -6,12 +6,14 @@ on: [F] a published fact, [R] computed from field recordings, [J] judgement.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from ml.errors import RoadSenseError
 
@@ -41,6 +43,73 @@ def drawn(default: float | None, low: float, high: float, description: str) -> A
     )
 
 
+def fields_of(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
+    """Yield dotted name, field and value of all below a section that is no section itself.
+
+    Of sections of several kinds it is the fields of the kind in use; sections in a list have names
+    such as `by_distance[0].probability`.
+    """
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from fields_of(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            for i, item in enumerate(value):
+                yield from fields_of(item, f"{prefix}{name}[{i}].")
+        else:
+            yield prefix + name, field, value
+
+
+def numbers_of(section: BaseModel) -> Iterator[tuple[str, FieldInfo, float]]:
+    """Yield the fields of every number below a section that is in use, lists left out."""
+    for name, field, value in fields_of(section):
+        if plain(field.annotation) in (int, float) and value is not None and "[" not in name:
+            yield name, field, value
+
+
+def is_drawn(field: FieldInfo) -> bool:
+    """Return whether a number may be drawn anew for each episode."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and extra.get("randomisable") is True
+
+
+def limits(field: FieldInfo) -> tuple[float, float]:
+    """Return the lowest and highest value that a number may have, infinite where there is none."""
+    lows = [getattr(rule, name, -math.inf) for rule in field.metadata for name in ("ge", "gt")]
+    highs = [getattr(rule, name, math.inf) for rule in field.metadata for name in ("le", "lt")]
+    return max(lows, default=-math.inf), min(highs, default=math.inf)
+
+
+def plain(kind: Any) -> Any:
+    """Return an annotation without its `| None`."""
+    if get_origin(kind) in (Union, types.UnionType):
+        inner = [part for part in get_args(kind) if part is not type(None)]
+        return inner[0] if len(inner) == 1 else kind
+    return kind
+
+
+def allowed(field: FieldInfo) -> str:
+    """Say in words what a field allows."""
+    kind = plain(field.annotation)
+    or_null = " or null" if kind is not field.annotation else ""
+    if get_origin(kind) is Literal:
+        return " or ".join(repr(choice) for choice in get_args(kind)) + or_null
+    if get_origin(kind) is tuple:
+        return "a list [...] of at least one entry"
+    if kind is str:
+        return "a text of at least one character"
+    if kind not in (int, float):
+        return "a section {...}"
+    low, high = limits(field)
+    strict = {name for rule in field.metadata for name in ("gt", "lt") if hasattr(rule, name)}
+    words = "a number" if kind is float else "a whole number"
+    if low > -math.inf:
+        words += f" above {low:g}" if "gt" in strict else f" from {low:g}"
+    if high < math.inf:
+        words += f" to below {high:g}" if "lt" in strict else f" to {high:g}"
+    return words + or_null
+
+
 class EpisodeNumbers:
     """The numbers of a section that may be drawn anew for each episode.
 
@@ -57,10 +126,11 @@ class EpisodeNumbers:
     """
 
     def __init__(self, section: BaseModel, prefix: str, error: type[RoadSenseError]) -> None:
-        self._section = section
         self._prefix = prefix
         self._error = error
-        self.defaults = _randomisable(section)
+        numbers = {n: (field, value) for n, field, value in numbers_of(section) if is_drawn(field)}
+        self._limits = {name: limits(field) for name, (field, _) in numbers.items()}
+        self.defaults = {name: float(value) for name, (_, value) in numbers.items()}
 
     def draw(
         self, count: int, overrides: Mapping[str, NDArray[np.float64]] | None
@@ -86,7 +156,7 @@ class EpisodeNumbers:
                     f"override {name!r} with shape {shape}: allowed are ({count},) finite values "
                     f"of one of {', '.join(self._prefix + n for n in values)}."
                 )
-            low, high = _limits(self._section, known)
+            low, high = self._limits[known]
             if (override < low).any() or (override > high).any():
                 raise self._error(
                     f"override {name!r} holds {np.min(override):g} to {np.max(override):g}, "
@@ -94,27 +164,3 @@ class EpisodeNumbers:
                 )
             values[known] = np.asarray(override, dtype=np.float64)
         return values
-
-
-def _randomisable(section: BaseModel, prefix: str = "") -> dict[str, float]:
-    values: dict[str, float] = {}
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        extra = field.json_schema_extra
-        if isinstance(value, BaseModel):
-            values |= _randomisable(value, f"{prefix}{name}.")
-        elif isinstance(extra, dict) and extra.get("randomisable") is True and value is not None:
-            values[prefix + name] = float(value)
-    return values
-
-
-def _limits(section: BaseModel, dotted: str) -> tuple[float, float]:
-    """Lowest and highest value that a number at a dotted name may have."""
-    head, _, rest = dotted.partition(".")
-    if rest:
-        return _limits(getattr(section, head), rest)
-    low, high = -math.inf, math.inf
-    for rule in type(section).model_fields[head].metadata:
-        low = max(low, getattr(rule, "ge", low), getattr(rule, "gt", low))
-        high = min(high, getattr(rule, "le", high), getattr(rule, "lt", high))
-    return low, high

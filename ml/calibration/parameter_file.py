@@ -10,7 +10,7 @@ import numpy as np
 from ml import __version__
 from ml.calibration.logs.reader import Log
 from ml.parameters import Parameters
-from ml.parameters.field_tree import is_randomisable, limits, numeric_fields
+from ml.section import is_drawn, limits, numbers_of
 
 if TYPE_CHECKING:
     from ml.calibration.calibrate import Calibration
@@ -26,7 +26,7 @@ def calibrated(calibration: Calibration) -> Parameters:
     found = [b for b in calibration.blackouts.values() if b is not None]
     if found:
         content["radio"]["loss"]["blackout"] = {"share": len(found) / len(calibration.blackouts)}
-    bounds = {name: limits(f) for name, f in numeric_fields(calibration.prior)}
+    bounds = {name: limits(field) for name, field, _ in numbers_of(calibration.prior)}
     for estimate in fitted:
         *way, last = estimate.name.split(".")
         section = content
@@ -37,9 +37,9 @@ def calibrated(calibration: Calibration) -> Parameters:
     randomised = dict(content["domain_randomisation"])
     content["domain_randomisation"] = {}
     plain = Parameters.model_validate_json(json.dumps(content))
-    fields = dict(numeric_fields(plain))
+    fields = {name: field for name, field, _ in numbers_of(plain)}
     for estimate in fitted:
-        if estimate.interval is not None and is_randomisable(fields[estimate.name]):
+        if estimate.interval is not None and is_drawn(fields[estimate.name]):
             ends = [_within(end, limits(fields[estimate.name])) for end in estimate.interval]
             randomised[estimate.name] = ends
     content["domain_randomisation"] = randomised

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from ml.errors import ParameterError
+from ml.errors import ParameterError, did_you_mean
 from ml.espnow_emulator.parameters.loss import LOSS_MODELS
-from ml.parameters.field_tree import allowed, dotted, field_at, section_at, without_tags
 from ml.parameters.parameters import Parameters
+from ml.section import allowed, plain
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -60,10 +60,8 @@ def load_parameters(name_or_file: str | Path) -> Parameters:
         return _load_file(_PRESETS / f"{text}.json")
     path = Path(text)
     if not (isinstance(name_or_file, Path) or path.suffix or os.sep in text):
-        near = get_close_matches(text, PRESET_NAMES, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ParameterError(
-            f"unknown radio preset {text!r}{hint}\n"
+            f"unknown radio preset {text!r}.{did_you_mean(text, PRESET_NAMES)}\n"
             f"Allowed are {_PRESETS_NAMED}, or the path of a parameter file (.json)."
         )
     if path.suffix != _SUFFIX and not path.is_dir():
@@ -137,17 +135,16 @@ def _explain_tag(error: ErrorDetails) -> str:
 
 def _explain(error: ErrorDetails) -> str:
     place = error["loc"]
-    where = dotted(without_tags(Parameters, place)) or "the file"
+    where, section = _walk(place)
     if error["type"] == "value_error" or error["type"].startswith("union_tag"):
         message = str(error["ctx"].get("error") or _explain_tag(error))
-        return f"{where}: {message}." if place else f"{message}."
+        return f"{where or 'the file'}: {message}." if place else f"{message}."
+    fields = {} if section is None else section.model_fields
+    last = str(place[-1]) if place else ""
     if error["type"] == "extra_forbidden":
-        section = section_at(Parameters, place[:-1])
-        known = list(section.model_fields) if section else []
-        near = get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{where}: unknown key; {hint}Allowed here: {', '.join(known)}."
-    field = field_at(Parameters, place) if place else None
+        hint = did_you_mean(last, fields)
+        return f"{where}: unknown key.{hint} Allowed here: {', '.join(fields)}."
+    field = fields.get(last)
     if error["type"] == "missing" and field is not None:
         return f"{where}: is missing; add it: {allowed(field)}. {field.description or ''}".rstrip()
     value = json.dumps(error["input"], default=str)
@@ -156,5 +153,28 @@ def _explain(error: ErrorDetails) -> str:
     if field is not None:
         return f"{where} = {value}: allowed is {allowed(field)}."
     if place[:1] == ("domain_randomisation",):
-        return f"{dotted(place[:2])}: allowed is a list of two numbers, [low, high]."
-    return f"{where} = {value}: allowed is a section {{...}}."
+        return f"domain_randomisation.{place[1]}: allowed is a list of two numbers, [low, high]."
+    return f"{where or 'the file'} = {value}: allowed is a section {{...}}."
+
+
+def _walk(place: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
+    """Return a place as it is in the file, and the section it lies in, if it lies in one.
+
+    Where a section is of one of several kinds, pydantic names the kind as a part of the place; the
+    file, `radio.loss.by_distance[1].probability`, does not.
+    """
+    where, kind, section = "", cast("Any", Parameters), None
+    for part in place:
+        inner = plain(kind)
+        section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+        kinds = get_args(inner) if get_origin(inner) in (Union, UnionType) else ()
+        tagged = {get_args(k.model_fields["model"].annotation)[0]: k for k in kinds}
+        if part in tagged:
+            kind = tagged[part]
+            continue
+        where += f"[{part}]" if isinstance(part, int) else f".{part}"
+        if section is not None and part in section.model_fields:
+            kind = section.model_fields[str(part)].annotation
+        else:
+            kind = next(iter(get_args(inner)), None) if isinstance(part, int) else None
+    return where.removeprefix("."), section

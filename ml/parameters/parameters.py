@@ -1,22 +1,22 @@
 """One set of parameters: radio, sensors, and what of them is drawn anew per episode."""
 
-from difflib import get_close_matches
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from ml.errors import did_you_mean
 from ml.espnow_emulator import GilbertElliottLoss, RadioParameters
 from ml.keyed_random import Stream, fold, text_key, uniform
-from ml.parameters.field_tree import allowed, is_randomisable, limits, numeric_fields
+from ml.section import Section, allowed, is_drawn, limits, numbers_of
 from ml.sensors import SensorParameters
 
 _ODDS = "radio.loss.odds_factor"
 _BURST = "radio.loss.burst_factor"
 
 
-class Parameters(BaseModel):
+class Parameters(Section):
     """The content of a parameter file.
 
     Attributes:
@@ -28,8 +28,6 @@ class Parameters(BaseModel):
             `radio.loss.odds_factor`, each with the [low, high] it is drawn from, uniformly, for
             every convoy and episode.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     schema_version: Literal[2] = 2
     provenance: str = Field(min_length=1, description="Where the numbers come from.")
@@ -81,12 +79,11 @@ def draw_episode_parameters(
 
 
 def _range_problem(parameters: Parameters, name: str, low: float, high: float) -> str | None:
-    fields = dict(numeric_fields(parameters))
-    names = [known for known, field in fields.items() if is_randomisable(field)]
+    fields = {known: field for known, field, _ in numbers_of(parameters)}
+    names = [known for known, field in fields.items() if is_drawn(field)]
     if name not in fields:
-        near = get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"unknown name {name!r}; {hint}Allowed are {', '.join(names)}"
+        hint = did_you_mean(name, names)
+        return f"unknown name {name!r}.{hint} Allowed are {', '.join(names)}"
     if name not in names:
         return f"{name} is the same for every episode; allowed are {', '.join(names)}"
     if low > high:

@@ -56,10 +56,10 @@ def test_the_bench_states_radio_and_training_with_everything_on(capsys, tmp_path
     [
         (["fly"], "no command 'fly'"),
         (["audit-reward", "--episodes", "0"], "--episodes must be ≥ 1, got 0"),
-        (["audit-reward", "--radio", "burst"], "did you mean 'bursty'"),
+        (["audit-reward", "--radio", "burst"], "Did you mean 'bursty'"),
         (["bench", "--rounds", "0"], "--rounds must be ≥ 1"),
         (["bench", "--num-peers", "0"], "--num-peers must be ≥ 1"),
-        (["bench", "--only", "radio", "--radio", "burst"], "did you mean 'bursty'"),
+        (["bench", "--only", "radio", "--radio", "burst"], "Did you mean 'bursty'"),
         (["bench", "--json", "nowhere/bench.json"], "there is no folder nowhere"),
         (["evaluate", "nothing.zip"], "nothing.zip"),
     ],

@@ -221,7 +221,7 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(tmp_path, capsys):
         (["--suite", "convoi"], "Did you mean 'convoy'"),
         (["--suite", "r157:x"], "'x' is no time gap in s"),
         (["--suite", "ncap:1.5"], "a whole number from 1 on"),
-        (["--radio", "burst"], "did you mean 'bursty'"),
+        (["--radio", "burst"], "Did you mean 'bursty'"),
         (["--controllers", "chh:1"], "there is no 'chh'"),
         (["--controllers", "none"], "nothing to evaluate"),
         (["--controllers", "cth:1.1", "cth:1.1"], "is named twice"),

@@ -9,7 +9,7 @@ import pytest
 
 from ml.cli import main
 from ml.parameters import load_parameters
-from ml.parameters.listing import basis_of, list_values, unit_of
+from ml.reports.parameters.tables import basis_of, list_values, unit_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -85,13 +85,13 @@ def test_fit_margin_states_values_and_residuals(capsys):
     ("arguments", "complaint"),
     [
         (["show"], "Name a preset (ideal, clean, "),
-        (["show", "burst"], "did you mean 'bursty'"),
+        (["show", "burst"], "Did you mean 'bursty'"),
         (["show", "my.txt"], "parameter file my.txt: its name ends in .txt, allowed is .json"),
         (["show", "nothing.json"], "nothing.json: cannot be read"),
         (["show", "clean", "--picture", "nowhere/a.png"], "there is no folder nowhere"),
         (["show", "clean", "--picture", "a.jpg"], "--picture must end in .png"),
         (["show", "--docs", "nowhere"], "there is no such folder"),
-        (["diff", "clean", "blackouts"], "did you mean 'blackout'"),
+        (["diff", "clean", "blackouts"], "Did you mean 'blackout'"),
         (["fit-margin", "independent"], "only 'margin' can be fitted"),
     ],
 )

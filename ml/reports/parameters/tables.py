@@ -1,6 +1,11 @@
-"""Parameter sets as tables: one in full, two side by side, and a fit."""
+"""Parameter sets as tables: every value with its unit, its limits and what it rests on; and a fit."""
 
+import math
+import re
 from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+from pydantic.fields import FieldInfo
 
 from ml.calibration.fits.field_tables import DriveStatistics
 from ml.calibration.fits.margin import MarginFit
@@ -8,9 +13,100 @@ from ml.calibration.trials.reference_drive import judge
 from ml.console import WholeTable
 from ml.espnow_emulator.parameters.loss import MarginLoss
 from ml.parameters import Parameters
-from ml.parameters.listing import Entry, as_text, list_values
+from ml.section import allowed, fields_of, limits
 
 _NOTHING = "–"
+_UNITS: Final = {
+    "bytes": "B",
+    "db": "dB",
+    "deg": "°",
+    "frames": "frames",
+    "hops": "hops",
+    "kbps": "kb/s",
+    "m": "m",
+    "mps": "m/s",
+    "mps2": "m/s²",
+    "ms": "ms",
+    "ppm": "ppm",
+    "s": "s",
+    "us": "µs",
+}
+_NOT_METRES: Final = frozenset({"fading_m"})
+_BASES: Final = {"F": "published", "R": "recordings", "J": "judgement"}
+_TAG: Final = re.compile(r"\s*\[([FRJ])\]\.?")
+
+
+class Entry(NamedTuple):
+    """One value of a parameter set.
+
+    Attributes:
+        name: Dotted, as in `domain_randomisation`: `radio.loss.margin_20m_db`.
+        value: As in the file; None is `null`.
+        unit: Empty for a bare number, a switch or a word.
+        allowed: The values that a file may hold, briefly.
+        drawn: The (low, high) it is drawn from per episode, if it is.
+        basis: What it rests on, as far as its description is tagged.
+        meaning: Its description, without the tags.
+    """
+
+    name: str
+    value: Any
+    unit: str
+    allowed: str
+    drawn: tuple[float, float] | None
+    basis: str
+    meaning: str
+
+
+def as_text(value: Any) -> str:
+    """Write a value as it stands in a file, numbers as short as they go."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def unit_of(name: str) -> str:
+    """Return the unit that a field's name ends in, or nothing."""
+    if name in _NOT_METRES:
+        return ""
+    return _UNITS.get(name.rpartition("_")[2], "") if "_" in name else ""
+
+
+def list_values(parameters: Parameters) -> list[Entry]:
+    """List all values of a parameter set, in the order of its file."""
+    return [
+        Entry(
+            name=name,
+            value=value,
+            unit=unit_of(name.rpartition(".")[2]),
+            allowed=_briefly(field),
+            drawn=parameters.domain_randomisation.get(name),
+            basis=basis_of(field.description or ""),
+            meaning=_TAG.sub("", field.description or "").strip().rstrip(".") + ".",
+        )
+        for top in ("radio", "sensors")
+        for name, field, value in fields_of(getattr(parameters, top), f"{top}.")
+    ]
+
+
+def _briefly(field: FieldInfo) -> str:
+    if field.annotation is bool:
+        return "true, false"
+    low, high = limits(field)
+    if math.isinf(low) and math.isinf(high):
+        return allowed(field).replace("'", "").replace(" or ", ", ")
+    or_null = ", null" if "null" in allowed(field) else ""
+    return f"{low:g} … {high:g}{or_null}"
+
+
+def basis_of(description: str) -> str:
+    """Return what a described number rests on: its tags in words, in the order they stand."""
+    words = [_BASES[letter] for letter in _TAG.findall(description)]
+    if not words and "judgement" in description.lower():
+        words = ["judgement"]
+    return ", ".join(dict.fromkeys(words))
 
 
 def tables_of(parameters: Parameters) -> list[WholeTable]:
@@ -22,7 +118,7 @@ def tables_of(parameters: Parameters) -> list[WholeTable]:
         table.columns[0].no_wrap = True
         for e in entries:
             name, basis = e.name.removeprefix(f"{section}."), e.basis or _NOTHING
-            table.add_row(name, e.text, e.unit, _span(e.drawn), e.allowed, basis)
+            table.add_row(name, as_text(e.value), e.unit, _span(e.drawn), e.allowed, basis)
         tables.append(table)
     return tables
 
@@ -46,7 +142,7 @@ def difference(a: Parameters, b: Parameters, name_a: str, name_b: str) -> WholeT
         ours, theirs = left.get(name), right.get(name)
         if ours and theirs and (ours.value, ours.drawn) == (theirs.value, theirs.drawn):
             continue
-        texts = (_NOTHING if entry is None else entry.text for entry in (ours, theirs))
+        texts = (_NOTHING if entry is None else as_text(entry.value) for entry in (ours, theirs))
         unit = next(entry.unit for entry in (ours, theirs) if entry is not None)
         spans = (_span(entry.drawn if entry else None) for entry in (ours, theirs))
         table.add_row(name, *texts, unit, *spans)

@@ -63,10 +63,10 @@ def test_an_unknown_preset_gets_the_nearest_and_the_list():
     """A slip in a preset's name is answered with the name that was probably meant."""
     with pytest.raises(ParameterError) as refused:
         load_parameters("burty")
-    assert "unknown radio preset 'burty'; did you mean 'bursty'?" in str(refused.value)
+    assert "unknown radio preset 'burty'. Did you mean 'bursty'?" in str(refused.value)
     assert "ideal, clean, bursty, shadowed, " in str(refused.value)
     assert ", or the path of a parameter file" in str(refused.value)
-    with pytest.raises(ParameterError, match="unknown radio preset 'xyz'\n"):
+    with pytest.raises(ParameterError, match=r"unknown radio preset 'xyz'\.\n"):
         load_parameters("xyz")
 
 
@@ -93,9 +93,9 @@ def test_a_wrong_key_gets_the_nearest_and_the_list(tmp_path: Path, burst: dict):
     burst["radio"]["loss"]["by_distance"][1]["probabilty"] = 0.1
     text = _refusal(tmp_path, burst)
     assert "2 mistakes" in text
-    assert "radio.relay.hops: unknown key; did you mean 'max_hops'?" in text
+    assert "radio.relay.hops: unknown key. Did you mean 'max_hops'?" in text
     assert "Allowed here: max_hops, front_cone, cone_half_angle_deg." in text
-    assert "radio.loss.by_distance[1].probabilty: unknown key; did you mean 'probability'?" in text
+    assert "radio.loss.by_distance[1].probabilty: unknown key. Did you mean 'probability'?" in text
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_many_mistakes_fit_one_screen(tmp_path: Path, clean: dict):
 @pytest.mark.parametrize(
     ("name", "span", "text"),
     [
-        ("radio.loss.margin_20_db", [1, 2], "did you mean 'radio.loss.margin_20m_db'? Allowed are"),
+        ("radio.loss.margin_20_db", [1, 2], "Did you mean 'radio.loss.margin_20m_db'? Allowed are"),
         ("radio.time_to_live_ms", [1, 2], "is the same for every episode; allowed are radio.mac"),
         ("radio.loss.odds_factor", [1, 2], "unknown name 'radio.loss.odds_factor'"),
         ("radio.mac.h_tx_ms", [2, 1], "[2, 1], allowed is [low, high] with low not above"),

@@ -62,7 +62,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (("--controller", "predictve"), None, "Did you mean 'predictive'?"),
         (("--controller", "oracle"), None, "none of that name with parameters"),
         (("--preset", "convoi"), None, "Did you mean 'convoy'?"),
-        (("--radio", "bursti"), None, "did you mean 'bursty'?"),
+        (("--radio", "bursti"), None, "Did you mean 'bursty'?"),
         (("--config", "nowhere.yaml"), None, "cannot read the configuration nowhere.yaml"),
         (("--space", "nowhere.yaml"), None, "cannot read the search space nowhere.yaml"),
         (("--trials", "0"), None, "--trials must be ≥ 1, got 0"),
