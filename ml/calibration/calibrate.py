@@ -1,24 +1,29 @@
 """From logs to parameters: read, align, fit what the logs carry, keep the rest and say so."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+
+from ml import __version__
 from ml.calibration.fits.accelerometer import Accelerometer, accelerometer_estimates
 from ml.calibration.fits.blackout import Found, blackout_estimates, find_blackouts
 from ml.calibration.fits.estimates import Estimate, kept, value_at
 from ml.calibration.fits.gps import position_estimates
 from ml.calibration.fits.latency import LatencyFit, latency_estimates
 from ml.calibration.fits.link import LinkFit
-from ml.calibration.fits.loss_estimates import loss_estimates
-from ml.calibration.fits.margin_split import MarginSplit
+from ml.calibration.fits.loss_estimates import MarginSplit, loss_estimates
 from ml.calibration.logs.link import Drive, Link
 from ml.calibration.logs.links import read_drive
 from ml.calibration.logs.reader import Log, read_log
 from ml.errors import LogError
 from ml.espnow_emulator import MarginLoss
 from ml.parameters import Parameters
+from ml.section import is_drawn, limits, numbers_of
 
 LEAST_FRAMES: Final = 3000
 _UNIDENTIFIABLE: Final = {
@@ -71,12 +76,8 @@ class Calibration:
         ]
 
 
-def _nobody(_what: str, _share: float) -> None:
-    """Tell nobody what is being done."""
-
-
 def read_logs(
-    paths: Sequence[Path], on_part: Callable[[str, float], None] = _nobody
+    paths: Sequence[Path], on_part: Callable[[str, float], None] = lambda _what, _share: None
 ) -> tuple[list[Log], list[Drive]]:
     """Read logs; those in one folder are of one drive.
 
@@ -85,17 +86,15 @@ def read_logs(
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise LogError("a log is named twice. Name each once.")
-    total = sum(path.stat().st_size if path.is_file() else 1 for path in paths)
-    logs, done = [], 0
-    for path in paths:
+    sizes = [path.stat().st_size if path.is_file() else 1 for path in paths]
+    logs: list[Log] = []
+    for path, before in zip(paths, accumulate(sizes, initial=0), strict=False):
 
-        def on_rows(size: int, path: Path = path) -> None:
-            nonlocal done
-            done += size
-            on_part(f"reading {path.name}", min(done / max(total, 1), 1.0))
+        def on_bytes(at: int, path: Path = path, before: int = before) -> None:
+            on_part(f"reading {path.name}", min((before + at) / max(sum(sizes), 1), 1.0))
 
-        on_rows(0)
-        logs.append(read_log(path, on_rows))
+        on_bytes(0)
+        logs.append(read_log(path, on_bytes))
     folders = list(dict.fromkeys(log.path.resolve().parent for log in logs))
     on_part("aligning clocks", 1.0)
     return logs, [
@@ -108,7 +107,7 @@ def calibrate(
     paths: Sequence[Path],
     prior: Parameters,
     prior_name: str,
-    on_part: Callable[[str, float], None] = _nobody,
+    on_part: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> Calibration:
     """Calibrate.
 
@@ -135,7 +134,7 @@ def calibrate(
     fit, split = loss_estimates(links, prior, estimates, on_part)
     estimates += blackout_estimates(blackouts, prior)
     latency = latency_estimates(logs, prior, estimates)
-    accelerometers = accelerometer_estimates(drives, prior, estimates)
+    accels = accelerometer_estimates(drives, prior, estimates)
     position_estimates(drives, prior, estimates)
     estimates += [
         kept(name, prior, reason)
@@ -143,17 +142,7 @@ def calibrate(
         if value_at(prior, name) is not None
     ]
     return Calibration(
-        prior_name,
-        prior,
-        estimates,
-        logs,
-        drives,
-        links,
-        blackouts,
-        fit,
-        split,
-        latency,
-        accelerometers,
+        prior_name, prior, estimates, logs, drives, links, blackouts, fit, split, latency, accels
     )
 
 
@@ -177,3 +166,61 @@ def _enough(drives: Sequence[Drive]) -> list[Link]:
             "10 Hz). Record longer: half an hour tells most."
         )
     return links
+
+
+def calibrated(calibration: Calibration) -> Parameters:
+    """Return the prior with everything that was fitted in place.
+
+    What was fitted is drawn, in training, from its interval; what was not, as before.
+    """
+    content: dict[str, Any] = json.loads(calibration.prior.model_dump_json())
+    content["provenance"] = provenance(calibration)
+    ranges, content["domain_randomisation"] = content["domain_randomisation"], {}
+    found = [b for b in calibration.blackouts.values() if b is not None]
+    if found:
+        content["radio"]["loss"]["blackout"] = {"share": len(found) / len(calibration.blackouts)}
+    plain = Parameters.model_validate_json(json.dumps(content))
+    fields = {name: field for name, field, _ in numbers_of(plain)}
+    for e in calibration.estimates:
+        if e.interval is None:
+            continue
+        *way, last = e.name.split(".")
+        section = content
+        for part in way:
+            section = section[part]
+        value, *ends = np.clip([e.value, *e.interval], *limits(fields[e.name])).tolist()
+        section[last] = value
+        if is_drawn(fields[e.name]):
+            ranges[e.name] = ends
+    content["domain_randomisation"] = ranges
+    return Parameters.model_validate_json(json.dumps(content))
+
+
+def provenance(calibration: Calibration) -> str:
+    """Say in words what the file rests on: fitted and kept values, files, hashes, rows."""
+    logs, start = calibration.logs, calibration.prior_name
+    fitted = [(e, *e.interval) for e in calibration.estimates if e.interval is not None]
+    lines = [
+        f"Calibrated by roadsense {__version__} from {len(logs)} logs, starting from {start}.",
+        "Fitted, with 90 % intervals:",
+        *(f"{e.name} = {e.value:.4g} [{a:.4g}, {b:.4g}] ({e.basis});" for e, a, b in fitted),
+        "Kept from before:",
+        *(f"{e.name} ({e.reason});" for e in calibration.estimates if not e.is_fitted),
+        "and all that is not named. Logs:",
+        *(f"{x.path.name} (sha256 {x.sha256}; {rows_of(calibration, x)});" for x in logs),
+        *calibration.notes,
+    ]
+    return "\n".join(lines)
+
+
+def rows_of(calibration: Calibration, log: Log) -> str:
+    """Say how many rows of a log there are, and which were dropped why."""
+    reasons = [
+        f"{count:,} {reason}"
+        for drive in calibration.drives
+        for reason, count in drive.dropped.get(str(log.path), {}).items()
+        if count
+    ]
+    return f"{log.rows:,} {log.kind} rows" + (
+        f"; left out: {', '.join(reasons)}" if reasons else ""
+    )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from ml.calibration.logs.link import Link
 from ml.commands.checks import require_counts, require_file
 from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
@@ -19,6 +18,7 @@ from ml.progress import Parts
 
 if TYPE_CHECKING:
     from ml.calibration.calibrate import Calibration
+    from ml.calibration.logs.link import Link
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,11 @@ def main(arguments: Sequence[str]) -> int:
 
     prior = load_parameters(options.prior)
     from ml.atomic_files import write_atomically  # noqa: PLC0415
-    from ml.calibration.calibrate import calibrate, read_logs  # noqa: PLC0415 (scipy is slow)
-    from ml.calibration.parameter_file import calibrated  # noqa: PLC0415
+    from ml.calibration.calibrate import (  # noqa: PLC0415 (scipy is slow)
+        calibrate,
+        calibrated,
+        read_logs,
+    )
     from ml.calibration.trials.logged_drive import judge_links  # noqa: PLC0415
     from ml.reports.calibration.report import render  # noqa: PLC0415
 

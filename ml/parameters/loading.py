@@ -1,23 +1,19 @@
 """Read a parameter file or preset, and explain in one screen what is wrong with it."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin
+from typing import Any, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ml.errors import ParameterError, did_you_mean
 from ml.espnow_emulator.parameters.loss import LOSS_MODELS
 from ml.parameters.parameters import Parameters
 from ml.section import allowed, plain
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 _PRESETS = Path(__file__).parent / "presets"
 PRESET_NAMES = (

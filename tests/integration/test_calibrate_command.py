@@ -209,24 +209,22 @@ def test_bad_options_write_nothing(pair, tmp_path, capsys):
 def test_a_coverage_study_holds_intervals_against_what_made_the_drives():
     """A drive of seven minutes: what was fitted has its truth beside it, the rest was refused."""
     bursty, parts = load_parameters("bursty"), []
-    rows = coverage.coverage_study(
+    study = coverage.coverage_study(
         bursty, load_parameters("clean"), "clean", drives=1, duration_s=420.0, on_part=parts.append
     )
     assert parts == ["driving all of them", "calibrating from drive 1"]
-    by_name = {row.name: row for row in rows}
-    assert all(len(row.fitted) + row.refused == 1 for row in rows)
-    (level,) = by_name[coverage.LEVEL].fitted
-    assert level[0] == coverage.true_level_db(bursty, 1)
-    assert level[2] < level[1] < level[3]
-    (spread,) = by_name["radio.loss.shadowing_sd_db"].fitted
-    assert spread[0] == bursty.radio.loss.shadowing_sd_db
-    assert by_name["radio.loss.fading_m"].refused == 1
-    assert coverage.table_of(rows).count("\n") == 2 + len(rows)
+    assert {len(found) for found in study.values()} == {1}
+    (level,), (spread,) = study[coverage.LEVEL], study["radio.loss.shadowing_sd_db"]
+    assert level.truth == coverage.true_level_db(bursty, 1)
+    assert level.low < level.value < level.high
+    assert spread.truth == bursty.radio.loss.shadowing_sd_db
+    assert study["radio.loss.fading_m"] == [None]
+    assert coverage.table_of(study).count("\n") == 2 + len(study)
 
 
 def test_a_coverage_study_says_beforehand_how_long_it_takes(tmp_path, monkeypatch, capsys):
     """The first line names parts and time; a longer study takes longer."""
-    monkeypatch.setattr(coverage, "coverage_study", lambda *_, **__: [])
+    monkeypatch.setattr(coverage, "coverage_study", lambda *_, **__: {})
     table = tmp_path / "coverage.md"
     assert main(["calibrate", "--coverage", str(table), "--coverage-drives", "20"]) == 0
     said = capsys.readouterr().err.splitlines()[0]

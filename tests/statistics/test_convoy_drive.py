@@ -10,53 +10,56 @@ import numpy as np
 import pytest
 
 from ml.calibration.fits.field_tables import CONVOY_DRIVE
-from ml.calibration.trials.reference_drive import (
-    judge,
-    neighbours_on_reference_drive,
-    statistics_of,
-)
+from ml.calibration.trials.reference_drive import neighbours_on_reference_drive, statistics_of
 from ml.parameters import load_parameters
 
 pytestmark = pytest.mark.statistics
 
 CONVOYS, BASELINE_CONVOYS = 96, 24
-GATES = (
-    "loss",
-    "mean burst (frames)",
-    "autocorrelation at 0.1 s",
-    "autocorrelation at 0.2 s",
-    "autocorrelation at 0.5 s",
-    "autocorrelation at 1 s",
-    "sd of loss in 10-s windows",
-    "share of time older than 0.3 s",
-    "share of time older than 0.5 s",
-    "share of time older than 1 s",
-)
+WITHIN = {
+    "loss": 0.03,
+    "mean burst (frames)": 0.15 * 1.74,
+    "sd of loss in 10-s windows": 0.25 * 0.077,
+}
+WITHIN_FACTOR = {
+    "share of time older than 0.3 s": 1.5,
+    "share of time older than 0.5 s": 1.5,
+    "share of time older than 1 s": 3.0,
+}
+
+
+def _passes(name: str, reached: float) -> bool:
+    """Whether a figure is like the recorded one: within a factor or a width, 0.07 by default."""
+    recorded, factor = CONVOY_DRIVE[name], WITHIN_FACTOR.get(name)
+    if factor is not None:
+        return recorded / factor <= reached <= recorded * factor
+    return abs(reached - recorded) <= WITHIN.get(name, 0.07)
 
 
 @pytest.fixture(scope="module")
-def margin_gates() -> dict:
-    """Gates of the margin model, by name."""
+def margin() -> dict[str, float]:
+    """Figures of the margin model, by name."""
     radio = load_parameters("blackout").radio
     latency_ms, generated_us = neighbours_on_reference_drive(radio, CONVOYS, seed=101)
     assert latency_ms.size >= 200_000
-    return {gate.name: gate for gate in judge(statistics_of(latency_ms, generated_us))}
+    return statistics_of(latency_ms, generated_us)
 
 
-@pytest.mark.parametrize("name", GATES)
-def test_the_margin_model_loses_as_the_recorded_drive_did(margin_gates: dict, name: str):
+@pytest.mark.parametrize("name", CONVOY_DRIVE)
+def test_the_margin_model_loses_as_the_recorded_drive_did(margin: dict[str, float], name: str):
     """Every statistic of the recorded drive lies within its bounds."""
-    print(margin_gates[name])  # noqa: T201 - what is reached belongs into the report
-    assert margin_gates[name].passed, str(margin_gates[name])
+    said = f"{name}: {margin[name]:.4f}, recorded {CONVOY_DRIVE[name]:g}"
+    print(said)  # noqa: T201 - what is reached belongs into the report
+    assert _passes(name, margin[name]), said
 
 
-def test_no_statistic_is_left_out(margin_gates: dict):
-    """The gates above are all that the recorded drive gives."""
-    assert set(margin_gates) == set(GATES)
+def test_no_statistic_is_left_out(margin: dict[str, float]):
+    """The figures above are all that a simulated drive gives."""
+    assert list(margin) == list(CONVOY_DRIVE)
 
 
-def _baseline(name: str, **factors: float) -> dict:
-    """Gates of a baseline whose loss and bursts are brought to those of the recorded drive."""
+def _baseline(name: str, **factors: float) -> dict[str, float]:
+    """Figures of a baseline whose loss and bursts are brought to those of the recorded drive."""
     overrides = {
         f"radio.loss.{factor}": np.full(BASELINE_CONVOYS, value)
         for factor, value in factors.items()
@@ -65,16 +68,16 @@ def _baseline(name: str, **factors: float) -> dict:
         load_parameters(name).radio, BASELINE_CONVOYS, seed=102, overrides=overrides
     )
     assert latency_ms.size >= 200_000
-    return {gate.name: gate for gate in judge(statistics_of(latency_ms, generated_us))}
+    return statistics_of(latency_ms, generated_us)
 
 
 def test_gilbert_elliott_loss_forgets_too_fast():
     """With the recorded loss and mean burst, memory and long silences are still missing."""
-    gates = _baseline("gilbert-elliott", odds_factor=2.05, burst_factor=1.16)
-    assert abs(gates["loss"].figure - CONVOY_DRIVE.loss) < 0.005
-    assert abs(gates["mean burst (frames)"].figure - CONVOY_DRIVE.mean_burst_frames) < 0.05
-    assert gates["share of time older than 0.3 s"].passed
-    failed = {name for name, gate in gates.items() if not gate.passed}
+    reached = _baseline("gilbert-elliott", odds_factor=2.05, burst_factor=1.16)
+    assert abs(reached["loss"] - CONVOY_DRIVE["loss"]) < 0.005
+    burst = "mean burst (frames)"
+    assert abs(reached[burst] - CONVOY_DRIVE[burst]) < 0.05
+    failed = {name for name, figure in reached.items() if not _passes(name, figure)}
     assert failed == {
         "autocorrelation at 0.1 s",
         "autocorrelation at 0.2 s",
@@ -88,6 +91,6 @@ def test_gilbert_elliott_loss_forgets_too_fast():
 
 def test_independent_loss_has_no_memory_at_all():
     """With the recorded loss, everything else is missing."""
-    gates = _baseline("independent", odds_factor=2.05)
-    assert abs(gates["loss"].figure - CONVOY_DRIVE.loss) < 0.005
-    assert {name for name, gate in gates.items() if gate.passed} == {"loss"}
+    reached = _baseline("independent", odds_factor=2.05)
+    assert abs(reached["loss"] - CONVOY_DRIVE["loss"]) < 0.005
+    assert {name for name, figure in reached.items() if _passes(name, figure)} == {"loss"}

@@ -82,9 +82,10 @@ def test_a_preset_does_what_it_is_named_for(
         load_parameters(preset).radio, 48, seed=104
     )
     reached = statistics_of(latency_ms, generated_us)
-    print(f"{preset}: loss {reached.loss:.3f}, burst {reached.mean_burst_frames:.2f}")  # noqa: T201
-    assert loss[0] <= reached.loss <= loss[1]
-    assert burst[0] <= reached.mean_burst_frames <= burst[1]
+    lost_share, mean_burst = reached["loss"], reached["mean burst (frames)"]
+    print(f"{preset}: loss {lost_share:.3f}, burst {mean_burst:.2f}")  # noqa: T201
+    assert loss[0] <= lost_share <= loss[1]
+    assert burst[0] <= mean_burst <= burst[1]
     if preset == "clean":
         lost = np.isnan(latency_ms)
         bursts = np.diff(lost, axis=0, prepend=False) & lost

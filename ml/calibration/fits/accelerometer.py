@@ -1,9 +1,7 @@
 """What a board's log says of its accelerometer: bias, noise and sign of its forward axis."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -11,9 +9,7 @@ from ml.calibration.arrays import Floats, Ints, runs_of
 from ml.calibration.fits.estimates import Estimate, judged, kept, percentile_interval
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.link import Drive
-
-if TYPE_CHECKING:
-    from ml.parameters import Parameters
+from ml.parameters import Parameters
 
 STANDING_MPS: Final = 0.5
 LEAST_STANDING_S: Final = 20.0

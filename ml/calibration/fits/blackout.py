@@ -5,13 +5,11 @@ must stand out is learnt from the log itself: its pieces are shifted against one
 keeps bursts and destroys any period.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -19,9 +17,7 @@ from ml.calibration.arrays import Floats
 from ml.calibration.fits.estimates import Estimate, percentile_interval, value_at
 from ml.calibration.logs.link import Link
 from ml.compiled import compiled_without_gil
-
-if TYPE_CHECKING:
-    from ml.parameters import Parameters
+from ml.parameters import Parameters
 
 Found = dict[tuple[int, str], "Blackout | None"]
 """Drive and receiver to its blackouts."""

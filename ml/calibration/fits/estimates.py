@@ -1,17 +1,13 @@
 """What a calibration says of each parameter: a value with an interval, or why it has none."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from ml.calibration.arrays import Floats
 from ml.errors import LogError
-
-if TYPE_CHECKING:
-    from ml.parameters import Parameters
+from ml.parameters import Parameters
 
 Z_90: Final = 1.645
 """Half the width of a 90 % interval, in standard deviations of a normal distribution."""

@@ -5,12 +5,10 @@ probability, an exponential wait. S is twice the sum of the delays in sender and
 split no round trip shows. The distribution is convolved on a grid and held against the histogram.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from scipy.optimize import brentq, minimize
@@ -18,10 +16,8 @@ from scipy.optimize import brentq, minimize
 from ml.calibration.arrays import Floats, Ints
 from ml.calibration.fits.estimates import Estimate, judged, kept
 from ml.calibration.logs.reader import Log
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator import MacParameters
-    from ml.parameters import Parameters
+from ml.espnow_emulator import MacParameters
+from ml.parameters import Parameters
 
 GRID_MS: Final = 0.05
 LONGEST_MS: Final = 120.0

@@ -1,10 +1,8 @@
 """Make links ready for the fit: groups that share a level, blocks of time, cells of distance."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +15,7 @@ from ml.calibration.fits.margin import (
     path_terms_db,
 )
 from ml.calibration.logs.link import LEFT_OUT, Link
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.parameters.loss import MarginLoss
+from ml.espnow_emulator.parameters.loss import MarginLoss
 
 BLOCK_S: Final = 30.0
 STEPS: Final = 60

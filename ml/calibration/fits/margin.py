@@ -4,12 +4,9 @@ The expected loss is computed by quadrature: shadowing, slow bias and antennas a
 variable; boards in a bad place are a mixture; fading is averaged per frame.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,9 +15,7 @@ from scipy.special import expit, gammaincinv
 
 from ml.calibration.arrays import Floats
 from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE, LossBin
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.parameters.loss import MarginLoss
+from ml.espnow_emulator.parameters.loss import MarginLoss
 
 REFERENCE_M: Final = 20.0
 RAYLEIGH_FROM_M: Final = 80.0
@@ -44,19 +39,16 @@ _POINTS = 9
 _AT_BOUND = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
-class MarginFit:
+class MarginFit(NamedTuple):
     """Fitted parameters and what they leave unexplained.
 
     Attributes:
-        margin: The parameters, with the fitted ones in place.
-        values: The fitted ones by name.
+        values: The fitted parameters by name.
         at_bound: Names of those that the bounds hold back.
         bins: What was fitted to.
         fitted: Loss that the parameters expect, a value per bin.
     """
 
-    margin: MarginLoss
     values: dict[str, float]
     at_bound: tuple[str, ...]
     bins: tuple[LossBin, ...]
@@ -89,14 +81,11 @@ def mean_margin_db(margin: MarginLoss, distance_m: ArrayLike, cars_between: int)
         distance_m: Between the antennas, any shape; counted as 3 m at least.
         cars_between: How many cars stand between.
     """
-    d = np.maximum(np.asarray(distance_m, dtype=np.float64), NEAREST_M)
-    near_db = 10.0 * margin.exponent_near * np.log10(np.minimum(d, _KNEE_M) / REFERENCE_M)
-    far_db = 10.0 * margin.exponent_far * np.log10(np.maximum(d, _KNEE_M) / _KNEE_M)
-    cars_db = 0.0
-    if cars_between > 0:
-        cars_db = margin.car_first_db + margin.car_next_db * (cars_between - 1)
-    blocked_db = min(cars_db, margin.cars_cap_db)
-    return np.asarray(margin.margin_20m_db - near_db - far_db - blocked_db, dtype=np.float64)
+    near, far = path_terms_db(np.asarray(distance_m, dtype=np.float64))
+    next_db = margin.car_next_db * (cars_between - 1)
+    cars_db = min(margin.car_first_db + next_db, margin.cars_cap_db) if cars_between else 0.0
+    path_db = margin.exponent_near * near + margin.exponent_far * far
+    return np.asarray(margin.margin_20m_db - path_db - cars_db)
 
 
 def expected_loss(margin: MarginLoss, distance_m: ArrayLike, cars_between: int) -> Floats:
@@ -168,13 +157,8 @@ def fit_margin(
     found = least_squares(lambda x: expected(x) - measured, start, bounds=(low, high))
     values = dict(zip(names, map(float, found.x), strict=True))
     held = np.minimum(found.x - low, high - found.x) < _AT_BOUND * (high - low)
-    return MarginFit(
-        margin=margin.model_copy(update=values),
-        values=values,
-        at_bound=tuple(name for name, at in zip(names, held, strict=True) if at),
-        bins=tuple(bins),
-        fitted=expected(found.x),
-    )
+    at_bound = tuple(name for name, at in zip(names, held, strict=True) if at)
+    return MarginFit(values, at_bound, bins, expected(found.x))
 
 
 @lru_cache(maxsize=8)

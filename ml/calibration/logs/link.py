@@ -1,21 +1,17 @@
 """A link between two boards and the drive it belongs to: what logs are turned into."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from ml.calibration.arrays import Bools, Floats, Ints
-    from ml.calibration.logs.boards import Board
-    from ml.calibration.logs.clocks import ClockLine
-    from ml.calibration.logs.reader import Log
-    from ml.calibration.logs.trajectories import Trajectory
+from ml.calibration.arrays import Bools, Floats, Ints
+from ml.calibration.logs.boards import Board
+from ml.calibration.logs.clocks import ClockLine
+from ml.calibration.logs.reader import Log
+from ml.calibration.logs.trajectories import Trajectory
 
 LOST, RECEIVED, LEFT_OUT = 0, 1, -1
 

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
@@ -15,14 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.calibration.arrays import Bools, Floats, Ints
-from ml.calibration.logs.schema import (
-    KIND_IN_NAME,
-    MARKS,
-    SCHEMAS,
-    TIME_COLUMN,
-    Column,
-    LogKind,
-)
+from ml.calibration.logs.schema import KIND_IN_NAME, MARKS, SCHEMAS, TIME_COLUMN, Column, LogKind
 from ml.errors import LogError
 
 _LONGEST_LINE: Final = 16_384
@@ -77,21 +71,21 @@ class _Table:
     latest_ms: float = -np.inf
 
 
-def read_log(path: Path, on_rows: Callable[[int], None] | None = None) -> Log:
+def read_log(path: Path, on_bytes: Callable[[int], None] = lambda _at: None) -> Log:
     """Read a log.
 
     Memory grows with the numbers kept, never with a line, and never beyond `MOST_ROWS` rows.
 
     Args:
         path: A CSV file with a header, UTF-8.
-        on_rows: Told how many bytes were read since it was last told.
+        on_bytes: Told now and then how many bytes were read.
 
     Raises:
         LogError: With file, line and column of what is wrong.
     """
     try:
         with path.open("rb") as file:
-            return _read(path, file, on_rows)
+            return _read(path, file, on_bytes)
     except IsADirectoryError as error:
         raise LogError(f"{path} is a folder; name the files in it: {path}/*.csv") from error
     except OSError as error:
@@ -100,49 +94,44 @@ def read_log(path: Path, on_rows: Callable[[int], None] | None = None) -> Log:
         ) from error
 
 
-def _read(path: Path, file: BinaryIO, on_rows: Callable[[int], None] | None) -> Log:
+def _read(path: Path, file: BinaryIO, on_bytes: Callable[[int], None]) -> Log:
     digest = hashlib.sha256()
     table = _table(path, _line(path, file, 1, digest).removeprefix("\ufeff"))
     waiting: list[list[str]] = []
-    unsaid = 0
     try:
-        for number, size, fields in _rows(path, file, digest, table.width):
-            unsaid += size
+        for number, fields in _rows(path, file, digest, table.width):
             waiting.append(fields)
             table.lines.append(number)
             if len(waiting) == _TOGETHER:
                 _take(table, waiting)
                 waiting = []
-                if on_rows is not None:
-                    on_rows(unsaid)
-                    unsaid = 0
+                on_bytes(file.tell())
     except LogError:
         _take(table, waiting)  # what is wrong farther up is said first
         raise
     _take(table, waiting)
-    if on_rows is not None:
-        on_rows(unsaid)
     if not table.lines:
         raise LogError(f"{path}, line 1: no row follows the header. The log is empty.")
-    whole = {column.name: column.text for _, column in table.columns}
+    whole = [(column, np.concatenate(table.pieces[column.name])) for _, column in table.columns]
     return Log(
         path=path,
         kind=table.kind,
         sha256=digest.hexdigest(),
-        columns={n: np.concatenate(table.pieces[n]) for n, is_text in whole.items() if not is_text},
-        names={n: np.concatenate(table.pieces[n]) for n, is_text in whole.items() if is_text},
+        columns={column.name: values for column, values in whole if not column.text},
+        names={column.name: values for column, values in whole if column.text},
         lines=np.array(table.lines, dtype=np.int64),
     )
 
 
 def _rows(
     path: Path, file: BinaryIO, digest: hashlib._Hash, width: int
-) -> Iterator[tuple[int, int, list[str]]]:
-    """Yield (line, characters, fields) of every row below the header."""
-    number, repeats, before = 1, 0, ""
-    rows = 0
-    while text := _line(path, file, number + 1, digest):
-        number += 1
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of the line and the fields of every row below the header."""
+    repeats, before, rows = 0, "", 0
+    for number in count(2):
+        text = _line(path, file, number, digest)
+        if not text:
+            return
         stripped = text.rstrip("\r\n")
         if not stripped.strip():
             continue
@@ -166,7 +155,7 @@ def _rows(
                 f"{path}, line {number}: more than {MOST_ROWS:,} rows, which is days of driving. "
                 "Split the log."
             )
-        yield number, len(text), fields
+        yield number, fields
 
 
 def _line(path: Path, file: BinaryIO, number: int, digest: hashlib._Hash) -> str:
@@ -197,13 +186,12 @@ def _line(path: Path, file: BinaryIO, number: int, digest: hashlib._Hash) -> str
 
 def _kind(path: Path, header: str, names: list[str]) -> LogKind:
     """Tell by its columns what a log is, and refuse one whose name says something else."""
-    if len(names) == 1:
-        for sign, word in _DELIMITERS.items():
-            if sign in header:
-                raise LogError(
-                    f"{path}, line 1: its columns are separated by {word}, allowed are commas. "
-                    "Export the file again with commas."
-                )
+    for sign, word in _DELIMITERS.items():
+        if len(names) == 1 and sign in header:
+            raise LogError(
+                f"{path}, line 1: its columns are separated by {word}, allowed are commas. "
+                "Export the file again with commas."
+            )
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
         raise LogError(f"{path}, line 1: the column {doubles[0]!r} stands there twice.")

@@ -1,24 +1,20 @@
 """Write made-up logs as boards write them, with everything that goes wrong on boards."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from ml import __version__
 from ml.atomic_files import write_atomically
 from ml.calibration.arrays import Ints
+from ml.calibration.synthetic.recording import Recording
 from ml.espnow_emulator import GeoReference
 from ml.keyed_random import Stream, fold, normal, uniform
 from ml.parameters import Parameters
 from ml.vehicle import TICK_US
-
-if TYPE_CHECKING:
-    from ml.calibration.synthetic.recording import Recording
 
 TX_HEADER: Final = (
     "timestamp_local_ms,msg_timestamp,vehicle_id,lat,lon,speed,heading,"

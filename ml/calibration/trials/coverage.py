@@ -1,10 +1,9 @@
 """Do the intervals hold? Calibrate from drives whose truth is known, and count."""
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from ml.calibration.calibrate import Calibration, calibrate
 from ml.calibration.fits.estimates import value_at
 from ml.calibration.synthetic.logs import write_logs
 from ml.calibration.synthetic.recording import record
+from ml.console import markdown_table
 from ml.espnow_emulator import MarginLoss
 from ml.keyed_random import Stream, fold, normal
 from ml.parameters import Parameters
@@ -21,33 +21,17 @@ _DRIVING_S, _CALIBRATING_S = 10.0, 9.0  # on two cores, of half an hour
 LEVEL: Final = "level of the pair at 20 m (dB)"
 
 
-@dataclass(slots=True)
-class CoverageRow:
-    """One parameter over all drives.
+class Found(NamedTuple):
+    """What one calibration says of a parameter: the truth, and an estimate with its interval."""
 
-    Attributes:
-        name: Dotted, or `LEVEL`.
-        fitted: Truth, estimate, and both ends of the interval of each drive in which it was fitted.
-        refused: In how many drives the logs could not tell it.
-    """
+    truth: float
+    value: float
+    low: float
+    high: float
 
-    name: str
-    fitted: list[tuple[float, float, float, float]] = field(default_factory=list)
-    refused: int = 0
 
-    def __str__(self) -> str:
-        """Write it as a row of a table in Markdown."""
-        name = self.name if self.name == LEVEL else f"`{self.name}`"
-        if not self.fitted:
-            return f"| {name} | | | | | {self.refused} |"
-        truths, values, lows, highs = np.array(self.fitted).T
-        truth, mean = f"{truths[0]:.3g}", f"{values.mean():.3g}"
-        if np.ptp(truths) > 0.0:
-            truth, mean = "differs", f"truth {(values - truths).mean():+.2g}"
-        held = np.count_nonzero((lows <= truths) & (truths <= highs))
-        width = f"{(highs - lows).mean():.3g}"
-        cells = [name, truth, mean, width, f"{held} of {truths.size}", f"{self.refused}"]
-        return f"| {' | '.join(cells)} |"
+Study = dict[str, list[Found | None]]
+"""Dotted name of a parameter, or `LEVEL`, to what each drive says of it; None where it refuses."""
 
 
 def coverage_study(
@@ -58,7 +42,7 @@ def coverage_study(
     drives: int,
     duration_s: float = HALF_HOUR_S,
     on_part: Callable[[str], None],
-) -> list[CoverageRow]:
+) -> Study:
     """Drive, write logs, read and fit them as a user's, and hold the intervals against the truth.
 
     Args:
@@ -70,15 +54,15 @@ def coverage_study(
         on_part: Told which of `drives` + 1 parts begins.
     """
     seeds = range(1, drives + 1)
-    rows: dict[str, CoverageRow] = {}
+    study: Study = {}
     on_part("driving all of them")
     recordings = record(radio, num_cars=2, duration_s=duration_s, seeds=seeds, echo=True)
     for seed, recording in zip(seeds, recordings, strict=True):
         on_part(f"calibrating from drive {seed}")
         with tempfile.TemporaryDirectory(prefix="roadsense-coverage-") as folder:
             logs = write_logs(recording, radio, Path(folder), seed=seed)
-            _count(rows, calibrate(logs, prior, prior_name), radio, seed)
-    return sorted(rows.values(), key=lambda row: (not row.fitted, row.name))
+            _count(study, calibrate(logs, prior, prior_name), radio, seed)
+    return study
 
 
 def usual_s(drives: int, duration_s: float = HALF_HOUR_S) -> float:
@@ -86,10 +70,27 @@ def usual_s(drives: int, duration_s: float = HALF_HOUR_S) -> float:
     return (_DRIVING_S + _CALIBRATING_S * drives) * duration_s / HALF_HOUR_S
 
 
-def table_of(rows: Sequence[CoverageRow]) -> str:
-    """Write the study as a table in Markdown."""
-    head = "| parameter | truth | mean estimate | mean width | intervals that hold it | refused |"
-    return "\n".join([head, "|---|---|---|---|---|---|", *map(str, rows), ""])
+def table_of(study: Study) -> str:
+    """Write the study as a table in Markdown, what was never fitted last."""
+    columns = ("parameter", "truth", "mean estimate", "mean width", "intervals that hold it")
+    rows = sorted(study.items(), key=lambda row: (not any(row[1]), row[0]))
+    return markdown_table([*columns, "refused"], (_row(*row) for row in rows))
+
+
+def _row(name: str, drives: list[Found | None]) -> list[str]:
+    """Sum up a parameter over all drives."""
+    label = name if name == LEVEL else f"`{name}`"
+    fitted = [found for found in drives if found is not None]
+    refused = f"{len(drives) - len(fitted)}"
+    if not fitted:
+        return [label, "", "", "", "", refused]
+    truths, values, lows, highs = np.array(fitted).T
+    truth, mean = f"{truths[0]:.3g}", f"{values.mean():.3g}"
+    if np.ptp(truths) > 0.0:
+        truth, mean = "differs", f"truth {(values - truths).mean():+.2g}"
+    held = np.count_nonzero((lows <= truths) & (truths <= highs))
+    width = f"{(highs - lows).mean():.3g}"
+    return [label, truth, mean, width, f"{held} of {truths.size}", refused]
 
 
 def true_level_db(radio: Parameters, seed: int) -> float:
@@ -100,17 +101,15 @@ def true_level_db(radio: Parameters, seed: int) -> float:
     return loss.margin_20m_db + float(gains.sum())
 
 
-def _count(
-    rows: dict[str, CoverageRow], calibration: Calibration, radio: Parameters, seed: int
-) -> None:
-    """Enter one calibration of a drive of two boards into the rows."""
-    for estimate in calibration.estimates:
-        row = rows.setdefault(estimate.name, CoverageRow(estimate.name))
-        truth = value_at(radio, estimate.name)
-        if estimate.interval is None or truth is None:
-            row.refused += 1
+def _count(study: Study, calibration: Calibration, radio: Parameters, seed: int) -> None:
+    """Enter one calibration of a drive of two boards into the study."""
+    for e in calibration.estimates:
+        truth = value_at(radio, e.name)
+        drives = study.setdefault(e.name, [])
+        if e.interval is None or truth is None:
+            drives.append(None)
         else:
-            row.fitted.append((truth, estimate.value, *estimate.interval))
-    row = rows.setdefault(LEVEL, CoverageRow(LEVEL))
+            drives.append(Found(truth, e.value, *e.interval))
     level = float(calibration.fit.levels_db[0])
-    row.fitted.append((true_level_db(radio, seed), level, *calibration.fit.level_interval(0)))
+    found = Found(true_level_db(radio, seed), level, *calibration.fit.level_interval(0))
+    study.setdefault(LEVEL, []).append(found)

@@ -1,4 +1,7 @@
-"""Drive the logged distances again on the fitted radio, and hold its losses against the logged."""
+"""Drive the logged distances again on the fitted radio, and hold its losses against the logged.
+
+Beside it stand two naive models: independent losses by distance, and a two-state chain.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +14,13 @@ from ml.calibration.fits.link_frames import Group
 from ml.calibration.logs.link import Link
 from ml.calibration.synthetic.recording import exchange
 from ml.calibration.trials.convoy import without_relays
-from ml.calibration.trials.loss_statistics import STATISTICS, LossLog, split_half_noise
-from ml.calibration.trials.naive_models import draw_gilbert_elliott, draw_independent
+from ml.calibration.trials.loss_statistics import (
+    DISTANCES_M,
+    STATISTICS,
+    LossLog,
+    mean_burst,
+    split_half_noise,
+)
 from ml.espnow_emulator import BEACON_PERIOD_US, BroadcastChannel, MarginLoss, PayloadField
 from ml.keyed_random import fold
 from ml.parameters import Parameters
@@ -23,6 +31,7 @@ _WITHIN: Final = 2.0
 _PRESENT: Final = np.array([False, True, True])  # the first is nobody: a table has no column for it
 _SLOTS_US: Final = np.array([0, 10_000, 60_000])
 _SEED: Final = 26
+_NAIVE_SEED: Final = 25
 _UNKNOWN_M: Final = 20.0
 
 
@@ -93,8 +102,8 @@ def judge_links(
     on_part("comparing", 0.0)
     models = {
         EMULATED: [replace(measured, lost=one) for one in np.split(lost, _REPLICAS, axis=1)],
-        "Gilbert–Elliott": draw_gilbert_elliott(measured, _REPLICAS),
-        "independent": draw_independent(measured, _REPLICAS),
+        "Gilbert–Elliott": _draw_gilbert_elliott(measured, _REPLICAS),
+        "independent": _draw_independent(measured, _REPLICAS),
     }
     gates = []
     for name, statistic in STATISTICS.items():
@@ -181,3 +190,42 @@ def _ways(links: Sequence[Link], rows: int) -> tuple[Floats, Floats]:
         gap_m = np.interp(at, known, link.distance_m[known]) if known.size else _UNKNOWN_M
         ahead[:, k] = along[:, k] + gap_m
     return along, ahead
+
+
+def _loss_by_distance(log: LossLog) -> Floats:
+    """Share lost at each row of each link, by the bins of `DISTANCES_M` of that link alone."""
+    out = np.zeros(log.lost.shape)
+    size = len(DISTANCES_M) + 1
+    for k, (losses, scored) in enumerate(log.links()):
+        bins = np.searchsorted(DISTANCES_M, np.nan_to_num(log.distance_m[:, k]), side="right")
+        count = np.bincount(bins[scored], minlength=size)
+        lost = np.bincount(bins[losses], minlength=size)
+        overall = lost.sum() / max(count.sum(), 1)
+        out[:, k] = np.where(count > 0, lost / np.maximum(count, 1), overall)[bins]
+    return out
+
+
+def _draw_independent(log: LossLog, replicas: int) -> list[LossLog]:
+    """Lose each frame on its own, with the measured share of its link and distance."""
+    generator = np.random.Generator(np.random.PCG64(_NAIVE_SEED))
+    share = _loss_by_distance(log)
+    return [replace(log, lost=generator.random(share.shape) < share) for _ in range(replicas)]
+
+
+def _draw_gilbert_elliott(log: LossLog, replicas: int) -> list[LossLog]:
+    """Lose frames in the bad state of a chain of measured loss and mean burst (Gilbert 1960)."""
+    generator = np.random.Generator(np.random.PCG64(_NAIVE_SEED + 1))
+    share = np.clip(_loss_by_distance(log), 0.0, 0.999)
+    links = share.shape[1]
+    burst = [mean_burst(LossLog.of_losses(lost[:, None])) for lost, _ in log.links()]
+    leave = 1.0 / np.nan_to_num(burst, nan=1.0)
+    # A burst cannot be shorter than the loss allows: p / (1 - p) at least.
+    leave = np.minimum(leave, np.where(share > 0.0, (1.0 - share) / np.maximum(share, 1e-9), 1.0))
+    enter = share / (1.0 - share) * leave
+    bad = generator.random((replicas, links)) < share[0]
+    lost = np.zeros((replicas, *share.shape), dtype=bool)
+    for t in range(len(share)):
+        u = generator.random((replicas, links))
+        bad = np.where(bad, u >= leave[t], u < enter[t])
+        lost[:, t] = bad
+    return [replace(log, lost=one) for one in lost]

@@ -5,12 +5,10 @@ halves, many times, and half the spread of the differences is what the statistic
 worth.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +43,13 @@ class LossLog:
     between: Ints
 
     @classmethod
-    def of_losses(cls, lost: Bools) -> LossLog:
+    def of_losses(cls, lost: Bools) -> Self:
         """Make a log of losses (K, L) that all count, at unknown distances."""
         unknown = np.broadcast_to(np.nan, lost.shape)
         return cls(lost, np.ones_like(lost), unknown, np.zeros(lost.shape, np.int64))
 
     @classmethod
-    def of_links(cls, links: Sequence[Link]) -> LossLog:
+    def of_links(cls, links: Sequence[Link]) -> Self:
         """Put links of unequal length side by side; what is missing is not scored."""
         longest = max(link.outcome.size for link in links)
 
@@ -68,7 +66,7 @@ class LossLog:
         """Yield of each link what was lost and counts, and what counts, (K,) each."""
         yield from zip((self.lost & self.scored).T, self.scored.T, strict=True)
 
-    def rows(self, keep: Bools) -> LossLog:
+    def rows(self, keep: Bools) -> Self:
         """Return the same with other rows (K,) not scored."""
         return replace(self, scored=self.scored & keep[:, None])
 

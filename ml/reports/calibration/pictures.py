@@ -1,28 +1,20 @@
 """The pictures of a calibration: measured, emulated and the naive models beside one another."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from ml.calibration.trials.loss_statistics import (
-    DISTANCES_M,
-    LAGS,
-    RUNS,
-    LossLog,
-    autocorrelation_at,
-    delivery_by_distance,
-    inter_reception_shares,
-    older_than,
-    run_shares,
-    split_half_noise,
-)
+from ml.calibration.arrays import Floats
+from ml.calibration.fits.estimates import Z_90
+from ml.calibration.fits.latency import LatencyFit
+from ml.calibration.trials import loss_statistics as losses
+from ml.calibration.trials.logged_drive import Judgement
+from ml.calibration.trials.loss_statistics import DISTANCES_M, LAGS, RUNS, LossLog
+from ml.reports.parameters.picture import cars_between
 from ml.reports.style import (
     BLACK,
     BLUE,
@@ -38,17 +30,10 @@ from ml.reports.style import (
     new_figure,
 )
 
-if TYPE_CHECKING:
-    from ml.calibration.fits.latency import LatencyFit
-    from ml.calibration.trials.logged_drive import Judgement
-
-    Statistic = Callable[[LossLog], NDArray[np.float64]]
-
 _HEIGHT_IN: Final = 3.4
 _MOST_BETWEEN: Final = 3
 _AGES: Final = tuple(range(1, 51))
 _LEAST: Final = 1e-4
-_Z: Final = 1.645
 _LOOKS: Final = ((VERMILION, "-"), (BLUE, "--"), (GREEN, ":"))
 """Colour and dash of each model: the fitted radio first."""
 
@@ -62,18 +47,18 @@ def pictures_of(judgement: Judgement, latency: LatencyFit | None) -> list[Pictur
 def figures_of(judgement: Judgement, latency: LatencyFit | None) -> Iterator[tuple[Figure, str]]:
     """Yield each picture and what it shows; call it in the house style."""
     for between in np.unique(judgement.measured.between[judgement.measured.scored])[:_MOST_BETWEEN]:
-        if not np.isnan(delivery_by_distance(judgement.measured, int(between))).all():
+        if not np.isnan(losses.delivery_by_distance(judgement.measured, int(between))).all():
             yield _delivery(judgement, int(between))
     yield _tail(
         judgement,
-        run_shares,
+        losses.run_shares,
         RUNS[:30],
         ("Loss bursts", "bursts of at least … frames", "share of bursts"),
         "How long losses last. Measured with 90 % of the log's own noise.",
     )
     yield _tail(
         judgement,
-        inter_reception_shares,
+        losses.inter_reception_shares,
         [r / 10.0 for r in RUNS],
         ("Time between receptions", "time to the next reception of at least … s",
          "share of receptions"),
@@ -94,25 +79,29 @@ def figures_of(judgement: Judgement, latency: LatencyFit | None) -> Iterator[tup
 class _Curves(NamedTuple):
     """A statistic of the log with its noise, and each model's mean over its replicas."""
 
-    measured: NDArray[np.float64]
-    noise: NDArray[np.float64]
-    models: Mapping[str, NDArray[np.float64]]
+    measured: Floats
+    noise: Floats
+    models: Mapping[str, Floats]
 
 
-def _curves(judgement: Judgement, statistic: Statistic, count: int) -> _Curves:
+def _curves(judgement: Judgement, statistic: Callable[[LossLog], Floats], count: int) -> _Curves:
     """Compute the first `count` values of each curve."""
     means = {
         name: np.ma.masked_invalid([statistic(log)[:count] for log in logs]).mean(axis=0)
         for name, logs in judgement.models.items()
     }
     log = judgement.measured
-    noise = split_half_noise(log, statistic)[:count]
+    noise = losses.split_half_noise(log, statistic)[:count]
     filled = {name: np.ma.filled(mean.astype(float), np.nan) for name, mean in means.items()}
     return _Curves(statistic(log)[:count], noise, filled)
 
 
-def _ages(log: LossLog) -> NDArray[np.float64]:
-    return np.array([older_than(log, n) for n in _AGES])
+def _ages(log: LossLog) -> Floats:
+    return np.array([losses.older_than(log, n) for n in _AGES])
+
+
+def _memory(log: LossLog) -> Floats:
+    return np.array([losses.autocorrelation_at(log, lag) for lag in LAGS])
 
 
 def _new(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
@@ -122,7 +111,7 @@ def _new(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _draw_models(axes: Axes, at: Any, curves: Mapping[str, NDArray[np.float64]]) -> None:
+def _draw_models(axes: Axes, at: Any, curves: Mapping[str, Floats]) -> None:
     for (name, curve), (colour, dash) in zip(curves.items(), _LOOKS, strict=True):
         axes.plot(at, curve, dash, color=colour, label=name)
 
@@ -135,7 +124,7 @@ def _draw_points(axes: Axes, at: Sequence[float], curves: _Curves, scale: float 
     axes.errorbar(
         x,
         scale * curves.measured[known],
-        _Z * scale * np.nan_to_num(curves.noise[known]),
+        Z_90 * scale * np.nan_to_num(curves.noise[known]),
         fmt="o",
         color=BLACK,
         markersize=4.5,
@@ -147,14 +136,14 @@ def _draw_points(axes: Axes, at: Sequence[float], curves: _Curves, scale: float 
 
 def _tail(
     judgement: Judgement,
-    statistic: Statistic,
+    statistic: Callable[[LossLog], Floats],
     at: Sequence[float],
     words: tuple[str, str, str],
     text: str,
 ) -> tuple[Figure, str]:
     """Draw shares on a logarithmic axis; the band is 90 % of the measured one's noise."""
     curves = _curves(judgement, statistic, len(at))
-    shares, noise = curves.measured, _Z * curves.noise
+    shares, noise = curves.measured, Z_90 * curves.noise
     figure, axes = _new(*words)
     low, high = np.clip([shares - noise, shares + noise], _LEAST / 3.0, None)
     axes.fill_between(at, low, np.clip(high, None, 1.0), color=PALE, linewidth=0)
@@ -167,9 +156,9 @@ def _tail(
 
 
 def _delivery(judgement: Judgement, between: int) -> tuple[Figure, str]:
-    cars = {0: "nothing between", 1: "1 car between"}.get(between, f"{between} cars between")
+    cars = cars_between(between)
     middle = [(a + b) / 2.0 for a, b in pairwise(DISTANCES_M)]
-    curves = _curves(judgement, lambda log: delivery_by_distance(log, between), len(middle))
+    curves = _curves(judgement, lambda log: losses.delivery_by_distance(log, between), len(middle))
     figure, axes = _new(f"Delivery over distance, {cars}", "distance (m)", "frames received (%)")
     _draw_points(axes, middle, curves, 100.0)
     axes.set(ylim=(0, 102), xlim=(0, None))
@@ -182,9 +171,7 @@ def _delivery(judgement: Judgement, between: int) -> tuple[Figure, str]:
 
 def _autocorrelation(judgement: Judgement) -> tuple[Figure, str]:
     at = [lag / 10.0 for lag in LAGS]
-    curves = _curves(
-        judgement, lambda log: np.array([autocorrelation_at(log, lag) for lag in LAGS]), len(at)
-    )
+    curves = _curves(judgement, _memory, len(at))
     figure, axes = _new("Memory of losses", "lag (s)", "autocorrelation of losses")
     _draw_points(axes, at, curves)
     axes.axhline(0.0, color="#555555", linewidth=0.8)

@@ -1,20 +1,14 @@
 """The report of a calibration on one self-contained HTML page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.calibration.parameter_file import rows_of
+from ml.calibration.calibrate import Calibration, rows_of
+from ml.calibration.trials.logged_drive import Judgement
 from ml.reports.calibration.pictures import pictures_of
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 from ml.reports.style import render_page
-
-if TYPE_CHECKING:
-    from ml.calibration.calibrate import Calibration
-    from ml.calibration.trials.logged_drive import Judgement
 
 
 def render(

@@ -35,8 +35,9 @@ def draw(behaviour: Behaviour, name: str, *, measured: bool = False) -> Figure:
     return figure
 
 
-def _cars(count: int) -> str:
-    return ("nothing between", "1 car between")[count] if count < 2 else f"{count} cars between"  # noqa: PLR2004
+def cars_between(count: int) -> str:
+    """Say how many cars stand between two."""
+    return {0: "nothing between", 1: "1 car between"}.get(count, f"{count} cars between")
 
 
 def _draw_delivery(
@@ -48,7 +49,7 @@ def _draw_delivery(
             100.0 * share,
             color=_COLOURS[between],
             linestyle=_DASHES[between],
-            label=_cars(between),
+            label=cars_between(between),
         )
     if measured:
         for between, marker in enumerate(_MARKERS):
@@ -60,7 +61,7 @@ def _draw_delivery(
                 color=_COLOURS[between],
                 markeredgecolor="white",
                 markersize=7,
-                label=f"recorded, {_cars(between)}",
+                label=f"recorded, {cars_between(between)}",
             )
     axes.set(xlabel="distance (m)", ylabel="own frames received (%)", ylim=(0, 102), xlim=(0, 240))
     axes.set_title("Delivery over distance, first-hand")

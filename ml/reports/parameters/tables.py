@@ -1,4 +1,4 @@
-"""Parameter sets as tables: every value with its unit, its limits and what it rests on; and a fit."""
+"""Parameter sets as tables: values with unit, limits and what they rest on; and a fit."""
 
 import math
 import re
@@ -7,28 +7,21 @@ from typing import Any, Final, NamedTuple
 
 from pydantic.fields import FieldInfo
 
-from ml.calibration.fits.field_tables import DriveStatistics
+from ml.calibration.fits.field_tables import CONVOY_DRIVE
 from ml.calibration.fits.margin import MarginFit
-from ml.calibration.trials.reference_drive import judge
 from ml.console import WholeTable
 from ml.espnow_emulator.parameters.loss import MarginLoss
 from ml.parameters import Parameters
 from ml.section import allowed, fields_of, limits
 
 _NOTHING = "–"
-_UNITS: Final = {
+_UNITS: Final = {unit: unit for unit in ("frames", "hops", "m", "ms", "ppm", "s")} | {
     "bytes": "B",
     "db": "dB",
     "deg": "°",
-    "frames": "frames",
-    "hops": "hops",
     "kbps": "kb/s",
-    "m": "m",
     "mps": "m/s",
     "mps2": "m/s²",
-    "ms": "ms",
-    "ppm": "ppm",
-    "s": "s",
     "us": "µs",
 }
 _NOT_METRES: Final = frozenset({"fading_m"})
@@ -164,7 +157,7 @@ def tables_of_fit(fit: MarginFit, before: MarginLoss) -> list[WholeTable]:
     return [values, bins]
 
 
-def table_of_drive(statistics: DriveStatistics) -> WholeTable:
+def table_of_drive(statistics: dict[str, float]) -> WholeTable:
     """Build the table of a radio on the reference drive, beside the recorded drive."""
     table = WholeTable(
         "figure",
@@ -172,8 +165,8 @@ def table_of_drive(statistics: DriveStatistics) -> WholeTable:
         ">recorded, a receiver's blackouts included",
         title="reference drive: three cars, 582 s, mean 10.5 m/s; neighbours at 20 m, first-hand",
     )
-    for gate in judge(statistics):
-        table.add_row(gate.name, f"{gate.figure:.4f}", f"{gate.recorded:g}")
+    for name, figure in statistics.items():
+        table.add_row(name, f"{figure:.4f}", f"{CONVOY_DRIVE[name]:g}")
     return table
 
 

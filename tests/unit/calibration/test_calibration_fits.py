@@ -13,8 +13,8 @@ from ml.calibration.fits.latency import fit_latency
 from ml.calibration.fits.link import fit_links
 from ml.calibration.fits.link_frames import expected_distance_m, prepare
 from ml.calibration.fits.link_likelihood import Point, Shape, log_likelihoods
+from ml.calibration.fits.loss_estimates import split_levels
 from ml.calibration.fits.margin import expected_loss
-from ml.calibration.fits.margin_split import split_levels
 from ml.calibration.logs.clocks import align
 from ml.calibration.logs.link import LOST, RECEIVED, Link
 from ml.calibration.logs.trajectories import reference_for, trajectory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.calibration.fits.field_tables import CONVOY_DRIVE, LossBin
+from ml.calibration.fits.field_tables import LossBin
 from ml.calibration.fits.margin import expected_loss, fit_margin, loss_in_bin, mean_margin_db
 from ml.calibration.synthetic.drive import reference_drive, reference_speed_mps
 from ml.calibration.trials.loss_statistics import (
@@ -14,7 +14,7 @@ from ml.calibration.trials.loss_statistics import (
     mean_burst,
     window_spread,
 )
-from ml.calibration.trials.reference_drive import judge, share_of_time_beyond
+from ml.calibration.trials.reference_drive import share_of_time_beyond
 from ml.espnow_emulator import MarginLoss
 
 PLAIN = MarginLoss(
@@ -38,7 +38,6 @@ def test_the_fit_finds_what_made_the_bins():
     )
     assert fit.at_bound == ()
     assert fit.rms < 1e-5
-    assert fit.margin.car_first_db == fit.values["car_first_db"]
 
 
 def test_the_fit_names_what_its_bounds_hold_back():
@@ -120,10 +119,3 @@ def test_the_reference_drive_is_what_it_says():
     gaps = np.diff(drive, axis=2)
     assert gaps.min() >= 8.0
     assert abs(gaps.mean() - 20.0) < 1.0
-
-
-def test_the_recorded_drive_passes_its_own_gates():
-    """What was recorded lies in the middle; twice the loss does not pass."""
-    assert all(gate.passed for gate in judge(CONVOY_DRIVE))
-    gates = {gate.name: gate for gate in judge(CONVOY_DRIVE)}
-    assert "recorded 0.126, allowed 0.0960 to 0.1560" in str(gates["loss"])
