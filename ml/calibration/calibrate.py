@@ -37,33 +37,19 @@ _UNIDENTIFIABLE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """All that came out.
+    """All that came out."""
 
-    Attributes:
-        prior_name: Of the parameters started from.
-        prior: Those.
-        estimates: One for each parameter that was looked at.
-        logs: What was read.
-        drives: What they held.
-        links: One-way links, or two-way ones where there was nothing else.
-        blackouts: (drive, receiver) to what was found.
-        fit: Of the links.
-        split: Of its levels.
-        latency: Of round trips, None without any.
-        accelerometers: Of the boards.
-    """
-
-    prior_name: str
-    prior: Parameters
-    estimates: list[Estimate]
-    logs: list[Log]
-    drives: list[Drive]
-    links: list[Link]
-    blackouts: Found
-    fit: LinkFit
-    split: MarginSplit
-    latency: LatencyFit | None
-    accelerometers: list[Accelerometer]
+    prior_name: str  # Of the parameters to start from
+    prior: Parameters  # The parameters to start from
+    estimates: list[Estimate]  # One for each parameter that was looked at
+    logs: list[Log]  # What was read
+    drives: list[Drive]  # What they held
+    links: list[Link]  # One-way links, or two-way ones where there was nothing else
+    blackouts: Found  # (drive, receiver) to what was found
+    fit: LinkFit  # Of the links
+    split: MarginSplit  # Of its levels
+    latency: LatencyFit | None  # Of round trips, None without any
+    accelerometers: list[Accelerometer]  # Of the boards
 
     @property
     def notes(self) -> list[str]:

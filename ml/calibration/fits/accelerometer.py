@@ -25,26 +25,19 @@ _LEAST_BOARDS: Final = 6
 
 
 class Accelerometer(NamedTuple):
-    """One board's forward axis.
+    """One board's forward axis; None where it hardly stood, or hardly changed its speed.
 
-    Attributes:
-        board: Its name.
-        standing_s: How long it stood.
-        bias_mps2: Mean at standstill, None where it hardly stood.
-        white_sd_mps2: Spread at standstill within stops, None where it hardly stood.
-        white_replicates: Of that spread, from blocks of 20 s drawn anew.
-        slope: Of the measured on the GPS acceleration over 5 s: 1 where all is well, -1 where the
-            board is mounted backwards; None where the car hardly changed its speed.
-        slope_interval: 90 %.
+    The slope is that of the measured on the GPS acceleration over 5 s: 1 where all is well, -1
+    where the board is mounted backwards.
     """
 
-    board: str
-    standing_s: float
-    bias_mps2: float | None
-    white_sd_mps2: float | None
-    white_replicates: Floats
+    board: str  # Its name
+    standing_s: float  # How long it stood
+    bias_mps2: float | None  # Mean at standstill
+    white_sd_mps2: float | None  # Spread at standstill within stops
+    white_replicates: Floats  # Of that spread, from blocks of 20 s drawn anew
     slope: float | None
-    slope_interval: tuple[float, float] | None
+    slope_interval: tuple[float, float] | None  # 90 %
 
     @property
     def is_backwards(self) -> bool:
@@ -60,7 +53,7 @@ def accelerometer_estimates(
     Raises:
         LogError: A noise that no accelerometer has.
     """
-    every = [fit_accelerometer(board) for drive in drives for board in drive.boards]
+    every = [_fitted(board) for drive in drives for board in drive.boards]
     name = "sensors.accelerometer.white_sd_mps2"
     stood = [one for one in every if one.white_sd_mps2 is not None]
     if stood:
@@ -79,7 +72,7 @@ def accelerometer_estimates(
     return every
 
 
-def fit_accelerometer(board: Board) -> Accelerometer:
+def _fitted(board: Board) -> Accelerometer:
     """Judge the forward axis of a board by its TX log."""
     time_s, accel = board.time_ms / 1000.0, board.of_its_own("accel_x")
     speed = np.nan_to_num(board.of_its_own("speed"))
@@ -90,16 +83,14 @@ def fit_accelerometer(board: Board) -> Accelerometer:
     if standing_s < LEAST_STANDING_S:
         return Accelerometer(board.name, standing_s, None, None, np.zeros(0), *slope)
     at, a = time_s[standing], accel[standing]
-    block = np.unique(
-        stop[standing] * 10**6 + (at // _BLOCK_S).astype(np.int64), return_inverse=True
-    )[1]
+    key = stop[standing] * 10**6 + (at // _BLOCK_S).astype(np.int64)
+    block = np.unique(key, return_inverse=True)[1]
     within = a - (np.bincount(block, a) / np.bincount(block))[block]
     freedom = max(a.size - int(block.max()) - 1, 1)
     squares = _resampled(block, within**2) * a.size / freedom
     white_sd = float(np.sqrt((within**2).sum() / freedom))
-    return Accelerometer(
-        board.name, standing_s, float(a.mean()), white_sd, np.sqrt(squares), *slope
-    )
+    bias, replicates = float(a.mean()), np.sqrt(squares)
+    return Accelerometer(board.name, standing_s, bias, white_sd, replicates, *slope)
 
 
 def _stops(time_s: Floats, speed: Floats) -> Ints:

@@ -35,23 +35,14 @@ _USUAL: Final = {"loss": 0.42, "length_s": 1.25, "period_s": 10.0}
 
 
 class Blackout(NamedTuple):
-    """A receiver's blackouts.
+    """A receiver's blackouts."""
 
-    Attributes:
-        loss: Share of frames lost within a spell that would have arrived.
-        length_s: Of a spell.
-        period_s: From one beginning to the next.
-        begin_s: Of a spell, in the receiver's clock, modulo the period.
-        replicates: (B, 3), loss, length and period from blocks of time drawn anew.
-        strength: Excess of the best fold over the strongest of shifted logs; above 1 is a find.
-    """
-
-    loss: float
-    length_s: float
-    period_s: float
-    begin_s: float
-    replicates: Floats
-    strength: float
+    loss: float  # Share of frames lost within a spell that would have arrived
+    length_s: float  # Of a spell
+    period_s: float  # From one beginning to the next
+    begin_s: float  # Of a spell, in the receiver's clock, modulo the period
+    replicates: Floats  # (B, 3), loss, length and period from blocks of time drawn anew
+    strength: float  # Excess of the best fold over the strongest of shifted logs; above 1 is a find
 
     def share_lost(self, receiver_s: Floats) -> Floats:
         """Return what is lost at times of the receiver's clock: `loss` within a spell, else 0."""

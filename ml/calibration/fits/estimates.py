@@ -29,23 +29,14 @@ PLAUSIBLE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One parameter of the file.
+    """One parameter of the file."""
 
-    Attributes:
-        name: Dotted, as in `domain_randomisation`.
-        value: What the file gets.
-        interval: 90 %, None where the logs cannot tell.
-        prior: What the file held before.
-        reason: Why the prior is kept; empty where it is not.
-        basis: What the estimate rests on.
-    """
-
-    name: str
-    value: float
-    interval: tuple[float, float] | None
-    prior: float
-    reason: str = ""
-    basis: str = ""
+    name: str  # Dotted, as in `domain_randomisation`
+    value: float  # What the file gets
+    interval: tuple[float, float] | None  # 90 %, None where the logs cannot tell
+    prior: float  # What the file held before
+    reason: str = ""  # Why the prior is kept; empty where it is not
+    basis: str = ""  # What the estimate rests on
 
     @property
     def is_fitted(self) -> bool:

@@ -9,21 +9,13 @@ from typing import Final, NamedTuple
 
 
 class LossBin(NamedTuple):
-    """Share of frames lost over a range of distances.
+    """Share of frames lost over a range of distances."""
 
-    Attributes:
-        low_m: Least distance between the antennas.
-        high_m: Largest distance.
-        cars_between: How many cars stood between the two.
-        loss: Measured share.
-        frames: How many frames the share rests on; None where that was not kept.
-    """
-
-    low_m: float
-    high_m: float
-    cars_between: int
-    loss: float
-    frames: int | None = None
+    low_m: float  # Least distance between the antennas
+    high_m: float  # Largest distance
+    cars_between: int  # How many cars stood between the two
+    loss: float  # Measured share
+    frames: int | None = None  # How many frames the share rests on; None where that was not kept
 
     @property
     def name(self) -> str:

@@ -24,23 +24,14 @@ _LEAST_WHITE_M: Final = 0.01
 
 
 class GpsWander(NamedTuple):
-    """Spread and memory of a parked board's position.
+    """Spread and memory of a parked board's position."""
 
-    Attributes:
-        board: Its name.
-        parked_s: The longest stop.
-        sd_m: Per axis.
-        sd_interval: 90 %.
-        tau_s: Correlation time.
-        tau_interval: 90 %.
-    """
-
-    board: str
-    parked_s: float
-    sd_m: float
-    sd_interval: tuple[float, float]
-    tau_s: float
-    tau_interval: tuple[float, float]
+    board: str  # Its name
+    parked_s: float  # The longest stop
+    sd_m: float  # Per axis
+    sd_interval: tuple[float, float]  # 90 %
+    tau_s: float  # Correlation time
+    tau_interval: tuple[float, float]  # 90 %
 
 
 def position_estimates(

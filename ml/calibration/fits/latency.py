@@ -30,27 +30,16 @@ LEAST_ROUND_TRIPS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class LatencyFit:
-    """What round trips say.
+    """What round trips say."""
 
-    Attributes:
-        fixed_ms: S / 2, the delays of sender and receiver together.
-        wait_probability: Share of frames that wait.
-        wait_mean_ms: Mean of that wait.
-        intervals: (3, 2), 90 % of each.
-        round_trips: How many it rests on.
-        edges_ms: (H + 1,) of the histogram.
-        measured: (H,) shares.
-        fitted: (H,) shares.
-    """
-
-    fixed_ms: float
-    wait_probability: float
-    wait_mean_ms: float
-    intervals: Floats
-    round_trips: int
-    edges_ms: Floats
-    measured: Floats
-    fitted: Floats
+    fixed_ms: float  # S / 2, the delays of sender and receiver together
+    wait_probability: float  # Share of frames that wait
+    wait_mean_ms: float  # Mean of that wait
+    intervals: Floats  # (3, 2), 90 % of each
+    round_trips: int  # How many it rests on
+    edges_ms: Floats  # (H + 1,) of the histogram
+    measured: Floats  # (H,) shares
+    fitted: Floats  # (H,) shares
 
 
 def latency_estimates(

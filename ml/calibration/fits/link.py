@@ -49,23 +49,14 @@ _WORKERS: Final = os.cpu_count() or 1
 
 @dataclass(frozen=True, slots=True)
 class LinkFit:
-    """What was fitted.
+    """What was fitted."""
 
-    Attributes:
-        groups: Pairs of boards and cars between, each with a level.
-        levels_db: (G,), margin at 20 m of each group, cars in between included.
-        values: Fitted and fixed ones of `NAMES`.
-        free: Names that were fitted.
-        replicates: (B, G + F), bootstrap replicates: levels, then free values on their own scales.
-        at_limit: Names that ran into their limits.
-    """
-
-    groups: tuple[Group, ...]
-    levels_db: Floats
-    values: dict[str, float]
-    free: tuple[str, ...]
-    replicates: Floats
-    at_limit: tuple[str, ...]
+    groups: tuple[Group, ...]  # Pairs of boards and cars between, each with a level
+    levels_db: Floats  # (G,), margin at 20 m of each group, cars in between included
+    values: dict[str, float]  # Fitted and fixed ones of `NAMES`
+    free: tuple[str, ...]  # Names that were fitted
+    replicates: Floats  # (B, G + F), bootstrap replicates: levels, then free values
+    at_limit: tuple[str, ...]  # Names that ran into their limits
 
     def interval(self, name: str) -> tuple[float, float]:
         """Return the 90 % bootstrap interval of a fitted value."""
@@ -87,25 +78,15 @@ class LinkFit:
 
 
 class _Scale(NamedTuple):
-    """Where the P parameters of a fit are looked for: levels, then free values, transformed.
+    """Where the P parameters of a fit are looked for: levels, then free values, transformed."""
 
-    Attributes:
-        groups: G, how many levels there are.
-        names: Of the free values.
-        fixed: Values of all names, of which those that are free are overwritten.
-        low: (P,).
-        high: (P,).
-        difference: (P,), step of the forward difference that gives a slope.
-        longest: (P,), step of the descent.
-    """
-
-    groups: int
-    names: tuple[str, ...]
-    fixed: dict[str, float]
-    low: Floats
-    high: Floats
-    difference: Floats
-    longest: Floats
+    groups: int  # G, how many levels there are
+    names: tuple[str, ...]  # Of the free values
+    fixed: dict[str, float]  # Values of all names, of which those that are free are overwritten
+    low: Floats  # (P,)
+    high: Floats  # (P,)
+    difference: Floats  # (P,), step of the forward difference that gives a slope
+    longest: Floats  # (P,), step of the descent
 
     def values(self, theta: Floats) -> dict[str, float]:
         """Return the values of all names at a place."""
@@ -119,19 +100,12 @@ class _Scale(NamedTuple):
 
 
 class _Slopes(NamedTuple):
-    """What the likelihood says at one place, and which way it rises.
+    """What the likelihood says at one place, and which way it rises."""
 
-    Attributes:
-        value: Log likelihood of all frames.
-        gradient: (P,).
-        information: (P, P), outer products of the frames' scores.
-        by_block: (blocks, P), the gradient by blocks of time.
-    """
-
-    value: float
-    gradient: Floats
-    information: Floats
-    by_block: Floats
+    value: float  # Log likelihood of all frames
+    gradient: Floats  # (P,)
+    information: Floats  # (P, P), outer products of the frames' scores
+    by_block: Floats  # (blocks, P), the gradient by blocks of time
 
 
 def fit_links(
@@ -141,7 +115,7 @@ def fit_links(
     *,
     position_error_m: float = 0.0,
     start: LinkFit | None = None,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: Callable[[int, int], None] = lambda _step, _steps: None,
 ) -> LinkFit:
     """Fit, by damped Newton steps (Levenberg and Marquardt) on the scores' outer products.
 
@@ -167,8 +141,7 @@ def fit_links(
     here = _slopes(jobs, theta, scale, prior, blocks)
     damping = 1e-3
     for step in range(_STEPS):
-        if on_step is not None:
-            on_step(step, _STEPS)
+        on_step(step, _STEPS)
         gain = 0.0
         for _ in range(6):
             damped = here.information + damping * np.diag(np.diag(here.information))
@@ -233,24 +206,20 @@ def _slopes(
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         found = list(pool.map(run, work))
-    value = 0.0
-    information = np.zeros((theta.size, theta.size))
+    here: list[Floats] = []
+    scores = [np.zeros((theta.size, job.block.size)) for job in jobs]
+    for (n, which), rows in zip(work, found, strict=True):
+        for k, row in zip(which, rows, strict=True):
+            if k == 0:
+                here.append(row)
+            else:
+                scores[n][k - 1] = (row - here[n]) / steps[k - 1]
+    value = sum(float(row.sum()) for row in here)
+    information = np.sum([score @ score.T for score in scores], axis=0)
     by_block = np.zeros((blocks, theta.size))
-    for n, job in enumerate(jobs):
-        rows = {
-            k: row
-            for (m, which), values in zip(work, found, strict=True)
-            if m == n
-            for k, row in zip(which, values, strict=True)
-        }
-        here = rows.pop(0)
-        scores = np.zeros((theta.size, here.size))
-        for k, row in rows.items():
-            scores[k - 1] = (row - here) / steps[k - 1]
-        value += float(here.sum())
-        information += scores @ scores.T
+    for job, score in zip(jobs, scores, strict=True):
         for k in range(theta.size):
-            by_block[:, k] += np.bincount(job.block, scores[k], minlength=blocks)
+            by_block[:, k] += np.bincount(job.block, score[k], minlength=blocks)
     # A forward difference is the slope half a step ahead; the information tells what lies between.
     gradient = by_block.sum(axis=0) + 0.5 * steps * np.diag(information)
     return _Slopes(value, gradient, information, by_block)

@@ -36,32 +36,19 @@ class Frames(NamedTuple):
 
     Distances are sorted into cells: what a frame's chance depends on besides the two processes is
     its place between the two ends of a cell.
-
-    Attributes:
-        outcome: (K,) int8, 0 lost, 1 received, -1 not scored.
-        left_alone: (K,), share of frames that the receiver's blackouts do not take.
-        end: (K, 2), both ends of the frame's cell.
-        share: (K,), how far from the first towards the second.
-        end_group: (C,), group whose level holds at an end.
-        end_near_db: (C,), what one unit of the near exponent costs there.
-        end_far_db: (C,), what one unit of the far exponent costs there.
-        end_beyond: (C,), from 80 m on.
-        shadowing_step: (K,), bin of what was travelled since the frame before.
-        bias_step: (K,), bin of the time since the bias moved last, -1 where it stays.
-        two_way: Whether the frame went there and back.
     """
 
-    outcome: NDArray[np.int8]
-    left_alone: Floats
-    end: Ints
-    share: Floats
-    end_group: Ints
-    end_near_db: Floats
-    end_far_db: Floats
-    end_beyond: Bools
-    shadowing_step: Ints
-    bias_step: Ints
-    two_way: bool
+    outcome: NDArray[np.int8]  # (K,) int8, 0 lost, 1 received, -1 not scored
+    left_alone: Floats  # (K,), share of frames that the receiver's blackouts do not take
+    end: Ints  # (K, 2), both ends of the frame's cell
+    share: Floats  # (K,), how far from the first towards the second
+    end_group: Ints  # (C,), group whose level holds at an end
+    end_near_db: Floats  # (C,), what one unit of the near exponent costs there
+    end_far_db: Floats  # (C,), what one unit of the far exponent costs there
+    end_beyond: Bools  # (C,), from 80 m on
+    shadowing_step: Ints  # (K,), bin of what was travelled since the frame before
+    bias_step: Ints  # (K,), bin of the time since the bias moved last, -1 where it stays
+    two_way: bool  # Whether the frame went there and back
 
 
 @dataclass(slots=True)

@@ -49,39 +49,23 @@ class Shape(NamedTuple):
 
 
 class Point(NamedTuple):
-    """All that a likelihood is taken at.
+    """All that a likelihood is taken at."""
 
-    Attributes:
-        levels_db: (G,), margin at 20 m of each group of links.
-        exponent_near: Up to 60 m.
-        exponent_far: Beyond.
-        shape: Of the processes.
-    """
-
-    levels_db: Floats
-    exponent_near: float
-    exponent_far: float
-    shape: Shape
+    levels_db: Floats  # (G,), margin at 20 m of each group of links
+    exponent_near: float  # Up to 60 m
+    exponent_far: float  # Beyond
+    shape: Shape  # Of the processes
 
 
 class Moves(NamedTuple):
-    """How shadowing and bias move between two frames, by the bins of what lies between.
+    """How shadowing and bias move between two frames, by the bins of what lies between."""
 
-    Attributes:
-        shadowing: (steps, to, from), shares.
-        bias_counts: (steps,), how many moves to the neighbours there are.
-        strides: (axes,), how many columns apart the nodes of an axis of the bias are.
-        stay: (axes, steps, columns), share that stays in one of these moves.
-        below: (axes, steps, columns), share that comes from the neighbour below.
-        above: (axes, steps, columns), share that comes from the neighbour above.
-    """
-
-    shadowing: Floats
-    bias_counts: Ints
-    strides: Ints
-    stay: Floats
-    below: Floats
-    above: Floats
+    shadowing: Floats  # (steps, to, from), shares
+    bias_counts: Ints  # (steps,), how many moves to the neighbours there are
+    strides: Ints  # (axes,), how many columns apart the nodes of an axis of the bias are
+    stay: Floats  # (axes, steps, columns), share that stays in one of these moves
+    below: Floats  # (axes, steps, columns), share that comes from the neighbour below
+    above: Floats  # (axes, steps, columns), share that comes from the neighbour above
 
 
 def log_likelihoods(frames: Frames, points: Sequence[Point], margin: MarginLoss) -> Floats:

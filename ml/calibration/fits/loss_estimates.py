@@ -34,17 +34,11 @@ Span = tuple[float, float, float]
 
 
 class MarginSplit(NamedTuple):
-    """Parts of the levels.
+    """Parts of the levels."""
 
-    Attributes:
-        margin_db: M20.
-        first_car_db: What the first car in between costs, None where none ever stood there.
-        boards_db: Name to offset.
-    """
-
-    margin_db: Span
-    first_car_db: Span | None
-    boards_db: dict[str, Span]
+    margin_db: Span  # M20
+    first_car_db: Span | None  # Cost of the first car in between, None where none stood there
+    boards_db: dict[str, Span]  # Name to offset
 
 
 def loss_estimates(

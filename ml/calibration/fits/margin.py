@@ -40,19 +40,12 @@ _AT_BOUND = 1e-3
 
 
 class MarginFit(NamedTuple):
-    """Fitted parameters and what they leave unexplained.
+    """Fitted parameters and what they leave unexplained."""
 
-    Attributes:
-        values: The fitted parameters by name.
-        at_bound: Names of those that the bounds hold back.
-        bins: What was fitted to.
-        fitted: Loss that the parameters expect, a value per bin.
-    """
-
-    values: dict[str, float]
-    at_bound: tuple[str, ...]
-    bins: tuple[LossBin, ...]
-    fitted: Floats
+    values: dict[str, float]  # The fitted parameters by name
+    at_bound: tuple[str, ...]  # Names of those that the bounds hold back
+    bins: tuple[LossBin, ...]  # What was fitted to
+    fitted: Floats  # Loss that the parameters expect, a value per bin
 
     @property
     def residuals(self) -> Floats:

@@ -18,25 +18,15 @@ _LEAST_OWN: Final = 50
 
 @dataclass(slots=True)
 class Board:
-    """One board and what it logged.
+    """One board and what it logged."""
 
-    Attributes:
-        name: Its vehicle_id.
-        tx: Its TX log.
-        rx: Its RX log, or None.
-        own: (rows,) bool of the TX log, what it sent of itself.
-        period_ms: Between two of its own beacons.
-        stalls_ms: (S, 2), spells in which it neither sent nor logged, in its own clock.
-        dropped: Reason to rows of the TX log.
-    """
-
-    name: str
-    tx: Log
-    rx: Log | None
-    own: Bools
-    period_ms: float
-    stalls_ms: Floats
-    dropped: dict[str, int] = field(default_factory=dict)
+    name: str  # Its vehicle_id
+    tx: Log  # Its TX log
+    rx: Log | None  # Its RX log, or None
+    own: Bools  # (rows,) bool of the TX log, what it sent of itself
+    period_ms: float  # Between two of its own beacons
+    stalls_ms: Floats  # (S, 2), spells in which it neither sent nor logged, in its own clock
+    dropped: dict[str, int] = field(default_factory=dict)  # Reason to rows of the TX log
 
     @property
     def time_ms(self) -> Floats:

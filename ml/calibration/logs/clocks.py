@@ -26,16 +26,11 @@ class ClockLine:
     """The receiver's clock by the sender's: `receiver = sender + offset + drift (sender - origin)`.
 
     The fastest message counts as without latency.
-
-    Attributes:
-        origin_ms: In the sender's clock.
-        offset_ms: At the origin.
-        drift_ppm: By how much the receiver's clock is faster.
     """
 
-    origin_ms: float
-    offset_ms: float
-    drift_ppm: float
+    origin_ms: float  # In the sender's clock
+    offset_ms: float  # At the origin
+    drift_ppm: float  # By how much the receiver's clock is faster
 
     def to_receiver(self, sender_ms: Floats) -> Floats:
         """Translate times of the sender's clock."""

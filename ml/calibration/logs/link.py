@@ -18,35 +18,20 @@ LOST, RECEIVED, LEFT_OUT = 0, 1, -1
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The beacons of one board at another, or the pings of one board and their echoes.
+    """The beacons of one board at another, or the pings of one board and their echoes."""
 
-    Attributes:
-        source: Who sends.
-        receiver: Who receives, or echoes.
-        two_way: Whether a loss may have happened on either way.
-        time_s: (K,) in a clock common to all links of a drive.
-        receiver_s: (K,) in the receiver's clock; for pings in the sender's.
-        outcome: (K,) int8, LOST, RECEIVED or LEFT_OUT.
-        distance_m: (K,) between the antennas, NaN where unknown.
-        travel_m: (K,), the mean of what both cars travelled since the row before.
-        between: (K,), cars that stood between.
-        latency_ms: (K,), in excess of the fastest; for pings the round trip; NaN where lost.
-        drive: Number of the drive.
-        taken: (K,), share of frames that the receiver's blackouts take, None where it has none.
-    """
-
-    source: str
-    receiver: str
-    two_way: bool
-    time_s: Floats
-    receiver_s: Floats
-    outcome: NDArray[np.int8]
-    distance_m: Floats
-    travel_m: Floats
-    between: Ints
-    latency_ms: Floats
-    drive: int = 0
-    taken: Floats | None = None
+    source: str  # Who sends
+    receiver: str  # Who receives, or echoes
+    two_way: bool  # Whether a loss may have happened on either way
+    time_s: Floats  # (K,) in a clock common to all links of a drive
+    receiver_s: Floats  # (K,) in the receiver's clock; for pings in the sender's
+    outcome: NDArray[np.int8]  # (K,) int8, LOST, RECEIVED or LEFT_OUT
+    distance_m: Floats  # (K,) between the antennas, NaN where unknown
+    travel_m: Floats  # (K,), the mean of what both cars travelled since the row before
+    between: Ints  # (K,), cars that stood between
+    latency_ms: Floats  # (K,), in excess of the fastest; for pings the round trip; NaN where lost
+    drive: int = 0  # Number of the drive
+    taken: Floats | None = None  # (K,), share that the receiver's blackouts take
 
     @property
     def name(self) -> str:
@@ -74,27 +59,16 @@ class Link:
 
 @dataclass(slots=True)
 class Drive:
-    """All that the logs of one drive hold.
+    """All that the logs of one drive hold."""
 
-    Attributes:
-        boards: With TX logs.
-        number: Of the drive.
-        links: One-way ones, and two-way ones of pairs without.
-        round_trips: Two-way links of all RTT logs.
-        clocks: (source, receiver) to the line of their clocks.
-        ways: Of each board.
-        dropped: File to reason to rows.
-        notes: What else was noticed.
-    """
-
-    boards: list[Board]
-    number: int = 0
-    links: list[Link] = field(default_factory=list)
-    round_trips: list[Link] = field(default_factory=list)
-    clocks: dict[tuple[str, str], ClockLine] = field(default_factory=dict)
-    ways: dict[str, Trajectory] = field(default_factory=dict)
-    dropped: dict[str, Counter[str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    boards: list[Board]  # With TX logs
+    number: int = 0  # Of the drive
+    links: list[Link] = field(default_factory=list)  # One-way, or two-way without any
+    round_trips: list[Link] = field(default_factory=list)  # Two-way links of all RTT logs
+    clocks: dict[tuple[str, str], ClockLine] = field(default_factory=dict)  # By source and receiver
+    ways: dict[str, Trajectory] = field(default_factory=dict)  # Of each board
+    dropped: dict[str, Counter[str]] = field(default_factory=dict)  # File to reason to rows
+    notes: list[str] = field(default_factory=list)  # What else was noticed
 
     def drop(self, log: Log, rows: Mapping[str, int]) -> None:
         """Count rows of a log that are left out, by reason."""

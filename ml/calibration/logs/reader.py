@@ -29,23 +29,14 @@ _DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The content of one file.
+    """The content of one file."""
 
-    Attributes:
-        path: Where it was read.
-        kind: Of log.
-        sha256: Of the file's bytes.
-        columns: Name to (rows,) float64, NaN where a field was empty.
-        names: Name to (rows,) object array of text.
-        lines: (rows,) int64, where each row stood.
-    """
-
-    path: Path
-    kind: LogKind
-    sha256: str
-    columns: dict[str, Floats]
-    names: dict[str, NDArray[np.object_]]
-    lines: Ints
+    path: Path  # Where it was read
+    kind: LogKind  # Of log
+    sha256: str  # Of the file's bytes
+    columns: dict[str, Floats]  # Name to (rows,) float64, NaN where a field was empty
+    names: dict[str, NDArray[np.object_]]  # Name to (rows,) object array of text
+    lines: Ints  # (rows,) int64, where each row stood
 
     @property
     def rows(self) -> int:

@@ -26,23 +26,14 @@ class LogKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column.
+    """One column."""
 
-    Attributes:
-        name: In the header.
-        low: Least value allowed.
-        high: Largest.
-        required: Whether a log without it is refused.
-        may_be_empty: Whether a field may be empty, which means unknown.
-        text: It holds a name, not a number.
-    """
-
-    name: str
-    low: float = -inf
-    high: float = inf
-    required: bool = True
-    may_be_empty: bool = False
-    text: bool = False
+    name: str  # In the header
+    low: float = -inf  # Least value allowed
+    high: float = inf  # Largest
+    required: bool = True  # Whether a log without it is refused
+    may_be_empty: bool = False  # Whether a field may be empty, which means unknown
+    text: bool = False  # It holds a name, not a number
 
 
 _LATEST_MS: Final = 1e15  # also milliseconds since 1970

@@ -16,30 +16,14 @@ _BRIDGED_MS: Final = 5_000.0
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A car's way in its own clock.
+    """A car's way in its own clock."""
 
-    Attributes:
-        time_ms: (K,) when fixes came.
-        east_m: (K,).
-        north_m: (K,).
-        glitches: How many rows had a position that cannot be.
-        no_fix: How many had none.
-        rows_ms: (rows,) times of all rows.
-        speed_mps: (rows,) as logged, 0 where unknown.
-    """
-
-    time_ms: Floats
-    east_m: Floats
-    north_m: Floats
-    glitches: int
-    no_fix: int
-    rows_ms: Floats
-    speed_mps: Floats
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Rows that say nothing of the way, by reason."""
-        return {"position glitch": self.glitches, "no position yet": self.no_fix}
+    time_ms: Floats  # (K,) when fixes came
+    east_m: Floats  # (K,)
+    north_m: Floats  # (K,)
+    dropped: dict[str, int]  # Reason to rows that say nothing of the way
+    rows_ms: Floats  # (rows,) times of all rows
+    speed_mps: Floats  # (rows,) as logged, 0 where unknown
 
     def at(self, time_ms: Floats) -> Floats:
         """Return positions (K, 2), NaN where no two fixes within 5 s of one another hold them.
@@ -50,12 +34,10 @@ class Trajectory:
         if self.time_ms.size == 0:
             return np.full((time_ms.size, 2), np.nan)
         right = np.searchsorted(self.time_ms, time_ms)
-        left = np.clip(right - 1, 0, None)
-        right = np.clip(right, None, self.time_ms.size - 1)
-        known = (self.time_ms[right] - self.time_ms[left] <= _BRIDGED_MS) & (
-            np.minimum(np.abs(time_ms - self.time_ms[left]), np.abs(time_ms - self.time_ms[right]))
-            <= _BRIDGED_MS
-        )
+        before = self.time_ms[np.clip(right - 1, 0, None)]
+        after = self.time_ms[np.clip(right, None, self.time_ms.size - 1)]
+        nearest = np.minimum(np.abs(time_ms - before), np.abs(time_ms - after))
+        known = (after - before <= _BRIDGED_MS) & (nearest <= _BRIDGED_MS)
         axes = (self.east_m, self.north_m)
         xy = np.stack([np.interp(time_ms, self.time_ms, axis) for axis in axes], axis=-1)
         xy[~known] = np.nan
@@ -105,10 +87,8 @@ def trajectory(
     speed = np.nan_to_num(speed_mps)
     known = is_somewhere(lat_deg, lon_deg)
     changed = np.zeros(time_ms.size, dtype=bool)
-    rows = np.flatnonzero(known)
-    if rows.size:
-        moved = (np.diff(lat_deg[rows]) != 0.0) | (np.diff(lon_deg[rows]) != 0.0)
-        changed[rows] = np.concatenate([[True], moved])
+    moved = [np.diff(axis[known], prepend=np.nan) != 0.0 for axis in (lat_deg, lon_deg)]
+    changed[known] = moved[0] | moved[1]
     fixes = np.flatnonzero(changed)
     east, north = in_metres(reference, lat_deg[fixes], lon_deg[fixes])
     good = np.zeros(fixes.size, dtype=bool)
@@ -128,12 +108,6 @@ def trajectory(
         last, refused_since = k, 0.0
     of_fix = np.cumsum(changed) - 1
     bad_rows = known & (of_fix >= 0) & ~np.concatenate([good, [True]])[of_fix]
-    return Trajectory(
-        time_ms[fixes][good],
-        east[good],
-        north[good],
-        int(bad_rows.sum()),
-        int((~known).sum()),
-        time_ms,
-        speed,
-    )
+    dropped = {"position glitch": int(bad_rows.sum()), "no position yet": int((~known).sum())}
+    at_ms, east, north = time_ms[fixes][good], east[good], north[good]
+    return Trajectory(at_ms, east, north, dropped, time_ms, speed)

@@ -43,21 +43,13 @@ _SWAYS_S: Final = (53.0, 61.0)  # so that the two distances wander apart
 
 
 class Motion(NamedTuple):
-    """Where some cars are, at the end of each tick of 0.1 s and at the start; (ticks + 1, N) each.
+    """Where cars are at the start and the end of each tick of 0.1 s; (ticks + 1, N) each."""
 
-    Attributes:
-        x_m: East.
-        y_m: North.
-        speed_mps: Along the road.
-        heading_deg: Clockwise from north, [0, 360).
-        accel_mps2: Along the road, over the tick before.
-    """
-
-    x_m: Floats
-    y_m: Floats
-    speed_mps: Floats
-    heading_deg: Floats
-    accel_mps2: Floats
+    x_m: Floats  # East
+    y_m: Floats  # North
+    speed_mps: Floats  # Along the road
+    heading_deg: Floats  # Clockwise from north, [0, 360)
+    accel_mps2: Floats  # Along the road, over the tick before
 
     @property
     def xy_m(self) -> Floats:

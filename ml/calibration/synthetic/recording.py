@@ -29,28 +29,16 @@ MOST_CARS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What happened on one drive.
+    """What happened on one drive."""
 
-    Attributes:
-        slot_us: (ticks, N), true time at which each node had its slot.
-        sent: (ticks, N); False where the board stalled.
-        measured: (ticks, N, 5), x, y, speed, heading and acceleration as the node had them.
-        receptions: (K, 5), receiver, source, tick of the frame, hops, true time in µs.
-        round_trip_us: (ticks,), of the pings of the first node, 0 where none came back, or
-            None where there were no pings.
-        stalls: Of each node, (S, 2), beginning and end in true µs.
-        clocks: Of the nodes of all drives recorded together; the first node is nobody.
-        number: Of this drive among them.
-    """
-
-    slot_us: Ints
-    sent: Bools
-    measured: Floats
-    receptions: Ints
-    round_trip_us: Ints | None
-    stalls: list[Ints]
-    clocks: NodeClocks
-    number: int = 0
+    slot_us: Ints  # (ticks, N), true time at which each node had its slot
+    sent: Bools  # (ticks, N); False where the board stalled
+    measured: Floats  # (ticks, N, 5), x, y, speed, heading and acceleration as the node had them
+    receptions: Ints  # (K, 5), receiver, source, tick of the frame, hops, true time in µs
+    round_trip_us: Ints | None  # (ticks,), of pings; 0: did not come back; None: no pings
+    stalls: list[Ints]  # Of each node, (S, 2), beginning and end in true µs
+    clocks: NodeClocks  # Of the nodes of all drives recorded together; the first node is nobody
+    number: int = 0  # Of this drive among them
 
     def local_ms(self, node: int, t_us: Ints) -> Ints:
         """Return what a node's clock shows at true times (K,)."""
@@ -68,7 +56,7 @@ def record(
     echo: bool = False,
     stalls: bool = True,
     parked: bool = False,
-    on_tick: Callable[[int, int], None] | None = None,
+    on_tick: Callable[[int, int], None] = lambda _tick, _ticks: None,
 ) -> list[Recording]:
     """Drive, and record all receptions; several drives at once, each with a seed of its own.
 
@@ -96,12 +84,12 @@ def record(
     keys = np.concatenate([fold(seed, 0, 0) for seed in seeds])
     channel.reset(everybody, keys, present=np.arange(nodes) > 0)
     jitter_ms = min(parameters.radio.beacon.jitter_ms, _MOST_JITTER_MS)
-    slots = [_slots_of(seed, ticks, num_cars, jitter_ms, echo=echo) for seed in seeds]
+    slots = (_slots_of(seed, ticks, num_cars, jitter_ms, echo=echo) for seed in seeds)
     spells = [
         [_stalls_of(seed, n, duration_s if stalls else 0.0) for n in range(num_cars)]
         for seed in seeds
     ]
-    slot_us = np.stack(slots, axis=1)
+    slot_us = np.stack(list(slots), axis=1)
     sent = np.ones(slot_us.shape, dtype=bool)
     for e, windows in enumerate(spells):
         for n, window in enumerate(windows):
@@ -218,7 +206,7 @@ def _broadcast(
     measured: Floats,
     *,
     echo: bool,
-    on_tick: Callable[[int, int], None] | None,
+    on_tick: Callable[[int, int], None],
 ) -> tuple[Ints, Ints]:
     """Return receptions (K, 6), convoy first, and round trips (ticks, E)."""
     ticks, num_envs, num_cars = slot_us.shape
@@ -236,7 +224,7 @@ def _broadcast(
     round_trip_us = np.zeros((ticks, num_envs), dtype=np.int64)
     found = []
     for k in range(ticks):
-        if on_tick is not None and k % 250 == 0:
+        if k % 250 == 0:
             on_tick(k, ticks)
         for part in range(_PARTS - 1):  # nobody has a slot in the last quarter
             begin_us = k * TICK_US + part * _PART_US

@@ -1,8 +1,7 @@
 """Drive convoys on a straight road past the radio alone, and write down what arrives."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -24,18 +23,14 @@ _LATEST_PHASE_US: Final = 80_000
 _SEED: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class DirectLinks:
+class DirectLinks(NamedTuple):
     """What became of every own frame on every link, relays off.
 
-    Attributes:
-        latency_ms: (ticks, E, R, S) from sampling to reception; NaN where it was lost.
-            Source s is node s + 1, and a node's link to itself is all lost.
-        generated_us: (ticks, E, S), true time of sampling.
+    Source s is node s + 1, and a node's link to itself is all lost.
     """
 
-    latency_ms: Floats
-    generated_us: Ints
+    latency_ms: Floats  # (ticks, E, R, S) from sampling to reception; NaN where it was lost
+    generated_us: Ints  # (ticks, E, S), true time of sampling
 
     @property
     def lost(self) -> Bools:

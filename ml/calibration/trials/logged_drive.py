@@ -37,21 +37,13 @@ _UNKNOWN_M: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One figure, measured and emulated.
+    """One figure, measured and emulated."""
 
-    Attributes:
-        name: What it is.
-        measured: On the logs.
-        noise: Standard deviation, from halves of the log.
-        models: Means over the replicas of the emulated, Gilbert–Elliott and independent losses.
-        spread: Standard deviation of the emulated over replicas.
-    """
-
-    name: str
-    measured: float
-    noise: float
-    models: tuple[float, ...]
-    spread: float
+    name: str  # What it is
+    measured: float  # On the logs
+    noise: float  # Standard deviation, from halves of the log
+    models: tuple[float, ...]  # Means over the replicas of each of `Judgement.models`
+    spread: float  # Standard deviation of the emulated over replicas
 
     @property
     def met(self) -> bool:
@@ -64,17 +56,11 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Measured links against the models.
+    """Measured links against the models."""
 
-    Attributes:
-        measured: What was logged.
-        models: Name to the replicas of what stands beside it, `EMULATED` first.
-        gates: Figure by figure.
-    """
-
-    measured: LossLog
-    models: dict[str, list[LossLog]]
-    gates: list[Gate]
+    measured: LossLog  # What was logged
+    models: dict[str, list[LossLog]]  # Name to replicas, `EMULATED` first
+    gates: list[Gate]  # Figure by figure
 
 
 def judge_links(
@@ -92,18 +78,13 @@ def judge_links(
         on_part: Told what is being done, and how far it is in [0, 1].
     """
     measured = LossLog.of_links(links)
-    lost = emulate(
-        parameters,
-        links,
-        levels_db,
-        replicas=_REPLICAS,
-        on_share=lambda share: on_part("driving the logged drives again", share),
-    )
+    what = "driving the logged drives again"
+    lost = _emulate(parameters, links, levels_db, lambda share: on_part(what, share))
     on_part("comparing", 0.0)
     models = {
         EMULATED: [replace(measured, lost=one) for one in np.split(lost, _REPLICAS, axis=1)],
-        "Gilbert–Elliott": _draw_gilbert_elliott(measured, _REPLICAS),
-        "independent": _draw_independent(measured, _REPLICAS),
+        "Gilbert–Elliott": _draw_gilbert_elliott(measured),
+        "independent": _draw_independent(measured),
     }
     gates = []
     for name, statistic in STATISTICS.items():
@@ -115,46 +96,30 @@ def judge_links(
     return Judgement(measured, models, gates)
 
 
-def emulate(
+def _emulate(
     parameters: Parameters,
     links: Sequence[Link],
     levels_db: Mapping[Group, float],
-    *,
-    replicas: int,
     on_share: Callable[[float], None],
 ) -> Bools:
-    """Lose the frames of the logged drives anew, some times over.
+    """Lose the frames of L logged drives anew, R times over: (K, R · L), replica by replica.
 
     Every link is driven by itself with the level of its pair, since it is these boards that are to
     be met and not boards in general; so nobody stands between, and what a car between costs is in
     the level.
-
-    Args:
-        parameters: The fitted ones.
-        links: L of the logs.
-        levels_db: Margin at 20 m of each group.
-        replicas: R, how often.
-        on_share: Told how far it is.
-
-    Returns:
-        (K, R · L), what was lost, replica by replica.
     """
     loss = parameters.radio.loss
     assert isinstance(loss, MarginLoss)  # noqa: S101 - calibrations have no other
     alone = loss.model_copy(update={"antenna_sd_db": 0.0, "door_share": 0.0})
     radio = without_relays(parameters.radio.model_copy(update={"loss": alone}))
-    rows, drives, nodes = max(link.outcome.size for link in links), len(links) * replicas, 3
+    rows, drives, nodes = max(link.outcome.size for link in links), len(links) * _REPLICAS, 3
     channel = BroadcastChannel(radio, num_envs=drives, num_nodes=nodes, receivers=(1, 2))
     everybody = np.arange(drives)
     level = np.array([_level(link, levels_db, loss.margin_20m_db) for link in links])
-    channel.reset(
-        everybody,
-        fold(_SEED, everybody),
-        present=_PRESENT,
-        overrides={"radio.loss.margin_20m_db": np.tile(level, replicas)},
-    )
-    receiver_m, sender_m = (np.tile(way, replicas) for way in _ways(links, rows))
-    two_way = np.tile([link.two_way for link in links], replicas)
+    overrides = {"radio.loss.margin_20m_db": np.tile(level, _REPLICAS)}
+    channel.reset(everybody, fold(_SEED, everybody), present=_PRESENT, overrides=overrides)
+    receiver_m, sender_m = (np.tile(way, _REPLICAS) for way in _ways(links, rows))
+    two_way = np.tile([link.two_way for link in links], _REPLICAS)
     lost = np.zeros((rows, drives), dtype=bool)
     payload = np.zeros((drives, nodes, len(PayloadField)))
     xy_m = np.zeros((drives, nodes, 2))
@@ -205,14 +170,14 @@ def _loss_by_distance(log: LossLog) -> Floats:
     return out
 
 
-def _draw_independent(log: LossLog, replicas: int) -> list[LossLog]:
+def _draw_independent(log: LossLog) -> list[LossLog]:
     """Lose each frame on its own, with the measured share of its link and distance."""
     generator = np.random.Generator(np.random.PCG64(_NAIVE_SEED))
     share = _loss_by_distance(log)
-    return [replace(log, lost=generator.random(share.shape) < share) for _ in range(replicas)]
+    return [replace(log, lost=generator.random(share.shape) < share) for _ in range(_REPLICAS)]
 
 
-def _draw_gilbert_elliott(log: LossLog, replicas: int) -> list[LossLog]:
+def _draw_gilbert_elliott(log: LossLog) -> list[LossLog]:
     """Lose frames in the bad state of a chain of measured loss and mean burst (Gilbert 1960)."""
     generator = np.random.Generator(np.random.PCG64(_NAIVE_SEED + 1))
     share = np.clip(_loss_by_distance(log), 0.0, 0.999)
@@ -222,10 +187,10 @@ def _draw_gilbert_elliott(log: LossLog, replicas: int) -> list[LossLog]:
     # A burst cannot be shorter than the loss allows: p / (1 - p) at least.
     leave = np.minimum(leave, np.where(share > 0.0, (1.0 - share) / np.maximum(share, 1e-9), 1.0))
     enter = share / (1.0 - share) * leave
-    bad = generator.random((replicas, links)) < share[0]
-    lost = np.zeros((replicas, *share.shape), dtype=bool)
+    bad = generator.random((_REPLICAS, links)) < share[0]
+    lost = np.zeros((_REPLICAS, *share.shape), dtype=bool)
     for t in range(len(share)):
-        u = generator.random((replicas, links))
+        u = generator.random((_REPLICAS, links))
         bad = np.where(bad, u >= leave[t], u < enter[t])
         lost[:, t] = bad
     return [replace(log, lost=one) for one in lost]

@@ -28,19 +28,12 @@ _LEAST_IN_BIN: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class LossLog:
-    """Losses of links, one column each, all rows that are not scored left out.
+    """Losses of links, one column each, all rows that are not scored left out."""
 
-    Attributes:
-        lost: (K, L).
-        scored: (K, L).
-        distance_m: (K, L), NaN where unknown.
-        between: (K, L), cars.
-    """
-
-    lost: Bools
-    scored: Bools
-    distance_m: Floats
-    between: Ints
+    lost: Bools  # (K, L)
+    scored: Bools  # (K, L)
+    distance_m: Floats  # (K, L), NaN where unknown
+    between: Ints  # (K, L), cars
 
     @classmethod
     def of_losses(cls, lost: Bools) -> Self:

@@ -28,33 +28,20 @@ _SEED: Final = 11
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """A minute of the link from the car ahead, on the reference drive, first-hand.
+    """A minute of the link from the car ahead, on the reference drive, first-hand."""
 
-    Attributes:
-        time_s: (ticks,), the end of each tick.
-        age_s: (ticks,), true age of the newest message; infinite before the first.
-        lost: (ticks,), own frames of the car ahead that did not arrive.
-    """
-
-    time_s: Floats
-    age_s: Floats
-    lost: Bools
+    time_s: Floats  # (ticks,), the end of each tick
+    age_s: Floats  # (ticks,), true age of the newest message; infinite before the first
+    lost: Bools  # (ticks,), own frames of the car ahead that did not arrive
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """Everything a picture shows.
+    """Everything a picture shows."""
 
-    Attributes:
-        delivery: By the number of cars between, distances (D,) in m and the share of frames
-            received first-hand at each (D,).
-        ages_s: By rank of the car, sorted true ages of what the last car knows of it.
-        minute: Of one link.
-    """
-
-    delivery: dict[int, tuple[Floats, Floats]]
-    ages_s: dict[int, Floats]
-    minute: Minute
+    delivery: dict[int, tuple[Floats, Floats]]  # By cars between: (D,) m, (D,) share
+    ages_s: dict[int, Floats]  # By rank of the car ahead, sorted true ages
+    minute: Minute  # Of one link
 
 
 def behaviour_of(parameters: Parameters) -> Behaviour:

@@ -30,25 +30,15 @@ _TAG: Final = re.compile(r"\s*\[([FRJ])\]\.?")
 
 
 class Entry(NamedTuple):
-    """One value of a parameter set.
+    """One value of a parameter set."""
 
-    Attributes:
-        name: Dotted, as in `domain_randomisation`: `radio.loss.margin_20m_db`.
-        value: As in the file; None is `null`.
-        unit: Empty for a bare number, a switch or a word.
-        allowed: The values that a file may hold, briefly.
-        drawn: The (low, high) it is drawn from per episode, if it is.
-        basis: What it rests on, as far as its description is tagged.
-        meaning: Its description, without the tags.
-    """
-
-    name: str
-    value: Any
-    unit: str
-    allowed: str
-    drawn: tuple[float, float] | None
-    basis: str
-    meaning: str
+    name: str  # Dotted, as in `domain_randomisation`: `radio.loss.margin_20m_db`
+    value: Any  # As in the file; None is `null`
+    unit: str  # Empty for a bare number, a switch or a word
+    allowed: str  # The values that a file may hold, briefly
+    drawn: tuple[float, float] | None  # The (low, high) it is drawn from per episode, if it is
+    basis: str  # What it rests on, as far as its description is tagged
+    meaning: str  # Its description, without the tags
 
 
 def as_text(value: Any) -> str:

@@ -229,8 +229,7 @@ def test_a_glitch_does_not_move_the_car():
     lat[:20] = lon[:20] = 0.0
     reference = reference_for(lat, lon)
     way = trajectory(reference, time, lat, lon, np.full(400, 10.0))
-    assert way.glitches == 10
-    assert way.no_fix == 20
+    assert way.dropped == {"position glitch": 10, "no position yet": 20}
     steps = np.diff(way.at(time[30:380])[:, 1])
     assert np.abs(steps).max() < 2.1
     assert np.isfinite(way.at(time[195:215])).all()
