@@ -41,12 +41,6 @@ def load_parameters(name_or_file: str | Path) -> Parameters:
 
     A bare word is a preset's name; what has a suffix or holds a path separator is a file.
 
-    Args:
-        name_or_file: One of `PRESET_NAMES`, or a path that ends in `.json`.
-
-    Returns:
-        The validated parameters.
-
     Raises:
         ParameterError: An unknown preset, a file that is missing, has another suffix or cannot be
             read, or content that is not allowed.

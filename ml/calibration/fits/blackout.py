@@ -53,11 +53,7 @@ class Blackout(NamedTuple):
 def find_blackouts(
     links: Sequence[Link], on_share: Callable[[float], None]
 ) -> tuple[Found, list[Link]]:
-    """Look for the blackouts of all receivers.
-
-    Args:
-        links: Of all drives.
-        on_share: Told how far it is.
+    """Look for the blackouts of all receivers of all drives.
 
     Returns:
         What was found; and the links with what of them it takes.
@@ -96,10 +92,9 @@ def blackout_estimates(blackouts: Found, prior: Parameters) -> list[Estimate]:
 
 
 def find_blackout(links: Sequence[Link]) -> Blackout | None:
-    """Look for blackouts in all links of one receiver; None where there are none.
+    """Look for blackouts in all links of one receiver.
 
-    Args:
-        links: Of one receiver; None is returned, too, for less than four minutes.
+    None is returned where there are none, and for less than four minutes.
     """
     time = np.concatenate([link.receiver_s[link.scored] for link in links])
     lost = np.concatenate([link.lost[link.scored] for link in links]).astype(np.float64)
@@ -123,7 +118,8 @@ def find_blackout(links: Sequence[Link]) -> Blackout | None:
     if strength < _CLEARLY:
         return None
     time -= origin
-    period = _refined(time, lost, float(periods[int(np.argmax(gains))]))
+    near = _near(float(periods[int(np.argmax(gains))]), time, 61)
+    period = max(near.tolist(), key=lambda candidate: _best_box(time, lost, candidate).gain)
     best = _best_box(time, lost, period)
     replicates = _replicates(time, lost, period, generator)
     begin_s = (origin + best.begin_s) % period
@@ -189,13 +185,6 @@ def _shuffled(
     order = generator.permutation(len(parts))
     mixed_losses, mixed_count = zip(*(parts[i] for i in order), strict=True)
     return np.concatenate(mixed_losses), np.concatenate(mixed_count)
-
-
-def _refined(time: Floats, lost: Floats, period: float) -> float:
-    """Sharpen a period by the likelihood of its best box."""
-    candidates = _near(period, time, 61)
-    scores = [_best_box(time, lost, p).gain for p in candidates]
-    return float(candidates[int(np.argmax(scores))])
 
 
 def _near(period: float, time: Floats, count: int) -> Floats:

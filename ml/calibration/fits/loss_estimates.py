@@ -47,13 +47,9 @@ def loss_estimates(
     estimates: list[Estimate],
     on_part: Callable[[str, float], None],
 ) -> tuple[LinkFit, MarginSplit]:
-    """Fit the losses of all links, split their levels, and append to `estimates`.
+    """Fit the losses of one link or more, split their levels, and append to `estimates`.
 
-    Args:
-        links: One or more.
-        prior: With a margin model.
-        estimates: Of the parameters so far.
-        on_part: Told what is being done, and how far it is in [0, 1].
+    The prior has a margin model; `on_part` is told what is being done, and how far it is in [0, 1].
 
     Raises:
         LogError: A fit that is no radio.
@@ -169,14 +165,10 @@ def split_levels(
     antenna_sd_db: float,
     next_car_db: float,
 ) -> MarginSplit:
-    """Split.
+    """Split the levels (G,) of G groups, of covariance (G, G).
 
-    Args:
-        groups: G of them.
-        levels_db: (G,).
-        covariance: (G, G).
-        antenna_sd_db: σ_G, not fitted: a handful of boards does not show a spread.
-        next_car_db: What each further car costs, not fitted.
+    `antenna_sd_db` is σ_G, which is not fitted since a handful of boards does not show a spread;
+    nor is `next_car_db`, what each further car costs.
     """
     boards = sorted({name for one, other, _ in groups for name in (one, other)})
     design = np.zeros((len(groups), 2 + len(boards)))

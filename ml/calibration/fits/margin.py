@@ -69,10 +69,7 @@ def path_terms_db(distance_m: Floats) -> tuple[Floats, Floats]:
 def mean_margin_db(margin: MarginLoss, distance_m: ArrayLike, cars_between: int) -> Floats:
     """Return the margin of a link between two ordinary boards, without anything that is drawn.
 
-    Args:
-        margin: The model's parameters.
-        distance_m: Between the antennas, any shape; counted as 3 m at least.
-        cars_between: How many cars stand between.
+    The distance between the antennas, of any shape, counts as 3 m at least.
     """
     near, far = path_terms_db(np.asarray(distance_m, dtype=np.float64))
     next_db = margin.car_next_db * (cars_between - 1)
@@ -82,17 +79,12 @@ def mean_margin_db(margin: MarginLoss, distance_m: ArrayLike, cars_between: int)
 
 
 def expected_loss(margin: MarginLoss, distance_m: ArrayLike, cars_between: int) -> Floats:
-    """Return the share of frames lost at a distance, over convoys, time and frames.
+    """Return the share of frames lost at distances, over convoys, time and frames.
 
     Blackouts and collisions are left out.
 
-    Args:
-        margin: The model's parameters.
-        distance_m: Between the antennas, any shape.
-        cars_between: How many cars stand between.
-
     Returns:
-        Loss in [0, 1], of the shape of `distance_m`.
+        Loss in [0, 1], of the shape of `distance_m`, which is between the antennas.
     """
     d = np.asarray(distance_m, dtype=np.float64)
     mean_db = mean_margin_db(margin, d, cars_between)
@@ -127,16 +119,11 @@ def fit_margin(
     bins: tuple[LossBin, ...] = LOSS_BY_DISTANCE,
     bounds: Mapping[str, tuple[float, float]] = BOUNDS,
 ) -> MarginFit:
-    """Fit some parameters by least squares of the expected loss; the others stay.
+    """Fit the parameters in `bounds` by least squares of the expected loss; the others stay.
 
     Each bin counts the same: their frames are not independent, so their numbers say little. What a
-    further car costs and the cap are not fitted, since no bin has two cars between.
-
-    Args:
-        margin: Where to start, and what all other parameters are: the spread of antennas among
-            them, so that the result holds for the mean over boards.
-        bins: Measured losses.
-        bounds: Name to (low, high) of each parameter to fit.
+    further car costs and the cap are not fitted, since no bin has two cars between. The spread of
+    antennas is among what stays, so that the result holds for the mean over boards.
     """
     names = list(bounds)
     low, high = np.array([bounds[name] for name in names]).T

@@ -12,6 +12,7 @@ named here are allowed and not read.
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -36,18 +37,11 @@ class Column:
     text: bool = False  # It holds a name, not a number
 
 
-_LATEST_MS: Final = 1e15  # also milliseconds since 1970
 _G_LIMIT: Final = 200.0
 
 
-def _time(name: str, *, may_be_empty: bool = False) -> Column:
-    return Column(name, -1.0, _LATEST_MS, may_be_empty=may_be_empty)
-
-
-def _optional(name: str, low: float = -inf, high: float = inf) -> Column:
-    return Column(name, low, high, required=False, may_be_empty=True)
-
-
+_time: Final = partial(Column, low=-1.0, high=1e15)  # also milliseconds since 1970
+_optional: Final = partial(Column, required=False, may_be_empty=True)
 _POSE: Final = (
     Column("lat", -90.0, 90.0, may_be_empty=True),
     Column("lon", -180.0, 180.0, may_be_empty=True),

@@ -60,11 +60,8 @@ class Motion(NamedTuple):
 def make_drive(num_cars: int, duration_s: float, seed: int, *, parked: bool = False) -> Motion:
     """Drive with stops, at distances that wander: some 8 to 80 m between neighbours.
 
-    Args:
-        num_cars: N; the last one leads, car 0 is the rearmost.
-        duration_s: How long.
-        seed: Of everything drawn; the same seed, the same drive.
-        parked: Nobody moves.
+    The last of N cars leads, car 0 is the rearmost; nobody moves if `parked`. The same seed, the same
+    drive.
     """
     ticks = round(duration_s / DT_S)
     key = fold(seed, Stream.SYNTHETIC_LOGS, 1)
@@ -88,10 +85,7 @@ def reference_speed_mps() -> Floats:
 
 
 def reference_drive(num_envs: int) -> Floats:
-    """Return where the cars of the reference drive are, the same in each convoy.
-
-    Args:
-        num_envs: E.
+    """Return where the cars of the reference drive are, the same in each of E convoys.
 
     Returns:
         (5821, E, 3), metres along a straight road; car 2 leads, car 0 is the last. A car follows

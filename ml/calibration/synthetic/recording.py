@@ -62,14 +62,14 @@ def record(
 
     Each node has its slot in a quarter of its own of every tick, so that of all that a receiver
     takes in nothing hides anything else; a ping is echoed in the quarter after, and the wait for
-    that quarter is not counted.
+    that quarter is not counted. Positions are logged as held between fixes, as a receiver gives
+    them. A drive does not depend on those beside it.
 
     Args:
-        parameters: Of radio and sensors; positions are logged as held between fixes, as a
-            receiver gives them.
+        parameters: Of radio and sensors.
         num_cars: 2 or 3.
-        duration_s: How long.
-        seeds: Of everything on a drive; a drive does not depend on those beside it.
+        duration_s: Of each drive.
+        seeds: Of everything on a drive.
         echo: The second node echoes the frames of the first.
         stalls: Boards stand still now and then.
         parked: Nobody moves.
@@ -177,15 +177,11 @@ def exchange(
     xy_m: Floats,
     sending: Bools | None = None,
 ) -> PeerTable:
-    """Send a frame of each node, and deliver what has arrived by now.
+    """Send a frame of each of N nodes of E convoys, and deliver what has arrived by now.
 
-    Args:
-        channel: Of E convoys with N nodes.
-        t_us: (E, N), when each frame is sampled, true time.
-        now_us: (E,), the same clock.
-        payload: (E, N, fields of `PayloadField`).
-        xy_m: (E, N, 2), where the nodes are.
-        sending: (E, N); default: all.
+    Frames are sampled at `t_us` (E, N) and it is `now_us` (E,), both in true time; the payload is
+    (E, N, fields of `PayloadField`), the nodes are at `xy_m` (E, N, 2), and those `sending` (E, N)
+    send, by default all.
     """
     channel.transmit(
         sending=np.ones(t_us.shape, dtype=bool) if sending is None else sending,

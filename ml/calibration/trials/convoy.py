@@ -39,11 +39,7 @@ class DirectLinks(NamedTuple):
 
 
 def straight(position_m: Floats, ticks: int) -> Floats:
-    """Let convoys cruise with constant gaps.
-
-    Args:
-        position_m: (E, N), where the nodes start, along the road.
-        ticks: How long.
+    """Let convoys cruise with constant gaps from positions along the road, (E, N).
 
     Returns:
         (ticks + 1, E, N), where they are, from the start on.
@@ -104,9 +100,7 @@ def record_direct_links(
 def sample_ages_s(radio: RadioParameters, position_m: Floats) -> Floats:
     """Broadcast from every node and sample the true age of what node 0 knows, relays as given.
 
-    Args:
-        radio: Its parameters.
-        position_m: (ticks + 1, E, N), along a straight road.
+    Nodes are at `position_m` (ticks + 1, E, N) along a straight road.
 
     Returns:
         (ticks, E, S) at the end of each tick; infinite where nothing was heard yet.

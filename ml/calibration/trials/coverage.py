@@ -45,13 +45,8 @@ def coverage_study(
 ) -> Study:
     """Drive, write logs, read and fit them as a user's, and hold the intervals against the truth.
 
-    Args:
-        radio: What the drives are made with.
-        prior: What calibration starts from.
-        prior_name: Its name.
-        drives: How many; seeds count from 1.
-        duration_s: Of each.
-        on_part: Told which of `drives` + 1 parts begins.
+    Drives are made with the parameters `radio`, `duration_s` each, with seeds from 1 on;
+    calibration starts from `prior`. `on_part` is told which of `drives` + 1 parts begins.
     """
     seeds = range(1, drives + 1)
     study: Study = {}

@@ -70,13 +70,10 @@ def loss(log: LossLog) -> float:
 
 
 def autocorrelation_at(log: LossLog, lag: int, *, together: int = 1) -> float:
-    """Autocorrelation of the losses of a link, over all links.
+    """Autocorrelation of the losses of a link at a lag in frames, over all links.
 
-    Args:
-        log: Of the links.
-        lag: In frames.
-        together: How many links beside one another are of one drive: they have one mean, and one
-            variance about it.
+    So many links beside one another as are `together` are of one drive: they have one mean, and
+    one variance about it.
 
     Returns:
         Between -1 and 1; NaN where nothing ever changes.

@@ -34,13 +34,7 @@ def neighbours_on_reference_drive(
     seed: int = _SEED,
     overrides: Mapping[str, Floats] | None = None,
 ) -> tuple[Floats, Ints]:
-    """Drive the reference drive, and record the links between neighbours.
-
-    Args:
-        radio: To be tried.
-        num_convoys: How many convoys drive it, E, each with boards of its own.
-        seed: Of all draws.
-        overrides: As in `BroadcastChannel.reset`.
+    """Let E convoys, each with boards of its own, drive the reference drive.
 
     Returns:
         Latencies (ticks, E, 3) in ms, NaN where lost, from car 1 to 0, from 2 to 1 and from 1 to
@@ -60,9 +54,8 @@ def drive_statistics(parameters: Parameters) -> dict[str, float]:
 def statistics_of(latency_ms: Floats, generated_us: Ints) -> dict[str, float]:
     """Compute of a simulated drive what was computed of the recorded one, see `CONVOY_DRIVE`.
 
-    Args:
-        latency_ms: (frames, drives, links), NaN where a frame was lost.
-        generated_us: (frames, drives, links), when they were sampled.
+    Latencies are (frames, drives, links), NaN where a frame was lost, and so are the times of
+    sampling.
     """
     frames, _, together = latency_ms.shape
     latency_ms = latency_ms.reshape(frames, -1)
@@ -84,12 +77,8 @@ def share_of_time_beyond(
 ) -> dict[float, float]:
     """Return for which share of time the newest message of a link was older than each age.
 
-    Exact between receptions, where the age grows with time; frames arrive in order.
-
-    Args:
-        latency_ms: (frames, links), NaN where a frame was lost.
-        generated_us: (frames, links), when they were sampled.
-        ages_s: The ages.
+    Exact between receptions, where the age grows with time; frames arrive in order. Latencies are
+    (frames, links), NaN where a frame was lost, and so are the times of sampling.
     """
     beyond_us = dict.fromkeys(ages_s, 0.0)
     whole_us = 0.0

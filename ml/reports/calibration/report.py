@@ -19,14 +19,9 @@ def render(
     command: str,
     held_out: Sequence[str] = (),
 ) -> str:
-    """Return the page.
+    """Return the page of a calibration, and of its links held against models.
 
-    Args:
-        calibration: What was fitted.
-        judgement: Measured links against models.
-        title: Of the page.
-        command: That made it.
-        held_out: Names of the logs judged on, where they are not those fitted to.
+    `held_out` names the logs judged on, where they are not those fitted to.
     """
     on = (
         f"Judged on logs that were not fitted to: {', '.join(held_out)}."
@@ -68,12 +63,11 @@ def _subtitle(calibration: Calibration) -> str:
 def _brief(calibration: Calibration, judgement: Judgement) -> list[str]:
     fitted = sum(e.is_fitted for e in calibration.estimates)
     untold = len(calibration.estimates) - fitted
-    lines = [f"{fitted} parameters are fitted, {untold} cannot be told by these logs."]
-    met = sum(g.met for g in judgement.gates)
-    loss = judgement.gates[0]
+    gates, loss = judgement.gates, judgement.gates[0]
     lost, loses = 100.0 * loss.measured, 100.0 * loss.models[0]
-    figures = f"{met} of {len(judgement.gates)} figures of the losses"
-    lines += [
+    figures = f"{sum(g.met for g in gates)} of {len(gates)} figures of the losses"
+    lines = [
+        f"{fitted} parameters are fitted, {untold} cannot be told by these logs.",
         f"{lost:.1f} % of the frames were lost; the fitted radio loses {loses:.1f} % there.",
         f"{figures} are met within the log's own noise.",
     ]
@@ -122,12 +116,9 @@ def _boards(calibration: Calibration) -> HtmlTable:
             bias = _said(accel.bias_mps2, "{:+.3f} m/s²")
             noise = _said(accel.white_sd_mps2, "{:.3f} m/s²")
             slope = _said(accel.slope, "{:+.2f}" + (", backwards" if accel.is_backwards else ""))
-        rows.append(Line([Cell(text) for text in (name, gain, bias, noise, slope)]))
-    columns = [
-        "board", ">against the mean board", ">accelerometer bias", ">noise at standstill",
-        ">slope against GPS",
-    ]  # fmt: skip
-    return table_of(columns, rows)
+        rows.append(Line([*map(Cell, (name, gain, bias, noise, slope))]))
+    columns = ["board", ">against the mean board", ">accelerometer bias", ">noise at standstill"]
+    return table_of([*columns, ">slope against GPS"], rows)
 
 
 def _links(calibration: Calibration) -> HtmlTable:
@@ -135,18 +126,14 @@ def _links(calibration: Calibration) -> HtmlTable:
     for drive in calibration.drives:
         pinged = [x for x in drive.round_trips if not any(x is y for y in drive.links)]
         for link in [*drive.links, *pinged]:
-            scored = link.scored
+            lost = link.lost[link.scored]
             clock = drive.clocks.get((link.source, link.receiver))
-            share = float(link.lost[scored].mean()) if scored.any() else 0.0
-            near = link.distance_m[np.isfinite(link.distance_m)]
-            texts = (
-                link.name,
-                f"{int(scored.sum()):,}",
-                f"{100.0 * share:.1f} %",
-                _said(float(np.median(near)) if near.size else None, "{:.0f} m"),
-                _said(None if clock is None else clock.drift_ppm, "{:+.1f} ppm"),
-            )
-            rows.append(Line([Cell(text) for text in texts]))
+            share = float(lost.mean()) if lost.size else 0.0
+            known_m = link.distance_m[np.isfinite(link.distance_m)]
+            median = _said(float(np.median(known_m)) if known_m.size else None, "{:.0f} m")
+            drift = _said(None if clock is None else clock.drift_ppm, "{:+.1f} ppm")
+            texts = (link.name, f"{lost.size:,}", f"{100.0 * share:.1f} %", median, drift)
+            rows.append(Line([*map(Cell, texts)]))
     return table_of(["link", ">frames", ">lost", ">median distance", ">clock drift"], rows)
 
 

@@ -19,12 +19,9 @@ _OLDEST_S = 5.0
 
 
 def draw(behaviour: Behaviour, name: str, *, measured: bool = False) -> Figure:
-    """Draw a parameter set; call it in the house style.
+    """Draw what a parameter set does; call it in the house style.
 
-    Args:
-        behaviour: Of the set.
-        name: Its name, for the title.
-        measured: Show what was recorded, too, where a set is meant to be like it.
+    Where a set is meant to be like what was recorded, `measured` shows that, too.
     """
     figure = new_figure(10.0, 7.2)
     grid = figure.add_gridspec(2, 2, height_ratios=(1.15, 1.0))
