@@ -189,9 +189,9 @@ def provenance(calibration: Calibration) -> str:
     lines = [
         f"Calibrated by roadsense {__version__} from {len(logs)} logs, starting from {start}.",
         "Fitted, with 90 % intervals:",
-        *(f"{e.name} = {e.value:.4g} [{a:.4g}, {b:.4g}] ({e.basis});" for e, a, b in fitted),
+        *(f"{e.name} = {e.value:.4g} [{a:.4g}, {b:.4g}] ({e.why});" for e, a, b in fitted),
         "Kept from before:",
-        *(f"{e.name} ({e.reason});" for e in calibration.estimates if not e.is_fitted),
+        *(f"{e.name} ({e.why});" for e in calibration.estimates if not e.is_fitted),
         "and all that is not named. Logs:",
         *(f"{x.path.name} (sha256 {x.sha256}; {rows_of(calibration, x)});" for x in logs),
         *calibration.notes,

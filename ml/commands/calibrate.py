@@ -117,7 +117,7 @@ def _print(calibration: Calibration, console: Console) -> None:
     )
     for e in calibration.estimates:
         if e.interval is None:
-            kept.add_row(e.name, e.reason)
+            kept.add_row(e.name, e.why)
         else:
             interval = "{:.3g} … {:.3g}".format(*e.interval)
             table.add_row(e.name, f"{e.value:.3g}", interval, f"{e.prior:.3g}")

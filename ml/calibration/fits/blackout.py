@@ -73,21 +73,21 @@ def find_blackouts(
 def blackout_estimates(blackouts: Found, prior: Parameters) -> list[Estimate]:
     """Return what the clearest of all blackouts says of their loss, length and period."""
     found = [b for b in blackouts.values() if b is not None]
+    best = max(found, key=lambda b: b.strength, default=None)
     estimates = []
     for column, (name, usual) in enumerate(_USUAL.items()):
         dotted = f"radio.loss.blackout.{name}"
         before = value_at(prior, dotted)
         before = usual if before is None else before
-        if found:
-            best = max(found, key=lambda b: b.strength)
+        if best is None:
+            why = "no receiver lost frames in step with its clock; another day may differ"
+            estimates.append(Estimate(dotted, before, None, before, why))
+        else:
             value = (best.loss, best.length_s, best.period_s)[column]
             low, high = percentile_interval(best.replicates[:, column])
             interval = min(low, value), max(high, value)
-            basis = f"folded losses; {len(found)} of {len(blackouts)} receivers have them"
-            estimates.append(Estimate(dotted, value, interval, before, basis=basis))
-        else:
-            reason = "no receiver lost frames in step with its clock; another day may differ"
-            estimates.append(Estimate(dotted, before, None, before, reason))
+            why = f"folded losses; {len(found)} of {len(blackouts)} receivers have them"
+            estimates.append(Estimate(dotted, value, interval, before, why))
     return estimates
 
 

@@ -35,8 +35,7 @@ class Estimate:
     value: float  # What the file gets
     interval: tuple[float, float] | None  # 90 %, None where the logs cannot tell
     prior: float  # What the file held before
-    reason: str = ""  # Why the prior is kept; empty where it is not
-    basis: str = ""  # What the estimate rests on
+    why: str  # What the estimate rests on, or why the prior is kept
 
     @property
     def is_fitted(self) -> bool:
@@ -52,11 +51,11 @@ def value_at(parameters: Parameters, name: str) -> float | None:
     return None if value is None else float(value)
 
 
-def kept(name: str, parameters: Parameters, reason: str, basis: str = "") -> Estimate:
+def kept(name: str, parameters: Parameters, why: str) -> Estimate:
     """Keep what a parameter set holds, and say why."""
     prior = value_at(parameters, name)
     assert prior is not None  # noqa: S101 - only numbers that are in use are looked at
-    return Estimate(name, prior, None, prior, reason, basis)
+    return Estimate(name, prior, None, prior, why)
 
 
 def judged(
@@ -79,12 +78,12 @@ def judged(
     known = parameters.domain_randomisation.get(name)
     width = interval[1] - interval[0]
     if known is not None and known[1] > known[0] and width >= known[1] - known[0]:
-        reason = (
+        why = (
             f"the logs leave {interval[0]:.3g} to {interval[1]:.3g}, no less than the "
             f"{known[0]:g} to {known[1]:g} that was known before"
         )
-        return kept(name, parameters, reason, basis)
-    return replace(kept(name, parameters, "", basis), value=value, interval=interval)
+        return kept(name, parameters, why)
+    return replace(kept(name, parameters, basis), value=value, interval=interval)
 
 
 def percentile_interval(replicates: Floats) -> tuple[float, float]:

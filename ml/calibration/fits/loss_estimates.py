@@ -8,6 +8,7 @@ places do not tell a car in the way from two good boards beside a bad one.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -58,21 +59,14 @@ def loss_estimates(
     assert isinstance(loss, MarginLoss)  # noqa: S101 - the caller has looked
     reasons = _refusals(links)
     fit = _fitted(links, prior, loss, reasons, on_part)
-    split = split_levels(
-        fit.groups,
-        fit.levels_db,
-        fit.level_covariance,
-        antenna_sd_db=loss.antenna_sd_db,
-        next_car_db=loss.car_next_db,
-    )
+    levels = fit.groups, fit.levels_db, fit.level_covariance
+    split = split_levels(*levels, antenna_sd_db=loss.antenna_sd_db, next_car_db=loss.car_next_db)
     name, car_name = _LOSS + "margin_20m_db", _LOSS + "car_first_db"
     if reasons.get("exponent_near") == _NOWHERE:
         estimates.append(kept(name, prior, _NOWHERE))
     else:
-        basis = (
-            f"levels of the pairs; {len(split.boards_db)} boards that may differ by "
-            f"{loss.antenna_sd_db:g} dB each"
-        )
+        boards, sd_db = len(split.boards_db), loss.antenna_sd_db
+        basis = f"levels of the pairs; {boards} boards that may differ by {sd_db:g} dB each"
         value, low, high = split.margin_db
         estimates.append(judged(name, value, (low, high), prior, basis))
     estimates += [
@@ -89,7 +83,7 @@ def loss_estimates(
     found = judged(car_name, value, (low, high), prior, basis)
     if not found.is_fitted:
         remedy = "; let the cars change places, so that boards and places part"
-        found = kept(car_name, prior, found.reason + remedy)
+        found = replace(found, why=found.why + remedy)
     estimates.append(found)
     return fit, split
 
@@ -121,7 +115,7 @@ def _fitted(
                 continue
             found = judged(_LOSS + name, fit.values[name], fit.interval(name), prior, _BASIS)
             if not found.is_fitted:
-                refused[name] = found.reason
+                refused[name] = found.why
         reasons |= refused
         if not refused:
             break

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from ml.calibration.arrays import Bools, Floats
-from ml.espnow_emulator import GeoReference, WireParameters
+from ml.espnow_emulator import GeoReference
 
 _NOWHERE_DEG: Final = 1e-4
 _JUMP_M, _JUMP_FACTOR = 25.0, 1.5
@@ -55,12 +55,8 @@ def reference_for(lat_deg: Floats, lon_deg: Floats) -> GeoReference | None:
     known = is_somewhere(lat_deg, lon_deg)
     if not known.any():
         return None
-    return GeoReference.of(
-        WireParameters(
-            reference_lat_deg=float(np.clip(np.median(lat_deg[known]), -80.0, 80.0)),
-            reference_lon_deg=float(np.median(lon_deg[known])),
-        )
-    )
+    lat = float(np.clip(np.median(lat_deg[known]), -80.0, 80.0))
+    return GeoReference.at(lat, float(np.median(lon_deg[known])))
 
 
 def is_somewhere(lat_deg: Floats, lon_deg: Floats) -> Bools:

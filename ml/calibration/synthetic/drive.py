@@ -60,8 +60,8 @@ class Motion(NamedTuple):
 def make_drive(num_cars: int, duration_s: float, seed: int, *, parked: bool = False) -> Motion:
     """Drive with stops, at distances that wander: some 8 to 80 m between neighbours.
 
-    The last of N cars leads, car 0 is the rearmost; nobody moves if `parked`. The same seed, the same
-    drive.
+    The last of N cars leads, car 0 is the rearmost; nobody moves if `parked`. The same seed gives
+    the same drive.
     """
     ticks = round(duration_s / DT_S)
     key = fold(seed, Stream.SYNTHETIC_LOGS, 1)

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import norm
 
 from ml.calibration.arrays import Floats
 from ml.calibration.fits.estimates import Z_90
@@ -188,14 +189,13 @@ def _latency(fit: LatencyFit) -> tuple[Figure, str]:
     middle = (fit.edges_ms[1:] + fit.edges_ms[:-1]) / 2.0
     last = int(np.flatnonzero(np.cumsum(fit.measured) < 0.9995)[-1]) + 3  # noqa: PLR2004
     width = fit.edges_ms[1] - fit.edges_ms[0]
-    mean = float((fit.measured * middle).sum())
-    sd = float(np.sqrt((fit.measured * (middle - mean) ** 2).sum()))
-    bell = np.exp(-0.5 * ((middle - mean) / sd) ** 2) * width / (sd * np.sqrt(2.0 * np.pi))
+    mean = np.average(middle, weights=fit.measured)
+    sd = np.sqrt(np.average((middle - mean) ** 2, weights=fit.measured))
+    bell = width * norm.pdf(middle, mean, sd)
     x = middle[:last]
     figure, axes = _new("Latency", "round trip (ms)", "share of round trips (%)")
-    bars = axes.bar(x, 100.0 * fit.measured[:last], width, color=PALE, label="measured")
-    for bar in bars:
-        bar.set(edgecolor=GREY, linewidth=0.5)
+    measured = 100.0 * fit.measured[:last]
+    axes.bar(x, measured, width, color=PALE, edgecolor=GREY, linewidth=0.5, label="measured")
     axes.plot(x, 100.0 * fit.fitted[:last], color=VERMILION, label="emulated")
     axes.plot(x, 100.0 * bell[:last], "--", color=ORANGE, label="normal distribution")
     axes.set_xlim(0, middle[last - 1])

@@ -82,8 +82,8 @@ def _estimates(calibration: Calibration) -> HtmlTable:
     for e in sorted(calibration.estimates, key=lambda e: not e.is_fitted):
         interval = "kept" if e.interval is None else "{:.3g} … {:.3g}".format(*e.interval)
         cells = [e.name, f"{e.value:.3g}", interval, f"{e.prior:.3g}"]
-        why = Cell(e.basis if e.is_fitted else e.reason, mark="why")
-        rows.append(Line([*map(Cell, cells), why], "fitted" if e.is_fitted else "kept"))
+        mark = "fitted" if e.is_fitted else "kept"
+        rows.append(Line([*map(Cell, cells), Cell(e.why, mark="why")], mark))
     columns = ["parameter", ">value", ">90 % interval", ">before", "basis, or why it was kept"]
     return table_of(columns, rows)
 

@@ -289,7 +289,7 @@ def test_a_fit_that_says_no_more_than_was_known_is_refused():
     wide = judged(name, 5.0, (2.0, 9.0), clean, "")
     assert not wide.is_fitted
     assert wide.value == 5.2
-    assert "known before" in wide.reason
+    assert "known before" in wide.why
     assert judged(name, 5.0, (4.0, 6.0), clean, "").value == 5.0
 
 
