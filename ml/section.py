@@ -1,4 +1,4 @@
-"""Sections of a parameter file: their base, how their numbers are declared, what an episode draws.
+"""Sections of a parameter file: how their numbers are declared, found, described and drawn.
 
 A number that is declared by `drawn` may be drawn anew for each episode (domain randomisation); the
 radio and the sensors then hold one value per convoy. Tags in descriptions say what a number rests
@@ -35,11 +35,7 @@ def number(default: float | None, low: float, high: float, description: str) -> 
 def drawn(default: float | None, low: float, high: float, description: str) -> Any:
     """Declare a number in [low, high] that may be drawn anew for each episode."""
     return Field(
-        default=default,
-        ge=low,
-        le=high,
-        description=description,
-        json_schema_extra=RANDOMISABLE,
+        default=default, ge=low, le=high, description=description, json_schema_extra=RANDOMISABLE
     )
 
 

@@ -81,12 +81,11 @@ def read_logs(
 
         on_bytes(0)
         logs.append(read_log(path, on_bytes))
-    folders = list(dict.fromkeys(log.path.resolve().parent for log in logs))
     on_part("aligning clocks", 1.0)
-    return logs, [
-        read_drive([log for log in logs if log.path.resolve().parent == folder], number)
-        for number, folder in enumerate(folders)
-    ]
+    drives: dict[Path, list[Log]] = {}
+    for log in logs:
+        drives.setdefault(log.path.resolve().parent, []).append(log)
+    return logs, [read_drive(drive, number) for number, drive in enumerate(drives.values())]
 
 
 def calibrate(
@@ -112,10 +111,9 @@ def calibrate(
             "'margin' can be calibrated. Name another with --prior, such as clean."
         )
     logs, drives = read_logs(paths, on_part)
-    on_part("looking for blackouts", 0.0)
-    blackouts, links = find_blackouts(
-        _enough(drives), lambda at: on_part("looking for blackouts", at)
-    )
+    what = "looking for blackouts"
+    on_part(what, 0.0)
+    blackouts, links = find_blackouts(_enough(drives), lambda at: on_part(what, at))
     estimates: list[Estimate] = []
     fit, split = loss_estimates(links, prior, estimates, on_part)
     estimates += blackout_estimates(blackouts, prior)
@@ -207,6 +205,5 @@ def rows_of(calibration: Calibration, log: Log) -> str:
         for reason, count in drive.dropped.get(str(log.path), {}).items()
         if count
     ]
-    return f"{log.rows:,} {log.kind} rows" + (
-        f"; left out: {', '.join(reasons)}" if reasons else ""
-    )
+    left_out = f"; left out: {', '.join(reasons)}" if reasons else ""
+    return f"{log.rows:,} {log.kind} rows{left_out}"

@@ -82,11 +82,8 @@ def jobs_of(
     for link, key in zip(links, keys, strict=True):
         of_between = [number.get((*link.pair, b), 0) for b in range(_MOST_BETWEEN + 1)]
         group = np.array(of_between)[np.minimum(link.between, _MOST_BETWEEN)]
-        frames = prepare(
-            replace(link, distance_m=expected_distance_m(link, position_error_m)),
-            standstill_mps=prior.standstill_mps,
-            group=group,
-        )
+        believed = replace(link, distance_m=expected_distance_m(link, position_error_m))
+        frames = prepare(believed, standstill_mps=prior.standstill_mps, group=group)
         mine = frozenset(map(int, np.unique(group[link.scored])))
         jobs.append(Job(frames, mine, np.searchsorted(distinct, key)))
     return tuple(groups), jobs, distinct.size
@@ -114,9 +111,8 @@ def prepare(link: Link, *, standstill_mps: float, group: Ints | None = None) -> 
     beyond = np.nan_to_num(link.distance_m) >= RAYLEIGH_FROM_M
     of_group = np.zeros(size, dtype=np.int64) if group is None else group
     first = np.stack([cell, beyond, of_group], axis=-1)
-    ends, index = np.unique(
-        np.concatenate([first, first + np.array([1, 0, 0])]), axis=0, return_inverse=True
-    )
+    both = np.concatenate([first, first + np.array([1, 0, 0])])
+    ends, index = np.unique(both, axis=0, return_inverse=True)
     end_near_db, end_far_db = path_terms_db(REFERENCE_M * 10.0 ** (ends[:, 0] * _CELL_DB / 10.0))
     return Frames(
         outcome=link.outcome,

@@ -93,17 +93,13 @@ def expected_loss(margin: MarginLoss, distance_m: ArrayLike, cars_between: int) 
     )
     near = _reception(margin.fading_m, margin.transition_db)
     far = _reception(None if margin.fading_m is None else 1.0, margin.transition_db)
-    doors = np.array([(1.0 - margin.door_share) ** 2, 2.0, margin.door_share**2])
-    doors[1] *= margin.door_share * (1.0 - margin.door_share)
+    q = margin.door_share
+    doors = ((1.0 - q) ** 2, 2.0 * q * (1.0 - q), q**2)  # how many of two boards lie there
     received = np.zeros_like(mean_db)
     for count, share in enumerate(doors):
         at_db = mean_db[..., None] - count * margin.door_loss_db + spread_db * _NODES
-        curve = np.where(
-            d[..., None] < RAYLEIGH_FROM_M,
-            np.interp(at_db, _GRID_DB, near),
-            np.interp(at_db, _GRID_DB, far),
-        )
-        received += share * (curve @ _SHARES)
+        curves = (np.interp(at_db, _GRID_DB, chance) for chance in (near, far))
+        received += share * (np.where(d[..., None] < RAYLEIGH_FROM_M, *curves) @ _SHARES)
     loss: Floats = 1.0 - (1.0 - margin.floor_loss) * received
     return loss
 

@@ -93,14 +93,12 @@ def _count_receptions(drive: Drive, name: str, log: Log) -> None:
     known = np.isin(names, [other.name for other in drive.boards if other.name != name])
     direct = (hops == 0) & known
     messages = zip(names[direct], log.columns["msg_timestamp"][direct], strict=True)
-    drive.drop(
-        log,
-        {
-            "relayed, not first-hand": int((hops > 0).sum()),
-            "sender without a log": int((~known & (hops == 0)).sum()),
-            "duplicate": int(direct.sum()) - len(set(messages)),
-        },
-    )
+    counts = {
+        "relayed, not first-hand": int((hops > 0).sum()),
+        "sender without a log": int((~known & (hops == 0)).sum()),
+        "duplicate": int(direct.sum()) - len(set(messages)),
+    }
+    drive.drop(log, counts)
 
 
 def _one_way(drive: Drive, source: Board, receiver: Board, log: Log, rows: Ints) -> Link:
@@ -121,17 +119,13 @@ def _one_way(drive: Drive, source: Board, receiver: Board, log: Log, rows: Ints)
     for spell in receiver.stalls_ms:
         stalled |= (at_ms >= spell[0]) & (at_ms <= spell[1] + _AFTER_STALL_MS)
     nowhere = ~np.isfinite(distance)
-    drive.drop(
-        source.tx,
-        {
-            f"{reason} ({receiver.name})": int(rows.sum())
-            for reason, rows in (
-                ("outside the receiver's log", outside),
-                ("receiver's logger stalled", stalled & ~outside),
-                ("no position of one of the two", nowhere & ~outside & ~stalled),
-            )
-        },
-    )
+    left_out = {
+        "outside the receiver's log": outside,
+        "receiver's logger stalled": stalled & ~outside,
+        "no position of one of the two": nowhere & ~outside & ~stalled,
+    }
+    counts = {f"{why} ({receiver.name})": int(which.sum()) for why, which in left_out.items()}
+    drive.drop(source.tx, counts)
     outcome = np.where(got, RECEIVED, LOST).astype(np.int8)
     outcome[outside | stalled | nowhere] = LEFT_OUT
     latency[outside | stalled] = np.nan

@@ -149,13 +149,9 @@ def delivery_by_distance(log: LossLog, between: int) -> Floats:
 STATISTICS: Final[dict[str, Callable[[LossLog], float]]] = {
     "frames lost": loss,
     "mean burst (frames)": mean_burst,
-    "autocorrelation at 0.1 s": partial(autocorrelation_at, lag=1),
-    "autocorrelation at 0.5 s": partial(autocorrelation_at, lag=5),
-    "autocorrelation at 2 s": partial(autocorrelation_at, lag=20),
+    **{f"autocorrelation at {k / 10:g} s": partial(autocorrelation_at, lag=k) for k in (1, 5, 20)},
     "spread of loss in 10-s windows": window_spread,
-    "older than 0.3 s": partial(older_than, periods=3),
-    "older than 0.5 s": partial(older_than, periods=5),
-    "older than 1 s": partial(older_than, periods=10),
+    **{f"older than {n / 10:g} s": partial(older_than, periods=n) for n in (3, 5, 10)},
 }
 
 

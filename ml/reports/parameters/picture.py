@@ -11,8 +11,7 @@ from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE
 from ml.calibration.trials.parameters import SPACING_M, Behaviour, Minute
 from ml.reports.style import BLUE, GREEN, GREY, VERMILION, new_figure
 
-_COLOURS: Final = (BLUE, VERMILION, GREEN)
-_DASHES: Final = ("-", "--", ":")
+_LOOKS: Final = ((BLUE, "-"), (VERMILION, "--"), (GREEN, ":"))
 _MARKERS: Final = ("o", "s")
 _LEAST_SHARE = 1e-4
 _OLDEST_S = 5.0
@@ -41,13 +40,8 @@ def _draw_delivery(
     axes: Axes, delivery: dict[int, tuple[Floats, Floats]], *, measured: bool
 ) -> None:
     for between, (distance_m, share) in delivery.items():
-        axes.plot(
-            distance_m,
-            100.0 * share,
-            color=_COLOURS[between],
-            linestyle=_DASHES[between],
-            label=cars_between(between),
-        )
+        colour, dash = _LOOKS[between]
+        axes.plot(distance_m, 100.0 * share, dash, color=colour, label=cars_between(between))
     if measured:
         for between, marker in enumerate(_MARKERS):
             bins = [b for b in LOSS_BY_DISTANCE if b.cars_between == between]
@@ -55,7 +49,7 @@ def _draw_delivery(
                 [(b.low_m + b.high_m) / 2.0 for b in bins],
                 [100.0 * (1.0 - b.loss) for b in bins],
                 marker,
-                color=_COLOURS[between],
+                color=_LOOKS[between][0],
                 markeredgecolor="white",
                 markersize=7,
                 label=f"recorded, {cars_between(between)}",
@@ -66,16 +60,11 @@ def _draw_delivery(
 
 
 def _draw_ages(axes: Axes, ages_s: dict[int, Floats]) -> None:
-    for k, (rank, sorted_s) in enumerate(ages_s.items()):
+    for (rank, sorted_s), (colour, dash) in zip(ages_s.items(), _LOOKS, strict=False):
         share = 1.0 - (np.arange(sorted_s.size) + 1.0) / sorted_s.size
         inside = (sorted_s <= _OLDEST_S) & (share >= _LEAST_SHARE)
-        axes.plot(
-            sorted_s[inside],
-            100.0 * share[inside],
-            color=_COLOURS[k],
-            linestyle=_DASHES[k],
-            label=f"car {rank} ahead, {rank * SPACING_M:g} m",
-        )
+        label = f"car {rank} ahead, {rank * SPACING_M:g} m"
+        axes.plot(sorted_s[inside], 100.0 * share[inside], dash, color=colour, label=label)
     axes.set(yscale="log", xlim=(0, _OLDEST_S), ylim=(100.0 * _LEAST_SHARE, 130.0))
     axes.set_yticks([0.01, 0.1, 1.0, 10.0, 100.0], ["0.01", "0.1", "1", "10", "100"])
     axes.minorticks_off()
@@ -86,10 +75,10 @@ def _draw_ages(axes: Axes, ages_s: dict[int, Floats]) -> None:
 
 def _draw_minute(axes: Axes, minute: Minute) -> None:
     heard = np.isfinite(minute.age_s)
-    axes.plot(minute.time_s[heard], minute.age_s[heard], color=_COLOURS[0], linewidth=1.1)
+    axes.plot(minute.time_s[heard], minute.age_s[heard], color=BLUE, linewidth=1.1)
     top_s = max(1.0, float(minute.age_s[heard].max(initial=0.0)) * 1.05)
     lost_s = minute.time_s[minute.lost]
-    axes.vlines(lost_s, -0.09 * top_s, -0.02 * top_s, color=_COLOURS[1], linewidth=1.2)
+    axes.vlines(lost_s, -0.09 * top_s, -0.02 * top_s, color=VERMILION, linewidth=1.2)
     axes.axhline(0.0, color=GREY, linewidth=0.8)
     axes.set(xlim=(0, 60), ylim=(-0.11 * top_s, top_s))
     axes.set(xlabel="time (s)", ylabel="age of the newest message (s)")
