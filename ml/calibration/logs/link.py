@@ -63,7 +63,7 @@ class Drive:
 
     boards: list[Board]  # With TX logs
     number: int = 0  # Of the drive
-    links: list[Link] = field(default_factory=list)  # One-way, or two-way without any
+    links: list[Link] = field(default_factory=list)  # One-way, or two-way where there is none
     round_trips: list[Link] = field(default_factory=list)  # Two-way links of all RTT logs
     clocks: dict[tuple[str, str], ClockLine] = field(default_factory=dict)  # By source and receiver
     ways: dict[str, Trajectory] = field(default_factory=dict)  # Of each board

@@ -54,10 +54,10 @@ _EXTRAS: Final = (
     _optional("fix_age_ms", 0.0, 1e9),
 )
 _MESSAGE: Final = (
+    _time("timestamp_local_ms"),
+    _time("msg_timestamp"),
     *_POSE,
-    Column("accel_x", -_G_LIMIT, _G_LIMIT),
-    Column("accel_y", -_G_LIMIT, _G_LIMIT),
-    Column("accel_z", -_G_LIMIT, _G_LIMIT),
+    *(Column(f"accel_{axis}", -_G_LIMIT, _G_LIMIT) for axis in "xyz"),
     Column("hop_count", 0.0, 255.0),
     Column("source_mac", text=True),
     *_EXTRAS,
@@ -78,30 +78,15 @@ SCHEMAS: Final[dict[LogKind, tuple[Column, ...]]] = {
         Column("vehicle_id", required=False, text=True),
         *_EXTRAS,
     ),
-    LogKind.TX: (
-        _time("timestamp_local_ms"),
-        _time("msg_timestamp"),
-        Column("vehicle_id", text=True),
-        *_MESSAGE,
-    ),
+    LogKind.TX: (Column("vehicle_id", text=True), *_MESSAGE),
     LogKind.RX: (
-        _time("timestamp_local_ms"),
-        _time("msg_timestamp"),
         Column("from_vehicle_id", text=True),
         *_MESSAGE,
         Column("vehicle_id", required=False, text=True),
     ),
 }
 # What tells the kinds apart; a header without any of these is none of them.
-MARKS: Final = {
-    LogKind.RTT: "rtt_ms",
-    LogKind.RX: "from_vehicle_id",
-    LogKind.TX: "vehicle_id",
-}
-TIME_COLUMN: Final = {
-    LogKind.RTT: "send_time_ms",
-    LogKind.TX: "timestamp_local_ms",
-    LogKind.RX: "timestamp_local_ms",
-}
+MARKS: Final = {LogKind.RTT: "rtt_ms", LogKind.RX: "from_vehicle_id", LogKind.TX: "vehicle_id"}
+TIME_COLUMN: Final = dict.fromkeys(LogKind, "timestamp_local_ms") | {LogKind.RTT: "send_time_ms"}
 KIND_IN_NAME: Final = re.compile(r"(?i)(^|[^a-z])(rx|tx|rtt)(?=$|[^a-z])")
 """The kind in a file's name: `car1-tx.csv`."""

@@ -39,7 +39,7 @@ class Minute:
 class Behaviour:
     """Everything a picture shows."""
 
-    delivery: dict[int, tuple[Floats, Floats]]  # By cars between: (D,) m, (D,) share
+    delivery: dict[int, tuple[Floats, Floats]]  # By cars between: m (D,), share received (D,)
     ages_s: dict[int, Floats]  # By rank of the car ahead, sorted true ages
     minute: Minute  # Of one link
 
