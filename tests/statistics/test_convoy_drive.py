@@ -16,10 +16,11 @@ from ml.parameters import load_parameters
 pytestmark = pytest.mark.statistics
 
 CONVOYS, BASELINE_CONVOYS = 96, 24
+BURST, SPREAD = "mean burst (frames)", "sd of loss in 10-s windows"
 WITHIN = {
     "loss": 0.03,
-    "mean burst (frames)": 0.15 * 1.74,
-    "sd of loss in 10-s windows": 0.25 * 0.077,
+    BURST: 0.15 * CONVOY_DRIVE[BURST],
+    SPREAD: 0.25 * CONVOY_DRIVE[SPREAD],
 }
 WITHIN_FACTOR = {
     "share of time older than 0.3 s": 1.5,
@@ -75,8 +76,7 @@ def test_gilbert_elliott_loss_forgets_too_fast():
     """With the recorded loss and mean burst, memory and long silences are still missing."""
     reached = _baseline("gilbert-elliott", odds_factor=2.05, burst_factor=1.16)
     assert abs(reached["loss"] - CONVOY_DRIVE["loss"]) < 0.005
-    burst = "mean burst (frames)"
-    assert abs(reached[burst] - CONVOY_DRIVE[burst]) < 0.05
+    assert abs(reached[BURST] - CONVOY_DRIVE[BURST]) < 0.05
     failed = {name for name, figure in reached.items() if not _passes(name, figure)}
     assert failed == {
         "autocorrelation at 0.1 s",
