@@ -5,7 +5,6 @@ from ml.espnow_emulator.clock import BEACON_PERIOD_US, BeaconSchedule, NodeClock
 from ml.espnow_emulator.espnow_emulator import ESPNOWEmulator
 from ml.espnow_emulator.faults import MessageFaults
 from ml.espnow_emulator.messages import PayloadField, ReceivedMessage, V2VMessage
-from ml.espnow_emulator.parameters.fault import FaultParameters
 from ml.espnow_emulator.parameters.loss import (
     BlackoutParameters,
     GilbertElliottLoss,
@@ -17,6 +16,7 @@ from ml.espnow_emulator.parameters.loss import (
 from ml.espnow_emulator.parameters.radio import (
     BeaconParameters,
     ClockParameters,
+    FaultParameters,
     MacParameters,
     RadioParameters,
     RelayParameters,

@@ -1,54 +1,29 @@
 """All directed links of all convoys: keys of the draws, blackouts, and the loss model in use."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ml.espnow_emulator.distance_links import BurstLinks, IndependentLinks
-from ml.espnow_emulator.loss_model import LinkArrays
+from ml.espnow_emulator.distance_links import DistanceLinks
+from ml.espnow_emulator.loss_model import Episodes, LinkArrays, LossModel, Movement
 from ml.espnow_emulator.margin_links import MarginLinks
-from ml.espnow_emulator.parameters.loss import GilbertElliottLoss, MarginLoss
+from ml.espnow_emulator.parameters.loss import LossParameters, MarginLoss
 from ml.keyed_random import Stream, extend, fold, uniform
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.loss_model import Episodes, LossModel, Movement
-    from ml.espnow_emulator.parameters.loss import LossParameters
+from ml.records import Ints, allocate
 
 _US_PER_S: Final = 1e6
 
 
 class Links:
-    """The links of a channel.
-
-    Args:
-        loss: Parameters of the loss model to use.
-        num_envs: E.
-        num_nodes: N.
-
-    Attributes:
-        arrays: The memory itself, for compiled loops.
-    """
+    """The links of a channel by the loss model that the parameters name; `arrays` for the loops."""
 
     def __init__(self, loss: LossParameters, num_envs: int, num_nodes: int) -> None:
-        nodes = (num_envs, num_nodes)
-        self.arrays = LinkArrays(
-            chance=np.zeros((*nodes, num_nodes)),
-            keys=np.zeros((*nodes, num_nodes), np.uint64),
-            blackout_loss=np.zeros(nodes),
-            blackout_start_us=np.zeros(nodes, np.int64),
-            blackout_length_us=np.zeros(num_envs, np.int64),
-            blackout_period_us=np.ones(num_envs, np.int64),
-        )
+        self.arrays = allocate(LinkArrays, {"E": num_envs, "N": num_nodes})
         self._model: LossModel
         if isinstance(loss, MarginLoss):
             self._model = MarginLinks(loss, num_envs, num_nodes)
-        elif isinstance(loss, GilbertElliottLoss):
-            self._model = BurstLinks(loss, num_envs, num_nodes)
         else:
-            self._model = IndependentLinks(loss, num_envs)
+            self._model = DistanceLinks(loss, num_envs, num_nodes)
 
     def reset(self, episodes: Episodes) -> None:
         """Begin episodes."""
@@ -60,7 +35,7 @@ class Links:
         self._draw(episodes)
         self._model.admit(episodes, node)
 
-    def clear(self, env_indices: NDArray[np.int64]) -> None:
+    def clear(self, env_indices: Ints) -> None:
         """Forget when the links of the given convoys last moved; their states stay."""
         self._model.clear(env_indices)
 

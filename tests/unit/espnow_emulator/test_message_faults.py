@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ml.espnow_emulator.faults import MessageFaults
-from ml.espnow_emulator.parameters.fault import FaultParameters
+from ml.espnow_emulator.parameters.radio import FaultParameters
 from ml.keyed_random import fold
 from ml.vehicle import TICK_US
 
