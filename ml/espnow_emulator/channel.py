@@ -8,10 +8,11 @@ import numpy as np
 from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks
 from ml.espnow_emulator.counters import NUM_COUNTS, CounterArrays
+from ml.espnow_emulator.distance_links import DistanceLinks
 from ml.espnow_emulator.events import FlightArrays, World, run_events
-from ml.espnow_emulator.links import Links
 from ml.espnow_emulator.loss_model import Episodes, Movement
 from ml.espnow_emulator.mac import MacArrays
+from ml.espnow_emulator.margin_links import MarginLinks
 from ml.espnow_emulator.message_store import (
     DEPTH,
     LONG_AGO_US,
@@ -21,6 +22,7 @@ from ml.espnow_emulator.message_store import (
     accept_frames,
 )
 from ml.espnow_emulator.messages import PayloadField
+from ml.espnow_emulator.parameters.loss import MarginLoss
 from ml.espnow_emulator.parameters.radio import RadioParameters
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.espnow_emulator.relays import RelayArrays
@@ -75,15 +77,8 @@ class BroadcastChannel:
         self._reference = GeoReference.of(wire) if wire.quantise else None
         self.num_nodes = num_nodes
         nodes = (num_envs, num_nodes)
-        sizes = {
-            "E": num_envs,
-            "N": num_nodes,
-            "R": recorded.size,
-            "S": num_nodes - 1,
-            "F": len(PayloadField),
-            "DEPTH": DEPTH,
-            "NUM_COUNTS": NUM_COUNTS,
-        }
+        sizes = {"E": num_envs, "N": num_nodes, "R": recorded.size, "S": num_nodes - 1}
+        sizes |= {"F": len(PayloadField), "DEPTH": DEPTH, "NUM_COUNTS": NUM_COUNTS}
         self._shapes = shapes(Frames, sizes)
         self._numbers = EpisodeNumbers(parameters, "radio.", EmulatorError)
         self._values = self._numbers.draw(num_envs, {})
@@ -91,7 +86,12 @@ class BroadcastChannel:
         listening[recorded] = True
         self.node_clocks = NodeClocks(parameters, num_envs=num_envs, num_nodes=num_nodes)
         self.table = PeerTable(self.node_clocks, recorded)
-        self._links = Links(parameters.loss, num_envs, num_nodes)
+        loss = parameters.loss
+        self._links = (
+            MarginLinks(loss, num_envs, num_nodes)
+            if isinstance(loss, MarginLoss)
+            else DistanceLinks(loss, num_envs, num_nodes)
+        )
         self._flight = FlightArrays.of(num_envs)
         self._world = World(
             store=allocate(StoreArrays, sizes),
@@ -128,9 +128,7 @@ class BroadcastChannel:
                 slots).
             present: (N,) or (K, N) bool, which nodes there are; default: all. Who is absent
                 neither hears nor relays nor stands between others.
-            overrides: Dotted names of randomisable parameters, each with its (K,) values for
-                this episode; names outside `radio.` are for others. What is not named has the
-                value of the file.
+            overrides: Randomisable parameters of this episode; see `EpisodeNumbers.draw`.
 
         Raises:
             EmulatorError: An override that the channel does not know, or that cannot be.
@@ -233,14 +231,7 @@ class BroadcastChannel:
         Raises:
             EmulatorError: Time ran back.
         """
-        latest_us = np.maximum(self._delivered_us, self._offered_us)
-        if (now_us < latest_us).any():
-            env = int(np.argmax(now_us < latest_us))
-            raise EmulatorError(
-                f"time ran back in convoy {env}: deliver was called for {now_us[env] / 1000:g} ms "
-                f"after {latest_us[env] / 1000:g} ms, allowed is the same time or later: "
-                "call reset or clear before a new beginning."
-            )
+        _check_order("deliver", now_us, np.maximum(self._delivered_us, self._offered_us))
         done = 0
         while True:
             done = run_events(now_us, self._delivered_us, self._world, self._flight, done)
@@ -267,12 +258,7 @@ class BroadcastChannel:
                     "it where the message is made."
                 )
         now_us, t_us = frames.now_us, frames.t_generated_us
-        if (now_us < self._offered_us).any():
-            env = int(np.argmax(now_us < self._offered_us))
-            raise EmulatorError(
-                f"time ran back in convoy {env}: transmit was called for {now_us[env] / 1000:g} ms "
-                f"after {self._offered_us[env] / 1000:g} ms, allowed is the same time or later."
-            )
+        _check_order("transmit", now_us, self._offered_us)
         earliest_us = np.maximum(self._delivered_us[:, None], self._world.store.generated_us)
         wrong = frames.sending & ((t_us < earliest_us) | (t_us > now_us[:, None]))
         if wrong.any():
@@ -282,3 +268,14 @@ class BroadcastChannel:
                 f"is from {earliest_us[env, node] / 1000:g} ms (the last delivery, or its own last "
                 f"frame) to {now_us[env] / 1000:g} ms (now): transmit first, then deliver."
             )
+
+
+def _check_order(call: str, now_us: Ints, latest_us: Ints) -> None:
+    """Raise EmulatorError where a call is for a time before the latest one."""
+    if (now_us < latest_us).any():
+        env = int(np.argmax(now_us < latest_us))
+        raise EmulatorError(
+            f"time ran back in convoy {env}: {call} was called for {now_us[env] / 1000:g} ms "
+            f"after {latest_us[env] / 1000:g} ms, allowed is the same time or later: "
+            "call reset or clear before a new beginning."
+        )

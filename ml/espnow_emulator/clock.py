@@ -93,12 +93,7 @@ class BeaconSchedule:
         self._jitter_key = np.zeros(nodes, np.uint64)
 
     def reset(self, env_indices: Ints, episode_keys: Words) -> None:
-        """Draw the phases of an episode; a node is named by its slot.
-
-        Args:
-            env_indices: (K,) which convoys.
-            episode_keys: (K,) uint64.
-        """
+        """Draw the phases of an episode in convoys (K,) with keys (K,)."""
         episode, slots = episode_keys[:, None], np.arange(self.phase_us.shape[1])
         self._jitter_key[env_indices] = fold(episode, Stream.BEACON_JITTER, slots)
         if self._parameters.phase_ms is not None:

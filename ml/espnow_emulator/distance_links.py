@@ -6,7 +6,13 @@ import numpy as np
 
 from ml.compiled import compiled
 from ml.errors import EmulatorError
-from ml.espnow_emulator.loss_model import Episodes, LinkArrays, Movement, metres_apart
+from ml.espnow_emulator.loss_model import (
+    Episodes,
+    LinkArrays,
+    LossModel,
+    Movement,
+    metres_apart,
+)
 from ml.espnow_emulator.parameters.loss import GilbertElliottLoss, IndependentLoss
 from ml.keyed_random import extend_one, uniform_one
 from ml.records import Bools, Floats, Ints
@@ -22,7 +28,7 @@ class _Knots(NamedTuple):
     burst_factor: Annotated[Floats, "E"]
 
 
-class DistanceLinks:
+class DistanceLinks(LossModel):
     """Loss by distance: frame by frame (`IndependentLoss`) or in bursts (`GilbertElliottLoss`).
 
     Bursts come from a two-state chain per directed link, one step per own frame. With loss p and
@@ -35,6 +41,7 @@ class DistanceLinks:
     def __init__(
         self, parameters: IndependentLoss | GilbertElliottLoss, num_envs: int, num_nodes: int
     ) -> None:
+        super().__init__(num_envs, num_nodes)
         self._parameters = parameters
         points = [
             (point.distance_m, point.probability, getattr(point, "mean_burst_frames", 1.0))
@@ -46,6 +53,7 @@ class DistanceLinks:
 
     def reset(self, episodes: Episodes) -> None:
         """Begin episodes; EmulatorError if no chain has these statistics."""
+        super().reset(episodes)
         here, values = episodes.env_indices, episodes.values
         self._bad[here] = False
         self._node_keys[here] = episodes.node_keys
@@ -63,18 +71,15 @@ class DistanceLinks:
 
     def admit(self, episodes: Episodes, node: int) -> None:
         """Let another node take part: its first frame will draw its states."""
-        del node
+        super().admit(episodes, node)
         self._node_keys[episodes.env_indices] = episodes.node_keys
 
-    def clear(self, env_indices: Ints) -> None:
-        """Do nothing: a chain moves with frames, not with time."""
-
-    def move(self, movement: Movement, links: LinkArrays) -> None:
-        """Fill `links.chance`; with bursts, move the chains of all who send by one frame first."""
+    def move(self, movement: Movement) -> None:
+        """Fill `arrays.chance`; with bursts, move the chains of all who send by one frame first."""
         if isinstance(self._parameters, GilbertElliottLoss):
-            _move_chains(movement, self._knots, self._node_keys, self._bad, links)
+            _move_chains(movement, self._knots, self._node_keys, self._bad, self.arrays)
         else:
-            _fill_chances(movement, self._knots, links.chance)
+            _fill_chances(movement, self._knots, self.arrays.chance)
 
 
 @compiled

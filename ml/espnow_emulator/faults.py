@@ -73,23 +73,10 @@ class MessageFaults:
         self._memory = allocate(_Memory, sizes)
         self._memory.until_us[:] = _NEVER_YET
 
-    def reset(
-        self,
-        env_indices: Ints,
-        episode_keys: Words,
-        *,
-        node_keys: Ints | None = None,
-    ) -> None:
-        """Begin an episode in some convoys with nodes that all work.
-
-        Args:
-            env_indices: (K,) which convoys.
-            episode_keys: (K,) uint64.
-            node_keys: (N,) or (K, N) integers that name the nodes; default: 0, 1, …
-        """
-        if node_keys is None:
-            node_keys = np.arange(self._memory.keys.shape[1])
-        keys = fold(episode_keys[:, None], Stream.MESSAGE_FAULTS, node_keys)
+    def reset(self, env_indices: Ints, episode_keys: Words) -> None:
+        """Begin an episode in convoys (K,) with keys (K,); all their nodes work."""
+        slots = np.arange(self._memory.keys.shape[1])
+        keys = fold(episode_keys[:, None], Stream.MESSAGE_FAULTS, slots)
         self._memory.keys[env_indices] = keys
         self._memory.until_us[env_indices] = _NEVER_YET
         self._memory.shift_ms[env_indices] = 0

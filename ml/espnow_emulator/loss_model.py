@@ -1,11 +1,16 @@
-"""The contract between the channel and a model of loss: what moves its links, what it fills."""
+"""What all models of loss have in common: what moves their links, and what they fill."""
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, Final, NamedTuple
+
+import numpy as np
 
 from ml.compiled import inlined
-from ml.records import Bools, Floats, Ints, Words
+from ml.keyed_random import Stream, extend, fold, uniform
+from ml.records import Bools, Floats, Ints, Words, allocate
+
+_US_PER_S: Final = 1e6
 
 
 class LinkArrays(NamedTuple):
@@ -47,17 +52,54 @@ def metres_apart(e: int, xy_m: Floats, i: int, other_xy_m: Floats, j: int) -> fl
     return math.sqrt(east_m * east_m + north_m * north_m)
 
 
-class LossModel(Protocol):
-    """How the chances of all links are found."""
+class LossModel:
+    """All directed links of a channel: how the chances of their frames are found.
+
+    Keys and blackouts are the same for all models; a model says in `move` what the chances are.
+
+    Args:
+        num_envs: E.
+        num_nodes: N.
+
+    Attributes:
+        arrays: What the event loop reads.
+    """
+
+    def __init__(self, num_envs: int, num_nodes: int) -> None:
+        self.arrays = allocate(LinkArrays, {"E": num_envs, "N": num_nodes})
 
     def reset(self, episodes: Episodes) -> None:
         """Begin episodes; EmulatorError if the model cannot have their values."""
+        self._draw(episodes)
 
     def admit(self, episodes: Episodes, node: int) -> None:
-        """Let another node take part in running episodes."""
+        """Let another node take part; what was drawn by the others' keys comes out as it was."""
+        del node
+        self._draw(episodes)
 
     def clear(self, env_indices: Ints) -> None:
         """Forget when the links of some convoys last moved; their states stay."""
 
-    def move(self, movement: Movement, links: LinkArrays) -> None:
-        """Move all links to the present and fill `links.chance`."""
+    def move(self, movement: Movement) -> None:
+        """Move all links to the present and fill `arrays.chance`."""
+        raise NotImplementedError
+
+    def _draw(self, episodes: Episodes) -> None:
+        """Fold the keys of the draws per frame, and draw who has blackouts when."""
+        arrays, here = self.arrays, episodes.env_indices
+        nodes, values = episodes.node_keys, episodes.values
+        arrays.keys[here] = fold(
+            episodes.keys[:, None, None], Stream.RADIO_LOSS, nodes[:, :, None], nodes[:, None, :]
+        )
+        if "loss.blackout.loss" not in values:
+            return
+        share, loss, length_s, period_s = (
+            values[f"loss.blackout.{name}"] for name in ("share", "loss", "length_s", "period_s")
+        )
+        key = fold(episodes.keys[:, None], Stream.BLACKOUT, nodes)
+        has_it = uniform(extend(key, 1)) < share[:, None]
+        period_us = np.rint(period_s * _US_PER_S)
+        arrays.blackout_loss[here] = np.where(has_it, loss[:, None], 0.0)
+        arrays.blackout_start_us[here] = np.floor(uniform(key) * period_us[:, None])
+        arrays.blackout_length_us[here] = np.rint(length_s * _US_PER_S)
+        arrays.blackout_period_us[here] = period_us

@@ -7,7 +7,7 @@ import numpy as np
 
 from ml.compiled import inlined
 from ml.espnow_emulator.fading import gets_through, reception_table
-from ml.espnow_emulator.loss_model import Episodes, LinkArrays, Movement, metres_apart
+from ml.espnow_emulator.loss_model import Episodes, LossModel, Movement, metres_apart
 from ml.espnow_emulator.message_store import LONG_AGO_US
 from ml.espnow_emulator.parameters.loss import MarginLoss
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
@@ -66,10 +66,11 @@ class _Model(NamedTuple):
     faded: bool
 
 
-class MarginLinks:
+class MarginLinks(LossModel):
     """The margin model (see `MarginLoss`), moved to the present once per `transmit`."""
 
     def __init__(self, parameters: MarginLoss, num_envs: int, num_nodes: int) -> None:
+        super().__init__(num_envs, num_nodes)
         self._parameters = parameters
         self._model = _Model(
             terms=_Terms(*np.zeros((len(_Terms._fields), num_envs))),
@@ -80,6 +81,7 @@ class MarginLinks:
 
     def reset(self, episodes: Episodes) -> None:
         """Begin episodes."""
+        super().reset(episodes)
         here = episodes.env_indices
         for name, term in self._model.terms._asdict().items():
             fixed = getattr(self._parameters, name)
@@ -90,6 +92,7 @@ class MarginLinks:
 
     def admit(self, episodes: Episodes, node: int) -> None:
         """Let another node take part in running episodes."""
+        super().admit(episodes, node)
         self._derive(episodes)
         self._model.state.fresh[episodes.env_indices, node] = True
 
@@ -97,9 +100,9 @@ class MarginLinks:
         """Forget when the links last moved; their states stay."""
         self._model.state.moved_us[env_indices] = LONG_AGO_US
 
-    def move(self, movement: Movement, links: LinkArrays) -> None:
-        """Move all links to the present and fill `links.chance`."""
-        _move(movement, self._model, links.chance)
+    def move(self, movement: Movement) -> None:
+        """Move all links to the present and fill `arrays.chance`."""
+        _move(movement, self._model, self.arrays.chance)
 
     def _derive(self, episodes: Episodes) -> None:
         """Fold the keys and draw what each node keeps for the episode."""

@@ -28,12 +28,7 @@ class RangingSensor:
         self.is_valid: Bools = np.zeros(num_envs, dtype=bool)
 
     def reset(self, env_indices: Ints, episode_keys: Words) -> None:
-        """Begin an episode in the given convoys; nothing is measured yet.
-
-        Args:
-            env_indices: (K,) which convoys.
-            episode_keys: (K,) uint64.
-        """
+        """Begin an episode in convoys (K,) with keys (K,); nothing is measured yet."""
         self._keys[env_indices] = fold(episode_keys, Stream.RANGING)
         self.range_m[env_indices] = 0.0
         self.is_valid[env_indices] = False

@@ -91,9 +91,7 @@ class SensorBank:
         Args:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64, `fold(seed, env_index, episode)`.
-            overrides: Dotted names of randomisable parameters, each with its (K,) values for
-                this episode; names outside `sensors.` are for others. What is not named has the
-                value of the file.
+            overrides: Randomisable parameters of this episode; see `EpisodeNumbers.draw`.
 
         Raises:
             EnvironmentStateError: An override that the sensors do not know.
