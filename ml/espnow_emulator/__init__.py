@@ -1,4 +1,8 @@
-"""The ESP-NOW radio: messages, parameters, channel, emulator."""
+"""The ESP-NOW radio: messages, parameters, channel, emulator.
+
+Shapes: E convoys (K of them at a reset), N nodes of each, R receivers that are recorded, S = N - 1
+sources (all nodes but the ego), F fields of a payload.
+"""
 
 from ml.espnow_emulator.channel import BroadcastChannel
 from ml.espnow_emulator.clock import BEACON_PERIOD_US, BeaconSchedule, NodeClocks
