@@ -227,6 +227,7 @@ def test_each_malformed_field_is_refused_by_name(data: bytes, reason: str):
         ({"vehicle_id": "vehicle-1"}, "vehicle_id is 'vehicle-1', allowed on the wire"),
         ({"source_id": "vehicle-1"}, "source_id is 'vehicle-1', allowed on the wire"),
         ({"source_id": "24:0A:C4:12:34:56"}, "in lower case"),
+        ({"source_id": "24:0a:c4:12:34:no"}, "in lower case"),
         ({"source_id": "01:00:5e:00:00:01"}, "is a group address"),
         ({"timestamp_ms": -1}, "timestamp_ms of 'car-1' is -1"),
         ({"timestamp_ms": 2**32}, "allowed on the wire is 0 to 4294967295"),
