@@ -1,22 +1,20 @@
 """The radio of a whole batch of convoys: transmit first, then deliver what has arrived by now."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks
-from ml.espnow_emulator.counters import CounterArrays
+from ml.espnow_emulator.counters import NUM_COUNTS, CounterArrays
+from ml.espnow_emulator.distance_links import DistanceLinks
 from ml.espnow_emulator.events import FlightArrays, World, run_events
-from ml.espnow_emulator.links import Links
 from ml.espnow_emulator.loss_model import Episodes, Movement
 from ml.espnow_emulator.mac import MacArrays
+from ml.espnow_emulator.margin_links import MarginLinks
 from ml.espnow_emulator.message_store import (
+    DEPTH,
     LONG_AGO_US,
     MAX_NODES,
     Frames,
@@ -24,14 +22,14 @@ from ml.espnow_emulator.message_store import (
     accept_frames,
 )
 from ml.espnow_emulator.messages import PayloadField
+from ml.espnow_emulator.parameters.loss import MarginLoss
+from ml.espnow_emulator.parameters.radio import RadioParameters
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.espnow_emulator.relays import RelayArrays
 from ml.espnow_emulator.wire import GeoReference, quantise
 from ml.keyed_random import fold
+from ml.records import Bools, Floats, Ints, Words, allocate, shapes
 from ml.section import EpisodeNumbers
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.parameters.radio import RadioParameters
 
 
 class BroadcastChannel:
@@ -79,31 +77,29 @@ class BroadcastChannel:
         self._reference = GeoReference.of(wire) if wire.quantise else None
         self.num_nodes = num_nodes
         nodes = (num_envs, num_nodes)
-        self._shapes = {
-            "sending": nodes,
-            "t_generated_us": nodes,
-            "timestamp_ms": nodes,
-            "payload": (*nodes, len(PayloadField)),
-            "node_xy_m": (*nodes, 2),
-            "now_us": (num_envs,),
-        }
+        sizes = {"E": num_envs, "N": num_nodes, "R": recorded.size, "S": num_nodes - 1}
+        sizes |= {"F": len(PayloadField), "DEPTH": DEPTH, "NUM_COUNTS": NUM_COUNTS}
+        self._shapes = shapes(Frames, sizes)
         self._numbers = EpisodeNumbers(parameters, "radio.", EmulatorError)
         self._values = self._numbers.draw(num_envs, {})
         listening = np.full(num_nodes, parameters.relay.max_hops > 0)
         listening[recorded] = True
         self.node_clocks = NodeClocks(parameters, num_envs=num_envs, num_nodes=num_nodes)
         self.table = PeerTable(self.node_clocks, recorded)
-        self._links = Links(parameters.loss, num_envs, num_nodes)
-        self._flight = FlightArrays.empty(num_envs)
-        relays = RelayArrays.empty(parameters.relay, num_envs, num_nodes)
-        unlimited = 1 + relays.word.shape[2]
+        loss = parameters.loss
+        self._links = (
+            MarginLinks(loss, num_envs, num_nodes)
+            if isinstance(loss, MarginLoss)
+            else DistanceLinks(loss, num_envs, num_nodes)
+        )
+        self._flight = FlightArrays.of(num_envs)
         self._world = World(
-            store=StoreArrays.empty(num_envs, num_nodes),
-            mac=MacArrays.empty(parameters.mac, num_envs, num_nodes, unlimited),
-            relays=relays,
+            store=allocate(StoreArrays, sizes),
+            mac=MacArrays.of(parameters.mac, num_envs, num_nodes),
+            relays=RelayArrays.of(parameters.relay, num_envs, num_nodes),
             links=self._links.arrays,
             table=self.table.arrays,
-            counters=CounterArrays.empty((num_envs, recorded.size, num_nodes - 1)),
+            counters=allocate(CounterArrays, sizes),
             present=np.ones(nodes, dtype=bool),
             listening=listening,
         )
@@ -116,12 +112,12 @@ class BroadcastChannel:
 
     def reset(
         self,
-        env_indices: NDArray[np.int64],
-        episode_keys: NDArray[np.uint64],
+        env_indices: Ints,
+        episode_keys: Words,
         *,
-        node_keys: NDArray[np.int64] | None = None,
-        present: NDArray[np.bool_] | None = None,
-        overrides: Mapping[str, NDArray[np.float64]] | None = None,
+        node_keys: Ints | None = None,
+        present: Bools | None = None,
+        overrides: Mapping[str, Floats] | None = None,
     ) -> None:
         """Begin an episode in the given convoys; the others are not touched.
 
@@ -132,9 +128,7 @@ class BroadcastChannel:
                 slots).
             present: (N,) or (K, N) bool, which nodes there are; default: all. Who is absent
                 neither hears nor relays nor stands between others.
-            overrides: Dotted names of randomisable parameters, each with its (K,) values for
-                this episode; names outside `radio.` are for others. What is not named has the
-                value of the file.
+            overrides: Randomisable parameters of this episode; see `EpisodeNumbers.draw`.
 
         Raises:
             EmulatorError: An override that the channel does not know, or that cannot be.
@@ -155,7 +149,7 @@ class BroadcastChannel:
         self._world.store.reset(env_indices)
         self.clear(env_indices)
 
-    def clear(self, env_indices: NDArray[np.int64]) -> None:
+    def clear(self, env_indices: Ints) -> None:
         """Switch the receivers of the given convoys off and on again.
 
         Pending frames, queues, relay buffers, tables and the memory of time are gone, so time may
@@ -191,12 +185,12 @@ class BroadcastChannel:
     def transmit(
         self,
         *,
-        sending: NDArray[np.bool_],
-        t_generated_us: NDArray[np.int64],
-        timestamp_ms: NDArray[np.int64],
-        payload: NDArray[np.float64],
-        node_xy_m: NDArray[np.float64],
-        now_us: NDArray[np.int64],
+        sending: Bools,
+        t_generated_us: Ints,
+        timestamp_ms: Ints,
+        payload: Floats,
+        node_xy_m: Floats,
+        now_us: Ints,
     ) -> None:
         """Offer at most one frame per node; nothing becomes visible through it.
 
@@ -225,7 +219,7 @@ class BroadcastChannel:
         accept_frames(frames, store)
         self._offered_us[:] = now_us
 
-    def deliver(self, now_us: NDArray[np.int64]) -> PeerTable:
+    def deliver(self, now_us: Ints) -> PeerTable:
         """Hand over what has arrived by now, in every convoy.
 
         Args:
@@ -237,14 +231,7 @@ class BroadcastChannel:
         Raises:
             EmulatorError: Time ran back.
         """
-        latest_us = np.maximum(self._delivered_us, self._offered_us)
-        if (now_us < latest_us).any():
-            env = int(np.argmax(now_us < latest_us))
-            raise EmulatorError(
-                f"time ran back in convoy {env}: deliver was called for {now_us[env] / 1000:g} ms "
-                f"after {latest_us[env] / 1000:g} ms, allowed is the same time or later: "
-                "call reset or clear before a new beginning."
-            )
+        _check_order("deliver", now_us, np.maximum(self._delivered_us, self._offered_us))
         done = 0
         while True:
             done = run_events(now_us, self._delivered_us, self._world, self._flight, done)
@@ -271,12 +258,7 @@ class BroadcastChannel:
                     "it where the message is made."
                 )
         now_us, t_us = frames.now_us, frames.t_generated_us
-        if (now_us < self._offered_us).any():
-            env = int(np.argmax(now_us < self._offered_us))
-            raise EmulatorError(
-                f"time ran back in convoy {env}: transmit was called for {now_us[env] / 1000:g} ms "
-                f"after {self._offered_us[env] / 1000:g} ms, allowed is the same time or later."
-            )
+        _check_order("transmit", now_us, self._offered_us)
         earliest_us = np.maximum(self._delivered_us[:, None], self._world.store.generated_us)
         wrong = frames.sending & ((t_us < earliest_us) | (t_us > now_us[:, None]))
         if wrong.any():
@@ -286,3 +268,14 @@ class BroadcastChannel:
                 f"is from {earliest_us[env, node] / 1000:g} ms (the last delivery, or its own last "
                 f"frame) to {now_us[env] / 1000:g} ms (now): transmit first, then deliver."
             )
+
+
+def _check_order(call: str, now_us: Ints, latest_us: Ints) -> None:
+    """Raise EmulatorError where a call is for a time before the latest one."""
+    if (now_us < latest_us).any():
+        env = int(np.argmax(now_us < latest_us))
+        raise EmulatorError(
+            f"time ran back in convoy {env}: {call} was called for {now_us[env] / 1000:g} ms "
+            f"after {latest_us[env] / 1000:g} ms, allowed is the same time or later: "
+            "call reset or clear before a new beginning."
+        )

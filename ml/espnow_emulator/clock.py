@@ -1,17 +1,13 @@
 """The clock of each board, and when it sends by that clock: once per 100 ms, at its own phase."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.compiled import compiled, elementwise
+from ml.espnow_emulator.parameters.radio import RadioParameters
 from ml.keyed_random import Stream, extend_one, fold, normal, uniform, uniform_one
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.parameters.radio import RadioParameters
+from ml.records import Floats, Ints, Words
 
 BEACON_PERIOD_US: Final = 100_000
 
@@ -35,15 +31,15 @@ class NodeClocks:
 
     def __init__(self, parameters: RadioParameters, *, num_envs: int, num_nodes: int) -> None:
         self._parameters = parameters.clock
-        self.offset_ms: NDArray[np.int64] = np.zeros((num_envs, num_nodes), np.int64)
-        self.drift_ppm: NDArray[np.float64] = np.zeros((num_envs, num_nodes))
+        self.offset_ms: Ints = np.zeros((num_envs, num_nodes), np.int64)
+        self.drift_ppm: Floats = np.zeros((num_envs, num_nodes))
 
     def reset(
         self,
-        env_indices: NDArray[np.int64],
-        episode_keys: NDArray[np.uint64],
+        env_indices: Ints,
+        episode_keys: Words,
         *,
-        node_keys: NDArray[np.int64] | None = None,
+        node_keys: Ints | None = None,
     ) -> None:
         """Draw the clocks of an episode.
 
@@ -62,7 +58,7 @@ class NodeClocks:
         self.offset_ms[env_indices] = np.floor(uniform(key) * span_ms).astype(np.int64)
         self.drift_ppm[env_indices] = np.clip(drift, -limit, limit)
 
-    def local_ms(self, t_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    def local_ms(self, t_us: Ints) -> Ints:
         """Return what each clock shows at a true time.
 
         Args:
@@ -93,35 +89,20 @@ class BeaconSchedule:
         self._clocks = clocks
         self._jitter_us = parameters.beacon.jitter_ms * 1000.0
         nodes = clocks.offset_ms.shape
-        self.phase_us: NDArray[np.int64] = np.zeros(nodes, np.int64)
+        self.phase_us: Ints = np.zeros(nodes, np.int64)
         self._jitter_key = np.zeros(nodes, np.uint64)
 
-    def reset(
-        self,
-        env_indices: NDArray[np.int64],
-        episode_keys: NDArray[np.uint64],
-        *,
-        node_keys: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Draw the phases of an episode.
-
-        Args:
-            env_indices: (K,) which convoys.
-            episode_keys: (K,) uint64.
-            node_keys: (N,) or (K, N) integers that name the nodes; default: 0, 1, ... (the vehicle
-                slots).
-        """
-        if node_keys is None:
-            node_keys = np.arange(self.phase_us.shape[1])
-        episode = episode_keys[:, None]
-        self._jitter_key[env_indices] = fold(episode, Stream.BEACON_JITTER, node_keys)
+    def reset(self, env_indices: Ints, episode_keys: Words) -> None:
+        """Draw the phases of an episode in convoys (K,) with keys (K,)."""
+        episode, slots = episode_keys[:, None], np.arange(self.phase_us.shape[1])
+        self._jitter_key[env_indices] = fold(episode, Stream.BEACON_JITTER, slots)
         if self._parameters.phase_ms is not None:
             self.phase_us[env_indices] = round(self._parameters.phase_ms * 1000.0)
             return
-        key = fold(episode, Stream.BEACON_PHASE, node_keys)
+        key = fold(episode, Stream.BEACON_PHASE, slots)
         self.phase_us[env_indices] = np.floor(uniform(key) * BEACON_PERIOD_US).astype(np.int64)
 
-    def generated_us(self, tick: NDArray[np.int64]) -> NDArray[np.int64]:
+    def generated_us(self, tick: Ints) -> Ints:
         """Return when the beacons handed over at a tick were sampled.
 
         Args:
@@ -141,11 +122,11 @@ class BeaconSchedule:
 
 @compiled
 def _fill_times(
-    tick: NDArray[np.int64],
-    phase_us: NDArray[np.int64],
-    drift_ppm: NDArray[np.float64],
-    jitter: tuple[float, NDArray[np.uint64]],
-    generated_us: NDArray[np.int64],
+    tick: Ints,
+    phase_us: Ints,
+    drift_ppm: Floats,
+    jitter: tuple[float, Words],
+    generated_us: Ints,
 ) -> None:
     """Fill `generated_us` (E, N); see `BeaconSchedule.generated_us`."""
     jitter_us, jitter_key = jitter

@@ -1,11 +1,8 @@
 """What is counted of the air: frames, losses, bursts, collisions."""
 
-from __future__ import annotations
+from typing import Annotated, Final, NamedTuple
 
-from typing import Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from ml.records import Ints
 
 JUDGED_AFTER: Final = 10
 """Whether a message came by any path is asked when its source is so many messages further."""
@@ -44,20 +41,10 @@ _SUMS: Final = {
 
 
 class CounterArrays(NamedTuple):
-    """Sums over all convoys since the last report, and the run of losses of each recorded link.
+    """Sums over all convoys since the last report, and the run of losses of each recorded link."""
 
-    Attributes:
-        total: (14,) int64.
-        run: (E, R, S) int64, own frames lost in a row by now.
-    """
-
-    total: NDArray[np.int64]
-    run: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, shape: tuple[int, int, int]) -> CounterArrays:
-        """Return counters for links (E, R, S) that have counted nothing."""
-        return cls(np.zeros(NUM_COUNTS, np.int64), np.zeros(shape, np.int64))
+    total: Annotated[Ints, "NUM_COUNTS"]
+    run: Annotated[Ints, "E R S"]  # own frames lost in a row by now
 
     def drain(self) -> dict[str, float]:
         """Return shares and sums since the last call, where there was anything to count.

@@ -1,18 +1,18 @@
 """The event simulation of a convoy: slots, air starts and arrivals, in the order of time."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.espnow_emulator import counters as count
 from ml.espnow_emulator.clock import elapsed_one_ms
+from ml.espnow_emulator.counters import CounterArrays
+from ml.espnow_emulator.loss_model import LinkArrays
 from ml.espnow_emulator.mac import (
     H_RX,
     NEVER_US,
+    MacArrays,
     count_down,
     next_start,
     queue_frame,
@@ -22,6 +22,7 @@ from ml.espnow_emulator.mac import (
 from ml.espnow_emulator.message_store import (
     DEPTH,
     LONG_AGO_US,
+    StoreArrays,
     hops_of,
     is_expired,
     message_word,
@@ -30,47 +31,38 @@ from ml.espnow_emulator.message_store import (
 )
 from ml.espnow_emulator.messages import FrameField
 from ml.espnow_emulator.peer_table import TableArrays, move_on, note_reception
-from ml.espnow_emulator.relays import has_seen, keep_for_relay, mark_seen, note_own_pose
+from ml.espnow_emulator.relays import (
+    RelayArrays,
+    has_seen,
+    keep_for_relay,
+    mark_seen,
+    note_own_pose,
+)
 from ml.keyed_random import extend_one, uniform_one
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.counters import CounterArrays
-    from ml.espnow_emulator.loss_model import LinkArrays
-    from ml.espnow_emulator.mac import MacArrays
-    from ml.espnow_emulator.message_store import StoreArrays
-    from ml.espnow_emulator.relays import RelayArrays
+from ml.records import Bools, Ints, allocate
 
 _FRAMES_AT_FIRST = 8
 _SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US, _HOPS = (int(field) for field in FrameField)
 
 
 class FlightArrays(NamedTuple):
-    """Frames that have left the air and not arrived, a ring per convoy in order of arrival.
+    """Frames that have left the air and not arrived, a ring per convoy in order of arrival."""
 
-    Attributes:
-        arrival_us: (E, capacity) int64.
-        word: (E, capacity) int64, packed by `message_word`.
-        receivers: (E, capacity) int64, a bit per node that will have it.
-        head: (E,) int64.
-        length: (E,) int64.
-    """
-
-    arrival_us: NDArray[np.int64]
-    word: NDArray[np.int64]
-    receivers: NDArray[np.int64]
-    head: NDArray[np.int64]
-    length: NDArray[np.int64]
+    arrival_us: Annotated[Ints, "E C"]
+    word: Annotated[Ints, "E C"]  # packed by `message_word`
+    receivers: Annotated[Ints, "E C"]  # a bit per node that will have it
+    head: Annotated[Ints, "E"]
+    length: Annotated[Ints, "E"]
 
     @classmethod
-    def empty(cls, num_envs: int, capacity: int = _FRAMES_AT_FIRST) -> FlightArrays:
+    def of(cls, num_envs: int, capacity: int = _FRAMES_AT_FIRST) -> Self:
         """Return rings without frames."""
-        rings = np.zeros((3, num_envs, capacity), np.int64)
-        return cls(*rings, *np.zeros((2, num_envs), np.int64))
+        return allocate(cls, {"E": num_envs, "C": capacity})
 
-    def doubled(self) -> FlightArrays:
+    def doubled(self) -> Self:
         """Return rings of twice the capacity with the same frames."""
         capacity = self.word.shape[1]
-        bigger = FlightArrays.empty(self.word.shape[0], 2 * capacity)
+        bigger = self.of(self.word.shape[0], 2 * capacity)
         places = (self.head[:, None] + np.arange(capacity)) % capacity
         for old, new in zip(self[:3], bigger[:3], strict=True):
             new[:, :capacity] = np.take_along_axis(old, places, axis=1)
@@ -87,29 +79,18 @@ class World(NamedTuple):
     links: LinkArrays
     table: TableArrays
     counters: CounterArrays
-    present: NDArray[np.bool_]
-    listening: NDArray[np.bool_]
+    present: Annotated[Bools, "E N"]
+    listening: Annotated[Bools, "N"]
 
 
 @inlined
 def run_events(
-    now_us: NDArray[np.int64],
-    before_us: NDArray[np.int64],
-    world: World,
-    flight: FlightArrays,
-    first: int,
+    now_us: Ints, before_us: Ints, world: World, flight: FlightArrays, first: int
 ) -> int:
-    """Run the events of all convoys up to now, from convoy `first` on.
+    """Run the events of all convoys up to now (E,), from convoy `first` on.
 
-    Args:
-        now_us: (E,).
-        before_us: (E,), the last delivery, or LONG_AGO_US.
-        world: All memory but the ring that may grow.
-        flight: That ring.
-        first: Where to begin.
-
-    Returns:
-        E, or the convoy whose ring in `flight` is full: to go on from there with bigger ones.
+    `before_us` (E,) is the last delivery, or LONG_AGO_US. Returned is E, or the convoy whose ring
+    in `flight` is full: to go on from there with bigger ones.
     """
     table = world.table
     for e in range(first, now_us.size):

@@ -51,12 +51,9 @@ def reception_table(transition_db: float) -> NDArray[np.float64]:
 
 @compiled
 def gets_through(table: NDArray[np.float64], m: float, margin_db: float) -> float:
-    """Look a chance up, linear in m and in the margin; beyond the table, that of its end.
+    """Look a chance up in a `reception_table`, linear in m and in the margin.
 
-    Args:
-        table: As `reception_table` returns it.
-        m: In [1, 5].
-        margin_db: Of the link.
+    m lies in [1, 5]; a margin beyond the table has the chance of its end.
     """
     column = (min(max(margin_db, LOWEST_DB), HIGHEST_DB) - LOWEST_DB) / STEP_DB
     left = min(int(column), _MARGINS - 2)
@@ -71,9 +68,3 @@ def gets_through(table: NDArray[np.float64], m: float, margin_db: float) -> floa
         )
         chance += lower_share * (other - chance)
     return float(chance)
-
-
-@compiled
-def gets_through_unfaded(margin_db: float, transition_db: float) -> float:
-    """The chance without fading: 1 / (1 + exp(−M / w))."""
-    return 1.0 / (1.0 + math.exp(-margin_db / transition_db))

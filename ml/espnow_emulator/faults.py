@@ -1,20 +1,16 @@
 """Faults of nodes, applied to what they want to send before the channel gets it."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.espnow_emulator.clock import BEACON_PERIOD_US
 from ml.espnow_emulator.messages import PayloadField
+from ml.espnow_emulator.parameters.radio import FaultParameters
 from ml.keyed_random import Stream, extend_one, fold, uniform_one
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.parameters.fault import FaultParameters
+from ml.records import Bools, Floats, Ints, Words, allocate
 
 # The faults; the draws of size come after those of beginning.
 _NUM_FAULTS: Final = 4
@@ -25,35 +21,21 @@ _ACCEL: Final = int(PayloadField.ACCEL_MPS2)
 
 
 class _Rules(NamedTuple):
-    """What is the same for all convoys.
+    """What is the same for all convoys."""
 
-    Attributes:
-        probability: (4,) float64, that a fault begins with a beacon.
-        duration_us: (4,) int64; a clock jump is over at once.
-        largest_jump_ms: Of the clock, either way.
-        spoofed_mps2: The acceleration that is reported.
-    """
-
-    probability: NDArray[np.float64]
-    duration_us: NDArray[np.int64]
-    largest_jump_ms: float
-    spoofed_mps2: float
+    probability: Annotated[Floats, "4"]  # that a fault begins with a beacon
+    duration_us: Annotated[Ints, "4"]  # a clock jump is over at once
+    largest_jump_ms: float  # of the clock, either way
+    spoofed_mps2: float  # the acceleration that is reported
 
 
 class _Memory(NamedTuple):
-    """Which faults there are now.
+    """Which faults there are now."""
 
-    Attributes:
-        keys: (E, N) uint64.
-        until_us: (E, N, 4) int64, when a fault is over.
-        shift_ms: (E, N) int64, by how much the clock was shifted.
-        frozen: (E, N, F), what a frozen sender repeats.
-    """
-
-    keys: NDArray[np.uint64]
-    until_us: NDArray[np.int64]
-    shift_ms: NDArray[np.int64]
-    frozen: NDArray[np.float64]
+    keys: Annotated[Words, "E N"]
+    until_us: Annotated[Ints, "E N 4"]  # when a fault is over
+    shift_ms: Annotated[Ints, "E N"]  # by how much the clock was shifted
+    frozen: Annotated[Floats, "E N F"]  # what a frozen sender repeats
 
 
 class MessageFaults:
@@ -87,44 +69,27 @@ class MessageFaults:
             spoofed_mps2=spoof.accel_mps2,
         )
         self.is_active = bool(self._rules.probability.any())
-        shape = (num_envs, num_nodes)
-        self._memory = _Memory(
-            keys=np.zeros(shape, dtype=np.uint64),
-            until_us=np.full((*shape, _NUM_FAULTS), _NEVER_YET),
-            shift_ms=np.zeros(shape, dtype=np.int64),
-            frozen=np.zeros((*shape, len(PayloadField))),
-        )
+        sizes = {"E": num_envs, "N": num_nodes, "F": len(PayloadField)}
+        self._memory = allocate(_Memory, sizes)
+        self._memory.until_us[:] = _NEVER_YET
 
-    def reset(
-        self,
-        env_indices: NDArray[np.int64],
-        episode_keys: NDArray[np.uint64],
-        *,
-        node_keys: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Begin an episode in some convoys with nodes that all work.
-
-        Args:
-            env_indices: (K,) which convoys.
-            episode_keys: (K,) uint64.
-            node_keys: (N,) or (K, N) integers that name the nodes; default: 0, 1, …
-        """
-        if node_keys is None:
-            node_keys = np.arange(self._memory.keys.shape[1])
-        keys = fold(episode_keys[:, None], Stream.MESSAGE_FAULTS, node_keys)
+    def reset(self, env_indices: Ints, episode_keys: Words) -> None:
+        """Begin an episode in convoys (K,) with keys (K,); all their nodes work."""
+        slots = np.arange(self._memory.keys.shape[1])
+        keys = fold(episode_keys[:, None], Stream.MESSAGE_FAULTS, slots)
         self._memory.keys[env_indices] = keys
         self._memory.until_us[env_indices] = _NEVER_YET
         self._memory.shift_ms[env_indices] = 0
 
     def apply(
         self,
-        tick: NDArray[np.int64],
+        tick: Ints,
         *,
-        sending: NDArray[np.bool_],
-        t_generated_us: NDArray[np.int64],
-        timestamp_ms: NDArray[np.int64],
-        payload: NDArray[np.float64],
-    ) -> NDArray[np.bool_]:
+        sending: Bools,
+        t_generated_us: Ints,
+        timestamp_ms: Ints,
+        payload: Floats,
+    ) -> Bools:
         """Let the faults of a tick begin and act.
 
         Args:
@@ -147,11 +112,11 @@ class MessageFaults:
 
 @compiled
 def _apply(
-    ticks: NDArray[np.int64],
-    sending: NDArray[np.bool_],
-    t_generated_us: NDArray[np.int64],
-    timestamp_ms: NDArray[np.int64],
-    payload: NDArray[np.float64],
+    ticks: Ints,
+    sending: Bools,
+    t_generated_us: Ints,
+    timestamp_ms: Ints,
+    payload: Floats,
     rules: _Rules,
     memory: _Memory,
 ) -> None:

@@ -1,84 +1,105 @@
-"""The contract between the channel and a model of loss: what moves its links, what it fills."""
+"""What all models of loss have in common: what moves their links, and what they fill."""
 
+import math
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ml.compiled import inlined
+from ml.keyed_random import Stream, extend, fold, uniform
+from ml.records import Bools, Floats, Ints, Words, allocate
+
+_US_PER_S: Final = 1e6
 
 
 class LinkArrays(NamedTuple):
-    """What the event loop asks of the links.
+    """What the event loop asks of the links; of a link, the receiver stands before the sender."""
 
-    Attributes:
-        chance: (E, N, N) float64, receiver then transmitter: a frame's chance outside blackouts.
-        keys: (E, N, N) uint64, receiver then transmitter, of the draws per frame.
-        blackout_loss: (E, N) float64, share lost within a receiver's blackouts; 0 where it has
-            none.
-        blackout_start_us: (E, N) int64, when its first one begins.
-        blackout_length_us: (E,) int64.
-        blackout_period_us: (E,) int64.
-    """
-
-    chance: NDArray[np.float64]
-    keys: NDArray[np.uint64]
-    blackout_loss: NDArray[np.float64]
-    blackout_start_us: NDArray[np.int64]
-    blackout_length_us: NDArray[np.int64]
-    blackout_period_us: NDArray[np.int64]
+    chance: Annotated[Floats, "E N N"]  # of a frame to get through outside blackouts
+    keys: Annotated[Words, "E N N"]  # of the draws per frame
+    blackout_loss: Annotated[Floats, "E N"]  # share lost within a blackout; 0: has none
+    blackout_start_us: Annotated[Ints, "E N"]  # when the first one begins
+    blackout_length_us: Annotated[Ints, "E"]
+    blackout_period_us: Annotated[Ints, "E"]
 
 
 class Movement(NamedTuple):
-    """What moves the links at one call of `transmit`.
+    """What moves the links at one call of `transmit`."""
 
-    Attributes:
-        now_us: (E,) int64.
-        sending: (E, N) bool, who hands over a frame.
-        sequence: (E, N) int64, that frame's number.
-        present: (E, N) bool.
-        listening: (N,) bool, receivers that matter to anybody; links to others are not moved.
-        node_xy_m: (E, N, 2) float64, true positions as of now.
-    """
-
-    now_us: NDArray[np.int64]
-    sending: NDArray[np.bool_]
-    sequence: NDArray[np.int64]
-    present: NDArray[np.bool_]
-    listening: NDArray[np.bool_]
-    node_xy_m: NDArray[np.float64]
+    now_us: Annotated[Ints, "E"]
+    sending: Annotated[Bools, "E N"]  # who hands over a frame
+    sequence: Annotated[Ints, "E N"]  # that frame's number
+    present: Annotated[Bools, "E N"]
+    listening: Annotated[Bools, "N"]  # who matters to anybody; links to others are not moved
+    node_xy_m: Annotated[Floats, "E N 2"]  # true positions as of now
 
 
 class Episodes(NamedTuple):
-    """Episodes that begin, or in which another node begins to take part.
+    """Episodes that begin, or in which another node begins to take part."""
+
+    env_indices: Annotated[Ints, "K"]  # which convoys
+    keys: Annotated[Words, "K"]
+    node_keys: Annotated[Ints, "K N"]  # which name the nodes
+    values: Mapping[str, Floats]  # numbers drawn per episode, (K,) by dotted name below `radio.`
+
+
+@inlined
+def metres_apart(e: int, xy_m: Floats, i: int, other_xy_m: Floats, j: int) -> float:
+    """Distance in convoy e from node i of one array (E, N, 2) to node j of another."""
+    east_m = xy_m[e, i, 0] - other_xy_m[e, j, 0]
+    north_m = xy_m[e, i, 1] - other_xy_m[e, j, 1]
+    return math.sqrt(east_m * east_m + north_m * north_m)
+
+
+class LossModel:
+    """All directed links of a channel: how the chances of their frames are found.
+
+    Keys and blackouts are the same for all models; a model says in `move` what the chances are.
+
+    Args:
+        num_envs: E.
+        num_nodes: N.
 
     Attributes:
-        env_indices: (K,) int64, which convoys.
-        keys: (K,) uint64, of the episodes.
-        node_keys: (K, N) int64, which name the nodes.
-        values: Dotted name below `radio.` to (K,) float64, numbers that are drawn per episode.
+        arrays: What the event loop reads.
     """
 
-    env_indices: NDArray[np.int64]
-    keys: NDArray[np.uint64]
-    node_keys: NDArray[np.int64]
-    values: Mapping[str, NDArray[np.float64]]
-
-
-class LossModel(Protocol):
-    """How the chances of all links are found."""
+    def __init__(self, num_envs: int, num_nodes: int) -> None:
+        self.arrays = allocate(LinkArrays, {"E": num_envs, "N": num_nodes})
 
     def reset(self, episodes: Episodes) -> None:
-        """Begin episodes.
-
-        Raises:
-            EmulatorError: Their values are such that the model cannot have them.
-        """
+        """Begin episodes; EmulatorError if the model cannot have their values."""
+        self._draw(episodes)
 
     def admit(self, episodes: Episodes, node: int) -> None:
-        """Let another node take part in running episodes."""
+        """Let another node take part; what was drawn by the others' keys comes out as it was."""
+        del node
+        self._draw(episodes)
 
-    def clear(self, env_indices: NDArray[np.int64]) -> None:
+    def clear(self, env_indices: Ints) -> None:
         """Forget when the links of some convoys last moved; their states stay."""
 
-    def move(self, movement: Movement, links: LinkArrays) -> None:
-        """Move all links to the present and fill `links.chance`."""
+    def move(self, movement: Movement) -> None:
+        """Move all links to the present and fill `arrays.chance`."""
+        raise NotImplementedError
+
+    def _draw(self, episodes: Episodes) -> None:
+        """Fold the keys of the draws per frame, and draw who has blackouts when."""
+        arrays, here = self.arrays, episodes.env_indices
+        nodes, values = episodes.node_keys, episodes.values
+        arrays.keys[here] = fold(
+            episodes.keys[:, None, None], Stream.RADIO_LOSS, nodes[:, :, None], nodes[:, None, :]
+        )
+        if "loss.blackout.loss" not in values:
+            return
+        share, loss, length_s, period_s = (
+            values[f"loss.blackout.{name}"] for name in ("share", "loss", "length_s", "period_s")
+        )
+        key = fold(episodes.keys[:, None], Stream.BLACKOUT, nodes)
+        has_it = uniform(extend(key, 1)) < share[:, None]
+        period_us = np.rint(period_s * _US_PER_S)
+        arrays.blackout_loss[here] = np.where(has_it, loss[:, None], 0.0)
+        arrays.blackout_start_us[here] = np.floor(uniform(key) * period_us[:, None])
+        arrays.blackout_length_us[here] = np.rint(length_s * _US_PER_S)
+        arrays.blackout_period_us[here] = period_us

@@ -5,21 +5,17 @@ drawn once per frame and frozen while others send. Everybody hears everybody's c
 frame survives a collision: two simplifications.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.compiled import inlined
-from ml.espnow_emulator.message_store import LONG_AGO_US, sequence_of, source_of
+from ml.espnow_emulator.loss_model import Episodes
+from ml.espnow_emulator.message_store import DEPTH, LONG_AGO_US, sequence_of, source_of
+from ml.espnow_emulator.parameters.radio import MacParameters
 from ml.keyed_random import Stream, extend_one, fold, uniform_one
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.loss_model import Episodes
-    from ml.espnow_emulator.parameters.radio import MacParameters
+from ml.records import Floats, Ints, Words, allocate
 
 NEVER_US: Final = int(np.iinfo(np.int64).max)
 QUEUE_CAPACITY: Final = 32
@@ -42,70 +38,35 @@ class MacRules(NamedTuple):
 
 
 class MacArrays(NamedTuple):
-    """The queues of all nodes and the medium they share.
-
-    Attributes:
-        rules: The same for all convoys.
-        word: (E, N, capacity) int64, rings of frames, packed by `message_word`.
-        ready_us: (E, N, capacity) int64, when the MAC has them.
-        head: (E, N) int64, place of the first.
-        length: (E, N) int64, frames in the ring.
-        contention_us: (E, N) int64, since when the first one contends.
-        backoff: (E, N) int64, slots that it has left.
-        idle_from_us: (E,) int64, end of the last transmission.
-        times: (E, 4), delay in the sender (µs), in the receiver (µs), share that waits, mean (µs).
-        node_keys: (E, N) int64.
-        backoff_key: (E, N) uint64.
-        wait_key: (E, N) uint64.
-    """
+    """The queues of all nodes and the medium they share; `reset` before use."""
 
     rules: MacRules
-    word: NDArray[np.int64]
-    ready_us: NDArray[np.int64]
-    head: NDArray[np.int64]
-    length: NDArray[np.int64]
-    contention_us: NDArray[np.int64]
-    backoff: NDArray[np.int64]
-    idle_from_us: NDArray[np.int64]
-    times: NDArray[np.float64]
-    node_keys: NDArray[np.int64]
-    backoff_key: NDArray[np.uint64]
-    wait_key: NDArray[np.uint64]
+    word: Annotated[Ints, "E N Q"]  # rings of frames, packed by `message_word`
+    ready_us: Annotated[Ints, "E N Q"]  # when the MAC has them
+    head: Annotated[Ints, "E N"]  # place of the first
+    length: Annotated[Ints, "E N"]  # frames in the ring
+    contention_us: Annotated[Ints, "E N"]  # since when the first one contends
+    backoff: Annotated[Ints, "E N"]  # slots that it has left
+    idle_from_us: Annotated[Ints, "E"]  # end of the last transmission
+    times: Annotated[Floats, "E 4"]  # indexed by _H_TX (µs), H_RX (µs) and so on
+    node_keys: Annotated[Ints, "E N"]
+    backoff_key: Annotated[Words, "E N"]
+    wait_key: Annotated[Words, "E N"]
 
     @classmethod
-    def empty(cls, mac: MacParameters, num_envs: int, num_nodes: int, unlimited: int) -> MacArrays:
-        """Return empty queues of nodes (E, N) on an idle medium.
-
-        Args:
-            mac: Parameters of the section `mac`.
-            num_envs: E.
-            num_nodes: N.
-            unlimited: Places that never run out, for when the section is switched off.
-        """
-        nodes = (num_envs, num_nodes)
-        queues = (*nodes, QUEUE_CAPACITY if mac.enabled else unlimited)
-        return cls(
-            rules=MacRules(
-                enabled=mac.enabled,
-                airtime_us=mac.airtime_us,
-                slot_us=mac.slot_us,
-                difs_us=mac.difs_us,
-                contention_window=mac.cw,
-                vulnerable_us=mac.vulnerable_us,
-                fixed_latency_us=round(mac.fixed_latency_ms * _US_PER_MS),
-            ),
-            word=np.zeros(queues, np.int64),
-            ready_us=np.zeros(queues, np.int64),
-            head=np.zeros(nodes, np.int64),
-            length=np.zeros(nodes, np.int64),
-            contention_us=np.zeros(nodes, np.int64),
-            backoff=np.zeros(nodes, np.int64),
-            idle_from_us=np.full(num_envs, LONG_AGO_US),
-            times=np.zeros((num_envs, len(_TIMES))),
-            node_keys=np.zeros(nodes, np.int64),
-            backoff_key=np.zeros(nodes, np.uint64),
-            wait_key=np.zeros(nodes, np.uint64),
+    def of(cls, mac: MacParameters, num_envs: int, num_nodes: int) -> Self:
+        """Return the queues of all nodes; switched off, they have room for the whole store."""
+        rules = MacRules(
+            enabled=mac.enabled,
+            airtime_us=mac.airtime_us,
+            slot_us=mac.slot_us,
+            difs_us=mac.difs_us,
+            contention_window=mac.cw,
+            vulnerable_us=mac.vulnerable_us,
+            fixed_latency_us=round(mac.fixed_latency_ms * _US_PER_MS),
         )
+        capacity = QUEUE_CAPACITY if mac.enabled else 1 + num_nodes * DEPTH
+        return allocate(cls, {"E": num_envs, "N": num_nodes, "Q": capacity}, rules=rules)
 
     def reset(self, episodes: Episodes) -> None:
         """Begin episodes."""
@@ -123,7 +84,7 @@ class MacArrays(NamedTuple):
         self.backoff_key[here] = fold(episode, Stream.MAC_BACKOFF, nodes)
         self.wait_key[here] = fold(episode, Stream.MAC_WAIT, nodes)
 
-    def clear(self, env_indices: NDArray[np.int64]) -> None:
+    def clear(self, env_indices: Ints) -> None:
         """Empty the queues and the medium of the given convoys."""
         self.length[env_indices] = 0
         self.head[env_indices] = 0

@@ -1,21 +1,17 @@
 """Margins that move: path loss, mounting, shadowing, slow bias and the cars in between."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.compiled import inlined
-from ml.espnow_emulator.fading import gets_through, gets_through_unfaded, reception_table
+from ml.espnow_emulator.fading import gets_through, reception_table
+from ml.espnow_emulator.loss_model import Episodes, LossModel, Movement, metres_apart
 from ml.espnow_emulator.message_store import LONG_AGO_US
+from ml.espnow_emulator.parameters.loss import MarginLoss
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.loss_model import Episodes, LinkArrays, Movement
-    from ml.espnow_emulator.parameters.loss import MarginLoss
+from ml.records import Bools, Floats, Ints, Words, allocate
 
 _NEAREST_M: Final = 3.0
 _REFERENCE_M: Final = 20.0
@@ -26,52 +22,39 @@ _RAYLEIGH_FROM_M: Final = 80.0
 class _Terms(NamedTuple):
     """The numbers of `MarginLoss` by their names, (E,) float64 each."""
 
-    margin_20m_db: NDArray[np.float64]
-    exponent_near: NDArray[np.float64]
-    exponent_far: NDArray[np.float64]
-    shadowing_sd_db: NDArray[np.float64]
-    shadowing_distance_m: NDArray[np.float64]
-    standstill_mps: NDArray[np.float64]
-    bias_sd_db: NDArray[np.float64]
-    bias_time_s: NDArray[np.float64]
-    bias_common_share: NDArray[np.float64]
-    antenna_sd_db: NDArray[np.float64]
-    door_share: NDArray[np.float64]
-    door_loss_db: NDArray[np.float64]
-    fading_m: NDArray[np.float64]
-    car_first_db: NDArray[np.float64]
-    car_next_db: NDArray[np.float64]
-    cars_cap_db: NDArray[np.float64]
-    transition_db: NDArray[np.float64]
-    floor_loss: NDArray[np.float64]
+    margin_20m_db: Floats
+    exponent_near: Floats
+    exponent_far: Floats
+    shadowing_sd_db: Floats
+    shadowing_distance_m: Floats
+    standstill_mps: Floats
+    bias_sd_db: Floats
+    bias_time_s: Floats
+    bias_common_share: Floats
+    antenna_sd_db: Floats
+    door_share: Floats
+    door_loss_db: Floats
+    fading_m: Floats
+    car_first_db: Floats
+    car_next_db: Floats
+    cars_cap_db: Floats
+    transition_db: Floats
+    floor_loss: Floats
 
 
 class _State(NamedTuple):
-    """Where the links of all convoys stand; variances are 1.
+    """Where the links of all convoys stand; variances are 1. Of a link, the receiver is first."""
 
-    Attributes:
-        moved_us: (E,) int64, when they last moved.
-        fresh: (E, N) bool, nodes that have not moved yet.
-        xy_m: (E, N, 2), where the nodes were then.
-        gain_db: (E, N), antenna and mounting.
-        shadowing: (E, N, N), of the pair i < j at [i, j].
-        bias: (E, N, N), receiver then transmitter.
-        common: (E, N), of the receiver.
-        shadowing_key: (E, N, N) uint64, symmetric.
-        bias_key: (E, N, N) uint64, receiver then transmitter.
-        common_key: (E, N) uint64.
-    """
-
-    moved_us: NDArray[np.int64]
-    fresh: NDArray[np.bool_]
-    xy_m: NDArray[np.float64]
-    gain_db: NDArray[np.float64]
-    shadowing: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    common: NDArray[np.float64]
-    shadowing_key: NDArray[np.uint64]
-    bias_key: NDArray[np.uint64]
-    common_key: NDArray[np.uint64]
+    moved_us: Annotated[Ints, "E"]  # when they last moved
+    fresh: Annotated[Bools, "E N"]  # nodes that have not moved yet
+    xy_m: Annotated[Floats, "E N 2"]  # where the nodes were then
+    gain_db: Annotated[Floats, "E N"]  # antenna and mounting
+    shadowing: Annotated[Floats, "E N N"]  # of the pair i < j at [i, j]
+    bias: Annotated[Floats, "E N N"]
+    common: Annotated[Floats, "E N"]  # of the receiver
+    shadowing_key: Annotated[Words, "E N N"]  # symmetric
+    bias_key: Annotated[Words, "E N N"]
+    common_key: Annotated[Words, "E N"]
 
 
 class _Model(NamedTuple):
@@ -79,43 +62,26 @@ class _Model(NamedTuple):
 
     terms: _Terms
     state: _State
-    table: NDArray[np.float64]
+    table: Floats
     faded: bool
 
 
-class MarginLinks:
-    """The margin model (see `MarginLoss`), moved to the present once per `transmit`.
-
-    Args:
-        parameters: Of the model.
-        num_envs: E.
-        num_nodes: N.
-    """
+class MarginLinks(LossModel):
+    """The margin model (see `MarginLoss`), moved to the present once per `transmit`."""
 
     def __init__(self, parameters: MarginLoss, num_envs: int, num_nodes: int) -> None:
-        nodes = (num_envs, num_nodes)
-        links = (*nodes, num_nodes)
+        super().__init__(num_envs, num_nodes)
         self._parameters = parameters
         self._model = _Model(
             terms=_Terms(*np.zeros((len(_Terms._fields), num_envs))),
-            state=_State(
-                moved_us=np.full(num_envs, LONG_AGO_US),
-                fresh=np.ones(nodes, dtype=bool),
-                xy_m=np.zeros((*nodes, 2)),
-                gain_db=np.zeros(nodes),
-                shadowing=np.zeros(links),
-                bias=np.zeros(links),
-                common=np.zeros(nodes),
-                shadowing_key=np.zeros(links, np.uint64),
-                bias_key=np.zeros(links, np.uint64),
-                common_key=np.zeros(nodes, np.uint64),
-            ),
+            state=allocate(_State, {"E": num_envs, "N": num_nodes}),
             table=reception_table(parameters.transition_db),
             faded=parameters.fading_m is not None,
         )
 
     def reset(self, episodes: Episodes) -> None:
         """Begin episodes."""
+        super().reset(episodes)
         here = episodes.env_indices
         for name, term in self._model.terms._asdict().items():
             fixed = getattr(self._parameters, name)
@@ -126,16 +92,17 @@ class MarginLinks:
 
     def admit(self, episodes: Episodes, node: int) -> None:
         """Let another node take part in running episodes."""
+        super().admit(episodes, node)
         self._derive(episodes)
         self._model.state.fresh[episodes.env_indices, node] = True
 
-    def clear(self, env_indices: NDArray[np.int64]) -> None:
+    def clear(self, env_indices: Ints) -> None:
         """Forget when the links last moved; their states stay."""
         self._model.state.moved_us[env_indices] = LONG_AGO_US
 
-    def move(self, movement: Movement, links: LinkArrays) -> None:
-        """Move all links to the present and fill `links.chance`."""
-        _move(movement, self._model, links.chance)
+    def move(self, movement: Movement) -> None:
+        """Move all links to the present and fill `arrays.chance`."""
+        _move(movement, self._model, self.arrays.chance)
 
     def _derive(self, episodes: Episodes) -> None:
         """Fold the keys and draw what each node keeps for the episode."""
@@ -173,7 +140,7 @@ def _path_loss_db(distance_m: float, terms: _Terms, e: int) -> float:
 
 
 @inlined
-def _move(movement: Movement, model: _Model, chance: NDArray[np.float64]) -> None:
+def _move(movement: Movement, model: _Model, chance: Floats) -> None:
     """Move the links between all present nodes and fill `chance`; see `MarginLinks.move`."""
     state, present, listening = model.state, movement.present, movement.listening
     num_nodes = present.shape[1]
@@ -223,15 +190,13 @@ def _move_pair(
     bias_memory: float,
     movement: Movement,
     model: _Model,
-    chance: NDArray[np.float64],
+    chance: Floats,
 ) -> None:
     """Move both links of a pair (convoy, i, j), i < j, with so many cars between them."""
     e, i, j = pair
     terms, state = model.terms, model.state
     node_xy_m, now_us = movement.node_xy_m, movement.now_us[e]
-    east_m = node_xy_m[e, i, 0] - node_xy_m[e, j, 0]
-    north_m = node_xy_m[e, i, 1] - node_xy_m[e, j, 1]
-    distance_m = max(math.sqrt(east_m * east_m + north_m * north_m), _NEAREST_M)
+    distance_m = max(metres_apart(e, node_xy_m, i, node_xy_m, j), _NEAREST_M)
     fresh = state.fresh[e, i] or state.fresh[e, j]
     margin_db = terms.margin_20m_db[e] + state.gain_db[e, i] + state.gain_db[e, j]
     margin_db -= _path_loss_db(distance_m, terms, e)
@@ -242,9 +207,8 @@ def _move_pair(
         # The draw is of the moment: a second step in it would take the same one again.
         memory = 0.0 if fresh else 1.0
         if not fresh and elapsed_s > 0.0:
-            moved_m = 0.5 * (
-                _travelled_m(node_xy_m, state, e, i) + _travelled_m(node_xy_m, state, e, j)
-            )
+            moved_m = metres_apart(e, node_xy_m, i, state.xy_m, i)
+            moved_m = 0.5 * (moved_m + metres_apart(e, node_xy_m, j, state.xy_m, j))
             moved_m = max(moved_m, terms.standstill_mps[e] * elapsed_s)
             memory = math.exp(-moved_m / terms.shadowing_distance_m[e])
         if memory < 1.0:
@@ -271,13 +235,5 @@ def _move_pair(
             m = terms.fading_m[e] if distance_m < _RAYLEIGH_FROM_M else 1.0
             through = gets_through(model.table, m, total_db)
         else:
-            through = gets_through_unfaded(total_db, terms.transition_db[e])
+            through = 1.0 / (1.0 + math.exp(-total_db / terms.transition_db[e]))
         chance[link] = (1.0 - terms.floor_loss[e]) * through
-
-
-@inlined
-def _travelled_m(node_xy_m: NDArray[np.float64], state: _State, e: int, n: int) -> float:
-    """How far a node has come since the links last moved."""
-    east_m = node_xy_m[e, n, 0] - state.xy_m[e, n, 0]
-    north_m = node_xy_m[e, n, 1] - state.xy_m[e, n, 1]
-    return math.sqrt(east_m * east_m + north_m * north_m)

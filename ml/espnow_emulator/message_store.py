@@ -4,15 +4,11 @@ Inside the event loops a frame is one word, `message_word(source, sequence, hops
 its payload stay here.
 """
 
-from __future__ import annotations
-
-from typing import Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Annotated, Final, NamedTuple
 
 from ml.compiled import inlined
-from ml.espnow_emulator.messages import FrameField, PayloadField
+from ml.espnow_emulator.messages import FrameField
+from ml.records import Bools, Floats, Ints
 
 DEPTH: Final = 16
 """So many messages of each source are kept; what refers to an older one is dropped."""
@@ -27,71 +23,36 @@ _SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US, _ = (int(field) for field in Fr
 
 
 class Frames(NamedTuple):
-    """What all nodes hand over at one call of `transmit`; see there for dtypes and meaning.
+    """What all nodes hand over at one call of `transmit`; see there."""
 
-    Attributes:
-        sending: (E, N).
-        t_generated_us: (E, N).
-        timestamp_ms: (E, N).
-        payload: (E, N, F).
-        node_xy_m: (E, N, 2).
-        now_us: (E,).
-    """
-
-    sending: NDArray[np.bool_]
-    t_generated_us: NDArray[np.int64]
-    timestamp_ms: NDArray[np.int64]
-    payload: NDArray[np.float64]
-    node_xy_m: NDArray[np.float64]
-    now_us: NDArray[np.int64]
+    sending: Annotated[Bools, "E N"]
+    t_generated_us: Annotated[Ints, "E N"]
+    timestamp_ms: Annotated[Ints, "E N"]
+    payload: Annotated[Floats, "E N F"]
+    node_xy_m: Annotated[Floats, "E N 2"]
+    now_us: Annotated[Ints, "E"]
 
 
 class StoreArrays(NamedTuple):
-    """What the nodes of all convoys have lately said; int64 but for the payload.
+    """What the nodes of all convoys have lately said; `reset` before use."""
 
-    Attributes:
-        numbers: (E, N, DEPTH, 4), by sequence modulo DEPTH, indexed by `FrameField`.
-        payload: (E, N, DEPTH, F) float64.
-        next_sequence: (E, N), frames handed over in this episode.
-        next_slot: (E, N), the first of them whose slot has not come.
-        first: (E, N), the first one since the last reset or clear.
-        epoch: (E, N), starts of the board.
-        newest_ms: (E, N), newest timestamp since the last start.
-        generated_us: (E, N), true time of the last frame handed over.
-    """
+    numbers: Annotated[Ints, "E N DEPTH 4"]  # by sequence modulo DEPTH, indexed by FrameField
+    payload: Annotated[Floats, "E N DEPTH F"]
+    next_sequence: Annotated[Ints, "E N"]  # frames handed over in this episode
+    next_slot: Annotated[Ints, "E N"]  # the first of them whose slot has not come
+    first: Annotated[Ints, "E N"]  # the first one since the last reset or clear
+    epoch: Annotated[Ints, "E N"]  # starts of the board
+    newest_ms: Annotated[Ints, "E N"]  # newest timestamp since the last start
+    generated_us: Annotated[Ints, "E N"]  # true time of the last frame handed over
 
-    numbers: NDArray[np.int64]
-    payload: NDArray[np.float64]
-    next_sequence: NDArray[np.int64]
-    next_slot: NDArray[np.int64]
-    first: NDArray[np.int64]
-    epoch: NDArray[np.int64]
-    newest_ms: NDArray[np.int64]
-    generated_us: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, num_envs: int, num_nodes: int) -> StoreArrays:
-        """Return a store of nodes (E, N) that have said nothing."""
-        nodes = (num_envs, num_nodes)
-        return cls(
-            numbers=np.zeros((*nodes, DEPTH, 4), np.int64),
-            payload=np.zeros((*nodes, DEPTH, len(PayloadField))),
-            next_sequence=np.zeros(nodes, np.int64),
-            next_slot=np.zeros(nodes, np.int64),
-            first=np.zeros(nodes, np.int64),
-            epoch=np.zeros(nodes, np.int64),
-            newest_ms=np.full(nodes, LONG_AGO_US),
-            generated_us=np.full(nodes, LONG_AGO_US),
-        )
-
-    def reset(self, env_indices: NDArray[np.int64]) -> None:
+    def reset(self, env_indices: Ints) -> None:
         """Begin an episode: sequence numbers start at 0."""
         self.next_sequence[env_indices] = 0
         self.epoch[env_indices] = 0
         self.newest_ms[env_indices] = LONG_AGO_US
         self.clear(env_indices)
 
-    def clear(self, env_indices: NDArray[np.int64]) -> None:
+    def clear(self, env_indices: Ints) -> None:
         """Forget the frames that wait for their slot."""
         self.next_slot[env_indices] = self.next_sequence[env_indices]
         self.first[env_indices] = self.next_sequence[env_indices]

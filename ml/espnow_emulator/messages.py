@@ -100,14 +100,7 @@ class V2VMessage:
 
     def payload(self) -> tuple[float, ...]:
         """Return the values in the order of `PayloadField`."""
-        return (
-            self.x_m,
-            self.y_m,
-            self.speed_mps,
-            self.heading_deg,
-            self.accel_mps2,
-            self.position_sd_m,
-        )
+        return tuple(getattr(self, field.name.lower()) for field in PayloadField)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,22 @@
 """What each receiver knows: the newest message of each source, and how old it is."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.compiled import inlined
-from ml.espnow_emulator.clock import elapsed_one_ms
+from ml.espnow_emulator.clock import NodeClocks, elapsed_one_ms
 from ml.espnow_emulator.messages import FrameField, PayloadField
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.clock import NodeClocks
-
-    Scalar = TypeVar("Scalar", bound=np.generic)
+from ml.records import Bools, Floats, Ints, allocate
 
 WINDOW_BUCKETS: Final = 12
 BUCKET_MS: Final = 5_000
 EMPTY_MS: Final = int(np.iinfo(np.int64).max)
 _LONG_AGO: Final = np.iinfo(np.int64).min // 4
 _TIMESTAMP_MS: Final = int(FrameField.TIMESTAMP_MS)
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class WindowArrays(NamedTuple):
@@ -30,62 +26,33 @@ class WindowArrays(NamedTuple):
     and the eleven before it, so it reaches back between 55 and 60 s, in twelve numbers per link, as
     on the board. Buckets are counted from the receiver's reading at the start of the episode, so
     that the clock's offset does not move them. A source that reboots starts an empty window,
-    because its clock has jumped.
-
-    Attributes:
-        smallest_ms: (E, R, S) int64, EMPTY_MS where no reception lies in the window.
-        bucket_ms: (E, R, S, 12) int64, the smallest of each bucket, by bucket number modulo 12.
-        current: (E, R) int64, the number of the present bucket.
-        epoch: (E, R, S) int64, the source's boot epoch that the window is of.
+    because its clock has jumped. `clear` before use.
     """
 
-    smallest_ms: NDArray[np.int64]
-    bucket_ms: NDArray[np.int64]
-    current: NDArray[np.int64]
-    epoch: NDArray[np.int64]
+    smallest_ms: Annotated[Ints, "E R S"]  # EMPTY_MS where no reception lies in the window
+    bucket_ms: Annotated[Ints, "E R S BUCKETS"]  # of each bucket, by its number modulo 12
+    current: Annotated[Ints, "E R"]  # the number of the present bucket
+    epoch: Annotated[Ints, "E R S"]  # the source's boot epoch that the window is of
 
-    @classmethod
-    def empty(cls, shape: tuple[int, int, int]) -> WindowArrays:
-        """Return windows without receptions for links (E, R, S)."""
-        return cls(
-            smallest_ms=np.full(shape, EMPTY_MS, np.int64),
-            bucket_ms=np.full((*shape, WINDOW_BUCKETS), EMPTY_MS, np.int64),
-            current=np.full(shape[:2], _LONG_AGO, np.int64),
-            epoch=np.zeros(shape, dtype=np.int64),
-        )
-
-    def clear(self, env_indices: NDArray[np.int64]) -> None:
+    def clear(self, env_indices: Ints) -> None:
         """Forget all receptions of the given convoys."""
         for array, empty in zip(self, (EMPTY_MS, EMPTY_MS, _LONG_AGO, 0), strict=True):
             array[env_indices] = empty
 
 
 class TableArrays(NamedTuple):
-    """The memory of a `PeerTable`, as its loops want it; int64 where not said otherwise.
+    """The memory of a `PeerTable`, as its loops want it."""
 
-    Attributes:
-        heard: (E, R, S) bool.
-        numbers: (5, E, R, S), indexed by `FrameField`.
-        received_us: (E, R, S).
-        received_local_ms: (E, R, S).
-        payload: (E, R, S, F) float64.
-        window: Of the smallest offsets.
-        clock_offset_ms: (E, N), of all nodes.
-        clock_drift_ppm: (E, N) float64.
-        receivers: (R,), the nodes that are recorded.
-        row_of: (N,), the row of a node, -1 for a node that is not recorded.
-    """
-
-    heard: NDArray[np.bool_]
-    numbers: NDArray[np.int64]
-    received_us: NDArray[np.int64]
-    received_local_ms: NDArray[np.int64]
-    payload: NDArray[np.float64]
-    window: WindowArrays
-    clock_offset_ms: NDArray[np.int64]
-    clock_drift_ppm: NDArray[np.float64]
-    receivers: NDArray[np.int64]
-    row_of: NDArray[np.int64]
+    heard: Annotated[Bools, "E R S"]
+    numbers: Annotated[Ints, "5 E R S"]  # indexed by `FrameField`
+    received_us: Annotated[Ints, "E R S"]
+    received_local_ms: Annotated[Ints, "E R S"]
+    payload: Annotated[Floats, "E R S F"]
+    window: WindowArrays  # of the smallest offsets
+    clock_offset_ms: Annotated[Ints, "E N"]  # of all nodes
+    clock_drift_ppm: Annotated[Floats, "E N"]
+    receivers: Annotated[Ints, "R"]  # the nodes that are recorded
+    row_of: Annotated[Ints, "N"]  # the row of a node, -1 for a node that is not recorded
 
 
 def _read_only(array: NDArray[Scalar]) -> NDArray[Scalar]:
@@ -118,23 +85,22 @@ class PeerTable:
         received_local_ms: int64, arrival in the receiver's clock.
     """
 
-    def __init__(self, clocks: NodeClocks, receivers: NDArray[np.int64]) -> None:
+    def __init__(self, clocks: NodeClocks, receivers: Ints) -> None:
         num_envs, num_nodes = clocks.offset_ms.shape
-        links = (num_envs, receivers.size, num_nodes - 1)
+        sizes = {"E": num_envs, "N": num_nodes, "R": receivers.size, "S": num_nodes - 1}
+        sizes |= {"F": len(PayloadField), "BUCKETS": WINDOW_BUCKETS}
         row_of = np.full(num_nodes, -1, np.int64)
         row_of[receivers] = np.arange(receivers.size)
-        self.arrays = TableArrays(
-            heard=np.zeros(links, dtype=bool),
-            numbers=np.zeros((len(FrameField), *links), dtype=np.int64),
-            received_us=np.zeros(links, dtype=np.int64),
-            received_local_ms=np.zeros(links, dtype=np.int64),
-            payload=np.zeros((*links, len(PayloadField))),
-            window=WindowArrays.empty(links),
+        self.arrays = allocate(
+            TableArrays,
+            sizes,
+            window=allocate(WindowArrays, sizes),
             clock_offset_ms=clocks.offset_ms,
             clock_drift_ppm=clocks.drift_ppm,
             receivers=receivers,
             row_of=row_of,
         )
+        self.clear(np.arange(num_envs))
         memory, numbers = self.arrays, self.arrays.numbers
         self.heard = _read_only(memory.heard)
         self.sequence = _read_only(numbers[FrameField.SEQUENCE])
@@ -146,12 +112,12 @@ class PeerTable:
         self.payload = _read_only(memory.payload)
 
     @property
-    def age_at_reception_ms(self) -> NDArray[np.float64]:
+    def age_at_reception_ms(self) -> Floats:
         """(E, R, S) float64, true age of the newest message at its arrival."""
-        age: NDArray[np.float64] = (self.received_us - self.t_generated_us) / 1000.0
+        age: Floats = (self.received_us - self.t_generated_us) / 1000.0
         return age
 
-    def age_true_us(self, now_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    def age_true_us(self, now_us: Ints) -> Ints:
         """Return now less the time of sampling, both true: for metrics, not for the policy.
 
         Args:
@@ -162,7 +128,7 @@ class PeerTable:
         """
         return np.where(self.heard, now_us[:, None, None] - self.t_generated_us, 0)
 
-    def age_est_ms(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    def age_est_ms(self, now_us: Ints) -> Floats:
         """Return the age as the receiving board can compute it from clocks that disagree.
 
         It is (now - timestamp) in the receiver's clock, less the smallest (reception -
@@ -180,7 +146,7 @@ class PeerTable:
         _estimate_age(now_us, self.arrays, age_ms)
         return age_ms
 
-    def clear(self, env_indices: NDArray[np.int64]) -> None:
+    def clear(self, env_indices: Ints) -> None:
         """Forget every message of the given convoys (called by the channel)."""
         memory = self.arrays
         memory.window.clear(env_indices)
@@ -190,9 +156,7 @@ class PeerTable:
 
 
 @inlined
-def _estimate_age(
-    now_us: NDArray[np.int64], table: TableArrays, age_ms: NDArray[np.float64]
-) -> None:
+def _estimate_age(now_us: Ints, table: TableArrays, age_ms: Floats) -> None:
     """Fill `age_ms` (E, R, S) where something was heard; see `PeerTable.age_est_ms`."""
     num_envs, num_receivers, num_sources = table.heard.shape
     for e in range(num_envs):
@@ -234,14 +198,10 @@ def move_on(window: WindowArrays, env: int, receiver: int, elapsed_ms: int) -> N
 def note_reception(
     window: WindowArrays, link: tuple[int, int, int], offset_ms: int, elapsed_ms: int, epoch: int
 ) -> None:
-    """Add one reception to a window that was moved to the present by `move_on`.
+    """Add a reception on a link (convoy, receiver, source) that `move_on` moved to the present.
 
-    Args:
-        window: Of all links.
-        link: (convoy, receiver, source).
-        offset_ms: Reception in the receiver's clock less the timestamp.
-        elapsed_ms: The receiver's clock at the reception, since the start of the episode.
-        epoch: The source's boot epoch that the message is from.
+    `offset_ms` is the reception in the receiver's clock less the timestamp, `elapsed_ms` that clock
+    since the start of the episode, `epoch` the source's boot epoch that the message is from.
     """
     env, receiver, source = link
     if epoch > window.epoch[link]:

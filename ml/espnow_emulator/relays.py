@@ -1,16 +1,14 @@
 """What each node has seen, and what it keeps to send on in its own next slot."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.espnow_emulator.message_store import (
     DEPTH,
+    StoreArrays,
     hops_of,
     is_expired,
     message_word,
@@ -18,10 +16,8 @@ from ml.espnow_emulator.message_store import (
     source_of,
 )
 from ml.espnow_emulator.messages import PayloadField
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.message_store import StoreArrays
-    from ml.espnow_emulator.parameters.radio import RelayParameters
+from ml.espnow_emulator.parameters.radio import RelayParameters
+from ml.records import Bools, Floats, Ints, Words, allocate
 
 _MASK_BITS = 64
 _ALL_ROUND_DEG = 180.0
@@ -40,47 +36,27 @@ class RelayRules(NamedTuple):
 
 
 class RelayArrays(NamedTuple):
-    """What all nodes have seen, and their buffers: a place for each message of the store.
-
-    Attributes:
-        rules: The same for all convoys.
-        newest: (E, N, N) int64, node then source: the newest message seen, -1 for none.
-        mask: (E, N, N) uint64, bit k for the message k before that one.
-        word: (E, N, N · DEPTH) int64, what waits for the node's slot, in order of reception.
-        waiting: (E, N) int64, how many those are.
-        pose: (E, N, 4), x, y, sine and cosine of the heading by the node's own newest frame.
-        has_pose: (E, N) bool, whether there was one.
-    """
+    """What all nodes have seen, and what waits for their slots; `clear` before use."""
 
     rules: RelayRules
-    newest: NDArray[np.int64]
-    mask: NDArray[np.uint64]
-    word: NDArray[np.int64]
-    waiting: NDArray[np.int64]
-    pose: NDArray[np.float64]
-    has_pose: NDArray[np.bool_]
+    newest: Annotated[Ints, "E N N"]  # node, source: the newest message seen, -1 for none
+    mask: Annotated[Words, "E N N"]  # bit k for the message k before that one
+    word: Annotated[Ints, "E N W"]  # what waits, in order of reception; W holds the whole store
+    waiting: Annotated[Ints, "E N"]  # how many those are
+    pose: Annotated[Floats, "E N 4"]  # x, y, sine and cosine of the heading in its newest frame
+    has_pose: Annotated[Bools, "E N"]  # whether there was one
 
     @classmethod
-    def empty(cls, parameters: RelayParameters, num_envs: int, num_nodes: int) -> RelayArrays:
-        """Return the memory of nodes (E, N) that have seen nothing."""
-        nodes = (num_envs, num_nodes)
+    def of(cls, parameters: RelayParameters, num_envs: int, num_nodes: int) -> Self:
+        """Return the memory of all nodes."""
         half_deg = parameters.cone_half_angle_deg
-        return cls(
-            rules=RelayRules(
-                parameters.max_hops,
-                parameters.front_cone,
-                # A full cone holds every direction, whatever the rounding.
-                math.cos(math.radians(half_deg)) if half_deg < _ALL_ROUND_DEG else -2.0,
-            ),
-            newest=np.full((*nodes, num_nodes), -1, np.int64),
-            mask=np.zeros((*nodes, num_nodes), np.uint64),
-            word=np.zeros((*nodes, num_nodes * DEPTH), np.int64),
-            waiting=np.zeros(nodes, np.int64),
-            pose=np.zeros((*nodes, 4)),
-            has_pose=np.zeros(nodes, dtype=bool),
-        )
+        # A full cone holds every direction, whatever the rounding.
+        cosine = math.cos(math.radians(half_deg)) if half_deg < _ALL_ROUND_DEG else -2.0
+        sizes = {"E": num_envs, "N": num_nodes, "W": num_nodes * DEPTH}
+        rules = RelayRules(parameters.max_hops, parameters.front_cone, cosine)
+        return allocate(cls, sizes, rules=rules)
 
-    def clear(self, env_indices: NDArray[np.int64]) -> None:
+    def clear(self, env_indices: Ints) -> None:
         """Forget what was seen and what waits."""
         self.newest[env_indices] = -1
         self.mask[env_indices] = 0

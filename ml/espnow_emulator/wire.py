@@ -26,11 +26,9 @@ at most 46 bits, fills a locally administered unicast address: no maker's addres
 written `24:0a:c4:12:34:56`.
 """
 
-from __future__ import annotations
-
 import math
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +36,7 @@ from numpy.typing import NDArray
 from ml.compiled import compiled
 from ml.errors import EmulatorError
 from ml.espnow_emulator.messages import PayloadField, V2VMessage
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.parameters.radio import WireParameters
+from ml.espnow_emulator.parameters.radio import WireParameters
 
 WIRE_VERSION: Final = 2
 _LAYOUT: Final = struct.Struct("<B8sI3f4f9f2Bf B6s")
@@ -76,14 +72,7 @@ _X, _Y, _SPEED, _HEADING, _ACCEL, _SD = (int(field) for field in PayloadField)
 
 
 class GeoReference(NamedTuple):
-    """The place whose plane the simulated metres belong to.
-
-    Attributes:
-        lat_deg: Latitude of the origin.
-        lon_deg: Longitude of the origin.
-        north_m_per_deg: Metres to a degree of latitude.
-        east_m_per_deg: Metres to a degree of longitude.
-    """
+    """The place whose plane the simulated metres belong to: its origin, and metres to a degree."""
 
     lat_deg: float
     lon_deg: float
@@ -91,17 +80,13 @@ class GeoReference(NamedTuple):
     east_m_per_deg: float
 
     @classmethod
-    def at(cls, lat_deg: float, lon_deg: float) -> GeoReference:
-        """Touch the ellipsoid at a place."""
+    def of(cls, parameters: WireParameters) -> Self:
+        """Touch the ellipsoid where the parameters say."""
+        lat_deg, lon_deg = parameters.reference_lat_deg, parameters.reference_lon_deg
         flattening = 1.0 - _ECCENTRICITY_2 * math.sin(math.radians(lat_deg)) ** 2
         meridian_m = _SEMI_MAJOR_M * (1.0 - _ECCENTRICITY_2) / flattening**1.5
         parallel_m = _SEMI_MAJOR_M / math.sqrt(flattening) * math.cos(math.radians(lat_deg))
         return cls(lat_deg, lon_deg, math.radians(meridian_m), math.radians(parallel_m))
-
-    @classmethod
-    def of(cls, parameters: WireParameters) -> GeoReference:
-        """Touch the ellipsoid where the parameters say."""
-        return cls.at(parameters.reference_lat_deg, parameters.reference_lon_deg)
 
 
 def pack(message: V2VMessage, reference: GeoReference) -> bytes:

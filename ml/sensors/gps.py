@@ -1,18 +1,14 @@
 """What a GPS receiver says of one moment, with its errors and faults, in a compiled loop."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from ml.compiled import compiled, inlined
 from ml.keyed_random import extend_one, normal_pair_one, uniform_one
 from ml.sensors import layout as at
-
-if TYPE_CHECKING:
-    from ml.sensors.layout import SensorArrays
+from ml.sensors.layout import Pose, SensorArrays
 
 _SLOWEST_MPS: Final = 0.1
 _FULL_CIRCLE_DEG: Final = 360.0
@@ -50,24 +46,10 @@ def heading_growth(speed_mps: float, full_mps: float, hold_mps: float) -> float:
 
 
 @inlined
-def take_fix(
-    env: int,
-    car: int,
-    fix_us: int,
-    truth: tuple[float, float, float, float],
-    bank: SensorArrays,
-) -> int:
-    """Take a fix: put what the receiver will say of a moment into the ring.
+def take_fix(env: int, car: int, fix_us: int, truth: Pose, bank: SensorArrays) -> int:
+    """Put what a car's receiver will say of a moment into its ring; return the fix's place there.
 
-    Args:
-        env: Which convoy.
-        car: Which vehicle, env * V + slot.
-        fix_us: When.
-        truth: x, y, speed, heading at that moment.
-        bank: Of all vehicles.
-
-    Returns:
-        The fix's place in the ring.
+    `truth` is x, y, speed and heading at that moment.
     """
     sizes, memory, keys, rings = bank.sizes, bank.memory, bank.keys, bank.rings
     number = bank.times[car, at.TAKEN]

@@ -1,9 +1,8 @@
 """The arrays of the sensors' compiled loops, and where in them each number is."""
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from ml.records import Floats, Ints, Words
 
 # What the draws of a vehicle are for. A fix draws by its number, the accelerometer by the tick.
 NUM_DRAWS: Final = 6
@@ -45,39 +44,26 @@ NUM_MEASURED: Final = 6
 OUT_X, OUT_Y, OUT_SPEED, OUT_HEADING, OUT_ACCEL, OUT_SD = range(NUM_MEASURED)
 
 
+# x, y, speed and heading of a car at a moment.
+Pose = tuple[float, float, float, float]
+
+
 class SensorArrays(NamedTuple):
-    """All that a bank of sensors keeps; a car is a vehicle of a convoy, env * V + slot.
+    """All that a bank of sensors keeps; a car is a vehicle of a convoy, env * V + slot."""
 
-    Attributes:
-        keys: (E * V, NUM_DRAWS) uint64.
-        common_keys: (E,) uint64, of the error that a convoy has in common.
-        sizes: (E, NUM_SIZES) float64.
-        memory: (E * V, NUM_MEMORIES) float64.
-        times: (E * V, NUM_TIMES) int64.
-        rings: (E * V, RING, NUM_FIX_FIELDS) float64.
-    """
-
-    keys: NDArray[np.uint64]
-    common_keys: NDArray[np.uint64]
-    sizes: NDArray[np.float64]
-    memory: NDArray[np.float64]
-    times: NDArray[np.int64]
-    rings: NDArray[np.float64]
+    keys: Annotated[Words, "CARS NUM_DRAWS"]
+    common_keys: Annotated[Words, "E"]  # of the error that a convoy has in common
+    sizes: Annotated[Floats, "E NUM_SIZES"]
+    memory: Annotated[Floats, "CARS NUM_MEMORIES"]
+    times: Annotated[Ints, "CARS NUM_TIMES"]
+    rings: Annotated[Floats, "CARS RING NUM_FIX_FIELDS"]
 
 
 class Truth(NamedTuple):
-    """What the vehicles truly do, (K, V) float64 each.
+    """What the vehicles truly do, (K, V) float64 each."""
 
-    Attributes:
-        x_m: East.
-        y_m: North.
-        speed_mps: Along the vehicle.
-        heading_deg: Clockwise from north, [0, 360).
-        accel_mps2: Along the vehicle.
-    """
-
-    x_m: NDArray[np.float64]
-    y_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    heading_deg: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
+    x_m: Floats  # east
+    y_m: Floats  # north
+    speed_mps: Floats  # along the vehicle, as the acceleration
+    heading_deg: Floats  # clockwise from north, [0, 360)
+    accel_mps2: Floats

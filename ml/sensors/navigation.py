@@ -1,43 +1,25 @@
 """What a node makes of its fixes: dead reckoning between them, or the last one as it stands."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ml.compiled import inlined
+from ml.records import Floats
 from ml.sensors import layout as at
 from ml.sensors.gps import full_circle, heading_growth, take_fix, turn_between
-
-if TYPE_CHECKING:
-    from ml.sensors.layout import SensorArrays
+from ml.sensors.layout import Pose, SensorArrays
 
 
 @inlined
 def navigate(
-    env: int,
-    car: int,
-    now_us: int,
-    accel_mps2: float,
-    truth: tuple[float, float, float, float],
-    bank: SensorArrays,
+    env: int, car: int, now_us: int, accel_mps2: float, truth: Pose, bank: SensorArrays
 ) -> None:
     """Move what a node believes from its last sample to this one.
 
     In between, position follows the node's speed, its speed the accelerometer and its heading the
     gyroscope. Fixes are taken at their own moments; from its delivery on a fix replaces what was
     believed of its moment, and what was reckoned since is added with its speed and heading.
-
-    Args:
-        env: Which convoy.
-        car: Which vehicle, env * V + slot.
-        now_us: True time of this sample.
-        accel_mps2: What the accelerometer says, in the mean since the last sample.
-        truth: x, y, speed, heading at this sample.
-        bank: Of all vehicles.
+    `accel_mps2` is what the accelerometer says in the mean since the last sample, `truth` is
+    x, y, speed and heading at this one.
     """
     sizes, memory, times, rings = bank.sizes, bank.memory, bank.times, bank.rings
     step_s = (now_us - times[car, at.SAMPLED]) * 1e-6
@@ -111,13 +93,7 @@ def believed_sd_m(env: int, car: int, now_us: int, bank: SensorArrays) -> float:
 
 
 @inlined
-def _reckon(
-    before: tuple[float, float, float, float],
-    accel_mps2: float,
-    turn_deg: float,
-    share: float,
-    step_s: float,
-) -> tuple[float, float, float, float]:
+def _reckon(before: Pose, accel_mps2: float, turn_deg: float, share: float, step_s: float) -> Pose:
     """Reckon x, y, speed and heading a share of a step after `before`."""
     x_m, y_m, speed_mps, heading_deg = before
     since_s = share * step_s
@@ -134,12 +110,7 @@ def _reckon(
 
 
 @inlined
-def _truth_at(
-    car: int,
-    share: float,
-    truth: tuple[float, float, float, float],
-    memory: NDArray[np.float64],
-) -> tuple[float, float, float, float]:
+def _truth_at(car: int, share: float, truth: Pose, memory: Floats) -> Pose:
     """Truth a share of a step after its start: the acceleration is even in between."""
     if share == 1.0:
         return truth

@@ -54,11 +54,10 @@ class PositionParameters(Section):
     @model_validator(mode="after")
     def _check_delay(self) -> Self:
         if self.hold_delay_s > _MOST_PERIODS * self.hold_period_s:
-            msg = (
+            raise ValueError(
                 f"hold_delay_s = {self.hold_delay_s:g}, allowed is up to {_MOST_PERIODS} x "
                 f"hold_period_s = {_MOST_PERIODS * self.hold_period_s:g}"
             )
-            raise ValueError(msg)
         return self
 
 
@@ -155,11 +154,10 @@ class AccelerometerFaults(Section):
     def _check_sum(self) -> Self:
         both = self.inverted_probability + self.misaligned_probability
         if both > 1.0:
-            msg = (
+            raise ValueError(
                 f"inverted_probability + misaligned_probability = {both:g}, allowed is up to 1: a "
                 "board is either, not both"
             )
-            raise ValueError(msg)
         return self
 
 

@@ -1,16 +1,10 @@
 """A sensor at the ego's front that measures the distance to the car ahead; off by default."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.keyed_random import Stream, extend, fold, normal
-
-if TYPE_CHECKING:
-    from ml.sensors.parameters import RangingParameters
+from ml.records import Bools, Floats, Ints, Words
+from ml.sensors.parameters import RangingParameters
 
 
 class RangingSensor:
@@ -30,23 +24,16 @@ class RangingSensor:
     def __init__(self, parameters: RangingParameters, *, num_envs: int) -> None:
         self._parameters = parameters
         self._keys = np.zeros(num_envs, dtype=np.uint64)
-        self.range_m: NDArray[np.float64] = np.zeros(num_envs)
-        self.is_valid: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
+        self.range_m: Floats = np.zeros(num_envs)
+        self.is_valid: Bools = np.zeros(num_envs, dtype=bool)
 
-    def reset(self, env_indices: NDArray[np.int64], episode_keys: NDArray[np.uint64]) -> None:
-        """Begin an episode in the given convoys; nothing is measured yet.
-
-        Args:
-            env_indices: (K,) which convoys.
-            episode_keys: (K,) uint64.
-        """
+    def reset(self, env_indices: Ints, episode_keys: Words) -> None:
+        """Begin an episode in convoys (K,) with keys (K,); nothing is measured yet."""
         self._keys[env_indices] = fold(episode_keys, Stream.RANGING)
         self.range_m[env_indices] = 0.0
         self.is_valid[env_indices] = False
 
-    def measure(
-        self, env_indices: NDArray[np.int64], tick: NDArray[np.int64], gap_m: NDArray[np.float64]
-    ) -> None:
+    def measure(self, env_indices: Ints, tick: Ints, gap_m: Floats) -> None:
         """Measure in the given convoys.
 
         Args:

@@ -1,26 +1,22 @@
 """The sensors of every vehicle of the batch: truth in, what each node believes out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
+from ml.records import Floats, Ints, Words, allocate
+from ml.section import EpisodeNumbers
 from ml.sensors import layout as at
-from ml.sensors.episode_sizes import EpisodeSizes, faulty_accelerometers
-from ml.sensors.layout import SensorArrays, Truth
+from ml.sensors.episode_sizes import episode_sizes, faulty_accelerometers
+from ml.sensors.layout import Pose, SensorArrays, Truth
 from ml.sensors.navigation import believed_sd_m, navigate
+from ml.sensors.parameters import SensorParameters
 from ml.vehicle import TICK_US
-
-if TYPE_CHECKING:
-    from ml.sensors.parameters import SensorParameters
 
 _NOT_STARTED = -2
 # Of the draws, in the order of the layout; then the bias, the gyroscope's and the fixes' phase.
@@ -43,24 +39,16 @@ _STREAMS, _PARTS = np.array(
 class Measurement:
     """What the nodes believe of themselves; float64 arrays (E, V).
 
-    Attributes:
-        x_m: East.
-        y_m: North.
-        speed_mps: A magnitude, so never below 0; in mode fused that of the last fix and what the
-            accelerometer added since.
-        heading_deg: Clockwise from north, [0, 360).
-        accel_mps2: Along the vehicle.
-        position_sd_m: Standard deviation per axis that the node believes its position has: from
-            its parameters and the age of its newest fix, not the error it has, which no node
-            knows.
+    `position_sd_m` is the standard deviation per axis that a node believes its position has: from
+    its parameters and the age of its newest fix, not the error it has, which no node knows.
     """
 
-    x_m: NDArray[np.float64]
-    y_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    heading_deg: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    position_sd_m: NDArray[np.float64]
+    x_m: Floats  # east
+    y_m: Floats  # north
+    speed_mps: Floats  # never below 0; in mode fused of the last fix and the accelerometer since
+    heading_deg: Floats  # clockwise from north, [0, 360)
+    accel_mps2: Floats  # along the vehicle
+    position_sd_m: Floats
 
 
 class SensorBank:
@@ -78,44 +66,38 @@ class SensorBank:
     """
 
     def __init__(self, parameters: SensorParameters, *, num_envs: int, num_vehicles: int) -> None:
-        shape = (num_envs, num_vehicles)
         self._parameters = parameters
-        self._episode_sizes = EpisodeSizes(parameters)
+        self._numbers = EpisodeNumbers(parameters, "sensors.", EnvironmentStateError)
         self._everyone = np.arange(num_envs)
         self._tick = np.full(num_envs, _NOT_STARTED, dtype=np.int64)
-        self._keys = np.zeros((*shape, at.NUM_DRAWS), dtype=np.uint64)
-        self._memory = np.zeros((*shape, at.NUM_MEMORIES))
-        self._times = np.zeros((*shape, at.NUM_TIMES), dtype=np.int64)
-        # The loops see the same memory with a row per car.
-        self._arrays = SensorArrays(
-            keys=self._keys.reshape(-1, at.NUM_DRAWS),
-            common_keys=np.zeros(num_envs, dtype=np.uint64),
-            sizes=np.zeros((num_envs, at.NUM_SIZES)),
-            memory=self._memory.reshape(-1, at.NUM_MEMORIES),
-            times=self._times.reshape(-1, at.NUM_TIMES),
-            rings=np.zeros((num_envs * num_vehicles, at.RING, at.NUM_FIX_FIELDS)),
+        self._arrays = bank = allocate(
+            SensorArrays, vars(at) | {"E": num_envs, "CARS": num_envs * num_vehicles}
         )
+        # The loops see a row per car; here the same memory has one for each car of a convoy.
+        shape = (num_envs, num_vehicles, -1)
+        self._keys = bank.keys.reshape(shape)
+        self._memory = bank.memory.reshape(shape)
+        self._times = bank.times.reshape(shape)
 
     def reset(
         self,
-        env_indices: NDArray[np.int64],
-        episode_keys: NDArray[np.uint64],
+        env_indices: Ints,
+        episode_keys: Words,
         *,
-        overrides: Mapping[str, NDArray[np.float64]] | None = None,
+        overrides: Mapping[str, Floats] | None = None,
     ) -> None:
         """Begin an episode in the given convoys; the others are not touched.
 
         Args:
             env_indices: (K,) which convoys.
             episode_keys: (K,) uint64, `fold(seed, env_index, episode)`.
-            overrides: Dotted names of randomisable parameters, each with its (K,) values for
-                this episode; names outside `sensors.` are for others. What is not named has the
-                value of the file.
+            overrides: Randomisable parameters of this episode; see `EpisodeNumbers.draw`.
 
         Raises:
             EnvironmentStateError: An override that the sensors do not know.
         """
-        sizes = self._episode_sizes.draw(len(env_indices), overrides)
+        values = self._numbers.draw(len(env_indices), overrides)
+        sizes = episode_sizes(self._parameters, values)
         episode, slot = episode_keys[:, None], np.arange(self._keys.shape[1])
         keys = fold(episode[:, :, None], _STREAMS, slot[:, None], _PARTS)
         self._keys[env_indices] = keys[:, :, : at.NUM_DRAWS]
@@ -136,7 +118,7 @@ class SensorBank:
         self._arrays.sizes[env_indices] = sizes
         self._tick[env_indices] = _NOT_STARTED
 
-    def measure_start(self, env_indices: NDArray[np.int64], truth: Truth) -> Measurement:
+    def measure_start(self, env_indices: Ints, truth: Truth) -> Measurement:
         """Measure at tick 0 the convoys that have just been reset.
 
         Every error starts in its stationary distribution, so an episode has no warm-up.
@@ -153,10 +135,10 @@ class SensorBank:
 
     def measure(
         self,
-        tick: NDArray[np.int64],
+        tick: Ints,
         truth: Truth,
         *,
-        sampled_us: NDArray[np.int64] | None = None,
+        sampled_us: Ints | None = None,
     ) -> Measurement:
         """Measure every convoy at its next tick.
 
@@ -193,9 +175,7 @@ class SensorBank:
             )
         return self._measure(self._everyone, sampled_us, truth)
 
-    def _measure(
-        self, rows: NDArray[np.int64], sampled_us: NDArray[np.int64], truth: Truth
-    ) -> Measurement:
+    def _measure(self, rows: Ints, sampled_us: Ints, truth: Truth) -> Measurement:
         out = np.empty((at.NUM_MEASURED, *truth.x_m.shape))
         _sense(rows, self._tick, sampled_us, truth, self._arrays, out)
         return Measurement(*out)
@@ -203,22 +183,16 @@ class SensorBank:
 
 @inlined
 def _sense(
-    rows: NDArray[np.int64],
-    ticks: NDArray[np.int64],
-    sampled_us: NDArray[np.int64],
+    rows: Ints,
+    ticks: Ints,
+    sampled_us: Ints,
     truth: Truth,
     bank: SensorArrays,
-    out: NDArray[np.float64],
+    out: Floats,
 ) -> None:
-    """Measure convoys `rows` (K,) once.
+    """Measure convoys `rows` (K,) once and fill `out` (6, K, V), by the rows of `layout`.
 
-    Args:
-        rows: (K,), which convoys.
-        ticks: (E,).
-        sampled_us: (K, V), true time of each vehicle's truth.
-        truth: (K, V).
-        bank: Of all convoys.
-        out: (6, K, V), filled with the rows of `layout`.
+    `truth` and `sampled_us`, the true time that it is of, are (K, V); `ticks` is (E,).
     """
     sizes, memory, times = bank.sizes, bank.memory, bank.times
     num_cars = truth.x_m.shape[1]
@@ -270,13 +244,7 @@ def _sense(
 
 
 @inlined
-def _begin(
-    env: int,
-    car: int,
-    now_us: int,
-    pose: tuple[float, float, float, float],
-    bank: SensorArrays,
-) -> None:
+def _begin(env: int, car: int, now_us: int, pose: Pose, bank: SensorArrays) -> None:
     """Put a node back to the last fix that it has received by now.
 
     Before an episode the car drove straight at its first speed, so that an episode has no warm-up.

@@ -4,12 +4,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from ml.espnow_emulator.parameters.fault import FaultParameters
 from ml.espnow_emulator.parameters.loss import LossParameters, MarginLoss
 from ml.section import Section, drawn, number
 
 _PREAMBLE_US = 192
 _OVERHEAD_BYTES = 43
+_INTERVAL = "Mean time between two beginnings in a node that works, exponential; null: never."
 
 
 class BeaconParameters(Section):
@@ -125,6 +125,50 @@ class WireParameters(Section):
         178.0,
         "Longitude of the origin; the steps double beyond 64 degrees. Judgement.",
     )
+
+
+class RebootFault(Section):
+    """A node falls silent, then starts with its clock at 0: its timestamps jump back."""
+
+    mean_interval_s: float | None = number(None, 1.0, 1e6, _INTERVAL)
+    silent_s: float = number(3.0, 0.1, 600.0, "From the reboot to its first message. [J]")
+
+
+class FrozenSenderFault(Section):
+    """A node repeats one old state under fresh timestamps, as a program does whose input hangs."""
+
+    mean_interval_s: float | None = number(None, 1.0, 1e6, _INTERVAL)
+    duration_s: float = number(3.0, 0.1, 600.0, "Of the repetition. [J]")
+
+
+class ClockJumpFault(Section):
+    """A node's clock is set anew: all later timestamps are shifted, forward or back."""
+
+    mean_interval_s: float | None = number(None, 1.0, 1e6, _INTERVAL)
+    largest_ms: float = number(
+        2000.0, 1.0, 1e7, "The shift is uniform between minus and plus so much. [J]"
+    )
+
+
+class SpoofedBrakeFault(Section):
+    """Messages under a node's name report a hard braking that does not take place."""
+
+    mean_interval_s: float | None = number(None, 1.0, 1e6, _INTERVAL)
+    duration_s: float = number(2.0, 0.1, 600.0, "Of the lie. [J]")
+    accel_mps2: float = number(-8.0, -100.0, 0.0, "Acceleration that is reported. [J]")
+
+
+class FaultParameters(Section):
+    """Faults of messages, all off by default; those of sensors stand in `sensors`.
+
+    Each begins at random, at most once at a time in a node. Intervals and durations are judgement:
+    field logs hold too few faults for statistics.
+    """
+
+    reboot: RebootFault = RebootFault()
+    frozen_sender: FrozenSenderFault = FrozenSenderFault()
+    clock_jump: ClockJumpFault = ClockJumpFault()
+    spoofed_brake: SpoofedBrakeFault = SpoofedBrakeFault()
 
 
 class RadioParameters(Section):

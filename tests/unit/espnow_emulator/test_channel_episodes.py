@@ -122,6 +122,21 @@ def test_an_admitted_node_is_as_if_it_had_been_there():
     assert any(fates[50:60])
 
 
+def test_a_node_that_was_long_silent_relays_what_is_still_kept():
+    """Its buffer of 3 · 16 places, when full, drops all but the 16 newest; counted by hand."""
+    radio = plain_radio(relay=RelayParameters(front_cone=False))
+    channel = open_channel(radio, 1, 3)
+    for k in range(101):
+        if k == 100:
+            assert channel.drain_counters()["radio/expired"] == 0.0
+        send(channel, k * TICK_US, sending=np.array([[False, True, k == 100]]))
+        poll(channel, (k + 1) * TICK_US)
+    report = channel.drain_counters()
+    # It was full after the messages 47 and 80, so 66 to 99 wait; the store begins at 85.
+    assert report["radio/expired"] == 85 - 66
+    assert report["radio/airtime_share"] == (2 + 100 - 85) * 1256 / TICK_US
+
+
 def test_the_counters_say_what_happened():
     """Losses, bursts, airtime: known exactly where the radio leaves no choice."""
     channel = open_channel(plain_radio(loss=loss_of(1.0)), 2, 4)

@@ -11,6 +11,7 @@ from ml.errors import EmulatorError
 from ml.espnow_emulator import (
     ESPNOWEmulator,
     MacParameters,
+    MarginLoss,
     RadioParameters,
     ReceivedMessage,
     RelayParameters,
@@ -232,3 +233,19 @@ def test_relays_are_off_unless_asked_for():
         arrivals[relays] = late
     assert arrivals[False] == 0
     assert arrivals[True] > 20
+
+
+def test_no_car_stands_between_two_vehicles():
+    """Nobody knows who drives where, so what a car in between would cost changes no arrival."""
+    arrivals = []
+    for blocked_db in (0.0, 60.0):
+        loss = MarginLoss(car_first_db=blocked_db, cars_cap_db=120.0)
+        emulator = ESPNOWEmulator(RadioParameters(loss=loss), 6)
+        arrivals.append([])
+        for k in range(50):
+            for rank, name in enumerate("abc", 1):
+                there = (15.0 * rank, 0.0)
+                emulator.transmit(_message(100 * k, vehicle_id=name), there, HERE, 100.0 * k)
+            arrivals[-1].append(emulator.sync_and_get_messages(100.0 * k + 99.0))
+    assert arrivals[0] == arrivals[1]
+    assert set(arrivals[0][-1]) == {"a", "b", "c"}

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +11,7 @@ from ml.espnow_emulator.peer_table import (
     move_on,
     note_reception,
 )
+from ml.records import allocate
 
 # (elapsed ms at the poll, then how long before it the message came, and its offset)
 POLLS = st.lists(
@@ -24,6 +23,12 @@ POLLS = st.lists(
 )
 
 
+def _empty_window() -> WindowArrays:
+    window = allocate(WindowArrays, {"E": 1, "R": 1, "S": 1, "BUCKETS": WINDOW_BUCKETS})
+    window.clear(np.array([0]))
+    return window
+
+
 def _add(window: WindowArrays, elapsed_ms: int, offset_ms: int, epoch: int = 0) -> None:
     note_reception(window, (0, 0, 0), offset_ms, elapsed_ms, epoch)
 
@@ -32,7 +37,7 @@ def _add(window: WindowArrays, elapsed_ms: int, offset_ms: int, epoch: int = 0) 
 @given(POLLS)
 def test_the_minimum_is_that_of_the_present_bucket_and_the_eleven_before(polls):
     """A list of all receptions, searched at every poll, gives the same minimum."""
-    window = WindowArrays.empty((1, 1, 1))
+    window = _empty_window()
     receptions: list[tuple[int, int]] = []
     now_ms = 0
     for pause_ms, messages in polls:
@@ -49,7 +54,7 @@ def test_the_minimum_is_that_of_the_present_bucket_and_the_eleven_before(polls):
 @pytest.mark.parametrize(("age_ms", "counts"), [(54_999, True), (59_999, True), (60_000, False)])
 def test_the_window_reaches_back_at_most_a_minute(age_ms: int, *, counts: bool):
     """At the end of a bucket what is just under a minute old counts, and a minute does not."""
-    window = WindowArrays.empty((1, 1, 1))
+    window = _empty_window()
     now_ms = 20 * BUCKET_MS - 1
     move_on(window, 0, 0, now_ms)
     _add(window, now_ms, 9)
@@ -59,7 +64,7 @@ def test_the_window_reaches_back_at_most_a_minute(age_ms: int, *, counts: bool):
 
 def test_a_reboot_empties_the_window_and_the_old_boot_counts_no_more():
     """After a message of a new boot, offsets of the old one neither stay nor come back late."""
-    window = WindowArrays.empty((1, 1, 1))
+    window = _empty_window()
     move_on(window, 0, 0, 1_000)
     _add(window, 900, -5_000)
     _add(window, 950, 40, epoch=1)

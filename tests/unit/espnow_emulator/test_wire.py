@@ -82,7 +82,7 @@ def test_the_plane_has_the_scale_of_the_ellipsoid(lat_deg: float):
     phi = math.radians(lat_deg)
     north = 111_132.954 - 559.822 * math.cos(2 * phi) + 1.175 * math.cos(4 * phi)
     east = 111_412.84 * math.cos(phi) - 93.5 * math.cos(3 * phi) + 0.118 * math.cos(5 * phi)
-    here = GeoReference.at(lat_deg, 10.0)
+    here = GeoReference.of(WireParameters(reference_lat_deg=lat_deg, reference_lon_deg=10.0))
     assert here.north_m_per_deg == pytest.approx(north, rel=1e-5)
     assert here.east_m_per_deg == pytest.approx(east, rel=1e-5)
 
@@ -227,6 +227,7 @@ def test_each_malformed_field_is_refused_by_name(data: bytes, reason: str):
         ({"vehicle_id": "vehicle-1"}, "vehicle_id is 'vehicle-1', allowed on the wire"),
         ({"source_id": "vehicle-1"}, "source_id is 'vehicle-1', allowed on the wire"),
         ({"source_id": "24:0A:C4:12:34:56"}, "in lower case"),
+        ({"source_id": "24:0a:c4:12:34:no"}, "in lower case"),
         ({"source_id": "01:00:5e:00:00:01"}, "is a group address"),
         ({"timestamp_ms": -1}, "timestamp_ms of 'car-1' is -1"),
         ({"timestamp_ms": 2**32}, "allowed on the wire is 0 to 4294967295"),
