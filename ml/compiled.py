@@ -6,8 +6,6 @@ takes seconds once; its result is kept in `NUMBA_CACHE_DIR`, or in the cache dir
 (see `ml.folders`).
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import re
@@ -17,15 +15,12 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
+from numpy.typing import NDArray
 
 from ml.folders import default_cache_dir, expand_home
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 _PACKAGE = Path(__file__).parent
 _IMPORT = re.compile(r"^\s*(?:from|import) (ml(?:\.\w+)*)", re.MULTILINE)

@@ -1,7 +1,5 @@
 """`ConvoyEnv`, registered as `RoadSense-Convoy-v0`: a batch of one as a Gymnasium environment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +32,7 @@ from ml.onboard.observation.spec import Observation
 Backend = Literal["libsumo", "traci"]
 
 
-def make(**arguments: Any) -> ConvoyEnv:
+def make(**arguments: Any) -> "ConvoyEnv":
     """Make a `ConvoyEnv`; what `gymnasium.make` calls.
 
     A function, not the class: of a class Gymnasium knows the render modes, and warns of every

@@ -5,15 +5,13 @@ safety layer lets pass (`bounds`), shows a policy what it observes (`observe`), 
 into a command (`command`). What nobody asks for in a tick is not computed.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.compiled import inlined
+from ml.espnow_emulator.peer_table import PeerTable
 from ml.onboard.actuation import command_egos
 from ml.onboard.estimator import Estimate, predict
 from ml.onboard.memory import Memory, remember
@@ -23,12 +21,9 @@ from ml.onboard.peer_order import compare_pairs
 from ml.onboard.safety_layer import Bounds, Demands, bound
 from ml.onboard.silent_cars import follow_on
 from ml.onboard.views import EgoView, PeerView
+from ml.sensors.ranging import RangingSensor
+from ml.sensors.sensor_bank import Measurement
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.peer_table import PeerTable
-    from ml.sensors.ranging import RangingSensor
-    from ml.sensors.sensor_bank import Measurement
 
 
 class Board:

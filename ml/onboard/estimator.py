@@ -5,10 +5,8 @@ position along the mean heading, less the lengths of the cars between. The obser
 layer and every classical controller go by this one estimate.
 """
 
-from __future__ import annotations
-
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +70,7 @@ class Estimate(NamedTuple):
     num_heard: NDArray[np.int64]
 
     @classmethod
-    def room_for(cls, peers: PeerView) -> Estimate:
+    def room_for(cls, peers: PeerView) -> Self:
         """Allocate the estimate of these peers, for `predict` to fill."""
         shape = peers.heard.shape
         gap_m, speed_mps, accel_mps2, gap_sent_m, sd_m, *others = np.zeros((8, *shape))

@@ -1,8 +1,6 @@
 """What a board keeps from tick to tick: the past of an episode."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +39,7 @@ class Memory(NamedTuple):
     usual_mps2: NDArray[np.float64]
 
     @classmethod
-    def blank(cls, num_envs: int, num_sources: int) -> Memory:
+    def blank(cls, num_envs: int, num_sources: int) -> Self:
         """Allocate the memory of E egos with S peers each."""
         links = (num_envs, num_sources)
         return cls(

@@ -5,19 +5,13 @@ predicted to have driven through the car ahead of it, has queued up behind that:
 keeps a silent car in front from being forgotten just when the convoy stops.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import inlined
 from ml.onboard.silent_cars import CERTAIN_M, distance_m
 from ml.onboard.views import PeerView
 from ml.vehicle import CAR_LENGTH_M, STANDSTILL_GAP_M
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 
 _FRESH_S = 1.5
 _STALE_S, _APART_M = 10.0, 10.0

@@ -24,22 +24,18 @@ Margins grow with what both nodes believe of their positions' errors, so that a 
 distance and not safety. All of it can be computed on the board.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled, inlined
+from ml.onboard.estimator import Estimate
+from ml.onboard.memory import Memory
 from ml.onboard.prediction import BRAKING_MPS2
 from ml.onboard.silent_cars import SILENT_S
 from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, STANDSTILL_GAP_M
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ml.onboard.estimator import Estimate
-    from ml.onboard.memory import Memory
 
 COMFORT_LIMIT_MPS2, URGENT_MPS2 = 2.2, 3.0
 """Needed braking up to which all is the policy's business, and from which all of it is done."""

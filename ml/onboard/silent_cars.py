@@ -10,19 +10,15 @@ The model is the Intelligent Driver Model (Treiber, Hennecke and Helbing, Phys. 
 time when the car falls silent is taken off.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled, inlined
 from ml.onboard.prediction import BRAKING_MPS2, HORIZON_S, along, travel, turned
 from ml.onboard.views import PeerView
 from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_BRAKING_MPS2, PEER_STANDSTILL_M
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 SILENT_S = 0.3
 """Age of the newest message from which a car is driven on."""

@@ -1,12 +1,9 @@
 """What the ego's board holds of the peers, and what its own sensors say."""
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
 HISTORY = 3
 """Earlier messages of a peer that are kept."""

@@ -1,11 +1,8 @@
 """What both backends do alike."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +12,8 @@ from ml.sumo.fleet import Admission, Fleet
 from ml.sumo.fleet_kernels import Orders
 from ml.sumo.names import parse_vehicle_id
 from ml.sumo.protocol import Placement, TickCommands, TrafficState
+from ml.sumo.scenarios import Scenario
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from ml.sumo.scenarios import Scenario
 
 
 class Backend(ABC):

@@ -5,26 +5,22 @@ lanes are copied word for word. Junctions are made for the convoy alone: nobody 
 it has the right of way at each, whatever stands there in the whole network.
 """
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ml.errors import ScenarioError
 from ml.sumo.names import prefixed
+from ml.sumo.road import Road
 from ml.sumo.sumocfg import GZIPPED
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ml.sumo.road import Road
 
 _NETWORK = ("version", "junctionCornerDetail", "lefthand", "limitTurnSpeed")
 _EDGE = ("id", "from", "to", "function", "priority", "spreadType", "shape")

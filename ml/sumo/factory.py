@@ -1,18 +1,14 @@
 """Make a simulator by the name of its backend."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ml.errors import SimulatorError
 from ml.folders import default_cache_dir
 from ml.sumo.libsumo_backend import LibsumoSimulator
 from ml.sumo.protocol import Simulator
+from ml.sumo.scenarios import Scenario
 from ml.sumo.traci_backend import TraciSimulator
-
-if TYPE_CHECKING:
-    from ml.sumo.scenarios import Scenario
 
 Backend = Literal["libsumo", "traci"]
 

@@ -4,8 +4,6 @@ libsumo holds one simulation per process, and starting another silently destroys
 backend owns it at a time, and a second one is refused.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import weakref
@@ -27,7 +25,7 @@ from ml.sumo.programs import MISSING_LIBRARIES_HINT
 from ml.sumo.protocol import Placement
 from ml.sumo.tiling import NET_FILE, tile_scenario
 
-_owner: weakref.ref[LibsumoSimulator] | None = None
+_owner: weakref.ref["LibsumoSimulator"] | None = None
 _started_in: int | None = None
 """The process in which the owner was started; a fork copies a running SUMO as well."""
 

@@ -4,16 +4,13 @@ Shapes: E convoys, K of them in a placement, V vehicle slots each. Slot 0 is the
 slot k is the peer of rank k, 1 being directly ahead of the ego.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from ml.sumo.road import Road
+from ml.sumo.road import Road
 
 
 @dataclass(frozen=True, slots=True)

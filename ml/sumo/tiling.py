@@ -10,13 +10,10 @@ would brake before each lower limit to wish · lower / higher. Which limits a co
 business of whoever plans its episode (`Road.lane_limit_mps`).
 """
 
-from __future__ import annotations
-
 import copy
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
@@ -26,11 +23,9 @@ from ml.errors import SimulatorError
 from ml.sumo.cache import content_key, publish, require_whole
 from ml.sumo.cutting import CutRoad, cut_road, find_difference, network_text, written
 from ml.sumo.names import MAX_TILES, prefixed, tile_prefix
+from ml.sumo.road import Road
+from ml.sumo.scenarios import Scenario
 from ml.vehicle import CAR_LENGTH_M
-
-if TYPE_CHECKING:
-    from ml.sumo.road import Road
-    from ml.sumo.scenarios import Scenario
 
 NET_FILE, ROUTE_FILE = "tiled.net.xml", "convoys.add.xml"
 """The network with all copies; vehicle types, and one route for each copy."""

@@ -1,11 +1,8 @@
 """SUMO behind a TCP connection: one change of processes per tick, all cars read at once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +18,10 @@ from ml.sumo.names import vehicle_id
 from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named, require_plain
 from ml.sumo.protocol import Placement
+from ml.sumo.scenarios import Scenario
 from ml.sumo.sumo_process import LOOPBACK, SumoProcess
 from ml.sumo.tiling import tile_scenario
 from ml.sumo.traci_connection import TraciConnection
-
-if TYPE_CHECKING:
-    from ml.sumo.scenarios import Scenario
 
 DEFAULT_PORT = 8813
 _VIEW_M = 400.0

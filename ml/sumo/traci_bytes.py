@@ -6,8 +6,6 @@ well, so seven bytes. Vehicle identifiers have a fixed length, so what is said a
 tick is records of a fixed stride, which numpy writes and reads at once.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache

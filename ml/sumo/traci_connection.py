@@ -1,7 +1,5 @@
 """One TraCI connection: whole messages out and in, each with a deadline."""
 
-from __future__ import annotations
-
 import errno
 import os
 import socket
@@ -10,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import chain, pairwise
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +64,7 @@ class TraciConnection:
         *,
         deadline_s: float,
         alive: Callable[[], None] = lambda: None,
-    ) -> TraciConnection:
+    ) -> Self:
         """Connect to a SUMO that listens or soon will, and check its version.
 
         Args:

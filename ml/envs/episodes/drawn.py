@@ -4,11 +4,9 @@ The whole plan (who is there, how they drive, who brakes when) is fixed before t
 does not look at the ego, so that every controller meets the same episode.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,14 +91,14 @@ class EpisodePlan(NamedTuple):
     cut_in_mps: NDArray[np.float64]
 
     @classmethod
-    def empty(cls, rows: int) -> EpisodePlan:
+    def empty(cls, rows: int) -> Self:
         """Allocate a plan for a batch, in which nothing happens."""
         floats = {"brake_mps2", "final_speed_mps", "leader_speed_mps", "cut_in_mps"}
         return cls(
             *(np.zeros(rows, dtype=float if name in floats else np.int64) for name in cls._fields)
         )
 
-    def write(self, rows: NDArray[np.int64], other: EpisodePlan) -> None:
+    def write(self, rows: NDArray[np.int64], other: Self) -> None:
         """Replace the given rows by another plan's."""
         for mine, theirs in zip(self, other, strict=True):
             mine[rows] = theirs

@@ -1,16 +1,10 @@
 """How far apart cars are that are inserted behind one another, and where one can be."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.sumo.protocol import DriverParameters
-
-if TYPE_CHECKING:
-    from ml.sumo.road import Road
+from ml.sumo.road import Road
 
 _KRAUSS = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 2.5}
 """Defaults of SUMO's Krauss model."""

@@ -5,17 +5,14 @@ Reward, tracker, TensorBoard and evaluation read the thresholds and compiled def
 to collision and needed decelerations are defined in `ml.envs.truth.conflict`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ml.compiled import compiled
 from ml.envs.truth.conflict import TTC_HORIZON_S
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 FALSE_BRAKE_MPS2 = 2.0
 CAUSE_TTC_S, CAUSE_DRAC_MPS2, CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0

@@ -1,8 +1,6 @@
 """What really happens between the cars; reward, termination and metrics read this, nothing else."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,16 +49,14 @@ class GroundTruth(NamedTuple):
         route_pos_m: NDArray[np.float64],
         speed_mps: NDArray[np.float64],
         lateral_m: NDArray[np.float64] | None = None,
-    ) -> GroundTruth:
+    ) -> Self:
         """Describe cars that have just been placed and do not accelerate yet; None: in one lane."""
         truth, still = cls._empty(speed_mps.shape), np.zeros(speed_mps.shape)
         aside_m = still if lateral_m is None else lateral_m
         _describe(present, route_pos_m, speed_mps, aside_m, speed_mps, still, truth)
         return truth
 
-    def advance(
-        self, state: TrafficState, lateral_m: NDArray[np.float64] | None = None
-    ) -> GroundTruth:
+    def advance(self, state: TrafficState, lateral_m: NDArray[np.float64] | None = None) -> Self:
         """Describe the tick that led from here to `state`; None: nobody has moved aside."""
         truth = self._empty(self.speed_mps.shape)
         _describe(
@@ -74,13 +70,13 @@ class GroundTruth(NamedTuple):
         )
         return truth
 
-    def write(self, rows: NDArray[np.int64], other: GroundTruth) -> None:
+    def write(self, rows: NDArray[np.int64], other: Self) -> None:
         """Replace the given convoys by another description's rows."""
         for mine, theirs in zip(self, other, strict=True):
             mine[rows] = theirs
 
     @classmethod
-    def _empty(cls, shape: tuple[int, ...]) -> GroundTruth:
+    def _empty(cls, shape: tuple[int, ...]) -> Self:
         moving, lead_slot = np.empty((4, *shape)), np.empty(shape[0], dtype=np.int64)
         return cls._make(
             (np.empty(shape, dtype=bool), *moving, lead_slot, *np.empty((5, shape[0])))

@@ -7,9 +7,7 @@ recorded; any other then meets the same bits (`ml.envs.worlds.replayed`) and onl
 simulated.
 """
 
-from __future__ import annotations
-
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +54,7 @@ class Reception(NamedTuple):
     payload: NDArray[np.float64]
 
     @classmethod
-    def of(cls, table: PeerTable, age_est_ms: NDArray[np.float64]) -> Reception:
+    def of(cls, table: PeerTable, age_est_ms: NDArray[np.float64]) -> Self:
         """View an ego's peer table and its ages, (E, 1, S)."""
         memory = table.arrays
         return cls(

@@ -1,9 +1,7 @@
 """What carries a batch of convoys whoever drives: SUMO, and the sensors and radio on top of it."""
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,9 +12,7 @@ from ml.envs.worlds.stack import Stack
 from ml.espnow_emulator import NodeClocks, PeerTable
 from ml.parameters import Parameters
 from ml.sumo.factory import create_simulator
-
-if TYPE_CHECKING:
-    from ml.sumo.scenarios import Scenario
+from ml.sumo.scenarios import Scenario
 
 
 class SumoAccess(NamedTuple):

@@ -1,9 +1,7 @@
 """The loop over convoys and peers that fills an observation."""
 
-from __future__ import annotations
-
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +39,7 @@ class ObservationRows(NamedTuple):
     peer_row: NDArray[np.float64]
 
     @classmethod
-    def blank(cls, num_rows: int) -> ObservationRows:
+    def blank(cls, num_rows: int) -> Self:
         """Allocate the rows of so many convoys."""
         return cls(
             ego=np.empty((num_rows, _NUM_EGO), dtype=np.float32),
