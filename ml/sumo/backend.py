@@ -13,18 +13,10 @@ from ml.sumo.fleet_kernels import Orders
 from ml.sumo.names import parse_vehicle_id
 from ml.sumo.protocol import Placement, TickCommands, TrafficState
 from ml.sumo.scenarios import Scenario
-from ml.vehicle import DT_S
 
 
 class Backend(ABC):
-    """A `Simulator` but for how SUMO is spoken to.
-
-    Attributes:
-        road: The road that is not offset.
-        num_envs: E.
-        num_vehicles: V.
-        dt_s: Length of a tick.
-    """
+    """A `Simulator` but for how SUMO is spoken to."""
 
     def __init__(
         self, scenario: Scenario, *, num_envs: int, num_vehicles: int, cache_dir: Path
@@ -32,7 +24,6 @@ class Backend(ABC):
         self.road = scenario.road
         self.num_envs = num_envs
         self.num_vehicles = num_vehicles
-        self.dt_s = DT_S
         self._scenario = scenario
         self._cache_dir = cache_dir
         self._fleet = Fleet(scenario.road, num_envs, num_vehicles)

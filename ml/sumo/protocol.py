@@ -104,13 +104,11 @@ class Simulator(Protocol):
         road: The road that is not offset.
         num_envs: E.
         num_vehicles: V.
-        dt_s: Length of a tick.
     """
 
     road: Road
     num_envs: int
     num_vehicles: int
-    dt_s: float
 
     def start(self) -> None:
         """Start SUMO and load the roads; does nothing if it runs."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.compiled import compiled
+from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import move_aside
 from ml.envs.worlds.stack import Stack
@@ -35,35 +36,17 @@ _MOST_AGE_SAMPLES = 1000
 class V2VStack(Stack):
     """Every car measures and sends, and what the egos hear is recorded.
 
-    Args:
-        parameters: Radio and sensors.
-        road: Turns positions along the road into coordinates.
-        num_envs: Convoys.
-        num_slots: Vehicles per convoy, the ego included.
-        randomise: Draw parameters anew per episode, from the file's ranges.
-        audit: Check at run time that nothing is received before it was sent.
-
     Attributes:
         channel: The radio.
     """
 
     def __init__(
-        self,
-        parameters: Parameters,
-        road: Road,
-        *,
-        num_envs: int,
-        num_slots: int,
-        randomise: bool,
-        audit: bool,
+        self, config: EnvConfig, parameters: Parameters, road: Road, *, num_envs: int
     ) -> None:
-        radio = parameters.radio
+        radio, num_slots = parameters.radio, 1 + config.max_convoy_peers
         self.channel = BroadcastChannel(radio, num_envs=num_envs, num_nodes=num_slots)
-        super().__init__(
-            parameters, road, self.channel.table, num_cars=num_slots, randomise=randomise
-        )
-        self._road = road
-        self._audit = audit
+        super().__init__(config, parameters, road, self.channel.table, num_cars=num_slots)
+        self._audit = config.audit_causality
         self._beacons = BeaconSchedule(radio, self.channel.node_clocks)
         self._faults = MessageFaults(radio.faults, num_envs=num_envs, num_nodes=num_slots)
         self._present = np.zeros((num_envs, num_slots), dtype=bool)
@@ -95,14 +78,14 @@ class V2VStack(Stack):
         sampled_us = t_generated_us.copy()
         sampled_us[:, 0] = tick * TICK_US  # the ego decides at the tick's end
         measured_before = self.measured
-        measured = self.nodes.sample(tick, sampled_us, before, now)
+        self._measure(tick, sampled_us, before, now)
         at_end = self._road.pose(now.route_pos_m)
         if np.count_nonzero(before.lateral_m):
             drift_mps = (now.lateral_m - before.lateral_m) / DT_S
             move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
         node_xy_m = np.stack(at_end[:2], axis=-1)
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
-        _fill_payload(_columns(measured), _columns(measured_before), payload)
+        _fill_payload(_columns(self.measured), _columns(measured_before), payload)
         if receiver_pos_m is not None:
             # There it is as a relay, too, which judges by its own pose what it sends on.
             x_m, y_m, heading_deg = self._road.pose(receiver_pos_m)

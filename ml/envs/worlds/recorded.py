@@ -89,7 +89,6 @@ class Recordable(Protocol):
 
     config: EnvConfig
     num_envs: int
-    num_slots: int
     keys: NDArray[np.uint64]
     tick: NDArray[np.int64]
     truth: GroundTruth

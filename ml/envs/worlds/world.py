@@ -74,12 +74,4 @@ def live_world(
         return_within_s=sumo.deadline_s,
         make_spare=partial(create, "libsumo") if sumo.embedded_spare else None,
     )
-    stack = V2VStack(
-        parameters,
-        scenario.road,
-        num_envs=num_envs,
-        num_slots=num_slots,
-        randomise=config.domain_randomisation,
-        audit=config.audit_causality,
-    )
-    return World(keeper, stack)
+    return World(keeper, V2VStack(config, parameters, scenario.road, num_envs=num_envs))
