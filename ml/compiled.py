@@ -83,21 +83,24 @@ def _keep_beside_sources(function: Callable[..., object]) -> None:
 Function = TypeVar("Function", bound="Callable[..., object]")
 
 
+def _loop(function: Function, **options: bool) -> Function:
+    """Compile a loop; a division by zero gives what numpy gives, not an exception."""
+    _keep_beside_sources(function)
+    return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
+
+
 def compiled(function: Function) -> Function:
     """Compile a function over numbers and arrays at its first call, by numba.
 
     No fast-math: results are those of the formulas in their written order, on every batch size.
     A division by zero gives what numpy gives, not an exception.
     """
-    _keep_beside_sources(function)
-    return cast("Function", numba.njit(cache=True, error_model="numpy")(function))
+    return _loop(function)
 
 
 def compiled_without_gil(function: Function) -> Function:
     """Compile as `compiled` does, for work that threads share: it runs beside other Python."""
-    options: dict[str, Any] = {"nogil": True}
-    _keep_beside_sources(function)
-    return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
+    return _loop(function, nogil=True)
 
 
 def inlined(function: Function) -> Function:
@@ -107,9 +110,7 @@ def inlined(function: Function) -> Function:
     holds them, would take longer than the work. Such a part neither makes nor returns an array. A
     kernel that is made of such parts is declared in the same way.
     """
-    options: dict[str, Any] = {"forceinline": True, "_nrt": False}
-    _keep_beside_sources(function)
-    return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
+    return _loop(function, forceinline=True, _nrt=False)
 
 
 def elementwise(

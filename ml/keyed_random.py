@@ -100,7 +100,7 @@ def uniform_one(key: np.uint64) -> float:
 
 @compiled
 def normal_pair_one(key: np.uint64) -> tuple[float, float]:
-    """`normal_pair` for one key inside a compiled loop; the same bits."""
+    """Two independent standard normal draws of a key; the first is that of `normal`."""
     # 1 - u is exact, since u has 53 bits.
     radius = math.sqrt(-2.0 * math.log(1.0 - uniform_one(key)))
     cosine, sine = _cos_sin_of_turn(uniform_one(key ^ _MIX_1))
@@ -150,13 +150,8 @@ def _uniform(key: np.uint64) -> float:
 
 
 @elementwise("float64(uint64)")
-def _first_normal(key: np.uint64) -> float:
+def _normal(key: np.uint64) -> float:
     return normal_pair_one(key)[0]
-
-
-@elementwise("float64(uint64)")
-def _second_normal(key: np.uint64) -> float:
-    return normal_pair_one(key)[1]
 
 
 def fold(key: ArrayLike, *parts: ArrayLike) -> NDArray[np.uint64]:
@@ -190,12 +185,7 @@ def uniform(key: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 def normal(key: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Standard normal draws, one per key (Box and Muller, 1958)."""
-    return _first_normal(key)
-
-
-def normal_pair(key: NDArray[np.uint64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Two independent standard normal draws per key; the first is `normal(key)`."""
-    return _first_normal(key), _second_normal(key)
+    return _normal(key)
 
 
 def text_key(text: str) -> int:

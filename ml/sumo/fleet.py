@@ -111,7 +111,7 @@ class Fleet:
         if inside.any():
             raise SimulatorError(
                 f"Route position {there_m[here][inside][0]} m lies inside a junction, where SUMO "
-                "cannot insert a car. Ask Road.placeable first.",
+                "cannot insert a car. Start it on a lane that is not Road.lane_internal.",
             )
         left = self._left.reshape(self._shape)
         left[env] = False if placement.left is None else placement.left & here

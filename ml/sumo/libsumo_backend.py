@@ -19,11 +19,10 @@ from ml.sumo import commands as telling
 from ml.sumo.backend import Backend
 from ml.sumo.fleet import Admission
 from ml.sumo.fleet_kernels import Orders
-from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named
-from ml.sumo.programs import MISSING_LIBRARIES_HINT
 from ml.sumo.protocol import Placement
-from ml.sumo.tiling import NET_FILE, tile_scenario
+from ml.sumo.sumo_process import MISSING_LIBRARIES_HINT
+from ml.sumo.tiling import NET_FILE, load_options, tile_scenario
 
 _owner: weakref.ref["LibsumoSimulator"] | None = None
 _started_in: int | None = None

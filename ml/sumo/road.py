@@ -57,7 +57,6 @@ class Road:
         fastest_mps: The highest. SUMO knows this one alone, on every lane (see `ml.sumo.tiling`),
             so a car's speed factor is its desired speed over this.
         length_m: Length of the whole road.
-        car_length_m: Length of the cars that drive on it.
         left_lane_ids: The lanes to the left, in the order of the route; empty unless there is one
             all along.
         left_m: Largest distance of their centre lines from the convoy's; 0.0 without them.
@@ -69,7 +68,6 @@ class Road:
         self.lane_start_m = np.concatenate(([0.0], np.cumsum(self.lane_length_m)[:-1]))
         self.lane_internal = np.array([lane.internal for lane in lanes], dtype=np.bool_)
         self.length_m = float(self.lane_start_m[-1] + self.lane_length_m[-1])
-        self.car_length_m = CAR_LENGTH_M
         all_along = all(lane.left_id for lane in lanes)
         self.left_lane_ids = tuple(lane.left_id for lane in lanes) if all_along else ()
         self.left_m = max(lane.left_m for lane in lanes) if all_along else 0.0
@@ -101,7 +99,6 @@ class Road:
         pose = np.empty((3, *front_m.shape))
         on_road = _draw_cars(
             front_m.ravel(),
-            self.car_length_m,
             self.length_m,
             self._knot_m,
             self._xy_m,
@@ -115,16 +112,8 @@ class Road:
     def locate(self, route_pos_m: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the lane and the position on it, int64 index into `lane_ids` and metres."""
         position_m = self._checked(route_pos_m)
-        lane = self._lane_index(position_m)
+        lane = np.searchsorted(self.lane_start_m, position_m, side="right") - 1
         return lane, position_m - self.lane_start_m[lane]
-
-    def placeable(self, route_pos_m: ArrayLike) -> NDArray[np.bool_]:
-        """Tell where a car can be inserted: anywhere but inside a junction's internal lane."""
-        return ~self.lane_internal[self._lane_index(self._checked(route_pos_m))]
-
-    def speed_limit_mps(self, route_pos_m: ArrayLike) -> NDArray[np.float64]:
-        """Return the speed limit at each position."""
-        return self.lane_limit_mps[self._lane_index(self._checked(route_pos_m))]
 
     def _checked(self, route_pos_m: ArrayLike) -> NDArray[np.float64]:
         position_m = np.asarray(route_pos_m, dtype=np.float64)
@@ -135,9 +124,6 @@ class Road:
                 f"from 0 to {self.length_m} m. Values of absent vehicles are 0.0.",
             )
         return position_m
-
-    def _lane_index(self, position_m: NDArray[np.float64]) -> NDArray[np.int64]:
-        return np.searchsorted(self.lane_start_m, position_m, side="right") - 1
 
 
 def _centre_line(
@@ -182,7 +168,6 @@ def last_begun(start_m: NDArray[np.float64], position_m: float) -> int:
 @compiled
 def _draw_cars(
     front_m: NDArray[np.float64],
-    car_length_m: float,
     road_length_m: float,
     knot_m: NDArray[np.float64],
     xy_m: NDArray[np.float64],
@@ -194,7 +179,7 @@ def _draw_cars(
         if not 0.0 <= front_m[i] <= road_length_m:
             return False
         front_x_m, front_y_m = _point(front_m[i], knot_m, xy_m, slope_xy)
-        rear_x_m, rear_y_m = _point(front_m[i] - car_length_m, knot_m, xy_m, slope_xy)
+        rear_x_m, rear_y_m = _point(front_m[i] - CAR_LENGTH_M, knot_m, xy_m, slope_xy)
         heading_deg = math.degrees(math.atan2(front_x_m - rear_x_m, front_y_m - rear_y_m))
         if heading_deg < 0.0:
             heading_deg += 360.0

@@ -25,7 +25,7 @@ from ml.sumo.cutting import CutRoad, cut_road, find_difference, network_text, wr
 from ml.sumo.names import MAX_TILES, prefixed, tile_prefix
 from ml.sumo.road import Road
 from ml.sumo.scenarios import Scenario
-from ml.vehicle import CAR_LENGTH_M
+from ml.vehicle import CAR_LENGTH_M, DT_S
 
 NET_FILE, ROUTE_FILE = "tiled.net.xml", "convoys.add.xml"
 """The network with all copies; vehicle types, and one route for each copy."""
@@ -87,6 +87,29 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Path
     require_whole(tiles / ROUTE_FILE, "</additional>")
     _require_road(tiles / NET_FILE, road)
     return tiles
+
+
+def load_options(tiles: Path) -> list[str]:
+    """Return SUMO's options for the folder of a tiled network, without the program's name.
+
+    Cars are moved by the trapezoidal rule, never teleported or removed, and nothing is random.
+    """
+    return [
+        *("--net-file", str(tiles / NET_FILE)),
+        *("--additional-files", str(tiles / ROUTE_FILE)),
+        *("--step-length", str(DT_S)),
+        *("--step-method.ballistic", "true"),
+        *("--time-to-teleport", "-1"),
+        *("--collision.action", "warn"),
+        *("--collision.mingap-factor", "0"),
+        *("--default.speeddev", "0"),
+        *("--seed", "1"),
+        *("--no-step-log", "true"),
+        *("--no-warnings", "true"),
+        *("--duration-log.disable", "true"),
+        *("--xml-validation", "never"),
+        *("--xml-validation.net", "never"),
+    ]
 
 
 def _require_road(net_file: Path, road: Road) -> None:

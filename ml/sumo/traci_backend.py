@@ -15,12 +15,11 @@ from ml.sumo.backend import Backend
 from ml.sumo.fleet import Admission
 from ml.sumo.fleet_kernels import Orders
 from ml.sumo.names import vehicle_id
-from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named, require_plain
 from ml.sumo.protocol import Placement
 from ml.sumo.scenarios import Scenario
 from ml.sumo.sumo_process import LOOPBACK, SumoProcess
-from ml.sumo.tiling import tile_scenario
+from ml.sumo.tiling import load_options, tile_scenario
 from ml.sumo.traci_connection import TraciConnection
 
 DEFAULT_PORT = 8813

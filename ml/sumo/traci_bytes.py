@@ -32,24 +32,13 @@ def string(text: str) -> bytes:
     return struct.pack("!i", len(data)) + data
 
 
-def typed_string(text: str) -> bytes:
-    """Pack a string value."""
-    return bytes((tc.TYPE_STRING,)) + string(text)
-
-
-def typed_float(value: float) -> bytes:
-    """Pack a double value."""
+def typed(value: float | str) -> bytes:
+    """Pack a value behind its type: a text, a whole number, or any other number as a double."""
+    if isinstance(value, str):
+        return bytes((tc.TYPE_STRING,)) + string(value)
+    if isinstance(value, int):
+        return struct.pack("!Bi", tc.TYPE_INTEGER, value)
     return struct.pack("!Bd", tc.TYPE_DOUBLE, value)
-
-
-def typed_int(value: int) -> bytes:
-    """Pack an integer value."""
-    return struct.pack("!Bi", tc.TYPE_INTEGER, value)
-
-
-def typed_byte(value: int) -> bytes:
-    """Pack a byte value."""
-    return struct.pack("!Bb", tc.TYPE_BYTE, value)
 
 
 def typed_strings(texts: Sequence[str]) -> bytes:
@@ -57,8 +46,9 @@ def typed_strings(texts: Sequence[str]) -> bytes:
     return struct.pack("!Bi", tc.TYPE_STRINGLIST, len(texts)) + b"".join(map(string, texts))
 
 
-def compound(*items: bytes) -> bytes:
-    """Pack values that are already typed into one."""
+def compound(*values: float | str | bytes) -> bytes:
+    """Pack values into one; bytes are typed already."""
+    items = [value if isinstance(value, bytes) else typed(value) for value in values]
     return struct.pack("!Bi", tc.TYPE_COMPOUND, len(items)) + b"".join(items)
 
 
@@ -81,44 +71,38 @@ GET_COLLIDING = get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_COLLIDING_VEHICLES_IDS)
 GET_VEHICLES = get(tc.CMD_GET_VEHICLE_VARIABLE, tc.TRACI_ID_LIST)
 
 
-def _added(route: str, kind: str, depart: str, lane: str, position: str, speed: str) -> bytes:
-    """Pack what `vehicle_add` takes, and the rest of what SUMO wants to know as it stands."""
-    words = (route, kind, depart, lane, position, speed, "current", "max", "current", "", "", "")
-    return compound(*map(typed_string, words), typed_int(0), typed_int(0))
-
-
-def _moved(lane: str, lane_pos_m: float) -> bytes:
-    automatic = typed_int(tc.MOVE_AUTOMATIC)
-    return compound(typed_string(lane), typed_float(lane_pos_m), automatic)
-
-
 # libsumo's functions: command, variable, and how their arguments are packed.
 _VEHICLE, _TYPE = tc.CMD_SET_VEHICLE_VARIABLE, tc.CMD_SET_VEHICLETYPE_VARIABLE
 _FUNCTIONS: dict[str, tuple[int, int, Callable[..., bytes]]] = {
-    "gui_setZoom": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_VIEW_ZOOM, typed_float),
-    "gui_trackVehicle": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_TRACK_VEHICLE, typed_string),
-    "vehicle_add": (_VEHICLE, tc.ADD_FULL, _added),
+    "gui_setZoom": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_VIEW_ZOOM, typed),
+    "gui_trackVehicle": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_TRACK_VEHICLE, typed),
+    # Behind what libsumo's function takes comes what else SUMO wants to know, as it stands.
+    "vehicle_add": (
+        _VEHICLE,
+        tc.ADD_FULL,
+        lambda *words: compound(*words, "current", "max", "current", "", "", "", 0, 0),
+    ),
     "vehicle_changeLane": (
         _VEHICLE,
         tc.CMD_CHANGELANE,
-        lambda lane, kept_s: compound(typed_byte(lane), typed_float(kept_s)),
+        lambda lane, kept_s: compound(struct.pack("!Bb", tc.TYPE_BYTE, lane), kept_s),
     ),
-    "vehicle_moveTo": (_VEHICLE, tc.VAR_MOVE_TO, _moved),
-    "vehicle_remove": (_VEHICLE, tc.REMOVE, lambda: typed_byte(tc.REMOVE_VAPORIZED)),
-    "vehicle_setLaneChangeMode": (_VEHICLE, tc.VAR_LANECHANGE_MODE, typed_int),
-    "vehicle_setMinGap": (_VEHICLE, tc.VAR_MINGAP, typed_float),
-    "vehicle_setPreviousSpeed": (
+    "vehicle_moveTo": (_VEHICLE, tc.VAR_MOVE_TO, lambda *to: compound(*to, tc.MOVE_AUTOMATIC)),
+    "vehicle_remove": (
         _VEHICLE,
-        tc.VAR_PREV_SPEED,
-        lambda speed_mps, accel_mps2: compound(typed_float(speed_mps), typed_float(accel_mps2)),
+        tc.REMOVE,
+        lambda: struct.pack("!Bb", tc.TYPE_BYTE, tc.REMOVE_VAPORIZED),
     ),
-    "vehicle_setSpeed": (_VEHICLE, tc.VAR_SPEED, typed_float),
-    "vehicle_setSpeedFactor": (_VEHICLE, tc.VAR_SPEED_FACTOR, typed_float),
-    "vehicle_setSpeedMode": (_VEHICLE, tc.VAR_SPEEDSETMODE, typed_int),
-    "vehicle_setType": (_VEHICLE, tc.VAR_TYPE, typed_string),
-    "vehicletype_setAccel": (_TYPE, tc.VAR_ACCEL, typed_float),
-    "vehicletype_setDecel": (_TYPE, tc.VAR_DECEL, typed_float),
-    "vehicletype_setTau": (_TYPE, tc.VAR_TAU, typed_float),
+    "vehicle_setLaneChangeMode": (_VEHICLE, tc.VAR_LANECHANGE_MODE, typed),
+    "vehicle_setMinGap": (_VEHICLE, tc.VAR_MINGAP, typed),
+    "vehicle_setPreviousSpeed": (_VEHICLE, tc.VAR_PREV_SPEED, compound),
+    "vehicle_setSpeed": (_VEHICLE, tc.VAR_SPEED, typed),
+    "vehicle_setSpeedFactor": (_VEHICLE, tc.VAR_SPEED_FACTOR, typed),
+    "vehicle_setSpeedMode": (_VEHICLE, tc.VAR_SPEEDSETMODE, typed),
+    "vehicle_setType": (_VEHICLE, tc.VAR_TYPE, typed),
+    "vehicletype_setAccel": (_TYPE, tc.VAR_ACCEL, typed),
+    "vehicletype_setDecel": (_TYPE, tc.VAR_DECEL, typed),
+    "vehicletype_setTau": (_TYPE, tc.VAR_TAU, typed),
 }
 
 
@@ -210,8 +194,7 @@ def set_floats(variable: int, names: Sequence[str]) -> FloatRecords:
     """Return the commands that set a number of each vehicle, e.g. its speed."""
     content = bytes((variable,))
     return FloatRecords(
-        command(tc.CMD_SET_VEHICLE_VARIABLE, content + string(name) + typed_float(0.0))
-        for name in names
+        command(tc.CMD_SET_VEHICLE_VARIABLE, content + string(name) + typed(0.0)) for name in names
     )
 
 
@@ -224,7 +207,7 @@ def questions(names: Sequence[str]) -> NDArray[np.uint8]:
 
 def answers(names: Sequence[str]) -> FloatRecords:
     """Return what SUMO answers to `questions`, if it knows the vehicle."""
-    number, ask = typed_float(0.0), tc.CMD_GET_VEHICLE_VARIABLE
+    number, ask = typed(0.0), tc.CMD_GET_VEHICLE_VARIABLE
     packed = (_answer(ask, value, name, number) for name in names for value in VEHICLE_VALUES)
     return FloatRecords(packed, per_car=len(VEHICLE_VALUES))
 
@@ -326,7 +309,7 @@ def read_teleports(data: NDArray[np.uint8]) -> tuple[int, int]:
         SimulatorError: The bytes are of another form.
     """
     variable = tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER
-    form = _answer(tc.CMD_GET_SIM_VARIABLE, variable, "", typed_int(0))
+    form = _answer(tc.CMD_GET_SIM_VARIABLE, variable, "", typed(0))
     size = len(form)
     found = data[:size].tobytes()
     if len(found) != size or found[:-4] != form[:-4]:

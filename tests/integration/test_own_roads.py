@@ -17,8 +17,8 @@ from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import ScenarioError, SimulatorError
 from ml.sumo.factory import create_simulator
 from ml.sumo.names import tile_lane
-from ml.sumo.programs import sumo_environment, sumo_home
 from ml.sumo.scenarios import examine_scenario, load_scenario
+from ml.sumo.sumo_process import sumo_environment, sumo_home
 from ml.sumo.tiling import NET_FILE, ROUTE_FILE, tile_scenario
 
 pytestmark = pytest.mark.sumo
