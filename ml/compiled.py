@@ -83,7 +83,7 @@ def _keep_beside_sources(function: Callable[..., object]) -> None:
 Function = TypeVar("Function", bound="Callable[..., object]")
 
 
-def _loop(function: Function, **options: bool) -> Function:
+def _loop(function: Function, **options: Any) -> Function:
     """Compile a loop; a division by zero gives what numpy gives, not an exception."""
     _keep_beside_sources(function)
     return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))

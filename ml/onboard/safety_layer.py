@@ -166,10 +166,7 @@ def is_alarming(speed_mps: float, accel_mps2: float) -> bool:
 def needed_in_alarm(own_mps: float, free_m: float, speed_mps: float) -> float:
     """Deceleration that stops behind a silent peer if it brakes hard from now on, 0 to 8.
 
-    Args:
-        own_mps: Own speed.
-        free_m: Distance to where it is predicted, less the cars between and the margin.
-        speed_mps: Its predicted speed.
+    `free_m` is to where it is predicted, at `speed_mps`, less the cars between and the margin.
     """
     stop_m = speed_mps * speed_mps / (2.0 * ALARMED_MPS2)
     left_m = max(free_m + stop_m - own_mps * DELAY_S, _LEAST_ROOM_M)
@@ -193,10 +190,7 @@ def missing_room(own_mps: float, gap_sent_m: float, speed_sent_mps: float) -> fl
 def braking_for_s(age_s: float, silent_share: float, time_gap_s: float) -> float:
     """How long a silent car in front of a calm convoy may have been braking, s.
 
-    Args:
-        age_s: Of its newest message.
-        silent_share: Of the time, see `silent_share_after`.
-        time_gap_s: That the driver has set.
+    By the age of its newest message, `silent_share_after` and the time gap that the driver set.
     """
     usual = USUAL_PER_S * time_gap_s
     exception = 1.0 if usual <= 0.0 else min(max(2.0 - 2.0 * silent_share / usual, 0.0), 1.0)
@@ -207,11 +201,8 @@ def braking_for_s(age_s: float, silent_share: float, time_gap_s: float) -> float
 def gap_recent_m(gap_m: float, speed_mps: float, age_s: float, braking_s: float) -> float:
     """Least distance to where a silent car can have begun to brake, m.
 
-    Args:
-        gap_m: To where it is predicted.
-        speed_mps: Its predicted speed.
-        age_s: Of its newest message.
-        braking_s: For how long it may have been braking; no longer than that.
+    It is predicted at `gap_m` and `speed_mps` by a message of `age_s`, and may have been braking
+    for `braking_s`, no longer than that.
     """
     unsure_s = age_s - braking_s
     return gap_m - braking_s * speed_mps - 0.5 * DRIFT_MPS2 * unsure_s * unsure_s
@@ -219,12 +210,7 @@ def gap_recent_m(gap_m: float, speed_mps: float, age_s: float, braking_s: float)
 
 @compiled
 def silent_share_after(share: float, age_s: float) -> float:
-    """Record a tick of the link to the car in front.
-
-    Args:
-        share: Of the time in which it was silent, 0 to 1, forgotten with `RECORD_S`.
-        age_s: Of its newest message.
-    """
+    """Move on by a tick, with `RECORD_S`, the share of the time in which the lead was silent."""
     return share + DT_S / RECORD_S * ((1.0 if age_s > SILENCE_S else 0.0) - share)
 
 
@@ -239,17 +225,7 @@ def urgency(needed_mps2: float) -> float:
 def _peer_needs(
     own_mps: float, known: Estimate, e: int, s: int, free_m: float, ahead: int, match_s: float
 ) -> float:
-    """Deceleration that a peer demands, m/s², 0 to 8.
-
-    Args:
-        own_mps: Own speed, m/s.
-        known: What is predicted of the peers.
-        e: The ego.
-        s: The peer.
-        free_m: Distance to it, less the cars between and what is kept, m.
-        ahead: How many cars ahead of it the alarm is; none where not positive.
-        match_s: See `needed_braking`.
-    """
+    """Deceleration that peer `s` demands, 0 to 8; the alarm is `ahead` cars ahead of it, if > 0."""
     speed, accel = known.speed_mps[e, s], known.accel_mps2[e, s]
     own_need = needed_braking(own_mps, free_m, speed, accel, match_s)
     if known.age_s[e, s] > SILENT_S:
@@ -272,15 +248,7 @@ def demand(
     time_gap_s: float,
     demands: Demands,
 ) -> float:
-    """Find what the peers of an ego demand of it.
-
-    Args:
-        e: The ego.
-        own_mps: Its own speed.
-        known: What is predicted of its peers.
-        silent_share: Of the time in which the car in front was silent (`silent_share_after`).
-        time_gap_s: That the driver has set.
-        demands: Its row e is filled.
+    """Find what the peers of ego `e` demand of it, and fill its row of `demands`.
 
     Returns:
         The distance to the car in front less the margin, m; infinite where none is heard.
@@ -321,10 +289,8 @@ def demand(
 def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> float:
     """Acceleration that silence still allows; none at all where nobody has ever been heard.
 
-    Args:
-        missing_m: See `missing_room`; minus infinity where nobody is heard.
-        closing_mps: Own speed less that of the nearest peer heard.
-        messages: Received since the last peer that had not been heard before.
+    `missing_m` is as in `Demands`, `messages` as in `Memory`; the ego is faster than the nearest
+    peer heard by `closing_mps`.
     """
     if missing_m == -math.inf:
         return 0.0
@@ -336,11 +302,7 @@ def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> floa
 
 @compiled
 def floor_mps2(needed_mps2: float) -> float:
-    """Hardest braking that a policy may wish; `SILENCE_MPS2` where nobody demands any.
-
-    Args:
-        needed_mps2: Largest deceleration that any peer demands (`Demands`).
-    """
+    """Hardest braking that a policy may wish; `SILENCE_MPS2` where nobody demands any."""
     return -max(SILENCE_MPS2, needed_mps2 + BRAKE_ALLOWANCE_MPS2)
 
 
@@ -348,12 +310,8 @@ def floor_mps2(needed_mps2: float) -> float:
 def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) -> float:
     """Largest acceleration that the layer lets pass, whatever the policy wishes.
 
-    Args:
-        needed_mps2: Largest deceleration that any peer demands (`Demands`).
-        lead_free_m: Distance to the car in front less the margin (the reserve is not taken off),
-            infinite where none is heard.
-        before_mps2: The bound a tick ago: a bound is lifted with `RELEASE_MPS3`, so that a demand
-            that comes and goes with the messages does not shake the car.
+    From the bound a tick ago it is lifted with `RELEASE_MPS3` at most, so that a demand that comes
+    and goes with the messages does not shake the car. `lead_free_m` is as `demand` returns it.
     """
     bound = MAX_ACCEL_MPS2
     if lead_free_m < 0.0:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ml.errors import SimulatorError
 from ml.sumo import fleet_kernels as kernels
-from ml.sumo.fleet_kernels import Cars, Lanes, Orders
+from ml.sumo.fleet_kernels import Cars, Orders
 from ml.sumo.names import MAX_VEHICLES, tile_lane, vehicle_id
 from ml.sumo.protocol import Placement, TickCommands, TrafficState
 from ml.sumo.road import Road
@@ -67,7 +67,6 @@ class Fleet:
                 f"num_vehicles is {num_vehicles}; a convoy has 1 to {MAX_VEHICLES} slots.",
             )
         self._road = road
-        self._lanes = Lanes(road.lane_start_m, road.lane_length_m)
         self._shape = (num_envs, num_vehicles)
         count = num_envs * num_vehicles
         self.ids = [
@@ -199,7 +198,14 @@ class Fleet:
             SimulatorError: A car is not where a tick at its speed can have brought it.
         """
         cars = self._cars
-        fault = kernels.follow_cars(self.live, lane_pos_m, speed_mps, self._lanes, cars)
+        fault = kernels.follow_cars(
+            self.live,
+            lane_pos_m,
+            speed_mps,
+            self._road.lane_start_m,
+            self._road.lane_length_m,
+            cars,
+        )
         if fault != kernels.FINE:
             car = int(self.live[fault])
             mean_mps = 0.5 * (cars.speed_mps[car] + speed_mps[fault])

@@ -1,7 +1,7 @@
 """The dictionary of metrics: each one's name, unit, formula and thresholds, and its definition.
 
 Reward, tracker, TensorBoard and evaluation read the thresholds and compiled definitions here;
-`docs/metrics.md` is `document()`. All is measured on ground truth, except what the radio did. Times
+`docs/metrics.md` is made of it. All is measured on ground truth, except what the radio did. Times
 to collision and needed decelerations are defined in `ml.envs.truth.conflict`.
 """
 
@@ -181,43 +181,3 @@ CURVES = {
 }
 """TensorBoard's curves. Settled episodes: those that began before every one that still runs, the
 latest 100 or more. Crashes end early; by the order of their ends they would come first."""
-
-
-def document() -> str:
-    """Render the dictionary as Markdown: `docs/metrics.md`."""
-    lines = [
-        "# Metrics",
-        "",
-        (
-            "Made from `ml/envs/scoring/metrics.py`; a test holds it to the code. Reward, "
-            "TensorBoard and evaluation share these definitions. What is not defined in an episode "
-            "is not a number. Figures of the ego end at its crash, its accelerations a tick before."
-        ),
-        "",
-        "## An episode",
-        "",
-        (
-            "A row of `roadsense evaluate`. *Mean over*: the episodes of which summaries give the "
-            "mean (`quiet`: benign and free). *Summary*: the name in the environment's "
-            "`episode_summary`."
-        ),
-        "",
-        "| name | unit | formula | threshold | mean over | summary |",
-        "|---|---|---|---|---|---|",
-    ]
-    for m in METRICS:
-        summary = f"`{m.summary}`" if m.summary else ""
-        cells = (f"`{m.name}`", m.unit, m.formula, m.threshold, m.mean_over, summary)
-        lines.append(f"| {' | '.join(cells)} |")
-    many = "Beside the means; rates have Wilson's 95 % interval."
-    settled = (
-        "Settled episodes are those that began before every one that still runs, the latest 100 or "
-        "more; until each convoy has ended one there is no point."
-    )
-    for title, about, table in (
-        ("Many episodes", many, OVER_EPISODES),
-        ("TensorBoard", settled, CURVES),
-    ):
-        lines += ["", f"## {title}", "", about, "", "| name | formula |", "|---|---|"]
-        lines += [f"| `{name}` | {formula} |" for name, formula in table.items()]
-    return "\n".join(lines) + "\n"
