@@ -28,6 +28,7 @@ _LANE = ("id", "index", "allow", "disallow", "speed", "length", "width", "change
          "changeRight", "shape")  # fmt: skip
 _JUNCTION = ("x", "y", "z", "shape", "radius")
 _CONNECTION = ("from", "to", "fromLane", "toLane", "dir")
+_NOWHERE = {"x": "0", "y": "0", "shape": ""}
 _ROUNDING = 1e-6  # m, m/s
 
 
@@ -136,7 +137,7 @@ class _Parts:
         self._wanted = {_edge_of(lane) for lane in lanes}
         # SUMO breaks down over a lane inside a junction to which nothing leads.
         self._inside = {lane for lane in lanes if lane.startswith(":")}
-        self._junctions: dict[str, dict[str, str]] = {}
+        self.junctions: dict[str, dict[str, str]] = {}
         self._connections: dict[tuple[str, str], ET.Element] = {}
 
     def collect(self, stream: BinaryIO) -> None:
@@ -159,7 +160,7 @@ class _Parts:
                 if not name.startswith(":") or lane.get("id") in self._inside:
                     ET.SubElement(self.edges[name], "lane", _some(lane, _LANE))
         elif element.tag == "junction":
-            self._junctions[name] = _some(element, _JUNCTION)
+            self.junctions[name] = _some(element, _JUNCTION)
         elif element.tag == "connection":
             ends = element.get("from", ""), element.get("to", "")
             if self._wanted.issuperset(ends):
@@ -179,14 +180,6 @@ class _Parts:
             )
         through = {"via": via} if via else {}
         return ET.Element("connection", {**_some(found, _CONNECTION), **through, "state": "M"})
-
-    def lanes_of(self, edge: str) -> list[str]:
-        """Return the names of an edge's lanes."""
-        return [str(lane.get("id")) for lane in self.edges[edge].iter("lane")]
-
-    def place_of(self, junction: str) -> dict[str, str]:
-        """Return where a junction lies and how it is drawn."""
-        return self._junctions.get(junction, {"x": "0", "y": "0", "shape": ""})
 
 
 class _Passage(NamedTuple):
@@ -224,10 +217,12 @@ def _junctions(parts: _Parts, road: Road, passages: Sequence[_Passage]) -> Itera
     for junction in dict.fromkeys((parts.edges[edges[0]].get("from", ""), *ends)):
         before = [edge for edge, end in zip(edges, ends, strict=True) if end == junction]
         ways = [passage for passage in passages if _edge_of(passage.here) in before]
-        incoming = [lane for edge in before for lane in parts.lanes_of(edge)]
+        incoming = [
+            str(lane.get("id")) for edge in before for lane in parts.edges[edge].iter("lane")
+        ]
         kind = "priority" if ways else "dead_end"
         last = [passage.inside[-1] for passage in ways if passage.inside]
-        element = _junction(junction, kind, incoming, last, parts.place_of(junction))
+        element = _junction(junction, kind, incoming, last, parts.junctions.get(junction, _NOWHERE))
         nobody = "0" * len(ways)
         for index in range(len(ways)):
             request = {"index": str(index), "response": nobody, "foes": nobody, "cont": "0"}
@@ -235,7 +230,7 @@ def _junctions(parts: _Parts, road: Road, passages: Sequence[_Passage]) -> Itera
         yield element
     for passage in passages:
         for before_it, lane in pairwise(passage.inside):
-            yield _junction(lane, "internal", [before_it], [], parts.place_of(lane))
+            yield _junction(lane, "internal", [before_it], [], parts.junctions.get(lane, _NOWHERE))
 
 
 def _number_anew(cut: CutRoad) -> None:

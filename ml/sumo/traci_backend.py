@@ -167,22 +167,22 @@ class TraciSimulator(Backend):
     def _lane_of(self, name: str) -> str:
         number = tc.CMD_GET_VEHICLE_VARIABLE
         reply, size = self._exchange(wire.get(number, tc.VAR_LANE_ID, name), bytes((number,)))
-        return wire.read_string(reply.tobytes(), size, name)
+        return str(wire.read_value(reply.tobytes(), size, tc.TYPE_STRING, name).readString())
 
     def _colliding(self) -> list[str]:
         return self._names(wire.GET_COLLIDING, tc.CMD_GET_SIM_VARIABLE)
 
     def _names(self, question: bytes, number: int) -> list[str]:
         reply, size = self._exchange(question, bytes((number,)))
-        return wire.read_strings(reply.tobytes(), size)
+        return list(wire.read_value(reply.tobytes(), size, tc.TYPE_STRINGLIST).readStringList())
 
     def _exchange(
-        self, body: bytes, numbers: bytes, next_body: bytes = b""
+        self, body: bytes | bytearray, numbers: bytes | bytearray, next_body: bytes = b""
     ) -> tuple[NDArray[np.uint8], int]:
         self._require_running()
         assert self._connection is not None  # noqa: S101 (for the type checker)
         with self._explained():
-            return self._connection.exchange(body, numbers, next_body)
+            return self._connection.exchange(bytes(body), bytes(numbers), next_body)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

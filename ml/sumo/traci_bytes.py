@@ -107,11 +107,16 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., bytes]]] = {
 
 
 class Script:
-    """Commands under the names of libsumo's functions, packed instead of carried out."""
+    """Commands under the names of libsumo's functions, packed instead of carried out.
+
+    Attributes:
+        body: All commands in a row.
+        numbers: Their numbers in the same order.
+    """
 
     def __init__(self) -> None:
-        self._packed: list[bytes] = []
-        self._numbers = bytearray()
+        self.body = bytearray()
+        self.numbers = bytearray()
 
     if TYPE_CHECKING:
 
@@ -120,18 +125,8 @@ class Script:
 
     def add(self, number: int, packed: bytes, count: int = 1) -> None:
         """Append commands of one number that are packed already."""
-        self._packed.append(packed)
-        self._numbers += bytes((number,)) * count
-
-    @property
-    def body(self) -> bytes:
-        """All commands in a row."""
-        return b"".join(self._packed)
-
-    @property
-    def numbers(self) -> bytes:
-        """Their numbers in the same order."""
-        return bytes(self._numbers)
+        self.body += packed
+        self.numbers += bytes((number,)) * count
 
 
 def _packing(number: int, variable: int, pack: Callable[..., bytes]) -> Callable[..., None]:
@@ -243,30 +238,15 @@ def _good_statuses(numbers: bytes) -> bytes:
     return b"".join(bytes((_OK_STATUS_LENGTH, number, 0, 0, 0, 0, 0)) for number in numbers)
 
 
-def read_strings(data: bytes, offset: int) -> list[str]:
-    """Read the list of strings that a get-command without an object answers with.
+def read_value(data: bytes, offset: int, wanted: int, name: str = "") -> Any:
+    """Return SUMO's own reader (`traci.storage.Storage`) at the value that a get-command brought.
 
     Args:
         data: The reply without its length.
         offset: Where its answer starts, behind the status.
-    """
-    answer = _value(data, offset, "", tc.TYPE_STRINGLIST)
-    return list(answer.readStringList())
-
-
-def read_string(data: bytes, offset: int, name: str) -> str:
-    """Read the text that a get-command answers with.
-
-    Args:
-        data: The reply without its length.
-        offset: Where its answer starts, behind the status.
+        wanted: The value's type.
         name: The object that was asked about.
     """
-    return str(_value(data, offset, name, tc.TYPE_STRING).readString())
-
-
-def _value(data: bytes, offset: int, name: str, wanted: int) -> Any:
-    """Return SUMO's own reader (`traci.storage.Storage`) at the value of an answer."""
     start = offset + (1 if data[offset] else 5)
     start += 2 + len(string(name))  # the response's number, the variable, the name
     if data[start] != wanted:
