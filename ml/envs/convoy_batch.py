@@ -20,14 +20,14 @@ from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import lateral_m
 from ml.envs.truth.reference_driver import ReferenceDriver
-from ml.envs.worlds.world import OWN_SUMO, SumoAccess, World, empty_table, live_world
+from ml.envs.worlds.world import World, empty_table, live_world
 from ml.errors import EnvironmentStateError, SimulatorLostError
 from ml.espnow_emulator import PeerTable
 from ml.keyed_random import Stream, fold, uniform
 from ml.onboard.board import Board
 from ml.onboard.observation.spec import Observation
 from ml.parameters import load_parameters
-from ml.sumo.protocol import Simulator, TickCommands
+from ml.sumo.protocol import OWN_SUMO, Simulator, SumoAccess, TickCommands
 from ml.sumo.scenarios import load_scenario
 from ml.vehicle import CAR_WIDTH_M, DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, TICK_US
 

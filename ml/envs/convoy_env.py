@@ -25,9 +25,9 @@ from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.worlds.recovery import SUMO_LOST
-from ml.envs.worlds.world import SumoAccess
 from ml.errors import ConfigError, RenderModeError
 from ml.onboard.observation.spec import Observation
+from ml.sumo.protocol import SumoAccess
 
 Backend = Literal["libsumo", "traci"]
 

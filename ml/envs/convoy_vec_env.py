@@ -15,9 +15,9 @@ from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
 from ml.envs.worlds.recovery import SUMO_LOST
-from ml.envs.worlds.world import SumoAccess
 from ml.errors import ConfigError, EnvironmentStateError
 from ml.onboard.observation.spec import Observation
+from ml.sumo.protocol import SumoAccess
 
 _RUNNING, _COLLISION = int(EpisodeStatus.RUNNING), int(EpisodeStatus.COLLISION)
 

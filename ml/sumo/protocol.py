@@ -5,7 +5,7 @@ slot k is the peer of rank k, 1 being directly ahead of the ego.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,28 @@ class TrafficState:
     present: NDArray[np.bool_]
     route_pos_m: NDArray[np.float64]
     speed_mps: NDArray[np.float64]
+
+
+class SumoAccess(NamedTuple):
+    """How to get a SUMO; for the backend `traci` alone.
+
+    Attributes:
+        host: Host of a running SUMO; None starts one.
+        port: Its TraCI port; None for 8813.
+        gui: Open sumo-gui.
+        deadline_s: Longest wait for SUMO: to connect, to answer, to come back after a loss.
+        embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    gui: bool = False
+    deadline_s: float = 30.0
+    embedded_spare: bool = False
+
+
+OWN_SUMO = SumoAccess()
+"""One that the simulator starts itself."""
 
 
 class Simulator(Protocol):

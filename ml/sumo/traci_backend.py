@@ -16,7 +16,7 @@ from ml.sumo.fleet import Admission
 from ml.sumo.fleet_kernels import Orders
 from ml.sumo.names import vehicle_id
 from ml.sumo.plain_names import plainly_named, require_plain
-from ml.sumo.protocol import Placement
+from ml.sumo.protocol import Placement, SumoAccess
 from ml.sumo.scenarios import Scenario
 from ml.sumo.sumo_process import LOOPBACK, SumoProcess
 from ml.sumo.tiling import load_options, tile_scenario
@@ -34,29 +34,25 @@ class TraciSimulator(Backend):
     def __init__(
         self,
         scenario: Scenario,
+        sumo: SumoAccess,
         *,
         num_envs: int,
         num_vehicles: int,
         cache_dir: Path,
-        host: str | None = None,
-        port: int | None = None,
-        gui: bool = False,
-        deadline_s: float = 30.0,
     ) -> None:
-        if host is None and port is not None:
+        if sumo.host is None and sumo.port is not None:
             raise SimulatorError(
-                f"Port {port} was given without a host. Name the host of a running SUMO, or "
+                f"Port {sumo.port} was given without a host. Name the host of a running SUMO, or "
                 "neither, to start one on a free port.",
             )
-        if host is not None and gui:
+        if sumo.host is not None and sumo.gui:
             raise SimulatorError(
-                f"The GUI can only be chosen for a SUMO that is started here, not at {host}.",
+                f"The GUI can only be chosen for a SUMO that is started here, not at {sumo.host}.",
             )
         super().__init__(
             scenario, num_envs=num_envs, num_vehicles=num_vehicles, cache_dir=cache_dir
         )
-        self._host, self._port, self._gui = host, port or DEFAULT_PORT, gui
-        self._deadline_s = deadline_s
+        self._access = sumo
         ids = self._fleet.ids
         self._set_speed = wire.set_floats(tc.VAR_SPEED, ids)
         self._set_factor = wire.set_floats(tc.VAR_SPEED_FACTOR, ids)
@@ -79,19 +75,21 @@ class TraciSimulator(Backend):
         tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
         self._begin()
         try:
-            if self._host is None:
+            if self._access.host is None:
                 with plainly_named(tiles) as named:
-                    self._process = SumoProcess(load_options(named), gui=self._gui)
+                    self._process = SumoProcess(load_options(named), gui=self._access.gui)
                     self._connection = TraciConnection.open(
                         LOOPBACK,
                         self._process.port,
-                        deadline_s=self._deadline_s,
+                        deadline_s=self._access.deadline_s,
                         alive=self._process.require_alive,
                     )
             else:
                 require_plain(tiles)
                 self._connection = TraciConnection.open(
-                    self._host, self._port, deadline_s=self._deadline_s
+                    self._access.host,
+                    self._access.port or DEFAULT_PORT,
+                    deadline_s=self._access.deadline_s,
                 )
                 self._connection.load(load_options(tiles))
         except BaseException:
@@ -125,7 +123,7 @@ class TraciSimulator(Backend):
         found = self._answers.read(reply[size:], placed)
         if found is None:
             raise SimulatorError("SUMO does not know cars that it has just inserted.")
-        if self._gui:
+        if self._access.gui:
             self._follow_first_ego()
         return found[0], found[1]
 
