@@ -157,12 +157,6 @@ def needed_braking(
 
 
 @compiled
-def is_alarming(speed_mps: float, accel_mps2: float) -> bool:
-    """Whether a peer brakes hard, or has braked to a stop, by its prediction."""
-    return accel_mps2 < -ALARM_MPS2 or speed_mps <= 0.0
-
-
-@compiled
 def needed_in_alarm(own_mps: float, free_m: float, speed_mps: float) -> float:
     """Deceleration that stops behind a silent peer if it brakes hard from now on, 0 to 8.
 
@@ -195,17 +189,6 @@ def braking_for_s(age_s: float, silent_share: float, time_gap_s: float) -> float
     usual = USUAL_PER_S * time_gap_s
     exception = 1.0 if usual <= 0.0 else min(max(2.0 - 2.0 * silent_share / usual, 0.0), 1.0)
     return RECENT_S + exception * max(age_s - RECENT_S, 0.0)
-
-
-@compiled
-def gap_recent_m(gap_m: float, speed_mps: float, age_s: float, braking_s: float) -> float:
-    """Least distance to where a silent car can have begun to brake, m.
-
-    It is predicted at `gap_m` and `speed_mps` by a message of `age_s`, and may have been braking
-    for `braking_s`, no longer than that.
-    """
-    unsure_s = age_s - braking_s
-    return gap_m - braking_s * speed_mps - 0.5 * DRIFT_MPS2 * unsure_s * unsure_s
 
 
 @compiled
@@ -257,7 +240,7 @@ def demand(
     for rank in range(known.num_heard[e]):
         s = known.order[e, rank]
         speed, accel = known.speed_mps[e, s], known.accel_mps2[e, s]
-        if is_alarming(speed, accel):
+        if accel < -ALARM_MPS2 or speed <= 0.0:  # brakes hard, or has braked to a stop
             alarm = rank
         calm = calm and accel > -CALM_MPS2 and speed > CALM_SHARE * own_mps
     match_s = MATCH_S if calm else 0.0
@@ -279,7 +262,10 @@ def demand(
             age, speed = known.age_s[e, s], known.speed_mps[e, s]
             braking_s = braking_for_s(age, silent_share, time_gap_s)
             if calm and braking_s < age:
-                recent_m = gap_recent_m(known.gap_m[e, s], speed, age, braking_s)
+                # The least distance to where it can have begun to brake.
+                unsure_s = age - braking_s
+                drift_m = 0.5 * DRIFT_MPS2 * unsure_s * unsure_s
+                recent_m = known.gap_m[e, s] - braking_s * speed - drift_m
                 missing = min(missing, missing_room(own_mps, recent_m, speed))
     demands.needed_mps2[e], demands.missing_m[e] = needed, missing
     return lead_free

@@ -83,7 +83,9 @@ class SumoProcess:
                 "sumo-gui needs a display, and the environment variable DISPLAY is not set. "
                 "Run it in a desktop session, or go without the GUI.",
             )
-        self.port = _free_port()
+        with socket.socket() as probe:  # a port that is free now
+            probe.bind((LOOPBACK, 0))
+            self.port = int(probe.getsockname()[1])
         command = [str(sumo_program("sumo-gui" if gui else "sumo")), *options]
         command += ["--remote-port", str(self.port), "--num-clients", "1"]
         if gui:
@@ -129,12 +131,6 @@ class SumoProcess:
     def kill(self) -> None:
         """End it now; may be repeated."""
         self._finalizer()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _end(process: subprocess.Popen[bytes], words: BinaryIO, parent: int) -> None:

@@ -1,8 +1,8 @@
 """SUMO behind a TCP connection: one change of processes per tick, all cars read at once."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,7 +152,7 @@ class TraciSimulator(Backend):
         self._teleports += teleports
         found = self._answers.read(reply[size:], self._fleet.live)
         if found is None:
-            self._drop_arrived(self._names(wire.GET_VEHICLES, tc.CMD_GET_VEHICLE_VARIABLE))
+            self._drop_arrived(self._ask(wire.GET_VEHICLES, tc.TYPE_STRINGLIST).readStringList())
             reply, _ = self._exchange(self._live_questions, b"")
             found = self._answers.read(reply, self._fleet.live)
             if found is None:
@@ -160,33 +160,28 @@ class TraciSimulator(Backend):
                     "SUMO answered questions after our cars with bytes of another form. "
                     "Is it of another release than this client?",
                 )
-        return found[0], found[1], [self._lane_of(ids[index]) for index, _ in changes]
-
-    def _lane_of(self, name: str) -> str:
-        number = tc.CMD_GET_VEHICLE_VARIABLE
-        reply, size = self._exchange(wire.get(number, tc.VAR_LANE_ID, name), bytes((number,)))
-        return str(wire.read_value(reply.tobytes(), size, tc.TYPE_STRING, name).readString())
+        vehicle, lane = tc.CMD_GET_VEHICLE_VARIABLE, tc.VAR_LANE_ID
+        lanes = [
+            str(self._ask(wire.get(vehicle, lane, name), tc.TYPE_STRING, name).readString())
+            for name in (ids[index] for index, _ in changes)
+        ]
+        return found[0], found[1], lanes
 
     def _colliding(self) -> list[str]:
-        return self._names(wire.GET_COLLIDING, tc.CMD_GET_SIM_VARIABLE)
+        return list(self._ask(wire.GET_COLLIDING, tc.TYPE_STRINGLIST).readStringList())
 
-    def _names(self, question: bytes, number: int) -> list[str]:
-        reply, size = self._exchange(question, bytes((number,)))
-        return list(wire.read_value(reply.tobytes(), size, tc.TYPE_STRINGLIST).readStringList())
+    def _ask(self, question: bytes, wanted: int, name: str = "") -> Any:
+        """Send a question (`wire.get`), and return a reader at its answer's value."""
+        reply, size = self._exchange(question, question[1:2])
+        return wire.read_value(reply.tobytes(), size, wanted, name)
 
     def _exchange(
         self, body: bytes | bytearray, numbers: bytes | bytearray, next_body: bytes = b""
     ) -> tuple[NDArray[np.uint8], int]:
         self._require_running()
         assert self._connection is not None  # noqa: S101 (for the type checker)
-        with self._explained():
-            return self._connection.exchange(bytes(body), bytes(numbers), next_body)
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Add to an error what our own SUMO has to say about it."""
         try:
-            yield
+            return self._connection.exchange(bytes(body), bytes(numbers), next_body)
         except SimulatorTimeoutError:
             raise
         except SimulatorError as error:

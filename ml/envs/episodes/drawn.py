@@ -39,26 +39,12 @@ _DRIFT_M = 30.0
 """What the convoy may have moved against an ego that held its speed until the onset."""
 
 
-class _Draw(IntEnum):
-    """One number per question, so that adding a question changes no other answer."""
-
-    KIND = 1
-    PEERS = 2
-    SPEED = 3
-    EGO_GAP = 4
-    START = 5
-    TAU = 6
-    ACCEL = 7
-    DECEL = 8
-    MIN_GAP = 9
-    SPEED_FACTOR = 10
-    GAP = 11
-    RANK = 12
-    ONSET = 13
-    BRAKING = 14
-    FINAL_SPEED = 15
-    FULL_STOP = 16
-    HOLD = 17
+# One number per question, so that adding a question (at the end) changes no other answer.
+_Draw = IntEnum(
+    "_Draw",
+    "KIND PEERS SPEED EGO_GAP START TAU ACCEL DECEL MIN_GAP SPEED_FACTOR GAP RANK ONSET BRAKING "
+    "FINAL_SPEED FULL_STOP HOLD",
+)
 
 
 class EpisodePlan(NamedTuple):

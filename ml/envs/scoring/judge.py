@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ml.compiled import compiled
 from ml.envs.config import EnvConfig
 from ml.envs.episodes.drawn import EpisodePlan
-from ml.envs.scoring.reward import fill_terms, weights_of
+from ml.envs.scoring.reward import TERMS, fill_terms
 from ml.envs.scoring.termination import EpisodeStatus, Rules, decide_status
 from ml.envs.scoring.tracker import EpisodeTracker, Memory, record_tick
 from ml.envs.truth.ground_truth import GroundTruth
@@ -32,7 +32,7 @@ class Judge:
     """
 
     def __init__(self, config: EnvConfig, num_envs: int, road_length_m: float) -> None:
-        self._weights = weights_of(config.reward)
+        self._weights = np.array([getattr(config.reward, term) for term in TERMS])
         self._rules = Rules(round(config.episode_s / DT_S), road_length_m, config.stop_at_collision)
         self.tracker = EpisodeTracker(num_envs, self._weights)
         self.wrecked, self.needless = np.zeros((2, num_envs), dtype=bool)

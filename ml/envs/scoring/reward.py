@@ -86,8 +86,3 @@ def fill_terms(
         false = _ramp(-accel, _FALSE_FREE_MPS2, _FALSE_FULL_MPS2) if idle else 0.0
         terms[e, _FALSE_BRAKING] = -false
         terms[e, _RESTRAINT] = -_ramp(withheld_mps2[e], _WITHHELD_FREE_MPS2, _WITHHELD_FULL_MPS2)
-
-
-def weights_of(weights: RewardWeights) -> NDArray[np.float64]:
-    """The weights in the order of `TERMS`, (6,)."""
-    return np.array([getattr(weights, name) for name in TERMS])
