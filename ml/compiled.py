@@ -113,9 +113,7 @@ def inlined(function: Function) -> Function:
     return _loop(function, forceinline=True, _nrt=False)
 
 
-def elementwise(
-    signature: str,
-) -> Callable[[Callable[..., object]], Callable[..., NDArray[Any]]]:
+def elementwise(signature: str) -> Callable[[Callable[..., object]], Callable[..., NDArray[Any]]]:
     """Compile a function of numbers into a numpy ufunc, which broadcasts over arrays.
 
     Args:

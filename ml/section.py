@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from ml.arrays import Floats
 from ml.errors import RoadSenseError
 
 RANDOMISABLE: Final[dict[str, Any]] = {"randomisable": True}
@@ -33,11 +33,7 @@ def number(default: float | None, low: float, high: float, description: str) -> 
 def drawn(default: float | None, low: float, high: float, description: str) -> Any:
     """Declare a number in [low, high] that may be drawn anew for each episode."""
     return Field(
-        default=default,
-        ge=low,
-        le=high,
-        description=description,
-        json_schema_extra=RANDOMISABLE,
+        default=default, ge=low, le=high, description=description, json_schema_extra=RANDOMISABLE
     )
 
 
@@ -62,9 +58,7 @@ class EpisodeNumbers:
         self._error = error
         self.defaults = _randomisable(section)
 
-    def draw(
-        self, count: int, overrides: Mapping[str, NDArray[np.float64]] | None
-    ) -> dict[str, NDArray[np.float64]]:
+    def draw(self, count: int, overrides: Mapping[str, Floats] | None) -> dict[str, Floats]:
         """Return the numbers of some episodes, (K,) each, by their names in `defaults`.
 
         Args:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from ml.arrays import Floats
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.errors import ConfigError, EnvironmentStateError, did_you_mean
 from ml.onboard.actuation import accel_from_action
@@ -135,7 +135,7 @@ def read_seed(seed: object) -> int:
     return int(seed)
 
 
-def read_actions(actions: object, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def read_actions(actions: object, shape: tuple[int, ...]) -> Floats:
     """Return the accelerations that a policy's actions stand for (`accel_from_action`).
 
     Args:

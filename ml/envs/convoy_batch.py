@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.envs.arguments import read_kind, read_seed
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
@@ -48,9 +48,9 @@ class Tick(NamedTuple):
     """
 
     observation: Observation
-    reward: NDArray[np.float64]
-    status: NDArray[np.int64]
-    withheld_mps2: NDArray[np.float64]
+    reward: Floats
+    status: Ints
+    withheld_mps2: Floats
 
 
 class ConvoyBatch:
@@ -181,22 +181,22 @@ class ConvoyBatch:
         return self.stack.table
 
     @property
-    def commanded_accel_mps2(self) -> NDArray[np.float64]:
+    def commanded_accel_mps2(self) -> Floats:
         """(num_envs,) float64, what each ego was last told, within the vehicle's limits."""
         return self.board.memory.commands_mps2[:, 0]
 
     @property
-    def wanted_time_gap_s(self) -> NDArray[np.float64]:
+    def wanted_time_gap_s(self) -> Floats:
         """(num_envs,) float64, the time gap that each ego's driver has set."""
         return self.board.memory.time_gap_s
 
     @property
-    def now_us(self) -> NDArray[np.int64]:
+    def now_us(self) -> Ints:
         """(num_envs,) int64, true time since reset in µs."""
         return self.tick * TICK_US
 
     @property
-    def braking_now(self) -> NDArray[np.bool_]:
+    def braking_now(self) -> Bools:
         """(num_envs,) bool: a planned braking was commanded in the last tick."""
         return self._director.braking_now(self.plan, self.tick - 1)
 
@@ -210,10 +210,7 @@ class ConvoyBatch:
         self.episode[:] = -1
 
     def reset(
-        self,
-        rows: NDArray[np.int64] | None = None,
-        kind: EpisodeKind | None = None,
-        cases: NDArray[np.int64] | None = None,
+        self, rows: Ints | None = None, kind: EpisodeKind | None = None, cases: Ints | None = None
     ) -> Observation:
         """Begin the next episode of some convoys; the others are not disturbed.
 
@@ -279,8 +276,8 @@ class ConvoyBatch:
 
     def step(
         self,
-        accel_mps2: NDArray[np.float64],
-        communicate: Callable[[GroundTruth, NDArray[np.int64]], Observation] | None = None,
+        accel_mps2: Floats,
+        communicate: Callable[[GroundTruth, Ints], Observation] | None = None,
     ) -> Tick:
         """Drive for a tick: act, simulate, transmit, receive, observe, judge.
 
@@ -311,7 +308,7 @@ class ConvoyBatch:
         self._whole = True
         return Tick(observation, reward, self.status, self.withheld_mps2)
 
-    def communicate(self, traffic: GroundTruth, now_us: NDArray[np.int64]) -> Observation:
+    def communicate(self, traffic: GroundTruth, now_us: Ints) -> Observation:
         """Let the radio work for a tick: transmit, receive, observe.
 
         Args:
@@ -326,7 +323,7 @@ class ConvoyBatch:
         self.board.hear(self.age_est_ms, self.stack.measured)
         return self.board.observe() if self._observing else {}
 
-    def _require_ready(self, accel_mps2: NDArray[np.float64]) -> None:
+    def _require_ready(self, accel_mps2: Floats) -> None:
         """Check that a tick can begin; see `step` for the errors."""
         if not self._whole:
             raise SimulatorLostError("The last tick was broken off half-way (Ctrl-C, or an error).")
@@ -352,7 +349,7 @@ class ConvoyBatch:
         if not self.keeper.running:
             raise EnvironmentStateError("The environment is closed; reset() starts it again.")
 
-    def _direct_traffic(self) -> tuple[TickCommands, NDArray[np.float64] | None]:
+    def _direct_traffic(self) -> tuple[TickCommands, Floats | None]:
         """Return all cars' commands, and how far aside they will be; None where all keep lane."""
         factor = self._director.command(
             self.plan, self.tick, self.truth.speed_mps, self._controlled, self._command_mps
@@ -373,7 +370,7 @@ class ConvoyBatch:
         )
         return commands, aside_m
 
-    def judge(self) -> NDArray[np.float64]:
+    def judge(self) -> Floats:
         """Decide who has ended and return the rewards, (num_envs,) float64."""
         self.status, reward = self._judge.tick(
             self.truth,
@@ -385,7 +382,7 @@ class ConvoyBatch:
         )
         return reward
 
-    def lose(self, error: Exception) -> NDArray[np.int64]:
+    def lose(self, error: Exception) -> Ints:
         """Truncate the running episodes of a SUMO that is lost; the next reset starts another.
 
         Args:

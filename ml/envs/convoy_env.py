@@ -11,13 +11,8 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from ml.envs.arguments import (
-    config_of,
-    plain_arguments,
-    read_actions,
-    read_config,
-    read_options,
-)
+from ml.arrays import Ints
+from ml.envs.arguments import config_of, plain_arguments, read_actions, read_config, read_options
 from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.drawn import HAZARD
@@ -191,7 +186,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         truncated = status not in {EpisodeStatus.RUNNING, EpisodeStatus.COLLISION}
         return self._seen, reward, terminated, truncated, info
 
-    def _communicate(self, traffic: GroundTruth, now_us: NDArray[np.int64]) -> Observation:
+    def _communicate(self, traffic: GroundTruth, now_us: Ints) -> Observation:
         return self._step_espnow(traffic, int(now_us[0]) // 1000)
 
     def _step_espnow(self, ego_state: GroundTruth, current_time_ms: int) -> Observation:

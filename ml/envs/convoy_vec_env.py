@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from ml.arrays import Floats, Ints
 from ml.envs.arguments import read_actions, read_config, read_kind, read_options
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.convoy_batch import ConvoyBatch
@@ -143,16 +143,13 @@ class ConvoyVecEnv(BatchVecEnv):
             seed=seed,
             first_env_index=first_env_index,
             sumo=SumoAccess(
-                sumo_host,
-                sumo_port,
-                deadline_s=sumo_deadline_s,
-                embedded_spare=embedded_spare,
+                sumo_host, sumo_port, deadline_s=sumo_deadline_s, embedded_spare=embedded_spare
             ),
         )
         self.forced_kind = (
             forced_kind if forced_kind is None else read_kind(forced_kind, "forced_kind")
         )
-        self._accel_mps2: NDArray[np.float64] | None = None
+        self._accel_mps2: Floats | None = None
         self._seen: Observation = {}
         super().__init__(num_envs)
 
@@ -233,9 +230,7 @@ class ConvoyVecEnv(BatchVecEnv):
         self._seen = observation
         return dict(observation), reward.astype(np.float32), ended, infos
 
-    def _describe_ends(
-        self, rows: NDArray[np.int64], last: Observation, infos: list[dict[str, Any]]
-    ) -> None:
+    def _describe_ends(self, rows: Ints, last: Observation, infos: list[dict[str, Any]]) -> None:
         """Fill the infos of convoys whose episode has ended, `last` being its last observation."""
         batch = self.batch
         for row in rows:

@@ -8,8 +8,8 @@ into a command (`command`). What nobody asks for in a tick is not computed.
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats, Ints
 from ml.compiled import inlined
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.onboard.actuation import command_egos
@@ -91,9 +91,7 @@ class Board:
         self.clipped = 0
         self.built = 0
 
-    def start(
-        self, rows: NDArray[np.int64], measured: Measurement, time_gap_s: NDArray[np.float64]
-    ) -> None:
+    def start(self, rows: Ints, measured: Measurement, time_gap_s: Floats) -> None:
         """Begin episodes in some convoys, (n,): forget the past, and see their first tick.
 
         Args:
@@ -107,7 +105,7 @@ class Board:
         self.ego = self._look(measured)
         self._think(rows)
 
-    def hear(self, age_ms: NDArray[np.float64], measured: Measurement) -> None:
+    def hear(self, age_ms: Floats, measured: Measurement) -> None:
         """Take in what a tick has brought to the peer table and the own sensors.
 
         Args:
@@ -129,7 +127,7 @@ class Board:
         self._think_once()
         return self._bounds
 
-    def observe(self, rows: NDArray[np.int64] | None = None) -> Observation:
+    def observe(self, rows: Ints | None = None) -> Observation:
         """Build the observation of some convoys, (n,); None for all."""
         self._think_once()
         rows = self._everyone if rows is None else rows
@@ -149,12 +147,7 @@ class Board:
         self.built += built
         return {"ego": out.ego, "peers": out.peers, "peer_mask": out.peer_mask}
 
-    def command(
-        self,
-        wish_mps2: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-        command_mps: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
+    def command(self, wish_mps2: Floats, speed_mps: Floats, command_mps: Floats) -> Floats:
         """Command each ego the speed that it shall have at the end of the tick.
 
         Args:
@@ -195,7 +188,7 @@ class Board:
             self._think(self._everyone)
             self._thought = True
 
-    def _think(self, rows: NDArray[np.int64]) -> None:
+    def _think(self, rows: Ints) -> None:
         # In a convoy that begins, where nobody is heard, to think twice in a tick is the same.
         _predict_and_bound(
             rows, self.peers, self.ego, self._known, self.memory, self._demands, self._bounds
@@ -204,11 +197,7 @@ class Board:
 
 @inlined
 def _take_in(
-    peers: PeerView,
-    sequence: NDArray[np.int64],
-    timestamp_ms: NDArray[np.int64],
-    own_mps: NDArray[np.float64],
-    memory: Memory,
+    peers: PeerView, sequence: Ints, timestamp_ms: Ints, own_mps: Floats, memory: Memory
 ) -> None:
     """Move peers and memory on by a tick; in one loop, since a call with many arrays takes long."""
     follow_on(peers, sequence, memory.followed, memory.usual_mps2)
@@ -218,7 +207,7 @@ def _take_in(
 
 @inlined
 def _predict_and_bound(
-    convoys: NDArray[np.int64],
+    convoys: Ints,
     peers: PeerView,
     ego: EgoView,
     known: Estimate,

@@ -5,9 +5,7 @@ predicted to have driven through the car ahead of it, has queued up behind that:
 keeps a silent car in front from being forgotten just when the convoy stops.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Bools, Floats
 from ml.compiled import inlined
 from ml.onboard.silent_cars import CERTAIN_M, distance_m
 from ml.onboard.views import PeerView
@@ -51,12 +49,12 @@ def compare_pairs(peers: PeerView) -> None:
 
 @inlined
 def queue_up(
-    heard: NDArray[np.bool_],
-    age_s: NDArray[np.float64],
-    ahead_m: NDArray[np.float64],
-    gap_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    accel_mps2: NDArray[np.float64],
+    heard: Bools,
+    age_s: Floats,
+    ahead_m: Floats,
+    gap_m: Floats,
+    speed_mps: Floats,
+    accel_mps2: Floats,
 ) -> None:
     """Hold predictions to the order: nobody is where somebody ahead of them is, or beyond.
 

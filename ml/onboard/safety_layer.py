@@ -27,9 +27,7 @@ distance and not safety. All of it can be computed on the board.
 import math
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Floats, Ints
 from ml.compiled import compiled, inlined
 from ml.onboard.estimator import Estimate
 from ml.onboard.memory import Memory
@@ -100,9 +98,9 @@ class Bounds(NamedTuple):
         floor: Least acceleration that may be wished.
     """
 
-    soft: NDArray[np.float64]
-    hard: NDArray[np.float64]
-    floor: NDArray[np.float64]
+    soft: Floats
+    hard: Floats
+    floor: Floats
 
 
 class Demands(NamedTuple):
@@ -115,9 +113,9 @@ class Demands(NamedTuple):
         of_peer_mps2: (E, S), the deceleration that each heard peer demands, 0 to 8.
     """
 
-    needed_mps2: NDArray[np.float64]
-    missing_m: NDArray[np.float64]
-    of_peer_mps2: NDArray[np.float64]
+    needed_mps2: Floats
+    missing_m: Floats
+    of_peer_mps2: Floats
 
 
 @compiled
@@ -309,8 +307,8 @@ def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) 
 
 @inlined
 def bound(
-    convoys: NDArray[np.int64],
-    own_mps: NDArray[np.float64],
+    convoys: Ints,
+    own_mps: Floats,
     known: Estimate,
     memory: Memory,
     demands: Demands,

@@ -12,9 +12,7 @@ time when the car falls silent is taken off.
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Floats, Ints
 from ml.compiled import compiled, inlined
 from ml.onboard.prediction import BRAKING_MPS2, HORIZON_S, along, travel, turned
 from ml.onboard.views import PeerView
@@ -70,12 +68,7 @@ def distance_m(peers: PeerView, e: int, s: int, o: int) -> float:
 
 
 @inlined
-def follow_on(
-    peers: PeerView,
-    sequence: NDArray[np.int64],
-    followed: NDArray[np.int64],
-    usual_mps2: NDArray[np.float64],
-) -> None:
+def follow_on(peers: PeerView, sequence: Ints, followed: Ints, usual_mps2: Floats) -> None:
     """Move every peer on by a tick: from a fresh message by itself, else behind the car ahead.
 
     Args:

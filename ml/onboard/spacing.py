@@ -2,13 +2,11 @@
 
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Floats
 from ml.compiled import compiled
 from ml.vehicle import WANTED_STANDSTILL_M
 
-Number = TypeVar("Number", float, "NDArray[np.float64]")
+Number = TypeVar("Number", float, Floats)
 
 _ORDER = 8
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats
 from ml.errors import SimulatorError
 from ml.sumo.fleet import Admission, Fleet
 from ml.sumo.fleet_kernels import Orders
@@ -48,7 +48,7 @@ class Backend(ABC):
             self._fleet.confirm_lane(index, lane, left=left)
         return self._fleet.state()
 
-    def read_collisions(self) -> NDArray[np.bool_]:
+    def read_collisions(self) -> Bools:
         """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""
         self._require_running()
         colliding = np.zeros((self.num_envs, self.num_vehicles), dtype=np.bool_)
@@ -86,15 +86,13 @@ class Backend(ABC):
         """Prepare for reading the cars that are on the road now, tick by tick."""
 
     @abstractmethod
-    def _insert(
-        self, placement: Placement, admission: Admission
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _insert(self, placement: Placement, admission: Admission) -> tuple[Floats, Floats]:
         """Have SUMO insert cars; return lane positions and speeds of `admission.placed`."""
 
     @abstractmethod
     def _tick(
         self, orders: Orders, changes: Sequence[tuple[int, bool]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    ) -> tuple[Floats, Floats, list[str]]:
         """Simulate a tick; return lane positions and speeds of live cars, lanes of `changes`."""
 
     @abstractmethod

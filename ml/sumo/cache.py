@@ -68,7 +68,7 @@ def publish(entry: Path, build: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise SimulatorError(
             f"The cache directory {entry.parent} cannot be written: {error}. "
-            f"Set {CACHE_DIR_VARIABLE} to a directory that can.",
+            f"Set {CACHE_DIR_VARIABLE} to a directory that can."
         ) from error
     try:
         build(work)

@@ -23,8 +23,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats, Ints
 from ml.sumo.fleet import Admission
 from ml.sumo.fleet_kernels import Orders
 from ml.sumo.names import tile_lane, tile_prefix, vehicle_id
@@ -59,7 +59,7 @@ class Insertion(NamedTuple):
 
 
 def insertions(
-    placement: Placement, road: Road, lane: NDArray[np.int64], lane_pos_m: NDArray[np.float64]
+    placement: Placement, road: Road, lane: Ints, lane_pos_m: Floats
 ) -> Iterator[Insertion]:
     """Yield the cars of a placement, row by row; `lane` and `lane_pos_m` say where each stands."""
     here, drivers = placement.present, placement.drivers

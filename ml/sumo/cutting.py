@@ -14,9 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Floats
 from ml.errors import ScenarioError
 from ml.sumo.names import prefixed
 from ml.sumo.road import Road
@@ -65,14 +63,14 @@ def cut_road(net_file: Path, road: Road) -> CutRoad:
             parts.collect(stream)
     except (OSError, EOFError, ET.ParseError, LookupError, ValueError) as error:
         raise ScenarioError(
-            f"Network file {net_file} cannot be read: {error}. Write it again with netconvert.",
+            f"Network file {net_file} cannot be read: {error}. Write it again with netconvert."
         ) from error
     edges = parts.edges.values()
     difference = find_difference(edges, road.lane_ids, road.lane_length_m, road.lane_limit_mps)
     if difference:
         raise ScenarioError(
             f"The network {net_file} is not the one that was read: {difference}. "
-            "If it was changed meanwhile, start again.",
+            "If it was changed meanwhile, start again."
         )
     passages = _passages(road)
     cut = CutRoad(
@@ -103,8 +101,8 @@ def written(element: ET.Element) -> str:
 def find_difference(
     edges: Iterable[ET.Element],
     lane_ids: Sequence[str],
-    lengths_m: NDArray[np.float64],
-    limits_mps: NDArray[np.float64],
+    lengths_m: Floats,
+    limits_mps: Floats,
     prefix: str = "",
 ) -> str:
     """Say what is wrong with the lanes of <edge> elements; nothing is an empty text.
@@ -176,7 +174,7 @@ class _Parts:
         if found is None:
             raise ScenarioError(
                 f"The network has no connection from lane {here!r} to {there!r}. "
-                "Write it again with netconvert.",
+                "Write it again with netconvert."
             )
         through = {"via": via} if via else {}
         return ET.Element("connection", {**_some(found, _CONNECTION), **through, "state": "M"})

@@ -41,7 +41,7 @@ def create_simulator(
         if sumo.host is not None or sumo.port is not None or sumo.gui:
             raise SimulatorError(
                 'host, port and gui belong to backend="traci"; backend="libsumo" runs in this '
-                "process and has neither. Leave them out or change the backend.",
+                "process and has neither. Leave them out or change the backend."
             )
         return LibsumoSimulator(
             scenario, num_envs=num_envs, num_vehicles=num_vehicles, cache_dir=cache

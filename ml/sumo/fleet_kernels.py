@@ -8,8 +8,8 @@ returns where.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled
 from ml.vehicle import DT_S
 
@@ -31,12 +31,12 @@ class Cars(NamedTuple):
         out_of_order: (E,) bool, whether a car of the convoy has passed one of a higher slot.
     """
 
-    present: NDArray[np.bool_]
-    controlled: NDArray[np.bool_]
-    position_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    lane_start_m: NDArray[np.float64]
-    out_of_order: NDArray[np.bool_]
+    present: Bools
+    controlled: Bools
+    position_m: Floats
+    speed_mps: Floats
+    lane_start_m: Floats
+    out_of_order: Bools
 
 
 class Orders(NamedTuple):
@@ -53,21 +53,17 @@ class Orders(NamedTuple):
         factor: float64, their factors.
     """
 
-    taken_over: NDArray[np.int64]
-    released: NDArray[np.int64]
-    speed_index: NDArray[np.int64]
-    speed_mps: NDArray[np.float64]
-    factor_index: NDArray[np.int64]
-    factor: NDArray[np.float64]
+    taken_over: Ints
+    released: Ints
+    speed_index: Ints
+    speed_mps: Floats
+    factor_index: Ints
+    factor: Floats
 
 
 @compiled
 def sort_commands(
-    controlled: NDArray[np.bool_],
-    speed_mps: NDArray[np.float64],
-    factor: NDArray[np.float64],
-    cars: Cars,
-    found: Orders,
+    controlled: Bools, speed_mps: Floats, factor: Floats, cars: Cars, found: Orders
 ) -> tuple[int, int, int, int, int]:
     """List what a tick's commands change, and note in `cars` who is controlled.
 
@@ -129,11 +125,11 @@ def _note_order(cars: Cars) -> None:
 
 @compiled
 def follow_cars(
-    read: NDArray[np.int64],
-    lane_pos_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    lane_start_m: NDArray[np.float64],
-    lane_length_m: NDArray[np.float64],
+    read: Ints,
+    lane_pos_m: Floats,
+    speed_mps: Floats,
+    lane_start_m: Floats,
+    lane_length_m: Floats,
     cars: Cars,
 ) -> int:
     """Move cars to where SUMO says they are, onto the next lane where need be.

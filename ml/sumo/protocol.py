@@ -7,9 +7,7 @@ slot k is the peer of rank k, 1 being directly ahead of the ego.
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Bools, Floats, Ints
 from ml.sumo.road import Road
 
 
@@ -25,11 +23,11 @@ class DriverParameters:
         speed_factor: Desired speed over the speed limit.
     """
 
-    tau_s: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    decel_mps2: NDArray[np.float64]
-    min_gap_m: NDArray[np.float64]
-    speed_factor: NDArray[np.float64]
+    tau_s: Floats
+    accel_mps2: Floats
+    decel_mps2: Floats
+    min_gap_m: Floats
+    speed_factor: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +48,13 @@ class Placement:
             Only on a road with such a lane (`Road.left_lane_ids`).
     """
 
-    env_indices: NDArray[np.int64]
-    present: NDArray[np.bool_]
-    route_pos_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    controlled: NDArray[np.bool_]
+    env_indices: Ints
+    present: Bools
+    route_pos_m: Floats
+    speed_mps: Floats
+    controlled: Bools
     drivers: DriverParameters
-    left: NDArray[np.bool_] | None = None
+    left: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +71,10 @@ class TickCommands:
             end, whoever drives beside them; None: everybody stays where he is.
     """
 
-    controlled: NDArray[np.bool_]
-    speed_mps: NDArray[np.float64]
-    speed_factor: NDArray[np.float64]
-    left: NDArray[np.bool_] | None = None
+    controlled: Bools
+    speed_mps: Floats
+    speed_factor: Floats
+    left: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +87,9 @@ class TrafficState:
         speed_mps: float64.
     """
 
-    present: NDArray[np.bool_]
-    route_pos_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
+    present: Bools
+    route_pos_m: Floats
+    speed_mps: Floats
 
 
 class SumoAccess(NamedTuple):
@@ -141,7 +139,7 @@ class Simulator(Protocol):
     def step(self, commands: TickCommands) -> TrafficState:
         """Give the commands, simulate one tick and read every car."""
 
-    def read_collisions(self) -> NDArray[np.bool_]:
+    def read_collisions(self) -> Bools:
         """Return (E, V) bool: the cars that SUMO itself reported as colliding in the last tick."""
 
     def teleport_count(self) -> int:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ml.arrays import Floats, Ints
 from ml.compiled import compiled
 from ml.errors import SimulatorError
 from ml.vehicle import CAR_LENGTH_M
@@ -35,7 +36,7 @@ class Lane:
     length_m: float
     speed_limit_mps: float
     internal: bool
-    shape_m: NDArray[np.float64]
+    shape_m: Floats
     left_id: str = ""
     left_m: float = 0.0
 
@@ -84,10 +85,7 @@ class Road:
         """Return SUMO's number, from the right, of the left lane or of the convoy's."""
         return self._left_number if left else self._left_number - 1
 
-    def pose(
-        self,
-        route_pos_m: ArrayLike,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def pose(self, route_pos_m: ArrayLike) -> tuple[Floats, Floats, Floats]:
         """Return where a car's front bumper is and which way the car points.
 
         The heading is that of the chord from the rear to the front bumper, as SUMO draws a car.
@@ -109,27 +107,24 @@ class Road:
             self._checked(front_m)
         return pose[0], pose[1], pose[2]
 
-    def locate(self, route_pos_m: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def locate(self, route_pos_m: ArrayLike) -> tuple[Ints, Floats]:
         """Return the lane and the position on it, int64 index into `lane_ids` and metres."""
         position_m = self._checked(route_pos_m)
         lane = np.searchsorted(self.lane_start_m, position_m, side="right") - 1
         return lane, position_m - self.lane_start_m[lane]
 
-    def _checked(self, route_pos_m: ArrayLike) -> NDArray[np.float64]:
+    def _checked(self, route_pos_m: ArrayLike) -> Floats:
         position_m = np.asarray(route_pos_m, dtype=np.float64)
         inside = (position_m >= 0.0) & (position_m <= self.length_m)
         if not inside.all():
             raise SimulatorError(
                 f"Route position {position_m[~inside].flat[0]} m is not on the road, which goes "
-                f"from 0 to {self.length_m} m. Values of absent vehicles are 0.0.",
+                f"from 0 to {self.length_m} m. Values of absent vehicles are 0.0."
             )
         return position_m
 
 
-def _centre_line(
-    lanes: Sequence[Lane],
-    lane_start_m: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _centre_line(lanes: Sequence[Lane], lane_start_m: Floats) -> tuple[Floats, Floats, Floats]:
     """Return knots (n,), points (n, 2) and slopes (n, 2) of the piecewise linear centre line.
 
     A lane's shape is stretched to the lane's length, as SUMO does. The last slope is 0: nothing
@@ -153,7 +148,7 @@ def _centre_line(
 
 
 @compiled
-def last_begun(start_m: NDArray[np.float64], position_m: float) -> int:
+def last_begun(start_m: Floats, position_m: float) -> int:
     """Return the last place in ascending `start_m` that is not beyond a position; 0 without one."""
     low, high = 0, start_m.size
     while high - low > 1:
@@ -167,12 +162,12 @@ def last_begun(start_m: NDArray[np.float64], position_m: float) -> int:
 
 @compiled
 def _draw_cars(
-    front_m: NDArray[np.float64],
+    front_m: Floats,
     road_length_m: float,
-    knot_m: NDArray[np.float64],
-    xy_m: NDArray[np.float64],
-    slope_xy: NDArray[np.float64],
-    pose: NDArray[np.float64],
+    knot_m: Floats,
+    xy_m: Floats,
+    slope_xy: Floats,
+    pose: Floats,
 ) -> bool:
     """Fill `pose` (3, n) for front bumpers (n,); False at the first that is not on the road."""
     for i in range(front_m.size):
@@ -190,12 +185,7 @@ def _draw_cars(
 
 
 @compiled
-def _point(
-    along_m: float,
-    knot_m: NDArray[np.float64],
-    xy_m: NDArray[np.float64],
-    slope_xy: NDArray[np.float64],
-) -> tuple[float, float]:
+def _point(along_m: float, knot_m: Floats, xy_m: Floats, slope_xy: Floats) -> tuple[float, float]:
     """Return x and y on the centre line; what lies before the road's start goes straight back."""
     low = last_begun(knot_m, along_m)
     beyond_m = along_m - knot_m[low]

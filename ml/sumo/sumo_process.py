@@ -50,7 +50,7 @@ def sumo_program(name: str) -> Path:
     if not program.is_file():
         raise SimulatorError(
             f"SUMO's program {name!r} is missing at {program}. "
-            "Install it again: pip install --force-reinstall eclipse-sumo",
+            "Install it again: pip install --force-reinstall eclipse-sumo"
         )
     return program
 
@@ -81,7 +81,7 @@ class SumoProcess:
         if gui and not os.environ.get("DISPLAY"):
             raise SimulatorError(
                 "sumo-gui needs a display, and the environment variable DISPLAY is not set. "
-                "Run it in a desktop session, or go without the GUI.",
+                "Run it in a desktop session, or go without the GUI."
             )
         with socket.socket() as probe:  # a port that is free now
             probe.bind((LOOPBACK, 0))

@@ -60,7 +60,7 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Path
     if not 1 <= num_envs <= MAX_TILES:
         raise SimulatorError(
             f"num_envs is {num_envs}; one SUMO carries 1 to {MAX_TILES} convoys. "
-            "Choose a number in that range.",
+            "Choose a number in that range."
         )
     num_tiles = 1 << (num_envs - 1).bit_length()
     road = scenario.road
@@ -137,7 +137,7 @@ def _require_road(net_file: Path, road: Road) -> None:
     if difference:
         raise SimulatorError(
             f"The cached network {net_file} is not the scenario's: {difference}. "
-            f"It is made again after: rm -r {shlex.quote(str(net_file.parent))}",
+            f"It is made again after: rm -r {shlex.quote(str(net_file.parent))}"
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from traci import constants as tc
 
+from ml.arrays import Floats
 from ml.errors import SimulatorError, SimulatorTimeoutError
 from ml.sumo import commands as telling
 from ml.sumo import traci_bytes as wire
@@ -43,11 +44,11 @@ class TraciSimulator(Backend):
         if sumo.host is None and sumo.port is not None:
             raise SimulatorError(
                 f"Port {sumo.port} was given without a host. Name the host of a running SUMO, or "
-                "neither, to start one on a free port.",
+                "neither, to start one on a free port."
             )
         if sumo.host is not None and sumo.gui:
             raise SimulatorError(
-                f"The GUI can only be chosen for a SUMO that is started here, not at {sumo.host}.",
+                f"The GUI can only be chosen for a SUMO that is started here, not at {sumo.host}."
             )
         super().__init__(
             scenario, num_envs=num_envs, num_vehicles=num_vehicles, cache_dir=cache_dir
@@ -113,9 +114,7 @@ class TraciSimulator(Backend):
     def _note_live(self) -> None:
         self._live_questions = self._questions[self._fleet.live].tobytes()
 
-    def _insert(
-        self, placement: Placement, admission: Admission
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _insert(self, placement: Placement, admission: Admission) -> tuple[Floats, Floats]:
         script, placed = wire.Script(), admission.placed
         telling.place(script, self._fleet.ids, placement, self.road, admission)
         body = script.body + self._questions[placed].tobytes()
@@ -136,7 +135,7 @@ class TraciSimulator(Backend):
 
     def _tick(
         self, orders: Orders, changes: Sequence[tuple[int, bool]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    ) -> tuple[Floats, Floats, list[str]]:
         script, ids = wire.Script(), self._fleet.ids
         telling.hand_over(script, ids, orders)
         for setter, index, values in (
@@ -158,7 +157,7 @@ class TraciSimulator(Backend):
             if found is None:
                 raise SimulatorError(
                     "SUMO answered questions after our cars with bytes of another form. "
-                    "Is it of another release than this client?",
+                    "Is it of another release than this client?"
                 )
         vehicle, lane = tc.CMD_GET_VEHICLE_VARIABLE, tc.VAR_LANE_ID
         lanes = [

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from traci import constants as tc
 from traci.storage import Storage
 
+from ml.arrays import Floats, Ints
 from ml.errors import SimulatorError
 
 # What is asked of every car after a tick, in this order; all are doubles.
@@ -158,16 +159,16 @@ class FloatRecords:
         self._pieces = everything.reshape(len(pieces) // per_car, per_car, -1).copy()
         self._pieces[..., -_FLOAT_BYTES:] = 0
         self._expected = b""
-        self._expected_of: NDArray[np.int64] | None = None
+        self._expected_of: Ints | None = None
 
-    def pack(self, cars: NDArray[np.int64], values: NDArray[np.float64]) -> bytes:
+    def pack(self, cars: Ints, values: Floats) -> bytes:
         """Pack a value for each of `cars`."""
         pieces = self._pieces[cars]
         numbers = values.astype(">f8").view(np.uint8)
         pieces[:, 0, -_FLOAT_BYTES:] = numbers.reshape(-1, _FLOAT_BYTES)
         return pieces.tobytes()
 
-    def read(self, data: NDArray[np.uint8], cars: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    def read(self, data: NDArray[np.uint8], cars: Ints) -> Floats | None:
         """Read what is said of `cars` and nothing else, uint8.
 
         Returns:
@@ -295,6 +296,6 @@ def read_teleports(data: NDArray[np.uint8]) -> tuple[int, int]:
     if len(found) != size or found[:-4] != form[:-4]:
         raise SimulatorError(
             f"SUMO's answers after a tick ({data.size} bytes) do not start with the number of "
-            "teleports. Is it of another release than this client?",
+            "teleports. Is it of another release than this client?"
         )
     return int.from_bytes(found[-4:], "big"), size

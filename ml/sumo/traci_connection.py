@@ -58,12 +58,7 @@ class TraciConnection:
 
     @classmethod
     def open(
-        cls,
-        host: str,
-        port: int,
-        *,
-        deadline_s: float,
-        alive: Callable[[], None] = lambda: None,
+        cls, host: str, port: int, *, deadline_s: float, alive: Callable[[], None] = lambda: None
     ) -> Self:
         """Connect to a SUMO that listens or soon will, and check its version.
 
@@ -87,7 +82,7 @@ class TraciConnection:
                     f"{last}. Check that SUMO runs there with --remote-port {port}: "
                     "`docker compose ps sumo` and `docker compose logs sumo`, or start one with "
                     f"`sumo --net-file ANY.net.xml --remote-port {port}`. A SUMO that serves "
-                    "another client does not listen.",
+                    "another client does not listen."
                 )
             try:
                 connected = _connect(host, port, timeout_s=left_s)
@@ -161,7 +156,7 @@ class TraciConnection:
             raise type(error)(
                 f"SUMO at {self.where} could not load the network: {error} Its files must be "
                 "readable for SUMO under the same path as here: mount the cache directory "
-                "(ROADSENSE_CACHE_DIR) at the same place on both sides.",
+                "(ROADSENSE_CACHE_DIR) at the same place on both sides."
             ) from error
 
     def close(self) -> bool:
@@ -208,13 +203,13 @@ class TraciConnection:
         if self._in_flight:
             raise SimulatorLostError(
                 f"The connection to SUMO at {self.where} was interrupted in the middle of a "
-                "message and cannot be used any more. Close this simulator and start another.",
+                "message and cannot be used any more. Close this simulator and start another."
             )
         if os.getpid() != self._opened_in:
             raise SimulatorError(
                 f"The connection to SUMO at {self.where} belongs to the process that this one is "
                 "a fork of. Build the environment in the process that uses it, or start that "
-                'process by "spawn".',
+                'process by "spawn".'
             )
         self._in_flight = True
         began = time.monotonic()
@@ -230,7 +225,7 @@ class TraciConnection:
                 (length,) = _HEADER.unpack_from(self._buffer, start)
                 if length < _HEADER.size:
                     raise SimulatorError(
-                        f"What answers at {self.where} does not speak TraCI (length {length}).",
+                        f"What answers at {self.where} does not speak TraCI (length {length})."
                     )
                 ends.append(start + length)
                 if ends[-1] + _HEADER.size > len(self._buffer):
@@ -241,12 +236,12 @@ class TraciConnection:
             raise SimulatorTimeoutError(
                 f"SUMO at {self.where} did not answer within {self._deadline_s:.1f} s (waited "
                 f"{time.monotonic() - began:.1f} s). It is frozen or overloaded: restart it "
-                "(`docker compose restart sumo`), or raise the deadline.",
+                "(`docker compose restart sumo`), or raise the deadline."
             ) from error
         except OSError as error:
             raise SimulatorLostError(
                 f"The connection to SUMO at {self.where} broke: {_name_of(error)}. SUMO has "
-                "probably ended; its own words are in its log (`docker compose logs sumo`).",
+                "probably ended; its own words are in its log (`docker compose logs sumo`)."
             ) from error
         self._in_flight = False
         everything = np.frombuffer(self._buffer, np.uint8)

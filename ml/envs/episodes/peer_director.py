@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, Keys
 from ml.compiled import inlined
 from ml.envs.episodes.drawn import EpisodePlan
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one
@@ -40,24 +40,24 @@ class PeerDirector:
         self._leader_noise = np.zeros(num_envs)
         self._leader_keys = np.zeros(num_envs, dtype=np.uint64)
 
-    def reset(self, env_indices: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
+    def reset(self, env_indices: Ints, keys: Keys) -> None:
         """Forget the leader's state of mind in the given convoys."""
         self._leader_keys[env_indices] = fold(keys, Stream.LEADER_SPEED)
         self._leader_noise[env_indices] = _LEADER_SD * normal(self._leader_keys[env_indices])
 
     @staticmethod
-    def braking_now(plan: EpisodePlan, tick: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def braking_now(plan: EpisodePlan, tick: Ints) -> Bools:
         """(num_envs,) bool: a planned braking (hazard or benign) is in progress."""
         return (plan.brake_slot > 0) & (tick >= plan.onset_tick) & (tick < plan.release_tick)
 
     def command(
         self,
         plan: EpisodePlan,
-        tick: NDArray[np.int64],
-        speed_mps: NDArray[np.float64],
-        controlled: NDArray[np.bool_],
-        command_mps: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
+        tick: Ints,
+        speed_mps: Floats,
+        controlled: Bools,
+        command_mps: Floats,
+    ) -> Floats:
         """Write this tick's commands for the peers.
 
         Args:
@@ -89,15 +89,15 @@ class PeerDirector:
 @inlined
 def _command(
     plan: EpisodePlan,
-    tick: NDArray[np.int64],
-    speed_mps: NDArray[np.float64],
-    script_mps: NDArray[np.float64],
+    tick: Ints,
+    speed_mps: Floats,
+    script_mps: Floats,
     limit_mps: float,
-    leader_keys: NDArray[np.uint64],
-    leader_noise: NDArray[np.float64],
-    controlled: NDArray[np.bool_],
-    command_mps: NDArray[np.float64],
-    factor: NDArray[np.float64],
+    leader_keys: Keys,
+    leader_noise: Floats,
+    controlled: Bools,
+    command_mps: Floats,
+    factor: Floats,
 ) -> None:
     """Fill the peers' columns of the last three; see `PeerDirector.command`."""
     for e in range(tick.size):

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled
 from ml.envs.config import EnvConfig
 from ml.envs.episodes.drawn import EpisodePlan
@@ -37,7 +37,7 @@ class Judge:
         self.tracker = EpisodeTracker(num_envs, self._weights)
         self.wrecked, self.needless = np.zeros((2, num_envs), dtype=bool)
 
-    def reset(self, rows: NDArray[np.int64], start: GroundTruth) -> None:
+    def reset(self, rows: Ints, start: GroundTruth) -> None:
         """Begin new episodes in the given convoys, whose rows `start` has."""
         self.wrecked[rows] = False
         self.tracker.reset(rows, start)
@@ -45,12 +45,12 @@ class Judge:
     def tick(
         self,
         truth: GroundTruth,
-        expected: NDArray[np.bool_],
-        tick: NDArray[np.int64],
+        expected: Bools,
+        tick: Ints,
         plan: EpisodePlan,
-        time_gap_s: NDArray[np.float64],
-        withheld_mps2: NDArray[np.float64],
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        time_gap_s: Floats,
+        withheld_mps2: Floats,
+    ) -> tuple[Ints, Floats]:
         """Judge a tick.
 
         Args:
@@ -84,31 +84,31 @@ class Judge:
 class _Brakings(NamedTuple):
     """The planned brakings of an `EpisodePlan`, (num_envs,) int64 each."""
 
-    slot: NDArray[np.int64]
-    onset_tick: NDArray[np.int64]
-    release_tick: NDArray[np.int64]
+    slot: Ints
+    onset_tick: Ints
+    release_tick: Ints
 
 
 class _Found(NamedTuple):
     """What the judge says of a tick, (num_envs,) each."""
 
-    status: NDArray[np.int64]
-    reward: NDArray[np.float64]
-    needless: NDArray[np.bool_]
+    status: Ints
+    reward: Floats
+    needless: Bools
 
 
 @compiled
 def _judge(
     truth: GroundTruth,
-    expected: NDArray[np.bool_],
-    tick: NDArray[np.int64],
+    expected: Bools,
+    tick: Ints,
     rules: Rules,
     brakings: _Brakings,
-    weights: NDArray[np.float64],
-    time_gap_s: NDArray[np.float64],
-    withheld_mps2: NDArray[np.float64],
+    weights: Floats,
+    time_gap_s: Floats,
+    withheld_mps2: Floats,
     memory: Memory,
-    wrecked: NDArray[np.bool_],
+    wrecked: Bools,
     found: _Found,
 ) -> None:
     """Fill the last one and update the two before; see `Judge.tick`."""

@@ -8,9 +8,7 @@ to collision and needed decelerations are defined in `ml.envs.truth.conflict`.
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Floats
 from ml.compiled import compiled
 from ml.envs.truth.conflict import TTC_HORIZON_S
 
@@ -31,7 +29,7 @@ RSS_RESPONSE_S, RSS_ACCEL_MPS2, RSS_LEAST_BRAKING_MPS2, RSS_MOST_BRAKING_MPS2 = 
 
 @compiled
 def has_cause_to_brake(
-    accel_mps2: NDArray[np.float64], speed_mps: float, gap_m: float, ttc_s: float, drac_mps2: float
+    accel_mps2: Floats, speed_mps: float, gap_m: float, ttc_s: float, drac_mps2: float
 ) -> bool:
     """Whether the traffic justifies hard braking in a tick.
 

@@ -13,9 +13,7 @@ The last one is silent without a safety layer. Behind one, without it, a wish fo
 nothing, and a policy learns to ride on the bound.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Bools, Floats
 from ml.compiled import compiled
 from ml.envs.config import RewardWeights
 from ml.envs.scoring.metrics import FALSE_BRAKE_MPS2, SHORT_HEADWAY_S, has_cause_to_brake
@@ -46,12 +44,12 @@ def _ramp(value: float, start: float, full: float) -> float:
 @compiled
 def fill_terms(
     truth: GroundTruth,
-    time_gap_s: NDArray[np.float64],
-    withheld_mps2: NDArray[np.float64],
-    braking_now: NDArray[np.bool_],
-    collided: NDArray[np.bool_],
-    terms: NDArray[np.float64],
-    needless: NDArray[np.bool_],
+    time_gap_s: Floats,
+    withheld_mps2: Floats,
+    braking_now: Bools,
+    collided: Bools,
+    terms: Floats,
+    needless: Bools,
 ) -> None:
     """Compute every term, unweighted.
 

@@ -3,8 +3,8 @@
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import inlined
 from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
 from ml.envs.truth.lanes import car_in_front
@@ -30,25 +30,21 @@ class GroundTruth(NamedTuple):
         jerk_mps3: (num_envs,) float64, of the ego over the last two ticks.
     """
 
-    present: NDArray[np.bool_]
-    route_pos_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    lateral_m: NDArray[np.float64]
-    lead_slot: NDArray[np.int64]
-    gap_m: NDArray[np.float64]
-    peer_gap_m: NDArray[np.float64]
-    ttc_s: NDArray[np.float64]
-    drac_mps2: NDArray[np.float64]
-    jerk_mps3: NDArray[np.float64]
+    present: Bools
+    route_pos_m: Floats
+    speed_mps: Floats
+    accel_mps2: Floats
+    lateral_m: Floats
+    lead_slot: Ints
+    gap_m: Floats
+    peer_gap_m: Floats
+    ttc_s: Floats
+    drac_mps2: Floats
+    jerk_mps3: Floats
 
     @classmethod
     def start(
-        cls,
-        present: NDArray[np.bool_],
-        route_pos_m: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-        lateral_m: NDArray[np.float64] | None = None,
+        cls, present: Bools, route_pos_m: Floats, speed_mps: Floats, lateral_m: Floats | None = None
     ) -> Self:
         """Describe cars that have just been placed and do not accelerate yet; None: in one lane."""
         truth, still = cls._empty(speed_mps.shape), np.zeros(speed_mps.shape)
@@ -56,7 +52,7 @@ class GroundTruth(NamedTuple):
         _describe(present, route_pos_m, speed_mps, aside_m, speed_mps, still, truth)
         return truth
 
-    def advance(self, state: TrafficState, lateral_m: NDArray[np.float64] | None = None) -> Self:
+    def advance(self, state: TrafficState, lateral_m: Floats | None = None) -> Self:
         """Describe the tick that led from here to `state`; None: nobody has moved aside."""
         truth = self._empty(self.speed_mps.shape)
         _describe(
@@ -70,7 +66,7 @@ class GroundTruth(NamedTuple):
         )
         return truth
 
-    def write(self, rows: NDArray[np.int64], other: Self) -> None:
+    def write(self, rows: Ints, other: Self) -> None:
         """Replace the given convoys by another description's rows."""
         for mine, theirs in zip(self, other, strict=True):
             mine[rows] = theirs
@@ -85,12 +81,12 @@ class GroundTruth(NamedTuple):
 
 @inlined
 def _describe(
-    present: NDArray[np.bool_],
-    route_pos_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    lateral_m: NDArray[np.float64],
-    before_mps: NDArray[np.float64],
-    before_mps2: NDArray[np.float64],
+    present: Bools,
+    route_pos_m: Floats,
+    speed_mps: Floats,
+    lateral_m: Floats,
+    before_mps: Floats,
+    before_mps2: Floats,
     truth: GroundTruth,
 ) -> None:
     """Fill a `GroundTruth` from the traffic now, and speeds and accelerations a tick before."""

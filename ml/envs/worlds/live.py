@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, Keys
 from ml.compiled import compiled
 from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
@@ -51,15 +51,11 @@ class V2VStack(Stack):
         self._faults = MessageFaults(radio.faults, num_envs=num_envs, num_nodes=num_slots)
         self._present = np.zeros((num_envs, num_slots), dtype=bool)
         # Bounded, for users who never ask for the metrics.
-        self._ages_s: deque[NDArray[np.float64]] = deque(maxlen=_MOST_AGE_SAMPLES)
+        self._ages_s: deque[Floats] = deque(maxlen=_MOST_AGE_SAMPLES)
         self._polls = 0
 
     def _reset_radio(
-        self,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        present: NDArray[np.bool_],
-        drawn: Mapping[str, NDArray[np.float64]],
+        self, rows: Ints, keys: Keys, present: Bools, drawn: Mapping[str, Floats]
     ) -> None:
         self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)
@@ -68,10 +64,10 @@ class V2VStack(Stack):
 
     def transmit(
         self,
-        tick: NDArray[np.int64],
+        tick: Ints,
         before: GroundTruth,
         now: GroundTruth,
-        receiver_pos_m: NDArray[np.float64] | None = None,
+        receiver_pos_m: Floats | None = None,
     ) -> None:
         """Send every car's beacon of the tick that has just been simulated; see `Stack`."""
         t_generated_us = self._beacons.generated_us(tick)
@@ -109,7 +105,7 @@ class V2VStack(Stack):
             now_us=tick * TICK_US,
         )
 
-    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    def receive(self, now_us: Ints) -> Floats:
         """Poll: deliver what has arrived by `now_us`, (num_envs,); see `Stack`.
 
         Raises:
@@ -124,7 +120,7 @@ class V2VStack(Stack):
         return table.age_est_ms(now_us)
 
     @staticmethod
-    def _check_causality(table: PeerTable, now_us: NDArray[np.int64]) -> None:
+    def _check_causality(table: PeerTable, now_us: Ints) -> None:
         now = now_us[:, None, None]
         wrong = table.heard & (
             (table.received_us > now) | (table.t_generated_us > table.received_us)
@@ -153,16 +149,14 @@ class V2VStack(Stack):
         return report
 
 
-def _columns(measured: Measurement) -> tuple[NDArray[np.float64], ...]:
+def _columns(measured: Measurement) -> tuple[Floats, ...]:
     """Return its arrays in the order of `PayloadField`."""
     return tuple(getattr(measured, name) for name in Measurement.__slots__)
 
 
 @compiled
 def _fill_payload(
-    measured: tuple[NDArray[np.float64], ...],
-    before: tuple[NDArray[np.float64], ...],
-    payload: NDArray[np.float64],
+    measured: tuple[Floats, ...], before: tuple[Floats, ...], payload: Floats
 ) -> None:
     """Fill what the cars say of themselves, (E, V, F), from arrays (E, V).
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, Keys
 from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.worlds.recorded import Reception, Recordable, RecordedTraffic
@@ -44,9 +44,7 @@ class ReplayedSimulator:
         place: (E,) int64, which recorded case each convoy plays; others keep it up to date.
     """
 
-    def __init__(
-        self, traffic: RecordedTraffic, simulator: Simulator, place: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, traffic: RecordedTraffic, simulator: Simulator, place: Ints) -> None:
         self._traffic = traffic
         self._simulator = simulator
         self._place = place
@@ -87,7 +85,7 @@ class ReplayedSimulator:
         state.speed_mps[:, 1:] = motion.speed_mps[at]
         return state
 
-    def read_collisions(self) -> NDArray[np.bool_]:
+    def read_collisions(self) -> Bools:
         """Return SUMO's own report; it sees no peers, so none of crashes with them."""
         return self._simulator.read_collisions()
 
@@ -118,11 +116,7 @@ class ReplayedStack(Stack):
         self.place = np.zeros(num_envs, dtype=np.int64)
 
     def _reset_radio(
-        self,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        present: NDArray[np.bool_],
-        drawn: Mapping[str, NDArray[np.float64]],
+        self, rows: Ints, keys: Keys, present: Bools, drawn: Mapping[str, Floats]
     ) -> None:
         """Find the recorded cases.
 
@@ -136,16 +130,16 @@ class ReplayedStack(Stack):
 
     def transmit(
         self,
-        tick: NDArray[np.int64],
+        tick: Ints,
         before: GroundTruth,
         now: GroundTruth,
-        receiver_pos_m: NDArray[np.float64] | None = None,
+        receiver_pos_m: Floats | None = None,
     ) -> None:
         """Measure the egos at the tick's end; all messages were sent in the recorded run."""
         del receiver_pos_m
         self._measure(tick, tick[:, None] * TICK_US, before, now)
 
-    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    def receive(self, now_us: Ints) -> Floats:
         """Fill each ego's table as it was at `now_us`, (num_envs,), the end of a tick."""
         # A table forgets nothing in an episode, and where nobody is heard its values are zeros.
         at = (now_us // TICK_US, self.place)

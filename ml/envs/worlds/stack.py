@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, Keys
 from ml.compiled import inlined
 from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
@@ -58,13 +58,7 @@ class Stack(ABC):
         self.measured = Measurement(*np.zeros((6, num_envs, num_cars)))
         self.table = table
 
-    def reset(
-        self,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        present: NDArray[np.bool_],
-        truth: GroundTruth,
-    ) -> None:
+    def reset(self, rows: Ints, keys: Keys, present: Bools, truth: GroundTruth) -> None:
         """Begin episodes in some convoys, with new sensors, clocks, phases and links.
 
         Args:
@@ -88,13 +82,7 @@ class Stack(ABC):
         for name in Measurement.__slots__:
             getattr(self.measured, name)[rows] = getattr(measured, name)
 
-    def _measure(
-        self,
-        tick: NDArray[np.int64],
-        sampled_us: NDArray[np.int64],
-        before: GroundTruth,
-        now: GroundTruth,
-    ) -> None:
+    def _measure(self, tick: Ints, sampled_us: Ints, before: GroundTruth, now: GroundTruth) -> None:
         """Measure every car once in the tick that has just been simulated; see `transmit`.
 
         `sampled_us`, (E, V) int64, is when in the tick each car measures, true time since reset.
@@ -112,27 +100,23 @@ class Stack(ABC):
         self.measured = self.sensors.measure(tick, seen, sampled_us=sampled_us)
         self.ranging.measure(self._everyone, tick, now.gap_m)
 
-    def _own(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _own(self, values: Floats) -> Floats:
         """Take the columns of the cars that measure, contiguous as the loops want them."""
         return np.ascontiguousarray(values[:, : self._num_cars])
 
     @abstractmethod
     def _reset_radio(
-        self,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        present: NDArray[np.bool_],
-        drawn: Mapping[str, NDArray[np.float64]],
+        self, rows: Ints, keys: Keys, present: Bools, drawn: Mapping[str, Floats]
     ) -> None:
         """Begin episodes in some convoys; `drawn` are parameters that were drawn for them."""
 
     @abstractmethod
     def transmit(
         self,
-        tick: NDArray[np.int64],
+        tick: Ints,
         before: GroundTruth,
         now: GroundTruth,
-        receiver_pos_m: NDArray[np.float64] | None = None,
+        receiver_pos_m: Floats | None = None,
     ) -> None:
         """Measure, and send every car's beacon of the tick that has just been simulated.
 
@@ -145,7 +129,7 @@ class Stack(ABC):
         """
 
     @abstractmethod
-    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    def receive(self, now_us: Ints) -> Floats:
         """Poll: deliver what has arrived by `now_us`, (num_envs,), into `table`.
 
         Returns:
@@ -160,11 +144,7 @@ class Stack(ABC):
 
 @inlined
 def _interpolate(
-    tick: NDArray[np.int64],
-    sampled_us: NDArray[np.int64],
-    before: GroundTruth,
-    now: GroundTruth,
-    state: NDArray[np.float64],
+    tick: Ints, sampled_us: Ints, before: GroundTruth, now: GroundTruth, state: Floats
 ) -> None:
     """Fill `state` (3, E, V) with each car's position, speed and acceleration.
 

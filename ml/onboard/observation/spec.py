@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import Floats
 from ml.errors import ConfigError
 from ml.onboard.views import HISTORY
 
@@ -124,7 +125,7 @@ def columns_of(part: str, names: Iterable[str]) -> tuple[int, ...]:
     return tuple(index[name] for name in chosen if name.startswith(f"{part}."))
 
 
-def _limits(features: tuple[Feature, ...]) -> NDArray[np.float64]:
+def _limits(features: tuple[Feature, ...]) -> Floats:
     """Scale, low and high of each feature, (3, n)."""
     parts = ("scale", "low", "high")
     return np.array([[getattr(feature, part) for feature in features] for part in parts])
