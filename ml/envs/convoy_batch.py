@@ -136,9 +136,8 @@ class ConvoyBatch:
         )
         self.age_est_ms = np.zeros((num_envs, 1, self.num_slots - 1))
         self._episodes = (supply or EpisodeSource)(config, self._road)
-        self._director = PeerDirector(
-            num_envs, self.num_slots, self._road.fastest_mps, self._episodes.script_ticks
-        )
+        script_mps = self._episodes.script_mps(np.zeros(num_envs, dtype=np.int64))
+        self._director = PeerDirector(self._road.fastest_mps, script_mps)
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._judge = Judge(config, num_envs, self._road.length_m)
         self.wrecked, self.needless = self._judge.wrecked, self._judge.needless
@@ -253,9 +252,7 @@ class ConvoyBatch:
             placement.present, placement.route_pos_m, placement.speed_mps, aside_m
         )
         self.truth.write(rows, start)
-        self._director.reset(rows, keys)
-        if self._episodes.script_ticks:
-            self._director.script_mps[rows] = self._episodes.script_mps(self._env_index[rows])
+        self._director.reset(rows, keys, self._episodes.script_mps(self._env_index[rows]))
         self.reference.reset(rows, start)
         if self.config.radio_position == "reference":
             self.reference.require_road(rows)

@@ -11,7 +11,6 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from ml.arrays import Ints
 from ml.envs.arguments import config_of, plain_arguments, read_actions, read_config, read_options
 from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
@@ -173,7 +172,10 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         reward = 0.0
         accel_mps2 = read_actions(action, (1,))
         try:
-            tick = batch.step(accel_mps2, self._communicate)
+            tick = batch.step(
+                accel_mps2,
+                lambda traffic, now_us: self._step_espnow(traffic, int(now_us[0]) // 1000),
+            )
         except SUMO_LOST as error:
             batch.lose(error)
         else:
@@ -185,9 +187,6 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         terminated = status is EpisodeStatus.COLLISION
         truncated = status not in {EpisodeStatus.RUNNING, EpisodeStatus.COLLISION}
         return self._seen, reward, terminated, truncated, info
-
-    def _communicate(self, traffic: GroundTruth, now_us: Ints) -> Observation:
-        return self._step_espnow(traffic, int(now_us[0]) // 1000)
 
     def _step_espnow(self, ego_state: GroundTruth, current_time_ms: int) -> Observation:
         """Let the radio work for a tick: all peers transmit, then the ego polls, then it observes.

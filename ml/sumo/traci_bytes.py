@@ -8,8 +8,8 @@ tick is records of a fixed stride, which numpy writes and reads at once.
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +40,6 @@ def typed(value: float | str) -> bytes:
     if isinstance(value, int):
         return struct.pack("!Bi", tc.TYPE_INTEGER, value)
     return struct.pack("!Bd", tc.TYPE_DOUBLE, value)
-
-
-def typed_strings(texts: Sequence[str]) -> bytes:
-    """Pack a list of strings."""
-    return struct.pack("!Bi", tc.TYPE_STRINGLIST, len(texts)) + b"".join(map(string, texts))
 
 
 def compound(*values: float | str | bytes) -> bytes:
@@ -119,29 +114,23 @@ class Script:
         self.body = bytearray()
         self.numbers = bytearray()
 
-    if TYPE_CHECKING:
+    def __getattr__(self, function: str) -> Callable[..., None]:
+        return partial(self._tell, *_FUNCTIONS[function])
 
-        def __getattr__(self, function: str) -> Callable[..., None]:
-            """Pack a call of one of `_FUNCTIONS`."""
+    def _tell(
+        self,
+        number: int,
+        variable: int,
+        pack: Callable[..., bytes],
+        name: str,
+        *values: float | str,
+    ) -> None:
+        self.add(number, command(number, bytes((variable,)) + string(name) + pack(*values)))
 
     def add(self, number: int, packed: bytes, count: int = 1) -> None:
         """Append commands of one number that are packed already."""
         self.body += packed
         self.numbers += bytes((number,)) * count
-
-
-def _packing(number: int, variable: int, pack: Callable[..., bytes]) -> Callable[..., None]:
-    """Return a method of `Script` that packs one of libsumo's functions."""
-    head = bytes((variable,))
-
-    def tell(script: Script, name: str, *values: float | str) -> None:
-        script.add(number, command(number, head + string(name) + pack(*values)))
-
-    return tell
-
-
-for _name, _function in _FUNCTIONS.items():
-    setattr(Script, _name, _packing(*_function))
 
 
 class FloatRecords:

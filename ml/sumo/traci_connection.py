@@ -146,7 +146,8 @@ class TraciConnection:
             SimulatorLostError: It ended, which is what it does for a missing file.
             SimulatorError: It refused.
         """
-        body = wire.command(tc.CMD_LOAD, wire.typed_strings(options))
+        head = struct.pack("!Bi", tc.TYPE_STRINGLIST, len(options))
+        body = wire.command(tc.CMD_LOAD, head + b"".join(map(wire.string, options)))
         try:
             self.exchange(body, bytes((tc.CMD_LOAD,)))
             self._check_version()  # SUMO agrees before it reads the files; this comes after

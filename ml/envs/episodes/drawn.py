@@ -134,8 +134,6 @@ class EpisodeSource:
         road: The road that carries them.
     """
 
-    script_ticks = 0
-
     def __init__(self, config: EnvConfig, road: Road) -> None:
         self._config = config
         self._road = road
@@ -185,12 +183,8 @@ class EpisodeSource:
     ) -> tuple[EpisodePlan, Placement]:
         """Draw episodes and where their cars start; see `EpisodeSupply.draw`.
 
-        Args:
-            keys: (n,) uint64; a key says all of an episode.
-            env_indices: (n,) int64, the convoys that they are for.
-            forced_kind: Overrides the drawn kind.
-            cases: Not used.
-            strata: Values that are given instead of drawn; the other draws are what they were.
+        A key says all of an episode, whatever its case. What `strata` gives is not drawn; the
+        other draws are what they were.
 
         Raises:
             ScenarioError: The road is too short for the convoy.

@@ -21,19 +21,12 @@ def leave_junctions(road: Road, route_pos_m: Floats) -> None:
     """Move a car that would be inserted inside a junction, and all ahead of it, beyond."""
     for slot in range(route_pos_m.shape[1]):
         here = np.minimum(route_pos_m[:, slot], road.length_m)
-        route_pos_m[:, slot:] += (_beyond_junction(road, here) - here)[:, None]
-
-
-def _beyond_junction(road: Road, route_pos_m: Floats) -> Floats:
-    """Move positions inside a junction to the start of the next lane that leads on."""
-    lane, _ = road.locate(route_pos_m)
-    moved = route_pos_m.copy()
-    inside = road.lane_internal[lane]
-    while inside.any():
-        lane[inside] += 1
-        moved[inside] = road.lane_start_m[lane[inside]]
-        inside = road.lane_internal[lane]
-    return moved
+        lane, _ = road.locate(here)
+        beyond = here.copy()
+        while (inside := road.lane_internal[lane]).any():
+            lane[inside] += 1
+            beyond[inside] = road.lane_start_m[lane[inside]]
+        route_pos_m[:, slot:] += (beyond - here)[:, None]
 
 
 def give_ego_defaults(drivers: DriverParameters) -> None:

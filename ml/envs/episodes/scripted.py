@@ -92,8 +92,7 @@ class ManoeuvreSupply:
         self._config = config
         num_slots = 1 + config.max_convoy_peers
         shape = (len(cases), num_slots)
-        self.script_ticks = round(config.episode_s / DT_S)
-        self._script_mps = np.full((*shape, self.script_ticks), np.nan)
+        self._script_mps = np.full((*shape, round(config.episode_s / DT_S)), np.nan)
         self._present = np.zeros(shape, dtype=bool)
         self._route_pos_m, self._speed_mps = np.zeros((2, *shape))
         self._plan = EpisodePlan.empty(len(cases))
@@ -139,7 +138,7 @@ class ManoeuvreSupply:
         self._route_pos_m[row, cars] = position_m
         self._speed_mps[row, cars] = case.speed_mps
         for slot, speeds in case.script_mps.items():
-            self._script_mps[row, slot, : speeds.size] = speeds[: self.script_ticks]
+            self._script_mps[row, slot, : speeds.size] = speeds[: self._script_mps.shape[2]]
         plan = self._plan
         plan.kind[row] = KINDS.index(case.kind)
         plan.num_peers[row] = peers

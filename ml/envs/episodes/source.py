@@ -11,13 +11,7 @@ from ml.sumo.road import Road
 
 
 class EpisodeSupply(Protocol):
-    """Plans episodes and places their cars, before their first tick and whatever the ego will do.
-
-    Attributes:
-        script_ticks: Ticks that speeds are scripted for; 0 where nothing is.
-    """
-
-    script_ticks: int
+    """Plans episodes and places their cars, before their first tick and whatever the ego does."""
 
     def draw(
         self, keys: Keys, env_indices: Ints, forced_kind: EpisodeKind | None, cases: Ints
@@ -35,7 +29,8 @@ class EpisodeSupply(Protocol):
         """Speeds that cars shall have at the end of each tick.
 
         Returns:
-            (n, num_slots, script_ticks) float64 m/s; NaN where the plan or SUMO drives.
+            (n, num_slots, ticks) float64 m/s; NaN where the plan or SUMO drives. No ticks where
+            nothing is scripted; the same number in all episodes.
         """
 
 

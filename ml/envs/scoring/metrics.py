@@ -2,7 +2,7 @@
 
 Reward, tracker, TensorBoard and evaluation read the thresholds and compiled definitions here;
 `docs/metrics.md` is made of it. All is measured on ground truth, except what the radio did. Times
-to collision and needed decelerations are defined in `ml.envs.truth.conflict`.
+to collision and needed decelerations are defined in `ml.envs.truth.ground_truth`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Literal
 
 from ml.arrays import Floats
 from ml.compiled import compiled
-from ml.envs.truth.conflict import TTC_HORIZON_S
+from ml.envs.truth.ground_truth import TTC_HORIZON_S
 
 FALSE_BRAKE_MPS2 = 2.0
 CAUSE_TTC_S, CAUSE_DRAC_MPS2, CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0

@@ -5,11 +5,32 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from ml.arrays import Bools, Floats, Ints
-from ml.compiled import inlined
-from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
+from ml.compiled import compiled, inlined
 from ml.envs.truth.lanes import car_in_front
 from ml.sumo.protocol import TrafficState
 from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
+
+TTC_HORIZON_S = 60.0
+"""A longer time to collision is given as this: the cars are not on a collision course."""
+_CONTACT_M = 1e-3
+
+
+@compiled
+def time_to_collision_s(gap_m: float, closing_mps: float) -> float:
+    """Time to collision, gap / closing (Hayward, 1972): 0 in contact, at most `TTC_HORIZON_S`."""
+    if closing_mps <= 0.0:
+        return TTC_HORIZON_S
+    return min(max(gap_m, 0.0) / closing_mps, TTC_HORIZON_S)
+
+
+@compiled
+def needed_braking_mps2(gap_m: float, closing_mps: float) -> float:
+    """Deceleration rate to avoid a crash (DRAC), closing² / (2 gap) (Cooper and Ferguson, 1976).
+
+    0 where the cars do not close. From contact on, the gap counts as 1 mm.
+    """
+    closing = max(closing_mps, 0.0)
+    return closing * closing / (2.0 * max(gap_m, _CONTACT_M))
 
 
 class GroundTruth(NamedTuple):
@@ -25,8 +46,8 @@ class GroundTruth(NamedTuple):
         gap_m: (num_envs,) float64, bumper to bumper, ego to the car in front; infinite with none.
         peer_gap_m: (num_envs,) float64, the smallest gap between two peers of a lane; infinite
             with one.
-        ttc_s: (num_envs,) float64, see `conflict.time_to_collision_s`.
-        drac_mps2: (num_envs,) float64, see `conflict.needed_braking_mps2`.
+        ttc_s: (num_envs,) float64, see `time_to_collision_s`.
+        drac_mps2: (num_envs,) float64, see `needed_braking_mps2`.
         jerk_mps3: (num_envs,) float64, of the ego over the last two ticks.
     """
 
