@@ -90,11 +90,7 @@ def _wrong_value(error: ValidationError, given: Mapping[str, Any], prefix: str =
 
 
 def read_kind(kind: object, where: str) -> EpisodeKind:
-    """Return a kind of episode.
-
-    Args:
-        kind: What a caller gave.
-        where: The name of the argument, for the message.
+    """Return a kind of episode; `where` is the name of the argument, for the message.
 
     Raises:
         ConfigError: There is no such kind, with the nearest.

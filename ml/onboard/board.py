@@ -63,22 +63,11 @@ class Board:
         self._time_to_live_s = time_to_live_ms / 1000.0
         self._share = 1.0 if lag_s == 0.0 else 1.0 - math.exp(-DT_S / lag_s)
         self._safety_layer = safety_layer
-        travelled_m, now_mps, now_mps2, age_s = np.zeros((4, num_envs, num_sources))
-        x_m, y_m, speed_mps, heading_deg, accel_mps2, sd_m = np.moveaxis(table.payload[:, 0], -1, 0)
-        self.peers = PeerView(
-            heard=table.heard[:, 0],
-            age_s=age_s,
-            x_m=x_m,
-            y_m=y_m,
-            speed_mps=speed_mps,
-            heading_deg=heading_deg,
-            accel_mps2=accel_mps2,
-            position_sd_m=sd_m,
-            hops=table.hops[:, 0],
-            ahead_m=np.zeros((num_envs, num_sources, num_sources)),
-            travelled_m=travelled_m,
-            now_mps=now_mps,
-            now_mps2=now_mps2,
+        age_s, *moved = np.zeros((4, num_envs, num_sources))
+        ahead_m = np.zeros((num_envs, num_sources, num_sources))
+        sent = np.moveaxis(table.payload[:, 0], -1, 0)  # in the order of both, `PayloadField`
+        self.peers = PeerView._make(
+            (table.heard[:, 0], age_s, *sent, table.hops[:, 0], ahead_m, *moved)
         )
         self.memory = Memory.blank(num_envs, num_sources)
         self._known = Estimate.room_for(self.peers)

@@ -70,12 +70,8 @@ def remember(
 ) -> None:
     """Push the own speed, and what is new in the peer table onto each peer's short history.
 
-    Args:
-        peers: As the table has them.
-        sequence: (E, S), of their newest messages.
-        timestamp_ms: (E, S), of their newest messages.
-        own_mps: (E,), measured.
-        memory: Changed.
+    `sequence` and `timestamp_ms` (E, S) are those of the newest messages, `own_mps` (E,) is
+    measured, and `memory` changed.
     """
     num_envs, num_sources = sequence.shape
     for e in range(num_envs):

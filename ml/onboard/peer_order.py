@@ -58,13 +58,8 @@ def queue_up(
 ) -> None:
     """Hold predictions to the order: nobody is where somebody ahead of them is, or beyond.
 
-    Args:
-        heard: (S,), of one ego.
-        age_s: (S,), estimated ages; the word of the fresher of two peers counts.
-        ahead_m: (S, S), see `PeerView`.
-        gap_m: (S,) predicted; changed.
-        speed_mps: (S,) predicted; changed.
-        accel_mps2: (S,) predicted; changed.
+    Arrays are those of one ego, (S,) and, as in `PeerView`, `ahead_m` (S, S). The last three are
+    predictions, and changed. The word of the fresher of two peers counts.
     """
     for _ in range(heard.size):
         changed = False

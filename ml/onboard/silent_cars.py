@@ -30,13 +30,7 @@ _UNDISTURBED_MPS2 = 0.2
 
 @compiled
 def pull_mps2(speed_mps: float, ahead_mps: float, gap_m: float) -> float:
-    """How hard the car ahead makes a driver brake, by the IDM's interaction term; −8 to 0.
-
-    Args:
-        speed_mps: Own.
-        ahead_mps: Of the car ahead.
-        gap_m: Between them.
-    """
+    """How hard the car ahead makes a driver brake, by the IDM's interaction term; −8 to 0."""
     braking = speed_mps * (speed_mps - ahead_mps) / (2.0 * math.sqrt(_ACCEL_MPS2 * _COMFORT_MPS2))
     wanted = PEER_STANDSTILL_M + max(speed_mps * _TIME_GAP_S + braking, 0.0)
     share = wanted / max(gap_m, _LEAST_GAP_M)

@@ -107,12 +107,8 @@ def find_difference(
 ) -> str:
     """Say what is wrong with the lanes of <edge> elements; nothing is an empty text.
 
-    Args:
-        edges: The elements.
-        lane_ids: Lanes that they have to hold.
-        lengths_m: (lanes,), their lengths.
-        limits_mps: (lanes,), their limits.
-        prefix: What stands before each identifier in the elements alone.
+    They have to hold `lane_ids`, with lengths and limits (lanes,); in the elements alone `prefix`
+    stands before each identifier.
     """
     lanes = {str(lane.get("id")): lane for edge in edges for lane in edge.iter("lane")}
     for lane_id, *numbers in zip(lane_ids, lengths_m.tolist(), limits_mps.tolist(), strict=True):

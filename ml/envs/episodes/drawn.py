@@ -263,11 +263,8 @@ class EpisodeSource:
         """Highest speed at which a convoy exceeds no limit in its episode, (n,) m/s.
 
         The limit of a lane counts for those who stand on it or come to it before the episode ends:
-        v ≤ max(limit, distance / time).
-
-        Args:
-            rear_m: (n,) route positions of the last car's front bumper.
-            front_m: (n,) of the first car's.
+        v ≤ max(limit, distance / time). The last car's front bumper is at `rear_m`, the first one's
+        at `front_m`, (n,) each.
         """
         road = self._road
         # Cars that would start inside junctions are moved on beyond them.

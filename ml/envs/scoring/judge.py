@@ -1,7 +1,5 @@
 """What a tick was worth and whether it was the last, for the whole batch in one compiled loop."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ml.arrays import Bools, Floats, Ints
@@ -64,37 +62,21 @@ class Judge:
         Returns:
             Each convoy's `EpisodeStatus`, (num_envs,) int64, and reward, (num_envs,) float64.
         """
-        found = _Found(np.empty(tick.size, np.int64), np.empty(tick.size), self.needless)
+        status, reward = np.empty(tick.size, np.int64), np.empty(tick.size)
         _judge(
             truth,
             expected,
             tick,
             self._rules,
-            _Brakings(plan.brake_slot, plan.onset_tick, plan.release_tick),
+            (plan.brake_slot, plan.onset_tick, plan.release_tick),
             self._weights,
             time_gap_s,
             withheld_mps2,
             self.tracker.begin_tick(),
             self.wrecked,
-            found,
+            (status, reward, self.needless),
         )
-        return found.status, found.reward
-
-
-class _Brakings(NamedTuple):
-    """The planned brakings of an `EpisodePlan`, (num_envs,) int64 each."""
-
-    slot: Ints
-    onset_tick: Ints
-    release_tick: Ints
-
-
-class _Found(NamedTuple):
-    """What the judge says of a tick, (num_envs,) each."""
-
-    status: Ints
-    reward: Floats
-    needless: Bools
+        return status, reward
 
 
 @compiled
@@ -103,25 +85,23 @@ def _judge(
     expected: Bools,
     tick: Ints,
     rules: Rules,
-    brakings: _Brakings,
+    brakings: tuple[Ints, Ints, Ints],
     weights: Floats,
     time_gap_s: Floats,
     withheld_mps2: Floats,
     memory: Memory,
     wrecked: Bools,
-    found: _Found,
+    found: tuple[Ints, Floats, Bools],
 ) -> None:
     """Fill the last one and update the two before; see `Judge.tick`."""
-    status, reward, needless = found
+    (slot, onset_tick, release_tick), (status, reward, needless) = brakings, found
     decide_status(truth, expected, tick, rules, status)
     num_envs = tick.size
     terms = np.empty((num_envs, weights.size))
     braking, collided = np.empty((2, num_envs), dtype=np.bool_)
     for e in range(num_envs):
         begun = tick[e] - 1  # commands were given before the tick was counted
-        braking[e] = (
-            brakings.slot[e] > 0 and brakings.onset_tick[e] <= begun < brakings.release_tick[e]
-        )
+        braking[e] = slot[e] > 0 and onset_tick[e] <= begun < release_tick[e]
         if rules.stop_at_collision:
             collided[e] = status[e] == _COLLISION
         else:

@@ -34,14 +34,8 @@ def has_cause_to_brake(
     """Whether the traffic justifies hard braking in a tick.
 
     The time to collision is below 6 s, the needed deceleration above 0.5 m/s², the gap below 5 m
-    and half a second, or a peer ahead brakes harder than 1 m/s².
-
-    Args:
-        accel_mps2: (num_slots,) of the convoy; the ego is slot 0.
-        speed_mps: Of the ego.
-        gap_m: From the ego to the car in front.
-        ttc_s: Between the two.
-        drac_mps2: Between the two.
+    and half a second, or a peer ahead brakes harder than 1 m/s². `accel_mps2` is that of all slots,
+    (num_slots,); the others are of the ego, slot 0, and between it and the car in front.
     """
     if ttc_s < CAUSE_TTC_S or drac_mps2 > CAUSE_DRAC_MPS2:
         return True

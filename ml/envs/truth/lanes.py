@@ -44,13 +44,8 @@ def lateral_m(plan: EpisodePlan, tick: Ints, num_slots: int, left_m: float) -> F
 def car_in_front(route_pos_m: Floats, aside_m: Floats, e: int, own_m: float) -> int:
     """Find the car in front of one in the convoy's lane; cars stand in the order of their slots.
 
-    A car that came into the lane behind is none.
-
-    Args:
-        route_pos_m: (E, V) float64, front bumpers.
-        aside_m: (E, V) float64, see `lateral_m`.
-        e: Which convoy.
-        own_m: Front bumper of the car that is asked about.
+    A car that came into the lane behind is none. Front bumpers and `aside_m` (see `lateral_m`) are
+    (E, V) float64; it is asked for convoy `e` and the car whose front bumper is at `own_m`.
 
     Returns:
         The slot; 0 for nobody.

@@ -140,12 +140,9 @@ class V2VStack(Stack):
             ages = np.concatenate(self._ages_s)
             self._ages_s.clear()
             if ages.size:
-                p50, p95, largest = np.percentile(ages, [50, 95, 100])
-                report |= {
-                    "radio/age_p50_s": float(p50),
-                    "radio/age_p95_s": float(p95),
-                    "radio/age_max_s": float(largest),
-                }
+                names = ("radio/age_p50_s", "radio/age_p95_s", "radio/age_max_s")
+                found = np.percentile(ages, [50, 95, 100]).tolist()
+                report |= dict(zip(names, found, strict=True))
         return report
 
 

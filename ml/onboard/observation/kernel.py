@@ -164,12 +164,9 @@ def _write_peer(
 
 @inlined
 def _held(values: Floats, limits: Floats, out: NDArray[np.float32]) -> int:
-    """Scale a row, hold it to its bounds, write it, and return how many values were clipped.
+    """Scale a row (n,), hold it to its bounds, write it, and return how many values were clipped.
 
-    Args:
-        values: (n,), in the features' own units.
-        limits: (3, n), scale, low, high.
-        out: (n,).
+    `limits` (3, n) are scale, low and high.
     """
     clipped = 0
     for i in range(values.size):
