@@ -34,7 +34,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         aside.unlink(missing_ok=True)
         error.filename = error.filename or str(path)  # a write that fails does not say where
         raise
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -42,9 +42,9 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def sync_directory(path: Path) -> None:
-    """Make renames inside a directory durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Make a file's content durable, or renames inside a directory."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -6,8 +6,6 @@ takes seconds once; its result is kept in `NUMBA_CACHE_DIR`, or in the cache dir
 (see `ml.folders`).
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import re
@@ -17,15 +15,12 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
+from numpy.typing import NDArray
 
 from ml.folders import default_cache_dir, expand_home
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 _PACKAGE = Path(__file__).parent
 _IMPORT = re.compile(r"^\s*(?:from|import) (ml(?:\.\w+)*)", re.MULTILINE)
@@ -88,21 +83,24 @@ def _keep_beside_sources(function: Callable[..., object]) -> None:
 Function = TypeVar("Function", bound="Callable[..., object]")
 
 
+def _loop(function: Function, **options: Any) -> Function:
+    """Compile a loop; a division by zero gives what numpy gives, not an exception."""
+    _keep_beside_sources(function)
+    return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
+
+
 def compiled(function: Function) -> Function:
     """Compile a function over numbers and arrays at its first call, by numba.
 
     No fast-math: results are those of the formulas in their written order, on every batch size.
     A division by zero gives what numpy gives, not an exception.
     """
-    _keep_beside_sources(function)
-    return cast("Function", numba.njit(cache=True, error_model="numpy")(function))
+    return _loop(function)
 
 
 def compiled_without_gil(function: Function) -> Function:
     """Compile as `compiled` does, for work that threads share: it runs beside other Python."""
-    options: dict[str, Any] = {"nogil": True}
-    _keep_beside_sources(function)
-    return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
+    return _loop(function, nogil=True)
 
 
 def inlined(function: Function) -> Function:
@@ -112,14 +110,10 @@ def inlined(function: Function) -> Function:
     holds them, would take longer than the work. Such a part neither makes nor returns an array. A
     kernel that is made of such parts is declared in the same way.
     """
-    options: dict[str, Any] = {"forceinline": True, "_nrt": False}
-    _keep_beside_sources(function)
-    return cast("Function", numba.njit(cache=True, error_model="numpy", **options)(function))
+    return _loop(function, forceinline=True, _nrt=False)
 
 
-def elementwise(
-    signature: str,
-) -> Callable[[Callable[..., object]], Callable[..., NDArray[Any]]]:
+def elementwise(signature: str) -> Callable[[Callable[..., object]], Callable[..., NDArray[Any]]]:
     """Compile a function of numbers into a numpy ufunc, which broadcasts over arrays.
 
     Args:

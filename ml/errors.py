@@ -2,24 +2,6 @@
 
 Every error that a user can cause or meet is one of these. A message says what happened, where,
 the last known cause, and what to do next.
-
-    RoadSenseError
-    ├── UsageError                  the user's mistake: exit code 2, nothing was written
-    │   ├── ConfigError             a configuration file, option or environment variable
-    │   │   └── RenderModeError     pictures of a kind that an environment does not make
-    │   ├── ParameterError          a radio or sensor parameter file
-    │   ├── LogError                a recorded log that cannot be read, or says nothing
-    │   ├── ScenarioError           a sumocfg, network or route
-    │   └── CheckpointError         a saved model that cannot be loaded
-    ├── SimulatorError              SUMO could not be started, reached or stepped
-    │   ├── SimulatorLostError      it went away while it was being used
-    │   ├── SimulatorTimeoutError   it did not answer before the deadline
-    │   ├── SimulatorVersionError   it is not the version this client speaks to
-    │   └── SimulatorInUseError     a second embedded simulation in one process
-    ├── EmulatorError               the radio was asked for something acausal or out of range
-    ├── EnvironmentStateError       an environment was used in the wrong order or shape
-    ├── EvaluationError             an evaluation could not be carried out
-    └── NotLearningError            a training run was ended because it did not learn
 """
 
 from collections.abc import Iterable

@@ -17,8 +17,9 @@ from enum import IntEnum
 from hashlib import blake2b
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ml.arrays import Floats, Keys
 from ml.compiled import compiled, elementwise
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -63,7 +64,7 @@ class Stream(IntEnum):
     SYNTHETIC_LOGS = 48
 
 
-def _words(values: ArrayLike) -> NDArray[np.uint64] | np.uint64:
+def _words(values: ArrayLike) -> Keys | np.uint64:
     """View integers of any sign as 64-bit words; see `_word` for larger ones."""
     if isinstance(values, int):
         return _word(values)
@@ -100,7 +101,7 @@ def uniform_one(key: np.uint64) -> float:
 
 @compiled
 def normal_pair_one(key: np.uint64) -> tuple[float, float]:
-    """`normal_pair` for one key inside a compiled loop; the same bits."""
+    """Two independent standard normal draws of a key; the first is that of `normal`."""
     # 1 - u is exact, since u has 53 bits.
     radius = math.sqrt(-2.0 * math.log(1.0 - uniform_one(key)))
     cosine, sine = _cos_sin_of_turn(uniform_one(key ^ _MIX_1))
@@ -150,16 +151,11 @@ def _uniform(key: np.uint64) -> float:
 
 
 @elementwise("float64(uint64)")
-def _first_normal(key: np.uint64) -> float:
+def _normal(key: np.uint64) -> float:
     return normal_pair_one(key)[0]
 
 
-@elementwise("float64(uint64)")
-def _second_normal(key: np.uint64) -> float:
-    return normal_pair_one(key)[1]
-
-
-def fold(key: ArrayLike, *parts: ArrayLike) -> NDArray[np.uint64]:
+def fold(key: ArrayLike, *parts: ArrayLike) -> Keys:
     """Derive a key from a key and further parts, broadcast against each other.
 
     Args:
@@ -175,7 +171,7 @@ def fold(key: ArrayLike, *parts: ArrayLike) -> NDArray[np.uint64]:
     return state
 
 
-def extend(key: NDArray[np.uint64], part: ArrayLike) -> NDArray[np.uint64]:
+def extend(key: Keys, part: ArrayLike) -> Keys:
     """Add one part to a key made by `fold`: `extend(fold(k, a), b)` is `fold(k, a, b)`.
 
     For hot paths, where the constant part is folded once per episode.
@@ -183,19 +179,14 @@ def extend(key: NDArray[np.uint64], part: ArrayLike) -> NDArray[np.uint64]:
     return _extend(key, _words(part))
 
 
-def uniform(key: NDArray[np.uint64]) -> NDArray[np.float64]:
+def uniform(key: Keys) -> Floats:
     """Uniform draws in [0, 1) with 53 bits, one per key."""
     return _uniform(key)
 
 
-def normal(key: NDArray[np.uint64]) -> NDArray[np.float64]:
+def normal(key: Keys) -> Floats:
     """Standard normal draws, one per key (Box and Muller, 1958)."""
-    return _first_normal(key)
-
-
-def normal_pair(key: NDArray[np.uint64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Two independent standard normal draws per key; the first is `normal(key)`."""
-    return _first_normal(key), _second_normal(key)
+    return _normal(key)
 
 
 def text_key(text: str) -> int:

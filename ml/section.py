@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
+from ml.arrays import Floats
 from ml.errors import RoadSenseError
 
 RANDOMISABLE: Final[dict[str, Any]] = {"randomisable": True}
@@ -128,9 +128,7 @@ class EpisodeNumbers:
         self._limits = {name: limits(field) for name, (field, _) in numbers.items()}
         self.defaults = {name: float(value) for name, (_, value) in numbers.items()}
 
-    def draw(
-        self, count: int, overrides: Mapping[str, NDArray[np.float64]] | None
-    ) -> dict[str, NDArray[np.float64]]:
+    def draw(self, count: int, overrides: Mapping[str, Floats] | None) -> dict[str, Floats]:
         """Return the numbers of some episodes, (K,) each, by their names in `defaults`.
 
         Args:

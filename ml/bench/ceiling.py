@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from ml.envs.batch_vec_env import BatchVecEnv
+from ml.envs.convoy_vec_env import BatchVecEnv
 from ml.envs.spaces import observation_space
 
 

@@ -21,11 +21,10 @@ from ml.folders import default_cache_dir
 from ml.keyed_random import fold
 from ml.onboard.actuation import accel_from_action
 from ml.sumo.commands import SPEED_MODE_UNCHECKED, insertions
-from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named
-from ml.sumo.programs import sumo_program
 from ml.sumo.scenarios import load_scenario
-from ml.sumo.tiling import tile_scenario
+from ml.sumo.sumo_process import sumo_program
+from ml.sumo.tiling import load_options, tile_scenario
 from ml.vehicle import DT_S
 
 _EPISODE_TICKS = 400

@@ -48,7 +48,7 @@ def _spent(num_envs: int, num_peers: int, radio: str, backend: str) -> dict[str,
         stack, simulator = cast("V2VStack", batch.stack), batch.simulator
         for owner, method, part in (
             (simulator, "step", "SUMO: commands, step, reading"),
-            (stack.nodes.sensors, "measure", "sensors"),
+            (stack.sensors, "measure", "sensors"),
             (stack.channel, "transmit", "radio: transmit"),
             (stack.channel, "deliver", "radio: deliver"),
             (batch.board, "observe", "observation"),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import tyro
 
+from ml.console import markdown_table
+
 
 @dataclass(frozen=True)
 class ObservationOptions:
@@ -15,7 +17,32 @@ class ObservationOptions:
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
     tyro.cli(ObservationOptions, prog="roadsense observation", args=arguments)
-    from ml.onboard.observation.spec import observation_table  # noqa: PLC0415 (slow to import)
-
     sys.stdout.write(observation_table())
     return 0
+
+
+def observation_table() -> str:
+    """Render the specification as Markdown, for `docs/observation.md`."""
+    from ml.onboard.observation import spec  # noqa: PLC0415 (slow to import)
+
+    text = (
+        f"Observation version {spec.OBSERVATION_VERSION}.\n"
+        "A value is divided by its scale, then held to its bounds; clipping is counted.\n"
+    )
+    for title, features in (
+        (f"`ego` ({len(spec.EGO_FEATURES)},)", spec.EGO_FEATURES),
+        (
+            f"`peers` ({spec.MAX_PEERS}, {len(spec.PEER_FEATURES)}), one row a peer",
+            spec.PEER_FEATURES,
+        ),
+    ):
+        rows = (
+            (str(i), f"`{f.name}`", f.unit, f"{f.scale:g}", f"[{f.low:g}, {f.high:g}]", f.meaning)
+            for i, f in enumerate(features)
+        )
+        columns = ("#", "name", "unit", "scale", "bounds", "meaning")
+        text += f"\n## {title}\n\n{markdown_table(columns, rows)}"
+    return (
+        f"{text}\n## `peer_mask` ({spec.MAX_PEERS},)\n\n"
+        "1 where the row of `peers` holds a peer, 0 where it is padding (a row of zeros).\n"
+    )

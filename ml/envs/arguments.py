@@ -2,17 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from ml.arrays import Floats
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
-from ml.errors import ConfigError, EnvironmentStateError
+from ml.errors import ConfigError, EnvironmentStateError, did_you_mean
 from ml.onboard.actuation import accel_from_action
 
 
@@ -49,7 +48,7 @@ def config_of(given: Mapping[str, Any]) -> EnvConfig:
     Raises:
         ConfigError: A value is out of range, with the name of the argument.
     """
-    values = {name: _plain(value) for name, value in given.items()}
+    values = plain_arguments(given)
     peers = values.get("num_peers")
     if isinstance(peers, int) and not isinstance(peers, bool):
         values["num_peers"] = (peers, peers)
@@ -83,32 +82,21 @@ def _wrong_value(error: ValidationError, given: Mapping[str, Any], prefix: str =
     where = ".".join(str(part) for part in wrong["loc"])
     first = str(wrong["loc"][0]) if wrong["loc"] else ""
     if wrong["type"] == "extra_forbidden" and first not in EnvConfig.model_fields:
-        return ConfigError(
-            f"config has no {first!r}{_did_you_mean(first, list(EnvConfig.model_fields))}"
-        )
+        known = EnvConfig.model_fields
+        hint = did_you_mean(first, known) or f" Known: {', '.join(known)}."
+        return ConfigError(f"config has no {first!r}.{hint}")
     value = given.get(first) if first else dict(given)
     return ConfigError(f"{prefix}{where or 'arguments'} = {value!r}: {wrong['msg']}")
 
 
-def _did_you_mean(word: str, known: list[str]) -> str:
-    """Return the end of a sentence about a word that is not among those known."""
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-
-
 def read_kind(kind: object, where: str) -> EpisodeKind:
-    """Return a kind of episode.
-
-    Args:
-        kind: What a caller gave.
-        where: The name of the argument, for the message.
+    """Return a kind of episode; `where` is the name of the argument, for the message.
 
     Raises:
         ConfigError: There is no such kind, with the nearest.
     """
     if not isinstance(kind, str) or kind not in KINDS:
-        near = get_close_matches(str(kind), KINDS, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(str(kind), KINDS)
         raise ConfigError(f"{where} = {kind!r}; allowed: {', '.join(KINDS)}.{hint}")
     return kind
 
@@ -143,7 +131,7 @@ def read_seed(seed: object) -> int:
     return int(seed)
 
 
-def read_actions(actions: object, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def read_actions(actions: object, shape: tuple[int, ...]) -> Floats:
     """Return the accelerations that a policy's actions stand for (`accel_from_action`).
 
     Args:

@@ -15,6 +15,10 @@ KINDS: tuple[EpisodeKind, ...] = ("hazard", "benign", "free")
 _MAX_CONVOY_PEERS = 20
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_Peers = Annotated[int, Field(ge=1, le=_MAX_CONVOY_PEERS)]
+_StartMps = Annotated[float, Field(ge=3.0, le=45.0)]
+_StartGapS = Annotated[float, Field(ge=0.5, le=5.0)]
+_TimeGapS = Annotated[float, Field(ge=0.0, le=5.0)]
 
 
 class _Model(BaseModel):
@@ -54,10 +58,7 @@ class EnvConfig(_Model):
     """Name of a scenario in sumo-configs/, or the path of a sumocfg."""
     backend: Literal["libsumo", "traci"] = "libsumo"
     """libsumo runs SUMO in this process; traci talks to a SUMO of its own, or to a server."""
-    num_peers: tuple[
-        Annotated[int, Field(ge=1, le=_MAX_CONVOY_PEERS)],
-        Annotated[int, Field(ge=1, le=_MAX_CONVOY_PEERS)],
-    ] = (1, 8)
+    num_peers: tuple[_Peers, _Peers] = (1, 8)
     """Fewest and most cars ahead of the ego; drawn uniformly per episode."""
     radio: str = "clean"
     """Name of a radio preset, or the path of a parameter file."""
@@ -67,17 +68,11 @@ class EnvConfig(_Model):
     """Time limit of an episode, s."""
     episode_mix: EpisodeMix = EpisodeMix()
     """Shares of hazard, benign and free episodes."""
-    initial_speed_mps: tuple[
-        Annotated[float, Field(ge=3.0, le=45.0)], Annotated[float, Field(ge=3.0, le=45.0)]
-    ] = (8.0, 33.0)
+    initial_speed_mps: tuple[_StartMps, _StartMps] = (8.0, 33.0)
     """Range of the convoy's initial speed, m/s; the road's limit caps it."""
-    ego_time_gap_s: tuple[
-        Annotated[float, Field(ge=0.5, le=5.0)], Annotated[float, Field(ge=0.5, le=5.0)]
-    ] = (1.0, 2.5)
+    ego_time_gap_s: tuple[_StartGapS, _StartGapS] = (1.0, 2.5)
     """Range of the ego's initial time gap, s (beside a standstill distance of 5 m)."""
-    time_gap_s: tuple[
-        Annotated[float, Field(ge=0.0, le=5.0)], Annotated[float, Field(ge=0.0, le=5.0)]
-    ] = (1.0, 1.0)
+    time_gap_s: tuple[_TimeGapS, _TimeGapS] = (1.0, 1.0)
     """Range of the time gap that the driver sets, s (never less than 10 m are kept); drawn per
     episode, shown to the policy, and what the reward's headway term asks for."""
     action_lag_s: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
@@ -94,7 +89,7 @@ class EnvConfig(_Model):
     radio_position: Literal["own", "reference"] = "own"
     """Whose position decides what the ego's radio hears: its own, as on the road, or that of the
     reference driver, so that every controller meets the same fates of every packet."""
-    reference_gap: Annotated[float, Field(ge=0.5, le=5.0)] | Literal["own"] = 1.5
+    reference_gap: _StartGapS | Literal["own"] = 1.5
     """Initial time headway of the reference driver, s; `own`: it starts where the ego does."""
     stop_at_collision: bool = True
     """End an episode when the ego crashes. False (evaluation): the ego stays where it crashed and

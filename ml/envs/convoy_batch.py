@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.envs.arguments import read_kind, read_seed
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
@@ -20,14 +20,14 @@ from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import lateral_m
 from ml.envs.truth.reference_driver import ReferenceDriver
-from ml.envs.worlds.world import OWN_SUMO, SumoAccess, World, empty_table, live_world
+from ml.envs.worlds.world import World, empty_table, live_world
 from ml.errors import EnvironmentStateError, SimulatorLostError
 from ml.espnow_emulator import PeerTable
 from ml.keyed_random import Stream, fold, uniform
 from ml.onboard.board import Board
 from ml.onboard.observation.spec import Observation
 from ml.parameters import load_parameters
-from ml.sumo.protocol import Simulator, TickCommands
+from ml.sumo.protocol import OWN_SUMO, Simulator, SumoAccess, TickCommands
 from ml.sumo.scenarios import load_scenario
 from ml.vehicle import CAR_WIDTH_M, DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, TICK_US
 
@@ -48,9 +48,9 @@ class Tick(NamedTuple):
     """
 
     observation: Observation
-    reward: NDArray[np.float64]
-    status: NDArray[np.int64]
-    withheld_mps2: NDArray[np.float64]
+    reward: Floats
+    status: Ints
+    withheld_mps2: Floats
 
 
 class ConvoyBatch:
@@ -136,9 +136,8 @@ class ConvoyBatch:
         )
         self.age_est_ms = np.zeros((num_envs, 1, self.num_slots - 1))
         self._episodes = (supply or EpisodeSource)(config, self._road)
-        self._director = PeerDirector(
-            num_envs, self.num_slots, self._road.fastest_mps, self._episodes.script_ticks
-        )
+        script_mps = self._episodes.script_mps(np.zeros(num_envs, dtype=np.int64))
+        self._director = PeerDirector(self._road.fastest_mps, script_mps)
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._judge = Judge(config, num_envs, self._road.length_m)
         self.wrecked, self.needless = self._judge.wrecked, self._judge.needless
@@ -181,22 +180,22 @@ class ConvoyBatch:
         return self.stack.table
 
     @property
-    def commanded_accel_mps2(self) -> NDArray[np.float64]:
+    def commanded_accel_mps2(self) -> Floats:
         """(num_envs,) float64, what each ego was last told, within the vehicle's limits."""
         return self.board.memory.commands_mps2[:, 0]
 
     @property
-    def wanted_time_gap_s(self) -> NDArray[np.float64]:
+    def wanted_time_gap_s(self) -> Floats:
         """(num_envs,) float64, the time gap that each ego's driver has set."""
         return self.board.memory.time_gap_s
 
     @property
-    def now_us(self) -> NDArray[np.int64]:
+    def now_us(self) -> Ints:
         """(num_envs,) int64, true time since reset in µs."""
         return self.tick * TICK_US
 
     @property
-    def braking_now(self) -> NDArray[np.bool_]:
+    def braking_now(self) -> Bools:
         """(num_envs,) bool: a planned braking was commanded in the last tick."""
         return self._director.braking_now(self.plan, self.tick - 1)
 
@@ -210,10 +209,7 @@ class ConvoyBatch:
         self.episode[:] = -1
 
     def reset(
-        self,
-        rows: NDArray[np.int64] | None = None,
-        kind: EpisodeKind | None = None,
-        cases: NDArray[np.int64] | None = None,
+        self, rows: Ints | None = None, kind: EpisodeKind | None = None, cases: Ints | None = None
     ) -> Observation:
         """Begin the next episode of some convoys; the others are not disturbed.
 
@@ -256,9 +252,7 @@ class ConvoyBatch:
             placement.present, placement.route_pos_m, placement.speed_mps, aside_m
         )
         self.truth.write(rows, start)
-        self._director.reset(rows, keys)
-        if self._episodes.script_ticks:
-            self._director.script_mps[rows] = self._episodes.script_mps(self._env_index[rows])
+        self._director.reset(rows, keys, self._episodes.script_mps(self._env_index[rows]))
         self.reference.reset(rows, start)
         if self.config.radio_position == "reference":
             self.reference.require_road(rows)
@@ -279,8 +273,8 @@ class ConvoyBatch:
 
     def step(
         self,
-        accel_mps2: NDArray[np.float64],
-        communicate: Callable[[GroundTruth, NDArray[np.int64]], Observation] | None = None,
+        accel_mps2: Floats,
+        communicate: Callable[[GroundTruth, Ints], Observation] | None = None,
     ) -> Tick:
         """Drive for a tick: act, simulate, transmit, receive, observe, judge.
 
@@ -311,7 +305,7 @@ class ConvoyBatch:
         self._whole = True
         return Tick(observation, reward, self.status, self.withheld_mps2)
 
-    def communicate(self, traffic: GroundTruth, now_us: NDArray[np.int64]) -> Observation:
+    def communicate(self, traffic: GroundTruth, now_us: Ints) -> Observation:
         """Let the radio work for a tick: transmit, receive, observe.
 
         Args:
@@ -326,7 +320,7 @@ class ConvoyBatch:
         self.board.hear(self.age_est_ms, self.stack.measured)
         return self.board.observe() if self._observing else {}
 
-    def _require_ready(self, accel_mps2: NDArray[np.float64]) -> None:
+    def _require_ready(self, accel_mps2: Floats) -> None:
         """Check that a tick can begin; see `step` for the errors."""
         if not self._whole:
             raise SimulatorLostError("The last tick was broken off half-way (Ctrl-C, or an error).")
@@ -352,7 +346,7 @@ class ConvoyBatch:
         if not self.keeper.running:
             raise EnvironmentStateError("The environment is closed; reset() starts it again.")
 
-    def _direct_traffic(self) -> tuple[TickCommands, NDArray[np.float64] | None]:
+    def _direct_traffic(self) -> tuple[TickCommands, Floats | None]:
         """Return all cars' commands, and how far aside they will be; None where all keep lane."""
         factor = self._director.command(
             self.plan, self.tick, self.truth.speed_mps, self._controlled, self._command_mps
@@ -373,7 +367,7 @@ class ConvoyBatch:
         )
         return commands, aside_m
 
-    def judge(self) -> NDArray[np.float64]:
+    def judge(self) -> Floats:
         """Decide who has ended and return the rewards, (num_envs,) float64."""
         self.status, reward = self._judge.tick(
             self.truth,
@@ -385,7 +379,7 @@ class ConvoyBatch:
         )
         return reward
 
-    def lose(self, error: Exception) -> NDArray[np.int64]:
+    def lose(self, error: Exception) -> Ints:
         """Truncate the running episodes of a SUMO that is lost; the next reset starts another.
 
         Args:

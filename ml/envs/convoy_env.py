@@ -1,7 +1,5 @@
 """`ConvoyEnv`, registered as `RoadSense-Convoy-v0`: a batch of one as a Gymnasium environment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +11,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from ml.envs.arguments import (
-    config_of,
-    plain_arguments,
-    read_actions,
-    read_config,
-    read_options,
-)
+from ml.envs.arguments import config_of, plain_arguments, read_actions, read_config, read_options
 from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.drawn import HAZARD
@@ -27,14 +19,14 @@ from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.worlds.recovery import SUMO_LOST
-from ml.envs.worlds.world import SumoAccess
 from ml.errors import ConfigError, RenderModeError
 from ml.onboard.observation.spec import Observation
+from ml.sumo.protocol import SumoAccess
 
 Backend = Literal["libsumo", "traci"]
 
 
-def make(**arguments: Any) -> ConvoyEnv:
+def make(**arguments: Any) -> "ConvoyEnv":
     """Make a `ConvoyEnv`; what `gymnasium.make` calls.
 
     A function, not the class: of a class Gymnasium knows the render modes, and warns of every
@@ -180,7 +172,10 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         reward = 0.0
         accel_mps2 = read_actions(action, (1,))
         try:
-            tick = batch.step(accel_mps2, self._communicate)
+            tick = batch.step(
+                accel_mps2,
+                lambda traffic, now_us: self._step_espnow(traffic, int(now_us[0]) // 1000),
+            )
         except SUMO_LOST as error:
             batch.lose(error)
         else:
@@ -192,9 +187,6 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         terminated = status is EpisodeStatus.COLLISION
         truncated = status not in {EpisodeStatus.RUNNING, EpisodeStatus.COLLISION}
         return self._seen, reward, terminated, truncated, info
-
-    def _communicate(self, traffic: GroundTruth, now_us: NDArray[np.int64]) -> Observation:
-        return self._step_espnow(traffic, int(now_us[0]) // 1000)
 
     def _step_espnow(self, ego_state: GroundTruth, current_time_ms: int) -> Observation:
         """Let the radio work for a tick: all peers transmit, then the ego polls, then it observes.

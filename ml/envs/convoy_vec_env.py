@@ -1,24 +1,102 @@
 """`ConvoyVecEnv`: the batch as a Stable-Baselines3 vectorised environment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from ml.arrays import Floats, Ints
 from ml.envs.arguments import read_actions, read_config, read_kind, read_options
-from ml.envs.batch_vec_env import BatchVecEnv
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
 from ml.envs.worlds.recovery import SUMO_LOST
-from ml.envs.worlds.world import SumoAccess
 from ml.errors import ConfigError, EnvironmentStateError
 from ml.onboard.observation.spec import Observation
+from ml.sumo.protocol import SumoAccess
 
 _RUNNING, _COLLISION = int(EpisodeStatus.RUNNING), int(EpisodeStatus.COLLISION)
+
+
+_FOR_ALL = frozenset({"reset", "step", "step_async", "step_wait"})
+
+
+class BatchVecEnv(VecEnv):
+    """A vectorised environment with the spaces of a convoy, whose rows share one configuration."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.render_mode: str | None = None
+        action_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
+        super().__init__(num_envs, observation_space(), action_space)
+
+    def _get_indices(self, indices: int | Iterable[int] | None) -> list[int]:
+        """Return the places in the batch that are meant, of which each must exist."""
+        if indices is None:
+            return list(range(self.num_envs))
+        chosen = [int(indices)] if isinstance(indices, int | np.integer) else list(indices)
+        for index in chosen:
+            if not -self.num_envs <= index < self.num_envs:
+                raise EnvironmentStateError(
+                    f"index {index}: the batch has convoys 0 to {self.num_envs - 1}"
+                )
+        return chosen
+
+    def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
+        """Return an attribute of the batch, once per index."""
+        value = getattr(self, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(
+        self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None
+    ) -> None:
+        """Refuse: convoys of a batch share one configuration."""
+        raise EnvironmentStateError(
+            f"cannot set {attr_name!r} (indices {indices!r}, value {value!r}): the convoys of a "
+            "batch share one configuration; build another ConvoyVecEnv"
+        )
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: int | Iterable[int] | None = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Call a method of the batch environment once; its result, once per index.
+
+        Raises:
+            EnvironmentStateError: It was asked for some convoys only, or the method is one that
+                returns something for each convoy already.
+        """
+        if method_name in _FOR_ALL:
+            raise EnvironmentStateError(
+                f"env_method({method_name!r}): the convoys of a batch are one environment; call "
+                f"{method_name}() of the vectorised environment itself"
+            )
+        if {index % self.num_envs for index in self._get_indices(indices)} != set(
+            range(self.num_envs)
+        ):
+            raise EnvironmentStateError(
+                f"env_method({method_name!r}, indices={indices!r}): it would act on all "
+                f"{self.num_envs} convoys of the batch; leave indices out"
+            )
+        result = getattr(self, method_name)(*method_args, **method_kwargs)
+        return [result for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(
+        self, wrapper_class: type[Any], indices: int | Iterable[int] | None = None
+    ) -> list[bool]:
+        """Say that no convoy is wrapped by itself: `wrapper_class` cannot be found inside."""
+        del wrapper_class
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Return no pictures; SUMO's own window shows a single `ConvoyEnv`."""
+        return [None] * self.num_envs
 
 
 class ConvoyVecEnv(BatchVecEnv):
@@ -65,16 +143,13 @@ class ConvoyVecEnv(BatchVecEnv):
             seed=seed,
             first_env_index=first_env_index,
             sumo=SumoAccess(
-                sumo_host,
-                sumo_port,
-                deadline_s=sumo_deadline_s,
-                embedded_spare=embedded_spare,
+                sumo_host, sumo_port, deadline_s=sumo_deadline_s, embedded_spare=embedded_spare
             ),
         )
         self.forced_kind = (
             forced_kind if forced_kind is None else read_kind(forced_kind, "forced_kind")
         )
-        self._accel_mps2: NDArray[np.float64] | None = None
+        self._accel_mps2: Floats | None = None
         self._seen: Observation = {}
         super().__init__(num_envs)
 
@@ -96,9 +171,6 @@ class ConvoyVecEnv(BatchVecEnv):
         self._reset_seeds()
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self.batch.mend()
-        if len(set(kinds)) == 1:
-            self._seen = self.batch.reset(kind=kinds[0])
-            return dict(self._seen)
         self._seen = {
             key: np.empty((self.num_envs, *(box.shape or ())), box.dtype)
             for key, box in observation_space().spaces.items()
@@ -158,9 +230,7 @@ class ConvoyVecEnv(BatchVecEnv):
         self._seen = observation
         return dict(observation), reward.astype(np.float32), ended, infos
 
-    def _describe_ends(
-        self, rows: NDArray[np.int64], last: Observation, infos: list[dict[str, Any]]
-    ) -> None:
+    def _describe_ends(self, rows: Ints, last: Observation, infos: list[dict[str, Any]]) -> None:
         """Fill the infos of convoys whose episode has ended, `last` being its last observation."""
         batch = self.batch
         for row in rows:

@@ -18,7 +18,7 @@ from ml.envs.scoring.metrics import (
     STANDING_MPS,
     TTC_CRITICAL_S,
 )
-from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
+from ml.envs.truth.ground_truth import needed_braking_mps2, time_to_collision_s
 from ml.evaluation.delay_budget import delay_budget_s
 from ml.evaluation.result import CrashClass
 from ml.evaluation.trace import Column, EpisodeTrace

@@ -13,13 +13,14 @@ from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.drawn import HAZARD
 from ml.envs.episodes.source import SupplyMaker
 from ml.envs.scoring.termination import EpisodeStatus
-from ml.envs.worlds.world import SumoAccess, World
+from ml.envs.worlds.world import World
 from ml.errors import EvaluationError
 from ml.evaluation.episode_metrics import CaseFacts, measure
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.suite import Suite
 from ml.evaluation.trace import EpisodeTrace, TraceRecorder
+from ml.sumo.protocol import SumoAccess
 
 if TYPE_CHECKING:
     from ml.evaluation.drivers import Driver

@@ -8,6 +8,7 @@ one until standstill.
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import Floats
 from ml.compiled import inlined
 from ml.errors import EnvironmentStateError
 from ml.onboard.safety_layer import Bounds
@@ -17,7 +18,7 @@ ROUNDING = 1e-6
 """How far an action may lie beyond ±1, and counts as ±1: what float32 makes of a rescaled one."""
 
 
-def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
+def accel_from_action(action: NDArray[np.floating]) -> Floats:
     """Map actions to accelerations: −1 → −8 m/s², 0 → 0, +1 → +2.6 m/s², linear on either side.
 
     Args:
@@ -37,13 +38,11 @@ def accel_from_action(action: NDArray[np.floating]) -> NDArray[np.float64]:
             "Clip the policy's output to the action space before stepping."
         )
     exact = np.maximum(np.minimum(exact, 1.0), -1.0)  # np.clip takes five times as long
-    accel_mps2: NDArray[np.float64] = exact * np.where(
-        exact < 0.0, MAX_BRAKING_MPS2, MAX_ACCEL_MPS2
-    )
+    accel_mps2: Floats = exact * np.where(exact < 0.0, MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
     return accel_mps2
 
 
-def action_from_accel(accel_mps2: NDArray[np.float64]) -> NDArray[np.float32]:
+def action_from_accel(accel_mps2: Floats) -> NDArray[np.float32]:
     """Invert `accel_from_action` for accelerations that the vehicle can do; others saturate."""
     action = accel_mps2 / np.where(accel_mps2 < 0.0, MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
     return np.clip(action, -1.0, 1.0).astype(np.float32)
@@ -51,13 +50,13 @@ def action_from_accel(accel_mps2: NDArray[np.float64]) -> NDArray[np.float32]:
 
 @inlined
 def command_egos(
-    wish_mps2: NDArray[np.float64],
+    wish_mps2: Floats,
     share: float,
     bounds: Bounds,
-    speed_mps: NDArray[np.float64],
-    commands_mps2: NDArray[np.float64],
-    command_mps: NDArray[np.float64],
-    withheld_mps2: NDArray[np.float64],
+    speed_mps: Floats,
+    commands_mps2: Floats,
+    command_mps: Floats,
+    withheld_mps2: Floats,
 ) -> None:
     """Command each ego the speed that it shall have at the end of the tick.
 

@@ -5,15 +5,13 @@ safety layer lets pass (`bounds`), shows a policy what it observes (`observe`), 
 into a command (`command`). What nobody asks for in a tick is not computed.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats, Ints
 from ml.compiled import inlined
+from ml.espnow_emulator.peer_table import PeerTable
 from ml.onboard.actuation import command_egos
 from ml.onboard.estimator import Estimate, predict
 from ml.onboard.memory import Memory, remember
@@ -23,12 +21,9 @@ from ml.onboard.peer_order import compare_pairs
 from ml.onboard.safety_layer import Bounds, Demands, bound
 from ml.onboard.silent_cars import follow_on
 from ml.onboard.views import EgoView, PeerView
+from ml.sensors.ranging import RangingSensor
+from ml.sensors.sensor_bank import Measurement
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2
-
-if TYPE_CHECKING:
-    from ml.espnow_emulator.peer_table import PeerTable
-    from ml.sensors.ranging import RangingSensor
-    from ml.sensors.sensor_bank import Measurement
 
 
 class Board:
@@ -68,22 +63,11 @@ class Board:
         self._time_to_live_s = time_to_live_ms / 1000.0
         self._share = 1.0 if lag_s == 0.0 else 1.0 - math.exp(-DT_S / lag_s)
         self._safety_layer = safety_layer
-        travelled_m, now_mps, now_mps2, age_s = np.zeros((4, num_envs, num_sources))
-        x_m, y_m, speed_mps, heading_deg, accel_mps2, sd_m = np.moveaxis(table.payload[:, 0], -1, 0)
-        self.peers = PeerView(
-            heard=table.heard[:, 0],
-            age_s=age_s,
-            x_m=x_m,
-            y_m=y_m,
-            speed_mps=speed_mps,
-            heading_deg=heading_deg,
-            accel_mps2=accel_mps2,
-            position_sd_m=sd_m,
-            hops=table.hops[:, 0],
-            ahead_m=np.zeros((num_envs, num_sources, num_sources)),
-            travelled_m=travelled_m,
-            now_mps=now_mps,
-            now_mps2=now_mps2,
+        age_s, *moved = np.zeros((4, num_envs, num_sources))
+        ahead_m = np.zeros((num_envs, num_sources, num_sources))
+        sent = np.moveaxis(table.payload[:, 0], -1, 0)  # in the order of both, `PayloadField`
+        self.peers = PeerView._make(
+            (table.heard[:, 0], age_s, *sent, table.hops[:, 0], ahead_m, *moved)
         )
         self.memory = Memory.blank(num_envs, num_sources)
         self._known = Estimate.room_for(self.peers)
@@ -96,9 +80,7 @@ class Board:
         self.clipped = 0
         self.built = 0
 
-    def start(
-        self, rows: NDArray[np.int64], measured: Measurement, time_gap_s: NDArray[np.float64]
-    ) -> None:
+    def start(self, rows: Ints, measured: Measurement, time_gap_s: Floats) -> None:
         """Begin episodes in some convoys, (n,): forget the past, and see their first tick.
 
         Args:
@@ -112,7 +94,7 @@ class Board:
         self.ego = self._look(measured)
         self._think(rows)
 
-    def hear(self, age_ms: NDArray[np.float64], measured: Measurement) -> None:
+    def hear(self, age_ms: Floats, measured: Measurement) -> None:
         """Take in what a tick has brought to the peer table and the own sensors.
 
         Args:
@@ -134,7 +116,7 @@ class Board:
         self._think_once()
         return self._bounds
 
-    def observe(self, rows: NDArray[np.int64] | None = None) -> Observation:
+    def observe(self, rows: Ints | None = None) -> Observation:
         """Build the observation of some convoys, (n,); None for all."""
         self._think_once()
         rows = self._everyone if rows is None else rows
@@ -154,12 +136,7 @@ class Board:
         self.built += built
         return {"ego": out.ego, "peers": out.peers, "peer_mask": out.peer_mask}
 
-    def command(
-        self,
-        wish_mps2: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-        command_mps: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
+    def command(self, wish_mps2: Floats, speed_mps: Floats, command_mps: Floats) -> Floats:
         """Command each ego the speed that it shall have at the end of the tick.
 
         Args:
@@ -200,7 +177,7 @@ class Board:
             self._think(self._everyone)
             self._thought = True
 
-    def _think(self, rows: NDArray[np.int64]) -> None:
+    def _think(self, rows: Ints) -> None:
         # In a convoy that begins, where nobody is heard, to think twice in a tick is the same.
         _predict_and_bound(
             rows, self.peers, self.ego, self._known, self.memory, self._demands, self._bounds
@@ -209,11 +186,7 @@ class Board:
 
 @inlined
 def _take_in(
-    peers: PeerView,
-    sequence: NDArray[np.int64],
-    timestamp_ms: NDArray[np.int64],
-    own_mps: NDArray[np.float64],
-    memory: Memory,
+    peers: PeerView, sequence: Ints, timestamp_ms: Ints, own_mps: Floats, memory: Memory
 ) -> None:
     """Move peers and memory on by a tick; in one loop, since a call with many arrays takes long."""
     follow_on(peers, sequence, memory.followed, memory.usual_mps2)
@@ -223,7 +196,7 @@ def _take_in(
 
 @inlined
 def _predict_and_bound(
-    convoys: NDArray[np.int64],
+    convoys: Ints,
     peers: PeerView,
     ego: EgoView,
     known: Estimate,

@@ -5,14 +5,12 @@ position along the mean heading, less the lengths of the cars between. The obser
 layer and every classical controller go by this one estimate.
 """
 
-from __future__ import annotations
-
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import inlined
 from ml.onboard.peer_order import queue_up
 from ml.onboard.prediction import along, turned
@@ -23,14 +21,14 @@ from ml.vehicle import CAR_LENGTH_M
 class Lead(NamedTuple):
     """The car in front, as `Estimate` describes it; arrays (E,)."""
 
-    heard: NDArray[np.bool_]
-    gap_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    gap_sent_m: NDArray[np.float64]
-    speed_sent_mps: NDArray[np.float64]
-    age_s: NDArray[np.float64]
-    position_sd_m: NDArray[np.float64]
+    heard: Bools
+    gap_m: Floats
+    speed_mps: Floats
+    accel_mps2: Floats
+    gap_sent_m: Floats
+    speed_sent_mps: Floats
+    age_s: Floats
+    position_sd_m: Floats
 
 
 class Estimate(NamedTuple):
@@ -56,23 +54,23 @@ class Estimate(NamedTuple):
         num_heard: (E,) int64, how many are heard.
     """
 
-    heard: NDArray[np.bool_]
-    gap_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    gap_sent_m: NDArray[np.float64]
-    speed_sent_mps: NDArray[np.float64]
-    age_s: NDArray[np.float64]
-    position_sd_m: NDArray[np.float64]
-    room_m: NDArray[np.float64]
-    lateral_m: NDArray[np.float64]
-    turn_rad: NDArray[np.float64]
-    rank: NDArray[np.int64]
-    order: NDArray[np.int64]
-    num_heard: NDArray[np.int64]
+    heard: Bools
+    gap_m: Floats
+    speed_mps: Floats
+    accel_mps2: Floats
+    gap_sent_m: Floats
+    speed_sent_mps: Floats
+    age_s: Floats
+    position_sd_m: Floats
+    room_m: Floats
+    lateral_m: Floats
+    turn_rad: Floats
+    rank: Ints
+    order: Ints
+    num_heard: Ints
 
     @classmethod
-    def room_for(cls, peers: PeerView) -> Estimate:
+    def room_for(cls, peers: PeerView) -> Self:
         """Allocate the estimate of these peers, for `predict` to fill."""
         shape = peers.heard.shape
         gap_m, speed_mps, accel_mps2, gap_sent_m, sd_m, *others = np.zeros((8, *shape))
@@ -105,7 +103,7 @@ def estimate(peers: PeerView, ego: EgoView) -> Estimate:
 
 
 @inlined
-def predict(convoys: NDArray[np.int64], peers: PeerView, ego: EgoView, found: Estimate) -> None:
+def predict(convoys: Ints, peers: PeerView, ego: EgoView, found: Estimate) -> None:
     """Fill the estimate of some convoys, (n,); see `estimate`."""
     for i in range(convoys.size):
         e = convoys[i]

@@ -1,12 +1,10 @@
 """What a board keeps from tick to tick: the past of an episode."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats, Ints
 from ml.compiled import inlined
 from ml.onboard.views import HISTORY, PeerView
 
@@ -29,19 +27,19 @@ class Memory(NamedTuple):
         usual_mps2: (E, S), see `silent_cars.follow_on`.
     """
 
-    commands_mps2: NDArray[np.float64]
-    speeds_mps: NDArray[np.float64]
-    time_gap_s: NDArray[np.float64]
-    silent_share: NDArray[np.float64]
-    messages: NDArray[np.int64]
-    newest: NDArray[np.int64]
-    sent: NDArray[np.float64]
-    sent_ms: NDArray[np.int64]
-    followed: NDArray[np.int64]
-    usual_mps2: NDArray[np.float64]
+    commands_mps2: Floats
+    speeds_mps: Floats
+    time_gap_s: Floats
+    silent_share: Floats
+    messages: Ints
+    newest: Ints
+    sent: Floats
+    sent_ms: Ints
+    followed: Ints
+    usual_mps2: Floats
 
     @classmethod
-    def blank(cls, num_envs: int, num_sources: int) -> Memory:
+    def blank(cls, num_envs: int, num_sources: int) -> Self:
         """Allocate the memory of E egos with S peers each."""
         links = (num_envs, num_sources)
         return cls(
@@ -57,12 +55,7 @@ class Memory(NamedTuple):
             usual_mps2=np.zeros(links),
         )
 
-    def forget(
-        self,
-        rows: NDArray[np.int64],
-        speed_mps: NDArray[np.float64],
-        time_gap_s: NDArray[np.float64],
-    ) -> None:
+    def forget(self, rows: Ints, speed_mps: Floats, time_gap_s: Floats) -> None:
         """Begin the past of some egos anew, (n,), with their first speed and their driver's gap."""
         for values in self:
             values[rows] = 0
@@ -73,20 +66,12 @@ class Memory(NamedTuple):
 
 @inlined
 def remember(
-    peers: PeerView,
-    sequence: NDArray[np.int64],
-    timestamp_ms: NDArray[np.int64],
-    own_mps: NDArray[np.float64],
-    memory: Memory,
+    peers: PeerView, sequence: Ints, timestamp_ms: Ints, own_mps: Floats, memory: Memory
 ) -> None:
     """Push the own speed, and what is new in the peer table onto each peer's short history.
 
-    Args:
-        peers: As the table has them.
-        sequence: (E, S), of their newest messages.
-        timestamp_ms: (E, S), of their newest messages.
-        own_mps: (E,), measured.
-        memory: Changed.
+    `sequence` and `timestamp_ms` (E, S) are those of the newest messages, `own_mps` (E,) is
+    measured, and `memory` changed.
     """
     num_envs, num_sources = sequence.shape
     for e in range(num_envs):

@@ -5,19 +5,11 @@ predicted to have driven through the car ahead of it, has queued up behind that:
 keeps a silent car in front from being forgotten just when the convoy stops.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from ml.arrays import Bools, Floats
 from ml.compiled import inlined
 from ml.onboard.silent_cars import CERTAIN_M, distance_m
 from ml.onboard.views import PeerView
 from ml.vehicle import CAR_LENGTH_M, STANDSTILL_GAP_M
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 
 _FRESH_S = 1.5
 _STALE_S, _APART_M = 10.0, 10.0
@@ -57,22 +49,17 @@ def compare_pairs(peers: PeerView) -> None:
 
 @inlined
 def queue_up(
-    heard: NDArray[np.bool_],
-    age_s: NDArray[np.float64],
-    ahead_m: NDArray[np.float64],
-    gap_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    accel_mps2: NDArray[np.float64],
+    heard: Bools,
+    age_s: Floats,
+    ahead_m: Floats,
+    gap_m: Floats,
+    speed_mps: Floats,
+    accel_mps2: Floats,
 ) -> None:
     """Hold predictions to the order: nobody is where somebody ahead of them is, or beyond.
 
-    Args:
-        heard: (S,), of one ego.
-        age_s: (S,), estimated ages; the word of the fresher of two peers counts.
-        ahead_m: (S, S), see `PeerView`.
-        gap_m: (S,) predicted; changed.
-        speed_mps: (S,) predicted; changed.
-        accel_mps2: (S,) predicted; changed.
+    Arrays are those of one ego, (S,) and, as in `PeerView`, `ahead_m` (S, S). The last three are
+    predictions, and changed. The word of the fresher of two peers counts.
     """
     for _ in range(heard.size):
         changed = False

@@ -24,22 +24,16 @@ Margins grow with what both nodes believe of their positions' errors, so that a 
 distance and not safety. All of it can be computed on the board.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from ml.arrays import Floats, Ints
 from ml.compiled import compiled, inlined
+from ml.onboard.estimator import Estimate
+from ml.onboard.memory import Memory
 from ml.onboard.prediction import BRAKING_MPS2
 from ml.onboard.silent_cars import SILENT_S
 from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, STANDSTILL_GAP_M
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ml.onboard.estimator import Estimate
-    from ml.onboard.memory import Memory
 
 COMFORT_LIMIT_MPS2, URGENT_MPS2 = 2.2, 3.0
 """Needed braking up to which all is the policy's business, and from which all of it is done."""
@@ -104,9 +98,9 @@ class Bounds(NamedTuple):
         floor: Least acceleration that may be wished.
     """
 
-    soft: NDArray[np.float64]
-    hard: NDArray[np.float64]
-    floor: NDArray[np.float64]
+    soft: Floats
+    hard: Floats
+    floor: Floats
 
 
 class Demands(NamedTuple):
@@ -119,9 +113,9 @@ class Demands(NamedTuple):
         of_peer_mps2: (E, S), the deceleration that each heard peer demands, 0 to 8.
     """
 
-    needed_mps2: NDArray[np.float64]
-    missing_m: NDArray[np.float64]
-    of_peer_mps2: NDArray[np.float64]
+    needed_mps2: Floats
+    missing_m: Floats
+    of_peer_mps2: Floats
 
 
 @compiled
@@ -161,19 +155,10 @@ def needed_braking(
 
 
 @compiled
-def is_alarming(speed_mps: float, accel_mps2: float) -> bool:
-    """Whether a peer brakes hard, or has braked to a stop, by its prediction."""
-    return accel_mps2 < -ALARM_MPS2 or speed_mps <= 0.0
-
-
-@compiled
 def needed_in_alarm(own_mps: float, free_m: float, speed_mps: float) -> float:
     """Deceleration that stops behind a silent peer if it brakes hard from now on, 0 to 8.
 
-    Args:
-        own_mps: Own speed.
-        free_m: Distance to where it is predicted, less the cars between and the margin.
-        speed_mps: Its predicted speed.
+    `free_m` is to where it is predicted, at `speed_mps`, less the cars between and the margin.
     """
     stop_m = speed_mps * speed_mps / (2.0 * ALARMED_MPS2)
     left_m = max(free_m + stop_m - own_mps * DELAY_S, _LEAST_ROOM_M)
@@ -197,10 +182,7 @@ def missing_room(own_mps: float, gap_sent_m: float, speed_sent_mps: float) -> fl
 def braking_for_s(age_s: float, silent_share: float, time_gap_s: float) -> float:
     """How long a silent car in front of a calm convoy may have been braking, s.
 
-    Args:
-        age_s: Of its newest message.
-        silent_share: Of the time, see `silent_share_after`.
-        time_gap_s: That the driver has set.
+    By the age of its newest message, `silent_share_after` and the time gap that the driver set.
     """
     usual = USUAL_PER_S * time_gap_s
     exception = 1.0 if usual <= 0.0 else min(max(2.0 - 2.0 * silent_share / usual, 0.0), 1.0)
@@ -208,27 +190,8 @@ def braking_for_s(age_s: float, silent_share: float, time_gap_s: float) -> float
 
 
 @compiled
-def gap_recent_m(gap_m: float, speed_mps: float, age_s: float, braking_s: float) -> float:
-    """Least distance to where a silent car can have begun to brake, m.
-
-    Args:
-        gap_m: To where it is predicted.
-        speed_mps: Its predicted speed.
-        age_s: Of its newest message.
-        braking_s: For how long it may have been braking; no longer than that.
-    """
-    unsure_s = age_s - braking_s
-    return gap_m - braking_s * speed_mps - 0.5 * DRIFT_MPS2 * unsure_s * unsure_s
-
-
-@compiled
 def silent_share_after(share: float, age_s: float) -> float:
-    """Record a tick of the link to the car in front.
-
-    Args:
-        share: Of the time in which it was silent, 0 to 1, forgotten with `RECORD_S`.
-        age_s: Of its newest message.
-    """
+    """Move on by a tick, with `RECORD_S`, the share of the time in which the lead was silent."""
     return share + DT_S / RECORD_S * ((1.0 if age_s > SILENCE_S else 0.0) - share)
 
 
@@ -243,17 +206,7 @@ def urgency(needed_mps2: float) -> float:
 def _peer_needs(
     own_mps: float, known: Estimate, e: int, s: int, free_m: float, ahead: int, match_s: float
 ) -> float:
-    """Deceleration that a peer demands, m/s², 0 to 8.
-
-    Args:
-        own_mps: Own speed, m/s.
-        known: What is predicted of the peers.
-        e: The ego.
-        s: The peer.
-        free_m: Distance to it, less the cars between and what is kept, m.
-        ahead: How many cars ahead of it the alarm is; none where not positive.
-        match_s: See `needed_braking`.
-    """
+    """Deceleration that peer `s` demands, 0 to 8; the alarm is `ahead` cars ahead of it, if > 0."""
     speed, accel = known.speed_mps[e, s], known.accel_mps2[e, s]
     own_need = needed_braking(own_mps, free_m, speed, accel, match_s)
     if known.age_s[e, s] > SILENT_S:
@@ -276,15 +229,7 @@ def demand(
     time_gap_s: float,
     demands: Demands,
 ) -> float:
-    """Find what the peers of an ego demand of it.
-
-    Args:
-        e: The ego.
-        own_mps: Its own speed.
-        known: What is predicted of its peers.
-        silent_share: Of the time in which the car in front was silent (`silent_share_after`).
-        time_gap_s: That the driver has set.
-        demands: Its row e is filled.
+    """Find what the peers of ego `e` demand of it, and fill its row of `demands`.
 
     Returns:
         The distance to the car in front less the margin, m; infinite where none is heard.
@@ -293,7 +238,7 @@ def demand(
     for rank in range(known.num_heard[e]):
         s = known.order[e, rank]
         speed, accel = known.speed_mps[e, s], known.accel_mps2[e, s]
-        if is_alarming(speed, accel):
+        if accel < -ALARM_MPS2 or speed <= 0.0:  # brakes hard, or has braked to a stop
             alarm = rank
         calm = calm and accel > -CALM_MPS2 and speed > CALM_SHARE * own_mps
     match_s = MATCH_S if calm else 0.0
@@ -315,7 +260,10 @@ def demand(
             age, speed = known.age_s[e, s], known.speed_mps[e, s]
             braking_s = braking_for_s(age, silent_share, time_gap_s)
             if calm and braking_s < age:
-                recent_m = gap_recent_m(known.gap_m[e, s], speed, age, braking_s)
+                # The least distance to where it can have begun to brake.
+                unsure_s = age - braking_s
+                drift_m = 0.5 * DRIFT_MPS2 * unsure_s * unsure_s
+                recent_m = known.gap_m[e, s] - braking_s * speed - drift_m
                 missing = min(missing, missing_room(own_mps, recent_m, speed))
     demands.needed_mps2[e], demands.missing_m[e] = needed, missing
     return lead_free
@@ -325,10 +273,8 @@ def demand(
 def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> float:
     """Acceleration that silence still allows; none at all where nobody has ever been heard.
 
-    Args:
-        missing_m: See `missing_room`; minus infinity where nobody is heard.
-        closing_mps: Own speed less that of the nearest peer heard.
-        messages: Received since the last peer that had not been heard before.
+    `missing_m` is as in `Demands`, `messages` as in `Memory`; the ego is faster than the nearest
+    peer heard by `closing_mps`.
     """
     if missing_m == -math.inf:
         return 0.0
@@ -340,11 +286,7 @@ def soft_bound_mps2(missing_m: float, closing_mps: float, messages: int) -> floa
 
 @compiled
 def floor_mps2(needed_mps2: float) -> float:
-    """Hardest braking that a policy may wish; `SILENCE_MPS2` where nobody demands any.
-
-    Args:
-        needed_mps2: Largest deceleration that any peer demands (`Demands`).
-    """
+    """Hardest braking that a policy may wish; `SILENCE_MPS2` where nobody demands any."""
     return -max(SILENCE_MPS2, needed_mps2 + BRAKE_ALLOWANCE_MPS2)
 
 
@@ -352,12 +294,8 @@ def floor_mps2(needed_mps2: float) -> float:
 def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) -> float:
     """Largest acceleration that the layer lets pass, whatever the policy wishes.
 
-    Args:
-        needed_mps2: Largest deceleration that any peer demands (`Demands`).
-        lead_free_m: Distance to the car in front less the margin (the reserve is not taken off),
-            infinite where none is heard.
-        before_mps2: The bound a tick ago: a bound is lifted with `RELEASE_MPS3`, so that a demand
-            that comes and goes with the messages does not shake the car.
+    From the bound a tick ago it is lifted with `RELEASE_MPS3` at most, so that a demand that comes
+    and goes with the messages does not shake the car. `lead_free_m` is as `demand` returns it.
     """
     bound = MAX_ACCEL_MPS2
     if lead_free_m < 0.0:
@@ -369,8 +307,8 @@ def hard_bound_mps2(needed_mps2: float, lead_free_m: float, before_mps2: float) 
 
 @inlined
 def bound(
-    convoys: NDArray[np.int64],
-    own_mps: NDArray[np.float64],
+    convoys: Ints,
+    own_mps: Floats,
     known: Estimate,
     memory: Memory,
     demands: Demands,

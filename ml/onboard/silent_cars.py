@@ -10,19 +10,13 @@ The model is the Intelligent Driver Model (Treiber, Hennecke and Helbing, Phys. 
 time when the car falls silent is taken off.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
+from ml.arrays import Floats, Ints
 from ml.compiled import compiled, inlined
 from ml.onboard.prediction import BRAKING_MPS2, HORIZON_S, along, travel, turned
 from ml.onboard.views import PeerView
 from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_BRAKING_MPS2, PEER_STANDSTILL_M
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 SILENT_S = 0.3
 """Age of the newest message from which a car is driven on."""
@@ -36,13 +30,7 @@ _UNDISTURBED_MPS2 = 0.2
 
 @compiled
 def pull_mps2(speed_mps: float, ahead_mps: float, gap_m: float) -> float:
-    """How hard the car ahead makes a driver brake, by the IDM's interaction term; −8 to 0.
-
-    Args:
-        speed_mps: Own.
-        ahead_mps: Of the car ahead.
-        gap_m: Between them.
-    """
+    """How hard the car ahead makes a driver brake, by the IDM's interaction term; −8 to 0."""
     braking = speed_mps * (speed_mps - ahead_mps) / (2.0 * math.sqrt(_ACCEL_MPS2 * _COMFORT_MPS2))
     wanted = PEER_STANDSTILL_M + max(speed_mps * _TIME_GAP_S + braking, 0.0)
     share = wanted / max(gap_m, _LEAST_GAP_M)
@@ -74,12 +62,7 @@ def distance_m(peers: PeerView, e: int, s: int, o: int) -> float:
 
 
 @inlined
-def follow_on(
-    peers: PeerView,
-    sequence: NDArray[np.int64],
-    followed: NDArray[np.int64],
-    usual_mps2: NDArray[np.float64],
-) -> None:
+def follow_on(peers: PeerView, sequence: Ints, followed: Ints, usual_mps2: Floats) -> None:
     """Move every peer on by a tick: from a fresh message by itself, else behind the car ahead.
 
     Args:

@@ -1,18 +1,12 @@
 """The gap that the ego shall keep."""
 
-from __future__ import annotations
+from typing import TypeVar
 
-from typing import TYPE_CHECKING, TypeVar
-
+from ml.arrays import Floats
 from ml.compiled import compiled
 from ml.vehicle import WANTED_STANDSTILL_M
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-Number = TypeVar("Number", float, "NDArray[np.float64]")
+Number = TypeVar("Number", float, Floats)
 
 _ORDER = 8
 

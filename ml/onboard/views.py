@@ -1,12 +1,8 @@
 """What the ego's board holds of the peers, and what its own sensors say."""
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from ml.arrays import Bools, Floats, Ints
 
 HISTORY = 3
 """Earlier messages of a peer that are kept."""
@@ -34,19 +30,19 @@ class PeerView(NamedTuple):
         now_mps2: Acceleration that is predicted for now, m/s²: as sent, if it is taken to last.
     """
 
-    heard: NDArray[np.bool_]
-    age_s: NDArray[np.float64]
-    x_m: NDArray[np.float64]
-    y_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    heading_deg: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    position_sd_m: NDArray[np.float64]
-    hops: NDArray[np.int64]
-    ahead_m: NDArray[np.float64]
-    travelled_m: NDArray[np.float64]
-    now_mps: NDArray[np.float64]
-    now_mps2: NDArray[np.float64]
+    heard: Bools
+    age_s: Floats
+    x_m: Floats
+    y_m: Floats
+    speed_mps: Floats
+    heading_deg: Floats
+    accel_mps2: Floats
+    position_sd_m: Floats
+    hops: Ints
+    ahead_m: Floats
+    travelled_m: Floats
+    now_mps: Floats
+    now_mps2: Floats
 
 
 class EgoView(NamedTuple):
@@ -63,10 +59,10 @@ class EgoView(NamedTuple):
             0 in an episode's first tick.
     """
 
-    x_m: NDArray[np.float64]
-    y_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    heading_deg: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    position_sd_m: NDArray[np.float64]
-    last_command_mps2: NDArray[np.float64]
+    x_m: Floats
+    y_m: Floats
+    speed_mps: Floats
+    heading_deg: Floats
+    accel_mps2: Floats
+    position_sd_m: Floats
+    last_command_mps2: Floats

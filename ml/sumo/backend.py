@@ -1,35 +1,22 @@
 """What both backends do alike."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats
 from ml.errors import SimulatorError
 from ml.sumo.fleet import Admission, Fleet
 from ml.sumo.fleet_kernels import Orders
 from ml.sumo.names import parse_vehicle_id
 from ml.sumo.protocol import Placement, TickCommands, TrafficState
-from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from ml.sumo.scenarios import Scenario
+from ml.sumo.scenarios import Scenario
 
 
 class Backend(ABC):
-    """A `Simulator` but for how SUMO is spoken to.
-
-    Attributes:
-        road: The road that is not offset.
-        num_envs: E.
-        num_vehicles: V.
-        dt_s: Length of a tick.
-    """
+    """A `Simulator` but for how SUMO is spoken to."""
 
     def __init__(
         self, scenario: Scenario, *, num_envs: int, num_vehicles: int, cache_dir: Path
@@ -37,7 +24,6 @@ class Backend(ABC):
         self.road = scenario.road
         self.num_envs = num_envs
         self.num_vehicles = num_vehicles
-        self.dt_s = DT_S
         self._scenario = scenario
         self._cache_dir = cache_dir
         self._fleet = Fleet(scenario.road, num_envs, num_vehicles)
@@ -62,7 +48,7 @@ class Backend(ABC):
             self._fleet.confirm_lane(index, lane, left=left)
         return self._fleet.state()
 
-    def read_collisions(self) -> NDArray[np.bool_]:
+    def read_collisions(self) -> Bools:
         """Return SUMO's own report of the last tick; see `Simulator.read_collisions`."""
         self._require_running()
         colliding = np.zeros((self.num_envs, self.num_vehicles), dtype=np.bool_)
@@ -100,15 +86,13 @@ class Backend(ABC):
         """Prepare for reading the cars that are on the road now, tick by tick."""
 
     @abstractmethod
-    def _insert(
-        self, placement: Placement, admission: Admission
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _insert(self, placement: Placement, admission: Admission) -> tuple[Floats, Floats]:
         """Have SUMO insert cars; return lane positions and speeds of `admission.placed`."""
 
     @abstractmethod
     def _tick(
         self, orders: Orders, changes: Sequence[tuple[int, bool]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    ) -> tuple[Floats, Floats, list[str]]:
         """Simulate a tick; return lane positions and speeds of live cars, lanes of `changes`."""
 
     @abstractmethod

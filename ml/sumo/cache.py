@@ -12,6 +12,7 @@ from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 
+from ml.atomic_files import sync
 from ml.errors import SimulatorError
 from ml.folders import CACHE_DIR_VARIABLE, expand_home
 
@@ -48,14 +49,6 @@ def require_whole(file: Path, end: str) -> None:
         )
 
 
-def _flush(file: Path) -> None:
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def publish(entry: Path, build: Callable[[Path], None]) -> Path:
     """Return a cache entry's absolute path, built first if it does not exist.
 
@@ -75,12 +68,12 @@ def publish(entry: Path, build: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise SimulatorError(
             f"The cache directory {entry.parent} cannot be written: {error}. "
-            f"Set {CACHE_DIR_VARIABLE} to a directory that can.",
+            f"Set {CACHE_DIR_VARIABLE} to a directory that can."
         ) from error
     try:
         build(work)
         for file in work.iterdir():
-            _flush(file)  # a name must not reach the disk before its content does
+            sync(file)  # a name must not reach the disk before its content does
         work.chmod(0o755)  # mkdtemp makes it private; a SUMO under another user reads it too
         try:
             work.rename(entry)

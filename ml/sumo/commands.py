@@ -19,22 +19,18 @@ their slots, and they are moved such that none passes another on the way; and on
 drive in one lane.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats, Ints
+from ml.sumo.fleet import Admission
+from ml.sumo.fleet_kernels import Orders
 from ml.sumo.names import tile_lane, tile_prefix, vehicle_id
 from ml.sumo.protocol import Placement
+from ml.sumo.road import Road
 from ml.sumo.tiling import EGO_TYPE, PEER_TYPE, ROUTE_SUFFIX
-
-if TYPE_CHECKING:
-    from ml.sumo.fleet import Admission
-    from ml.sumo.fleet_kernels import Orders
-    from ml.sumo.road import Road
 
 # Bits of SUMO's speed mode: checks of gap, acceleration, deceleration, right of way, red light.
 SPEED_MODE_UNCHECKED = 0
@@ -63,7 +59,7 @@ class Insertion(NamedTuple):
 
 
 def insertions(
-    placement: Placement, road: Road, lane: NDArray[np.int64], lane_pos_m: NDArray[np.float64]
+    placement: Placement, road: Road, lane: Ints, lane_pos_m: Floats
 ) -> Iterator[Insertion]:
     """Yield the cars of a placement, row by row; `lane` and `lane_pos_m` say where each stands."""
     here, drivers = placement.present, placement.drivers

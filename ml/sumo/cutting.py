@@ -5,26 +5,20 @@ lanes are copied word for word. Junctions are made for the convoy alone: nobody 
 it has the right of way at each, whatever stands there in the whole network.
 """
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
+from ml.arrays import Floats
 from ml.errors import ScenarioError
 from ml.sumo.names import prefixed
+from ml.sumo.road import Road
 from ml.sumo.sumocfg import GZIPPED
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ml.sumo.road import Road
 
 _NETWORK = ("version", "junctionCornerDetail", "lefthand", "limitTurnSpeed")
 _EDGE = ("id", "from", "to", "function", "priority", "spreadType", "shape")
@@ -32,6 +26,7 @@ _LANE = ("id", "index", "allow", "disallow", "speed", "length", "width", "change
          "changeRight", "shape")  # fmt: skip
 _JUNCTION = ("x", "y", "z", "shape", "radius")
 _CONNECTION = ("from", "to", "fromLane", "toLane", "dir")
+_NOWHERE = {"x": "0", "y": "0", "shape": ""}
 _ROUNDING = 1e-6  # m, m/s
 
 
@@ -68,14 +63,14 @@ def cut_road(net_file: Path, road: Road) -> CutRoad:
             parts.collect(stream)
     except (OSError, EOFError, ET.ParseError, LookupError, ValueError) as error:
         raise ScenarioError(
-            f"Network file {net_file} cannot be read: {error}. Write it again with netconvert.",
+            f"Network file {net_file} cannot be read: {error}. Write it again with netconvert."
         ) from error
     edges = parts.edges.values()
     difference = find_difference(edges, road.lane_ids, road.lane_length_m, road.lane_limit_mps)
     if difference:
         raise ScenarioError(
             f"The network {net_file} is not the one that was read: {difference}. "
-            "If it was changed meanwhile, start again.",
+            "If it was changed meanwhile, start again."
         )
     passages = _passages(road)
     cut = CutRoad(
@@ -106,18 +101,14 @@ def written(element: ET.Element) -> str:
 def find_difference(
     edges: Iterable[ET.Element],
     lane_ids: Sequence[str],
-    lengths_m: NDArray[np.float64],
-    limits_mps: NDArray[np.float64],
+    lengths_m: Floats,
+    limits_mps: Floats,
     prefix: str = "",
 ) -> str:
     """Say what is wrong with the lanes of <edge> elements; nothing is an empty text.
 
-    Args:
-        edges: The elements.
-        lane_ids: Lanes that they have to hold.
-        lengths_m: (lanes,), their lengths.
-        limits_mps: (lanes,), their limits.
-        prefix: What stands before each identifier in the elements alone.
+    They have to hold `lane_ids`, with lengths and limits (lanes,); in the elements alone `prefix`
+    stands before each identifier.
     """
     lanes = {str(lane.get("id")): lane for edge in edges for lane in edge.iter("lane")}
     for lane_id, *numbers in zip(lane_ids, lengths_m.tolist(), limits_mps.tolist(), strict=True):
@@ -140,7 +131,7 @@ class _Parts:
         self._wanted = {_edge_of(lane) for lane in lanes}
         # SUMO breaks down over a lane inside a junction to which nothing leads.
         self._inside = {lane for lane in lanes if lane.startswith(":")}
-        self._junctions: dict[str, dict[str, str]] = {}
+        self.junctions: dict[str, dict[str, str]] = {}
         self._connections: dict[tuple[str, str], ET.Element] = {}
 
     def collect(self, stream: BinaryIO) -> None:
@@ -163,7 +154,7 @@ class _Parts:
                 if not name.startswith(":") or lane.get("id") in self._inside:
                     ET.SubElement(self.edges[name], "lane", _some(lane, _LANE))
         elif element.tag == "junction":
-            self._junctions[name] = _some(element, _JUNCTION)
+            self.junctions[name] = _some(element, _JUNCTION)
         elif element.tag == "connection":
             ends = element.get("from", ""), element.get("to", "")
             if self._wanted.issuperset(ends):
@@ -179,18 +170,10 @@ class _Parts:
         if found is None:
             raise ScenarioError(
                 f"The network has no connection from lane {here!r} to {there!r}. "
-                "Write it again with netconvert.",
+                "Write it again with netconvert."
             )
         through = {"via": via} if via else {}
         return ET.Element("connection", {**_some(found, _CONNECTION), **through, "state": "M"})
-
-    def lanes_of(self, edge: str) -> list[str]:
-        """Return the names of an edge's lanes."""
-        return [str(lane.get("id")) for lane in self.edges[edge].iter("lane")]
-
-    def place_of(self, junction: str) -> dict[str, str]:
-        """Return where a junction lies and how it is drawn."""
-        return self._junctions.get(junction, {"x": "0", "y": "0", "shape": ""})
 
 
 class _Passage(NamedTuple):
@@ -228,10 +211,12 @@ def _junctions(parts: _Parts, road: Road, passages: Sequence[_Passage]) -> Itera
     for junction in dict.fromkeys((parts.edges[edges[0]].get("from", ""), *ends)):
         before = [edge for edge, end in zip(edges, ends, strict=True) if end == junction]
         ways = [passage for passage in passages if _edge_of(passage.here) in before]
-        incoming = [lane for edge in before for lane in parts.lanes_of(edge)]
+        incoming = [
+            str(lane.get("id")) for edge in before for lane in parts.edges[edge].iter("lane")
+        ]
         kind = "priority" if ways else "dead_end"
         last = [passage.inside[-1] for passage in ways if passage.inside]
-        element = _junction(junction, kind, incoming, last, parts.place_of(junction))
+        element = _junction(junction, kind, incoming, last, parts.junctions.get(junction, _NOWHERE))
         nobody = "0" * len(ways)
         for index in range(len(ways)):
             request = {"index": str(index), "response": nobody, "foes": nobody, "cont": "0"}
@@ -239,7 +224,7 @@ def _junctions(parts: _Parts, road: Road, passages: Sequence[_Passage]) -> Itera
         yield element
     for passage in passages:
         for before_it, lane in pairwise(passage.inside):
-            yield _junction(lane, "internal", [before_it], [], parts.place_of(lane))
+            yield _junction(lane, "internal", [before_it], [], parts.junctions.get(lane, _NOWHERE))
 
 
 def _number_anew(cut: CutRoad) -> None:

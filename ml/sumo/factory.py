@@ -1,18 +1,14 @@
 """Make a simulator by the name of its backend."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ml.errors import SimulatorError
 from ml.folders import default_cache_dir
 from ml.sumo.libsumo_backend import LibsumoSimulator
-from ml.sumo.protocol import Simulator
+from ml.sumo.protocol import OWN_SUMO, Simulator, SumoAccess
+from ml.sumo.scenarios import Scenario
 from ml.sumo.traci_backend import TraciSimulator
-
-if TYPE_CHECKING:
-    from ml.sumo.scenarios import Scenario
 
 Backend = Literal["libsumo", "traci"]
 
@@ -23,10 +19,7 @@ def create_simulator(
     *,
     num_envs: int,
     num_vehicles: int,
-    host: str | None = None,
-    port: int | None = None,
-    gui: bool = False,
-    deadline_s: float = 30.0,
+    sumo: SumoAccess = OWN_SUMO,
     cache_dir: Path | None = None,
 ) -> Simulator:
     """Make a simulator; nothing starts before its `start`.
@@ -36,10 +29,7 @@ def create_simulator(
         scenario: The road.
         num_envs: Convoys that it carries, each on its own copy of the road.
         num_vehicles: Vehicle slots per convoy, the ego included.
-        host: For "traci": where a SUMO runs already; None to start one here.
-        port: Its TraCI port; None for 8813.
-        gui: For "traci" without host: start sumo-gui.
-        deadline_s: For "traci": the longest wait for a connection or a reply.
+        sumo: Where a SUMO runs already, or how to start one.
         cache_dir: Where tiled networks are kept; None for ROADSENSE_CACHE_DIR or
             ``~/.cache/roadsense``. A SUMO elsewhere must see it under the same path.
 
@@ -48,23 +38,16 @@ def create_simulator(
     """
     cache = default_cache_dir() if cache_dir is None else cache_dir
     if backend == "libsumo":
-        if host is not None or port is not None or gui:
+        if sumo.host is not None or sumo.port is not None or sumo.gui:
             raise SimulatorError(
                 'host, port and gui belong to backend="traci"; backend="libsumo" runs in this '
-                "process and has neither. Leave them out or change the backend.",
+                "process and has neither. Leave them out or change the backend."
             )
         return LibsumoSimulator(
             scenario, num_envs=num_envs, num_vehicles=num_vehicles, cache_dir=cache
         )
     if backend == "traci":
         return TraciSimulator(
-            scenario,
-            num_envs=num_envs,
-            num_vehicles=num_vehicles,
-            cache_dir=cache,
-            host=host,
-            port=port,
-            gui=gui,
-            deadline_s=deadline_s,
+            scenario, sumo, num_envs=num_envs, num_vehicles=num_vehicles, cache_dir=cache
         )
     raise SimulatorError(f"Backend {backend!r} is not known; use 'libsumo' or 'traci'.")

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.errors import SimulatorError
 from ml.sumo import fleet_kernels as kernels
-from ml.sumo.fleet_kernels import Cars, Lanes, Orders
+from ml.sumo.fleet_kernels import Cars, Orders
 from ml.sumo.names import MAX_VEHICLES, tile_lane, vehicle_id
 from ml.sumo.protocol import Placement, TickCommands, TrafficState
 from ml.sumo.road import Road
@@ -39,13 +40,13 @@ class Admission(NamedTuple):
         sequence: int64, the order in which to place them, as places in `placed`.
     """
 
-    removed: NDArray[np.int64]
-    placed: NDArray[np.int64]
-    lane: NDArray[np.int64]
-    lane_pos_m: NDArray[np.float64]
-    reused: NDArray[np.bool_]
-    was_controlled: NDArray[np.bool_]
-    sequence: NDArray[np.int64]
+    removed: Ints
+    placed: Ints
+    lane: Ints
+    lane_pos_m: Floats
+    reused: Bools
+    was_controlled: Bools
+    sequence: Ints
 
     @property
     def only_reuses(self) -> bool:
@@ -64,10 +65,9 @@ class Fleet:
     def __init__(self, road: Road, num_envs: int, num_vehicles: int) -> None:
         if not 1 <= num_vehicles <= MAX_VEHICLES:
             raise SimulatorError(
-                f"num_vehicles is {num_vehicles}; a convoy has 1 to {MAX_VEHICLES} slots.",
+                f"num_vehicles is {num_vehicles}; a convoy has 1 to {MAX_VEHICLES} slots."
             )
         self._road = road
-        self._lanes = Lanes(road.lane_start_m, road.lane_length_m)
         self._shape = (num_envs, num_vehicles)
         count = num_envs * num_vehicles
         self.ids = [
@@ -90,7 +90,7 @@ class Fleet:
         """Forget every car: SUMO has started anew."""
         self.drop(np.arange(len(self.ids)))
 
-    def drop(self, index: NDArray[np.int64]) -> None:
+    def drop(self, index: Ints) -> None:
         """Note that cars have left the road."""
         self._cars.present[index] = self._cars.controlled[index] = self._left[index] = False
         self._moving[:, index] = 0.0
@@ -111,7 +111,7 @@ class Fleet:
         if inside.any():
             raise SimulatorError(
                 f"Route position {there_m[here][inside][0]} m lies inside a junction, where SUMO "
-                "cannot insert a car. Ask Road.placeable first.",
+                "cannot insert a car. Start it on a lane that is not Road.lane_internal."
             )
         left = self._left.reshape(self._shape)
         left[env] = False if placement.left is None else placement.left & here
@@ -166,7 +166,7 @@ class Fleet:
             name, values = ("speed_factor", factor) if is_factor else ("speed_mps", speed_mps)
             raise SimulatorError(
                 f"TickCommands.{name} of {self.ids[car]} is {values[car]}; it must be at least 0 "
-                "and finite, or NaN for no command.",
+                "and finite, or NaN for no command."
             )
         taken_over, released, speeds, factors = sizes
         return Orders(
@@ -192,14 +192,21 @@ class Fleet:
         self._left[changing] ^= True
         return list(zip(changing.tolist(), self._left[changing].tolist(), strict=True))
 
-    def advance(self, lane_pos_m: NDArray[np.float64], speed_mps: NDArray[np.float64]) -> None:
+    def advance(self, lane_pos_m: Floats, speed_mps: Floats) -> None:
         """Take over what SUMO says of all live cars after a tick; float64, one for each car.
 
         Raises:
             SimulatorError: A car is not where a tick at its speed can have brought it.
         """
         cars = self._cars
-        fault = kernels.follow_cars(self.live, lane_pos_m, speed_mps, self._lanes, cars)
+        fault = kernels.follow_cars(
+            self.live,
+            lane_pos_m,
+            speed_mps,
+            self._road.lane_start_m,
+            self._road.lane_length_m,
+            cars,
+        )
         if fault != kernels.FINE:
             car = int(self.live[fault])
             mean_mps = 0.5 * (cars.speed_mps[car] + speed_mps[fault])
@@ -208,15 +215,10 @@ class Fleet:
                 f"{cars.position_m[car] + mean_mps * DT_S:.3f} m, but SUMO reports lane position "
                 f"{lane_pos_m[fault]:.3f} m, which fits no lane there (tolerance "
                 f"{kernels.INCONSISTENCY_M} m). The network may hold lanes that the route does "
-                "not pass.",
+                "not pass."
             )
 
-    def confirm(
-        self,
-        placed: NDArray[np.int64],
-        lane_pos_m: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-    ) -> None:
+    def confirm(self, placed: Ints, lane_pos_m: Floats, speed_mps: Floats) -> None:
         """Check that SUMO put cars exactly where they were asked for.
 
         Raises:
@@ -231,7 +233,7 @@ class Fleet:
             raise SimulatorError(
                 f"SUMO did not insert {self.ids[index]} as asked: wanted route position "
                 f"{cars.position_m[index]} m at {cars.speed_mps[index]} m/s, it is "
-                f"{off_m[first]} m off at {speed_mps[first]} m/s.",
+                f"{off_m[first]} m off at {speed_mps[first]} m/s."
             )
 
     def confirm_lane(self, index: int, lane: str, *, left: bool) -> None:
@@ -260,11 +262,11 @@ class Fleet:
         if array.shape != self._shape:
             raise SimulatorError(
                 f"TickCommands.{name} has shape {array.shape}; this simulator has {self._shape} "
-                "(num_envs, num_vehicles).",
+                "(num_envs, num_vehicles)."
             )
         return np.ascontiguousarray(array, dtype).reshape(-1)
 
-    def _check_left(self, left: NDArray[np.bool_], here: NDArray[np.bool_], name: str) -> None:
+    def _check_left(self, left: Bools, here: Bools, name: str) -> None:
         """Refuse lanes that are not there."""
         if left.shape != here.shape:
             raise SimulatorError(f"{name} has shape {left.shape}; it must be {here.shape}.")
@@ -285,7 +287,7 @@ class Fleet:
             if array.shape != shape:
                 raise SimulatorError(
                     f"Placement.{name} has shape {array.shape}; it must be "
-                    f"{shape} (convoys, vehicle slots).",
+                    f"{shape} (convoys, vehicle slots)."
                 )
         if placement.left is not None:
             self._check_left(placement.left, here, "Placement.left")
@@ -293,7 +295,7 @@ class Fleet:
         if len(set(named)) != len(named) or not all(0 <= one < self._shape[0] for one in named):
             raise SimulatorError(
                 f"Placement.env_indices is {named}; it must name distinct convoys in "
-                f"0 … {self._shape[0] - 1}.",
+                f"0 … {self._shape[0] - 1}."
             )
         values = np.stack(list(numbers.values()))[:, here]
         wrong = ~((values >= 0.0) & (values < np.inf))
@@ -301,5 +303,5 @@ class Fleet:
             which, car = np.argwhere(wrong)[0]
             raise SimulatorError(
                 f"Placement.{list(numbers)[which]} of a present vehicle is negative or not "
-                f"finite: {values[which, car]}.",
+                f"finite: {values[which, car]}."
             )

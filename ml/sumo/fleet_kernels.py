@@ -8,8 +8,8 @@ returns where.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled
 from ml.vehicle import DT_S
 
@@ -17,18 +17,6 @@ SAME_LANE_TOLERANCE_M = 0.05
 INCONSISTENCY_M = 0.1
 FINE = -1
 _CANDIDATES = 3  # lanes looked at around the expected position
-
-
-class Lanes(NamedTuple):
-    """A road's lanes in the order of the route.
-
-    Attributes:
-        start_m: (lanes,) float64, route positions.
-        length_m: (lanes,) float64.
-    """
-
-    start_m: NDArray[np.float64]
-    length_m: NDArray[np.float64]
 
 
 class Cars(NamedTuple):
@@ -43,12 +31,12 @@ class Cars(NamedTuple):
         out_of_order: (E,) bool, whether a car of the convoy has passed one of a higher slot.
     """
 
-    present: NDArray[np.bool_]
-    controlled: NDArray[np.bool_]
-    position_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    lane_start_m: NDArray[np.float64]
-    out_of_order: NDArray[np.bool_]
+    present: Bools
+    controlled: Bools
+    position_m: Floats
+    speed_mps: Floats
+    lane_start_m: Floats
+    out_of_order: Bools
 
 
 class Orders(NamedTuple):
@@ -65,21 +53,17 @@ class Orders(NamedTuple):
         factor: float64, their factors.
     """
 
-    taken_over: NDArray[np.int64]
-    released: NDArray[np.int64]
-    speed_index: NDArray[np.int64]
-    speed_mps: NDArray[np.float64]
-    factor_index: NDArray[np.int64]
-    factor: NDArray[np.float64]
+    taken_over: Ints
+    released: Ints
+    speed_index: Ints
+    speed_mps: Floats
+    factor_index: Ints
+    factor: Floats
 
 
 @compiled
 def sort_commands(
-    controlled: NDArray[np.bool_],
-    speed_mps: NDArray[np.float64],
-    factor: NDArray[np.float64],
-    cars: Cars,
-    found: Orders,
+    controlled: Bools, speed_mps: Floats, factor: Floats, cars: Cars, found: Orders
 ) -> tuple[int, int, int, int, int]:
     """List what a tick's commands change, and note in `cars` who is controlled.
 
@@ -141,10 +125,11 @@ def _note_order(cars: Cars) -> None:
 
 @compiled
 def follow_cars(
-    read: NDArray[np.int64],
-    lane_pos_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    lanes: Lanes,
+    read: Ints,
+    lane_pos_m: Floats,
+    speed_mps: Floats,
+    lane_start_m: Floats,
+    lane_length_m: Floats,
     cars: Cars,
 ) -> int:
     """Move cars to where SUMO says they are, onto the next lane where need be.
@@ -153,7 +138,8 @@ def follow_cars(
         read: (n,) int64, the slots that were read.
         lane_pos_m: (n,) float64, what SUMO says.
         speed_mps: (n,) float64, what SUMO says.
-        lanes: Of the road.
+        lane_start_m: (lanes,) float64, where each begins along the route.
+        lane_length_m: (lanes,) float64.
         cars: Every vehicle slot; updated.
 
     Returns:
@@ -166,16 +152,16 @@ def follow_cars(
         start_m = cars.lane_start_m[car]
         if not abs(start_m + lane_pos_m[row] - expected_m) <= SAME_LANE_TOLERANCE_M:
             last = 0
-            while last < lanes.start_m.size and lanes.start_m[last] <= expected_m:
+            while last < lane_start_m.size and lane_start_m[last] <= expected_m:
                 last += 1
             least_m = np.inf
             for back in range(_CANDIDATES):
-                lane = min(max(last - back, 0), lanes.start_m.size - 1)
-                if lane_pos_m[row] > lanes.length_m[lane] + SAME_LANE_TOLERANCE_M:
+                lane = min(max(last - back, 0), lane_start_m.size - 1)
+                if lane_pos_m[row] > lane_length_m[lane] + SAME_LANE_TOLERANCE_M:
                     continue
-                off_m = abs(lanes.start_m[lane] + lane_pos_m[row] - expected_m)
+                off_m = abs(lane_start_m[lane] + lane_pos_m[row] - expected_m)
                 if off_m < least_m:
-                    least_m, start_m = off_m, lanes.start_m[lane]
+                    least_m, start_m = off_m, lane_start_m[lane]
             if not least_m <= INCONSISTENCY_M:
                 return row
             cars.lane_start_m[car] = start_m

@@ -6,8 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ml.sumo.mending import lengths_of_shapes, written_anew
-from ml.sumo.problem import Problem, named
+from ml.sumo.problem import Problem, lengths_of_shapes, named, written_anew
 
 # Lanes side by side share a length, and SUMO makes none shorter than 0.1 m; the rest is rounding.
 _MOST_OFF_M = 1.0

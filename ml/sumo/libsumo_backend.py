@@ -4,8 +4,6 @@ libsumo holds one simulation per process, and starting another silently destroys
 backend owns it at a time, and a second one is refused.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import weakref
@@ -14,20 +12,19 @@ from struct import Struct
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats
 from ml.errors import SimulatorError, SimulatorInUseError
 from ml.sumo import commands as telling
 from ml.sumo.backend import Backend
 from ml.sumo.fleet import Admission
 from ml.sumo.fleet_kernels import Orders
-from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named
-from ml.sumo.programs import MISSING_LIBRARIES_HINT
 from ml.sumo.protocol import Placement
-from ml.sumo.tiling import NET_FILE, tile_scenario
+from ml.sumo.sumo_process import MISSING_LIBRARIES_HINT
+from ml.sumo.tiling import NET_FILE, load_options, tile_scenario
 
-_owner: weakref.ref[LibsumoSimulator] | None = None
+_owner: weakref.ref["LibsumoSimulator"] | None = None
 _started_in: int | None = None
 """The process in which the owner was started; a fork copies a running SUMO as well."""
 
@@ -52,7 +49,7 @@ def _import_libsumo() -> tuple[Any, Any]:
         return importlib.import_module("libsumo"), importlib.import_module("libsumo._libsumo")
     except ImportError as error:
         raise SimulatorError(
-            f"libsumo cannot be loaded: {error}. {MISSING_LIBRARIES_HINT}",
+            f"libsumo cannot be loaded: {error}. {MISSING_LIBRARIES_HINT}"
         ) from error
 
 
@@ -90,7 +87,7 @@ class LibsumoSimulator(Backend):
         except self._failures as error:
             raise SimulatorError(
                 f"The embedded SUMO could not load {tiles / NET_FILE}: {error}. SUMO has said why "
-                f"above. If the file is damaged, delete {tiles} and try again.",
+                f"above. If the file is damaged, delete {tiles} and try again."
             ) from error
         self._begin()
         self._sumo, self._native = libsumo, native
@@ -112,9 +109,7 @@ class LibsumoSimulator(Backend):
         self._found = np.zeros((2, len(self._live_ids)))
         self._pack = Struct(f"{self._found.size}d")
 
-    def _insert(
-        self, placement: Placement, admission: Admission
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _insert(self, placement: Placement, admission: Admission) -> tuple[Floats, Floats]:
         native, ids = self._native, self._fleet.ids
         try:
             telling.place(native, ids, placement, self.road, admission)
@@ -127,7 +122,7 @@ class LibsumoSimulator(Backend):
 
     def _tick(
         self, orders: Orders, changes: Sequence[tuple[int, bool]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    ) -> tuple[Floats, Floats, list[str]]:
         native, ids = self._native, self._fleet.ids
         try:
             telling.hand_over(native, ids, orders)
@@ -162,5 +157,5 @@ class LibsumoSimulator(Backend):
         return names
 
 
-def _read(getter: Callable[[str], float], names: list[str]) -> NDArray[np.float64]:
+def _read(getter: Callable[[str], float], names: list[str]) -> Floats:
     return np.fromiter(map(getter, names), np.float64, len(names))

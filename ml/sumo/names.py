@@ -5,8 +5,6 @@ They have a fixed length, so that over TCP a record's place follows from its num
 
 MAX_TILES = 8192
 MAX_VEHICLES = 100
-ENV_DIGITS = slice(1, 5)
-SLOT_DIGITS = slice(7, 9)
 
 
 def tile_prefix(env_index: int) -> str:
@@ -32,4 +30,4 @@ def vehicle_id(env_index: int, slot: int) -> str:
 
 def parse_vehicle_id(vehicle: str) -> tuple[int, int]:
     """Return a vehicle's convoy and slot."""
-    return int(vehicle[ENV_DIGITS]), int(vehicle[SLOT_DIGITS])
+    return int(vehicle[1:5]), int(vehicle[7:9])

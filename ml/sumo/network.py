@@ -16,8 +16,7 @@ import sumolib
 
 from ml.errors import ScenarioError
 from ml.sumo.lane_numbers import impossible_numbers, strange_lengths
-from ml.sumo.mending import signals_out, written_anew
-from ml.sumo.problem import Problem, named, tell
+from ml.sumo.problem import Problem, named, signals_out, tell, written_anew
 from ml.sumo.road import Lane, Road
 
 VEHICLE_CLASS = "passenger"

@@ -33,7 +33,7 @@ def plainly_named(folder: Path) -> Iterator[Path]:
         except OSError as error:
             raise SimulatorError(
                 f"SUMO cannot read {folder}, whose name it would split or change, and a link to "
-                f"it failed: {error}. Set ROADSENSE_CACHE_DIR to a folder of a plainer name.",
+                f"it failed: {error}. Set ROADSENSE_CACHE_DIR to a folder of a plainer name."
             ) from error
         yield link
 
@@ -47,7 +47,7 @@ def require_plain(folder: Path) -> None:
     if not is_plain(folder):
         raise SimulatorError(
             f"SUMO cannot read {folder}: it splits names at commas, and replaces ${{…}}. Set "
-            "ROADSENSE_CACHE_DIR to a folder of a plainer name, here and where SUMO runs.",
+            "ROADSENSE_CACHE_DIR to a folder of a plainer name, here and where SUMO runs."
         )
 
 

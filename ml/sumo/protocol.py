@@ -4,16 +4,11 @@ Shapes: E convoys, K of them in a placement, V vehicle slots each. Slot 0 is the
 slot k is the peer of rank k, 1 being directly ahead of the ego.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ml.sumo.road import Road
+from ml.arrays import Bools, Floats, Ints
+from ml.sumo.road import Road
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +23,11 @@ class DriverParameters:
         speed_factor: Desired speed over the speed limit.
     """
 
-    tau_s: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    decel_mps2: NDArray[np.float64]
-    min_gap_m: NDArray[np.float64]
-    speed_factor: NDArray[np.float64]
+    tau_s: Floats
+    accel_mps2: Floats
+    decel_mps2: Floats
+    min_gap_m: Floats
+    speed_factor: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +48,13 @@ class Placement:
             Only on a road with such a lane (`Road.left_lane_ids`).
     """
 
-    env_indices: NDArray[np.int64]
-    present: NDArray[np.bool_]
-    route_pos_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    controlled: NDArray[np.bool_]
+    env_indices: Ints
+    present: Bools
+    route_pos_m: Floats
+    speed_mps: Floats
+    controlled: Bools
     drivers: DriverParameters
-    left: NDArray[np.bool_] | None = None
+    left: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +71,10 @@ class TickCommands:
             end, whoever drives beside them; None: everybody stays where he is.
     """
 
-    controlled: NDArray[np.bool_]
-    speed_mps: NDArray[np.float64]
-    speed_factor: NDArray[np.float64]
-    left: NDArray[np.bool_] | None = None
+    controlled: Bools
+    speed_mps: Floats
+    speed_factor: Floats
+    left: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +87,31 @@ class TrafficState:
         speed_mps: float64.
     """
 
-    present: NDArray[np.bool_]
-    route_pos_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
+    present: Bools
+    route_pos_m: Floats
+    speed_mps: Floats
+
+
+class SumoAccess(NamedTuple):
+    """How to get a SUMO; for the backend `traci` alone.
+
+    Attributes:
+        host: Host of a running SUMO; None starts one.
+        port: Its TraCI port; None for 8813.
+        gui: Open sumo-gui.
+        deadline_s: Longest wait for SUMO: to connect, to answer, to come back after a loss.
+        embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    gui: bool = False
+    deadline_s: float = 30.0
+    embedded_spare: bool = False
+
+
+OWN_SUMO = SumoAccess()
+"""One that the simulator starts itself."""
 
 
 class Simulator(Protocol):
@@ -107,13 +124,11 @@ class Simulator(Protocol):
         road: The road that is not offset.
         num_envs: E.
         num_vehicles: V.
-        dt_s: Length of a tick.
     """
 
     road: Road
     num_envs: int
     num_vehicles: int
-    dt_s: float
 
     def start(self) -> None:
         """Start SUMO and load the roads; does nothing if it runs."""
@@ -124,7 +139,7 @@ class Simulator(Protocol):
     def step(self, commands: TickCommands) -> TrafficState:
         """Give the commands, simulate one tick and read every car."""
 
-    def read_collisions(self) -> NDArray[np.bool_]:
+    def read_collisions(self) -> Bools:
         """Return (E, V) bool: the cars that SUMO itself reported as colliding in the last tick."""
 
     def teleport_count(self) -> int:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ml.arrays import Floats, Ints
 from ml.compiled import compiled
 from ml.errors import SimulatorError
 from ml.vehicle import CAR_LENGTH_M
@@ -35,7 +36,7 @@ class Lane:
     length_m: float
     speed_limit_mps: float
     internal: bool
-    shape_m: NDArray[np.float64]
+    shape_m: Floats
     left_id: str = ""
     left_m: float = 0.0
 
@@ -57,7 +58,6 @@ class Road:
         fastest_mps: The highest. SUMO knows this one alone, on every lane (see `ml.sumo.tiling`),
             so a car's speed factor is its desired speed over this.
         length_m: Length of the whole road.
-        car_length_m: Length of the cars that drive on it.
         left_lane_ids: The lanes to the left, in the order of the route; empty unless there is one
             all along.
         left_m: Largest distance of their centre lines from the convoy's; 0.0 without them.
@@ -69,7 +69,6 @@ class Road:
         self.lane_start_m = np.concatenate(([0.0], np.cumsum(self.lane_length_m)[:-1]))
         self.lane_internal = np.array([lane.internal for lane in lanes], dtype=np.bool_)
         self.length_m = float(self.lane_start_m[-1] + self.lane_length_m[-1])
-        self.car_length_m = CAR_LENGTH_M
         all_along = all(lane.left_id for lane in lanes)
         self.left_lane_ids = tuple(lane.left_id for lane in lanes) if all_along else ()
         self.left_m = max(lane.left_m for lane in lanes) if all_along else 0.0
@@ -86,10 +85,7 @@ class Road:
         """Return SUMO's number, from the right, of the left lane or of the convoy's."""
         return self._left_number if left else self._left_number - 1
 
-    def pose(
-        self,
-        route_pos_m: ArrayLike,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def pose(self, route_pos_m: ArrayLike) -> tuple[Floats, Floats, Floats]:
         """Return where a car's front bumper is and which way the car points.
 
         The heading is that of the chord from the rear to the front bumper, as SUMO draws a car.
@@ -101,7 +97,6 @@ class Road:
         pose = np.empty((3, *front_m.shape))
         on_road = _draw_cars(
             front_m.ravel(),
-            self.car_length_m,
             self.length_m,
             self._knot_m,
             self._xy_m,
@@ -112,38 +107,24 @@ class Road:
             self._checked(front_m)
         return pose[0], pose[1], pose[2]
 
-    def locate(self, route_pos_m: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def locate(self, route_pos_m: ArrayLike) -> tuple[Ints, Floats]:
         """Return the lane and the position on it, int64 index into `lane_ids` and metres."""
         position_m = self._checked(route_pos_m)
-        lane = self._lane_index(position_m)
+        lane = np.searchsorted(self.lane_start_m, position_m, side="right") - 1
         return lane, position_m - self.lane_start_m[lane]
 
-    def placeable(self, route_pos_m: ArrayLike) -> NDArray[np.bool_]:
-        """Tell where a car can be inserted: anywhere but inside a junction's internal lane."""
-        return ~self.lane_internal[self._lane_index(self._checked(route_pos_m))]
-
-    def speed_limit_mps(self, route_pos_m: ArrayLike) -> NDArray[np.float64]:
-        """Return the speed limit at each position."""
-        return self.lane_limit_mps[self._lane_index(self._checked(route_pos_m))]
-
-    def _checked(self, route_pos_m: ArrayLike) -> NDArray[np.float64]:
+    def _checked(self, route_pos_m: ArrayLike) -> Floats:
         position_m = np.asarray(route_pos_m, dtype=np.float64)
         inside = (position_m >= 0.0) & (position_m <= self.length_m)
         if not inside.all():
             raise SimulatorError(
                 f"Route position {position_m[~inside].flat[0]} m is not on the road, which goes "
-                f"from 0 to {self.length_m} m. Values of absent vehicles are 0.0.",
+                f"from 0 to {self.length_m} m. Values of absent vehicles are 0.0."
             )
         return position_m
 
-    def _lane_index(self, position_m: NDArray[np.float64]) -> NDArray[np.int64]:
-        return np.searchsorted(self.lane_start_m, position_m, side="right") - 1
 
-
-def _centre_line(
-    lanes: Sequence[Lane],
-    lane_start_m: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _centre_line(lanes: Sequence[Lane], lane_start_m: Floats) -> tuple[Floats, Floats, Floats]:
     """Return knots (n,), points (n, 2) and slopes (n, 2) of the piecewise linear centre line.
 
     A lane's shape is stretched to the lane's length, as SUMO does. The last slope is 0: nothing
@@ -167,7 +148,7 @@ def _centre_line(
 
 
 @compiled
-def last_begun(start_m: NDArray[np.float64], position_m: float) -> int:
+def last_begun(start_m: Floats, position_m: float) -> int:
     """Return the last place in ascending `start_m` that is not beyond a position; 0 without one."""
     low, high = 0, start_m.size
     while high - low > 1:
@@ -181,20 +162,19 @@ def last_begun(start_m: NDArray[np.float64], position_m: float) -> int:
 
 @compiled
 def _draw_cars(
-    front_m: NDArray[np.float64],
-    car_length_m: float,
+    front_m: Floats,
     road_length_m: float,
-    knot_m: NDArray[np.float64],
-    xy_m: NDArray[np.float64],
-    slope_xy: NDArray[np.float64],
-    pose: NDArray[np.float64],
+    knot_m: Floats,
+    xy_m: Floats,
+    slope_xy: Floats,
+    pose: Floats,
 ) -> bool:
     """Fill `pose` (3, n) for front bumpers (n,); False at the first that is not on the road."""
     for i in range(front_m.size):
         if not 0.0 <= front_m[i] <= road_length_m:
             return False
         front_x_m, front_y_m = _point(front_m[i], knot_m, xy_m, slope_xy)
-        rear_x_m, rear_y_m = _point(front_m[i] - car_length_m, knot_m, xy_m, slope_xy)
+        rear_x_m, rear_y_m = _point(front_m[i] - CAR_LENGTH_M, knot_m, xy_m, slope_xy)
         heading_deg = math.degrees(math.atan2(front_x_m - rear_x_m, front_y_m - rear_y_m))
         if heading_deg < 0.0:
             heading_deg += 360.0
@@ -205,12 +185,7 @@ def _draw_cars(
 
 
 @compiled
-def _point(
-    along_m: float,
-    knot_m: NDArray[np.float64],
-    xy_m: NDArray[np.float64],
-    slope_xy: NDArray[np.float64],
-) -> tuple[float, float]:
+def _point(along_m: float, knot_m: Floats, xy_m: Floats, slope_xy: Floats) -> tuple[float, float]:
     """Return x and y on the centre line; what lies before the road's start goes straight back."""
     low = last_begun(knot_m, along_m)
     beyond_m = along_m - knot_m[low]

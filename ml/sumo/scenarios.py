@@ -59,11 +59,7 @@ class Examined:
     network: RouteNetwork | None = None
 
 
-def load_scenario(
-    sumo_cfg: Path | str | None = None,
-    *,
-    cache_dir: Path | None = None,
-) -> Scenario:
+def load_scenario(sumo_cfg: Path | str | None = None, *, cache_dir: Path | None = None) -> Scenario:
     """Load a scenario.
 
     Args:
@@ -116,7 +112,7 @@ def _find_sources(sumo_cfg: Path | str | None) -> Examined:
     if not cfg_file.is_file():
         raise ScenarioError(
             f"There is no scenario {name!r}: {cfg_file} is not a file. Name one of "
-            f"{', '.join(BUILTIN_SCENARIOS)}, or give the path of a .sumocfg file.",
+            f"{', '.join(BUILTIN_SCENARIOS)}, or give the path of a .sumocfg file."
         )
     root = parse_xml(cfg_file)
     problems = []

@@ -1,4 +1,8 @@
-"""A SUMO of our own in another process, ended when we end.
+"""SUMO's programs, and a SUMO of our own in another process, ended when we end.
+
+SUMO comes from the eclipse-sumo wheel. Its console commands are Python wrappers around the
+programs in the package's own ``bin`` directory; we run those programs directly, so that a signal
+reaches SUMO itself.
 
 SUMO ends by itself when its client's connection breaks, so it does not outlive a parent that is
 killed. A parent that ends in order ends it too, frozen or not.
@@ -11,14 +15,49 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 from typing import BinaryIO
 
+import sumo
+
 from ml.errors import SimulatorError
-from ml.sumo.programs import MISSING_LIBRARIES_HINT, sumo_environment, sumo_program
 
 _GRACE_S = 2.0
 _MAX_WORDS = 2000
 LOOPBACK = "127.0.0.1"
+SYSTEM_PACKAGES = "libx11-6 libxext6 libxrender1 libgl1 libatomic1"
+MISSING_LIBRARIES_HINT = (
+    "SUMO's wheels need system libraries; on Debian or Ubuntu: "
+    f"sudo apt-get install {SYSTEM_PACKAGES}"
+)
+
+
+def sumo_home() -> Path:
+    """Return the directory of the installed SUMO (``bin``, ``data`` and ``tools`` are in it)."""
+    return Path(sumo.SUMO_HOME)
+
+
+def sumo_program(name: str) -> Path:
+    """Return the path of one of SUMO's programs.
+
+    Args:
+        name: "sumo", "sumo-gui" or "netconvert".
+
+    Raises:
+        SimulatorError: The program is not installed.
+    """
+    program = sumo_home() / "bin" / name
+    if not program.is_file():
+        raise SimulatorError(
+            f"SUMO's program {name!r} is missing at {program}. "
+            "Install it again: pip install --force-reinstall eclipse-sumo"
+        )
+    return program
+
+
+def sumo_environment() -> dict[str, str]:
+    """Return this process's environment variables with SUMO_HOME pointing at the installed SUMO."""
+    return {**os.environ, "SUMO_HOME": str(sumo_home())}
 
 
 class SumoProcess:
@@ -42,9 +81,11 @@ class SumoProcess:
         if gui and not os.environ.get("DISPLAY"):
             raise SimulatorError(
                 "sumo-gui needs a display, and the environment variable DISPLAY is not set. "
-                "Run it in a desktop session, or go without the GUI.",
+                "Run it in a desktop session, or go without the GUI."
             )
-        self.port = _free_port()
+        with socket.socket() as probe:  # a port that is free now
+            probe.bind((LOOPBACK, 0))
+            self.port = int(probe.getsockname()[1])
         command = [str(sumo_program("sumo-gui" if gui else "sumo")), *options]
         command += ["--remote-port", str(self.port), "--num-clients", "1"]
         if gui:
@@ -90,12 +131,6 @@ class SumoProcess:
     def kill(self) -> None:
         """End it now; may be repeated."""
         self._finalizer()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _end(process: subprocess.Popen[bytes], words: BinaryIO, parent: int) -> None:

@@ -53,7 +53,7 @@ def parse_xml(file: Path) -> ET.Element:
         raise ScenarioError(f"{file} cannot be read: {error}. Correct the path.") from error
     except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: its encoding
         raise ScenarioError(
-            f"{file} is not well-formed XML: {error}. Correct the file at that place.",
+            f"{file} is not well-formed XML: {error}. Correct the file at that place."
         ) from error
 
 

@@ -10,13 +10,10 @@ would brake before each lower limit to wish · lower / higher. Which limits a co
 business of whoever plans its episode (`Road.lane_limit_mps`).
 """
 
-from __future__ import annotations
-
 import copy
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
@@ -26,11 +23,9 @@ from ml.errors import SimulatorError
 from ml.sumo.cache import content_key, publish, require_whole
 from ml.sumo.cutting import CutRoad, cut_road, find_difference, network_text, written
 from ml.sumo.names import MAX_TILES, prefixed, tile_prefix
-from ml.vehicle import CAR_LENGTH_M
-
-if TYPE_CHECKING:
-    from ml.sumo.road import Road
-    from ml.sumo.scenarios import Scenario
+from ml.sumo.road import Road
+from ml.sumo.scenarios import Scenario
+from ml.vehicle import CAR_LENGTH_M, DT_S
 
 NET_FILE, ROUTE_FILE = "tiled.net.xml", "convoys.add.xml"
 """The network with all copies; vehicle types, and one route for each copy."""
@@ -65,7 +60,7 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Path
     if not 1 <= num_envs <= MAX_TILES:
         raise SimulatorError(
             f"num_envs is {num_envs}; one SUMO carries 1 to {MAX_TILES} convoys. "
-            "Choose a number in that range.",
+            "Choose a number in that range."
         )
     num_tiles = 1 << (num_envs - 1).bit_length()
     road = scenario.road
@@ -94,6 +89,29 @@ def tile_scenario(scenario: Scenario, num_envs: int, *, cache_dir: Path) -> Path
     return tiles
 
 
+def load_options(tiles: Path) -> list[str]:
+    """Return SUMO's options for the folder of a tiled network, without the program's name.
+
+    Cars are moved by the trapezoidal rule, never teleported or removed, and nothing is random.
+    """
+    return [
+        *("--net-file", str(tiles / NET_FILE)),
+        *("--additional-files", str(tiles / ROUTE_FILE)),
+        *("--step-length", str(DT_S)),
+        *("--step-method.ballistic", "true"),
+        *("--time-to-teleport", "-1"),
+        *("--collision.action", "warn"),
+        *("--collision.mingap-factor", "0"),
+        *("--default.speeddev", "0"),
+        *("--seed", "1"),
+        *("--no-step-log", "true"),
+        *("--no-warnings", "true"),
+        *("--duration-log.disable", "true"),
+        *("--xml-validation", "never"),
+        *("--xml-validation.net", "never"),
+    ]
+
+
 def _require_road(net_file: Path, road: Road) -> None:
     """Check that the first copy's lanes are the road's; the others are its text again.
 
@@ -119,7 +137,7 @@ def _require_road(net_file: Path, road: Road) -> None:
     if difference:
         raise SimulatorError(
             f"The cached network {net_file} is not the scenario's: {difference}. "
-            f"It is made again after: rm -r {shlex.quote(str(net_file.parent))}",
+            f"It is made again after: rm -r {shlex.quote(str(net_file.parent))}"
         )
 
 

@@ -1,16 +1,14 @@
 """SUMO behind a TCP connection: one change of processes per tick, all cars read at once."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from traci import constants as tc
 
+from ml.arrays import Floats
 from ml.errors import SimulatorError, SimulatorTimeoutError
 from ml.sumo import commands as telling
 from ml.sumo import traci_bytes as wire
@@ -18,15 +16,12 @@ from ml.sumo.backend import Backend
 from ml.sumo.fleet import Admission
 from ml.sumo.fleet_kernels import Orders
 from ml.sumo.names import vehicle_id
-from ml.sumo.options import load_options
 from ml.sumo.plain_names import plainly_named, require_plain
-from ml.sumo.protocol import Placement
+from ml.sumo.protocol import Placement, SumoAccess
+from ml.sumo.scenarios import Scenario
 from ml.sumo.sumo_process import LOOPBACK, SumoProcess
-from ml.sumo.tiling import tile_scenario
+from ml.sumo.tiling import load_options, tile_scenario
 from ml.sumo.traci_connection import TraciConnection
-
-if TYPE_CHECKING:
-    from ml.sumo.scenarios import Scenario
 
 DEFAULT_PORT = 8813
 _VIEW_M = 400.0
@@ -40,29 +35,25 @@ class TraciSimulator(Backend):
     def __init__(
         self,
         scenario: Scenario,
+        sumo: SumoAccess,
         *,
         num_envs: int,
         num_vehicles: int,
         cache_dir: Path,
-        host: str | None = None,
-        port: int | None = None,
-        gui: bool = False,
-        deadline_s: float = 30.0,
     ) -> None:
-        if host is None and port is not None:
+        if sumo.host is None and sumo.port is not None:
             raise SimulatorError(
-                f"Port {port} was given without a host. Name the host of a running SUMO, or "
-                "neither, to start one on a free port.",
+                f"Port {sumo.port} was given without a host. Name the host of a running SUMO, or "
+                "neither, to start one on a free port."
             )
-        if host is not None and gui:
+        if sumo.host is not None and sumo.gui:
             raise SimulatorError(
-                f"The GUI can only be chosen for a SUMO that is started here, not at {host}.",
+                f"The GUI can only be chosen for a SUMO that is started here, not at {sumo.host}."
             )
         super().__init__(
             scenario, num_envs=num_envs, num_vehicles=num_vehicles, cache_dir=cache_dir
         )
-        self._host, self._port, self._gui = host, port or DEFAULT_PORT, gui
-        self._deadline_s = deadline_s
+        self._access = sumo
         ids = self._fleet.ids
         self._set_speed = wire.set_floats(tc.VAR_SPEED, ids)
         self._set_factor = wire.set_floats(tc.VAR_SPEED_FACTOR, ids)
@@ -85,19 +76,21 @@ class TraciSimulator(Backend):
         tiles = tile_scenario(self._scenario, self.num_envs, cache_dir=self._cache_dir)
         self._begin()
         try:
-            if self._host is None:
+            if self._access.host is None:
                 with plainly_named(tiles) as named:
-                    self._process = SumoProcess(load_options(named), gui=self._gui)
+                    self._process = SumoProcess(load_options(named), gui=self._access.gui)
                     self._connection = TraciConnection.open(
                         LOOPBACK,
                         self._process.port,
-                        deadline_s=self._deadline_s,
+                        deadline_s=self._access.deadline_s,
                         alive=self._process.require_alive,
                     )
             else:
                 require_plain(tiles)
                 self._connection = TraciConnection.open(
-                    self._host, self._port, deadline_s=self._deadline_s
+                    self._access.host,
+                    self._access.port or DEFAULT_PORT,
+                    deadline_s=self._access.deadline_s,
                 )
                 self._connection.load(load_options(tiles))
         except BaseException:
@@ -121,9 +114,7 @@ class TraciSimulator(Backend):
     def _note_live(self) -> None:
         self._live_questions = self._questions[self._fleet.live].tobytes()
 
-    def _insert(
-        self, placement: Placement, admission: Admission
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _insert(self, placement: Placement, admission: Admission) -> tuple[Floats, Floats]:
         script, placed = wire.Script(), admission.placed
         telling.place(script, self._fleet.ids, placement, self.road, admission)
         body = script.body + self._questions[placed].tobytes()
@@ -131,7 +122,7 @@ class TraciSimulator(Backend):
         found = self._answers.read(reply[size:], placed)
         if found is None:
             raise SimulatorError("SUMO does not know cars that it has just inserted.")
-        if self._gui:
+        if self._access.gui:
             self._follow_first_ego()
         return found[0], found[1]
 
@@ -144,7 +135,7 @@ class TraciSimulator(Backend):
 
     def _tick(
         self, orders: Orders, changes: Sequence[tuple[int, bool]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    ) -> tuple[Floats, Floats, list[str]]:
         script, ids = wire.Script(), self._fleet.ids
         telling.hand_over(script, ids, orders)
         for setter, index, values in (
@@ -160,41 +151,36 @@ class TraciSimulator(Backend):
         self._teleports += teleports
         found = self._answers.read(reply[size:], self._fleet.live)
         if found is None:
-            self._drop_arrived(self._names(wire.GET_VEHICLES, tc.CMD_GET_VEHICLE_VARIABLE))
+            self._drop_arrived(self._ask(wire.GET_VEHICLES, tc.TYPE_STRINGLIST).readStringList())
             reply, _ = self._exchange(self._live_questions, b"")
             found = self._answers.read(reply, self._fleet.live)
             if found is None:
                 raise SimulatorError(
                     "SUMO answered questions after our cars with bytes of another form. "
-                    "Is it of another release than this client?",
+                    "Is it of another release than this client?"
                 )
-        return found[0], found[1], [self._lane_of(ids[index]) for index, _ in changes]
-
-    def _lane_of(self, name: str) -> str:
-        number = tc.CMD_GET_VEHICLE_VARIABLE
-        reply, size = self._exchange(wire.get(number, tc.VAR_LANE_ID, name), bytes((number,)))
-        return wire.read_string(reply.tobytes(), size, name)
+        vehicle, lane = tc.CMD_GET_VEHICLE_VARIABLE, tc.VAR_LANE_ID
+        lanes = [
+            str(self._ask(wire.get(vehicle, lane, name), tc.TYPE_STRING, name).readString())
+            for name in (ids[index] for index, _ in changes)
+        ]
+        return found[0], found[1], lanes
 
     def _colliding(self) -> list[str]:
-        return self._names(wire.GET_COLLIDING, tc.CMD_GET_SIM_VARIABLE)
+        return list(self._ask(wire.GET_COLLIDING, tc.TYPE_STRINGLIST).readStringList())
 
-    def _names(self, question: bytes, number: int) -> list[str]:
-        reply, size = self._exchange(question, bytes((number,)))
-        return wire.read_strings(reply.tobytes(), size)
+    def _ask(self, question: bytes, wanted: int, name: str = "") -> Any:
+        """Send a question (`wire.get`), and return a reader at its answer's value."""
+        reply, size = self._exchange(question, question[1:2])
+        return wire.read_value(reply.tobytes(), size, wanted, name)
 
     def _exchange(
-        self, body: bytes, numbers: bytes, next_body: bytes = b""
+        self, body: bytes | bytearray, numbers: bytes | bytearray, next_body: bytes = b""
     ) -> tuple[NDArray[np.uint8], int]:
         self._require_running()
         assert self._connection is not None  # noqa: S101 (for the type checker)
-        with self._explained():
-            return self._connection.exchange(body, numbers, next_body)
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Add to an error what our own SUMO has to say about it."""
         try:
-            yield
+            return self._connection.exchange(bytes(body), bytes(numbers), next_body)
         except SimulatorTimeoutError:
             raise
         except SimulatorError as error:

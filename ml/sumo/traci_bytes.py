@@ -6,18 +6,17 @@ well, so seven bytes. Vehicle identifiers have a fixed length, so what is said a
 tick is records of a fixed stride, which numpy writes and reads at once.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from traci import constants as tc
 from traci.storage import Storage
 
+from ml.arrays import Floats, Ints
 from ml.errors import SimulatorError
 
 # What is asked of every car after a tick, in this order; all are doubles.
@@ -34,33 +33,18 @@ def string(text: str) -> bytes:
     return struct.pack("!i", len(data)) + data
 
 
-def typed_string(text: str) -> bytes:
-    """Pack a string value."""
-    return bytes((tc.TYPE_STRING,)) + string(text)
-
-
-def typed_float(value: float) -> bytes:
-    """Pack a double value."""
+def typed(value: float | str) -> bytes:
+    """Pack a value behind its type: a text, a whole number, or any other number as a double."""
+    if isinstance(value, str):
+        return bytes((tc.TYPE_STRING,)) + string(value)
+    if isinstance(value, int):
+        return struct.pack("!Bi", tc.TYPE_INTEGER, value)
     return struct.pack("!Bd", tc.TYPE_DOUBLE, value)
 
 
-def typed_int(value: int) -> bytes:
-    """Pack an integer value."""
-    return struct.pack("!Bi", tc.TYPE_INTEGER, value)
-
-
-def typed_byte(value: int) -> bytes:
-    """Pack a byte value."""
-    return struct.pack("!Bb", tc.TYPE_BYTE, value)
-
-
-def typed_strings(texts: Sequence[str]) -> bytes:
-    """Pack a list of strings."""
-    return struct.pack("!Bi", tc.TYPE_STRINGLIST, len(texts)) + b"".join(map(string, texts))
-
-
-def compound(*items: bytes) -> bytes:
-    """Pack values that are already typed into one."""
+def compound(*values: float | str | bytes) -> bytes:
+    """Pack values into one; bytes are typed already."""
+    items = [value if isinstance(value, bytes) else typed(value) for value in values]
     return struct.pack("!Bi", tc.TYPE_COMPOUND, len(items)) + b"".join(items)
 
 
@@ -83,87 +67,70 @@ GET_COLLIDING = get(tc.CMD_GET_SIM_VARIABLE, tc.VAR_COLLIDING_VEHICLES_IDS)
 GET_VEHICLES = get(tc.CMD_GET_VEHICLE_VARIABLE, tc.TRACI_ID_LIST)
 
 
-def _added(route: str, kind: str, depart: str, lane: str, position: str, speed: str) -> bytes:
-    """Pack what `vehicle_add` takes, and the rest of what SUMO wants to know as it stands."""
-    words = (route, kind, depart, lane, position, speed, "current", "max", "current", "", "", "")
-    return compound(*map(typed_string, words), typed_int(0), typed_int(0))
-
-
-def _moved(lane: str, lane_pos_m: float) -> bytes:
-    automatic = typed_int(tc.MOVE_AUTOMATIC)
-    return compound(typed_string(lane), typed_float(lane_pos_m), automatic)
-
-
 # libsumo's functions: command, variable, and how their arguments are packed.
 _VEHICLE, _TYPE = tc.CMD_SET_VEHICLE_VARIABLE, tc.CMD_SET_VEHICLETYPE_VARIABLE
 _FUNCTIONS: dict[str, tuple[int, int, Callable[..., bytes]]] = {
-    "gui_setZoom": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_VIEW_ZOOM, typed_float),
-    "gui_trackVehicle": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_TRACK_VEHICLE, typed_string),
-    "vehicle_add": (_VEHICLE, tc.ADD_FULL, _added),
+    "gui_setZoom": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_VIEW_ZOOM, typed),
+    "gui_trackVehicle": (tc.CMD_SET_GUI_VARIABLE, tc.VAR_TRACK_VEHICLE, typed),
+    # Behind what libsumo's function takes comes what else SUMO wants to know, as it stands.
+    "vehicle_add": (
+        _VEHICLE,
+        tc.ADD_FULL,
+        lambda *words: compound(*words, "current", "max", "current", "", "", "", 0, 0),
+    ),
     "vehicle_changeLane": (
         _VEHICLE,
         tc.CMD_CHANGELANE,
-        lambda lane, kept_s: compound(typed_byte(lane), typed_float(kept_s)),
+        lambda lane, kept_s: compound(struct.pack("!Bb", tc.TYPE_BYTE, lane), kept_s),
     ),
-    "vehicle_moveTo": (_VEHICLE, tc.VAR_MOVE_TO, _moved),
-    "vehicle_remove": (_VEHICLE, tc.REMOVE, lambda: typed_byte(tc.REMOVE_VAPORIZED)),
-    "vehicle_setLaneChangeMode": (_VEHICLE, tc.VAR_LANECHANGE_MODE, typed_int),
-    "vehicle_setMinGap": (_VEHICLE, tc.VAR_MINGAP, typed_float),
-    "vehicle_setPreviousSpeed": (
+    "vehicle_moveTo": (_VEHICLE, tc.VAR_MOVE_TO, lambda *to: compound(*to, tc.MOVE_AUTOMATIC)),
+    "vehicle_remove": (
         _VEHICLE,
-        tc.VAR_PREV_SPEED,
-        lambda speed_mps, accel_mps2: compound(typed_float(speed_mps), typed_float(accel_mps2)),
+        tc.REMOVE,
+        lambda: struct.pack("!Bb", tc.TYPE_BYTE, tc.REMOVE_VAPORIZED),
     ),
-    "vehicle_setSpeed": (_VEHICLE, tc.VAR_SPEED, typed_float),
-    "vehicle_setSpeedFactor": (_VEHICLE, tc.VAR_SPEED_FACTOR, typed_float),
-    "vehicle_setSpeedMode": (_VEHICLE, tc.VAR_SPEEDSETMODE, typed_int),
-    "vehicle_setType": (_VEHICLE, tc.VAR_TYPE, typed_string),
-    "vehicletype_setAccel": (_TYPE, tc.VAR_ACCEL, typed_float),
-    "vehicletype_setDecel": (_TYPE, tc.VAR_DECEL, typed_float),
-    "vehicletype_setTau": (_TYPE, tc.VAR_TAU, typed_float),
+    "vehicle_setLaneChangeMode": (_VEHICLE, tc.VAR_LANECHANGE_MODE, typed),
+    "vehicle_setMinGap": (_VEHICLE, tc.VAR_MINGAP, typed),
+    "vehicle_setPreviousSpeed": (_VEHICLE, tc.VAR_PREV_SPEED, compound),
+    "vehicle_setSpeed": (_VEHICLE, tc.VAR_SPEED, typed),
+    "vehicle_setSpeedFactor": (_VEHICLE, tc.VAR_SPEED_FACTOR, typed),
+    "vehicle_setSpeedMode": (_VEHICLE, tc.VAR_SPEEDSETMODE, typed),
+    "vehicle_setType": (_VEHICLE, tc.VAR_TYPE, typed),
+    "vehicletype_setAccel": (_TYPE, tc.VAR_ACCEL, typed),
+    "vehicletype_setDecel": (_TYPE, tc.VAR_DECEL, typed),
+    "vehicletype_setTau": (_TYPE, tc.VAR_TAU, typed),
 }
 
 
 class Script:
-    """Commands under the names of libsumo's functions, packed instead of carried out."""
+    """Commands under the names of libsumo's functions, packed instead of carried out.
+
+    Attributes:
+        body: All commands in a row.
+        numbers: Their numbers in the same order.
+    """
 
     def __init__(self) -> None:
-        self._packed: list[bytes] = []
-        self._numbers = bytearray()
+        self.body = bytearray()
+        self.numbers = bytearray()
 
-    if TYPE_CHECKING:
+    def __getattr__(self, function: str) -> Callable[..., None]:
+        return partial(self._tell, *_FUNCTIONS[function])
 
-        def __getattr__(self, function: str) -> Callable[..., None]:
-            """Pack a call of one of `_FUNCTIONS`."""
+    def _tell(
+        self,
+        number: int,
+        variable: int,
+        pack: Callable[..., bytes],
+        name: str,
+        *values: float | str,
+    ) -> None:
+        self.add(number, command(number, bytes((variable,)) + string(name) + pack(*values)))
 
     def add(self, number: int, packed: bytes, count: int = 1) -> None:
         """Append commands of one number that are packed already."""
-        self._packed.append(packed)
-        self._numbers += bytes((number,)) * count
-
-    @property
-    def body(self) -> bytes:
-        """All commands in a row."""
-        return b"".join(self._packed)
-
-    @property
-    def numbers(self) -> bytes:
-        """Their numbers in the same order."""
-        return bytes(self._numbers)
-
-
-def _packing(number: int, variable: int, pack: Callable[..., bytes]) -> Callable[..., None]:
-    """Return a method of `Script` that packs one of libsumo's functions."""
-    head = bytes((variable,))
-
-    def tell(script: Script, name: str, *values: float | str) -> None:
-        script.add(number, command(number, head + string(name) + pack(*values)))
-
-    return tell
-
-
-for _name, _function in _FUNCTIONS.items():
-    setattr(Script, _name, _packing(*_function))
+        self.body += packed
+        self.numbers += bytes((number,)) * count
 
 
 class FloatRecords:
@@ -181,16 +148,16 @@ class FloatRecords:
         self._pieces = everything.reshape(len(pieces) // per_car, per_car, -1).copy()
         self._pieces[..., -_FLOAT_BYTES:] = 0
         self._expected = b""
-        self._expected_of: NDArray[np.int64] | None = None
+        self._expected_of: Ints | None = None
 
-    def pack(self, cars: NDArray[np.int64], values: NDArray[np.float64]) -> bytes:
+    def pack(self, cars: Ints, values: Floats) -> bytes:
         """Pack a value for each of `cars`."""
         pieces = self._pieces[cars]
         numbers = values.astype(">f8").view(np.uint8)
         pieces[:, 0, -_FLOAT_BYTES:] = numbers.reshape(-1, _FLOAT_BYTES)
         return pieces.tobytes()
 
-    def read(self, data: NDArray[np.uint8], cars: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    def read(self, data: NDArray[np.uint8], cars: Ints) -> Floats | None:
         """Read what is said of `cars` and nothing else, uint8.
 
         Returns:
@@ -212,8 +179,7 @@ def set_floats(variable: int, names: Sequence[str]) -> FloatRecords:
     """Return the commands that set a number of each vehicle, e.g. its speed."""
     content = bytes((variable,))
     return FloatRecords(
-        command(tc.CMD_SET_VEHICLE_VARIABLE, content + string(name) + typed_float(0.0))
-        for name in names
+        command(tc.CMD_SET_VEHICLE_VARIABLE, content + string(name) + typed(0.0)) for name in names
     )
 
 
@@ -226,7 +192,7 @@ def questions(names: Sequence[str]) -> NDArray[np.uint8]:
 
 def answers(names: Sequence[str]) -> FloatRecords:
     """Return what SUMO answers to `questions`, if it knows the vehicle."""
-    number, ask = typed_float(0.0), tc.CMD_GET_VEHICLE_VARIABLE
+    number, ask = typed(0.0), tc.CMD_GET_VEHICLE_VARIABLE
     packed = (_answer(ask, value, name, number) for name in names for value in VEHICLE_VALUES)
     return FloatRecords(packed, per_car=len(VEHICLE_VALUES))
 
@@ -262,30 +228,15 @@ def _good_statuses(numbers: bytes) -> bytes:
     return b"".join(bytes((_OK_STATUS_LENGTH, number, 0, 0, 0, 0, 0)) for number in numbers)
 
 
-def read_strings(data: bytes, offset: int) -> list[str]:
-    """Read the list of strings that a get-command without an object answers with.
+def read_value(data: bytes, offset: int, wanted: int, name: str = "") -> Any:
+    """Return SUMO's own reader (`traci.storage.Storage`) at the value that a get-command brought.
 
     Args:
         data: The reply without its length.
         offset: Where its answer starts, behind the status.
-    """
-    answer = _value(data, offset, "", tc.TYPE_STRINGLIST)
-    return list(answer.readStringList())
-
-
-def read_string(data: bytes, offset: int, name: str) -> str:
-    """Read the text that a get-command answers with.
-
-    Args:
-        data: The reply without its length.
-        offset: Where its answer starts, behind the status.
+        wanted: The value's type.
         name: The object that was asked about.
     """
-    return str(_value(data, offset, name, tc.TYPE_STRING).readString())
-
-
-def _value(data: bytes, offset: int, name: str, wanted: int) -> Any:
-    """Return SUMO's own reader (`traci.storage.Storage`) at the value of an answer."""
     start = offset + (1 if data[offset] else 5)
     start += 2 + len(string(name))  # the response's number, the variable, the name
     if data[start] != wanted:
@@ -328,12 +279,12 @@ def read_teleports(data: NDArray[np.uint8]) -> tuple[int, int]:
         SimulatorError: The bytes are of another form.
     """
     variable = tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER
-    form = _answer(tc.CMD_GET_SIM_VARIABLE, variable, "", typed_int(0))
+    form = _answer(tc.CMD_GET_SIM_VARIABLE, variable, "", typed(0))
     size = len(form)
     found = data[:size].tobytes()
     if len(found) != size or found[:-4] != form[:-4]:
         raise SimulatorError(
             f"SUMO's answers after a tick ({data.size} bytes) do not start with the number of "
-            "teleports. Is it of another release than this client?",
+            "teleports. Is it of another release than this client?"
         )
     return int.from_bytes(found[-4:], "big"), size

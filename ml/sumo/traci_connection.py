@@ -1,7 +1,5 @@
 """One TraCI connection: whole messages out and in, each with a deadline."""
 
-from __future__ import annotations
-
 import errno
 import os
 import socket
@@ -10,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import chain, pairwise
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,13 +58,8 @@ class TraciConnection:
 
     @classmethod
     def open(
-        cls,
-        host: str,
-        port: int,
-        *,
-        deadline_s: float,
-        alive: Callable[[], None] = lambda: None,
-    ) -> TraciConnection:
+        cls, host: str, port: int, *, deadline_s: float, alive: Callable[[], None] = lambda: None
+    ) -> Self:
         """Connect to a SUMO that listens or soon will, and check its version.
 
         Args:
@@ -88,7 +82,7 @@ class TraciConnection:
                     f"{last}. Check that SUMO runs there with --remote-port {port}: "
                     "`docker compose ps sumo` and `docker compose logs sumo`, or start one with "
                     f"`sumo --net-file ANY.net.xml --remote-port {port}`. A SUMO that serves "
-                    "another client does not listen.",
+                    "another client does not listen."
                 )
             try:
                 connected = _connect(host, port, timeout_s=left_s)
@@ -152,7 +146,8 @@ class TraciConnection:
             SimulatorLostError: It ended, which is what it does for a missing file.
             SimulatorError: It refused.
         """
-        body = wire.command(tc.CMD_LOAD, wire.typed_strings(options))
+        head = struct.pack("!Bi", tc.TYPE_STRINGLIST, len(options))
+        body = wire.command(tc.CMD_LOAD, head + b"".join(map(wire.string, options)))
         try:
             self.exchange(body, bytes((tc.CMD_LOAD,)))
             self._check_version()  # SUMO agrees before it reads the files; this comes after
@@ -162,7 +157,7 @@ class TraciConnection:
             raise type(error)(
                 f"SUMO at {self.where} could not load the network: {error} Its files must be "
                 "readable for SUMO under the same path as here: mount the cache directory "
-                "(ROADSENSE_CACHE_DIR) at the same place on both sides.",
+                "(ROADSENSE_CACHE_DIR) at the same place on both sides."
             ) from error
 
     def close(self) -> bool:
@@ -209,13 +204,13 @@ class TraciConnection:
         if self._in_flight:
             raise SimulatorLostError(
                 f"The connection to SUMO at {self.where} was interrupted in the middle of a "
-                "message and cannot be used any more. Close this simulator and start another.",
+                "message and cannot be used any more. Close this simulator and start another."
             )
         if os.getpid() != self._opened_in:
             raise SimulatorError(
                 f"The connection to SUMO at {self.where} belongs to the process that this one is "
                 "a fork of. Build the environment in the process that uses it, or start that "
-                'process by "spawn".',
+                'process by "spawn".'
             )
         self._in_flight = True
         began = time.monotonic()
@@ -231,7 +226,7 @@ class TraciConnection:
                 (length,) = _HEADER.unpack_from(self._buffer, start)
                 if length < _HEADER.size:
                     raise SimulatorError(
-                        f"What answers at {self.where} does not speak TraCI (length {length}).",
+                        f"What answers at {self.where} does not speak TraCI (length {length})."
                     )
                 ends.append(start + length)
                 if ends[-1] + _HEADER.size > len(self._buffer):
@@ -242,12 +237,12 @@ class TraciConnection:
             raise SimulatorTimeoutError(
                 f"SUMO at {self.where} did not answer within {self._deadline_s:.1f} s (waited "
                 f"{time.monotonic() - began:.1f} s). It is frozen or overloaded: restart it "
-                "(`docker compose restart sumo`), or raise the deadline.",
+                "(`docker compose restart sumo`), or raise the deadline."
             ) from error
         except OSError as error:
             raise SimulatorLostError(
                 f"The connection to SUMO at {self.where} broke: {_name_of(error)}. SUMO has "
-                "probably ended; its own words are in its log (`docker compose logs sumo`).",
+                "probably ended; its own words are in its log (`docker compose logs sumo`)."
             ) from error
         self._in_flight = False
         everything = np.frombuffer(self._buffer, np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ml.sumo.factory import create_simulator
+from ml.sumo.protocol import SumoAccess
 from ml.sumo.scenarios import SCENARIO_DIR, load_scenario
 from ml.sumo.sumo_process import SumoProcess
 
@@ -27,7 +28,7 @@ def make_simulator(tile_cache):
             num_envs=num_envs,
             num_vehicles=num_vehicles,
             cache_dir=tile_cache,
-            **options,
+            sumo=SumoAccess(**options),
         )
         opened.append(simulator)
         if start:

@@ -8,7 +8,7 @@ import pytest
 from ml.envs import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.espnow_emulator import PayloadField
-from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE, PEER_INDEX, PEER_SCALE
+from ml.onboard.observation.spec import EGO_INDEX, EGO_LIMITS, PEER_INDEX, PEER_LIMITS
 from ml.parameters import load_parameters
 
 pytestmark = pytest.mark.sumo
@@ -60,14 +60,14 @@ def _record(env: ConvoyVecEnv) -> dict[str, np.ndarray]:
             "said_mps2": table.payload[:, 0, :, PayloadField.ACCEL_MPS2],
             "true_mps2": truth.accel_mps2[:, 1:],
             "seen_mps2": observation["peers"][:, :PEERS, PEER_INDEX["accel"]]
-            * PEER_SCALE[PEER_INDEX["accel"]],
+            * PEER_LIMITS[0, PEER_INDEX["accel"]],
             "age_s": table.age_true_us(now_us)[:, 0] / 1e6,
             "timestamp_ms": table.timestamp_ms[:, 0],
             "generated_ms": table.t_generated_us[:, 0] / 1e3,
         }
         for name, values in known.items():
             record[name][tick, alive] = values[alive]
-        own = observation["ego"][:, EGO_INDEX["accel"]] * EGO_SCALE[EGO_INDEX["accel"]]
+        own = observation["ego"][:, EGO_INDEX["accel"]] * EGO_LIMITS[0, EGO_INDEX["accel"]]
         record["ego_mps2"][tick, alive] = own[alive]
     assert alive.any()
     return record

@@ -7,7 +7,7 @@ import pytest
 
 from ml.envs import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE, PEER_INDEX, PEER_SCALE
+from ml.onboard.observation.spec import EGO_INDEX, EGO_LIMITS, PEER_INDEX, PEER_LIMITS
 from ml.parameters import load_parameters
 
 pytestmark = pytest.mark.sumo
@@ -17,7 +17,7 @@ CAR_M = 4.5
 
 def column(observation, name):
     """A peer feature in its own unit, (num_envs, 8)."""
-    return observation["peers"][:, :, PEER_INDEX[name]] * PEER_SCALE[PEER_INDEX[name]]
+    return observation["peers"][:, :, PEER_INDEX[name]] * PEER_LIMITS[0, PEER_INDEX[name]]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_of_twelve_peers_the_eight_nearest_are_kept(open_env):
     assert np.sort(column(observation, "cars_between"), axis=1).tolist() == [list(range(8))] * 4
     truth = env.batch.truth
     index = EGO_INDEX["nearest_gap"]
-    nearest = observation["ego"][:, index] * EGO_SCALE[index]
+    nearest = observation["ego"][:, index] * EGO_LIMITS[0, index]
     assert nearest == pytest.approx(np.minimum(truth.gap_m, 150.0), abs=0.1)
 
 
@@ -90,7 +90,7 @@ def test_the_policy_sees_its_last_command_and_not_the_truth(open_env):
     env.reset()
     for _ in range(30):
         observation, *_ = env.step(np.full((16, 1), 0.5, dtype=np.float32))
-    ego = observation["ego"] * EGO_SCALE
+    ego = observation["ego"] * EGO_LIMITS[0]
     assert ego[:, EGO_INDEX["last_command"]] == pytest.approx(np.full(16, 1.3))
     error = ego[:, EGO_INDEX["speed"]] - env.batch.truth.speed_mps[:, 0]
     assert 0.02 < np.std(error) < 0.5
@@ -140,7 +140,7 @@ def test_an_optional_ranging_sensor_sees_the_car_ahead(open_env, tmp_path):
             observations.append(observation)
             # After its end a convoy shows the next episode's first tick.
             gaps_m.append(np.where(done, np.nan, env.batch.truth.gap_m))
-        ego = np.array([o["ego"] for o in observations]) * EGO_SCALE
+        ego = np.array([o["ego"] for o in observations]) * EGO_LIMITS[0]
         gap_m = np.array(gaps_m)
         valid = ego[..., EGO_INDEX["range_valid"]] == 1.0
         range_m = ego[..., EGO_INDEX["range"]]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.traffic import BACKENDS, commands, convoy, gap_m, stack
+from support.traffic import BACKENDS, commands, convoy, gap_m, placeable, stack
 
 from ml.sumo.protocol import TickCommands
 from ml.vehicle import CAR_LENGTH_M, DT_S
@@ -18,7 +18,7 @@ def test_cars_do_exactly_what_they_are_told(make_simulator, backend, scenario):
     simulator = make_simulator(backend, scenario, num_envs=count, num_vehicles=1)
     rng = np.random.default_rng(5)
     starts_m = np.linspace(10.0, simulator.road.length_m - 900.0, count)
-    starts_m = np.where(simulator.road.placeable(starts_m), starts_m, starts_m + 20.0)
+    starts_m = np.where(placeable(simulator.road, starts_m), starts_m, starts_m + 20.0)
     placements = [convoy([s], 15.0, env=env) for env, s in enumerate(starts_m)]
     simulator.place(stack(placements))
     position_m, speed_mps = starts_m, np.full(count, 15.0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.traffic import BACKENDS, commands, convoy, drivers, gap_m, rollout, stack
+from support.traffic import BACKENDS, commands, convoy, drivers, gap_m, placeable, rollout, stack
 
 from ml.errors import SimulatorError
 from ml.sumo.protocol import Placement
@@ -18,7 +18,7 @@ def test_insertion_is_exact(make_simulator, backend, scenario):
     simulator = make_simulator(backend, scenario, num_envs=3, num_vehicles=4)
     for offset_m in (0.0, 1.37, 777.7):
         positions_m = np.array([12.5, 17.01, 40.0, 71.3]) + offset_m
-        assert simulator.road.placeable(positions_m).all()
+        assert placeable(simulator.road, positions_m).all()
         placements = [convoy(positions_m + 3.1 * env, 11.1 + env, env=env) for env in range(3)]
         placement = stack(placements)
         simulator.place(placement)
@@ -115,7 +115,7 @@ def test_a_history_does_not_depend_on_what_came_before(make_simulator, backend, 
     size = 5
     simulator = make_simulator(backend, scenario, num_vehicles=size)
     wanted_m = [1858.3, 1888.2, 1906.1, 1920.7, 1952.2]
-    assert simulator.road.placeable(wanted_m).all()
+    assert placeable(simulator.road, wanted_m).all()
 
     def drive(ticks, *, ours=False, **columns):
         told = commands((1, size), controlled=ours, **columns)
@@ -231,7 +231,7 @@ def test_impossible_requests_are_refused(make_simulator, backend):
     """A negative command, a wrong shape or a place inside a junction is an error that says so."""
     simulator = make_simulator(backend, "rural", num_vehicles=2)
     inside_m = float(simulator.road.lane_start_m[3] + 1.0)
-    assert not simulator.road.placeable(inside_m)
+    assert not placeable(simulator.road, inside_m)
     with pytest.raises(SimulatorError, match="inside a junction"):
         simulator.place(convoy([100.0, inside_m], 10.0))
     with pytest.raises(SimulatorError, match="not on the road"):

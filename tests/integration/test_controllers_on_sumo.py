@@ -13,7 +13,7 @@ from ml.envs.convoy_batch import ConvoyBatch
 from ml.evaluation.drivers import ControllerDriver, make_driver
 from ml.evaluation.episodes import CaseRunner, run_suite
 from ml.evaluation.suites.registry import make_suite
-from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE
+from ml.onboard.observation.spec import EGO_INDEX, EGO_LIMITS
 
 pytestmark = pytest.mark.sumo
 
@@ -149,7 +149,7 @@ def test_with_its_radio_off_a_board_observes_its_own_sensors_alone():
     assert not off["peers"].any()
     assert not off["peer_mask"].any()
     silence = EGO_INDEX["silence"]
-    assert (off["ego"][:, silence] * EGO_SCALE[silence] == 10.0).all()
+    assert (off["ego"][:, silence] * EGO_LIMITS[0, silence] == 10.0).all()
     own = [EGO_INDEX[name] for name in ("speed", "accel", "last_command", "position_sd")]
     assert np.array_equal(off["ego"][:, own], heard["ego"][:, own])
 

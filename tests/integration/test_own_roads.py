@@ -17,8 +17,9 @@ from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import ScenarioError, SimulatorError
 from ml.sumo.factory import create_simulator
 from ml.sumo.names import tile_lane
-from ml.sumo.programs import sumo_environment, sumo_home
+from ml.sumo.protocol import SumoAccess
 from ml.sumo.scenarios import examine_scenario, load_scenario
+from ml.sumo.sumo_process import sumo_environment, sumo_home
 from ml.sumo.tiling import NET_FILE, ROUTE_FILE, tile_scenario
 
 pytestmark = pytest.mark.sumo
@@ -331,7 +332,12 @@ def test_a_sumo_elsewhere_cannot_be_given_such_a_name(tmp_path):
     cache = tmp_path / "a, b"
     scenario = load_scenario(cache_dir=cache)
     simulator = create_simulator(
-        "traci", scenario, num_envs=1, num_vehicles=2, cache_dir=cache, host="127.0.0.1", port=1
+        "traci",
+        scenario,
+        num_envs=1,
+        num_vehicles=2,
+        cache_dir=cache,
+        sumo=SumoAccess("127.0.0.1", 1),
     )
     with pytest.raises(SimulatorError, match=r"a, b.*splits names at commas.*ROADSENSE_CACHE_DIR"):
         simulator.start()

@@ -10,7 +10,7 @@ import pytest
 from support import roads
 from support.training_runs import ROLLOUT, SMALL
 
-from ml.sumo.programs import sumo_environment, sumo_home
+from ml.sumo.sumo_process import sumo_environment, sumo_home
 
 pytestmark = pytest.mark.sumo
 

@@ -3,10 +3,12 @@
 import libsumo
 import numpy as np
 import pytest
+from support.traffic import placeable
 
 from ml.sumo.factory import create_simulator
 from ml.sumo.protocol import DriverParameters, Placement, TickCommands
 from ml.sumo.scenarios import load_scenario
+from ml.vehicle import CAR_LENGTH_M
 
 pytestmark = pytest.mark.sumo
 
@@ -31,7 +33,7 @@ def test_poses_are_sumos_own(bare_sumo, name):
     road = scenario.road
     bare_sumo(scenario.net_file)
     libsumo.route.add("convoy", scenario.route_edges)
-    libsumo.vehicletype.setLength("DEFAULT_VEHTYPE", road.car_length_m)
+    libsumo.vehicletype.setLength("DEFAULT_VEHTYPE", CAR_LENGTH_M)
     libsumo.vehicle.add("car", "convoy", departSpeed="13")
     libsumo.vehicle.moveTo("car", road.lane_ids[0], 6.0)
     libsumo.vehicle.setSpeedMode("car", 0)
@@ -65,7 +67,7 @@ def test_route_positions_name_sumos_lane(tmp_path, name):
     try:
         road, shape = simulator.road, (count, 2)
         position_m = np.linspace(3.0, 3800.0, count)[:, None] + [0.0, 60.0]
-        position_m = np.where(road.placeable(position_m), position_m, position_m + 21.0)
+        position_m = np.where(placeable(road, position_m), position_m, position_m + 21.0)
         simulator.place(
             Placement(
                 env_indices=np.arange(count),

@@ -70,7 +70,7 @@ def test_our_scenarios_are_what_their_readmes_say():
     highway, rural = load_scenario("highway"), load_scenario("rural")
     assert load_scenario(None).name == "highway"
     assert highway.road.length_m >= 5000.0
-    assert highway.road.speed_limit_mps(100.0) == pytest.approx(36.11)
+    assert highway.road.slowest_mps == pytest.approx(36.11)
     assert rural.road.length_m >= 4000.0
     assert rural.road.lane_internal.sum() == 7
     heading_deg = rural.road.pose(np.arange(0.0, rural.road.length_m, 10.0))[2]

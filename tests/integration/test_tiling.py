@@ -12,9 +12,8 @@ import pytest
 
 from ml.errors import SimulatorError
 from ml.sumo.names import tile_lane
-from ml.sumo.options import load_options
 from ml.sumo.scenarios import load_scenario
-from ml.sumo.tiling import NET_FILE, tile_scenario
+from ml.sumo.tiling import NET_FILE, load_options, tile_scenario
 
 pytestmark = pytest.mark.sumo
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from ml.sumo.programs import sumo_environment, sumo_program
+from ml.sumo.sumo_process import sumo_environment, sumo_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

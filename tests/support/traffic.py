@@ -65,6 +65,11 @@ def commands(shape, *, controlled=True, **columns):
     )
 
 
+def placeable(road, route_pos_m):
+    """Where a car can be inserted: anywhere but inside a junction."""
+    return ~road.lane_internal[road.locate(route_pos_m)[0]]
+
+
 def random_convoy(road, key, *, env, num_vehicles):
     """A convoy that depends on its key alone: gaps, speeds, drivers and size are drawn."""
     rng = np.random.default_rng(key)
@@ -72,7 +77,7 @@ def random_convoy(road, key, *, env, num_vehicles):
     size = int(rng.integers(2, num_vehicles + 1))
     gaps_m = rng.uniform(8.0, 40.0, num_vehicles)
     positions_m = rng.uniform(20.0, 2500.0) + np.cumsum(gaps_m + CAR_LENGTH_M)
-    while not road.placeable(positions_m).all():
+    while not placeable(road, positions_m).all():
         positions_m = positions_m + 23.0
     return Placement(
         env_indices=np.array([env]),

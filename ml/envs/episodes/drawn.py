@@ -4,15 +4,13 @@ The whole plan (who is there, how they drive, who brakes when) is fixed before t
 does not look at the ego, so that every controller meets the same episode.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats, Ints, Keys
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
 from ml.errors import ScenarioError
@@ -41,26 +39,12 @@ _DRIFT_M = 30.0
 """What the convoy may have moved against an ego that held its speed until the onset."""
 
 
-class _Draw(IntEnum):
-    """One number per question, so that adding a question changes no other answer."""
-
-    KIND = 1
-    PEERS = 2
-    SPEED = 3
-    EGO_GAP = 4
-    START = 5
-    TAU = 6
-    ACCEL = 7
-    DECEL = 8
-    MIN_GAP = 9
-    SPEED_FACTOR = 10
-    GAP = 11
-    RANK = 12
-    ONSET = 13
-    BRAKING = 14
-    FINAL_SPEED = 15
-    FULL_STOP = 16
-    HOLD = 17
+# One number per question, so that adding a question (at the end) changes no other answer.
+_Draw = IntEnum(
+    "_Draw",
+    "KIND PEERS SPEED EGO_GAP START TAU ACCEL DECEL MIN_GAP SPEED_FACTOR GAP RANK ONSET BRAKING "
+    "FINAL_SPEED FULL_STOP HOLD",
+)
 
 
 class EpisodePlan(NamedTuple):
@@ -80,27 +64,27 @@ class EpisodePlan(NamedTuple):
         cut_in_mps: (n,) float64, its lateral speed; 0 if it stays.
     """
 
-    kind: NDArray[np.int64]
-    num_peers: NDArray[np.int64]
-    brake_slot: NDArray[np.int64]
-    onset_tick: NDArray[np.int64]
-    brake_mps2: NDArray[np.float64]
-    final_speed_mps: NDArray[np.float64]
-    release_tick: NDArray[np.int64]
-    leader_speed_mps: NDArray[np.float64]
-    cut_in_slot: NDArray[np.int64]
-    cut_in_tick: NDArray[np.int64]
-    cut_in_mps: NDArray[np.float64]
+    kind: Ints
+    num_peers: Ints
+    brake_slot: Ints
+    onset_tick: Ints
+    brake_mps2: Floats
+    final_speed_mps: Floats
+    release_tick: Ints
+    leader_speed_mps: Floats
+    cut_in_slot: Ints
+    cut_in_tick: Ints
+    cut_in_mps: Floats
 
     @classmethod
-    def empty(cls, rows: int) -> EpisodePlan:
+    def empty(cls, rows: int) -> Self:
         """Allocate a plan for a batch, in which nothing happens."""
         floats = {"brake_mps2", "final_speed_mps", "leader_speed_mps", "cut_in_mps"}
         return cls(
             *(np.zeros(rows, dtype=float if name in floats else np.int64) for name in cls._fields)
         )
 
-    def write(self, rows: NDArray[np.int64], other: EpisodePlan) -> None:
+    def write(self, rows: Ints, other: Self) -> None:
         """Replace the given rows by another plan's."""
         for mine, theirs in zip(self, other, strict=True):
             mine[rows] = theirs
@@ -118,26 +102,26 @@ class Strata:
         ego_time_gap_s: (n, 2) float64, the range that the ego's time gap is drawn from.
     """
 
-    kind: NDArray[np.int64]
-    num_peers: NDArray[np.int64]
-    brake_rank: NDArray[np.int64]
-    ego_time_gap_s: NDArray[np.float64]
+    kind: Ints
+    num_peers: Ints
+    brake_rank: Ints
+    ego_time_gap_s: Floats
 
 
 class _Draws:
     """The uniform draws of some episodes, by question; all are drawn at once."""
 
-    def __init__(self, keys: NDArray[np.uint64], num_slots: int) -> None:
+    def __init__(self, keys: Keys, num_slots: int) -> None:
         asked = fold(keys, Stream.SCENARIO)[:, None]
         asked = extend(asked, np.arange(len(_Draw) + 1))
         self._convoy = uniform(asked)
         self._vehicle = uniform(extend(asked[:, :, None], np.arange(num_slots)))
 
-    def convoy(self, what: _Draw, low: float = 0.0, high: float = 1.0) -> NDArray[np.float64]:
+    def convoy(self, what: _Draw, low: float = 0.0, high: float = 1.0) -> Floats:
         """One value per convoy, (n,)."""
         return low + (high - low) * self._convoy[:, what]
 
-    def vehicle(self, what: _Draw, low: float, high: float) -> NDArray[np.float64]:
+    def vehicle(self, what: _Draw, low: float, high: float) -> Floats:
         """One value per vehicle, (n, num_slots)."""
         return low + (high - low) * self._vehicle[:, what]
 
@@ -149,8 +133,6 @@ class EpisodeSource:
         config: Ranges and shares.
         road: The road that carries them.
     """
-
-    script_ticks = 0
 
     def __init__(self, config: EnvConfig, road: Road) -> None:
         self._config = config
@@ -193,20 +175,16 @@ class EpisodeSource:
 
     def draw(
         self,
-        keys: NDArray[np.uint64],
-        env_indices: NDArray[np.int64],
+        keys: Keys,
+        env_indices: Ints,
         forced_kind: EpisodeKind | None = None,
-        cases: NDArray[np.int64] | None = None,
+        cases: Ints | None = None,
         strata: Strata | None = None,
     ) -> tuple[EpisodePlan, Placement]:
         """Draw episodes and where their cars start; see `EpisodeSupply.draw`.
 
-        Args:
-            keys: (n,) uint64; a key says all of an episode.
-            env_indices: (n,) int64, the convoys that they are for.
-            forced_kind: Overrides the drawn kind.
-            cases: Not used.
-            strata: Values that are given instead of drawn; the other draws are what they were.
+        A key says all of an episode, whatever its case. What `strata` gives is not drawn; the
+        other draws are what they were.
 
         Raises:
             ScenarioError: The road is too short for the convoy.
@@ -274,28 +252,19 @@ class EpisodeSource:
         )
         return plan, placement
 
-    def _start_m(
-        self, draws: _Draws, speed: NDArray[np.float64], convoy_m: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _start_m(self, draws: _Draws, speed: Floats, convoy_m: Floats) -> Floats:
         """Draw where egos start so that, if it can be, the episode ends before the road, (n,)."""
         travel_m = _TRAVEL_SHARE * speed * self._config.episode_s
         room = self._road.length_m - ROAD_END_MARGIN_M - _ROAD_START_M - convoy_m
-        start: NDArray[np.float64] = _ROAD_START_M + draws.convoy(_Draw.START) * np.maximum(
-            room - travel_m, 0.0
-        )
+        start: Floats = _ROAD_START_M + draws.convoy(_Draw.START) * np.maximum(room - travel_m, 0.0)
         return start
 
-    def _allowed_mps(
-        self, rear_m: NDArray[np.float64], front_m: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _allowed_mps(self, rear_m: Floats, front_m: Floats) -> Floats:
         """Highest speed at which a convoy exceeds no limit in its episode, (n,) m/s.
 
         The limit of a lane counts for those who stand on it or come to it before the episode ends:
-        v ≤ max(limit, distance / time).
-
-        Args:
-            rear_m: (n,) route positions of the last car's front bumper.
-            front_m: (n,) of the first car's.
+        v ≤ max(limit, distance / time). The last car's front bumper is at `rear_m`, the first one's
+        at `front_m`, (n,) each.
         """
         road = self._road
         # Cars that would start inside junctions are moved on beyond them.
@@ -303,10 +272,10 @@ class EpisodeSource:
         reached_at_mps = np.maximum(ahead_m, 0.0) / (_TRAVEL_SHARE * self._config.episode_s)
         allowed_mps = np.maximum(road.lane_limit_mps, reached_at_mps)
         behind = road.lane_start_m + road.lane_length_m < rear_m[:, None]
-        lowest_mps: NDArray[np.float64] = np.where(behind, np.inf, allowed_mps).min(axis=1)
+        lowest_mps: Floats = np.where(behind, np.inf, allowed_mps).min(axis=1)
         return lowest_mps
 
-    def script_mps(self, cases: NDArray[np.int64]) -> NDArray[np.float64]:
+    def script_mps(self, cases: Ints) -> Floats:
         """Return nothing, (n, num_slots, 0): plans say all."""
         return np.empty((cases.size, 1 + self._config.max_convoy_peers, 0))
 
@@ -314,9 +283,9 @@ class EpisodeSource:
         self,
         plan: EpisodePlan,
         draws: _Draws,
-        speed: NDArray[np.float64],
-        route_pos: NDArray[np.float64],
-        forced_rank: NDArray[np.int64] | None,
+        speed: Floats,
+        route_pos: Floats,
+        forced_rank: Ints | None,
     ) -> None:
         """Decide who brakes, when, how hard and for how long; from the initial state alone."""
         rows = np.arange(speed.size)
@@ -340,7 +309,7 @@ class EpisodeSource:
         road_left_m = self._road.length_m - ROAD_END_MARGIN_M - leader_pos
         end_s = np.minimum(self._config.episode_s, road_left_m / (_FAST_LEADER * speed))
 
-        def latest_onset_s() -> NDArray[np.float64]:
+        def latest_onset_s() -> Floats:
             return end_s - _time_to_hit_s(plan, speed, route_pos)
 
         # Where it would end before an ego that holds its speed hits the car in front, the peer
@@ -376,11 +345,8 @@ def _draw_drivers(draws: _Draws) -> DriverParameters:
 
 
 def _apart_m(
-    draws: _Draws,
-    drivers: DriverParameters,
-    speed: NDArray[np.float64],
-    ego_time_gap_s: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    draws: _Draws, drivers: DriverParameters, speed: Floats, ego_time_gap_s: Floats
+) -> Floats:
     """Front bumpers' distances from the ego's, (n, num_slots) float64 m, near equilibrium."""
     # Gap of car k to car k+1: the IDM's at 80 % of the desired speed, give or take a tenth.
     relaxed = relaxed_gap_m(drivers.min_gap_m, drivers.tau_s, speed[:, None])
@@ -391,9 +357,7 @@ def _apart_m(
     return offset
 
 
-def _time_to_hit_s(
-    plan: EpisodePlan, speed: NDArray[np.float64], route_pos: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _time_to_hit_s(plan: EpisodePlan, speed: Floats, route_pos: Floats) -> Floats:
     """How long after the onset an ego that holds its speed has hit the car in front, (n,).
 
     It closes its distance to the braking car, less the cars between, which queue up behind that.
@@ -404,5 +368,5 @@ def _time_to_hit_s(
     final = plan.final_speed_mps
     slowing_s = (speed - final) / plan.brake_mps2
     to_close_m = apart_m + _DRIFT_M + slowing_s * (speed + final) / 2.0
-    time_s: NDArray[np.float64] = (to_close_m - final * slowing_s) / (speed - final)
+    time_s: Floats = (to_close_m - final * slowing_s) / (speed - final)
     return time_s

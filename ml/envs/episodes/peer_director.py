@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, Keys
 from ml.compiled import inlined
 from ml.envs.episodes.drawn import EpisodePlan
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one
@@ -21,43 +21,38 @@ class PeerDirector:
     """Turns episode plans into per-tick commands for the peers of a batch.
 
     Args:
-        num_envs: Convoys in the batch.
-        num_slots: Vehicle slots per convoy, the ego included.
         limit_mps: The speed that a speed factor of 1 stands for (`Road.fastest_mps`).
-        script_ticks: Ticks of a scripted episode; 0 where nothing is scripted.
-
-    Attributes:
         script_mps: (num_envs, num_slots, ticks) float64, the speed that a peer shall have at the
             end of each tick of its episode; NaN where the plan or SUMO drives it. `ticks` is 0
-            where nothing is scripted.
+            where nothing is scripted. Kept, and changed where episodes begin.
     """
 
-    def __init__(
-        self, num_envs: int, num_slots: int, limit_mps: float, script_ticks: int = 0
-    ) -> None:
+    def __init__(self, limit_mps: float, script_mps: Floats) -> None:
         self._limit_mps = limit_mps
-        self.script_mps = np.full((num_envs, num_slots, script_ticks), np.nan)
+        self._script_mps = script_mps
+        num_envs = script_mps.shape[0]
         self._leader_noise = np.zeros(num_envs)
         self._leader_keys = np.zeros(num_envs, dtype=np.uint64)
 
-    def reset(self, env_indices: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
-        """Forget the leader's state of mind in the given convoys."""
+    def reset(self, env_indices: Ints, keys: Keys, script_mps: Floats) -> None:
+        """Begin episodes in some convoys, (n,), whose rows `script_mps` has."""
+        self._script_mps[env_indices] = script_mps
         self._leader_keys[env_indices] = fold(keys, Stream.LEADER_SPEED)
         self._leader_noise[env_indices] = _LEADER_SD * normal(self._leader_keys[env_indices])
 
     @staticmethod
-    def braking_now(plan: EpisodePlan, tick: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def braking_now(plan: EpisodePlan, tick: Ints) -> Bools:
         """(num_envs,) bool: a planned braking (hazard or benign) is in progress."""
         return (plan.brake_slot > 0) & (tick >= plan.onset_tick) & (tick < plan.release_tick)
 
     def command(
         self,
         plan: EpisodePlan,
-        tick: NDArray[np.int64],
-        speed_mps: NDArray[np.float64],
-        controlled: NDArray[np.bool_],
-        command_mps: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
+        tick: Ints,
+        speed_mps: Floats,
+        controlled: Bools,
+        command_mps: Floats,
+    ) -> Floats:
         """Write this tick's commands for the peers.
 
         Args:
@@ -75,7 +70,7 @@ class PeerDirector:
             plan,
             tick,
             speed_mps,
-            self.script_mps,
+            self._script_mps,
             self._limit_mps,
             self._leader_keys,
             self._leader_noise,
@@ -89,15 +84,15 @@ class PeerDirector:
 @inlined
 def _command(
     plan: EpisodePlan,
-    tick: NDArray[np.int64],
-    speed_mps: NDArray[np.float64],
-    script_mps: NDArray[np.float64],
+    tick: Ints,
+    speed_mps: Floats,
+    script_mps: Floats,
     limit_mps: float,
-    leader_keys: NDArray[np.uint64],
-    leader_noise: NDArray[np.float64],
-    controlled: NDArray[np.bool_],
-    command_mps: NDArray[np.float64],
-    factor: NDArray[np.float64],
+    leader_keys: Keys,
+    leader_noise: Floats,
+    controlled: Bools,
+    command_mps: Floats,
+    factor: Floats,
 ) -> None:
     """Fill the peers' columns of the last three; see `PeerDirector.command`."""
     for e in range(tick.size):

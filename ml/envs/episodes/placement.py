@@ -1,47 +1,32 @@
 """How far apart cars are that are inserted behind one another, and where one can be."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats
 from ml.sumo.protocol import DriverParameters
-
-if TYPE_CHECKING:
-    from ml.sumo.road import Road
+from ml.sumo.road import Road
 
 _KRAUSS = {"tau_s": 1.0, "accel_mps2": 2.6, "decel_mps2": 4.5, "min_gap_m": 2.5}
 """Defaults of SUMO's Krauss model."""
 
 
 def relaxed_gap_m(
-    min_gap_m: NDArray[np.float64] | float,
-    tau_s: NDArray[np.float64] | float,
-    speed_mps: NDArray[np.float64] | float,
-) -> NDArray[np.float64]:
+    min_gap_m: Floats | float, tau_s: Floats | float, speed_mps: Floats | float
+) -> Floats:
     """The IDM's equilibrium gap at 80 % of the desired speed."""
     return np.asarray((min_gap_m + tau_s * speed_mps) / np.sqrt(1.0 - 0.8**4))
 
 
-def leave_junctions(road: Road, route_pos_m: NDArray[np.float64]) -> None:
+def leave_junctions(road: Road, route_pos_m: Floats) -> None:
     """Move a car that would be inserted inside a junction, and all ahead of it, beyond."""
     for slot in range(route_pos_m.shape[1]):
         here = np.minimum(route_pos_m[:, slot], road.length_m)
-        route_pos_m[:, slot:] += (_beyond_junction(road, here) - here)[:, None]
-
-
-def _beyond_junction(road: Road, route_pos_m: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Move positions inside a junction to the start of the next lane that leads on."""
-    lane, _ = road.locate(route_pos_m)
-    moved = route_pos_m.copy()
-    inside = road.lane_internal[lane]
-    while inside.any():
-        lane[inside] += 1
-        moved[inside] = road.lane_start_m[lane[inside]]
-        inside = road.lane_internal[lane]
-    return moved
+        lane, _ = road.locate(here)
+        beyond = here.copy()
+        while (inside := road.lane_internal[lane]).any():
+            lane[inside] += 1
+            beyond[inside] = road.lane_start_m[lane[inside]]
+        route_pos_m[:, slot:] += (beyond - here)[:, None]
 
 
 def give_ego_defaults(drivers: DriverParameters) -> None:

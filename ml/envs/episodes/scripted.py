@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats, Ints, Keys
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import ROAD_END_MARGIN_M, EpisodePlan
 from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
@@ -66,7 +66,7 @@ class ManoeuvreCase:
     kind: EpisodeKind
     gaps_m: tuple[float, ...]
     speed_mps: tuple[float, ...]
-    script_mps: Mapping[int, NDArray[np.float64]]
+    script_mps: Mapping[int, Floats]
     brake_rank: int
     onset_tick: int
     release_tick: int
@@ -92,8 +92,7 @@ class ManoeuvreSupply:
         self._config = config
         num_slots = 1 + config.max_convoy_peers
         shape = (len(cases), num_slots)
-        self.script_ticks = round(config.episode_s / DT_S)
-        self._script_mps = np.full((*shape, self.script_ticks), np.nan)
+        self._script_mps = np.full((*shape, round(config.episode_s / DT_S)), np.nan)
         self._present = np.zeros(shape, dtype=bool)
         self._route_pos_m, self._speed_mps = np.zeros((2, *shape))
         self._plan = EpisodePlan.empty(len(cases))
@@ -139,7 +138,7 @@ class ManoeuvreSupply:
         self._route_pos_m[row, cars] = position_m
         self._speed_mps[row, cars] = case.speed_mps
         for slot, speeds in case.script_mps.items():
-            self._script_mps[row, slot, : speeds.size] = speeds[: self.script_ticks]
+            self._script_mps[row, slot, : speeds.size] = speeds[: self._script_mps.shape[2]]
         plan = self._plan
         plan.kind[row] = KINDS.index(case.kind)
         plan.num_peers[row] = peers
@@ -159,11 +158,7 @@ class ManoeuvreSupply:
         plan.cut_in_mps[row] = case.cut_in.lateral_mps
 
     def draw(
-        self,
-        keys: NDArray[np.uint64],
-        env_indices: NDArray[np.int64],
-        forced_kind: EpisodeKind | None,
-        cases: NDArray[np.int64],
+        self, keys: Keys, env_indices: Ints, forced_kind: EpisodeKind | None, cases: Ints
     ) -> tuple[EpisodePlan, Placement]:
         """Return the plan and the placement of some cases; see `EpisodeSupply.draw`."""
         del keys
@@ -189,7 +184,7 @@ class ManoeuvreSupply:
         )
         return plan, placement
 
-    def script_mps(self, cases: NDArray[np.int64]) -> NDArray[np.float64]:
+    def script_mps(self, cases: Ints) -> Floats:
         """Return the scripted speeds; see `EpisodeSupply.script_mps`."""
         return self._script_mps[cases % self._present.shape[0]]
 
@@ -199,14 +194,14 @@ def following_gap_m(speed_mps: float) -> float:
     return float(relaxed_gap_m(PEER_STANDSTILL_M, _TAU_S, speed_mps))
 
 
-def hold(speed_mps: float, ticks: int) -> NDArray[np.float64]:
+def hold(speed_mps: float, ticks: int) -> Floats:
     """Script a constant speed, (ticks,) float64 m/s."""
     return np.full(ticks, speed_mps)
 
 
 def brake(
     speed_mps: float, decel_mps2: float, final_mps: float, *, onset_tick: int, ticks: int
-) -> NDArray[np.float64]:
+) -> Floats:
     """Script a braking from the onset on, down to a speed that is then held, (ticks,) m/s."""
     braking = np.maximum(np.arange(1, ticks + 1) - onset_tick, 0) * DT_S
     return np.maximum(speed_mps - decel_mps2 * braking, final_mps)
@@ -214,7 +209,7 @@ def brake(
 
 def swing(
     speed_mps: float, amplitude_mps: float, frequency_hz: float, *, onset_tick: int, ticks: int
-) -> NDArray[np.float64]:
+) -> Floats:
     """Script a sinusoidal speed about a mean from the onset on, (ticks,) m/s."""
     since_s = np.maximum(np.arange(1, ticks + 1) - onset_tick, 0) * DT_S
     return speed_mps + amplitude_mps * np.sin(2.0 * np.pi * frequency_hz * since_s)

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Floats, Ints, Keys
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import EpisodePlan
 from ml.sumo.protocol import Placement
@@ -13,20 +11,10 @@ from ml.sumo.road import Road
 
 
 class EpisodeSupply(Protocol):
-    """Plans episodes and places their cars, before their first tick and whatever the ego will do.
-
-    Attributes:
-        script_ticks: Ticks that speeds are scripted for; 0 where nothing is.
-    """
-
-    script_ticks: int
+    """Plans episodes and places their cars, before their first tick and whatever the ego does."""
 
     def draw(
-        self,
-        keys: NDArray[np.uint64],
-        env_indices: NDArray[np.int64],
-        forced_kind: EpisodeKind | None,
-        cases: NDArray[np.int64],
+        self, keys: Keys, env_indices: Ints, forced_kind: EpisodeKind | None, cases: Ints
     ) -> tuple[EpisodePlan, Placement]:
         """Return the plan and the placement of some episodes.
 
@@ -37,11 +25,12 @@ class EpisodeSupply(Protocol):
             cases: (n,) int64, numbers of the convoys whose episodes they are.
         """
 
-    def script_mps(self, cases: NDArray[np.int64]) -> NDArray[np.float64]:
+    def script_mps(self, cases: Ints) -> Floats:
         """Speeds that cars shall have at the end of each tick.
 
         Returns:
-            (n, num_slots, script_ticks) float64 m/s; NaN where the plan or SUMO drives.
+            (n, num_slots, ticks) float64 m/s; NaN where the plan or SUMO drives. No ticks where
+            nothing is scripted; the same number in all episodes.
         """
 
 

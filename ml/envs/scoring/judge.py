@@ -1,14 +1,12 @@
 """What a tick was worth and whether it was the last, for the whole batch in one compiled loop."""
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled
 from ml.envs.config import EnvConfig
 from ml.envs.episodes.drawn import EpisodePlan
-from ml.envs.scoring.reward import fill_terms, weights_of
+from ml.envs.scoring.reward import TERMS, fill_terms
 from ml.envs.scoring.termination import EpisodeStatus, Rules, decide_status
 from ml.envs.scoring.tracker import EpisodeTracker, Memory, record_tick
 from ml.envs.truth.ground_truth import GroundTruth
@@ -32,12 +30,12 @@ class Judge:
     """
 
     def __init__(self, config: EnvConfig, num_envs: int, road_length_m: float) -> None:
-        self._weights = weights_of(config.reward)
+        self._weights = np.array([getattr(config.reward, term) for term in TERMS])
         self._rules = Rules(round(config.episode_s / DT_S), road_length_m, config.stop_at_collision)
         self.tracker = EpisodeTracker(num_envs, self._weights)
         self.wrecked, self.needless = np.zeros((2, num_envs), dtype=bool)
 
-    def reset(self, rows: NDArray[np.int64], start: GroundTruth) -> None:
+    def reset(self, rows: Ints, start: GroundTruth) -> None:
         """Begin new episodes in the given convoys, whose rows `start` has."""
         self.wrecked[rows] = False
         self.tracker.reset(rows, start)
@@ -45,12 +43,12 @@ class Judge:
     def tick(
         self,
         truth: GroundTruth,
-        expected: NDArray[np.bool_],
-        tick: NDArray[np.int64],
+        expected: Bools,
+        tick: Ints,
         plan: EpisodePlan,
-        time_gap_s: NDArray[np.float64],
-        withheld_mps2: NDArray[np.float64],
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        time_gap_s: Floats,
+        withheld_mps2: Floats,
+    ) -> tuple[Ints, Floats]:
         """Judge a tick.
 
         Args:
@@ -64,64 +62,46 @@ class Judge:
         Returns:
             Each convoy's `EpisodeStatus`, (num_envs,) int64, and reward, (num_envs,) float64.
         """
-        found = _Found(np.empty(tick.size, np.int64), np.empty(tick.size), self.needless)
+        status, reward = np.empty(tick.size, np.int64), np.empty(tick.size)
         _judge(
             truth,
             expected,
             tick,
             self._rules,
-            _Brakings(plan.brake_slot, plan.onset_tick, plan.release_tick),
+            (plan.brake_slot, plan.onset_tick, plan.release_tick),
             self._weights,
             time_gap_s,
             withheld_mps2,
             self.tracker.begin_tick(),
             self.wrecked,
-            found,
+            (status, reward, self.needless),
         )
-        return found.status, found.reward
-
-
-class _Brakings(NamedTuple):
-    """The planned brakings of an `EpisodePlan`, (num_envs,) int64 each."""
-
-    slot: NDArray[np.int64]
-    onset_tick: NDArray[np.int64]
-    release_tick: NDArray[np.int64]
-
-
-class _Found(NamedTuple):
-    """What the judge says of a tick, (num_envs,) each."""
-
-    status: NDArray[np.int64]
-    reward: NDArray[np.float64]
-    needless: NDArray[np.bool_]
+        return status, reward
 
 
 @compiled
 def _judge(
     truth: GroundTruth,
-    expected: NDArray[np.bool_],
-    tick: NDArray[np.int64],
+    expected: Bools,
+    tick: Ints,
     rules: Rules,
-    brakings: _Brakings,
-    weights: NDArray[np.float64],
-    time_gap_s: NDArray[np.float64],
-    withheld_mps2: NDArray[np.float64],
+    brakings: tuple[Ints, Ints, Ints],
+    weights: Floats,
+    time_gap_s: Floats,
+    withheld_mps2: Floats,
     memory: Memory,
-    wrecked: NDArray[np.bool_],
-    found: _Found,
+    wrecked: Bools,
+    found: tuple[Ints, Floats, Bools],
 ) -> None:
     """Fill the last one and update the two before; see `Judge.tick`."""
-    status, reward, needless = found
+    (slot, onset_tick, release_tick), (status, reward, needless) = brakings, found
     decide_status(truth, expected, tick, rules, status)
     num_envs = tick.size
     terms = np.empty((num_envs, weights.size))
     braking, collided = np.empty((2, num_envs), dtype=np.bool_)
     for e in range(num_envs):
         begun = tick[e] - 1  # commands were given before the tick was counted
-        braking[e] = (
-            brakings.slot[e] > 0 and brakings.onset_tick[e] <= begun < brakings.release_tick[e]
-        )
+        braking[e] = slot[e] > 0 and onset_tick[e] <= begun < release_tick[e]
         if rules.stop_at_collision:
             collided[e] = status[e] == _COLLISION
         else:

@@ -1,21 +1,16 @@
 """The dictionary of metrics: each one's name, unit, formula and thresholds, and its definition.
 
 Reward, tracker, TensorBoard and evaluation read the thresholds and compiled definitions here;
-`docs/metrics.md` is `document()`. All is measured on ground truth, except what the radio did. Times
-to collision and needed decelerations are defined in `ml.envs.truth.conflict`.
+`docs/metrics.md` is made of it. All is measured on ground truth, except what the radio did. Times
+to collision and needed decelerations are defined in `ml.envs.truth.ground_truth`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from ml.arrays import Floats
 from ml.compiled import compiled
-from ml.envs.truth.conflict import TTC_HORIZON_S
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from ml.envs.truth.ground_truth import TTC_HORIZON_S
 
 FALSE_BRAKE_MPS2 = 2.0
 CAUSE_TTC_S, CAUSE_DRAC_MPS2, CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0
@@ -34,19 +29,13 @@ RSS_RESPONSE_S, RSS_ACCEL_MPS2, RSS_LEAST_BRAKING_MPS2, RSS_MOST_BRAKING_MPS2 = 
 
 @compiled
 def has_cause_to_brake(
-    accel_mps2: NDArray[np.float64], speed_mps: float, gap_m: float, ttc_s: float, drac_mps2: float
+    accel_mps2: Floats, speed_mps: float, gap_m: float, ttc_s: float, drac_mps2: float
 ) -> bool:
     """Whether the traffic justifies hard braking in a tick.
 
     The time to collision is below 6 s, the needed deceleration above 0.5 m/s², the gap below 5 m
-    and half a second, or a peer ahead brakes harder than 1 m/s².
-
-    Args:
-        accel_mps2: (num_slots,) of the convoy; the ego is slot 0.
-        speed_mps: Of the ego.
-        gap_m: From the ego to the car in front.
-        ttc_s: Between the two.
-        drac_mps2: Between the two.
+    and half a second, or a peer ahead brakes harder than 1 m/s². `accel_mps2` is that of all slots,
+    (num_slots,); the others are of the ego, slot 0, and between it and the car in front.
     """
     if ttc_s < CAUSE_TTC_S or drac_mps2 > CAUSE_DRAC_MPS2:
         return True
@@ -184,43 +173,3 @@ CURVES = {
 }
 """TensorBoard's curves. Settled episodes: those that began before every one that still runs, the
 latest 100 or more. Crashes end early; by the order of their ends they would come first."""
-
-
-def document() -> str:
-    """Render the dictionary as Markdown: `docs/metrics.md`."""
-    lines = [
-        "# Metrics",
-        "",
-        (
-            "Made from `ml/envs/scoring/metrics.py`; a test holds it to the code. Reward, "
-            "TensorBoard and evaluation share these definitions. What is not defined in an episode "
-            "is not a number. Figures of the ego end at its crash, its accelerations a tick before."
-        ),
-        "",
-        "## An episode",
-        "",
-        (
-            "A row of `roadsense evaluate`. *Mean over*: the episodes of which summaries give the "
-            "mean (`quiet`: benign and free). *Summary*: the name in the environment's "
-            "`episode_summary`."
-        ),
-        "",
-        "| name | unit | formula | threshold | mean over | summary |",
-        "|---|---|---|---|---|---|",
-    ]
-    for m in METRICS:
-        summary = f"`{m.summary}`" if m.summary else ""
-        cells = (f"`{m.name}`", m.unit, m.formula, m.threshold, m.mean_over, summary)
-        lines.append(f"| {' | '.join(cells)} |")
-    many = "Beside the means; rates have Wilson's 95 % interval."
-    settled = (
-        "Settled episodes are those that began before every one that still runs, the latest 100 or "
-        "more; until each convoy has ended one there is no point."
-    )
-    for title, about, table in (
-        ("Many episodes", many, OVER_EPISODES),
-        ("TensorBoard", settled, CURVES),
-    ):
-        lines += ["", f"## {title}", "", about, "", "| name | formula |", "|---|---|"]
-        lines += [f"| `{name}` | {formula} |" for name, formula in table.items()]
-    return "\n".join(lines) + "\n"

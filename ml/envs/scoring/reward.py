@@ -13,9 +13,7 @@ The last one is silent without a safety layer. Behind one, without it, a wish fo
 nothing, and a policy learns to ride on the bound.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Bools, Floats
 from ml.compiled import compiled
 from ml.envs.config import RewardWeights
 from ml.envs.scoring.metrics import FALSE_BRAKE_MPS2, SHORT_HEADWAY_S, has_cause_to_brake
@@ -46,12 +44,12 @@ def _ramp(value: float, start: float, full: float) -> float:
 @compiled
 def fill_terms(
     truth: GroundTruth,
-    time_gap_s: NDArray[np.float64],
-    withheld_mps2: NDArray[np.float64],
-    braking_now: NDArray[np.bool_],
-    collided: NDArray[np.bool_],
-    terms: NDArray[np.float64],
-    needless: NDArray[np.bool_],
+    time_gap_s: Floats,
+    withheld_mps2: Floats,
+    braking_now: Bools,
+    collided: Bools,
+    terms: Floats,
+    needless: Bools,
 ) -> None:
     """Compute every term, unweighted.
 
@@ -86,8 +84,3 @@ def fill_terms(
         false = _ramp(-accel, _FALSE_FREE_MPS2, _FALSE_FULL_MPS2) if idle else 0.0
         terms[e, _FALSE_BRAKING] = -false
         terms[e, _RESTRAINT] = -_ramp(withheld_mps2[e], _WITHHELD_FREE_MPS2, _WITHHELD_FULL_MPS2)
-
-
-def weights_of(weights: RewardWeights) -> NDArray[np.float64]:
-    """The weights in the order of `TERMS`, (6,)."""
-    return np.array([getattr(weights, name) for name in TERMS])

@@ -3,9 +3,7 @@
 from enum import IntEnum
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ml.arrays import Bools, Ints
 from ml.compiled import compiled
 from ml.envs.episodes.drawn import ROAD_END_MARGIN_M
 from ml.envs.truth.ground_truth import GroundTruth
@@ -53,11 +51,7 @@ class Rules(NamedTuple):
 
 @compiled
 def decide_status(
-    truth: GroundTruth,
-    expected: NDArray[np.bool_],
-    tick: NDArray[np.int64],
-    rules: Rules,
-    status: NDArray[np.int64],
+    truth: GroundTruth, expected: Bools, tick: Ints, rules: Rules, status: Ints
 ) -> None:
     """Decide each convoy's `EpisodeStatus` after a tick; the gravest wins.
 

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled
 from ml.envs.config import KINDS
 from ml.envs.episodes.drawn import EpisodePlan
@@ -25,15 +25,15 @@ EpisodeSummary = dict[str, float | int | str | bool]
 class Memory(NamedTuple):
     """What `record_tick` adds a tick to."""
 
-    terms: NDArray[np.float64]
+    terms: Floats
     """(num_envs, 6), sums over the running episode; so is the next."""
-    firing: NDArray[np.float64]
+    firing: Floats
     """(num_envs, 6), ticks in which a term is not 0."""
-    totals: NDArray[np.float64]
+    totals: Floats
     """(num_envs, 8), a column for each of `_TOTALS`."""
-    was_needless: NDArray[np.bool_]
+    was_needless: Bools
     """(num_envs,), of the tick before."""
-    window: NDArray[np.float64]
+    window: Floats
     """(2, 6), terms and firing, summed over the batch since the last report."""
 
 
@@ -43,7 +43,7 @@ class EpisodeTracker:
     Metrics are those of `ml.envs.scoring.metrics`.
     """
 
-    def __init__(self, num_envs: int, weights: NDArray[np.float64]) -> None:
+    def __init__(self, num_envs: int, weights: Floats) -> None:
         self._weights = weights
         self._memory = Memory(
             terms=np.zeros((num_envs, len(TERMS))),
@@ -54,7 +54,7 @@ class EpisodeTracker:
         )
         self._window_ticks = 0
 
-    def reset(self, rows: NDArray[np.int64], start: GroundTruth) -> None:
+    def reset(self, rows: Ints, start: GroundTruth) -> None:
         """Begin new episodes in the given convoys, whose rows `start` has."""
         for sums in self._memory[:-1]:
             sums[rows] = 0
@@ -114,11 +114,7 @@ class EpisodeTracker:
 
 @compiled
 def record_tick(
-    truth: GroundTruth,
-    terms: NDArray[np.float64],
-    needless: NDArray[np.bool_],
-    over: NDArray[np.bool_],
-    memory: Memory,
+    truth: GroundTruth, terms: Floats, needless: Bools, over: Bools, memory: Memory
 ) -> None:
     """Add a tick of the whole batch.
 

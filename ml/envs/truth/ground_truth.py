@@ -1,17 +1,36 @@
 """What really happens between the cars; reward, termination and metrics read this, nothing else."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ml.compiled import inlined
-from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
+from ml.arrays import Bools, Floats, Ints
+from ml.compiled import compiled, inlined
 from ml.envs.truth.lanes import car_in_front
 from ml.sumo.protocol import TrafficState
 from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
+
+TTC_HORIZON_S = 60.0
+"""A longer time to collision is given as this: the cars are not on a collision course."""
+_CONTACT_M = 1e-3
+
+
+@compiled
+def time_to_collision_s(gap_m: float, closing_mps: float) -> float:
+    """Time to collision, gap / closing (Hayward, 1972): 0 in contact, at most `TTC_HORIZON_S`."""
+    if closing_mps <= 0.0:
+        return TTC_HORIZON_S
+    return min(max(gap_m, 0.0) / closing_mps, TTC_HORIZON_S)
+
+
+@compiled
+def needed_braking_mps2(gap_m: float, closing_mps: float) -> float:
+    """Deceleration rate to avoid a crash (DRAC), closing² / (2 gap) (Cooper and Ferguson, 1976).
+
+    0 where the cars do not close. From contact on, the gap counts as 1 mm.
+    """
+    closing = max(closing_mps, 0.0)
+    return closing * closing / (2.0 * max(gap_m, _CONTACT_M))
 
 
 class GroundTruth(NamedTuple):
@@ -27,40 +46,34 @@ class GroundTruth(NamedTuple):
         gap_m: (num_envs,) float64, bumper to bumper, ego to the car in front; infinite with none.
         peer_gap_m: (num_envs,) float64, the smallest gap between two peers of a lane; infinite
             with one.
-        ttc_s: (num_envs,) float64, see `conflict.time_to_collision_s`.
-        drac_mps2: (num_envs,) float64, see `conflict.needed_braking_mps2`.
+        ttc_s: (num_envs,) float64, see `time_to_collision_s`.
+        drac_mps2: (num_envs,) float64, see `needed_braking_mps2`.
         jerk_mps3: (num_envs,) float64, of the ego over the last two ticks.
     """
 
-    present: NDArray[np.bool_]
-    route_pos_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    lateral_m: NDArray[np.float64]
-    lead_slot: NDArray[np.int64]
-    gap_m: NDArray[np.float64]
-    peer_gap_m: NDArray[np.float64]
-    ttc_s: NDArray[np.float64]
-    drac_mps2: NDArray[np.float64]
-    jerk_mps3: NDArray[np.float64]
+    present: Bools
+    route_pos_m: Floats
+    speed_mps: Floats
+    accel_mps2: Floats
+    lateral_m: Floats
+    lead_slot: Ints
+    gap_m: Floats
+    peer_gap_m: Floats
+    ttc_s: Floats
+    drac_mps2: Floats
+    jerk_mps3: Floats
 
     @classmethod
     def start(
-        cls,
-        present: NDArray[np.bool_],
-        route_pos_m: NDArray[np.float64],
-        speed_mps: NDArray[np.float64],
-        lateral_m: NDArray[np.float64] | None = None,
-    ) -> GroundTruth:
+        cls, present: Bools, route_pos_m: Floats, speed_mps: Floats, lateral_m: Floats | None = None
+    ) -> Self:
         """Describe cars that have just been placed and do not accelerate yet; None: in one lane."""
         truth, still = cls._empty(speed_mps.shape), np.zeros(speed_mps.shape)
         aside_m = still if lateral_m is None else lateral_m
         _describe(present, route_pos_m, speed_mps, aside_m, speed_mps, still, truth)
         return truth
 
-    def advance(
-        self, state: TrafficState, lateral_m: NDArray[np.float64] | None = None
-    ) -> GroundTruth:
+    def advance(self, state: TrafficState, lateral_m: Floats | None = None) -> Self:
         """Describe the tick that led from here to `state`; None: nobody has moved aside."""
         truth = self._empty(self.speed_mps.shape)
         _describe(
@@ -74,13 +87,13 @@ class GroundTruth(NamedTuple):
         )
         return truth
 
-    def write(self, rows: NDArray[np.int64], other: GroundTruth) -> None:
+    def write(self, rows: Ints, other: Self) -> None:
         """Replace the given convoys by another description's rows."""
         for mine, theirs in zip(self, other, strict=True):
             mine[rows] = theirs
 
     @classmethod
-    def _empty(cls, shape: tuple[int, ...]) -> GroundTruth:
+    def _empty(cls, shape: tuple[int, ...]) -> Self:
         moving, lead_slot = np.empty((4, *shape)), np.empty(shape[0], dtype=np.int64)
         return cls._make(
             (np.empty(shape, dtype=bool), *moving, lead_slot, *np.empty((5, shape[0])))
@@ -89,12 +102,12 @@ class GroundTruth(NamedTuple):
 
 @inlined
 def _describe(
-    present: NDArray[np.bool_],
-    route_pos_m: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
-    lateral_m: NDArray[np.float64],
-    before_mps: NDArray[np.float64],
-    before_mps2: NDArray[np.float64],
+    present: Bools,
+    route_pos_m: Floats,
+    speed_mps: Floats,
+    lateral_m: Floats,
+    before_mps: Floats,
+    before_mps2: Floats,
     truth: GroundTruth,
 ) -> None:
     """Fill a `GroundTruth` from the traffic now, and speeds and accelerations a tick before."""

@@ -10,8 +10,8 @@ for whoever SUMO drives behind it. Until then the car in front is the next one i
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats, Ints
 from ml.compiled import inlined
 from ml.envs.episodes.drawn import EpisodePlan
 from ml.vehicle import CAR_LENGTH_M, CAR_WIDTH_M, DT_S
@@ -21,9 +21,7 @@ WANDERING_M = 0.375
 _FULL_TURN_DEG = 360.0
 
 
-def lateral_m(
-    plan: EpisodePlan, tick: NDArray[np.int64], num_slots: int, left_m: float
-) -> NDArray[np.float64]:
+def lateral_m(plan: EpisodePlan, tick: Ints, num_slots: int, left_m: float) -> Floats:
     """Return how far left of the convoy's lane each car is.
 
     Args:
@@ -43,18 +41,11 @@ def lateral_m(
 
 
 @inlined
-def car_in_front(
-    route_pos_m: NDArray[np.float64], aside_m: NDArray[np.float64], e: int, own_m: float
-) -> int:
+def car_in_front(route_pos_m: Floats, aside_m: Floats, e: int, own_m: float) -> int:
     """Find the car in front of one in the convoy's lane; cars stand in the order of their slots.
 
-    A car that came into the lane behind is none.
-
-    Args:
-        route_pos_m: (E, V) float64, front bumpers.
-        aside_m: (E, V) float64, see `lateral_m`.
-        e: Which convoy.
-        own_m: Front bumper of the car that is asked about.
+    A car that came into the lane behind is none. Front bumpers and `aside_m` (see `lateral_m`) are
+    (E, V) float64; it is asked for convoy `e` and the car whose front bumper is at `own_m`.
 
     Returns:
         The slot; 0 for nobody.
@@ -67,12 +58,12 @@ def car_in_front(
 
 @inlined
 def move_aside(
-    x_m: NDArray[np.float64],
-    y_m: NDArray[np.float64],
-    heading_deg: NDArray[np.float64],
-    aside_m: NDArray[np.float64],
-    drift_mps: NDArray[np.float64],
-    speed_mps: NDArray[np.float64],
+    x_m: Floats,
+    y_m: Floats,
+    heading_deg: Floats,
+    aside_m: Floats,
+    drift_mps: Floats,
+    speed_mps: Floats,
 ) -> None:
     """Move cars from the road's centre line to where they are; the first three are changed.
 

@@ -16,8 +16,8 @@ In episodes without a hazard it follows throughout.
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled, inlined
 from ml.envs.episodes.drawn import HAZARD, EpisodePlan
 from ml.envs.truth.ground_truth import GroundTruth
@@ -84,17 +84,17 @@ class ReferenceArrays(NamedTuple):
         informed_us: int64, when it arrived, true time since reset; 0 where not informed.
     """
 
-    route_pos_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
-    accel_mps2: NDArray[np.float64]
-    gap_m: NDArray[np.float64]
-    standstill_m: NDArray[np.float64]
-    headway_s: NDArray[np.float64]
-    collided: NDArray[np.bool_]
-    informed: NDArray[np.bool_]
-    over: NDArray[np.bool_]
-    informed_tick: NDArray[np.int64]
-    informed_us: NDArray[np.int64]
+    route_pos_m: Floats
+    speed_mps: Floats
+    accel_mps2: Floats
+    gap_m: Floats
+    standstill_m: Floats
+    headway_s: Floats
+    collided: Bools
+    informed: Bools
+    over: Bools
+    informed_tick: Ints
+    informed_us: Ints
 
 
 class ReferenceDriver:
@@ -120,7 +120,7 @@ class ReferenceDriver:
         self.collided, self.informed = arrays.collided, arrays.informed
         self.informed_tick, self.informed_us = arrays.informed_tick, arrays.informed_us
 
-    def reset(self, rows: NDArray[np.int64], start: GroundTruth) -> None:
+    def reset(self, rows: Ints, start: GroundTruth) -> None:
         """Begin episodes in some convoys.
 
         Args:
@@ -141,7 +141,7 @@ class ReferenceDriver:
         np.divide(gap_m - standstill_m, speed, out=headway_s, where=speed > 0.0)
         mine.headway_s[rows] = headway_s
 
-    def require_road(self, rows: NDArray[np.int64]) -> None:
+    def require_road(self, rows: Ints) -> None:
         """Refuse to hear the radio where there is no road.
 
         Raises:
@@ -154,9 +154,7 @@ class ReferenceDriver:
                 'reference_gap = "own", a lower initial_speed_mps, or start the convoy further on.'
             )
 
-    def advance(
-        self, plan: EpisodePlan, tick: NDArray[np.int64], before: GroundTruth, now: GroundTruth
-    ) -> None:
+    def advance(self, plan: EpisodePlan, tick: Ints, before: GroundTruth, now: GroundTruth) -> None:
         """Drive through the tick that has just been simulated.
 
         Args:
@@ -167,7 +165,7 @@ class ReferenceDriver:
         """
         _advance(plan, tick, before, now, self.arrays)
 
-    def listen(self, plan: EpisodePlan, tick: NDArray[np.int64], table: PeerTable) -> None:
+    def listen(self, plan: EpisodePlan, tick: Ints, table: PeerTable) -> None:
         """Take note of what has been delivered by now.
 
         Args:
@@ -182,11 +180,11 @@ class ReferenceDriver:
 @inlined
 def _listen(
     plan: EpisodePlan,
-    tick: NDArray[np.int64],
-    heard: NDArray[np.bool_],
-    t_generated_us: NDArray[np.int64],
-    received_us: NDArray[np.int64],
-    payload: NDArray[np.float64],
+    tick: Ints,
+    heard: Bools,
+    t_generated_us: Ints,
+    received_us: Ints,
+    payload: Floats,
     ref: ReferenceArrays,
 ) -> None:
     """Latch who is informed, when and since when; see `listen`. The table is (E, S)."""
@@ -210,11 +208,7 @@ def _listen(
 
 @inlined
 def _advance(
-    plan: EpisodePlan,
-    tick: NDArray[np.int64],
-    before: GroundTruth,
-    now: GroundTruth,
-    ref: ReferenceArrays,
+    plan: EpisodePlan, tick: Ints, before: GroundTruth, now: GroundTruth, ref: ReferenceArrays
 ) -> None:
     """Move the reference egos on; see `advance`."""
     for e in range(tick.size):

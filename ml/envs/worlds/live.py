@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, Keys
 from ml.compiled import compiled
+from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.truth.lanes import move_aside
 from ml.envs.worlds.stack import Stack
@@ -35,48 +36,26 @@ _MOST_AGE_SAMPLES = 1000
 class V2VStack(Stack):
     """Every car measures and sends, and what the egos hear is recorded.
 
-    Args:
-        parameters: Radio and sensors.
-        road: Turns positions along the road into coordinates.
-        num_envs: Convoys.
-        num_slots: Vehicles per convoy, the ego included.
-        randomise: Draw parameters anew per episode, from the file's ranges.
-        audit: Check at run time that nothing is received before it was sent.
-
     Attributes:
         channel: The radio.
     """
 
     def __init__(
-        self,
-        parameters: Parameters,
-        road: Road,
-        *,
-        num_envs: int,
-        num_slots: int,
-        randomise: bool,
-        audit: bool,
+        self, config: EnvConfig, parameters: Parameters, road: Road, *, num_envs: int
     ) -> None:
-        radio = parameters.radio
+        radio, num_slots = parameters.radio, 1 + config.max_convoy_peers
         self.channel = BroadcastChannel(radio, num_envs=num_envs, num_nodes=num_slots)
-        super().__init__(
-            parameters, road, self.channel.table, num_cars=num_slots, randomise=randomise
-        )
-        self._road = road
-        self._audit = audit
+        super().__init__(config, parameters, road, self.channel.table, num_cars=num_slots)
+        self._audit = config.audit_causality
         self._beacons = BeaconSchedule(radio, self.channel.node_clocks)
         self._faults = MessageFaults(radio.faults, num_envs=num_envs, num_nodes=num_slots)
         self._present = np.zeros((num_envs, num_slots), dtype=bool)
         # Bounded, for users who never ask for the metrics.
-        self._ages_s: deque[NDArray[np.float64]] = deque(maxlen=_MOST_AGE_SAMPLES)
+        self._ages_s: deque[Floats] = deque(maxlen=_MOST_AGE_SAMPLES)
         self._polls = 0
 
     def _reset_radio(
-        self,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        present: NDArray[np.bool_],
-        drawn: Mapping[str, NDArray[np.float64]],
+        self, rows: Ints, keys: Keys, present: Bools, drawn: Mapping[str, Floats]
     ) -> None:
         self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)
@@ -85,24 +64,24 @@ class V2VStack(Stack):
 
     def transmit(
         self,
-        tick: NDArray[np.int64],
+        tick: Ints,
         before: GroundTruth,
         now: GroundTruth,
-        receiver_pos_m: NDArray[np.float64] | None = None,
+        receiver_pos_m: Floats | None = None,
     ) -> None:
         """Send every car's beacon of the tick that has just been simulated; see `Stack`."""
         t_generated_us = self._beacons.generated_us(tick)
         sampled_us = t_generated_us.copy()
         sampled_us[:, 0] = tick * TICK_US  # the ego decides at the tick's end
         measured_before = self.measured
-        measured = self.nodes.sample(tick, sampled_us, before, now)
+        self._measure(tick, sampled_us, before, now)
         at_end = self._road.pose(now.route_pos_m)
         if np.count_nonzero(before.lateral_m):
             drift_mps = (now.lateral_m - before.lateral_m) / DT_S
             move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
         node_xy_m = np.stack(at_end[:2], axis=-1)
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
-        _fill_payload(_columns(measured), _columns(measured_before), payload)
+        _fill_payload(_columns(self.measured), _columns(measured_before), payload)
         if receiver_pos_m is not None:
             # There it is as a relay, too, which judges by its own pose what it sends on.
             x_m, y_m, heading_deg = self._road.pose(receiver_pos_m)
@@ -126,7 +105,7 @@ class V2VStack(Stack):
             now_us=tick * TICK_US,
         )
 
-    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    def receive(self, now_us: Ints) -> Floats:
         """Poll: deliver what has arrived by `now_us`, (num_envs,); see `Stack`.
 
         Raises:
@@ -141,7 +120,7 @@ class V2VStack(Stack):
         return table.age_est_ms(now_us)
 
     @staticmethod
-    def _check_causality(table: PeerTable, now_us: NDArray[np.int64]) -> None:
+    def _check_causality(table: PeerTable, now_us: Ints) -> None:
         now = now_us[:, None, None]
         wrong = table.heard & (
             (table.received_us > now) | (table.t_generated_us > table.received_us)
@@ -161,25 +140,20 @@ class V2VStack(Stack):
             ages = np.concatenate(self._ages_s)
             self._ages_s.clear()
             if ages.size:
-                p50, p95, largest = np.percentile(ages, [50, 95, 100])
-                report |= {
-                    "radio/age_p50_s": float(p50),
-                    "radio/age_p95_s": float(p95),
-                    "radio/age_max_s": float(largest),
-                }
+                names = ("radio/age_p50_s", "radio/age_p95_s", "radio/age_max_s")
+                found = np.percentile(ages, [50, 95, 100]).tolist()
+                report |= dict(zip(names, found, strict=True))
         return report
 
 
-def _columns(measured: Measurement) -> tuple[NDArray[np.float64], ...]:
+def _columns(measured: Measurement) -> tuple[Floats, ...]:
     """Return its arrays in the order of `PayloadField`."""
     return tuple(getattr(measured, name) for name in Measurement.__slots__)
 
 
 @compiled
 def _fill_payload(
-    measured: tuple[NDArray[np.float64], ...],
-    before: tuple[NDArray[np.float64], ...],
-    payload: NDArray[np.float64],
+    measured: tuple[Floats, ...], before: tuple[Floats, ...], payload: Floats
 ) -> None:
     """Fill what the cars say of themselves, (E, V, F), from arrays (E, V).
 

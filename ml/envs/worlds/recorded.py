@@ -7,13 +7,11 @@ recorded; any other then meets the same bits (`ml.envs.worlds.replayed`) and onl
 simulated.
 """
 
-from __future__ import annotations
-
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, Keys
 from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.errors import EnvironmentStateError
@@ -33,9 +31,9 @@ class Motion(NamedTuple):
         speed_mps: float64.
     """
 
-    present: NDArray[np.bool_]
-    route_pos_m: NDArray[np.float64]
-    speed_mps: NDArray[np.float64]
+    present: Bools
+    route_pos_m: Floats
+    speed_mps: Floats
 
 
 class Reception(NamedTuple):
@@ -49,14 +47,14 @@ class Reception(NamedTuple):
         payload: (…, S, F) float64.
     """
 
-    heard: NDArray[np.bool_]
-    numbers: NDArray[np.int64]
-    received_us: NDArray[np.int64]
-    age_est_ms: NDArray[np.float64]
-    payload: NDArray[np.float64]
+    heard: Bools
+    numbers: Ints
+    received_us: Ints
+    age_est_ms: Floats
+    payload: Floats
 
     @classmethod
-    def of(cls, table: PeerTable, age_est_ms: NDArray[np.float64]) -> Reception:
+    def of(cls, table: PeerTable, age_est_ms: Floats) -> Self:
         """View an ego's peer table and its ages, (E, 1, S)."""
         memory = table.arrays
         return cls(
@@ -91,11 +89,10 @@ class Recordable(Protocol):
 
     config: EnvConfig
     num_envs: int
-    num_slots: int
-    keys: NDArray[np.uint64]
-    tick: NDArray[np.int64]
+    keys: Keys
+    tick: Ints
     truth: GroundTruth
-    age_est_ms: NDArray[np.float64]
+    age_est_ms: Floats
 
     @property
     def peer_table(self) -> PeerTable: ...  # noqa: D102 (documented on the batch)
@@ -164,7 +161,7 @@ class RecordedTraffic:
         for kept, now in zip(self.reception, received, strict=True):
             kept[at] = now
 
-    def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def find(self, keys: Keys) -> Ints:
         """Return the places (n,) int64 of episodes by their keys (n,).
 
         Raises:

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, Keys
+from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.worlds.recorded import Reception, Recordable, RecordedTraffic
 from ml.envs.worlds.recovery import SimulatorKeeper
 from ml.envs.worlds.stack import Stack
 from ml.envs.worlds.world import World, empty_table
 from ml.errors import EnvironmentStateError
-from ml.parameters import Parameters, load_parameters
+from ml.parameters import load_parameters
 from ml.sumo.protocol import Placement, Simulator, TickCommands, TrafficState
 from ml.sumo.road import Road
 from ml.vehicle import TICK_US
@@ -28,14 +29,8 @@ def replayed_world(traffic: RecordedTraffic, recorded: Recordable) -> World:
         traffic: Holds all the cases that will be asked for.
         recorded: Whose run it is of; SUMO runs.
     """
-    stack = ReplayedStack(
-        traffic,
-        load_parameters(recorded.config.radio),
-        recorded.simulator.road,
-        num_envs=recorded.num_envs,
-        num_slots=recorded.num_slots,
-        randomise=recorded.config.domain_randomisation,
-    )
+    config, road = recorded.config, recorded.simulator.road
+    stack = ReplayedStack(traffic, config, road, num_envs=recorded.num_envs)
     simulator = ReplayedSimulator(traffic, recorded.simulator, stack.place)
     return World(SimulatorKeeper(simulator, return_within_s=0.0), stack)
 
@@ -47,17 +42,9 @@ class ReplayedSimulator:
         traffic: The peers.
         simulator: Moves the egos; not ours to end.
         place: (E,) int64, which recorded case each convoy plays; others keep it up to date.
-
-    Attributes:
-        road: The road that is not offset.
-        num_envs: E.
-        num_vehicles: V.
-        dt_s: Length of a tick.
     """
 
-    def __init__(
-        self, traffic: RecordedTraffic, simulator: Simulator, place: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, traffic: RecordedTraffic, simulator: Simulator, place: Ints) -> None:
         self._traffic = traffic
         self._simulator = simulator
         self._place = place
@@ -65,7 +52,6 @@ class ReplayedSimulator:
         self.road = simulator.road
         self.num_envs = simulator.num_envs
         self.num_vehicles = simulator.num_vehicles
-        self.dt_s = simulator.dt_s
 
     def start(self) -> None:
         """Do nothing if the simulator runs, as it does after a recording."""
@@ -99,7 +85,7 @@ class ReplayedSimulator:
         state.speed_mps[:, 1:] = motion.speed_mps[at]
         return state
 
-    def read_collisions(self) -> NDArray[np.bool_]:
+    def read_collisions(self) -> Bools:
         """Return SUMO's own report; it sees no peers, so none of crashes with them."""
         return self._simulator.read_collisions()
 
@@ -114,41 +100,23 @@ class ReplayedSimulator:
 class ReplayedStack(Stack):
     """The egos alone measure, and their peer tables are recorded ones.
 
-    Args:
-        traffic: What they received.
-        parameters: Of the sensors.
-        road: Turns positions along the road into coordinates.
-        num_envs: Convoys.
-        num_slots: Vehicles per convoy, the ego included.
-        randomise: Draw parameters anew per episode, from the file's ranges.
-
     Attributes:
         place: (num_envs,) int64, which recorded case each convoy plays.
     """
 
     def __init__(
-        self,
-        traffic: RecordedTraffic,
-        parameters: Parameters,
-        road: Road,
-        *,
-        num_envs: int,
-        num_slots: int,
-        randomise: bool,
+        self, traffic: RecordedTraffic, config: EnvConfig, road: Road, *, num_envs: int
     ) -> None:
+        parameters = load_parameters(config.radio)
         # What only the table's own estimate of ages needs is not filled.
-        table = empty_table(parameters, num_envs, num_slots)
-        super().__init__(parameters, road, table, num_cars=1, randomise=randomise)
+        table = empty_table(parameters, num_envs, 1 + config.max_convoy_peers)
+        super().__init__(config, parameters, road, table, num_cars=1)
         self._traffic = traffic
         self._age_est_ms = np.zeros(table.heard.shape)
         self.place = np.zeros(num_envs, dtype=np.int64)
 
     def _reset_radio(
-        self,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        present: NDArray[np.bool_],
-        drawn: Mapping[str, NDArray[np.float64]],
+        self, rows: Ints, keys: Keys, present: Bools, drawn: Mapping[str, Floats]
     ) -> None:
         """Find the recorded cases.
 
@@ -162,16 +130,16 @@ class ReplayedStack(Stack):
 
     def transmit(
         self,
-        tick: NDArray[np.int64],
+        tick: Ints,
         before: GroundTruth,
         now: GroundTruth,
-        receiver_pos_m: NDArray[np.float64] | None = None,
+        receiver_pos_m: Floats | None = None,
     ) -> None:
         """Measure the egos at the tick's end; all messages were sent in the recorded run."""
         del receiver_pos_m
-        self.nodes.sample(tick, tick[:, None] * TICK_US, before, now)
+        self._measure(tick, tick[:, None] * TICK_US, before, now)
 
-    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    def receive(self, now_us: Ints) -> Floats:
         """Fill each ego's table as it was at `now_us`, (num_envs,), the end of a tick."""
         # A table forgets nothing in an episode, and where nobody is heard its values are zeros.
         at = (now_us // TICK_US, self.place)

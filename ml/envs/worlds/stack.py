@@ -4,63 +4,61 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, Keys
+from ml.compiled import inlined
+from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
-from ml.envs.worlds.node_sensors import NodeSensors
+from ml.envs.truth.lanes import move_aside
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.parameters import Parameters, draw_episode_parameters
-from ml.sensors import Measurement, RangingSensor
+from ml.sensors import Measurement, RangingSensor, SensorBank, Truth
 from ml.sumo.road import Road
+from ml.vehicle import DT_S, TICK_US
 
 
 class Stack(ABC):
     """Sensors and radio of a batch of convoys.
 
+    What a car measures depends on its slot and its own way alone, so that the egos by themselves
+    (V = 1) measure what they would in the company of their peers.
+
     Args:
+        config: What an episode is like.
         parameters: Radio and sensors.
         road: Turns positions along the road into coordinates.
-        table: The egos' peer table, (num_envs, 1, num_peers), which the radio fills.
-        num_cars: How many of each convoy's cars measure, the ego first.
-        randomise: Draw parameters anew per episode, from the file's ranges.
+        table: The egos' peer table, (E, 1, num_peers), which the radio fills.
+        num_cars: V, how many of each convoy's cars measure, from the ego on.
 
     Attributes:
-        nodes: Sensors of these cars, and the egos' ranging sensors.
+        sensors: Of all these cars.
+        ranging: The egos' ranging sensors.
+        measured: What the nodes believed of themselves at their last sample, (E, V).
         table: The egos' peer table, as of the last delivery.
     """
 
     def __init__(
         self,
+        config: EnvConfig,
         parameters: Parameters,
         road: Road,
         table: PeerTable,
         *,
         num_cars: int,
-        randomise: bool,
     ) -> None:
         self._parameters = parameters
-        self._randomise = randomise
+        self._randomise = config.domain_randomisation
+        self._road = road
+        self._num_cars = num_cars
         num_envs = table.heard.shape[0]
-        self.nodes = NodeSensors(parameters.sensors, road, num_envs=num_envs, num_cars=num_cars)
+        self._everyone = np.arange(num_envs)
+        sensors = parameters.sensors
+        self.sensors = SensorBank(sensors, num_envs=num_envs, num_vehicles=num_cars)
+        self.ranging = RangingSensor(sensors.ranging, num_envs=num_envs)
+        self.measured = Measurement(*np.zeros((6, num_envs, num_cars)))
         self.table = table
 
-    @property
-    def measured(self) -> Measurement:
-        """What the nodes believed of themselves at their last sample, (num_envs, num_cars)."""
-        return self.nodes.measured
-
-    @property
-    def ranging(self) -> RangingSensor:
-        """The egos' ranging sensors."""
-        return self.nodes.ranging
-
-    def reset(
-        self,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        present: NDArray[np.bool_],
-        truth: GroundTruth,
-    ) -> None:
+    def reset(self, rows: Ints, keys: Keys, present: Bools, truth: GroundTruth) -> None:
         """Begin episodes in some convoys, with new sensors, clocks, phases and links.
 
         Args:
@@ -71,25 +69,54 @@ class Stack(ABC):
         """
         drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
         self._reset_radio(rows, keys, present, drawn)
-        self.nodes.reset(rows, keys, truth, drawn)
+        self.sensors.reset(rows, keys, overrides=drawn)
+        self.ranging.reset(rows, keys)
+        self.ranging.measure(rows, np.zeros(rows.size, dtype=np.int64), truth.gap_m)
+        speed_mps, aside_m = self._own(truth.speed_mps), self._own(truth.lateral_m)
+        x_m, y_m, heading_deg = self._road.pose(self._own(truth.route_pos_m))
+        move_aside(x_m, y_m, heading_deg, aside_m, np.zeros_like(aside_m), speed_mps)
+        accel_mps2 = self._own(truth.accel_mps2)
+        measured = self.sensors.measure_start(
+            rows, Truth(x_m, y_m, speed_mps, heading_deg, accel_mps2)
+        )
+        for name in Measurement.__slots__:
+            getattr(self.measured, name)[rows] = getattr(measured, name)
+
+    def _measure(self, tick: Ints, sampled_us: Ints, before: GroundTruth, now: GroundTruth) -> None:
+        """Measure every car once in the tick that has just been simulated; see `transmit`.
+
+        `sampled_us`, (E, V) int64, is when in the tick each car measures, true time since reset.
+        """
+        route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *sampled_us.shape))
+        _interpolate(tick, sampled_us, before, now, state)
+        x_m, y_m, heading_deg = self._road.pose(route_pos_m)
+        if np.count_nonzero(before.lateral_m):
+            aside_before_m = self._own(before.lateral_m)
+            drift_mps = (self._own(now.lateral_m) - aside_before_m) / DT_S
+            since_s = (sampled_us - (tick[:, None] - 1) * TICK_US) / 1e6
+            aside_m = aside_before_m + drift_mps * since_s
+            move_aside(x_m, y_m, heading_deg, aside_m, drift_mps, speed_mps)
+        seen = Truth(x_m, y_m, speed_mps, heading_deg, accel_mps2)
+        self.measured = self.sensors.measure(tick, seen, sampled_us=sampled_us)
+        self.ranging.measure(self._everyone, tick, now.gap_m)
+
+    def _own(self, values: Floats) -> Floats:
+        """Take the columns of the cars that measure, contiguous as the loops want them."""
+        return np.ascontiguousarray(values[:, : self._num_cars])
 
     @abstractmethod
     def _reset_radio(
-        self,
-        rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        present: NDArray[np.bool_],
-        drawn: Mapping[str, NDArray[np.float64]],
+        self, rows: Ints, keys: Keys, present: Bools, drawn: Mapping[str, Floats]
     ) -> None:
         """Begin episodes in some convoys; `drawn` are parameters that were drawn for them."""
 
     @abstractmethod
     def transmit(
         self,
-        tick: NDArray[np.int64],
+        tick: Ints,
         before: GroundTruth,
         now: GroundTruth,
-        receiver_pos_m: NDArray[np.float64] | None = None,
+        receiver_pos_m: Floats | None = None,
     ) -> None:
         """Measure, and send every car's beacon of the tick that has just been simulated.
 
@@ -102,7 +129,7 @@ class Stack(ABC):
         """
 
     @abstractmethod
-    def receive(self, now_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    def receive(self, now_us: Ints) -> Floats:
         """Poll: deliver what has arrived by `now_us`, (num_envs,), into `table`.
 
         Returns:
@@ -113,3 +140,22 @@ class Stack(ABC):
     def drain(self) -> dict[str, float]:
         """Return what the radio did since the last call; nothing where it does nothing."""
         return {}
+
+
+@inlined
+def _interpolate(
+    tick: Ints, sampled_us: Ints, before: GroundTruth, now: GroundTruth, state: Floats
+) -> None:
+    """Fill `state` (3, E, V) with each car's position, speed and acceleration.
+
+    They are those at `sampled_us` (E, V), between the tick before and this one, (E,). Traffic has
+    the columns of these cars, and perhaps more.
+    """
+    for e in range(state.shape[1]):
+        for v in range(state.shape[2]):
+            share = 1.0 - (tick[e] * TICK_US - sampled_us[e, v]) / TICK_US
+            pos_m, speed_mps = before.route_pos_m[e, v], before.speed_mps[e, v]
+            accel_mps2 = before.accel_mps2[e, v]
+            state[0, e, v] = pos_m + share * (now.route_pos_m[e, v] - pos_m)
+            state[1, e, v] = speed_mps + share * (now.speed_mps[e, v] - speed_mps)
+            state[2, e, v] = accel_mps2 + share * (now.accel_mps2[e, v] - accel_mps2)

@@ -1,9 +1,7 @@
 """What carries a batch of convoys whoever drives: SUMO, and the sensors and radio on top of it."""
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,31 +12,8 @@ from ml.envs.worlds.stack import Stack
 from ml.espnow_emulator import NodeClocks, PeerTable
 from ml.parameters import Parameters
 from ml.sumo.factory import create_simulator
-
-if TYPE_CHECKING:
-    from ml.sumo.scenarios import Scenario
-
-
-class SumoAccess(NamedTuple):
-    """How a batch gets its SUMO; for the backend `traci` alone.
-
-    Attributes:
-        host: Host of a running SUMO; None starts one.
-        port: Its TraCI port.
-        gui: Open sumo-gui.
-        deadline_s: Longest wait for SUMO: to connect, to answer, to come back after a loss.
-        embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
-    """
-
-    host: str | None = None
-    port: int | None = None
-    gui: bool = False
-    deadline_s: float = 30.0
-    embedded_spare: bool = False
-
-
-OWN_SUMO = SumoAccess()
-"""One that the batch starts itself."""
+from ml.sumo.protocol import SumoAccess
+from ml.sumo.scenarios import Scenario
 
 
 class World(NamedTuple):
@@ -70,20 +45,9 @@ def live_world(
     """Build a world in which everything happens; see `ConvoyBatch` for the arguments."""
     num_slots = 1 + config.max_convoy_peers
     create = partial(create_simulator, scenario=scenario, num_envs=num_envs, num_vehicles=num_slots)
-    simulator = create(
-        config.backend, host=sumo.host, port=sumo.port, gui=sumo.gui, deadline_s=sumo.deadline_s
-    )
     keeper = SimulatorKeeper(
-        simulator,
+        create(config.backend, sumo=sumo),
         return_within_s=sumo.deadline_s,
         make_spare=partial(create, "libsumo") if sumo.embedded_spare else None,
     )
-    stack = V2VStack(
-        parameters,
-        scenario.road,
-        num_envs=num_envs,
-        num_slots=num_slots,
-        randomise=config.domain_randomisation,
-        audit=config.audit_causality,
-    )
-    return World(keeper, stack)
+    return World(keeper, V2VStack(config, parameters, scenario.road, num_envs=num_envs))

@@ -49,8 +49,6 @@ def balanced(episodes: int, config: EnvConfig) -> Strata:
 class BalancedSupply:
     """Draws episodes whose strata are given; convoy number c is case c, modulo their number."""
 
-    script_ticks = 0
-
     def __init__(self, strata: Strata, config: EnvConfig, road: Road) -> None:
         self._strata = strata
         self._source = EpisodeSource(config, road)

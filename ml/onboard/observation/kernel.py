@@ -1,13 +1,12 @@
 """The loop over convoys and peers that fills an observation."""
 
-from __future__ import annotations
-
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import inlined
 from ml.onboard.estimator import Estimate
 from ml.onboard.memory import Memory
@@ -37,11 +36,11 @@ class ObservationRows(NamedTuple):
     ego: NDArray[np.float32]
     peers: NDArray[np.float32]
     peer_mask: NDArray[np.float32]
-    ego_row: NDArray[np.float64]
-    peer_row: NDArray[np.float64]
+    ego_row: Floats
+    peer_row: Floats
 
     @classmethod
-    def blank(cls, num_rows: int) -> ObservationRows:
+    def blank(cls, num_rows: int) -> Self:
         """Allocate the rows of so many convoys."""
         return cls(
             ego=np.empty((num_rows, _NUM_EGO), dtype=np.float32),
@@ -54,9 +53,9 @@ class ObservationRows(NamedTuple):
 
 @inlined
 def fill(
-    convoys: NDArray[np.int64],
+    convoys: Ints,
     ego: EgoView,
-    ranging: tuple[NDArray[np.float64], NDArray[np.bool_]],
+    ranging: tuple[Floats, Bools],
     peers: PeerView,
     known: Estimate,
     demands: Demands,
@@ -120,7 +119,7 @@ def fill(
 
 
 @inlined
-def _write_lead(e: int, own_mps: float, known: Estimate, row: NDArray[np.float64]) -> None:
+def _write_lead(e: int, own_mps: float, known: Estimate, row: Floats) -> None:
     """Write what the ego's features (21,) say of the car in front."""
     row[EGO.nearest_gap], row[EGO.nearest_closing], row[EGO.nearest_accel] = _NOBODY_GAP_M, 0.0, 0.0
     row[EGO.nearest_age], row[EGO.nearest_sd] = _NOBODY_AGE_S, 0.0
@@ -142,7 +141,7 @@ def _write_peer(
     known: Estimate,
     demands: Demands,
     memory: Memory,
-    row: NDArray[np.float64],
+    row: Floats,
 ) -> None:
     """Write the features (23,) of a peer, in their own units."""
     row[PEER.gap] = known.gap_m[e, s]
@@ -164,15 +163,10 @@ def _write_peer(
 
 
 @inlined
-def _held(
-    values: NDArray[np.float64], limits: NDArray[np.float64], out: NDArray[np.float32]
-) -> int:
-    """Scale a row, hold it to its bounds, write it, and return how many values were clipped.
+def _held(values: Floats, limits: Floats, out: NDArray[np.float32]) -> int:
+    """Scale a row (n,), hold it to its bounds, write it, and return how many values were clipped.
 
-    Args:
-        values: (n,), in the features' own units.
-        limits: (3, n), scale, low, high.
-        out: (n,).
+    `limits` (3, n) are scale, low and high.
     """
     clipped = 0
     for i in range(values.size):

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import Floats
 from ml.errors import ConfigError
 from ml.onboard.views import HISTORY
 
@@ -40,37 +41,32 @@ EGO_FEATURES = (
     Feature("speed", "m/s", 40.0, 0.0, 2.0, "own speed, measured"),
     Feature("accel", "m/s²", 10.0, -2.0, 2.0, "own acceleration, measured"),
     Feature("last_command", "m/s²", 10.0, -1.0, 1.0, "acceleration commanded in the last tick"),
-    Feature(
-        "earlier_command", "m/s²", 10.0, -1.0, 1.0, "acceleration commanded a tick before that"
-    ),
+    Feature("earlier_command", "m/s²", 10.0, -1.0, 1.0,
+            "acceleration commanded a tick before that"),
     Feature("speed_change", "m/s", 5.0, -2.0, 2.0, "own speed now less that of 0.5 s ago"),
     Feature("position_sd", "m", 10.0, 0.0, 2.0, "own position's standard deviation, as believed"),
     Feature("peers_heard", "count", 8.0, 0.0, 3.0, "peers whose newest message is not stale"),
     Feature("silence", "s", 2.0, 0.0, 5.0, "age of the newest message of any peer; 10 s if none"),
     Feature("nearest_gap", "m", 50.0, -0.5, 3.0, "smallest estimated gap; 150 m if none is heard"),
-    Feature(
-        "nearest_closing", "m/s", 20.0, -2.5, 2.5, "own speed less the nearest peer's; 0 if none"
-    ),
+    Feature("nearest_closing", "m/s", 20.0, -2.5, 2.5,
+            "own speed less the nearest peer's; 0 if none"),
     Feature("nearest_time_gap", "s", 2.0, -0.5, 3.0, "nearest gap over own speed (≥ 2 m/s)"),
-    Feature(
-        "hardest_braking", "m/s²", 10.0, 0.0, 2.0, "largest deceleration any peer last reported"
-    ),
-    Feature(
-        "range", "m", 50.0, 0.0, 3.0, "distance to the car ahead by the ranging sensor; 0 if none"
-    ),
+    Feature("hardest_braking", "m/s²", 10.0, 0.0, 2.0,
+            "largest deceleration any peer last reported"),
+    Feature("range", "m", 50.0, 0.0, 3.0,
+            "distance to the car ahead by the ranging sensor; 0 if none"),
     Feature("range_valid", "1", 1.0, 0.0, 1.0, "1 if the ranging sensor sees a car, else 0"),
     Feature("wanted_time_gap", "s", 2.0, 0.0, 2.5, "time gap that the driver has set"),
     Feature("gap_error", "m", 20.0, -3.0, 7.0, "nearest gap less the wanted one at the own speed"),
     Feature("nearest_accel", "m/s²", 10.0, -2.0, 2.0, "the nearest peer's acceleration; 0 if none"),
     Feature("nearest_age", "s", 2.0, 0.0, 5.0, "age of the nearest peer's message; 10 s if none"),
     Feature("nearest_sd", "m", 10.0, 0.0, 2.0, "standard deviation of the nearest gap; 0 if none"),
-    Feature(
-        "needed_braking", "m/s²", 10.0, 0.0, 1.0, "deceleration that the peers' predictions demand"
-    ),
+    Feature("needed_braking", "m/s²", 10.0, 0.0, 1.0,
+            "deceleration that the peers' predictions demand"),
     Feature("missing_room", "m", 20.0, -5.0, 5.0, "lacking if the nearest brakes unheard"),
-)
+)  # fmt: skip
 
-_PEER_NOW = (
+PEER_FEATURES = (
     Feature("gap", "m", 100.0, -0.5, 5.0, "estimated distance from the own front to its rear"),
     Feature("time_gap", "s", 2.0, -0.5, 5.0, "that gap over own speed (≥ 2 m/s)"),
     Feature("lateral", "m", 20.0, -5.0, 5.0, "offset to the left of the mean heading"),
@@ -80,31 +76,23 @@ _PEER_NOW = (
     Feature("heading_sin", "1", 1.0, -1.0, 1.0, "sine of its heading less the own"),
     Feature("heading_cos", "1", 1.0, -1.0, 1.0, "cosine of its heading less the own"),
     Feature("age", "s", 2.0, 0.0, 5.0, "age of its newest message, as a board estimates it"),
-    Feature(
-        "position_sd", "m", 10.0, 0.0, 2.0, "its position's standard deviation, as it believes"
-    ),
+    Feature("position_sd", "m", 10.0, 0.0, 2.0,
+            "its position's standard deviation, as it believes"),
     Feature("hops", "count", 3.0, 0.0, 1.0, "relays that its newest message has passed"),
     Feature("cars_between", "count", 8.0, 0.0, 3.0, "heard peers with a smaller estimated gap"),
-)
-
-PEER_HISTORY = tuple(
-    feature
-    for back in range(1, HISTORY + 1)
-    for feature in (
-        Feature(
-            f"accel_{back}_before", "m/s²", 10.0, -2.0, 2.0, f"acceleration {back} messages ago"
-        ),
-        Feature(
-            f"slowed_since_{back}", "m/s", 5.0, -3.0, 3.0, f"speed {back} messages ago less now's"
-        ),
-        Feature(f"span_{back}", "s", 2.0, 0.0, 5.0, f"time from {back} messages ago to the newest"),
-    )
-)
-_PEER_DEMANDS = (
+    *(
+        feature
+        for n in range(1, HISTORY + 1)
+        for feature in (
+            Feature(f"accel_{n}_before", "m/s²", 10.0, -2.0, 2.0, f"acceleration {n} messages ago"),
+            Feature(f"slowed_since_{n}", "m/s", 5.0, -3.0, 3.0,
+                    f"speed {n} messages ago less now's"),
+            Feature(f"span_{n}", "s", 2.0, 0.0, 5.0, f"time from {n} messages ago to the newest"),
+        )
+    ),
     Feature("room", "m", 100.0, -0.5, 5.0, "gap less the lengths of the heard cars between"),
     Feature("needed_braking", "m/s²", 10.0, 0.0, 1.0, "deceleration that its prediction demands"),
-)
-PEER_FEATURES = _PEER_NOW + PEER_HISTORY + _PEER_DEMANDS
+)  # fmt: skip
 
 EGO_INDEX = {feature.name: i for i, feature in enumerate(EGO_FEATURES)}
 PEER_INDEX = {feature.name: i for i, feature in enumerate(PEER_FEATURES)}
@@ -137,41 +125,12 @@ def columns_of(part: str, names: Iterable[str]) -> tuple[int, ...]:
     return tuple(index[name] for name in chosen if name.startswith(f"{part}."))
 
 
-def _column(
-    features: tuple[Feature, ...], what: str
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.array([getattr(feature, what) for feature in features])
+def _limits(features: tuple[Feature, ...]) -> Floats:
+    """Scale, low and high of each feature, (3, n)."""
+    parts = ("scale", "low", "high")
+    return np.array([[getattr(feature, part) for feature in features] for part in parts])
 
 
-EGO_SCALE, EGO_LOW, EGO_HIGH = (_column(EGO_FEATURES, w) for w in ("scale", "low", "high"))
-PEER_SCALE, PEER_LOW, PEER_HIGH = (_column(PEER_FEATURES, w) for w in ("scale", "low", "high"))
-# Scale, low and high. Absent peers are rows of zeros, so zero is within a peer's bounds.
-EGO_LIMITS = np.stack([EGO_SCALE, EGO_LOW, EGO_HIGH])
-PEER_LIMITS = np.stack([PEER_SCALE, np.minimum(PEER_LOW, 0.0), np.maximum(PEER_HIGH, 0.0)])
-
-
-_TABLE_INTRODUCTION = (
-    "A value is divided by its scale, then held to its bounds; clipping is counted."
-)
-
-
-def observation_table() -> str:
-    """Render the specification as Markdown, for `docs/observation.md`."""
-    lines = [f"Observation version {OBSERVATION_VERSION}.", _TABLE_INTRODUCTION]
-    for title, features in (
-        (f"`ego` ({len(EGO_FEATURES)},)", EGO_FEATURES),
-        (f"`peers` ({MAX_PEERS}, {len(PEER_FEATURES)}), one row a peer", PEER_FEATURES),
-    ):
-        lines += ["", f"## {title}", "", "| # | name | unit | scale | bounds | meaning |"]
-        lines.append("|---|---|---|---|---|---|")
-        lines += [
-            f"| {i} | `{f.name}` | {f.unit} | {f.scale:g} | [{f.low:g}, {f.high:g}] | {f.meaning} |"
-            for i, f in enumerate(features)
-        ]
-    lines += [
-        "",
-        f"## `peer_mask` ({MAX_PEERS},)",
-        "",
-        "1 where the row of `peers` holds a peer, 0 where it is padding (a row of zeros).",
-    ]
-    return "\n".join(lines) + "\n"
+EGO_LIMITS, PEER_LIMITS = _limits(EGO_FEATURES), _limits(PEER_FEATURES)
+# Absent peers are rows of zeros, so zero is within a peer's bounds.
+PEER_LIMITS[1], PEER_LIMITS[2] = np.minimum(PEER_LIMITS[1], 0.0), np.maximum(PEER_LIMITS[2], 0.0)

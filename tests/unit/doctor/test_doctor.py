@@ -14,7 +14,7 @@ import pytest
 
 from ml.cli import main
 from ml.doctor import machine, programs
-from ml.sumo.programs import SYSTEM_PACKAGES
+from ml.sumo.sumo_process import SYSTEM_PACKAGES
 
 if TYPE_CHECKING:
     from ml.doctor.finding import Finding

@@ -4,7 +4,7 @@ import pytest
 from support.boards import HandFed
 
 from ml.onboard.memory import SPEED_TICKS
-from ml.onboard.observation.spec import EGO_INDEX, EGO_SCALE
+from ml.onboard.observation.spec import EGO_INDEX, EGO_LIMITS
 from ml.onboard.views import HISTORY
 
 
@@ -52,7 +52,7 @@ def test_the_change_of_speed_is_that_since_half_a_second_ago():
 
     def change_mps():
         at = EGO_INDEX["speed_change"]
-        return ear.board.observe()["ego"][0, at] * EGO_SCALE[at]
+        return ear.board.observe()["ego"][0, at] * EGO_LIMITS[0, at]
 
     assert change_mps() == 0.0
     for tick in range(1, 9):

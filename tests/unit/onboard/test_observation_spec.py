@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ml.commands.observation import observation_table
 from ml.envs.spaces import observation_space
-from ml.onboard.observation.spec import EGO_FEATURES, MAX_PEERS, PEER_FEATURES, observation_table
+from ml.onboard.observation.spec import EGO_FEATURES, MAX_PEERS, PEER_FEATURES
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "observation.md"
 

@@ -88,19 +88,11 @@ def test_positions_are_found_on_their_lane(bend):
     np.testing.assert_array_equal(
         bend.lane_start_m[index] + lane_pos_m, [0, 99.5, 100, 109, 110, 210]
     )
+    np.testing.assert_array_equal(bend.lane_limit_mps[index], [20, 20, 5, 5, 30, 30])
+    np.testing.assert_array_equal(bend.lane_internal, [False, True, False])
 
 
-def test_cars_cannot_be_placed_inside_a_junction(bend):
-    """Internal lanes are not placeable, all others are."""
-    np.testing.assert_array_equal(bend.placeable([0.0, 99.9, 100.0, 109.9, 110.0]), [1, 1, 0, 0, 1])
-
-
-def test_speed_limits_are_those_of_the_lane(bend):
-    """The limit changes where the lane does."""
-    np.testing.assert_array_equal(bend.speed_limit_mps([99.0, 105.0, 150.0]), [20.0, 5.0, 30.0])
-
-
-@pytest.mark.parametrize("method", ["pose", "locate", "placeable", "speed_limit_mps"])
+@pytest.mark.parametrize("method", ["pose", "locate"])
 @pytest.mark.parametrize("position_m", [-0.1, 210.1, np.nan, np.inf])
 def test_positions_off_the_road_are_refused(bend, method, position_m):
     """Nothing is clipped: a position off the road is an error that names it."""

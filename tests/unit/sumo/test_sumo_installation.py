@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from ml.errors import SimulatorError
-from ml.sumo import programs, sumo_process
+from ml.sumo import sumo_process
 from ml.sumo.libsumo_backend import _import_libsumo
 
 APT_LINE = "apt-get install libx11-6 libxext6 libxrender1 libgl1 libatomic1"
@@ -37,6 +37,6 @@ def test_missing_libraries_of_a_program_are_named(monkeypatch, tmp_path):
 
 def test_a_missing_program_is_named(monkeypatch, tmp_path):
     """A damaged installation is an error that says how to mend it."""
-    monkeypatch.setattr(programs, "sumo_home", lambda: tmp_path)
+    monkeypatch.setattr(sumo_process, "sumo_home", lambda: tmp_path)
     with pytest.raises(SimulatorError, match=r"'sumo-gui' is missing at .*pip install"):
-        programs.sumo_program("sumo-gui")
+        sumo_process.sumo_program("sumo-gui")

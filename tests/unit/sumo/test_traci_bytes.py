@@ -30,7 +30,7 @@ def answers(name, lane_pos_m, speed_mps, variable=tc.VAR_LANEPOSITION):
     """The answers to the questions after a car's values."""
     packed = b""
     for asked, value in ((variable, lane_pos_m), (tc.VAR_SPEED, speed_mps)):
-        body = bytes((0xB4, asked)) + wire.string(name) + wire.typed_float(value)
+        body = bytes((0xB4, asked)) + wire.string(name) + wire.typed(value)
         packed += ok(0xA4) + bytes((len(body) + 1,)) + body
     return packed
 
@@ -52,8 +52,8 @@ def test_a_script_packs_the_calls_of_libsumos_functions():
     script = wire.Script()
     script.vehicletype_setTau("peer", 1.5)
     script.vehicle_setPreviousSpeed("c0000.v01", 12.5, 0.0)
-    real, text = wire.typed_float, wire.string
-    both = wire.compound(real(12.5), real(0.0))
+    real, text = wire.typed, wire.string
+    both = wire.compound(12.5, 0.0)
     single = [
         wire.command(0xC5, b"\x48" + text("peer") + real(1.5)),
         wire.command(0xC4, bytes((tc.VAR_PREV_SPEED,)) + text("c0000.v01") + both),
@@ -142,7 +142,7 @@ def test_answers_of_another_form_are_noticed(data):
 def test_teleports_come_first():
     """The number of teleports is read; anything else in its place is an error."""
     body = bytes((0xBB, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER)) + wire.string("")
-    body += wire.typed_int(259)
+    body += wire.typed(259)
     data = ok(0xAB) + bytes((len(body) + 1,)) + body
     assert wire.read_teleports(as_array(data + b"more")) == (259, len(data))
     for other in (data[:-1], b"", data.replace(b"\xbb", b"\xbc")):

@@ -1,0 +1,50 @@
+"""`docs/metrics.md`, made of the dictionary: `PYTHONPATH=tests python -m support.metrics_page`."""
+
+import sys
+
+from ml.console import markdown_table
+from ml.envs.scoring.metrics import CURVES, METRICS, OVER_EPISODES
+
+PAGE = """\
+# Metrics
+
+Made from `ml/envs/scoring/metrics.py`; a test holds it to the code. Reward, \
+TensorBoard and evaluation share these definitions. What is not defined in an episode \
+is not a number. Figures of the ego end at its crash, its accelerations a tick before.
+
+## An episode
+
+A row of `roadsense evaluate`. *Mean over*: the episodes of which summaries give the \
+mean (`quiet`: benign and free). *Summary*: the name in the environment's \
+`episode_summary`.
+
+{episode}
+## Many episodes
+
+Beside the means; rates have Wilson's 95 % interval.
+
+{many}
+## TensorBoard
+
+Settled episodes are those that began before every one that still runs, the latest 100 or \
+more; until each convoy has ended one there is no point.
+
+{curves}"""
+
+
+def page():
+    """The dictionary as Markdown."""
+    rows = [
+        (f"`{m.name}`", m.unit, m.formula, m.threshold, m.mean_over, m.summary and f"`{m.summary}`")
+        for m in METRICS
+    ]
+    columns = ("name", "unit", "formula", "threshold", "mean over", "summary")
+    many, curves = (
+        markdown_table(("name", "formula"), [(f"`{name}`", said) for name, said in table.items()])
+        for table in (OVER_EPISODES, CURVES)
+    )
+    return PAGE.format(episode=markdown_table(columns, rows), many=many, curves=curves)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
