@@ -99,8 +99,8 @@ class WorkerPool(Generic[Job, Answer]):
 
 def _serve(connection: Connection, work: Callable[[Job], Answer]) -> None:
     """Do jobs until the pipe ends, which it does when the parent does."""
-    # One thread of torch for a process, which imports it where a policy drives, and not before: that
-    # takes longer than to start SUMO does.
+    # One thread of torch for a process, which imports it where a policy drives, and not before:
+    # that takes longer than all else of its start.
     os.environ["OMP_NUM_THREADS"] = "1"
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
