@@ -54,6 +54,7 @@ def _wait(child: EvaluationChild) -> dict[str, float]:
     return answer
 
 
+@pytest.mark.slow
 def test_it_answers_what_the_same_process_would(
     content: bytes, start: Callable[..., EvaluationChild]
 ):

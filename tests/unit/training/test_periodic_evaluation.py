@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_the_best_model_is_kept(trainer: Callable[..., int], tmp_path: Path):
     """Periodic evaluation writes its curve at the evaluated steps; best.zip is the best of them."""
     code = trainer(*SMALL, "--total-timesteps", "960", "--evaluation.every-steps", "320",
