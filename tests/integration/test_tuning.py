@@ -141,7 +141,8 @@ def test_a_recipe_is_searched_over_several_seeds(place: _Place):
     assert [run["seed"] for run in trial["runs"]] == [0.0, 5.0]
     assert trial["score"] == pytest.approx(fmean(r["safety_score"] for r in trial["runs"]))
     assert trial["state"] == "complete"
-    assert len(trial["progress"]) == 6
+    # What was asked last before the stop may go unanswered; the second seed was not stopped.
+    assert {"3", "4", "5"} <= trial["progress"].keys()
     for record in place.out.glob("trials/*/seed*/runs/*/evaluation/best.json"):
         said = json.loads(record.read_text())
         assert load_model(record.parents[1] / "best.zip").num_timesteps == said["step"]
