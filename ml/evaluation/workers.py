@@ -5,7 +5,9 @@ its pool said which job a process died of and with what exit code, and ended one
 """
 
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -97,9 +99,11 @@ class WorkerPool(Generic[Job, Answer]):
 
 def _serve(connection: Connection, work: Callable[[Job], Answer]) -> None:
     """Do jobs until the pipe ends, which it does when the parent does."""
-    import torch  # noqa: PLC0415 (only the workers need it here)
-
-    torch.set_num_threads(1)
+    # One thread of torch for a process, which imports it where a policy drives, and not before:
+    # that takes longer than all else of its start.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     while True:
         try:
             job = connection.recv()

@@ -10,13 +10,14 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import LayoutEngine
 
 BLUE, GREEN, SKY, ORANGE = "#0072B2", "#009E73", "#56B4E9", "#E69F00"
 VERMILION, PURPLE, BLACK, GREY = "#D55E00", "#CC79A7", "#000000", "#767676"
@@ -113,8 +114,9 @@ def lay_out(figure: Figure) -> None:
     The constrained layout shrinks axes, but no text: a label that is longer than its axes, or words
     wider than the figure, would be cut off at the edge.
     """
+    engine = cast("LayoutEngine", figure.get_layout_engine())  # `new_figure` gave it one
     for _ in range(_MOST_ENLARGED):
-        figure.draw_without_rendering()
+        engine.execute(figure)
         drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
         lacking_x = max(-drawn.x0, 0.0) + max(drawn.x1 - width, 0.0)
         lacking_y = max(-drawn.y0, 0.0) + max(drawn.y1 - height, 0.0)
@@ -138,7 +140,8 @@ def as_picture(figure: Figure, text: str) -> Picture:
     """Turn a figure into an SVG inside a URI, sharp on a phone and in print."""
     lay_out(figure)
     # The layout's last bits differ from run to run, and names inside the SVG are made from them.
-    figure.set_layout_engine("none")
+    # With an engine, even one that does nothing, `savefig` draws everything twice.
+    figure.set_layout_engine(None)
     for axes in figure.axes:
         left, bottom, width, height = (round(x, 6) for x in axes.get_position().bounds)
         axes.set_position((left, bottom, width, height))

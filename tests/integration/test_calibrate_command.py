@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -169,22 +167,15 @@ def test_other_logs_judge_and_change_nothing(calibrated, pair, tmp_path, capsys)
     ],
     ids=["cut off", "semicolons", "empty", "nan", "time runs back"],
 )
-def test_a_bad_log_ends_on_one_screen_and_writes_nothing(pair, tmp_path, spoil):
+def test_a_bad_log_ends_on_one_screen_and_writes_nothing(pair, tmp_path, spoil, capsys):
     """Exit code 2, the file and the line, no traceback, no output."""
     bad = tmp_path / "a-tx.csv"
     bad.write_text(spoil(pair[2].read_text()))
-    out = tmp_path / "params.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "ml.cli", "calibrate", str(bad), "--out", str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 2
-    assert "a-tx.csv, line" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) <= 20
+    assert main(["calibrate", str(bad), "--out", str(tmp_path / "params.json")]) == 2
+    said = capsys.readouterr().err
+    assert "a-tx.csv, line" in said
+    assert "Traceback" not in said
+    assert len(said.splitlines()) <= 20
     assert sorted(tmp_path.iterdir()) == [bad]
 
 

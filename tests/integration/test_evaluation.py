@@ -24,7 +24,7 @@ from ml.evaluation.summary import summarise
 pytestmark = pytest.mark.sumo
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("--suite", "ncap:1", "eebl:1", "--radio", "clean", "bursty", "--controllers")
+SMALL = ("--suite", "ncap:1", "plexe:1", "--radio", "clean", "bursty", "--controllers")
 
 
 def flat(rows):

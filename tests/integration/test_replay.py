@@ -29,7 +29,7 @@ def model_file(tmp_path_factory):
 def result(tmp_path_factory, model_file):
     """Return a small evaluation: a policy and two laws in two suites."""
     folder = tmp_path_factory.mktemp("evaluation") / "result"
-    command = ["evaluate", str(model_file), "--suite", "convoy:20", "eebl:1", "--radio", "bursty"]
+    command = ["evaluate", str(model_file), "--suite", "convoy:20", "plexe:1", "--radio", "bursty"]
     command += ["--controllers", "cth:0.5", "predictive:0.8", "--out", str(folder)]
     assert main([*command, "--worst", "3", "--workers", "1"]) == 0
     return folder
@@ -119,7 +119,7 @@ def test_a_model_that_has_gone_leaves_a_note_on_the_card(result, tmp_path):
         (["RESULT", "--episode", "20"], "has the episodes 0 … 19"),
         (["RESULT", "--episode", "-1"], "has the episodes 0 … 19"),
         (["RESULT", "--episode", "1", "--controller", "CTH"], "the result has policy"),
-        (["RESULT", "--episode", "1", "--suite", "r157"], "the result has convoy:20, eebl:1"),
+        (["RESULT", "--episode", "1", "--suite", "r157"], "the result has convoy:20, plexe:1"),
         (["RESULT", "--episode", "1", "--radio", "clean"], "the result has bursty"),
         (["RESULT", "--episode", "1", "--seed", "1"], "--seed 1: the result has"),
         (["RESULT", "--episode", "1", "--out", "x.png"], "--out must end in .gif"),

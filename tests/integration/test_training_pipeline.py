@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
-from support.training_runs import SMALL, Place
+from support.training_runs import ROLLOUT, SMALL, Place
 
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
@@ -153,8 +153,7 @@ def test_best_model_and_closing_table(trained: Place):
 def test_stop_and_resume(tmp_path: Path):
     """SIGTERM in mid-training exits with 143; resuming continues the same run to its end."""
     place = Place(tmp_path)
-    options = ("--imitation.rounds", "0", "--evaluation.closing-episodes", "0")
-    with place.start(*SHORT, *options, "--total-timesteps", "1000000") as trainer:
+    with place.start(*SMALL, "--total-timesteps", "1000000") as trainer:
         assert trainer.stdout is not None
         for line in trainer.stdout:
             if line.startswith("step ") and "return" in line:
@@ -164,13 +163,13 @@ def test_stop_and_resume(tmp_path: Path):
     assert trainer.returncode == 143, errors
     saved = (place.run / "checkpoints" / "latest").read_text()
     step = int(saved.removeprefix("step_").split(".")[0])
-    total = step + 1024
+    total = step + ROLLOUT
     done = place.train(TOTAL_TIMESTEPS=str(total), RESUME="latest")
     assert done.returncode == 0, done.stderr
     assert f"at step {step:,}" in done.stdout
     assert PPO.load(place.run / "final.zip", device="cpu").num_timesteps == total
     steps = _steps(place)["train/value_loss"]
-    assert steps == list(range(1024, total + 1, 1024))
+    assert steps == list(range(ROLLOUT, total + 1, ROLLOUT))
 
 
 def test_a_scenario_that_is_missing_costs_seconds(tmp_path: Path):

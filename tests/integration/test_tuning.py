@@ -98,17 +98,17 @@ def place(tmp_path: Path) -> _Place:
 
 
 def test_a_controller_is_searched_and_its_winner_drives_as_scored(
-    place: _Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: _Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     """The winner's file, driven through the validation cases, has the score that was told."""
     for name in UNSET:
         monkeypatch.delenv(name, raising=False)
-    done = place.tune("--controller", "predictive", "--trials", "2")
-    assert done.returncode == 0, done.stderr
-    assert [line for line in done.stderr.splitlines() if not line.startswith("tuning ")] == []
     given = place.command("--controller", "predictive")[3:]
+    assert main([*given, "--trials", "2"]) == 0
+    said = capfd.readouterr().err.splitlines()
+    assert [line for line in said if not line.startswith("tuning ")] == []
     assert main([*given, "--trials", "3"]) == 0
-    assert capsys.readouterr().out.count("safety score") == 1  # two of three were there
+    assert capfd.readouterr().out.count("safety score") == 1  # two of three were there
     assert [trial["state"] for trial in place.found] == ["complete"] * 3
     assert place.found[0]["values"]["SPEED_GAIN"] == 0.8  # the usual values come first
     best = max(place.found, key=lambda trial: trial["score"])
@@ -117,42 +117,41 @@ def test_a_controller_is_searched_and_its_winner_drives_as_scored(
     rows = run_validation(driver, config.env, episodes=8, seed=VALIDATION_SEED)
     assert score_of(rows).score == pytest.approx(best["score"], abs=1e-12)
     assert main([*given, "--trials", "4", "--radio", "clean"]) == 2
-    assert "environment.radio: varied there, clean here" in capsys.readouterr().err
+    assert "environment.radio: varied there, clean here" in capfd.readouterr().err
 
 
 def test_a_recipe_is_searched_over_several_seeds(place: _Place):
     """A trial's score is the mean of its seeds' best models; training takes the winner's file.
 
+    One trial is enough: that the best of several wins is seen where a controller is searched.
+
     Also where the search was stopped in its first training, which the same command takes up again.
     """
-    options = place.policy("--seeds", "0", "5", "--trials", "2")
+    options = place.policy("--seeds", "0", "5", "--trials", "1")
     place.stop(options, signal.SIGTERM)
     done = place.tune(*options)
     assert done.returncode == 0, done.stderr
     assert "trial 0 was interrupted; it is taken up again" in done.stdout
     runs = list(place.out.glob("trials/*/seed*/runs/*"))
     commands = [len((run / "command.txt").read_text().splitlines()) for run in runs]
-    assert sorted(commands) == [1, 1, 1, 2]
+    assert sorted(commands) == [1, 2]
     assert all(load_model(run / "final.zip").num_timesteps == 1536 for run in runs)
     assert [line for line in done.stderr.splitlines() if not line.startswith("tuning ")] == []
-    assert len(place.found) == 2
-    for trial in place.found:
-        assert [run["seed"] for run in trial["runs"]] == [0.0, 5.0]
-        assert trial["score"] == pytest.approx(fmean(r["safety_score"] for r in trial["runs"]))
-    assert [trial["state"] for trial in place.found] == ["complete"] * 2
-    assert len(place.found[1]["progress"]) == 6
+    (trial,) = place.found
+    assert [run["seed"] for run in trial["runs"]] == [0.0, 5.0]
+    assert trial["score"] == pytest.approx(fmean(r["safety_score"] for r in trial["runs"]))
+    assert trial["state"] == "complete"
+    # What was asked last before the stop may go unanswered; the second seed was not stopped.
+    assert {"3", "4", "5"} <= trial["progress"].keys()
     for record in place.out.glob("trials/*/seed*/runs/*/evaluation/best.json"):
         said = json.loads(record.read_text())
         assert load_model(record.parents[1] / "best.zip").num_timesteps == said["step"]
-        assert any(
-            said["safety_score"] == r["safety_score"] for t in place.found for r in t["runs"]
-        )
-    assert len(list(place.out.glob("trials/*/seed*/runs/*/best.zip"))) == 4
-    best = max(place.found, key=lambda trial: trial["score"])
+        assert said["safety_score"] in {run["safety_score"] for run in trial["runs"]}
+    assert len(list(place.out.glob("trials/*/seed*/runs/*/best.zip"))) == 2
     winner = ["--preset", "convoy", "--config", str(place.out / "best.yaml")]
     config = parse_command_line(winner, read_deployment({})).config
-    assert config.ppo.learning_rate == best["values"]["ppo.learning_rate"]
-    assert config.policy.log_std_init == best["values"]["policy.log_std_init"]
+    assert config.ppo.learning_rate == trial["values"]["ppo.learning_rate"]
+    assert config.policy.log_std_init == trial["values"]["policy.log_std_init"]
     assert config.ppo.n_steps == 512
     assert config.total_timesteps == 500_000  # the recipe's, not the search's
 

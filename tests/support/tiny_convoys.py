@@ -10,9 +10,6 @@ against SUMO.
 from __future__ import annotations
 
 import io
-import os
-import signal
-import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,7 +17,6 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from ml.envs.spaces import observation_space
-from ml.errors import EvaluationError
 from ml.keyed_random import fold, uniform
 from ml.training.checkpoints import load_model
 from ml.vehicle import DT_S
@@ -137,40 +133,3 @@ def evaluate_tiny(content: bytes, config: TrainConfig) -> dict[str, float]:
         total += float(rewards.mean())
     score = total / 10.0
     return {"mean_return": total, "safety_score": score, "hazard_collision_rate": float("nan")}
-
-
-def evaluate_and_die(content: bytes, config: TrainConfig) -> dict[str, float]:
-    """End the child as the kernel does when memory runs out."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    return evaluate_tiny(content, config)
-
-
-def evaluate_and_fail(content: bytes, config: TrainConfig) -> dict[str, float]:
-    """Fail as an evaluation does whose SUMO will not start."""
-    raise EvaluationError(f"no valid episode in {config.evaluation.episodes} ({len(content) > 0})")
-
-
-def evaluate_for_ever(content: bytes, config: TrainConfig) -> dict[str, float]:
-    """Never answer."""
-    time.sleep(3600.0)
-    return evaluate_tiny(content, config)
-
-
-def evaluate_downhill(content: bytes, config: TrainConfig) -> dict[str, float]:
-    """Find each later model less safe than the one before, for all that its return grows."""
-    del config
-    step = float(load_model(io.BytesIO(content)).num_timesteps)
-    return {"mean_return": step, "safety_score": 1.0 / step}
-
-
-def evaluate_uphill(content: bytes, config: TrainConfig) -> dict[str, float]:
-    """Find each later model a little safer: by 0.001 per rollout of 160 steps."""
-    del config
-    step = float(load_model(io.BytesIO(content)).num_timesteps)
-    return {"mean_return": step, "safety_score": 0.3 + step / 160_000.0}
-
-
-def evaluate_once(content: bytes, config: TrainConfig) -> dict[str, float]:
-    """Answer for the first model, then fail."""
-    found = evaluate_downhill(content, config)
-    return found if found["mean_return"] <= 160.0 else evaluate_and_fail(content, config)

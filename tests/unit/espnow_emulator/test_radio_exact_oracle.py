@@ -87,6 +87,7 @@ LONG = Style(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "which", range(len(MARGINS)), ids=lambda k: "-".join(MARGINS[k]) or "plain"
 )

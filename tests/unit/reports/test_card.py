@@ -20,6 +20,7 @@ from ml.reports.card import card
 from ml.reports.card.card import write_card
 
 RADIOS = ("clean", "shadowed")
+FEW = CONTROLLERS[:4]
 REFERENCE = re.compile(
     r"""(?:src|href|srcset|poster|data|action)\s*=\s*["']([^"']*)""", re.IGNORECASE
 )
@@ -46,9 +47,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small_folder(tmp_path_factory):
-    """Return a planted result of one suite on one radio, whose card is drawn sooner."""
+    """Return a planted result of few controllers in one suite, whose card is drawn sooner."""
     folder = tmp_path_factory.mktemp("small")
-    write_planted_result(folder, suites=("ncap",), episodes=25, radios=("clean",))
+    write_planted_result(folder, suites=("ncap",), episodes=25, radios=("clean",), controllers=FEW)
     return folder
 
 
@@ -171,7 +172,7 @@ def test_missing_suites_radios_and_episodes_leave_gaps_and_not_errors(tmp_path):
 
 def test_figures_that_nobody_has_are_left_out(tmp_path):
     """In a suite of hazards alone there are no false brakes to count, and no column of dashes."""
-    manifest = write_planted_result(tmp_path, episodes=25, radios=("clean",))
+    manifest = write_planted_result(tmp_path, episodes=25, radios=("clean",), controllers=FEW)
     for part in manifest.parts:
         rows = read_part(tmp_path / part.file)
         write_part(tmp_path / part.file, [replace(row, kind="hazard") for row in rows])
@@ -188,7 +189,7 @@ def test_a_result_without_any_episode_is_refused(tmp_path):
 
 def test_worst_episodes_are_told_with_a_time_line_and_a_command(tmp_path):
     """From recordings that are there already, without SUMO."""
-    write_planted_result(tmp_path, episodes=25, radios=("clean",))
+    write_planted_result(tmp_path, episodes=25, radios=("clean",), controllers=FEW)
     view = load_view(tmp_path)
     (tmp_path / WORST_FOLDER).mkdir()
     worst = worst_episodes(view, 3)

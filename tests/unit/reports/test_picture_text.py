@@ -175,7 +175,13 @@ KINDS = {
 """What makes figures, and a way to have it do so."""
 
 
-@pytest.mark.parametrize("kind", dict.fromkeys(KINDS.values()))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] if kind is _card else [])
+        for kind in dict.fromkeys(KINDS.values())
+    ],
+)
 def test_the_text_of_every_picture_lies_inside_it(kind, tmp_path, monkeypatch):
     """Titles, labels, ticks, legends and numbers, with names as long as they get."""
     figures: list[Figure] = []

@@ -315,6 +315,7 @@ def test_time_lines_of_any_convoy_are_drawn(num_peers):
             assert len(re.findall(r"<path", picture)) > 50
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_bytes_again_and_heed_no_users_style(monkeypatch):
     """Whatever matplotlibrc says."""
     with house_style():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import tiny_convoys as tiny
+from support import told_evaluations as told
 
 from ml.errors import EvaluationError
 from ml.training.checkpoints import model_bytes
@@ -53,6 +54,7 @@ def _wait(child: EvaluationChild) -> dict[str, float]:
     return answer
 
 
+@pytest.mark.slow
 def test_it_answers_what_the_same_process_would(
     content: bytes, start: Callable[..., EvaluationChild]
 ):
@@ -69,7 +71,7 @@ def test_it_answers_what_the_same_process_would(
 
 def test_one_question_at_a_time(content: bytes, start: Callable[..., EvaluationChild]):
     """A second question before the answer is a mistake of the caller."""
-    child = start(tiny.evaluate_for_ever)
+    child = start(told.evaluate_for_ever)
     child.ask("the first", content)
     with pytest.raises(EvaluationError, match="the first is still going on"):
         child.ask("the second", content)
@@ -79,7 +81,7 @@ def test_a_child_that_dies_is_a_failure_not_a_hang(
     content: bytes, start: Callable[..., EvaluationChild]
 ):
     """Killed in mid-work: the wait ends, and the message says so with a remedy."""
-    child = start(tiny.evaluate_and_die)
+    child = start(told.evaluate_and_die)
     child.ask("step 7", content)
     with pytest.raises(EvaluationError, match=r"^step 7 died \(exit code -9\)\. Ask for less$"):
         _wait(child)
@@ -90,7 +92,7 @@ def test_a_child_killed_while_idle_is_a_failure(
     content: bytes, start: Callable[..., EvaluationChild]
 ):
     """Death between two questions is noticed after the next."""
-    child = start(tiny.evaluate_tiny)
+    child = start(told.evaluate_uphill)
     child.ask("step 1", content)
     _wait(child)
     child._process.kill()
@@ -102,7 +104,7 @@ def test_a_child_killed_while_idle_is_a_failure(
 
 def test_an_error_in_the_child_is_told(content: bytes, start: Callable[..., EvaluationChild]):
     """The child's own words reach whoever asked."""
-    child = start(tiny.evaluate_and_fail, episodes=5)
+    child = start(told.evaluate_and_fail, episodes=5)
     child.ask("step 9", content)
     with pytest.raises(EvaluationError, match="step 9 failed: EvaluationError: no valid episode"):
         _wait(child)
@@ -110,7 +112,7 @@ def test_an_error_in_the_child_is_told(content: bytes, start: Callable[..., Eval
 
 def test_an_answer_has_a_deadline(content: bytes, start: Callable[..., EvaluationChild]):
     """A child that never answers is given up and ended, with the remedy."""
-    child = start(tiny.evaluate_for_ever)
+    child = start(told.evaluate_for_ever)
     child.ask("step 5", content, 0.3)
     with pytest.raises(EvaluationError, match=r"did not answer within 0\.3 s\. Ask for less"):
         _wait(child)
@@ -120,7 +122,7 @@ def test_an_answer_has_a_deadline(content: bytes, start: Callable[..., Evaluatio
 
 def test_closing_ends_a_busy_child(content: bytes, start: Callable[..., EvaluationChild]):
     """It does not wait for the answer; closing twice is closing."""
-    child = start(tiny.evaluate_for_ever)
+    child = start(told.evaluate_for_ever)
     child.ask("step 5", content)
     assert child.poll(0.1) is None
     child.close()
@@ -130,7 +132,7 @@ def test_closing_ends_a_busy_child(content: bytes, start: Callable[..., Evaluati
 
 def test_ctrl_c_does_not_reach_the_child(content: bytes, start: Callable[..., EvaluationChild]):
     """An interrupt of the whole process group leaves the child answering, even while it starts."""
-    child = start(tiny.evaluate_tiny)
+    child = start(told.evaluate_uphill)
     for _ in range(2):
         os.kill(child._process.pid or 0, signal.SIGINT)
         child.ask("it", content)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import tiny_convoys as tiny
+from support import told_evaluations as told
 from support.tiny_training import NO_EVALUATION, SMALL, metrics, only_run, scalars, stop_at
 
 from ml.training.checkpoints import load_model
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_the_best_model_is_kept(trainer: Callable[..., int], tmp_path: Path):
     """Periodic evaluation writes its curve at the evaluated steps; best.zip is the best of them."""
     code = trainer(*SMALL, "--total-timesteps", "960", "--evaluation.every-steps", "320",
@@ -51,14 +53,14 @@ def test_a_later_model_that_is_worse_is_not_kept(
     MODELS_DIR gets the best or the last weights, as asked, and the user is told which.
     """
     arguments = ("--total-timesteps", "480", "--evaluation.every-steps", "160")
-    code = trainer(*SMALL, *arguments, "--keep", "final", evaluator=tiny.evaluate_downhill)
+    code = trainer(*SMALL, *arguments, "--keep", "final", evaluator=told.evaluate_downhill)
     assert code == 0
     run, kept = only_run(tmp_path), tmp_path / "models" / "deep_sets_final.zip"
     assert load_model(kept).num_timesteps == load_model(run / "final.zip").num_timesteps == 480
     assert load_model(run / "best.zip").num_timesteps == 160
     assert "the last weights" in capsys.readouterr().out
     resumed = ("--resume", "latest", "--total-timesteps", "640", "--keep", "best")
-    assert trainer(*resumed, evaluator=tiny.evaluate_downhill) == 0
+    assert trainer(*resumed, evaluator=told.evaluate_downhill) == 0
     assert load_model(run / "best.zip").num_timesteps == load_model(kept).num_timesteps == 160
     assert load_model(run / "final.zip").num_timesteps == 640
     assert "best by safety score (0.006), of step 160" in capsys.readouterr().out
@@ -71,7 +73,7 @@ def test_a_gain_that_may_be_chance_is_none(trainer: Callable[..., int], tmp_path
     """
     arguments = ("--total-timesteps", "640", "--evaluation.every-steps", "160")
     least = ("--evaluation.least-gain", "0.0015")
-    assert trainer(*SMALL, *arguments, *least, evaluator=tiny.evaluate_uphill) == 0
+    assert trainer(*SMALL, *arguments, *least, evaluator=told.evaluate_uphill) == 0
     run = only_run(tmp_path)
     assert load_model(run / "best.zip").num_timesteps == 480
     assert _evaluated(run) == [160, 320, 480, 640]
@@ -110,12 +112,12 @@ def test_a_warm_start_is_kept_until_something_betters_it(
 ):
     """It is evaluated once, before PPO; a stop in the first or second rollout does not lose it."""
     monkeypatch.setattr("ml.training.session.imitate", lambda *_, **__: None)
-    code = trainer(*SMALL, *WARM, "--total-timesteps", "480", evaluator=tiny.evaluate_uphill,
+    code = trainer(*SMALL, *WARM, "--total-timesteps", "480", evaluator=told.evaluate_uphill,
                    build_environment=stop_at(stop_step, signal.SIGTERM))  # fmt: skip
     assert code == 143
     run = only_run(tmp_path)
     assert load_model(run / "best.zip").num_timesteps == 0
-    assert trainer("--resume", "latest", evaluator=tiny.evaluate_uphill) == 0
+    assert trainer("--resume", "latest", evaluator=told.evaluate_uphill) == 0
     assert load_model(run / "best.zip").num_timesteps == 0
     # What was asked last before the stop may go unanswered.
     assert [step for step in _evaluated(run) if step != 160] == [0, 320, 480]
@@ -154,14 +156,14 @@ def test_the_best_before_a_failed_evaluation_is_no_choice(
 ):
     """It was compared with nothing that came after: the last weights are kept, and that is said."""
     code = trainer(*SMALL, "--total-timesteps", "480", "--evaluation.every-steps", "160",
-                   "--keep", "best", evaluator=tiny.evaluate_once)  # fmt: skip
+                   "--keep", "best", evaluator=told.evaluate_once)  # fmt: skip
     assert code == 1
     assert load_model(only_run(tmp_path) / "best.zip").num_timesteps == 160
     assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == 480
     assert "as an evaluation failed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("evaluator", [tiny.evaluate_and_die, tiny.evaluate_and_fail])
+@pytest.mark.parametrize("evaluator", [told.evaluate_and_die, told.evaluate_and_fail])
 def test_a_failed_evaluation_fails_the_run_at_its_end(
     trainer: Callable[..., int],
     tmp_path: Path,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_it_learns(trainer: Callable[..., int], tmp_path: Path):
     """The small game, which needs mask and set, is learnt in a fixed budget."""
     code = trainer(*NO_EVALUATION, "--num-envs", "16", "--ppo.n-steps", "640",

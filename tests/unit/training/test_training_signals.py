@@ -82,6 +82,7 @@ def test_a_signal_during_the_closing_table(trainer: Callable[..., int], tmp_path
     assert closed == ["interrupted", "written"]
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path: Path):
     """A trainer that hangs while saving is ended by the second signal, with the same exit code."""
     script = tmp_path / "trainer.py"

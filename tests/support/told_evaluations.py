@@ -1,0 +1,67 @@
+"""Evaluations whose outcome is known beforehand; the child that imports this has no need of torch.
+
+An import of torch would take longer than all else that the child does.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import time
+import zipfile
+from typing import TYPE_CHECKING
+
+from ml.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from ml.training.config import TrainConfig
+
+
+def _step(content: bytes) -> float:
+    """How many steps a model was trained for, as SB3 keeps it in the file."""
+    with zipfile.ZipFile(io.BytesIO(content)) as model:
+        return float(json.loads(model.read("data"))["num_timesteps"])
+
+
+def _found(content: bytes, safety_score: float) -> dict[str, float]:
+    """A return that grows with the steps, and a score."""
+    return {"mean_return": _step(content), "safety_score": safety_score}
+
+
+def evaluate_and_die(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """End the child as the kernel does when memory runs out."""
+    del config
+    os.kill(os.getpid(), signal.SIGKILL)
+    return _found(content, 0.0)
+
+
+def evaluate_and_fail(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Fail as an evaluation does whose SUMO will not start."""
+    raise EvaluationError(f"no valid episode in {config.evaluation.episodes} ({len(content) > 0})")
+
+
+def evaluate_for_ever(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Never answer."""
+    del config
+    time.sleep(3600.0)
+    return _found(content, 0.0)
+
+
+def evaluate_downhill(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Find each later model less safe than the one before, for all that its return grows."""
+    del config
+    return _found(content, 1.0 / _step(content))
+
+
+def evaluate_uphill(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Find each later model a little safer: by 0.001 per rollout of 160 steps."""
+    del config
+    return _found(content, 0.3 + _step(content) / 160_000.0)
+
+
+def evaluate_once(content: bytes, config: TrainConfig) -> dict[str, float]:
+    """Answer for the first model, then fail."""
+    found = evaluate_downhill(content, config)
+    return found if found["mean_return"] <= 160.0 else evaluate_and_fail(content, config)
