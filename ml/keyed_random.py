@@ -19,7 +19,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ml.arrays import Floats, Keys
+from ml.arrays import Floats, Words
 from ml.compiled import compiled, elementwise
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -64,7 +64,7 @@ class Stream(IntEnum):
     SYNTHETIC_LOGS = 48
 
 
-def _words(values: ArrayLike) -> Keys | np.uint64:
+def _words(values: ArrayLike) -> Words | np.uint64:
     """View integers of any sign as 64-bit words; see `_word` for larger ones."""
     if isinstance(values, int):
         return _word(values)
@@ -155,7 +155,7 @@ def _normal(key: np.uint64) -> float:
     return normal_pair_one(key)[0]
 
 
-def fold(key: ArrayLike, *parts: ArrayLike) -> Keys:
+def fold(key: ArrayLike, *parts: ArrayLike) -> Words:
     """Derive a key from a key and further parts, broadcast against each other.
 
     Args:
@@ -171,7 +171,7 @@ def fold(key: ArrayLike, *parts: ArrayLike) -> Keys:
     return state
 
 
-def extend(key: Keys, part: ArrayLike) -> Keys:
+def extend(key: Words, part: ArrayLike) -> Words:
     """Add one part to a key made by `fold`: `extend(fold(k, a), b)` is `fold(k, a, b)`.
 
     For hot paths, where the constant part is folded once per episode.
@@ -179,12 +179,12 @@ def extend(key: Keys, part: ArrayLike) -> Keys:
     return _extend(key, _words(part))
 
 
-def uniform(key: Keys) -> Floats:
+def uniform(key: Words) -> Floats:
     """Uniform draws in [0, 1) with 53 bits, one per key."""
     return _uniform(key)
 
 
-def normal(key: Keys) -> Floats:
+def normal(key: Words) -> Floats:
     """Standard normal draws, one per key (Box and Muller, 1958)."""
     return _normal(key)
 

@@ -5,6 +5,7 @@ from math import isfinite
 
 import numpy as np
 
+from ml.arrays import Bools, Floats, Ints, Words, allocate, shapes
 from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks
 from ml.espnow_emulator.counters import NUM_COUNTS, CounterArrays
@@ -28,7 +29,6 @@ from ml.espnow_emulator.peer_table import PeerTable
 from ml.espnow_emulator.relays import RelayArrays
 from ml.espnow_emulator.wire import GeoReference, quantise
 from ml.keyed_random import fold
-from ml.records import Bools, Floats, Ints, Words, allocate, shapes
 from ml.section import EpisodeNumbers
 
 

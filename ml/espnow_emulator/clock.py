@@ -4,10 +4,10 @@ from typing import Final
 
 import numpy as np
 
+from ml.arrays import Floats, Ints, Words
 from ml.compiled import compiled, elementwise
 from ml.espnow_emulator.parameters.radio import RadioParameters
 from ml.keyed_random import Stream, extend_one, fold, normal, uniform, uniform_one
-from ml.records import Floats, Ints, Words
 
 BEACON_PERIOD_US: Final = 100_000
 

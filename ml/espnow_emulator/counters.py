@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, NamedTuple
 
-from ml.records import Ints
+from ml.arrays import Ints
 
 JUDGED_AFTER: Final = 10
 """Whether a message came by any path is asked when its source is so many messages further."""

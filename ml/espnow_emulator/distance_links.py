@@ -4,6 +4,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled
 from ml.errors import EmulatorError
 from ml.espnow_emulator.loss_model import (
@@ -15,7 +16,6 @@ from ml.espnow_emulator.loss_model import (
 )
 from ml.espnow_emulator.parameters.loss import GilbertElliottLoss, IndependentLoss
 from ml.keyed_random import extend_one, uniform_one
-from ml.records import Bools, Floats, Ints
 
 
 class _Knots(NamedTuple):

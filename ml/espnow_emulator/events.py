@@ -4,6 +4,7 @@ from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 
+from ml.arrays import Bools, Ints, allocate
 from ml.compiled import inlined
 from ml.espnow_emulator import counters as count
 from ml.espnow_emulator.clock import elapsed_one_ms
@@ -39,7 +40,6 @@ from ml.espnow_emulator.relays import (
     note_own_pose,
 )
 from ml.keyed_random import extend_one, uniform_one
-from ml.records import Bools, Ints, allocate
 
 _FRAMES_AT_FIRST = 8
 _SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US, _HOPS = (int(field) for field in FrameField)

@@ -5,12 +5,12 @@ from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 
+from ml.arrays import Bools, Floats, Ints, Words, allocate
 from ml.compiled import compiled
 from ml.espnow_emulator.clock import BEACON_PERIOD_US
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.parameters.radio import FaultParameters
 from ml.keyed_random import Stream, extend_one, fold, uniform_one
-from ml.records import Bools, Floats, Ints, Words, allocate
 
 # The faults; the draws of size come after those of beginning.
 _NUM_FAULTS: Final = 4

@@ -6,9 +6,9 @@ from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 
+from ml.arrays import Bools, Floats, Ints, Words, allocate
 from ml.compiled import inlined
 from ml.keyed_random import Stream, extend, fold, uniform
-from ml.records import Bools, Floats, Ints, Words, allocate
 
 _US_PER_S: Final = 1e6
 
@@ -55,7 +55,7 @@ def metres_apart(e: int, xy_m: Floats, i: int, other_xy_m: Floats, j: int) -> fl
 class LossModel:
     """All directed links of a channel: how the chances of their frames are found.
 
-    Keys and blackouts are the same for all models; a model says in `move` what the chances are.
+    Words and blackouts are the same for all models; a model says in `move` what the chances are.
 
     Args:
         num_envs: E.

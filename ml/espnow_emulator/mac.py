@@ -10,12 +10,12 @@ from typing import Annotated, Final, NamedTuple, Self
 
 import numpy as np
 
+from ml.arrays import Floats, Ints, Words, allocate
 from ml.compiled import inlined
 from ml.espnow_emulator.loss_model import Episodes
 from ml.espnow_emulator.message_store import DEPTH, LONG_AGO_US, sequence_of, source_of
 from ml.espnow_emulator.parameters.radio import MacParameters
 from ml.keyed_random import Stream, extend_one, fold, uniform_one
-from ml.records import Floats, Ints, Words, allocate
 
 NEVER_US: Final = int(np.iinfo(np.int64).max)
 QUEUE_CAPACITY: Final = 32

@@ -5,13 +5,13 @@ from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 
+from ml.arrays import Bools, Floats, Ints, Words, allocate
 from ml.compiled import inlined
 from ml.espnow_emulator.fading import gets_through, reception_table
 from ml.espnow_emulator.loss_model import Episodes, LossModel, Movement, metres_apart
 from ml.espnow_emulator.message_store import LONG_AGO_US
 from ml.espnow_emulator.parameters.loss import MarginLoss
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
-from ml.records import Bools, Floats, Ints, Words, allocate
 
 _NEAREST_M: Final = 3.0
 _REFERENCE_M: Final = 20.0

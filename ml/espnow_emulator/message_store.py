@@ -6,9 +6,9 @@ its payload stay here.
 
 from typing import Annotated, Final, NamedTuple
 
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import inlined
 from ml.espnow_emulator.messages import FrameField
-from ml.records import Bools, Floats, Ints
 
 DEPTH: Final = 16
 """So many messages of each source are kept; what refers to an older one is dropped."""

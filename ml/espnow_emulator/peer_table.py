@@ -5,10 +5,10 @@ from typing import Annotated, Final, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import Bools, Floats, Ints, allocate
 from ml.compiled import inlined
 from ml.espnow_emulator.clock import NodeClocks, elapsed_one_ms
 from ml.espnow_emulator.messages import FrameField, PayloadField
-from ml.records import Bools, Floats, Ints, allocate
 
 WINDOW_BUCKETS: Final = 12
 BUCKET_MS: Final = 5_000

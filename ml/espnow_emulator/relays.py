@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 
+from ml.arrays import Bools, Floats, Ints, Words, allocate
 from ml.compiled import inlined
 from ml.espnow_emulator.message_store import (
     DEPTH,
@@ -17,7 +18,6 @@ from ml.espnow_emulator.message_store import (
 )
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.parameters.radio import RelayParameters
-from ml.records import Bools, Floats, Ints, Words, allocate
 
 _MASK_BITS = 64
 _ALL_ROUND_DEG = 180.0

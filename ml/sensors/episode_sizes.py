@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ml.arrays import Floats, Ints, Words
 from ml.keyed_random import Stream, fold, uniform
-from ml.records import Floats, Ints, Words
 from ml.sensors import layout as at
 from ml.sensors.parameters import AccelerometerFaults, SensorParameters
 from ml.vehicle import DT_S

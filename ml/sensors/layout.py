@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, NamedTuple
 
-from ml.records import Floats, Ints, Words
+from ml.arrays import Floats, Ints, Words
 
 # What the draws of a vehicle are for. A fix draws by its number, the accelerometer by the tick.
 NUM_DRAWS: Final = 6

@@ -2,8 +2,8 @@
 
 import math
 
+from ml.arrays import Floats
 from ml.compiled import inlined
-from ml.records import Floats
 from ml.sensors import layout as at
 from ml.sensors.gps import full_circle, heading_growth, take_fix, turn_between
 from ml.sensors.layout import Pose, SensorArrays

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ml.arrays import Bools, Floats, Ints, Words
 from ml.keyed_random import Stream, extend, fold, normal
-from ml.records import Bools, Floats, Ints, Words
 from ml.sensors.parameters import RangingParameters
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ml.arrays import Floats, Ints, Words, allocate
 from ml.compiled import inlined
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
-from ml.records import Floats, Ints, Words, allocate
 from ml.section import EpisodeNumbers
 from ml.sensors import layout as at
 from ml.sensors.episode_sizes import episode_sizes, faulty_accelerometers

@@ -5,10 +5,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.arrays import Floats, Ints, runs_of
+from ml.arrays import Floats, Ints
 from ml.calibration.fits.estimates import Estimate, judged, kept, percentile_interval
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.link import Drive
+from ml.calibration.runs import runs_of
 from ml.parameters import Parameters
 
 STANDING_MPS: Final = 0.5

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.arrays import Floats
+from ml.arrays import Floats
 from ml.calibration.fits.estimates import Estimate, percentile_interval, value_at
 from ml.calibration.logs.link import Link
 from ml.compiled import compiled_without_gil

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ml.calibration.arrays import Floats
+from ml.arrays import Floats
 from ml.errors import LogError
 from ml.parameters import Parameters
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import brentq, minimize
 
-from ml.calibration.arrays import Floats, Ints
+from ml.arrays import Floats, Ints
 from ml.calibration.fits.estimates import Estimate, judged, kept
 from ml.calibration.logs.reader import Log
 from ml.espnow_emulator import MacParameters

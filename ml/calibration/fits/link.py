@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.arrays import Floats
+from ml.arrays import Floats
 from ml.calibration.fits.estimates import percentile_interval
 from ml.calibration.fits.link_frames import Group, Job, jobs_of
 from ml.calibration.fits.link_likelihood import Point, Shape, log_likelihoods

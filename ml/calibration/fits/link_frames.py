@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.calibration.arrays import Bools, Floats, Ints
+from ml.arrays import Bools, Floats, Ints
 from ml.calibration.fits.margin import NEAREST_M, RAYLEIGH_FROM_M, REFERENCE_M, path_terms_db
 from ml.calibration.logs.link import LEFT_OUT, Link
 from ml.espnow_emulator.parameters.loss import MarginLoss

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.arrays import Floats, Ints
+from ml.arrays import Floats, Ints
 from ml.calibration.fits.link_frames import STEP_M, STEP_S, STEPS, Frames
 from ml.compiled import compiled, compiled_without_gil
 from ml.espnow_emulator.fading import LOWEST_DB, STEP_DB, reception_table

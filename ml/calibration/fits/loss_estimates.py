@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.arrays import Floats
+from ml.arrays import Floats
 from ml.calibration.fits.estimates import Z_90, Estimate, judged, kept
 from ml.calibration.fits.link import NAMES, LinkFit, fit_links
 from ml.calibration.fits.link_frames import Group

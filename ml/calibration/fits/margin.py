@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 from scipy.special import expit, gammaincinv
 
-from ml.calibration.arrays import Floats
+from ml.arrays import Floats
 from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE, LossBin
 from ml.espnow_emulator.parameters.loss import MarginLoss
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from ml.calibration.arrays import Bools, Floats
+from ml.arrays import Bools, Floats
 from ml.calibration.logs.reader import Log
 from ml.calibration.logs.schema import KIND_IN_NAME, LogKind
 from ml.errors import LogError

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from ml.calibration.arrays import Floats
+from ml.arrays import Floats
 from ml.errors import LogError
 
 _BIN_MS: Final = 10_000.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.calibration.arrays import Bools, Floats, Ints
+from ml.arrays import Bools, Floats, Ints
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.clocks import ClockLine
 from ml.calibration.logs.reader import Log

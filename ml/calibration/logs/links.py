@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from scipy.ndimage import median_filter
 
-from ml.calibration.arrays import Bools, Floats, Ints
+from ml.arrays import Bools, Floats, Ints
 from ml.calibration.logs.boards import STALLED_PERIODS, Board, gather
 from ml.calibration.logs.clocks import align
 from ml.calibration.logs.link import LEFT_OUT, LOST, RECEIVED, Drive, Link

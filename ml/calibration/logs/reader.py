@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.calibration.arrays import Bools, Floats, Ints
+from ml.arrays import Bools, Floats, Ints
 from ml.calibration.logs.schema import KIND_IN_NAME, MARKS, SCHEMAS, TIME_COLUMN, Column, LogKind
 from ml.errors import LogError
 

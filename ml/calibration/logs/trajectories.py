@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from ml.calibration.arrays import Bools, Floats
+from ml.arrays import Bools, Floats
 from ml.espnow_emulator import GeoReference
 
 _NOWHERE_DEG: Final = 1e-4

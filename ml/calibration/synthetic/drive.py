@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from ml.calibration.arrays import Floats
+from ml.arrays import Floats
 from ml.keyed_random import Stream, fold, normal, uniform
 from ml.vehicle import DT_S
 

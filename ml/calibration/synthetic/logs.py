@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from ml import __version__
+from ml.arrays import Ints
 from ml.atomic_files import write_atomically
-from ml.calibration.arrays import Ints
 from ml.calibration.synthetic.recording import Recording
 from ml.espnow_emulator import GeoReference
 from ml.keyed_random import Stream, fold, normal, uniform

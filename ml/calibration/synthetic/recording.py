@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.calibration.arrays import Bools, Floats, Ints
+from ml.arrays import Bools, Floats, Ints
 from ml.calibration.synthetic.drive import Motion, make_drive
 from ml.espnow_emulator import BroadcastChannel, NodeClocks, PayloadField, PeerTable
 from ml.keyed_random import Stream, fold, uniform

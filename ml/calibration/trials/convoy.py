@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ml.calibration.arrays import Bools, Floats, Ints
+from ml.arrays import Bools, Floats, Ints
 from ml.calibration.synthetic.recording import exchange
 from ml.espnow_emulator import (
     BEACON_PERIOD_US,

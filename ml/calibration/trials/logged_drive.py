@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from ml.calibration.arrays import Bools, Floats
+from ml.arrays import Bools, Floats
 from ml.calibration.fits.link_frames import Group
 from ml.calibration.logs.link import Link
 from ml.calibration.synthetic.recording import exchange

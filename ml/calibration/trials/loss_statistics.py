@@ -13,8 +13,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.calibration.arrays import Bools, Floats, Ints, runs_of
+from ml.arrays import Bools, Floats, Ints
 from ml.calibration.logs.link import Link
+from ml.calibration.runs import runs_of
 
 LAGS: Final = (1, 2, 3, 5, 10, 20, 50)
 RUNS: Final = tuple(range(1, 61))

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from ml.calibration.arrays import Bools, Floats
+from ml.arrays import Bools, Floats
 from ml.calibration.synthetic.drive import reference_drive
 from ml.calibration.trials.convoy import record_direct_links, sample_ages_s, straight
 from ml.espnow_emulator import RadioParameters

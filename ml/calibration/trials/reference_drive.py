@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from ml.calibration.arrays import Floats, Ints
+from ml.arrays import Floats, Ints
 from ml.calibration.synthetic.drive import reference_drive
 from ml.calibration.trials.convoy import record_direct_links
 from ml.calibration.trials.loss_statistics import (

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from ml.arrays import Floats, Ints, Keys
+from ml.arrays import Floats, Ints, Words
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
 from ml.errors import ScenarioError
@@ -111,7 +111,7 @@ class Strata:
 class _Draws:
     """The uniform draws of some episodes, by question; all are drawn at once."""
 
-    def __init__(self, keys: Keys, num_slots: int) -> None:
+    def __init__(self, keys: Words, num_slots: int) -> None:
         asked = fold(keys, Stream.SCENARIO)[:, None]
         asked = extend(asked, np.arange(len(_Draw) + 1))
         self._convoy = uniform(asked)
@@ -175,7 +175,7 @@ class EpisodeSource:
 
     def draw(
         self,
-        keys: Keys,
+        keys: Words,
         env_indices: Ints,
         forced_kind: EpisodeKind | None = None,
         cases: Ints | None = None,

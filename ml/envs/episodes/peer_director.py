@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ml.arrays import Bools, Floats, Ints, Keys
+from ml.arrays import Bools, Floats, Ints, Words
 from ml.compiled import inlined
 from ml.envs.episodes.drawn import EpisodePlan
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one
@@ -34,7 +34,7 @@ class PeerDirector:
         self._leader_noise = np.zeros(num_envs)
         self._leader_keys = np.zeros(num_envs, dtype=np.uint64)
 
-    def reset(self, env_indices: Ints, keys: Keys, script_mps: Floats) -> None:
+    def reset(self, env_indices: Ints, keys: Words, script_mps: Floats) -> None:
         """Begin episodes in some convoys, (n,), whose rows `script_mps` has."""
         self._script_mps[env_indices] = script_mps
         self._leader_keys[env_indices] = fold(keys, Stream.LEADER_SPEED)
@@ -88,7 +88,7 @@ def _command(
     speed_mps: Floats,
     script_mps: Floats,
     limit_mps: float,
-    leader_keys: Keys,
+    leader_keys: Words,
     leader_noise: Floats,
     controlled: Bools,
     command_mps: Floats,

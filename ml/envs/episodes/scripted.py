@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ml.arrays import Floats, Ints, Keys
+from ml.arrays import Floats, Ints, Words
 from ml.envs.config import KINDS, EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import ROAD_END_MARGIN_M, EpisodePlan
 from ml.envs.episodes.placement import give_ego_defaults, leave_junctions, relaxed_gap_m
@@ -158,7 +158,7 @@ class ManoeuvreSupply:
         plan.cut_in_mps[row] = case.cut_in.lateral_mps
 
     def draw(
-        self, keys: Keys, env_indices: Ints, forced_kind: EpisodeKind | None, cases: Ints
+        self, keys: Words, env_indices: Ints, forced_kind: EpisodeKind | None, cases: Ints
     ) -> tuple[EpisodePlan, Placement]:
         """Return the plan and the placement of some cases; see `EpisodeSupply.draw`."""
         del keys

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from ml.arrays import Floats, Ints, Keys
+from ml.arrays import Floats, Ints, Words
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import EpisodePlan
 from ml.sumo.protocol import Placement
@@ -14,7 +14,7 @@ class EpisodeSupply(Protocol):
     """Plans episodes and places their cars, before their first tick and whatever the ego does."""
 
     def draw(
-        self, keys: Keys, env_indices: Ints, forced_kind: EpisodeKind | None, cases: Ints
+        self, keys: Words, env_indices: Ints, forced_kind: EpisodeKind | None, cases: Ints
     ) -> tuple[EpisodePlan, Placement]:
         """Return the plan and the placement of some episodes.
 

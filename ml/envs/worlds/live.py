@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ml.arrays import Bools, Floats, Ints, Keys
+from ml.arrays import Bools, Floats, Ints, Words
 from ml.compiled import compiled
 from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
@@ -55,7 +55,7 @@ class V2VStack(Stack):
         self._polls = 0
 
     def _reset_radio(
-        self, rows: Ints, keys: Keys, present: Bools, drawn: Mapping[str, Floats]
+        self, rows: Ints, keys: Words, present: Bools, drawn: Mapping[str, Floats]
     ) -> None:
         self.channel.reset(rows, keys, present=present, overrides=drawn)
         self._beacons.reset(rows, keys)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from ml.arrays import Bools, Floats, Ints, Keys
+from ml.arrays import Bools, Floats, Ints, Words
 from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.errors import EnvironmentStateError
@@ -89,7 +89,7 @@ class Recordable(Protocol):
 
     config: EnvConfig
     num_envs: int
-    keys: Keys
+    keys: Words
     tick: Ints
     truth: GroundTruth
     age_est_ms: Floats
@@ -161,7 +161,7 @@ class RecordedTraffic:
         for kept, now in zip(self.reception, received, strict=True):
             kept[at] = now
 
-    def find(self, keys: Keys) -> Ints:
+    def find(self, keys: Words) -> Ints:
         """Return the places (n,) int64 of episodes by their keys (n,).
 
         Raises:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ml.arrays import Bools, Floats, Ints, Keys
+from ml.arrays import Bools, Floats, Ints, Words
 from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.worlds.recorded import Reception, Recordable, RecordedTraffic
@@ -116,7 +116,7 @@ class ReplayedStack(Stack):
         self.place = np.zeros(num_envs, dtype=np.int64)
 
     def _reset_radio(
-        self, rows: Ints, keys: Keys, present: Bools, drawn: Mapping[str, Floats]
+        self, rows: Ints, keys: Words, present: Bools, drawn: Mapping[str, Floats]
     ) -> None:
         """Find the recorded cases.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ml.arrays import Bools, Floats, Ints, Keys
+from ml.arrays import Bools, Floats, Ints, Words
 from ml.compiled import inlined
 from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
@@ -58,7 +58,7 @@ class Stack(ABC):
         self.measured = Measurement(*np.zeros((6, num_envs, num_cars)))
         self.table = table
 
-    def reset(self, rows: Ints, keys: Keys, present: Bools, truth: GroundTruth) -> None:
+    def reset(self, rows: Ints, keys: Words, present: Bools, truth: GroundTruth) -> None:
         """Begin episodes in some convoys, with new sensors, clocks, phases and links.
 
         Args:
@@ -106,7 +106,7 @@ class Stack(ABC):
 
     @abstractmethod
     def _reset_radio(
-        self, rows: Ints, keys: Keys, present: Bools, drawn: Mapping[str, Floats]
+        self, rows: Ints, keys: Words, present: Bools, drawn: Mapping[str, Floats]
     ) -> None:
         """Begin episodes in some convoys; `drawn` are parameters that were drawn for them."""
 

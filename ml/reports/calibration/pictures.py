@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from ml.calibration.arrays import Floats
+from ml.arrays import Floats
 from ml.calibration.fits.estimates import Z_90
 from ml.calibration.fits.latency import LatencyFit
 from ml.calibration.trials import loss_statistics as losses

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ml.calibration.arrays import Floats
+from ml.arrays import Floats
 from ml.calibration.fits.field_tables import LOSS_BY_DISTANCE
 from ml.calibration.trials.parameters import SPACING_M, Behaviour, Minute
 from ml.reports.style import BLUE, GREEN, GREY, VERMILION, new_figure

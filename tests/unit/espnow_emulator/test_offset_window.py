@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml.arrays import allocate
 from ml.espnow_emulator.peer_table import (
     BUCKET_MS,
     EMPTY_MS,
@@ -11,7 +12,6 @@ from ml.espnow_emulator.peer_table import (
     move_on,
     note_reception,
 )
-from ml.records import allocate
 
 # (elapsed ms at the poll, then how long before it the message came, and its offset)
 POLLS = st.lists(

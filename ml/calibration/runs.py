@@ -1,11 +1,8 @@
-"""Short names for the arrays of this room, whose shapes and units stand in docstrings; and runs."""
+"""Runs of what holds, in an array of yes and no."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from ml.arrays import Bools, Ints
 
 
 def runs_of(inside: Bools) -> Ints:
