@@ -80,13 +80,17 @@ class GeoReference(NamedTuple):
     east_m_per_deg: float
 
     @classmethod
-    def of(cls, parameters: WireParameters) -> Self:
-        """Touch the ellipsoid where the parameters say."""
-        lat_deg, lon_deg = parameters.reference_lat_deg, parameters.reference_lon_deg
+    def at(cls, lat_deg: float, lon_deg: float) -> Self:
+        """Touch the ellipsoid at a place."""
         flattening = 1.0 - _ECCENTRICITY_2 * math.sin(math.radians(lat_deg)) ** 2
         meridian_m = _SEMI_MAJOR_M * (1.0 - _ECCENTRICITY_2) / flattening**1.5
         parallel_m = _SEMI_MAJOR_M / math.sqrt(flattening) * math.cos(math.radians(lat_deg))
         return cls(lat_deg, lon_deg, math.radians(meridian_m), math.radians(parallel_m))
+
+    @classmethod
+    def of(cls, parameters: WireParameters) -> Self:
+        """Touch the ellipsoid where the parameters say."""
+        return cls.at(parameters.reference_lat_deg, parameters.reference_lon_deg)
 
 
 def pack(message: V2VMessage, reference: GeoReference) -> bytes:
