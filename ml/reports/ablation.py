@@ -1,14 +1,9 @@
 """The table of ablations, for people (Markdown, console)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ml.console import WholeTable, markdown_table
-
-if TYPE_CHECKING:
-    from ml.evaluation.summary import CellSummary, Figure
+from ml.evaluation.summary import CellSummary, Figure
 
 _COLUMNS = (
     ("crashes in avoidable hazards", "crash_rate", 100.0, "%"),

@@ -4,25 +4,21 @@ Checkpoints (and evaluations) happen between an update and the next rollout. The
 fresh, no sample is half used, and the step count is that of the last point on the curve.
 """
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
+from ml.envs.scoring.tracker import EpisodeSummary
+from ml.training.checkpoints import CheckpointStore
+from ml.training.progress import ProgressDisplay
 from ml.training.stop_signals import StopSignals
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from ml.envs.scoring.tracker import EpisodeSummary
-    from ml.training.checkpoints import CheckpointStore
-    from ml.training.progress import ProgressDisplay
 
 _RECENT_EPISODES = 100
 """As many as SB3 takes for the mean return."""

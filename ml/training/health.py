@@ -1,18 +1,13 @@
 """Is it learning at all? Says in words what is wrong, and can end a hopeless run."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Mapping
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ml.errors import NotLearningError
-
-if TYPE_CHECKING:
-    from ml.training.config import HealthConfig
+from ml.training.config import HealthConfig
 
 _WINDOW = 10
 """Updates that a judgement rests on."""

@@ -9,30 +9,24 @@ its own mistakes lead (DAgger: Ross, Gordon and Bagnell, AISTATS 2011). At the e
 the returns of what the pupil does. PPO goes on from there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from ml.controllers.predictive import PredictiveHeadway
+from ml.envs.convoy_batch import ConvoyBatch
+from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.onboard.actuation import action_from_accel
 from ml.onboard.estimator import Lead
 from ml.onboard.observation.spec import Observation
 from ml.onboard.spacing import wanted_gap_m
+from ml.training.config import ImitationConfig, TrainConfig
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2
-
-if TYPE_CHECKING:
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.policies import ActorCriticPolicy
-
-    from ml.envs.convoy_batch import ConvoyBatch
-    from ml.envs.convoy_vec_env import ConvoyVecEnv
-    from ml.training.config import ImitationConfig, TrainConfig
 
 _GAP_GAIN, _FAR_GAP_GAIN, _GENTLE_M = 0.12, 0.22, 6.0
 """Of the gap's error, 1/s², up to so many metres, and of what is beyond: a small error may be one

@@ -1,14 +1,11 @@
 """One training run, from the first check to the closing table."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -24,6 +21,7 @@ from ml.training.checkpoints import (
 )
 from ml.training.child import Child
 from ml.training.closing import write_closing_table
+from ml.training.command_line import Invocation
 from ml.training.config import TrainConfig
 from ml.training.environment import EnvironmentBuilder, build_environment, build_learner, seed_from
 from ml.training.imitation import imitate
@@ -32,9 +30,6 @@ from ml.training.loggers import truncate_metrics
 from ml.training.periodic_evaluation import REMEDY, Evaluator, evaluate_policy, publish_model
 from ml.training.run_directory import RunDirectory, create_run
 from ml.training.stop_signals import StopSignals
-
-if TYPE_CHECKING:
-    from ml.training.command_line import Invocation
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,12 @@
 """Two pictures of a search: how the score grew, and what decided it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from ml.reports.style import BLACK, BLUE, GREY, WIDTH_IN, new_figure
-
-if TYPE_CHECKING:
-    from ml.tuning.study import Tried
+from ml.tuning.study import Tried
 
 _BAR_IN = 0.24
 

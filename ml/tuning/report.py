@@ -1,14 +1,12 @@
 """What a search leaves behind: the best trials, all of them, the winner, two pictures."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ml.atomic_files import write_atomically
 from ml.console import WholeTable, markdown_table
@@ -16,9 +14,7 @@ from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.reports.style import house_style, save_picture
 from ml.tuning.objective import Objective
 from ml.tuning.pictures import draw_history, draw_importances
-
-if TYPE_CHECKING:
-    from ml.tuning.study import Search, Tried
+from ml.tuning.study import Search, Tried
 
 WINNER_FILE = "best.yaml"
 _SHOWN = 10

@@ -1,16 +1,14 @@
 """Crashes over headway with both intervals, a panel per radio, and the tests' bounds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ml.evaluation.acceptance.results import BenchmarkResult
 from ml.evaluation.acceptance.table import CRASH, HEADWAY_S
 from ml.evaluation.records import DriverSpec
 from ml.reports.style import (
@@ -23,9 +21,6 @@ from ml.reports.style import (
     new_figure,
     save_picture,
 )
-
-if TYPE_CHECKING:
-    from ml.evaluation.acceptance.results import BenchmarkResult
 
 _PERCENT = 100.0
 _LINEAR_BELOW = 0.01

@@ -1,22 +1,18 @@
 """The acceptance tests for people (Markdown, console) and for programs (JSON)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.text import Text
 
 from ml.console import WholeTable, markdown_table
+from ml.evaluation.acceptance.results import BenchmarkResult
 from ml.evaluation.acceptance.table import Row, said, standings
 from ml.evaluation.acceptance.verdicts import FAILED, INCONCLUSIVE, PASSED
 from ml.evaluation.result import Origin
-
-if TYPE_CHECKING:
-    from ml.evaluation.acceptance.results import BenchmarkResult
 
 _COLOURS: dict[str, str] = {PASSED: "green", FAILED: "bold red", INCONCLUSIVE: "yellow"}
 _CONVOY_COLUMNS = (

@@ -3,12 +3,10 @@
 Everything is inside the page: it can be mailed, archived and printed.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ml.atomic_files import write_atomically
 from ml.errors import RoadSenseError
@@ -47,8 +45,7 @@ from ml.reports.html_table import HtmlTable
 from ml.reports.style import Picture, as_picture, house_style, render_page
 from ml.training.checkpoints import load_model
 
-if TYPE_CHECKING:
-    Summaries = Mapping[tuple[str, str, str], CellSummary]
+Summaries = Mapping[tuple[str, str, str], CellSummary]
 
 CARD_FILE = "card.html"
 _CONTENTS = (

@@ -1,17 +1,11 @@
 """Where the crashes are, as colours with their counts."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ml.evaluation.crash_grid import CrashGrid
 from ml.reports.style import PALE, WIDTH_IN, new_figure, say_nothing
-
-if TYPE_CHECKING:
-    from ml.evaluation.crash_grid import CrashGrid
 
 _FULL_COLOUR = 0.1
 """Crash share from which on the colour does not deepen."""

@@ -1,9 +1,6 @@
 """The card's pictures, each inline and with words for those who cannot see it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from ml.evaluation.crash_grid import by_loss_and_silence, by_peers_and_radio
 from ml.evaluation.records import DriverSpec
@@ -15,15 +12,13 @@ from ml.evaluation.selection import (
     rival_of,
     role_of,
 )
+from ml.evaluation.summary import CellSummary
 from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
 from ml.reports.card.heat_maps import draw_crash_grid
 from ml.reports.card.reactions import draw_reactions
 from ml.reports.style import Picture, as_picture, family_styles
 
-if TYPE_CHECKING:
-    from ml.evaluation.summary import CellSummary
-
-    Summaries = Mapping[tuple[str, str, str], CellSummary]
+Summaries = Mapping[tuple[str, str, str], CellSummary]
 
 _AXES = (
     ("safety", "crash_rate", 100.0, FrontierAxis("crashes in avoidable hazards, %", 0.1, 100.0)),

@@ -1,18 +1,13 @@
 """How long after the hazard, and after its message, each controller braked."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ml.evaluation.result import EpisodeRow
 from ml.reports.style import BLACK, BLUE, ORANGE, WIDTH_IN, new_figure, say_nothing
-
-if TYPE_CHECKING:
-    from ml.evaluation.result import EpisodeRow
 
 _TAILS = (5, 25, 50, 75, 95)
 _ROW_IN = 0.36

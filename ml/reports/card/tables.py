@@ -1,20 +1,16 @@
 """The card's tables: figures with intervals, duels, what the radio did, and who was judged."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from ml.evaluation.compare import Comparison
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.selection import ResultView, role_of
+from ml.evaluation.summary import CellSummary, Figure
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
-
-if TYPE_CHECKING:
-    from ml.evaluation.compare import Comparison
-    from ml.evaluation.summary import CellSummary, Figure
 
 _SHORT_HASH = 12
 

@@ -1,19 +1,14 @@
 """The card's words: what it says in sentences."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from ml.evaluation.result import EpisodeRow
+from ml.evaluation.selection import ResultView
 from ml.evaluation.spread import sentence_of, spread_over
+from ml.evaluation.summary import CellSummary
 
-if TYPE_CHECKING:
-    from ml.evaluation.result import EpisodeRow
-    from ml.evaluation.selection import ResultView
-    from ml.evaluation.summary import CellSummary
-
-    Summaries = Mapping[tuple[str, str, str], CellSummary]
+Summaries = Mapping[tuple[str, str, str], CellSummary]
 
 
 def title_of(view: ResultView) -> str:

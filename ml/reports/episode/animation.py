@@ -1,10 +1,8 @@
 """An episode as an animated picture: the road from above, and the panels as time goes on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -16,6 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from ml.errors import EvaluationError
+from ml.evaluation.recording import Recording
 from ml.reports.episode.panels import (
     AHEAD_COLOUR,
     BRAKING_COLOUR,
@@ -25,9 +24,6 @@ from ml.reports.episode.panels import (
 )
 from ml.reports.style import GREY, PALE, house_style, lay_out, new_figure
 from ml.vehicle import CAR_LENGTH_M
-
-if TYPE_CHECKING:
-    from ml.evaluation.recording import Recording
 
 _TICKS_PER_FRAME = 2
 _FRAME_MS, _LAST_FRAME_MS = 100, 2500

@@ -3,10 +3,6 @@
 A still picture shows them whole; an animation uncovers them up to a moment.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -14,10 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from ml.evaluation.recording import Recording
 from ml.reports.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH_IN, new_figure
-
-if TYPE_CHECKING:
-    from ml.evaluation.recording import Recording
 
 EGO_COLOUR, AHEAD_COLOUR, BRAKING_COLOUR = VERMILION, BLUE, GREEN
 PANEL_HEIGHTS = (1.1, 1.0, 1.0, 1.0, 0.8)
