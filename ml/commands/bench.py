@@ -40,11 +40,7 @@ class BenchOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; return the exit code.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command; return the exit code."""
     options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
     require_counts(options, "rounds", "num_envs", "num_peers")
     require_file("--json", options.json)

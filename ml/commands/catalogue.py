@@ -55,6 +55,9 @@ def run(name: str, arguments: Sequence[str]) -> int:
     Args:
         name: Of the command; `audit-reward` is `main` of `ml.commands.audit_reward`.
         arguments: Its options.
+
+    Raises:
+        RoadSenseError: A user's mistake, or something failed; with what to do next.
     """
     module = import_module(_ELSEWHERE.get(name, f"ml.commands.{name.replace('-', '_')}"))
     return cast("int", module.main(arguments))

@@ -55,9 +55,6 @@ def main(arguments: Sequence[str]) -> int:
 
     Returns:
         0, or 1 where `--against` found the first model worse.
-
-    Raises:
-        RoadSenseError: With what to do next.
     """
     options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
     require_counts(options, "episodes", "workers")

@@ -43,11 +43,7 @@ class ReplayOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; return 0.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command; return 0."""
     options = tyro.cli(ReplayOptions, prog="roadsense replay", args=arguments)
     if not (options.result / Manifest.FILE).is_file():
         raise ConfigError(

@@ -62,11 +62,7 @@ class TargetsOptions(Sizes):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command."""
     options = tyro.cli(TargetsOptions, prog="roadsense targets", args=arguments)
     require_counts(options, *COUNTS, "workers")
     if not options.models:

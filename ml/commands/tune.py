@@ -60,11 +60,7 @@ class TuneOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command."""
     options = tyro.cli(TuneOptions, prog="roadsense tune", args=arguments)
     _check(options)
     from ml.training.stop_signals import StopRequested, StopSignals  # noqa: PLC0415

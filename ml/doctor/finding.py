@@ -1,9 +1,8 @@
 """One line of the doctor's table."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
-
-Verdict = Literal["ok", "note", "wrong"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,28 +11,18 @@ class Finding:
 
     Attributes:
         name: What was looked at.
-        verdict: "ok"; "note" where something is missing that training in this process does not
-            need; "wrong" where something would fail.
         found: What is there.
         remedy: A command, or what to do; empty where nothing is to be done.
+        verdict: "ok"; "note" where something is missing that training in this process does not
+            need; "wrong" where something would fail.
     """
 
     name: str
-    verdict: Verdict
     found: str
     remedy: str = ""
+    verdict: Literal["ok", "note", "wrong"] = "ok"
 
 
-def ok(name: str, found: str) -> Finding:
-    """All is well."""
-    return Finding(name, "ok", found)
-
-
-def note(name: str, found: str, remedy: str) -> Finding:
-    """Something to know, which does not keep anything from running without Docker or a display."""
-    return Finding(name, "note", found, remedy)
-
-
-def wrong(name: str, found: str, remedy: str) -> Finding:
-    """Something that has to be mended."""
-    return Finding(name, "wrong", found, remedy)
+ok = Finding
+note = partial(Finding, verdict="note")
+wrong = partial(Finding, verdict="wrong")

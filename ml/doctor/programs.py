@@ -10,14 +10,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from ml import __version__
 from ml.doctor.finding import Finding, note, ok, wrong
 from ml.installation import borrowed_program, code_folder, hidden_packages
-from ml.training.versions import read_versions
+from ml.training.versions import read_versions, version_of
 
 SUMO_LIBRARIES = {
     "libX11.so.6": "libx11-6",
@@ -83,26 +82,25 @@ def packages() -> list[Finding]:
         for package, taken, remedy in hidden_packages()
     ]
     if not findings:  # otherwise the versions may be those of what hides
-        releases = {_version(name) for name in _SUMO_PACKAGES}
+        releases = {version_of(name) for name in _SUMO_PACKAGES}
         one = releases.pop() if len(releases) == 1 else None
         if one is None:
             findings.append(wrong("SUMO's packages", _versions(_SUMO_PACKAGES), _REINSTALL))
         else:
             findings.append(ok("SUMO's packages", f"{one} ({', '.join(_SUMO_PACKAGES)})"))
     shown = _versions(_OTHER_PACKAGES)
-    missing = None in map(_version, _OTHER_PACKAGES)
+    missing = None in map(version_of, _OTHER_PACKAGES)
     return [*findings, wrong("packages", shown, _REINSTALL) if missing else ok("packages", shown)]
 
 
 def system_libraries() -> Finding:
     """Try to load each library that SUMO needs from the system."""
     name = "SUMO's system libraries"
-    missing = " ".join(
-        package for library, package in SUMO_LIBRARIES.items() if not _loads(library)
-    )
+    missing = [package for library, package in SUMO_LIBRARIES.items() if not _loads(library)]
     if not missing:
         return ok(name, ", ".join(SUMO_LIBRARIES))
-    return wrong(name, f"missing: {missing.replace(' ', ', ')}", f"sudo apt-get install {missing}")
+    remedy = f"sudo apt-get install {' '.join(missing)}"
+    return wrong(name, f"missing: {', '.join(missing)}", remedy)
 
 
 def sumo_program() -> Finding:
@@ -122,11 +120,9 @@ def embedded_sumo() -> Finding:
     ask = "import libsumo; print(libsumo.simulation.getVersion()[1])"
     status, said = run([sys.executable, "-c", ask])
     name = "embedded SUMO (libsumo)"
-    return (
-        ok(name, said)
-        if status == 0
-        else wrong(name, f"cannot be loaded: {said}", _mend("libsumo"))
-    )
+    if status == 0:
+        return ok(name, said)
+    return wrong(name, f"cannot be loaded: {said}", _mend("libsumo"))
 
 
 def docker() -> list[Finding]:
@@ -162,19 +158,12 @@ def display() -> Finding:
 
 
 def _versions(packages: Sequence[str]) -> str:
-    return ", ".join(f"{package} {_version(package) or 'missing'}" for package in packages)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return ", ".join(f"{package} {version_of(package) or 'missing'}" for package in packages)
 
 
 def _mend(package: str) -> str:
     """Say how to put a broken package right: the release of the others, in this Python."""
-    number = _version("eclipse-sumo") or _version("traci")
+    number = version_of("eclipse-sumo") or version_of("traci")
     wanted = package if number is None else f"{package}=={number}"
     return (
         "mend the system libraries and hidden packages above; else: "

@@ -26,7 +26,7 @@ _GIT_DEADLINE_S = 5.0
 
 def read_versions() -> dict[str, Any]:
     """Return the time, Python, packages (SUMO among them), git commit and platform."""
-    packages = {name: _version(name) for name in _PACKAGES}
+    packages = {name: version_of(name) for name in _PACKAGES}
     return {
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
@@ -38,7 +38,8 @@ def read_versions() -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package; None where there is none."""
     try:
         return version(package)
     except PackageNotFoundError:

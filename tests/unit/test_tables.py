@@ -17,6 +17,7 @@ from support.planted_rows import planted_rows
 import ml
 from ml.bench.report import BenchReport, Goal, Throughput, ratio
 from ml.calibration.fits.margin import fit_margin
+from ml.commands.ablate import TITLES, cells
 from ml.commands.doctor import _table as doctor_table
 from ml.console import WholeTable, make_console
 from ml.doctor.finding import note, wrong
@@ -30,7 +31,6 @@ from ml.evaluation.reward_audit import AuditCell, AuditReport
 from ml.evaluation.spread import spread_over, table_of
 from ml.evaluation.summary import Rate, summarise
 from ml.parameters import load_parameters
-from ml.reports.ablation import console_table as ablation_table
 from ml.reports.acceptance.tables import console_table
 from ml.reports.parameters import tables as params_tables
 from ml.training.command_line import parse_command_line
@@ -100,7 +100,7 @@ def _results() -> Iterator[WholeTable]:
     summaries = summarise(rows)
     yield from tables(summaries, models)
     yield table_of(spread_over(summaries, models))
-    yield ablation_table(summaries)
+    yield WholeTable(*TITLES, rows=map(cells, summaries), title="ablations")
     yield compare(rows[:30], rows[30:60]).table()
 
 

@@ -24,8 +24,7 @@ from ml.evaluation.selection import (
     worst_episodes,
 )
 from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
-from ml.reports.card.heat_maps import draw_crash_grid
-from ml.reports.card.reactions import draw_reactions
+from ml.reports.card.pictures import draw_crash_grid, draw_reactions
 from ml.reports.episode.animation import write_animation
 from ml.reports.episode.panels import EpisodePanels, draw_timeline
 from ml.reports.style import as_picture, family_styles, house_style, new_figure
