@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from ml.console import make_console
+from ml.commands.checks import require_counts
+from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.progress import Parts
 from ml.tuning.objective import Objective
@@ -78,9 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check(options: TuneOptions) -> None:
     """Refuse numbers that make no search, before anything slow is imported."""
-    for name in ("trials", "evaluations", "episodes"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"--{name} must be ≥ 1, got {getattr(options, name)}")
+    require_counts(options, "trials", "evaluations", "episodes")
     if options.minutes is not None and not 0.0 < options.minutes < math.inf:
         raise ConfigError(f"--minutes must be > 0, got {options.minutes:g}")
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
@@ -95,9 +94,7 @@ def _search(options: TuneOptions) -> int:
     console = make_console()
     until_s = math.inf if options.minutes is None else time.monotonic() + 60.0 * options.minutes
 
-    def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    tell = plain_lines(console)
     with working_in(options.out):
         search = Search(objective, space, options.out, seed=options.seed, tell=tell)
         before = len(search.tried())

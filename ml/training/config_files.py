@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ml.console import markdown_table
 from ml.errors import ConfigError, did_you_mean
 from ml.training.config import TrainConfig
 
@@ -204,8 +205,8 @@ def flatten(config: Any, path: KeyPath = ()) -> dict[KeyPath, Any]:
 
 def as_markdown(config: TrainConfig) -> str:
     """Table of all values, for TensorBoard's text tab."""
-    rows = [f"| {'.'.join(path)} | {shown(value)} |" for path, value in flatten(config).items()]
-    return "\n".join(["| key | value |", "|---|---|", *rows])
+    rows = ((".".join(path), shown(value)) for path, value in flatten(config).items())
+    return markdown_table(("key", "value"), rows)
 
 
 def shown(value: Any) -> str:
@@ -220,15 +221,11 @@ def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:
     found: dict[KeyPath, tuple[Any, int]] = {}
     try:
         loader = yaml.SafeLoader(text)
-        try:
-            root = loader.get_single_node()
-            if root is None:
-                return found
-            if not isinstance(root, yaml.MappingNode):
-                raise ConfigError(f"{name}:1: expected `key: value` lines, found something else.")
+        root = loader.get_single_node()
+        if root is not None and not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{name}:1: expected `key: value` lines, found something else.")
+        if root is not None:
             _walk(loader, root, (), found, name)
-        finally:
-            loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem}.") from error

@@ -6,7 +6,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 
-from ml.errors import EvaluationError
+from ml.console import plain_lines
+from ml.errors import EvaluationError, NotLearningError
 from ml.training.callbacks import (
     CheckpointCallback,
     ExplorationCallback,
@@ -17,10 +18,10 @@ from ml.training.callbacks import (
 from ml.training.checkpoints import CheckpointStore
 from ml.training.config import TrainConfig
 from ml.training.config_files import as_markdown
-from ml.training.health import HealthCallback, not_learning
+from ml.training.health import HealthCallback
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.periodic_evaluation import BestModel, EvaluationCallback, EvaluationChild
-from ml.training.progress import create_progress
+from ml.training.progress import ProgressDisplay
 from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
 
@@ -64,15 +65,12 @@ def learn(
     Raises:
         NotLearningError: The run was ended because it does not learn.
     """
-
-    def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    tell = plain_lines(console)
     done, total = model.num_timesteps, config.total_timesteps
     writers = TensorBoardWriter(run.tensorboard, done), JsonLinesWriter(run.metrics_file)
     writers[0].writer.add_text("hyperparameters", as_markdown(config), done)
     model.set_logger(Logger(str(run.path), list(writers)))
-    progress = create_progress(console, total)
+    progress = ProgressDisplay(console, total)
     store = CheckpointStore(run.checkpoints, config.checkpoints.keep)
     saving = CheckpointCallback(store, config.checkpoints.every_steps, config.ppo.n_steps)
     stopping = StopCallback(stop)
@@ -110,7 +108,10 @@ def learn(
         if stopping.stopped:
             return False, None
         if health.stopped:
-            raise not_learning(health.complaints)
+            raise NotLearningError(
+                f"the run is not learning: {' '.join(health.complaints)} The state is saved; "
+                "--resume latest --health.action warn goes on regardless."
+            )
         if evaluating is not None:
             evaluating.ask()
             evaluating.collect()

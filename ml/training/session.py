@@ -9,18 +9,21 @@ from functools import partial
 
 from rich.console import Console
 
-from ml import __version__
-from ml.atomic_files import check_writable, write_atomically
+from ml import __version__, progress
+from ml.atomic_files import check_writable, write_atomically, write_json
+from ml.console import plain_lines
+from ml.evaluation.closing import as_json, as_markdown, as_table, baselines, compare
+from ml.evaluation.drivers import Driver, PolicyDriver
 from ml.installation import code_folder
 from ml.training.checkpoints import (
     Checkpoint,
     CheckpointStore,
+    load_model,
     model_bytes,
     read_checkpoint,
     restore,
 )
 from ml.training.child import Child
-from ml.training.closing import write_closing_table
 from ml.training.command_line import Invocation
 from ml.training.config import TrainConfig
 from ml.training.environment import EnvironmentBuilder, build_environment, build_learner, seed_from
@@ -30,6 +33,34 @@ from ml.training.loggers import truncate_metrics
 from ml.training.periodic_evaluation import REMEDY, Evaluator, evaluate_policy, publish_model
 from ml.training.run_directory import RunDirectory, create_run
 from ml.training.stop_signals import StopSignals
+
+
+def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console) -> None:
+    """Judge the final and the best model beside the baselines, on episodes of their own.
+
+    The table is printed, and goes to `evaluation/closing.md` and `evaluation/closing.json`. SUMO is
+    embedded here, on both ways of running.
+
+    Raises:
+        RoadSenseError: SUMO failed, or no episode was valid.
+    """
+    episodes = config.evaluation.closing_episodes
+    if episodes == 0:
+        return
+    drivers: list[Driver] = [PolicyDriver(load_model(run.final_model), "trained policy (final)")]
+    if run.best_model.exists():
+        drivers.append(PolicyDriver(load_model(run.best_model), "trained policy (best)"))
+    time_gap_s = config.interface.time_gap_s  # one reward for all: that of the usual setting
+    env_config = config.env.model_copy(
+        update={"backend": "libsumo", "time_gap_s": (time_gap_s, time_gap_s)}
+    )
+    drivers += baselines()
+    what = f"closing table, {episodes} episodes per driver"
+    with progress.Parts(console, what, total=len(drivers), unit="drivers") as shown:
+        rows = compare(drivers, env_config, episodes=episodes, on_driver=shown.begin)
+    console.print(as_table(rows))
+    write_atomically(run.evaluation / "closing.md", as_markdown(rows))
+    write_json(run.evaluation / "closing.json", as_json(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +107,7 @@ def train(
         OSError: The disk is full, or an output directory is gone.
         StopRequested: A signal came when there was nothing to save.
     """
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    say = plain_lines(console)
     config, deployment, parts = invocation.config, invocation.deployment, parts or Parts()
     say(f"RoadSense {__version__} of {code_folder()}")
     console.print(invocation.table())

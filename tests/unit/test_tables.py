@@ -15,7 +15,7 @@ from rich.text import Text
 from support.planted_rows import planted_rows
 
 import ml
-from ml.bench.report import BenchReport, Goal, Throughput, ratio
+from ml.bench.report import BenchReport, Goal, Measured, ratio
 from ml.calibration.fits.margin import fit_margin
 from ml.commands.ablate import TITLES, cells
 from ml.commands.doctor import _table as doctor_table
@@ -85,7 +85,7 @@ def _audit() -> AuditReport:
 
 def _bench() -> BenchReport:
     report = BenchReport(num_envs=64, num_peers=5, radio="clean")
-    report.workloads.append(Throughput("e: the environment over TraCI, " * 3, [104670.4, 99.5]))
+    report.workloads.append(Measured("e: the environment over TraCI, " * 3, [104670.4, 99.5]))
     report.ratios.append(
         ratio("b / a: environment to SUMO with its necessary traffic", [2.0], [3.0], 0.65)
     )
