@@ -2,22 +2,25 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from ml.atomic_files import write_atomically
 from ml.console import WholeTable, markdown_table
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
-from ml.reports.style import house_style, save_picture
+from ml.reports.style import BLACK, BLUE, GREY, WIDTH_IN, house_style, new_figure, save_picture
 from ml.tuning.objective import Objective
-from ml.tuning.pictures import draw_history, draw_importances
 from ml.tuning.study import Search, Tried
 
 WINNER_FILE = "best.yaml"
 _SHOWN = 10
+_BAR_IN = 0.24
 _COLUMNS = ("trial", "score", "crashes", "false brakes / km", "headway", "jerk p95")
 
 
@@ -54,10 +57,8 @@ def write_report(
             save_picture(draw_history(tried), folder / "history.png")
         if importances:
             save_picture(draw_importances(importances), folder / "importance.png")
-    table = WholeTable(*_COLUMNS, title=f"{objective.title}: the best of {len(tried)} trials")
-    for trial in best[:_SHOWN]:
-        table.add_row(*_cells(trial))
-    return table
+    title = f"{objective.title}: the best of {len(tried)} trials"
+    return WholeTable(*_COLUMNS, rows=map(_cells, best[:_SHOWN]), title=title)
 
 
 def ranking(tried: Sequence[Tried]) -> list[Tried]:
@@ -137,3 +138,38 @@ def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[st
 
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def draw_history(tried: Sequence[Tried]) -> Figure:
+    """Draw each trial's score, and the best so far; what was given up is where it stood.
+
+    Both pictures are to be drawn in the house style.
+    """
+    complete = [(t.number, t.outcome.score) for t in tried if t.outcome.state == "complete"]
+    pruned = [
+        (t.number, t.progress[max(t.progress)])
+        for t in tried
+        if t.outcome.state == "pruned" and t.progress
+    ]
+    figure = new_figure(WIDTH_IN, 3.0)
+    axes = figure.add_subplot()
+    if complete:
+        numbers, scores = zip(*complete, strict=True)
+        axes.plot(numbers, scores, "o", color=BLUE, label="complete")
+        axes.step(numbers, list(accumulate(scores, max)), where="post", color=BLACK, label="best")
+    if pruned:
+        axes.plot(*zip(*pruned, strict=True), "x", color=GREY, label="given up")
+    axes.set(xlabel="trial", ylabel="safety score", title="What the search found")
+    if complete or pruned:
+        axes.legend()
+    return figure
+
+
+def draw_importances(importances: Mapping[str, float]) -> Figure:
+    """Draw how much each parameter decides, most important on top."""
+    ordered = sorted(importances.items(), key=lambda pair: pair[1])
+    figure = new_figure(WIDTH_IN, 1.0 + _BAR_IN * len(ordered))
+    axes = figure.add_subplot()
+    axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=BLUE)
+    axes.set(xlabel="importance (PED-ANOVA)", title="What decides")
+    return figure

@@ -55,12 +55,10 @@ def draw_convoys(convoys: Sequence[BenchmarkResult]) -> Figure:
         models = [model.spec for model in result.models]
         for driver in result.drivers:
             if driver.is_model:
-                turn = models.index(driver.spec)
-                marker = _MODEL_MARKERS[turn % len(_MODEL_MARKERS)]
+                marker = _MODEL_MARKERS[models.index(driver.spec) % len(_MODEL_MARKERS)]
                 _point(axes, result, driver, POLICY_COLOUR, marker)
             else:
-                style = styles[driver.name]
-                _point(axes, result, driver, style.colour, style.marker)
+                _point(axes, result, driver, *styles[driver.name][:2])
         dashed = {"color": GREY, "linestyle": "--", "linewidth": 1.0}
         bounds = result.benchmark.bounds
         axes.axvline(HEADWAY_S[bounds], label="bound", **dashed)
@@ -79,15 +77,15 @@ def _point(
     headway, crash = (result.figures[driver.name][key] for key in ("headway_s", "crash"))
     if not np.isfinite(headway.value) or not np.isfinite(crash.value):
         return
-    x, y = headway.value, _PERCENT * crash.value
-    sides = [headway.low, headway.high, crash.low, crash.high]
-    if not np.isfinite(sides).all():
-        sides = [x, x, crash.low, crash.high]
+    x, low_x, high_x = headway.value, headway.low, headway.high
+    if not np.isfinite([low_x, high_x, crash.low, crash.high]).all():
+        low_x = high_x = x
+    y, low_y, high_y = (_PERCENT * value for value in (crash.value, crash.low, crash.high))
     axes.errorbar(
         [x],
         [y],
-        xerr=[[max(x - sides[0], 0.0)], [max(sides[1] - x, 0.0)]],
-        yerr=[[max(y - _PERCENT * sides[2], 0.0)], [max(_PERCENT * sides[3] - y, 0.0)]],
+        xerr=[[max(x - low_x, 0.0)], [max(high_x - x, 0.0)]],
+        yerr=[[max(y - low_y, 0.0)], [max(high_y - y, 0.0)]],
         color=colour,
         marker=marker,
         markersize=9 if driver.is_model else 6,

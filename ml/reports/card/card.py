@@ -4,9 +4,9 @@ Everything is inside the page: it can be mailed, archived and printed.
 """
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from ml.atomic_files import write_atomically
 from ml.errors import RoadSenseError
@@ -22,30 +22,21 @@ from ml.evaluation.selection import (
     rival_of,
     worst_episodes,
 )
-from ml.evaluation.summary import CellSummary, summarise
+from ml.evaluation.summary import summarise
 from ml.reports.card.pictures import frontier_pictures, heat_map_pictures, reaction_pictures
 from ml.reports.card.tables import (
     DETAILS,
     HEADLINE,
+    Summaries,
     controller_table,
     duel_table,
     figures_table,
     radio_table,
 )
-from ml.reports.card.words import (
-    brief_of,
-    notes_of,
-    provenance_of,
-    subtitle_of,
-    tell,
-    title_of,
-)
+from ml.reports.card.words import brief_of, notes_of, provenance_of, subtitle_of, tell, title_of
 from ml.reports.episode.panels import draw_timeline
-from ml.reports.html_table import HtmlTable
-from ml.reports.style import Picture, as_picture, house_style, render_page
+from ml.reports.style import as_picture, house_style, render_page
 from ml.training.checkpoints import load_model
-
-Summaries = Mapping[tuple[str, str, str], CellSummary]
 
 CARD_FILE = "card.html"
 _CONTENTS = (
@@ -61,24 +52,8 @@ _CONTENTS = (
 )
 
 
-class _Duel(NamedTuple):
-    title: str
-    table: HtmlTable
-    folded: bool = False
-
-
-class _Figures(NamedTuple):
-    title: str
-    table: HtmlTable
-    more: list[tuple[str, HtmlTable]]
-
-
-class _Worst(NamedTuple):
-    title: str
-    story: str
-    command: str
-    picture: Picture | None
-    why_not: str
+_Block = dict[str, Any]
+"""What a template shows of one thing, by the template's own names."""
 
 
 def write_card(
@@ -148,11 +123,11 @@ def write_card(
     return file
 
 
-def _duels(view: ResultView, against: Comparison | None) -> list[_Duel]:
-    duels = []
+def _duels(view: ResultView, against: Comparison | None) -> list[_Block]:
+    duels: list[_Block] = []
     if against is not None:
         title = f"{against.candidate} against {against.baseline}, every suite and radio"
-        duels.append(_Duel(title, duel_table(against)))
+        duels.append({"title": title, "table": duel_table(against)})
     suite = view.main_suite
     for number, policy in enumerate(view.policies()[:MOST_SHOWN_POLICIES]):
         for radio in view.radios(suite):
@@ -165,15 +140,15 @@ def _duels(view: ResultView, against: Comparison | None) -> list[_Duel]:
                 view.rows[suite, radio, policy.name], view.rows[suite, radio, rival.name]
             )
             title = f"{policy.name} against {rival.name}: {suite} on {radio}"
-            duels.append(_Duel(title, duel_table(result), folded=number > 0))
+            duels.append({"title": title, "table": duel_table(result), "folded": number > 0})
     return duels
 
 
-def _figures(view: ResultView, summaries: Summaries) -> list[tuple[str, list[_Figures]]]:
+def _figures(view: ResultView, summaries: Summaries) -> list[tuple[str, list[_Block]]]:
     """Set out each suite's figures, radio by radio."""
     suites = []
     for suite in view.suites:
-        on_radios = []
+        on_radios: list[_Block] = []
         for radio in view.radios(suite):
             here = view.controllers(suite, radio)
             shown = representatives(view, suite, radio)
@@ -184,18 +159,21 @@ def _figures(view: ResultView, summaries: Summaries) -> list[tuple[str, list[_Fi
                 more.append((all_names, figures_table(HEADLINE, here, by_name)))
             episodes = max(summary.episodes for summary in by_name.values())
             title = f"{radio} radio, {episodes:,} episodes each"
-            on_radios.append(_Figures(title, figures_table(HEADLINE, shown, by_name), more))
+            table = figures_table(HEADLINE, shown, by_name)
+            on_radios.append({"title": title, "table": table, "more": more})
         suites.append((suite, on_radios))
     return suites
 
 
-def _worst(view: ResultView, row: EpisodeRow, recorded: Recording | RoadSenseError) -> _Worst:
+def _worst(view: ResultView, row: EpisodeRow, recorded: Recording | RoadSenseError) -> _Block:
     command = shlex.join(
         ["roadsense", "replay", str(view.folder), "--episode", str(row.case), "--controller",
          row.controller, "--suite", row.suite, "--radio", row.radio, "--seed", str(row.seed)]
     )  # fmt: skip
     title = f"{row.controller}, {row.suite} on {row.radio}, episode {row.case}"
+    told: _Block = {"title": title, "story": tell(row), "command": command}
     if not isinstance(recorded, Recording):
-        return _Worst(title, tell(row), command, None, f"It cannot be shown: {recorded}")
-    picture = as_picture(draw_timeline(recorded), f"time line of episode {row.case}")
-    return _Worst(title, tell(row), command, picture, "")
+        return told | {"why_not": f"It cannot be shown: {recorded}"}
+    return told | {
+        "picture": as_picture(draw_timeline(recorded), f"time line of episode {row.case}")
+    }

@@ -34,16 +34,11 @@ _POLICY: dict[str, Any] = {"color": POLICY_COLOUR, "marker": "*", "markersize": 
 
 
 class FrontierPoint(NamedTuple):
-    """One controller on one radio.
+    """One controller on one radio: what it gives, with a 95 % interval, at its mean time headway.
 
     Attributes:
-        name: Of the controller.
         family: Whose curve it is on; points of a family are joined in the order of headway.
         role: `policy` and `bound` are points of their own, `classical` ones are joined.
-        headway_s: Mean time headway.
-        value: What it gives.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
     """
 
     name: str

@@ -21,6 +21,7 @@ from ml.evaluation.selection import (
 )
 from ml.evaluation.summary import CellSummary
 from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
+from ml.reports.card.tables import Summaries
 from ml.reports.style import (
     BLACK,
     BLUE,
@@ -33,8 +34,6 @@ from ml.reports.style import (
     new_figure,
     say_nothing,
 )
-
-Summaries = Mapping[tuple[str, str, str], CellSummary]
 
 _AXES = (
     ("safety", "crash_rate", 100.0, FrontierAxis("crashes in avoidable hazards, %", 0.1, 100.0)),

@@ -56,10 +56,8 @@ def write_animation(
         EvaluationError: The file cannot be written.
     """
     first_s, last_s = recording.window_s
-    shown = np.flatnonzero((recording.time_s >= first_s) & (recording.time_s <= last_s))
-    frames = [int(tick) for tick in shown[::_TICKS_PER_FRAME]]
-    if frames[-1] != shown[-1]:
-        frames.append(int(shown[-1]))
+    shown = np.flatnonzero((recording.time_s >= first_s) & (recording.time_s <= last_s)).tolist()
+    frames = sorted({*shown[::_TICKS_PER_FRAME], shown[-1]})
     with house_style():
         figure = new_figure(*_SIZE_IN)
         figure.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold")
@@ -85,15 +83,9 @@ def write_animation(
     # One palette for all frames, from the last one, which shows everything.
     palette = pictures[-1].quantize(_COLOURS)
     indexed = [picture.quantize(palette=palette, dither=_PLAIN) for picture in pictures]
+    how: dict[str, Any] = {"format": "GIF", "save_all": True, "duration": durations_ms, "loop": 0}
     try:
-        indexed[0].save(
-            file,
-            format="GIF",
-            save_all=True,
-            append_images=indexed[1:],
-            duration=durations_ms,
-            loop=0,
-        )
+        indexed[0].save(file, append_images=indexed[1:], **how)
     except OSError as error:
         raise EvaluationError(
             f"cannot write {file}: {error.strerror or error}. Name another file with --out."

@@ -3,6 +3,8 @@
 A still picture shows them whole; an animation uncovers them up to a moment.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -34,7 +36,7 @@ class EpisodePanels:
         self, recording: Recording, axes: list[Axes], window_s: tuple[float, float]
     ) -> None:
         self._recording = recording
-        self._window_s = window_s
+        self._inside = (recording.time_s >= window_s[0]) & (recording.time_s <= window_s[1])
         self._lines: list[tuple[Line2D, NDArray[np.float64]]] = []
         brake = int(recording.brake_slot)
         self._braking_slot = brake if brake > 1 else None
@@ -104,42 +106,45 @@ class EpisodePanels:
         true_m = self._until_crash(recording.gap_m)
         self._plot(axes, self._until_crash(believed), ORANGE, "gap as told by radio", width=1.2)
         self._plot(axes, true_m, BLACK, "true gap")
-        inside = (recording.time_s >= self._window_s[0]) & (recording.time_s <= self._window_s[1])
-        top = max(float(np.nanmax(true_m[inside], initial=0.0)), 1.0)
+        top = max(float(np.nanmax(true_m[self._inside], initial=0.0)), 1.0)
         axes.set_ylim(-0.05 * top, 1.2 * top)
         axes.set_ylabel("gap, m")
 
+    def _plot_cars(
+        self,
+        axes: Axes,
+        values: NDArray[np.float64],
+        labels: Sequence[str | None] = (None, None, None),
+    ) -> None:
+        """Plot the car that brakes, the one in front and the ego, of (ticks, slots)."""
+        colours, dashes = (BRAKING_COLOUR, AHEAD_COLOUR, EGO_COLOUR), (":", "--", "-")
+        slots = (self._braking_slot, 1, 0)
+        for slot, colour, label, dash in zip(slots, colours, labels, dashes, strict=True):
+            if slot is None or np.isnan(values[:, slot]).all():
+                continue
+            shown = values[:, slot] if slot else self._until_crash(values[:, 0])
+            self._plot(axes, shown, colour, label, dash=dash)
+
     def _draw_speeds(self, axes: Axes) -> None:
         speed_mps = self._recording.speed_mps
-        if self._braking_slot is not None:
-            values = speed_mps[:, self._braking_slot]
-            name = f"braking car, number {self._braking_slot}"
-            self._plot(axes, values, BRAKING_COLOUR, name, dash=":")
         first = "car from the other lane" if self._recording.in_another_lane else "car in front"
-        self._plot(axes, speed_mps[:, 1], AHEAD_COLOUR, first, dash="--")
-        self._plot(axes, self._until_crash(speed_mps[:, 0]), EGO_COLOUR, "ego")
+        self._plot_cars(
+            axes, speed_mps, (f"braking car, number {self._braking_slot}", first, "ego")
+        )
         axes.set_ylim(-0.03 * speed_mps.max(), 1.15 * max(float(speed_mps.max()), 1.0))
         axes.set_ylabel("speed, m/s")
 
     def _draw_accelerations(self, axes: Axes) -> None:
-        recording = self._recording
-        if self._braking_slot is not None:
-            values = recording.accel_mps2[:, self._braking_slot]
-            self._plot(axes, values, BRAKING_COLOUR, dash=":")
-        self._plot(axes, recording.accel_mps2[:, 1], AHEAD_COLOUR, dash="--")
-        self._plot(axes, self._until_crash(recording.accel_mps2[:, 0]), EGO_COLOUR)
+        self._plot_cars(axes, self._recording.accel_mps2)
         axes.set_ylim(-_HARDEST_MPS2, 3.5)
         axes.set_ylabel("accel., m/s²")
 
     def _draw_ages(self, axes: Axes) -> None:
         recording = self._recording
         ages = np.where(recording.heard, recording.age_s, np.nan)
-        if self._braking_slot is not None:
-            values = ages[:, self._braking_slot - 1]
-            self._plot(axes, values, BRAKING_COLOUR, dash=":")
-        self._plot(axes, ages[:, 0], AHEAD_COLOUR, dash="--")
-        first, last = self._window_s
-        shown = ages[(recording.time_s >= first) & (recording.time_s <= last)]
+        unheard = np.full((len(ages), 1), np.nan)  # the ego hears nothing of itself
+        self._plot_cars(axes, np.concatenate([unheard, ages], axis=1))
+        shown = ages[self._inside]
         oldest = float(np.nanmax(shown)) if np.isfinite(shown).any() else 0.0
         axes.set_ylim(0.0, 1.15 * max(oldest, _LEAST_AGE_S))
         axes.set_ylabel("age of\nmessage, s")
@@ -148,15 +153,7 @@ class EpisodePanels:
         recording = self._recording
         moments = recording.arrival_s - self._zero_s
         ranks = recording.arrival_source + 1
-        (ticks,) = axes.plot(
-            moments,
-            ranks,
-            linestyle="none",
-            marker="|",
-            markersize=5,
-            color=BLUE,
-            label="message arrives",
-        )
+        (ticks,) = axes.plot(moments, ranks, "|", markersize=5, color=BLUE, label="message arrives")
         axes.set_ylim(0.4, recording.num_peers + 0.6)
         shown = range(1, recording.num_peers + 1, 1 + recording.num_peers // 6)
         axes.set_yticks(list(shown), [str(rank) for rank in shown])

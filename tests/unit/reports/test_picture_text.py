@@ -30,7 +30,7 @@ from ml.reports.episode.animation import write_animation
 from ml.reports.parameters.picture import draw
 from ml.reports.style import house_style, save_picture
 from ml.tuning.objective import Outcome
-from ml.tuning.pictures import draw_history, draw_importances
+from ml.tuning.report import draw_history, draw_importances
 from ml.tuning.study import Tried
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ KINDS = {
     "reports/episode/panels.py": _card,
     "reports/episode/animation.py": _animation,
     "reports/parameters/picture.py": _parameters,
-    "tuning/pictures.py": _tuning,
+    "tuning/report.py": _tuning,
     "bench/report.py": _bench,
 }
 """What makes figures, and a way to have it do so."""
