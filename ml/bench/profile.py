@@ -16,13 +16,7 @@ _ALL = "all of a tick"
 
 
 def profile(num_envs: int, num_peers: int, radio: str) -> WholeTable:
-    """Time the parts of a tick, on both backends, and build a table of µs per environment step.
-
-    Args:
-        num_envs: Convoys in the batch.
-        num_peers: Cars ahead of each ego.
-        radio: Preset or parameter file.
-    """
+    """Time the parts of a tick, on both backends, and build a table of µs per environment step."""
     spent = {
         backend: _spent(num_envs, num_peers, radio, backend) for backend in ("libsumo", "traci")
     }

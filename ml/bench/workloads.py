@@ -29,11 +29,7 @@ STEPS_PER_ENV = 128
 
 
 class Workload(Protocol):
-    """Something that can be run for a while, again and again.
-
-    Attributes:
-        name: What the report calls it.
-    """
+    """Something, called `name` in the report, that can be run for a while, again and again."""
 
     name: str
 
@@ -105,13 +101,7 @@ class Driving:
 
 
 class Learning:
-    """(c to h) PPO end to end: rollouts, updates, all that Stable-Baselines3 does around them.
-
-    Args:
-        model: The learner, with its environment.
-        name: What the report calls it.
-        rollouts: How many make a slice of work.
-    """
+    """(c to h) PPO end to end: rollouts, updates, all that Stable-Baselines3 does around them."""
 
     def __init__(self, model: PPO, name: str, rollouts: int = 2) -> None:
         self.name = name

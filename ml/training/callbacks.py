@@ -65,20 +65,11 @@ class SettledEpisodes:
 
 
 class MetricsCallback(BaseCallback):
-    """Figures of each rollout: reward terms, radio, crash rates, steps per second.
-
-    Args:
-        environment: The environment without wrappers.
-        progress: Where the user looks.
-    """
+    """Figures of each rollout: reward terms, radio, crash rates, steps per second."""
 
     def __init__(self, environment: ReportsTicks, progress: ProgressDisplay) -> None:
         super().__init__()
-        self._environment = environment
-        self._progress = progress
-        self._finished = 0
-        self._started_s = 0.0
-        self._started_step = 0
+        self._environment, self._progress = environment, progress
 
     def _on_training_start(self) -> None:
         self._progress.start(self.num_timesteps)
@@ -179,19 +170,11 @@ def episode_figures(episodes: Collection[EpisodeSummary]) -> dict[str, float]:
 
 
 class CheckpointCallback(Bystander):
-    """Saves such that a killed process loses at most `every_steps` (or one rollout, if longer).
-
-    Args:
-        store: The run's checkpoints.
-        every_steps: Longest distance between two checkpoints.
-        rollout_steps: Steps of a rollout, all environments together.
-    """
+    """Saves such that a killed process loses at most `every_steps` (or one rollout, if longer)."""
 
     def __init__(self, store: CheckpointStore, every_steps: int, rollout_steps: int) -> None:
         super().__init__()
-        self._store = store
-        self._every_steps = every_steps
-        self._rollout_steps = rollout_steps
+        self._store, self._every_steps, self._rollout_steps = store, every_steps, rollout_steps
         self.saved_step = -1
         self.boundary_step = 0
 

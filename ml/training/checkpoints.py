@@ -223,12 +223,7 @@ def load_model(source: Path | str | BinaryIO) -> ConvoyPPO:
 
 
 class CheckpointStore:
-    """The checkpoints of one run.
-
-    Args:
-        directory: Where they are.
-        keep: How many of the newest stay when another is saved.
-    """
+    """The checkpoints of one run, of which the `keep` newest stay when another is saved."""
 
     def __init__(self, directory: Path, keep: int = 1) -> None:
         self.directory = directory

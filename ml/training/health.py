@@ -19,10 +19,6 @@ _PENALTIES = ("safety", "comfort", "false_braking")
 class HealthCallback(BaseCallback):
     """Watches the critic, the size of the updates, the action's spread and the penalties.
 
-    Args:
-        config: What to do about it, and when.
-        tell: Shows the user a line.
-
     Attributes:
         complaints: What is wrong now, in words.
         stopped: Whether the run was ended for it.
@@ -30,11 +26,9 @@ class HealthCallback(BaseCallback):
 
     def __init__(self, config: HealthConfig, tell: Callable[[str], None]) -> None:
         super().__init__()
-        self._config = config
-        self._tell = tell
+        self._config, self._tell = config, tell
         self._recent: deque[dict[str, float]] = deque(maxlen=_WINDOW)
-        self._bad_windows = 0
-        self._judged = 0
+        self._bad_windows = self._judged = 0
         self.complaints: tuple[str, ...] = ()
         self.stopped = False
 
@@ -52,11 +46,7 @@ class HealthCallback(BaseCallback):
             self.consider(figures)
 
     def consider(self, figures: Mapping[str, float]) -> None:
-        """Judge once a window of updates is full; a new complaint is told once.
-
-        Args:
-            figures: Of one update, by TensorBoard name.
-        """
+        """Note an update's figures; judge once a window is full, and tell a new complaint once."""
         self._recent.append(dict(figures))
         self._judged += 1
         if self._config.action == "off" or len(self._recent) < _WINDOW or self._judged % _WINDOW:

@@ -47,16 +47,7 @@ def learn(
     stop: StopSignals,
     child: EvaluationChild | None,
 ) -> tuple[bool, EvaluationError | None]:
-    """Learn up to `total_timesteps`.
-
-    Args:
-        model: Fresh or restored.
-        environment: Its environment, without wrappers.
-        run: Where everything goes.
-        config: The run's configuration.
-        console: Where the user looks.
-        stop: Signals.
-        child: Evaluates now and then, if given.
+    """Learn up to `total_timesteps`, with a model that is fresh or restored.
 
     Returns:
         Whether the last step was reached; False where a signal came first. And why an evaluation

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 
@@ -30,18 +30,13 @@ from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
 
 EvaluationChild: TypeAlias = Child[bytes, dict[str, float]]
+Evaluator: TypeAlias = Callable[..., dict[str, float]]
+"""Evaluates a model as `evaluate_policy` does; a function that a fresh process can import."""
 
 REMEDY = (
     "Raise --evaluation.deadline-s, or ask for fewer --evaluation.episodes: memory may have run out"
 )
 _POLL_S = 0.2
-
-
-class Evaluator(Protocol):
-    """Evaluates a model; a function that a fresh process can import."""
-
-    def __call__(self, content: bytes, config: TrainConfig) -> dict[str, float]:
-        """Return figures, `mean_return` and `safety_score` among them, as `evaluate_policy`."""
 
 
 def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
@@ -77,14 +72,7 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
 
 
 class BestModel:
-    """Keeps `best.zip`; its step, score and figures stand in `evaluation/best.json`.
-
-    Args:
-        run: The run's directory.
-        writers: Where the figures of each evaluation go, at the step of the evaluated model.
-        tell: Shows the user a line.
-        least_gain: By how much a score must be higher than the best one's.
-    """
+    """Keeps `best.zip`; its step, score and figures stand in `evaluation/best.json`."""
 
     def __init__(
         self,
@@ -94,9 +82,7 @@ class BestModel:
         *,
         least_gain: float,
     ) -> None:
-        self._run = run
-        self._writers = writers
-        self.tell = tell
+        self._run, self._writers, self.tell = run, writers, tell
         self._least_gain = least_gain
         self._best_score = -math.inf
         if run.best_record.exists() and run.best_model.exists():
@@ -105,11 +91,6 @@ class BestModel:
 
     def consider(self, step: int, content: bytes, found: dict[str, float]) -> None:
         """Write the figures down, and the model too if its score is higher by `least_gain`.
-
-        Args:
-            step: Environment steps before the evaluated model.
-            content: The model, as the content of its zip file.
-            found: Its figures.
 
         Raises:
             OSError: The disk is full or the directory is gone.
@@ -137,12 +118,7 @@ class EvaluationCallback(Bystander):
     Training goes on while the child works. Should the next evaluation be due before the last one
     answered, training waits for it: which models are evaluated does not depend on the machine.
 
-    Args:
-        child: The evaluating process.
-        best: Keeps the best model, and the record.
-        config: How often, and how long an evaluation may take.
-        stop: Ends waiting.
-        from_start: Whether the weights to begin with are evaluated, too: those of a warm start.
+    The weights to begin with are evaluated, too, if `from_start`: those of a warm start.
 
     Attributes:
         failure: Why no more evaluations come; None while all is well.
@@ -158,10 +134,7 @@ class EvaluationCallback(Bystander):
         from_start: bool = False,
     ) -> None:
         super().__init__()
-        self._child = child
-        self._best = best
-        self._config = config
-        self._stop = stop
+        self._child, self._best, self._config, self._stop = child, best, config, stop
         self._from_start = from_start
         self._asked_step = -1
         self._content = b""
@@ -212,7 +185,7 @@ class EvaluationCallback(Bystander):
 def publish_model(
     run: RunDirectory, config: TrainConfig, models_dir: Path, *, evaluated: bool
 ) -> str:
-    """Copy the model that `config.keep` asks for to `models_dir`.
+    """Copy the model that `config.keep` asks for to `models_dir`; return a line that says which.
 
     Args:
         run: A finished run; its `final.zip` is there.
@@ -220,9 +193,6 @@ def publish_model(
         models_dir: Where the model goes, as `deep_sets_final.zip`.
         evaluated: Whether every periodic evaluation that was asked for has answered. Where one
             failed the best of those before is no choice, and the final model is taken.
-
-    Returns:
-        A line that says which model this is.
 
     Raises:
         OSError: The disk is full or a directory is gone.

@@ -45,14 +45,7 @@ def _drive(job: _Job) -> list[EpisodeRow]:
 
 
 class ControllerObjective:
-    """A kind of controller.
-
-    Args:
-        name: Its kind.
-        space: What is searched.
-        source: The space's, for messages.
-        config: What an episode is like: the environment that policies are trained in.
-        episodes: Validation cases.
+    """A kind of controller, in the environment that policies are trained in.
 
     Raises:
         ConfigError: There is no such controller, or the space does not fit it.
@@ -62,9 +55,7 @@ class ControllerObjective:
         self, name: str, space: Space, source: str, config: EnvConfig, episodes: int
     ) -> None:
         self.title = f"controller {name}"
-        self._name = name
-        self._config = config
-        self._episodes = episodes
+        self._name, self._config, self._episodes = name, config, episodes
         self._usual = tunable(name)
         for key, dimension in space.items():
             check_parameter(name, key, source)
@@ -80,10 +71,7 @@ class ControllerObjective:
         return {name: self._usual[name] for name in self._space}
 
     def run(
-        self,
-        values: Mapping[str, Value],
-        folder: Path,
-        report: Callable[[int, float], bool],
+        self, values: Mapping[str, Value], folder: Path, report: Callable[[int, float], bool]
     ) -> Outcome:
         """Drive the cases, part by part; see `Objective.run`."""
         del folder  # a trial takes less than what it would be worth to remember a part of it

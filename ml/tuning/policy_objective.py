@@ -37,11 +37,9 @@ class PolicyObjective:
     Args:
         recipe: The preset's values, and the user's over them.
         own: The user's values alone, for the winner's file.
-        space: What is searched.
-        source: The space's, for messages.
+        space: What is searched; `source` is its name in messages.
         seeds: Of the training runs of a trial.
-        evaluations: How many periodic evaluations a run has.
-        episodes: Validation cases of each.
+        evaluations: How many periodic evaluations a run has, of so many validation `episodes`.
 
     Raises:
         ConfigError: The space names what does not exist or may not be varied, or a value that is
@@ -70,12 +68,9 @@ class PolicyObjective:
             "keep": "best",
         }
         self._recipe = recipe.changed(searched, "roadsense tune")
-        self._own = own
+        self._own, self._space, self._source = own, space, source
+        self._seeds, self._evaluations = tuple(seeds), evaluations
         self._base = self._recipe.build()
-        self._space = space
-        self._source = source
-        self._seeds = tuple(seeds)
-        self._evaluations = evaluations
         self.title = f"preset {self._base.preset}"
         self._check_space()
 
@@ -115,10 +110,7 @@ class PolicyObjective:
         return config
 
     def run(
-        self,
-        values: Mapping[str, Value],
-        folder: Path,
-        report: Callable[[int, float], bool],
+        self, values: Mapping[str, Value], folder: Path, report: Callable[[int, float], bool]
     ) -> Outcome:
         """Train once per seed; see `Objective.run`."""
         runs: list[dict[str, float]] = []

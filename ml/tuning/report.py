@@ -27,16 +27,7 @@ _COLUMNS = ("trial", "score", "crashes", "false brakes / km", "headway", "jerk p
 def write_report(
     search: Search, objective: Objective, tried: Sequence[Tried], folder: Path
 ) -> WholeTable:
-    """Write `tuning.md`, `tuning.json`, `best.yaml` and the pictures.
-
-    Args:
-        search: Says how important each parameter is.
-        objective: Writes the winner's file.
-        tried: All trials.
-        folder: Where they go.
-
-    Returns:
-        The table of the best trials, for the console.
+    """Write `tuning.md`, `tuning.json`, `best.yaml` and the pictures; return a table of the best.
 
     Raises:
         OSError: The folder cannot be written.

@@ -33,14 +33,7 @@ _OUTCOME = "outcome"
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A trial that has ended.
-
-    Attributes:
-        number: Of the trial.
-        values: By parameter.
-        outcome: What became of it.
-        progress: Scores so far by number of the intermediate result.
-    """
+    """A trial that has ended; its progress: scores so far, by number of the intermediate result."""
 
     number: int
     values: dict[str, Value]
@@ -49,14 +42,7 @@ class Tried:
 
 
 class Search:
-    """A study in a folder.
-
-    Args:
-        objective: What is searched over.
-        space: The parameters.
-        folder: Where everything goes; made if it is not there.
-        seed: Of the proposals.
-        tell: Shows the user a line.
+    """A study in a folder, which is made if it is not there.
 
     Raises:
         ConfigError: The folder holds another search, or another process works in it.
@@ -72,10 +58,7 @@ class Search:
         seed: int,
         tell: Callable[[str], None],
     ) -> None:
-        self._objective = objective
-        self._space = space
-        self._folder = folder
-        self._tell = tell
+        self._objective, self._space, self._folder, self._tell = objective, space, folder, tell
         check_writable(folder, "--out")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._compare_record()
@@ -94,18 +77,11 @@ class Search:
         self._mend(begun)
 
     def run(
-        self,
-        trials: int,
-        *,
-        until_s: float,
-        on_trial: Callable[[], None] = lambda: None,
+        self, trials: int, *, until_s: float, on_trial: Callable[[], None] = lambda: None
     ) -> list[Tried]:
         """Carry out trials until there are as many as asked for, those of earlier calls included.
 
-        Args:
-            trials: How many.
-            until_s: No trial begins after this time (`time.monotonic`).
-            on_trial: Called after each.
+        None begins after the time `until_s` (of `time.monotonic`).
 
         Raises:
             EvaluationError: Several trials in a row failed.
@@ -124,19 +100,16 @@ class Search:
 
     def tried(self) -> list[Tried]:
         """Return all trials that have ended, in their order; interrupted ones have not."""
-        found = []
-        for trial in self._study.trials:
-            said = trial.user_attrs.get(_OUTCOME)
-            if trial.state.is_finished() and said is not None:
-                values = {
-                    name: json.loads(value) if dimension.choices is not None else value
-                    for name, dimension in self._space.items()
-                    for value in (trial.params[name],)
-                }
-                found.append(
-                    Tried(trial.number, values, Outcome(**said), dict(trial.intermediate_values))
-                )
-        return found
+        return [
+            Tried(
+                trial.number,
+                {name: d.read(trial.params[name]) for name, d in self._space.items()},
+                Outcome(**trial.user_attrs[_OUTCOME]),
+                dict(trial.intermediate_values),
+            )
+            for trial in self._study.trials
+            if trial.state.is_finished() and _OUTCOME in trial.user_attrs
+        ]
 
     def importances(self) -> dict[str, float]:
         """Return how much each parameter decides about the good trials, summing to 1.

@@ -82,9 +82,7 @@ class TrainingProcess:
     """
 
     def __init__(self, folder: Path, preset: str, worse: Callable[[int, float], bool]) -> None:
-        self._folder = folder
-        self._preset = preset
-        self._worse = worse
+        self._folder, self._preset, self._worse = folder, preset, worse
         self._seen = self._judged = 0
         self._best = -math.inf
         self._abandoned: frozenset[Path] = frozenset()
