@@ -7,16 +7,16 @@ along, is found by asking another process.
 import ctypes
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from ml import __version__
 from ml.doctor.finding import Finding, note, ok, wrong
 from ml.installation import borrowed_program, code_folder, hidden_packages
-from ml.training.versions import read_versions, version_of
+from ml.training.versions import read_versions, run_program, version_of
 
 SUMO_LIBRARIES = {
     "libX11.so.6": "libx11-6",
@@ -31,23 +31,10 @@ _SUMO_PACKAGES = ("eclipse-sumo", "libsumo", "traci", "sumolib")
 _OTHER_PACKAGES = ("numpy", "numba", "gymnasium", "stable-baselines3", "torch", "tensorboard")
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
 _OLDEST_COMPOSE = (2, 20)
-_DEADLINE_S = 60.0
 _REINSTALL = "rm -rf .venv && make .venv/installed"
 
 
-def run(command: Sequence[str]) -> tuple[int, str]:
-    """Run a program; return its exit status and the first line of what it said, -1 if it cannot."""
-    try:
-        done = subprocess.run(  # noqa: S603 (our own arguments, no shell)
-            command, capture_output=True, check=False, text=True, timeout=_DEADLINE_S
-        )
-    except subprocess.TimeoutExpired:
-        return -1, f"no answer within {_DEADLINE_S:.0f} s"
-    except OSError as error:
-        return -1, error.strerror or str(error)
-    said = done.stdout.strip() if done.returncode == 0 else done.stderr.strip()
-    lines = (said or done.stdout.strip() or done.stderr.strip()).splitlines()
-    return done.returncode, (lines[0] if done.returncode == 0 else lines[-1]) if lines else ""
+run = partial(run_program, deadline_s=60.0)
 
 
 def in_container() -> bool:

@@ -39,18 +39,6 @@ from ml.reports.style import as_picture, house_style, render_page
 from ml.training.checkpoints import load_model
 
 CARD_FILE = "card.html"
-_CONTENTS = (
-    ("short", "In short"),
-    ("figures", "All figures"),
-    ("frontiers", "Gap, safety, comfort"),
-    ("rivals", "Against others"),
-    ("where", "Where the crashes are"),
-    ("reactions", "Reaction times"),
-    ("worst", "Worst episodes"),
-    ("radio", "The radio"),
-    ("provenance", "Provenance"),
-)
-
 
 _Block = dict[str, Any]
 """What a template shows of one thing, by the template's own names."""
@@ -62,53 +50,42 @@ def write_card(
     against: Comparison | None = None,
     worst: int = 0,
     workers: int = 2,
-    on_part: Callable[[str], None] | None = None,
+    on_part: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Write the card of a complete result.
+    """Write the card of a complete result, and return its file.
 
     Args:
-        folder: The result's.
+        folder: The result's, which gets `card.html`.
         against: A comparison to show, too.
         worst: How many of the worst episodes to run again and draw.
         workers: Processes that run them.
         on_part: Told what is being made.
 
-    Returns:
-        The card's file, `card.html` in the result's folder.
-
     Raises:
         EvaluationError: The result is missing, damaged, or empty.
     """
-    say = on_part or (lambda _: None)
     view = load_view(folder)
-    say("summing up")
+    on_part("summing up")
     rows = [row for cell in view.rows.values() for row in cell]
     summaries = {(s.suite, s.radio, s.controller): s for s in summarise(rows)}
     worst_rows = worst_episodes(view, worst)
-    say("running the worst episodes again")
+    on_part("running the worst episodes again")
     recorded = recordings(
         view,
         worst_rows,
         load_model=load_model,
         workers=workers,
-        on_episode=lambda n, of: say(f"worst episodes: {n} of {of}"),
+        on_episode=lambda n, of: on_part(f"worst episodes: {n} of {of}"),
     )
-    say("drawing")
-    duels = _duels(view, against)
-    contents = [
-        (anchor, name)
-        for anchor, name in _CONTENTS
-        if (duels or anchor != "rivals") and (worst_rows or anchor != "worst")
-    ]
+    on_part("drawing")
     with house_style():
         page = render_page(
             "card.html",
             title=title_of(view),
             subtitle=subtitle_of(view),
-            contents=contents,
             brief=brief_of(view, summaries),
             notes=notes_of(view),
-            duels=duels,
+            duels=_duels(view, against),
             suites=_figures(view, summaries),
             frontiers=frontier_pictures(view, summaries),
             heat_maps=heat_map_pictures(view),

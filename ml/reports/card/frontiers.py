@@ -76,13 +76,9 @@ def draw_frontier(
     styles: Mapping[str, FamilyStyle],
     title: str,
 ) -> Figure:
-    """Draw headway against one figure for every controller; call it in the house style.
+    """Draw headway against one figure, for every controller of a suite on a radio.
 
-    Args:
-        points: Of one suite on one radio.
-        axis: What is drawn upwards.
-        styles: Look of each classical family.
-        title: Names the radio.
+    Call it in the house style; `styles` are the looks of the classical families.
     """
     shown = [point for point in points if point.drawable]
     within = [point for point in shown if point.role != "bound"] or shown

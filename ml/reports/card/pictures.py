@@ -167,12 +167,7 @@ def draw_crash_grid(grid: CrashGrid, title: str) -> Figure:
 
 
 def draw_reactions(rows_of: Mapping[str, Sequence[EpisodeRow]], title: str) -> Figure:
-    """Draw median, quartiles and 5–95 % of both reaction times, a line per controller.
-
-    Args:
-        rows_of: A controller's name to its episodes on one radio.
-        title: Names the radio.
-    """
+    """Draw median, quartiles and 5–95 % of both reaction times, a line per controller's name."""
     hazards = {
         name: [row for row in rows if row.kind == "hazard" and not row.invalid]
         for name, rows in rows_of.items()

@@ -62,12 +62,9 @@ def figures_table(
     controllers: Sequence[DriverSpec],
     summaries: Mapping[str, CellSummary],
 ) -> HtmlTable:
-    """Set out the figures of one suite on one radio; columns of which nobody has any are left out.
+    """Set out the figures of one suite on one radio, `summaries` by controller's name.
 
-    Args:
-        columns: Which figures.
-        controllers: Rows.
-        summaries: By controller's name.
+    Columns of which nobody has any are left out.
     """
     figures = {c.name: summaries[c.name].figures for c in controllers}
     shown = [c for c in columns if not all(math.isnan(f[c.key].value) for f in figures.values())]

@@ -42,7 +42,7 @@ def write_animation(
     recording: Recording,
     file: Path,
     title: str,
-    on_frame: Callable[[int, int], None] | None = None,
+    on_frame: Callable[[int, int], None] = lambda _frame, _frames: None,
 ) -> None:
     """Write an animated GIF, twice as fast as the episode was.
 
@@ -77,8 +77,7 @@ def write_animation(
             scene.show(tick)
             story.show_until(tick)
             pictures.append(canvas.draw_frame())
-            if on_frame is not None:
-                on_frame(done, len(frames))
+            on_frame(done, len(frames))
     durations_ms = [_FRAME_MS] * (len(pictures) - 1) + [_LAST_FRAME_MS]
     # One palette for all frames, from the last one, which shows everything.
     palette = pictures[-1].quantize(_COLOURS)
