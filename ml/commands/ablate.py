@@ -44,7 +44,6 @@ class Ablation:
     """One row of the table.
 
     Attributes:
-        name: What the table calls it.
         options: Of `roadsense train`; None where the recipe's own model is judged.
         variant: How the model is plugged in.
         radios: Where it is judged; empty for the usual ones.
@@ -111,10 +110,6 @@ def main(arguments: Sequence[str]) -> int:
         if name not in names:
             known = ", ".join(names)
             raise ConfigError(f"--only {name!r}: there is no such row. There are: {known}")
-    return _run(options, arguments)
-
-
-def _run(options: AblateOptions, arguments: Sequence[str]) -> int:
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
     from ml.commands.fill import fill, make_origin  # noqa: PLC0415
@@ -135,13 +130,9 @@ def _run(options: AblateOptions, arguments: Sequence[str]) -> int:
     console = make_console()
     trained = [ablation for ablation in rows if ablation.options is not None]
     todo = [ablation for ablation in trained if not _model(ablation, options).exists()]
+    total, done, lasts_s = len(trained), len(trained) - len(todo), len(todo) * usual_s
     with Parts(
-        console,
-        "training",
-        total=len(trained),
-        done=len(trained) - len(todo),
-        unit="recipes",
-        usual_s=len(todo) * usual_s,
+        console, "training", total=total, done=done, unit="recipes", usual_s=lasts_s
     ) as shown:
         for ablation in todo:
             shown.begin(ablation.name)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import tyro
 
 from ml.commands.checks import require_counts
+from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.plan import Plan
-from ml.evaluation.result import EpisodeRow, Manifest
+from ml.evaluation.result import EpisodeRow, Manifest, read_rows, write_csv
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,11 +52,7 @@ class EvaluateOptions(Plan):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Returns:
-        0, or 1 where `--against` found the first model worse.
-    """
+    """Run the command; return 1 where `--against` found the first model worse, else 0."""
     options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
     require_counts(options, "episodes", "workers")
     if options.worst < 0:
@@ -71,12 +68,10 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
-    from ml.commands.fill import fill, make_origin  # noqa: PLC0415
-    from ml.console import make_console  # noqa: PLC0415
+    from ml.commands.fill import WEIGHTS_READ, fill, make_origin  # noqa: PLC0415
     from ml.evaluation.compare import parse_margins, require_alike  # noqa: PLC0415
     from ml.evaluation.drivers import interface_of  # noqa: PLC0415
     from ml.evaluation.planning import plan_evaluation  # noqa: PLC0415
-    from ml.evaluation.result import Manifest, read_rows, write_csv  # noqa: PLC0415
     from ml.evaluation.summary import as_json, summarise  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.reports.card.card import write_card  # noqa: PLC0415
@@ -92,7 +87,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     interfaces = {}
     for model in models:  # now, so that a wrong file is told of before anything is written
         interfaces[model] = interface_of(load_model(model))
-        console.print(f"{model}: weights read; nothing in that file is run", markup=False)
+        console.print(WEIGHTS_READ.format(model), markup=False)
     origin = make_origin("evaluate", arguments, options.seeds)
     wanted, parts = plan_evaluation(replace(options, models=models), origin, interfaces)
     if other is not None and other_is_result:
@@ -128,10 +123,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
 
 
 def _print_tables(
-    options: EvaluateOptions,
-    manifest: Manifest,
-    summaries: Sequence[CellSummary],
-    console: Console,
+    options: EvaluateOptions, manifest: Manifest, summaries: Sequence[CellSummary], console: Console
 ) -> None:
     from ml.evaluation.console import tables  # noqa: PLC0415
     from ml.evaluation.spread import spread_over, table_of  # noqa: PLC0415
@@ -156,16 +148,13 @@ def _compare(
 ) -> Comparison:
     """Compare the first policy with another model of this result, or with another result's."""
     from ml.evaluation.compare import compare  # noqa: PLC0415
-    from ml.evaluation.result import Manifest, read_rows  # noqa: PLC0415
+
+    def of(rows: Sequence[EpisodeRow], controller: str) -> list[EpisodeRow]:
+        return [row for row in rows if row.controller == controller]
 
     first = manifest.first_policy
     if result is None:
-        return compare(_rows_of(rows, first), _rows_of(rows, other), margins=margins)
+        return compare(of(rows, first), of(rows, other), margins=margins)
     name = Manifest.read(result).first_policy
-    theirs = _rows_of(read_rows(result), name)
     names = (first, f"{name} of {other}")
-    return compare(_rows_of(rows, first), theirs, names=names, margins=margins)
-
-
-def _rows_of(rows: Sequence[EpisodeRow], controller: str) -> list[EpisodeRow]:
-    return [row for row in rows if row.controller == controller]
+    return compare(of(rows, first), of(read_rows(result), name), names=names, margins=margins)

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from ml.commands.checks import require_counts
+from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.acceptance.sizes import COUNTS, PARTS, PartName, Sizes
 from ml.evaluation.records import require_distinct
@@ -86,8 +87,7 @@ def gaps_of(options: TargetsOptions) -> dict[float, dict[str, str]]:
 def _run(options: TargetsOptions, arguments: Sequence[str]) -> int:
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
-    from ml.commands.fill import fill, make_origin  # noqa: PLC0415
-    from ml.console import make_console  # noqa: PLC0415
+    from ml.commands.fill import WEIGHTS_READ, fill, make_origin  # noqa: PLC0415
     from ml.evaluation.acceptance.benchmarks import make_benchmarks  # noqa: PLC0415
     from ml.evaluation.acceptance.drivers import line_up  # noqa: PLC0415
     from ml.evaluation.acceptance.results import measure_benchmark  # noqa: PLC0415
@@ -103,9 +103,7 @@ def _run(options: TargetsOptions, arguments: Sequence[str]) -> int:
         gaps_of(options),
         {"": options.controllers, _SHADOWED: options.shadowed_controllers},
         load_model=load_model,
-        on_model=lambda path: console.print(
-            f"{path}: weights read; nothing in that file is run", markup=False
-        ),
+        on_model=lambda path: console.print(WEIGHTS_READ.format(path), markup=False),
     )
     origin = make_origin("targets", arguments, (options.seed,))
     check_writable(out, "--out")

@@ -1,4 +1,4 @@
-"""Python, packages, SUMO and what SUMO links to; Docker and Compose.
+"""What the doctor finds; Python, packages, SUMO and what SUMO links to; Docker and Compose.
 
 Nothing here imports what it looks at: a library that is missing, or one that takes its process
 along, is found by asking another process.
@@ -9,12 +9,13 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from ml import __version__
-from ml.doctor.finding import Finding, note, ok, wrong
 from ml.installation import borrowed_program, code_folder, hidden_packages
 from ml.training.versions import read_versions, run_program, version_of
 
@@ -34,6 +35,27 @@ _OLDEST_COMPOSE = (2, 20)
 _REINSTALL = "rm -rf .venv && make .venv/installed"
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, what was found, and what mends it.
+
+    Attributes:
+        name: What was looked at.
+        found: What is there.
+        remedy: A command, or what to do; empty where nothing is to be done.
+        verdict: "ok"; "note" where something is missing that training in this process does not
+            need; "wrong" where something would fail.
+    """
+
+    name: str
+    found: str
+    remedy: str = ""
+    verdict: Literal["ok", "note", "wrong"] = "ok"
+
+
+ok = Finding
+note = partial(Finding, verdict="note")
+wrong = partial(Finding, verdict="wrong")
 run = partial(run_program, deadline_s=60.0)
 
 

@@ -193,8 +193,12 @@ def load_model(source: Path | str | BinaryIO) -> ConvoyPPO:
     """
     checkpoint = read_checkpoint(_found(source) if isinstance(source, str | Path) else source)
     name = _name(checkpoint.source)
-    with zipfile.ZipFile(checkpoint.source) as archive:
-        weights = _tensors(archive, name)
+    try:
+        with zipfile.ZipFile(checkpoint.source) as archive:
+            content = io.BytesIO(archive.read("policy.pth"))
+        weights = dict(torch.load(content, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch and pickle raise what they like on foreign content
+        raise CheckpointError(f"{name}: its weights cannot be read ({error!r}).") from error
     study = _EMBEDDING not in weights and _STUDIED_EMBEDDING in weights
     embedding = weights.get(_STUDIED_EMBEDDING if study else _EMBEDDING)
     width = embedding.shape[0] if isinstance(embedding, torch.Tensor) and embedding.dim() else 0
@@ -315,14 +319,6 @@ def _found(name: Path | str) -> Path:
     path = Path(name)
     with_suffix = Path(f"{path}.zip")
     return with_suffix if not path.suffix and not path.exists() and with_suffix.exists() else path
-
-
-def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
-    try:
-        content = io.BytesIO(archive.read("policy.pth"))
-        return dict(torch.load(content, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch and pickle raise what they like on foreign content
-        raise CheckpointError(f"{name}: its weights cannot be read ({error!r}).") from error
 
 
 def _name(source: Path | BinaryIO) -> str:

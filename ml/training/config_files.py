@@ -32,26 +32,21 @@ _brief.maxstring = _brief.maxother = 80
 
 @dataclass(slots=True)
 class Layers:
-    """Values by key path, later layers over earlier ones.
+    """Values by key path, such as `("ppo", "gamma")`, later layers over earlier ones.
 
-    Attributes:
-        values: Value of each key that some layer sets, by its path, such as `("ppo", "gamma")`.
-        places: Where that value was set, for messages: `file.yaml:12`, a variable, an option.
+    With each value stands where it was set, for messages: `file.yaml:12`, a variable, an option.
     """
 
-    values: dict[KeyPath, Any] = field(default_factory=dict)
-    places: dict[KeyPath, str] = field(default_factory=dict)
+    settings: dict[KeyPath, tuple[Any, str]] = field(default_factory=dict)
 
     def put(self, path: KeyPath, value: Any, place: str) -> None:
         """Set one value over whatever an earlier layer says."""
-        for store in (self.values, self.places):
-            store.pop(path, None)  # so that the order of the keys is that of the settings
-        self.values[path] = value
-        self.places[path] = place
+        self.settings.pop(path, None)  # so that the order of the keys is that of the settings
+        self.settings[path] = value, place
 
     def changed(self, values: Mapping[str, Any], place: str) -> Layers:
         """Return a copy with other values, by name with dots, as `ppo.gamma`."""
-        copy = Layers(dict(self.values), dict(self.places))
+        copy = Layers(dict(self.settings))
         for name, value in values.items():
             copy.put(tuple(name.split(".")), value, place)
         return copy
@@ -107,13 +102,13 @@ class Layers:
             ConfigError: One layer has a single value where another has a section.
         """
         tree: dict[str, Any] = {}
-        for path, value in self.values.items():
+        for path, (value, place) in self.settings.items():
             node = tree
             for key in path[:-1]:
                 node = node.setdefault(key, {})
                 if not isinstance(node, dict):
                     raise ConfigError(
-                        f"{self.place(path)}: {'.'.join(path)} is set, but "
+                        f"{place}: {'.'.join(path)} is set, but "
                         f"{self.place(path[:-1])} gives {'.'.join(path[:-1])} a single value."
                     )
             if value == {} and isinstance(node.get(path[-1]), dict):
@@ -136,8 +131,8 @@ class Layers:
         """Where a value, or the nearest section around it, was set."""
         for length in range(len(path), 0, -1):
             head = tuple(str(part) for part in path[:length])
-            if head in self.places:
-                return self.places[head]
+            if head in self.settings:
+                return self.settings[head][1]
         return "configuration"
 
     def _describe(self, error: ValidationError) -> str:
@@ -154,7 +149,7 @@ class Layers:
             elif item["type"] == "value_error":
                 text = f"{name + ': ' if name else ''}{message.removeprefix('Value error, ')}"
                 # Such a rule is about a section as a whole: blame what was set last in it.
-                inside = [place for key, place in self.places.items() if key[: len(path)] == path]
+                inside = [at for key, (_, at) in self.settings.items() if key[: len(path)] == path]
                 place = inside[-1] if inside else place
             else:
                 # Not repr: aliases within aliases would write out gigabytes.

@@ -4,18 +4,13 @@ A run's `config.yaml` holds their absolute paths, so that it means the same from
 `inputs.json` a SHA-256 of each, so that a run never goes on with other ones unnoticed.
 """
 
-from __future__ import annotations
-
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ml.envs.config import EnvConfig
 from ml.errors import CheckpointError, ScenarioError
 from ml.folders import expand_home
-
-if TYPE_CHECKING:
-    from ml.envs.config import EnvConfig
 
 _NAMED_IN_A_SUMOCFG = ("net-file", "route-files", "additional-files")
 

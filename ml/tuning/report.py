@@ -1,6 +1,5 @@
 """What a search leaves behind: the best trials, all of them, the winner, two pictures."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ml.atomic_files import write_atomically
+from ml.atomic_files import finite, write_atomically, write_json
 from ml.console import WholeTable, markdown_table
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.reports.style import BLACK, BLUE, GREY, WIDTH_IN, house_style, new_figure, save_picture
@@ -41,7 +40,12 @@ def write_report(
             f"{first.outcome.score:.4f} on seed {VALIDATION_SEED} (trial {first.number})"
         )
         write_atomically(folder / WINNER_FILE, objective.winner(first.values, comment))
-    write_atomically(folder / "tuning.json", _json(objective, tried, importances))
+    trials = [
+        {"trial": t.number, "values": t.values, "progress": t.progress, **asdict(t.outcome)}
+        for t in tried
+    ]
+    found = {"objective": objective.title, "importances": importances, "trials": trials}
+    write_json(folder / "tuning.json", finite(found))
     write_atomically(folder / "tuning.md", _markdown(objective, tried, importances))
     with house_style():
         if tried:
@@ -76,25 +80,6 @@ def _cells(trial: Tried) -> list[str]:
 def _mean(runs: Sequence[dict[str, float]], name: str, digits: str, unit: str = "") -> str:
     known = [run[name] for run in runs if math.isfinite(run.get(name, math.nan))]
     return f"{fmean(known):{digits}}{unit}" if known else "–"
-
-
-def _json(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:
-    def number(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
-    trials = [
-        {
-            "trial": trial.number,
-            "values": trial.values,
-            "progress": trial.progress,
-            **asdict(trial.outcome),
-            "score": number(trial.outcome.score),
-            "runs": [{k: number(v) for k, v in run.items()} for run in trial.outcome.runs],
-        }
-        for trial in tried
-    ]
-    what = {"objective": objective.title, "importances": importances, "trials": trials}
-    return json.dumps(what, indent=2) + "\n"
 
 
 def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:

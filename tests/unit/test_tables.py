@@ -20,7 +20,7 @@ from ml.calibration.fits.margin import fit_margin
 from ml.commands.ablate import TITLES, cells
 from ml.commands.doctor import _table as doctor_table
 from ml.console import WholeTable, make_console
-from ml.doctor.finding import note, wrong
+from ml.doctor.programs import note, wrong
 from ml.envs.config import EpisodeKind
 from ml.envs.scoring.reward import TERMS
 from ml.evaluation.acceptance.table import Found, Row
