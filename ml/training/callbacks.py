@@ -8,12 +8,12 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from statistics import fmean
-from typing import Protocol
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
+from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.scoring.tracker import EpisodeSummary
 from ml.training.checkpoints import CheckpointStore
 from ml.training.progress import ProgressDisplay
@@ -22,13 +22,6 @@ from ml.vehicle import DT_S
 
 _RECENT_EPISODES = 100
 """As many as SB3 takes for the mean return."""
-
-
-class ReportsTicks(Protocol):
-    """An environment that reports means over its ticks."""
-
-    def tick_metrics(self) -> dict[str, float]:
-        """Means since the last call, by TensorBoard name."""
 
 
 class SettledEpisodes:
@@ -67,7 +60,7 @@ class SettledEpisodes:
 class MetricsCallback(BaseCallback):
     """Figures of each rollout: reward terms, radio, crash rates, steps per second."""
 
-    def __init__(self, environment: ReportsTicks, progress: ProgressDisplay) -> None:
+    def __init__(self, environment: ConvoyVecEnv, progress: ProgressDisplay) -> None:
         super().__init__()
         self._environment, self._progress = environment, progress
 

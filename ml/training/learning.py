@@ -7,12 +7,12 @@ from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 
 from ml.console import plain_lines
+from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import EvaluationError, NotLearningError
 from ml.training.callbacks import (
     CheckpointCallback,
     ExplorationCallback,
     MetricsCallback,
-    ReportsTicks,
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
@@ -39,7 +39,7 @@ def start_environment(model: PPO) -> None:
 
 def learn(
     model: PPO,
-    environment: ReportsTicks,
+    environment: ConvoyVecEnv,
     run: RunDirectory,
     config: TrainConfig,
     *,

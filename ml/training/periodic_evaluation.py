@@ -30,8 +30,6 @@ from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
 
 EvaluationChild: TypeAlias = Child[bytes, dict[str, float]]
-Evaluator: TypeAlias = Callable[..., dict[str, float]]
-"""Evaluates a model as `evaluate_policy` does; a function that a fresh process can import."""
 
 REMEDY = (
     "Raise --evaluation.deadline-s, or ask for fewer --evaluation.episodes: memory may have run out"

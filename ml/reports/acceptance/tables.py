@@ -158,9 +158,8 @@ def as_json(rows: Sequence[Row], results: Sequence[BenchmarkResult], origin: Ori
         "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
         "benchmarks": [_benchmark(result) for result in results],
     }
-    return (
-        json.dumps(finite(content, digits=8), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    shown = finite(content, digits=8)
+    return json.dumps(shown, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _benchmark(result: BenchmarkResult) -> dict[str, Any]:
