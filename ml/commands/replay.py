@@ -96,15 +96,12 @@ def find_episode(options: ReplayOptions, manifest: Manifest) -> EpisodeRow:
         ConfigError: There is none, with what there is.
         EvaluationError: Its file cannot be read.
     """
-    names = [c.name for c in manifest.controllers]
-    controller = _chosen("controller", options.controller, names, manifest.first_policy)
+    names = [manifest.first_policy, *(c.name for c in manifest.controllers)]
+    controller = _chosen("controller", options.controller, names)
     parts = [part for part in manifest.parts if part.controller == controller]
-    suites = list(dict.fromkeys(part.suite for part in parts))
-    suite = _chosen("suite", options.suite, suites, suites[0] if suites else "")
-    radios = list(dict.fromkeys(part.radio for part in parts if part.suite == suite))
-    radio = _chosen("radio", options.radio, radios, radios[0] if radios else "")
-    seeds = [str(seed) for seed in manifest.seeds]
-    seed = int(_chosen("seed", options.seed, seeds, seeds[0]))
+    suite = _chosen("suite", options.suite, [part.suite for part in parts])
+    radio = _chosen("radio", options.radio, [part.radio for part in parts if part.suite == suite])
+    seed = int(_chosen("seed", options.seed, [str(seed) for seed in manifest.seeds]))
     rows = [
         row
         for part in parts
@@ -119,9 +116,11 @@ def find_episode(options: ReplayOptions, manifest: Manifest) -> EpisodeRow:
     )
 
 
-def _chosen(name: str, asked: str | int | None, known: Sequence[str], usual: str) -> str:
-    if asked is None and usual:
-        return usual
+def _chosen(name: str, asked: str | int | None, named: Sequence[str]) -> str:
+    """Return what is asked for; by default the first that has a name."""
+    known = [name for name in dict.fromkeys(named) if name]
+    if asked is None and known:
+        return known[0]
     if str(asked) not in known:
         shown = ", ".join(known[:_MOST_LISTED]) + (", …" if len(known) > _MOST_LISTED else "")
         raise ConfigError(f"--{name} {asked}: the result has {shown or 'none'}")

@@ -120,7 +120,7 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
     """
     from ml.parameters import load_parameters  # noqa: PLC0415 (numpy is slow to import)
     from ml.training.config_files import Layers  # noqa: PLC0415
-    from ml.training.inputs import absolute_files  # noqa: PLC0415
+    from ml.training.run_directory import absolute_files  # noqa: PLC0415
     from ml.tuning.space import read_space  # noqa: PLC0415
 
     recipe, own = Layers(), Layers()

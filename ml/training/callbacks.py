@@ -1,9 +1,10 @@
-"""What happens beside learning: figures, checkpoints, stopping.
+"""What happens beside learning: figures and who sees them, checkpoints, stopping.
 
 Checkpoints (and evaluations) happen between an update and the next rollout. There the weights are
 fresh, no sample is half used, and the step count is that of the last point on the curve.
 """
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -11,15 +12,19 @@ from statistics import fmean
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
+from ml.console import plain_lines
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.scoring.tracker import EpisodeSummary
 from ml.training.checkpoints import CheckpointStore
-from ml.training.progress import ProgressDisplay
 from ml.training.stop_signals import StopSignals
 from ml.vehicle import DT_S
 
+_LINE_EVERY_S = 5.0
 _RECENT_EPISODES = 100
 """As many as SB3 takes for the mean return."""
 
@@ -55,6 +60,60 @@ class SettledEpisodes:
             oldest = settled[-self._wanted][0]
             self._ended = [episode for episode in self._ended if episode[0] >= oldest]
         return [summary for began, summary in self._ended if began < oldest_running]
+
+
+class ProgressDisplay:
+    """A bar that redraws itself; or a line at once, one every few seconds, and the last state.
+
+    Args:
+        console: Where the user looks; `CI` in the environment means plain lines.
+        total: Steps of the whole run.
+    """
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._say, self._total = plain_lines(console), total
+        self._next_line = 0.0
+        self._held_back = ""
+        self._bar: Progress | None = None
+        if console.is_terminal and not os.environ.get("CI"):
+            self._bar = Progress(
+                TextColumn("[bold]{task.completed:>9,.0f}[/] / {task.total:,.0f}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.description}"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._task = self._bar.add_task("first rollout …", total=total)
+
+    def start(self, step: int) -> None:
+        """Begin at a step."""
+        if self._bar is None:
+            self._say(f"step {step:,} / {self._total:,}: training starts")
+        else:
+            self._bar.update(self._task, completed=step)
+            self._bar.start()
+
+    def update(self, step: int, figures: str) -> None:
+        """Show the step, and figures such as the return."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=escape(figures))
+            return
+        self._held_back = f"step {step:,} / {self._total:,}: {figures}"
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_EVERY_S
+            self._tell_last()
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        if self._bar is None:
+            self._tell_last()
+        else:
+            self._bar.stop()
+
+    def _tell_last(self) -> None:
+        if self._held_back:
+            self._say(self._held_back)
+            self._held_back = ""
 
 
 class MetricsCallback(BaseCallback):

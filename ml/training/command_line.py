@@ -21,8 +21,7 @@ from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import KeyPath, Layers, flatten, shown
 from ml.training.defaults import DEFAULT_PRESET
 from ml.training.deployment import Deployment, read_deployment
-from ml.training.inputs import absolute_files, require_same
-from ml.training.run_directory import RunDirectory, find_run
+from ml.training.run_directory import RunDirectory, absolute_files, find_run, require_same
 
 _WITHOUT_PREFIX = "env"
 """The section whose options stand at the top: `--radio`, not `--env.radio`."""

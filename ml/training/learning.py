@@ -13,6 +13,7 @@ from ml.training.callbacks import (
     CheckpointCallback,
     ExplorationCallback,
     MetricsCallback,
+    ProgressDisplay,
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
@@ -21,7 +22,6 @@ from ml.training.config_files import as_markdown
 from ml.training.health import HealthCallback
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.periodic_evaluation import BestModel, EvaluationCallback, EvaluationChild
-from ml.training.progress import ProgressDisplay
 from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
 

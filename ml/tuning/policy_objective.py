@@ -13,7 +13,7 @@ from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import Layers, flatten, to_yaml
-from ml.training.inputs import digests
+from ml.training.run_directory import digests
 from ml.tuning.objective import Outcome
 from ml.tuning.space import Space, Value
 from ml.tuning.training_process import TrainingProcess
