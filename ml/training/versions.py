@@ -10,18 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = (
-    "roadsense",
-    "gymnasium",
-    "numpy",
-    "pydantic",
-    "stable-baselines3",
-    "tensorboard",
-    "torch",
-    "eclipse-sumo",
-    "libsumo",
-    "traci",
-)
+_PACKAGES = ("roadsense", "gymnasium", "numpy", "pydantic", "stable-baselines3", "tensorboard",
+             "torch", "eclipse-sumo", "libsumo", "traci")  # fmt: skip
 _GIT_DEADLINE_S = 5.0
 
 

@@ -11,16 +11,7 @@ from matplotlib.figure import Figure
 from ml.evaluation.acceptance.results import BenchmarkResult
 from ml.evaluation.acceptance.table import CRASH, HEADWAY_S
 from ml.evaluation.records import DriverSpec
-from ml.reports.style import (
-    BLACK,
-    GREY,
-    POLICY_COLOUR,
-    WIDTH_IN,
-    family_styles,
-    house_style,
-    new_figure,
-    save_picture,
-)
+from ml.reports import style
 
 _PERCENT = 100.0
 _LINEAR_BELOW = 0.01
@@ -36,16 +27,16 @@ def write_picture(results: Sequence[BenchmarkResult], file: Path) -> bool:
     """
     convoys = [result for result in results if result.benchmark.part == "convoy"]
     if convoys:
-        with house_style():
-            save_picture(draw_convoys(convoys), file)
+        with style.house_style():
+            style.save_picture(draw_convoys(convoys), file)
     return bool(convoys)
 
 
 def draw_convoys(convoys: Sequence[BenchmarkResult]) -> Figure:
     """Draw a panel per radio; call it in the house style."""
-    figure = new_figure(WIDTH_IN * len(convoys) * 0.8, _HEIGHT_IN)
+    figure = style.new_figure(style.WIDTH_IN * len(convoys) * 0.8, _HEIGHT_IN)
     panels = figure.subplots(1, len(convoys), squeeze=False)[0]
-    styles = family_styles([b.name for result in convoys for b in result.baselines])
+    styles = style.family_styles([b.name for result in convoys for b in result.baselines])
     shown: dict[str, Artist] = {}
     for axes, result in zip(panels, convoys, strict=True):
         axes.set(title=result.benchmark.cases.radio.name, xlabel="mean time headway, s")
@@ -56,10 +47,10 @@ def draw_convoys(convoys: Sequence[BenchmarkResult]) -> Figure:
         for driver in result.drivers:
             if driver.is_model:
                 marker = _MODEL_MARKERS[models.index(driver.spec) % len(_MODEL_MARKERS)]
-                _point(axes, result, driver, POLICY_COLOUR, marker)
+                _point(axes, result, driver, style.POLICY_COLOUR, marker)
             else:
                 _point(axes, result, driver, *styles[driver.name][:2])
-        dashed = {"color": GREY, "linestyle": "--", "linewidth": 1.0}
+        dashed = {"color": style.GREY, "linestyle": "--", "linewidth": 1.0}
         bounds = result.benchmark.bounds
         axes.axvline(HEADWAY_S[bounds], label="bound", **dashed)
         axes.axhline(_PERCENT * CRASH.get(bounds, 0.0), **dashed)
@@ -89,7 +80,7 @@ def _point(
         color=colour,
         marker=marker,
         markersize=9 if driver.is_model else 6,
-        markeredgecolor=BLACK,
+        markeredgecolor=style.BLACK,
         markeredgewidth=0.5,
         linestyle="none",
         elinewidth=1.0,

@@ -10,30 +10,13 @@ from typing import Any
 
 from ml.atomic_files import write_atomically
 from ml.errors import RoadSenseError
+from ml.evaluation import selection
 from ml.evaluation.compare import Comparison, compare
 from ml.evaluation.recording import Recording
 from ml.evaluation.rerun import recordings
 from ml.evaluation.result import EpisodeRow
-from ml.evaluation.selection import (
-    MOST_SHOWN_POLICIES,
-    ResultView,
-    load_view,
-    representatives,
-    rival_of,
-    worst_episodes,
-)
 from ml.evaluation.summary import summarise
-from ml.reports.card.pictures import frontier_pictures, heat_map_pictures, reaction_pictures
-from ml.reports.card.tables import (
-    DETAILS,
-    HEADLINE,
-    Summaries,
-    controller_table,
-    duel_table,
-    figures_table,
-    radio_table,
-)
-from ml.reports.card.words import brief_of, notes_of, provenance_of, subtitle_of, tell, title_of
+from ml.reports.card import pictures, tables, words
 from ml.reports.episode.panels import draw_timeline
 from ml.reports.style import as_picture, house_style, render_page
 from ml.training.checkpoints import load_model
@@ -64,11 +47,11 @@ def write_card(
     Raises:
         EvaluationError: The result is missing, damaged, or empty.
     """
-    view = load_view(folder)
+    view = selection.load_view(folder)
     on_part("summing up")
     rows = [row for cell in view.rows.values() for row in cell]
     summaries = {(s.suite, s.radio, s.controller): s for s in summarise(rows)}
-    worst_rows = worst_episodes(view, worst)
+    worst_rows = selection.worst_episodes(view, worst)
     on_part("running the worst episodes again")
     recorded = recordings(
         view,
@@ -81,74 +64,78 @@ def write_card(
     with house_style():
         page = render_page(
             "card.html",
-            title=title_of(view),
-            subtitle=subtitle_of(view),
-            brief=brief_of(view, summaries),
-            notes=notes_of(view),
+            title=words.title_of(view),
+            subtitle=words.subtitle_of(view),
+            brief=words.brief_of(view, summaries),
+            notes=words.notes_of(view),
             duels=_duels(view, against),
             suites=_figures(view, summaries),
-            frontiers=frontier_pictures(view, summaries),
-            heat_maps=heat_map_pictures(view),
-            reactions=reaction_pictures(view),
+            frontiers=pictures.frontier_pictures(view, summaries),
+            heat_maps=pictures.heat_map_pictures(view),
+            reactions=pictures.reaction_pictures(view),
             worst=[_worst(view, *pair) for pair in zip(worst_rows, recorded, strict=True)],
-            radio_table=radio_table(view, summaries),
-            provenance=provenance_of(view),
-            controller_table=controller_table(view),
+            radio_table=tables.radio_table(view, summaries),
+            provenance=words.provenance_of(view),
+            controller_table=tables.controller_table(view),
         )
     file = folder / CARD_FILE
     write_atomically(file, page)
     return file
 
 
-def _duels(view: ResultView, against: Comparison | None) -> list[_Block]:
+def _duels(view: selection.ResultView, against: Comparison | None) -> list[_Block]:
     duels: list[_Block] = []
     if against is not None:
         title = f"{against.candidate} against {against.baseline}, every suite and radio"
-        duels.append({"title": title, "table": duel_table(against)})
+        duels.append({"title": title, "table": tables.duel_table(against)})
     suite = view.main_suite
-    for number, policy in enumerate(view.policies()[:MOST_SHOWN_POLICIES]):
+    for number, policy in enumerate(view.policies()[: selection.MOST_SHOWN_POLICIES]):
         for radio in view.radios(suite):
             if (suite, radio, policy.name) not in view.rows:
                 continue
-            rival = rival_of(view, suite, radio, policy)
+            rival = selection.rival_of(view, suite, radio, policy)
             if rival is None:
                 continue
             result = compare(
                 view.rows[suite, radio, policy.name], view.rows[suite, radio, rival.name]
             )
             title = f"{policy.name} against {rival.name}: {suite} on {radio}"
-            duels.append({"title": title, "table": duel_table(result), "folded": number > 0})
+            duels.append({"title": title, "table": tables.duel_table(result), "folded": number > 0})
     return duels
 
 
-def _figures(view: ResultView, summaries: Summaries) -> list[tuple[str, list[_Block]]]:
+def _figures(
+    view: selection.ResultView, summaries: tables.Summaries
+) -> list[tuple[str, list[_Block]]]:
     """Set out each suite's figures, radio by radio."""
     suites = []
     for suite in view.suites:
         on_radios: list[_Block] = []
         for radio in view.radios(suite):
             here = view.controllers(suite, radio)
-            shown = representatives(view, suite, radio)
+            shown = selection.representatives(view, suite, radio)
             by_name = {c.name: summaries[suite, radio, c.name] for c in here}
-            more = [("What explains them", figures_table(DETAILS, shown, by_name))]
+            more = [("What explains them", tables.figures_table(tables.DETAILS, shown, by_name))]
             if len(here) > len(shown):
                 all_names = f"All {len(here)} controllers on this radio"
-                more.append((all_names, figures_table(HEADLINE, here, by_name)))
+                more.append((all_names, tables.figures_table(tables.HEADLINE, here, by_name)))
             episodes = max(summary.episodes for summary in by_name.values())
             title = f"{radio} radio, {episodes:,} episodes each"
-            table = figures_table(HEADLINE, shown, by_name)
+            table = tables.figures_table(tables.HEADLINE, shown, by_name)
             on_radios.append({"title": title, "table": table, "more": more})
         suites.append((suite, on_radios))
     return suites
 
 
-def _worst(view: ResultView, row: EpisodeRow, recorded: Recording | RoadSenseError) -> _Block:
+def _worst(
+    view: selection.ResultView, row: EpisodeRow, recorded: Recording | RoadSenseError
+) -> _Block:
     command = shlex.join(
         ["roadsense", "replay", str(view.folder), "--episode", str(row.case), "--controller",
          row.controller, "--suite", row.suite, "--radio", row.radio, "--seed", str(row.seed)]
     )  # fmt: skip
     title = f"{row.controller}, {row.suite} on {row.radio}, episode {row.case}"
-    told: _Block = {"title": title, "story": tell(row), "command": command}
+    told: _Block = {"title": title, "story": words.tell(row), "command": command}
     if not isinstance(recorded, Recording):
         return told | {"why_not": f"It cannot be shown: {recorded}"}
     return told | {

@@ -12,25 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from ml.reports.style import (
-    BLACK,
-    BOUND_MARKERS,
-    GREY,
-    POLICY_COLOUR,
-    WIDTH_IN,
-    FamilyStyle,
-    new_figure,
-    say_nothing,
-)
+from ml.reports import style
 
 _ROOM = 1.12
 _LEGEND_COLUMNS = 2
 _LEGEND_ROW_IN = 0.2
-_BOUND: dict[str, Any] = {"color": GREY, "markersize": 6, "markerfacecolor": "white",
+_BOUND: dict[str, Any] = {"color": style.GREY, "markersize": 6, "markerfacecolor": "white",
                           "linestyle": "none", "elinewidth": 0.8, "zorder": 4}  # fmt: skip
-_POLICY: dict[str, Any] = {"color": POLICY_COLOUR, "marker": "*", "markersize": 14,
-                           "markeredgecolor": BLACK, "markeredgewidth": 0.6, "elinewidth": 1.6,
-                           "zorder": 5}  # fmt: skip
+_POLICY: dict[str, Any] = {"color": style.POLICY_COLOUR, "marker": "*", "markersize": 14,
+                           "markeredgecolor": style.BLACK, "markeredgewidth": 0.6,
+                           "elinewidth": 1.6, "zorder": 5}  # fmt: skip
 
 
 class FrontierPoint(NamedTuple):
@@ -73,7 +64,7 @@ class FrontierAxis(NamedTuple):
 def draw_frontier(
     points: Sequence[FrontierPoint],
     axis: FrontierAxis,
-    styles: Mapping[str, FamilyStyle],
+    styles: Mapping[str, style.FamilyStyle],
     title: str,
 ) -> Figure:
     """Draw headway against one figure, for every controller of a suite on a radio.
@@ -84,11 +75,11 @@ def draw_frontier(
     within = [point for point in shown if point.role != "bound"] or shown
     entries = len({p.name if p.role == "bound" else p.family for p in shown})
     rows = -(-entries // _LEGEND_COLUMNS)
-    figure = new_figure(WIDTH_IN, 3.7 + _LEGEND_ROW_IN * rows)
+    figure = style.new_figure(style.WIDTH_IN, 3.7 + _LEGEND_ROW_IN * rows)
     axes = figure.add_subplot()
     axes.set(title=title, xlabel="mean time headway above 5 m/s, s", ylabel=axis.label)
     if not shown:
-        say_nothing(axes, "no episodes")
+        style.say_nothing(axes, "no episodes")
         return figure
     right = max(point.headway_s for point in within) * _ROOM
     axes.set_xlim(0.0, right)
@@ -121,14 +112,14 @@ def _scale(axes: Axes, axis: FrontierAxis, points: Sequence[FrontierPoint]) -> N
 
 
 def _draw_family(
-    axes: Axes, points: Sequence[FrontierPoint], styles: Mapping[str, FamilyStyle]
+    axes: Axes, points: Sequence[FrontierPoint], styles: Mapping[str, style.FamilyStyle]
 ) -> None:
     """Join a family's points; bounds stand alone, and the legend names each, where none overlap."""
     if not points:
         return
     first = points[0]
     if first.role == "bound":
-        for point, marker in zip(points, BOUND_MARKERS * len(points), strict=False):
+        for point, marker in zip(points, style.BOUND_MARKERS * len(points), strict=False):
             _draw(axes, [point], label=point.name, marker=marker, **_BOUND)
     elif first.role == "policy":
         _draw(axes, points, label=first.family, **_POLICY)
