@@ -1,14 +1,11 @@
 """`roadsense tune`: options and checks; what is slow to import comes after."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tyro
 
@@ -17,9 +14,6 @@ from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.progress import Parts
 from ml.tuning.objective import Objective
-
-if TYPE_CHECKING:
-    from ml.tuning.space import Space
 
 
 @dataclass(frozen=True)
@@ -87,7 +81,7 @@ def _check(options: TuneOptions) -> None:
 
 
 def _search(options: TuneOptions) -> int:
-    objective, space = _objective(options)
+    objective = _objective(options)
     from ml.tuning.report import WINNER_FILE, write_report  # noqa: PLC0415 (matplotlib is slow)
     from ml.tuning.study import Search, working_in  # noqa: PLC0415 (so is Optuna)
 
@@ -96,7 +90,7 @@ def _search(options: TuneOptions) -> int:
 
     tell = plain_lines(console)
     with working_in(options.out):
-        search = Search(objective, space, options.out, seed=options.seed, tell=tell)
+        search = Search(objective, options.out, seed=options.seed, tell=tell)
         before = len(search.tried())
         total = max(options.trials, before)
         what = f"tuning {objective.title}"
@@ -112,7 +106,7 @@ def _search(options: TuneOptions) -> int:
     return 0
 
 
-def _objective(options: TuneOptions) -> tuple[Objective, Space]:
+def _objective(options: TuneOptions) -> Objective:
     """Check all that was asked for, and build what it is about.
 
     Raises:
@@ -144,16 +138,13 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
 
         built_in = "predictive" if options.controller.startswith("predictive") else "follower"
         space, source = read_space(options.space, built_in)
-        judged = ControllerObjective(
-            options.controller, space, source, config.env, options.episodes
-        )
-        return judged, space
+        return ControllerObjective(options.controller, space, source, config.env, options.episodes)
     from ml.training.config import check_combinations  # noqa: PLC0415
     from ml.tuning.policy_objective import PolicyObjective  # noqa: PLC0415
 
     check_combinations(config)
     space, source = read_space(options.space, "policy")
-    objective = PolicyObjective(
+    return PolicyObjective(
         recipe,
         own,
         space,
@@ -162,4 +153,3 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
         evaluations=options.evaluations,
         episodes=options.episodes,
     )
-    return objective, space

@@ -101,14 +101,10 @@ def parse_command_line(argv: Sequence[str], deployment: Deployment | None = None
     check_combinations(config)
     if run is not None:
         require_same(run.inputs_file, baseline.env, config.env)
-    return Invocation(
-        config=config,
-        baseline=baseline,
-        changes=_changes(baseline, config, layers),
-        deployment=deployment,
-        resumed_run=run,
-        resumed_checkpoint=checkpoint,
-    )
+    before = flatten(baseline)
+    changed = [path for path, value in flatten(config).items() if value != before[path]]
+    changes = {".".join(path): layers.place(path) for path in changed}
+    return Invocation(config, baseline, changes, deployment, run, checkpoint)
 
 
 def _early_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -174,13 +170,6 @@ def _put_options(
     for path, value in flatten(parsed).items():
         if path in before and value != before[path]:
             layers.put(path, value, option_name(path))
-
-
-def _changes(baseline: TrainConfig, config: TrainConfig, layers: Layers) -> dict[str, str]:
-    before, now = flatten(baseline), flatten(config)
-    return {
-        ".".join(path): layers.place(path) for path, value in now.items() if value != before[path]
-    }
 
 
 def option_name(path: KeyPath) -> str:

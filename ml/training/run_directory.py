@@ -188,19 +188,16 @@ def find_run(resume: str, runs_dir: Path) -> tuple[RunDirectory, Path | None]:
         newest = max(pointers, key=lambda pointer: pointer.stat().st_mtime_ns)
         return RunDirectory(newest.parent.parent), None
     path = Path(resume)
-    if path.is_dir():
-        # The checkpoints folder of a run stands for the run.
-        path = path.parent if path.name == "checkpoints" else path
-        run, checkpoint = RunDirectory(path), None
-    elif path.is_file():
-        inside = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-        run, checkpoint = RunDirectory(inside), path
-    else:
+    if not path.is_dir() and not path.is_file():
         runs = sorted(entry.name for entry in runs_dir.glob("*/") if entry.is_dir())[-3:]
         raise CheckpointError(
             f"cannot resume {resume}: no such file or directory. "
             f"Newest runs in {runs_dir}: {', '.join(runs) or 'none'}."
         )
+    checkpoint = path if path.is_file() else None
+    folder = path.parent if checkpoint else path
+    # The checkpoints folder of a run stands for the run.
+    run = RunDirectory(folder.parent if folder.name == "checkpoints" else folder)
     if not run.config_file.is_file():
         raise CheckpointError(
             f"cannot resume {resume}: {run.path} is not a run directory (it has no config.yaml). "

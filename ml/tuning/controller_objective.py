@@ -64,11 +64,11 @@ class ControllerObjective:
                     raise ConfigError(f"{source}: {key} = {value!r}: it must be a number.")
                 if key in {"time_gap_s", "standstill_m"} and value < 0.0:
                     raise ConfigError(f"{source}: {key} = {value:g}: it must be at least 0.")
-        self._space = space
+        self.space = space
 
     def usual(self) -> dict[str, Value]:
         """Return the constants of the controller's class."""
-        return {name: self._usual[name] for name in self._space}
+        return {name: self._usual[name] for name in self.space}
 
     def run(
         self, values: Mapping[str, Value], folder: Path, report: Callable[[int, float], bool]

@@ -24,13 +24,13 @@ class Outcome:
 
 
 class Objective(Protocol):
-    """A thing with parameters that is scored on the validation cases.
-
-    Attributes:
-        title: What is searched over, for people.
-    """
+    """A thing with parameters that is scored on the validation cases; `title` is for people."""
 
     title: str
+
+    @property
+    def space(self) -> Mapping[str, Any]:
+        """What is searched: a `Dimension` by parameter."""
 
     def usual(self) -> dict[str, Any]:
         """Values of the searched parameters as they are without a search."""

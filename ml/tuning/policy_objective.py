@@ -60,7 +60,7 @@ class PolicyObjective:
             "keep": "best",
         }
         self._recipe = recipe.changed(searched, "roadsense tune")
-        self._own, self._space, self._source = own, space, source
+        self._own, self.space, self._source = own, space, source
         self._seeds, self._evaluations = tuple(seeds), evaluations
         self._base = self._recipe.build()
         self.title = f"preset {self._base.preset}"
@@ -69,7 +69,7 @@ class PolicyObjective:
     def _check_space(self) -> None:
         known = [".".join(path) for path in flatten(self._base)]
         allowed = [name for name in known if name.startswith(_ALLOWED)]
-        for name, dimension in self._space.items():
+        for name, dimension in self.space.items():
             if name not in known:
                 raise ConfigError(
                     f"{self._source}: there is no value {name!r} in a run's configuration."
@@ -88,7 +88,7 @@ class PolicyObjective:
     def usual(self) -> dict[str, Value]:
         """Return the recipe's own values."""
         now = {".".join(path): value for path, value in flatten(self._base).items()}
-        return {name: now[name] for name in self._space}
+        return {name: now[name] for name in self.space}
 
     def config(self, values: Mapping[str, Value], seed: int) -> TrainConfig:
         """Return the configuration of one training run.

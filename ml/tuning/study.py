@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from ml.atomic_files import check_writable, write_json
 from ml.errors import ConfigError, EvaluationError
 from ml.tuning.objective import Objective, Outcome
-from ml.tuning.space import Space, Value, as_record
+from ml.tuning.space import Value, as_record
 
 _RECORD_FILE = "search.json"
 _MOST_FAILURES_IN_A_ROW = 3
@@ -50,15 +50,10 @@ class Search:
     """
 
     def __init__(
-        self,
-        objective: Objective,
-        space: Space,
-        folder: Path,
-        *,
-        seed: int,
-        tell: Callable[[str], None],
+        self, objective: Objective, folder: Path, *, seed: int, tell: Callable[[str], None]
     ) -> None:
-        self._objective, self._space, self._folder, self._tell = objective, space, folder, tell
+        self._objective, self._folder, self._tell = objective, folder, tell
+        self._space = objective.space
         check_writable(folder, "--out")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._compare_record()
