@@ -48,32 +48,25 @@ def count_parts(sections: Collection[Section], rounds: int) -> int:
 
 
 def bench(
-    *,
-    num_envs: int,
-    num_peers: int,
-    radio: str,
+    report: BenchReport,
     rounds: int,
-    sections: Collection[Section] = SECTIONS,
     on_part: Callable[[str], None],
-) -> BenchReport:
+    sections: Collection[Section] = SECTIONS,
+) -> None:
     """Measure the sections one after the other; within each, all workloads in turn, round by round.
 
     Args:
-        num_envs: Convoys of all but the sizes.
-        num_peers: Cars ahead of each ego in the comparison, and in the radio's own section.
-        radio: Preset or parameter file.
+        report: Says how many convoys and peers on which radio; gets what is measured.
         rounds: How often each is measured; one more round warms up.
-        sections: What to measure.
         on_part: Told what is measured next.
+        sections: What to measure.
     """
     torch.set_num_threads(1)
-    report = BenchReport(num_envs=num_envs, num_peers=num_peers, radio=radio)
     for section, measure in (
         ("comparison", _compare), ("training", _train), ("radio", _send), ("sizes", _grid)
     ):  # fmt: skip
         if section in sections:
             measure(report, rounds, on_part)
-    return report
 
 
 def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:

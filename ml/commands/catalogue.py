@@ -12,12 +12,7 @@ _SECONDS = "seconds"
 
 
 class Command(NamedTuple):
-    """A command of `roadsense`.
-
-    Attributes:
-        summary: What it does.
-        lasts: About how long, with its default options on two cores that do nothing else.
-    """
+    """What a command does, and how long with its default options on two cores that only do that."""
 
     summary: str
     lasts: str = _SECONDS

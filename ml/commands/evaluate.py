@@ -103,8 +103,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     write_atomically(folder / SUMMARY_FILE, json.dumps(as_json(summaries), indent=1) + "\n")
     comparison = None
     if other is not None:
-        source = other if other_is_result else None
-        comparison = _compare(manifest, rows, str(other), source, margins)
+        comparison = _compare(manifest, rows, other, margins)
     with Parts(console, "card") as shown:
         card = write_card(
             folder,
@@ -140,11 +139,7 @@ def _print_tables(
 
 
 def _compare(
-    manifest: Manifest,
-    rows: Sequence[EpisodeRow],
-    other: str,
-    result: Path | None,
-    margins: dict[str, float],
+    manifest: Manifest, rows: Sequence[EpisodeRow], other: Path, margins: dict[str, float]
 ) -> Comparison:
     """Compare the first policy with another model of this result, or with another result's."""
     from ml.evaluation.compare import compare  # noqa: PLC0415
@@ -153,8 +148,8 @@ def _compare(
         return [row for row in rows if row.controller == controller]
 
     first = manifest.first_policy
-    if result is None:
-        return compare(of(rows, first), of(rows, other), margins=margins)
-    name = Manifest.read(result).first_policy
+    if not (other / Manifest.FILE).exists():
+        return compare(of(rows, first), of(rows, str(other)), margins=margins)
+    name = Manifest.read(other).first_policy
     names = (first, f"{name} of {other}")
-    return compare(of(rows, first), of(read_rows(result), name), names=names, margins=margins)
+    return compare(of(rows, first), of(read_rows(other), name), names=names, margins=margins)

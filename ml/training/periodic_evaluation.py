@@ -9,6 +9,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -69,23 +70,21 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
     }
 
 
+@dataclass(slots=True)
 class BestModel:
     """Keeps `best.zip`; its step, score and figures stand in `evaluation/best.json`."""
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        writers: tuple[TensorBoardWriter, JsonLinesWriter],
-        tell: Callable[[str], None],
-        *,
-        least_gain: float,
-    ) -> None:
-        self._run, self._writers, self.tell = run, writers, tell
-        self._least_gain = least_gain
-        self._best_score = -math.inf
-        if run.best_record.exists() and run.best_model.exists():
-            record = json.loads(run.best_record.read_text(encoding="utf-8"))
-            self._best_score = float(record["safety_score"])
+    run: RunDirectory
+    writers: tuple[TensorBoardWriter, JsonLinesWriter]
+    tell: Callable[[str], None]
+    least_gain: float
+    best_score: float = -math.inf
+
+    def __post_init__(self) -> None:
+        """Take over what an earlier part of the run has found."""
+        if self.run.best_record.exists() and self.run.best_model.exists():
+            record = json.loads(self.run.best_record.read_text(encoding="utf-8"))
+            self.best_score = float(record["safety_score"])
 
     def consider(self, step: int, content: bytes, found: dict[str, float]) -> None:
         """Write the figures down, and the model too if its score is higher by `least_gain`.
@@ -96,14 +95,14 @@ class BestModel:
         # A rate over no episodes is not a number; it is no point of a curve either.
         figures = {name: value for name, value in found.items() if math.isfinite(value)}
         values = {f"evaluation/{name}": value for name, value in figures.items()}
-        for writer in self._writers:
+        for writer in self.writers:
             writer.write(values, dict.fromkeys(values, ()), step)
         score, mean = figures["safety_score"], figures["mean_return"]
-        is_best = score > self._best_score + self._least_gain
+        is_best = score > self.best_score + self.least_gain
         if is_best:
-            self._best_score = score
-            write_atomically(self._run.best_model, content)
-            write_json(self._run.best_record, {"step": step, **figures})
+            self.best_score = score
+            write_atomically(self.run.best_model, content)
+            write_json(self.run.best_record, {"step": step, **figures})
         mark = " (best so far)" if is_best else ""
         self.tell(
             f"evaluation at step {step:,}: safety score {score:.3f}, mean return {mean:.1f}{mark}"

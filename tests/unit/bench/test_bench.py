@@ -167,9 +167,8 @@ def test_the_report_shows_what_was_measured_and_nothing_else(tmp_path):
 def test_the_radio_can_be_measured_by_itself():
     """In a moment, without SUMO; an unknown radio is named."""
     parts: list[str] = []
-    report = bench(
-        num_envs=2, num_peers=2, radio="bursty", rounds=1, sections=("radio",), on_part=parts.append
-    )
+    report = BenchReport(num_envs=2, num_peers=2, radio="bursty")
+    bench(report, 1, parts.append, ("radio",))
     assert [(c.name, c.wanted, len(c.values)) for c in report.radio_costs] == [
         ("relays off", 10.0, 1),
         ("relays over up to 3 hops", 25.0, 1),
@@ -178,4 +177,4 @@ def test_the_radio_can_be_measured_by_itself():
     assert report.workloads == []
     assert len(parts) == 4
     with pytest.raises(ParameterError, match="bursty"):
-        bench(num_envs=2, num_peers=2, radio="burst", rounds=1, sections=("radio",), on_part=print)
+        bench(BenchReport(num_envs=2, num_peers=2, radio="burst"), 1, print, ("radio",))
