@@ -61,13 +61,12 @@ def write_animation(
     with house_style():
         figure = new_figure(*_SIZE_IN)
         figure.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold")
-        road, *panels = figure.subplots(
-            1 + len(PANEL_HEIGHTS), 1, height_ratios=(0.9, *PANEL_HEIGHTS)
-        )
+        heights = (0.9, *PANEL_HEIGHTS)
+        road, *panels = figure.subplots(len(heights), 1, height_ratios=heights)
         scene = _RoadScene(recording, road, frames)
         for panel in panels[1:]:
             panel.sharex(panels[0])
-        story = EpisodePanels(recording, panels, (first_s, last_s))
+        story = EpisodePanels(recording, panels)
         handles = [handle for panel in panels for handle in panel.get_legend_handles_labels()[0]]
         figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
         lay_out(figure)
@@ -136,20 +135,18 @@ class _RoadScene:
         self._ghosts: list[Rectangle] = []
         self._ages: list[Text] = []
         colours = {brake: BRAKING_COLOUR, 0: EGO_COLOUR, 1: AHEAD_COLOUR}
+        shape = (0.0, 0.0), self._length_m, _CAR_HEIGHT
         for slot in range(recording.num_peers + 1):
             colour = colours.get(slot, GREY)
-            car = Rectangle((0.0, 0.0), self._length_m, _CAR_HEIGHT, color=colour)
-            self._cars.append(car)
-            axes.add_patch(car)
+            self._cars.append(Rectangle(*shape, color=colour))
             if slot > 0:
-                ghost = Rectangle((0.0, 0.0), self._length_m, _CAR_HEIGHT, fill=False, ec=colour)
-                self._ghosts.append(ghost)
-                axes.add_patch(ghost)
+                self._ghosts.append(Rectangle(*shape, fill=False, ec=colour))
                 age = axes.text(0.0, _BELIEVED_Y, "", fontsize=7.5, ha="center", va="center")
                 self._ages.append(age)
-        self._clock = axes.text(
-            1.0, 1.0, "", transform=axes.transAxes, ha="right", va="bottom", fontsize=9
-        )
+        for patch in (*self._cars, *self._ghosts):
+            axes.add_patch(patch)
+        corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
+        self._clock = axes.text(1.0, 1.0, "", fontsize=9, **corner)
 
     @property
     def artists(self) -> list[Artist]:

@@ -4,6 +4,7 @@ A still picture shows them whole; an animation uncovers them up to a moment.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -24,25 +25,18 @@ _ROUNDING_S = 1e-6
 
 
 class EpisodePanels:
-    """Five panels over one time axis, drawn into axes that the caller has made.
+    """Five panels over one time axis: gap, speeds, accelerations, age of messages, arrivals.
 
-    Args:
-        recording: The episode.
-        axes: Five axes from the top: gap, speeds, accelerations, age, arrivals.
-        window_s: First and last moment to show, since the start.
+    They are drawn into the axes given, from the top, and show the recording's window.
     """
 
-    def __init__(
-        self, recording: Recording, axes: list[Axes], window_s: tuple[float, float]
-    ) -> None:
-        self._recording = recording
+    def __init__(self, recording: Recording, axes: list[Axes]) -> None:
+        self._recording, window_s = recording, recording.window_s
         self._inside = (recording.time_s >= window_s[0]) & (recording.time_s <= window_s[1])
         self._lines: list[tuple[Line2D, NDArray[np.float64]]] = []
         brake = int(recording.brake_slot)
         self._braking_slot = brake if brake > 1 else None
-        self._onset = "the onset of the braking"
-        if recording.in_another_lane:
-            self._onset = "the onset of the cut-in"
+        self._onset = f"the onset of the {'cut-in' if recording.in_another_lane else 'braking'}"
         self._zero_s = 0.0 if np.isnan(recording.onset_s) else float(recording.onset_s)
         self.time_s = recording.time_s - self._zero_s
         gap, speed, accel, age, arrivals = axes
@@ -78,19 +72,8 @@ class EpisodePanels:
             cursor.set_visible(True)
             cursor.set_xdata([now_s, now_s])
 
-    def _plot(
-        self,
-        axes: Axes,
-        values: NDArray[np.float64],
-        colour: str,
-        label: str | None = None,
-        *,
-        dash: str = "-",
-        width: float = 1.6,
-    ) -> None:
-        (line,) = axes.plot(
-            self.time_s, values, color=colour, label=label, linestyle=dash, linewidth=width
-        )
+    def _plot(self, axes: Axes, values: NDArray[np.float64], colour: str, **look: Any) -> None:
+        (line,) = axes.plot(self.time_s, values, color=colour, **look)
         self._lines.append((line, values))
 
     def _until_crash(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,8 +87,9 @@ class EpisodePanels:
         recording = self._recording
         believed = np.where(recording.heard[:, 0], recording.believed_gap_m[:, 0], np.nan)
         true_m = self._until_crash(recording.gap_m)
-        self._plot(axes, self._until_crash(believed), ORANGE, "gap as told by radio", width=1.2)
-        self._plot(axes, true_m, BLACK, "true gap")
+        told_m = self._until_crash(believed)
+        self._plot(axes, told_m, ORANGE, label="gap as told by radio", linewidth=1.2)
+        self._plot(axes, true_m, BLACK, label="true gap")
         top = max(float(np.nanmax(true_m[self._inside], initial=0.0)), 1.0)
         axes.set_ylim(-0.05 * top, 1.2 * top)
         axes.set_ylabel("gap, m")
@@ -123,7 +107,7 @@ class EpisodePanels:
             if slot is None or np.isnan(values[:, slot]).all():
                 continue
             shown = values[:, slot] if slot else self._until_crash(values[:, 0])
-            self._plot(axes, shown, colour, label, dash=dash)
+            self._plot(axes, shown, colour, label=label, linestyle=dash)
 
     def _draw_speeds(self, axes: Axes) -> None:
         speed_mps = self._recording.speed_mps
@@ -184,6 +168,6 @@ def draw_timeline(recording: Recording) -> Figure:
     figure = new_figure(WIDTH_IN, 6.6 + extra_in)
     heights = (*PANEL_HEIGHTS[:-1], PANEL_HEIGHTS[-1] + extra_in)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    EpisodePanels(recording, list(axes), recording.window_s)
+    EpisodePanels(recording, list(axes))
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, columnspacing=1.2)
     return figure

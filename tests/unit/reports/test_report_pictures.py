@@ -254,7 +254,7 @@ def test_an_animation_uncovers_the_episode_up_to_now():
     recording = planted_recording()
     with house_style():
         axes = list(new_figure(5.0, 5.0).subplots(5, 1))
-        story = EpisodePanels(recording, axes, recording.window_s)
+        story = EpisodePanels(recording, axes)
         story.show_until(60)
     lines = [axes[0].get_lines()[1], axes[4].get_lines()[0]]
     for line in lines:
