@@ -220,8 +220,7 @@ def _train(ablation: Ablation, options: AblateOptions) -> None:
 def _spec(ablation: Ablation, options: AblateOptions) -> DriverSpec:
     """Describe the driver of a row."""
     from ml.evaluation.driver_specs import model_spec  # noqa: PLC0415
-    from ml.evaluation.drivers import interface_of  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     path = str(_model(ablation, options))
-    return model_spec(path, ablation.name, interface_of(load_model(path)), variant=ablation.variant)
+    return model_spec(path, ablation.name, load_model(path).interface, variant=ablation.variant)

@@ -70,7 +70,6 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
     from ml.commands.fill import WEIGHTS_READ, fill, make_origin  # noqa: PLC0415
     from ml.evaluation.compare import parse_margins, require_alike  # noqa: PLC0415
-    from ml.evaluation.drivers import interface_of  # noqa: PLC0415
     from ml.evaluation.planning import plan_evaluation  # noqa: PLC0415
     from ml.evaluation.summary import as_json, summarise  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
@@ -86,7 +85,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
         models = (*models, str(other))
     interfaces = {}
     for model in models:  # now, so that a wrong file is told of before anything is written
-        interfaces[model] = interface_of(load_model(model))
+        interfaces[model] = load_model(model).interface
         console.print(WEIGHTS_READ.format(model), markup=False)
     origin = make_origin("evaluate", arguments, options.seeds)
     wanted, parts = plan_evaluation(replace(options, models=models), origin, interfaces)

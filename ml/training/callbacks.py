@@ -34,17 +34,12 @@ class SettledEpisodes:
 
     A crash ends early: of what ended in the first rollouts, nearly all are crashes. So an episode
     counts from when it is settled: all that began before it, or with it, have ended. Until each
-    convoy has ended one, there is none.
-
-    Args:
-        num_envs: Convoys, all of which begin an episode now.
-        wanted: Older ones are forgotten while so many are left; those that began together stay.
+    convoy has ended one, there is none. The convoys given all begin an episode now.
     """
 
-    def __init__(self, num_envs: int, wanted: int = _RECENT_EPISODES) -> None:
+    def __init__(self, num_envs: int) -> None:
         self._began = np.zeros(num_envs, dtype=np.int64)
         self._ended: list[tuple[int, EpisodeSummary]] = []
-        self._wanted = wanted
 
     def add(self, row: int, tick: int, summary: EpisodeSummary) -> None:
         """Note that an episode of convoy `row` has ended at a tick, where its next one begins."""
@@ -56,8 +51,8 @@ class SettledEpisodes:
         self._ended.sort(key=lambda episode: episode[0])
         oldest_running = self._began.min()
         settled = [episode for episode in self._ended if episode[0] < oldest_running]
-        if len(settled) > self._wanted:
-            oldest = settled[-self._wanted][0]
+        if len(settled) > _RECENT_EPISODES:  # those that began together stay together
+            oldest = settled[-_RECENT_EPISODES][0]
             self._ended = [episode for episode in self._ended if episode[0] >= oldest]
         return [summary for began, summary in self._ended if began < oldest_running]
 

@@ -26,14 +26,14 @@ def write_picture(results: Sequence[BenchmarkResult], file: Path) -> bool:
         OSError: The file cannot be written.
     """
     convoys = [result for result in results if result.benchmark.part == "convoy"]
-    if convoys:
-        with style.house_style():
-            style.save_picture(draw_convoys(convoys), file)
-    return bool(convoys)
+    if not convoys:
+        return False
+    with style.house_style():
+        style.save_picture(_draw(convoys), file)
+    return True
 
 
-def draw_convoys(convoys: Sequence[BenchmarkResult]) -> Figure:
-    """Draw a panel per radio; call it in the house style."""
+def _draw(convoys: Sequence[BenchmarkResult]) -> Figure:
     figure = style.new_figure(style.WIDTH_IN * len(convoys) * 0.8, _HEIGHT_IN)
     panels = figure.subplots(1, len(convoys), squeeze=False)[0]
     styles = style.family_styles([b.name for result in convoys for b in result.baselines])
