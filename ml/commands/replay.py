@@ -59,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"--out must end in .gif, got {options.out}")
     manifest = Manifest.read(options.result)
     row = find_episode(options, manifest)
-    file = options.out or options.result / "replays" / _file_name(row)
+    parts = (row.suite, row.radio, row.controller, f"s{row.seed}", f"e{row.case}")
+    file = options.out or options.result / "replays" / f"{'__'.join(map(slug, parts))}.gif"
     if not options.gui:
         check_writable(file.parent, "--out")
     from ml.evaluation.rerun import episode_name, job_of, rerun  # noqa: PLC0415
@@ -67,21 +68,22 @@ def main(arguments: Sequence[str]) -> int:
     from ml.reports.episode.animation import write_animation  # noqa: PLC0415 (slow to import)
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
+    title = (
+        f"{row.controller}: {row.suite} on {row.radio}, episode {row.case}\n"
+        f"{row.kind}, {row.num_peers} ahead, {'crash' if row.crash else 'no crash'}"
+    )
     console = make_console()
     console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
-    with Parts(console, "driving") as parts:
+    with Parts(console, "driving") as shown:
         recording = rerun(
             job_of(manifest, row),
             load_model,
             gui=options.gui,
-            on_tick=lambda tick, ticks: parts.at("driving", tick / ticks),
+            on_tick=lambda tick, ticks: shown.at("driving", tick / ticks),
         )
         if not options.gui:
             write_animation(
-                recording,
-                file,
-                _title(row),
-                lambda frame, frames: parts.at("drawing", frame / frames),
+                recording, file, title, lambda frame, of: shown.at("drawing", frame / of)
             )
     console.print("the episode is the result's, bit for bit")
     if not options.gui:
@@ -125,16 +127,3 @@ def _chosen(name: str, asked: str | int | None, named: Sequence[str]) -> str:
         shown = ", ".join(known[:_MOST_LISTED]) + (", …" if len(known) > _MOST_LISTED else "")
         raise ConfigError(f"--{name} {asked}: the result has {shown or 'none'}")
     return str(asked)
-
-
-def _file_name(row: EpisodeRow) -> str:
-    parts = (row.suite, row.radio, row.controller, f"s{row.seed}", f"e{row.case}")
-    return "__".join(slug(part) for part in parts) + ".gif"
-
-
-def _title(row: EpisodeRow) -> str:
-    end = "crash" if row.crash else "no crash"
-    return (
-        f"{row.controller}: {row.suite} on {row.radio}, episode {row.case}\n"
-        f"{row.kind}, {row.num_peers} ahead, {end}"
-    )

@@ -61,10 +61,11 @@ def write_card(
         on_episode=lambda n, of: on_part(f"worst episodes: {n} of {of}"),
     )
     on_part("drawing")
+    policies = [policy.name for policy in view.policies()]
     with house_style():
         page = render_page(
             "card.html",
-            title=words.title_of(view),
+            title=", ".join(policies) or "Classical controllers and bounds",
             subtitle=words.subtitle_of(view),
             brief=words.brief_of(view, summaries),
             notes=words.notes_of(view),

@@ -40,11 +40,6 @@ class FrontierPoint(NamedTuple):
     low: float
     high: float
 
-    @property
-    def drawable(self) -> bool:
-        """Whether both coordinates are numbers."""
-        return bool(np.isfinite(self.headway_s) and np.isfinite(self.value))
-
 
 class FrontierAxis(NamedTuple):
     """The vertical axis.
@@ -71,7 +66,7 @@ def draw_frontier(
 
     Call it in the house style; `styles` are the looks of the classical families.
     """
-    shown = [point for point in points if point.drawable]
+    shown = [point for point in points if np.isfinite([point.headway_s, point.value]).all()]
     within = [point for point in shown if point.role != "bound"] or shown
     entries = len({p.name if p.role == "bound" else p.family for p in shown})
     rows = -(-entries // _LEGEND_COLUMNS)

@@ -8,12 +8,6 @@ from ml.evaluation.spread import sentence_of, spread_over
 from ml.reports.card.tables import Summaries
 
 
-def title_of(view: ResultView) -> str:
-    """Name whom the card is about."""
-    policies = ", ".join(policy.name for policy in view.policies())
-    return policies or "Classical controllers and bounds"
-
-
 def subtitle_of(view: ResultView) -> str:
     """Say how much was evaluated."""
     episodes = sum(len(cell) for cell in view.rows.values())
