@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -58,12 +57,7 @@ class Goal(Measured):
 
 
 def ratio(
-    name: str,
-    above: Sequence[float],
-    below: Sequence[float],
-    wanted: float,
-    *,
-    at_most: bool = False,
+    name: str, above: list[float], below: list[float], wanted: float, *, at_most: bool = False
 ) -> Goal:
     """Divide round by round; the median of quotients shrugs off a machine that drifts."""
     return Goal(name, [a / b for a, b in zip(above, below, strict=True)], wanted, at_most)

@@ -71,20 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     require_distinct("MODEL", options.models)
     require_distinct("--bursty-gaps", options.bursty_gaps)
     require_distinct("--shadowed-gaps", options.shadowed_gaps)
-    return _run(options.reduced(), arguments)
-
-
-def gaps_of(options: TargetsOptions) -> dict[float, dict[str, str]]:
-    """Return each further time gap of the models: on which benchmarks, by which options."""
-    asked = (
-        (_BURSTY, "--bursty-gaps", options.bursty_gaps),
-        (_SHADOWED, "--shadowed-gaps", options.shadowed_gaps),
-    )
-    gaps = sorted({gap_s for *_, of in asked for gap_s in of})
-    return {gap_s: {where: name for where, name, of in asked if gap_s in of} for gap_s in gaps}
-
-
-def _run(options: TargetsOptions, arguments: Sequence[str]) -> int:
+    options = options.reduced()
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
     from ml.commands.fill import WEIGHTS_READ, fill, make_origin  # noqa: PLC0415
@@ -127,3 +114,13 @@ def _run(options: TargetsOptions, arguments: Sequence[str]) -> int:
     for file in (TABLE_FILE, JSON_FILE, *([PICTURE_FILE] if drawn else [])):
         console.print(f"{out / file}", markup=False)
     return 0
+
+
+def gaps_of(options: TargetsOptions) -> dict[float, dict[str, str]]:
+    """Return each further time gap of the models: on which benchmarks, by which options."""
+    asked = (
+        (_BURSTY, "--bursty-gaps", options.bursty_gaps),
+        (_SHADOWED, "--shadowed-gaps", options.shadowed_gaps),
+    )
+    gaps = sorted({gap_s for *_, of in asked for gap_s in of})
+    return {gap_s: {where: name for where, name, of in asked if gap_s in of} for gap_s in gaps}

@@ -57,7 +57,11 @@ class TuneOptions:
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = tyro.cli(TuneOptions, prog="roadsense tune", args=arguments)
-    _check(options)
+    require_counts(options, "trials", "evaluations", "episodes")
+    if options.minutes is not None and not 0.0 < options.minutes < math.inf:
+        raise ConfigError(f"--minutes must be > 0, got {options.minutes:g}")
+    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
+        raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))}: give different ones")
     from ml.training.stop_signals import StopRequested, StopSignals  # noqa: PLC0415
 
     with StopSignals() as stop:
@@ -69,15 +73,6 @@ def main(arguments: Sequence[str]) -> int:
                 "running\n"
             )
         return stop.exit_code
-
-
-def _check(options: TuneOptions) -> None:
-    """Refuse numbers that make no search, before anything slow is imported."""
-    require_counts(options, "trials", "evaluations", "episodes")
-    if options.minutes is not None and not 0.0 < options.minutes < math.inf:
-        raise ConfigError(f"--minutes must be > 0, got {options.minutes:g}")
-    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
-        raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))}: give different ones")
 
 
 def _search(options: TuneOptions) -> int:

@@ -211,9 +211,12 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:
+_Lines: TypeAlias = dict[KeyPath, tuple[Any, int]]
+
+
+def _read_yaml(text: str, name: str) -> _Lines:
     """Flatten a document to value and line by key path."""
-    found: dict[KeyPath, tuple[Any, int]] = {}
+    found: _Lines = {}
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
@@ -230,11 +233,7 @@ def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:
 
 
 def _walk(
-    loader: yaml.SafeLoader,
-    node: yaml.MappingNode,
-    path: KeyPath,
-    found: dict[KeyPath, tuple[Any, int]],
-    name: str,
+    loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, found: _Lines, name: str
 ) -> None:
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1

@@ -117,10 +117,9 @@ class _Samples:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Observations, flat over ticks and convoys."""
-        names = self.observations[0]
         return {
             name: torch.as_tensor(np.concatenate([seen[name] for seen in self.observations]))
-            for name in names
+            for name in self.observations[0]
         }
 
 
@@ -171,10 +170,9 @@ def _drive(
     noise = np.zeros(environment.num_envs)
     decay = np.exp(-DT_S / _NOISE_TAU_S)
     for _ in range(config.ticks):
-        wanted = teacher_action(environment.batch)
-        action = (
-            wanted if pupil is None else pupil.predict(observation, deterministic=True)[0][:, 0]
-        )
+        action = wanted = teacher_action(environment.batch)
+        if pupil is not None:
+            action = pupil.predict(observation, deterministic=True)[0][:, 0]
         fresh = generator.normal(size=noise.size) * config.noise * np.sqrt(1.0 - decay**2)
         noise = decay * noise + fresh
         samples.observations.append({name: rows.copy() for name, rows in observation.items()})

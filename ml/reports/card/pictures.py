@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ml.evaluation.crash_grid import CrashGrid, by_loss_and_silence, by_peers_and_radio
-from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.selection import (
     MOST_SHOWN_POLICIES,
@@ -19,7 +18,6 @@ from ml.evaluation.selection import (
     rival_of,
     role_of,
 )
-from ml.evaluation.summary import CellSummary
 from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
 from ml.reports.card.tables import Summaries
 from ml.reports.style import (
@@ -65,29 +63,18 @@ def frontier_pictures(view: ResultView, summaries: Summaries) -> list[tuple[str,
     for radio in view.radios(suite):
         pictures = []
         for aspect, key, scale, axis in _AXES:
-            points = [
-                _point(summaries[suite, radio, c.name], c, families, key, scale)
-                for c in view.controllers(suite, radio)
-            ]
+            points = []
+            for c in view.controllers(suite, radio):
+                figures, role = summaries[suite, radio, c.name].figures, role_of(c)
+                family = families[c.family] if role == "classical" else role
+                x, y = figures["headway_s"].value, figures[key]
+                interval = (scale * end for end in (y.value, y.low, y.high))
+                points.append(FrontierPoint(c.name, family, role, x, *interval))
             figure = draw_frontier(points, axis, styles, f"{aspect}, {radio} radio")
             said = f"{axis.label} over mean time headway, {suite} on {radio}"
             pictures.append(as_picture(figure, said))
         groups.append((f"{suite} on {radio}", pictures))
     return groups
-
-
-def _point(
-    summary: CellSummary,
-    controller: DriverSpec,
-    families: Mapping[str, str],
-    key: str,
-    scale: float,
-) -> FrontierPoint:
-    figure, role = summary.figures[key], role_of(controller)
-    family = families[controller.family] if role == "classical" else role
-    headway_s = summary.figures["headway_s"].value
-    interval = (scale * x for x in (figure.value, figure.low, figure.high))
-    return FrontierPoint(controller.name, family, role, headway_s, *interval)
 
 
 def heat_map_pictures(view: ResultView) -> list[Picture]:

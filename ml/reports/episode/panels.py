@@ -95,10 +95,7 @@ class EpisodePanels:
         axes.set_ylabel("gap, m")
 
     def _plot_cars(
-        self,
-        axes: Axes,
-        values: NDArray[np.float64],
-        labels: Sequence[str | None] = (None, None, None),
+        self, axes: Axes, values: NDArray[np.float64], labels: Sequence[str | None] = (None,) * 3
     ) -> None:
         """Plot the car that brakes, the one in front and the ego, of (ticks, slots)."""
         colours, dashes = (BRAKING_COLOUR, AHEAD_COLOUR, EGO_COLOUR), (":", "--", "-")
