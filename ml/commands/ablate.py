@@ -14,7 +14,7 @@ from ml.console import WholeTable, make_console, markdown_table
 from ml.errors import ConfigError, EvaluationError
 
 if TYPE_CHECKING:
-    from ml.evaluation.records import DriverSpec, Variant
+    from ml.evaluation.records import Variant
     from ml.evaluation.summary import CellSummary, Figure
 
 _HISTORY = [
@@ -114,11 +114,12 @@ def main(arguments: Sequence[str]) -> int:
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
     from ml.commands.fill import fill, make_origin  # noqa: PLC0415
     from ml.evaluation.case_set import CaseSet, radio_record  # noqa: PLC0415
-    from ml.evaluation.driver_specs import controller_spec  # noqa: PLC0415
+    from ml.evaluation.driver_specs import controller_spec, model_spec  # noqa: PLC0415
     from ml.evaluation.seeds import VALIDATION_SEED  # noqa: PLC0415
     from ml.evaluation.store import parts_of, read_parts  # noqa: PLC0415
     from ml.evaluation.summary import summarise  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
+    from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
     radios = dict.fromkeys([*options.radio, *(radio for a in rows for radio in a.radios)])
@@ -137,7 +138,11 @@ def main(arguments: Sequence[str]) -> int:
         for ablation in todo:
             shown.begin(ablation.name)
             _train(ablation, options)
-    specs = {ablation: _spec(ablation, options) for ablation in rows}
+    specs = {}
+    for ablation in rows:
+        path = str(_model(ablation, options))
+        interface = load_model(path).interface
+        specs[ablation] = model_spec(path, ablation.name, interface, variant=ablation.variant)
     found = []
     for radio in records:
         cases = CaseSet(
@@ -215,12 +220,3 @@ def _train(ablation: Ablation, options: AblateOptions) -> None:
         raise EvaluationError(
             f"{ablation.name}: the training run ended with exit code {code} ({last_line(folder)})"
         )
-
-
-def _spec(ablation: Ablation, options: AblateOptions) -> DriverSpec:
-    """Describe the driver of a row."""
-    from ml.evaluation.driver_specs import model_spec  # noqa: PLC0415
-    from ml.training.checkpoints import load_model  # noqa: PLC0415
-
-    path = str(_model(ablation, options))
-    return model_spec(path, ablation.name, load_model(path).interface, variant=ablation.variant)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -113,11 +112,6 @@ def read_space(file: Path | None, built_in: str) -> tuple[Space, str]:
             f"{source}: expected `name: {{low: …, high: …}}` lines, found something else."
         )
     return {str(name): _dimension(str(name), said, source) for name, said in tree.items()}, source
-
-
-def as_record(space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """Write a space down, to compare it with that of a search that goes on."""
-    return {name: dimension.model_dump(exclude_defaults=True) for name, dimension in space.items()}
 
 
 def _dimension(name: str, said: Any, source: str) -> Dimension:

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from ml.atomic_files import check_writable, write_json
 from ml.errors import ConfigError, EvaluationError
 from ml.tuning.objective import Objective, Outcome
-from ml.tuning.space import Value, as_record
+from ml.tuning.space import Value
 
 _RECORD_FILE = "search.json"
 _MOST_FAILURES_IN_A_ROW = 3
@@ -155,7 +155,8 @@ class Search:
             self._tell("the first trial has the usual values")
 
     def _compare_record(self) -> None:
-        record = {"space": as_record(self._space), **self._objective.record()}
+        space = {name: d.model_dump(exclude_defaults=True) for name, d in self._space.items()}
+        record = {"space": space, **self._objective.record()}
         file = self._folder / _RECORD_FILE
         if not file.exists():
             write_json(file, record)
