@@ -215,8 +215,10 @@ def _train(ablation: Ablation, options: AblateOptions) -> None:
     folder = _model(ablation, options).parents[1]
     folder.mkdir(parents=True, exist_ok=True)
     unjudged = ["--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0"]
-    code = train_apart(folder, [*_training_options(ablation, options), *unjudged])
-    if code:
-        raise EvaluationError(
-            f"{ablation.name}: the training run ended with exit code {code} ({last_line(folder)})"
-        )
+    try:
+        code = train_apart(folder, [*_training_options(ablation, options), *unjudged])
+        wrong = f"the training run ended with exit code {code}" if code else ""
+    except EvaluationError as error:
+        wrong = str(error)
+    if wrong:
+        raise EvaluationError(f"{ablation.name}: {wrong} ({last_line(folder)})")
