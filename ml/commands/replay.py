@@ -120,7 +120,7 @@ def find_episode(options: ReplayOptions, manifest: Manifest) -> EpisodeRow:
 
 def _chosen(name: str, asked: str | int | None, named: Sequence[str]) -> str:
     """Return what is asked for; by default the first that has a name."""
-    known = [name for name in dict.fromkeys(named) if name]
+    known = [one for one in dict.fromkeys(named) if one]
     if asked is None and known:
         return known[0]
     if str(asked) not in known:
