@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, also after a power cut."""
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -40,6 +41,17 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON for people to read, atomically; see `write_atomically`."""
     write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def finite(value: Any, digits: int = 17) -> Any:
+    """Return what JSON can hold: numbers of so many digits, and None for those not finite."""
+    if isinstance(value, dict):
+        return {name: finite(inner, digits) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner, digits) for inner in value]
+    if isinstance(value, float):  # numpy's float64 is one
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    return value
 
 
 def sync(path: Path) -> None:

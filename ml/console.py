@@ -7,12 +7,13 @@ a list.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
@@ -32,6 +33,11 @@ def make_console() -> Console:
     return Console(width=None if told else _WIDTH_WITHOUT_TERMINAL)
 
 
+def plain_lines(console: Console) -> Callable[[str], None]:
+    """Return what prints a line just as it is: brackets are no markup, and nothing is wrapped."""
+    return partial(console.print, markup=False, highlight=False, soft_wrap=True)
+
+
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table for a page, its last line ended; columns as `WholeTable` takes them."""
     lines = [[column.removeprefix(_RIGHT) for column in columns]]
@@ -44,14 +50,19 @@ class WholeTable(Table):
 
     Args:
         columns: Their names; one that begins with ">" has its cells to the right.
+        rows: Rows to begin with.
         options: Of rich's table.
     """
 
-    def __init__(self, *columns: str, **options: Any) -> None:
+    def __init__(
+        self, *columns: str, rows: Iterable[Iterable[RenderableType]] = (), **options: Any
+    ) -> None:
         super().__init__(**{"title_justify": "left", "title_style": "bold"} | options)
         for column in columns:
             right = column.startswith(_RIGHT)
             self.add_column(column.removeprefix(_RIGHT), justify="right" if right else "left")
+        for row in rows:
+            self.add_row(*row)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it with columns as wide as their words at least, or as a list."""

@@ -3,7 +3,6 @@
 import os
 import sys
 import sysconfig
-from collections.abc import Mapping
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,15 +50,6 @@ def require_own_python(program: str) -> None:
             f"run is that of {code_folder()}. Run `make .venv/installed` in {environment.parent}, "
             "which builds it anew."
         )
-
-
-def same_code(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return environment variables with which `python -P -m ml.…` runs the code that runs here.
-
-    Whatever the folder is that it is started in, and whatever that holds.
-    """
-    path = [str(code_folder()), environ.get("PYTHONPATH", "")]
-    return {**environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
 def hidden_packages() -> list[tuple[str, Path, str]]:

@@ -1,7 +1,9 @@
 """`roadsense bench`: what is compared runs in turn, so that the ratios mean something."""
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, closing
+from itertools import product
 from statistics import median
 from time import perf_counter
 
@@ -9,15 +11,15 @@ import numpy as np
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from ml.bench.ceiling import NoOpVecEnv
 from ml.bench.naive_baseline import NaiveEnv
 from ml.bench.radio_alone import radios_alone
-from ml.bench.report import SECTIONS, BenchReport, Goal, Section, Throughput, ratio
+from ml.bench.report import SECTIONS, BenchReport, Goal, Measured, Section, ratio
 from ml.bench.workloads import (
     STEPS_PER_ENV,
     BareSumo,
     Driving,
     Learning,
+    NoOpVecEnv,
     Workload,
     environment,
     plain_learner,
@@ -46,42 +48,25 @@ def count_parts(sections: Collection[Section], rounds: int) -> int:
 
 
 def bench(
-    *,
-    num_envs: int,
-    num_peers: int,
-    radio: str,
+    report: BenchReport,
     rounds: int,
-    sections: Collection[Section] = SECTIONS,
     on_part: Callable[[str], None],
-) -> BenchReport:
+    sections: Collection[Section] = SECTIONS,
+) -> None:
     """Measure the sections one after the other; within each, all workloads in turn, round by round.
 
     Args:
-        num_envs: Convoys of all but the sizes.
-        num_peers: Cars ahead of each ego in the comparison, and in the radio's own section.
-        radio: Preset or parameter file.
+        report: Says how many convoys and peers on which radio; gets what is measured.
         rounds: How often each is measured; one more round warms up.
-        sections: What to measure.
         on_part: Told what is measured next.
+        sections: What to measure.
     """
     torch.set_num_threads(1)
-    report = BenchReport(num_envs=num_envs, num_peers=num_peers, radio=radio)
-    if "comparison" in sections:
-        _compare(report, rounds, on_part)
-    if "training" in sections:
-        _train(report, rounds, on_part)
-    if "radio" in sections:
-        _send(report, rounds, on_part)
-    if "sizes" in sections:
-        costs = _grid(radio, rounds, on_part)
-        report.cost_us.update({size: median(values) for size, values in costs.items()})
-        for name, above, below, wanted in (
-            ("cost, 8 peers to 2 (64 convoys)", (64, 8), (64, 2), 2.5),
-            ("cost, 64 convoys to 16 (5 peers)", (64, 5), (16, 5), 0.8),
-            ("cost, 256 convoys to 64 (5 peers)", (256, 5), (64, 5), 1.1),
-        ):
-            report.ratios.append(ratio(name, costs[above], costs[below], wanted, at_most=True))
-    return report
+    for section, measure in (
+        ("comparison", _compare), ("training", _train), ("radio", _send), ("sizes", _grid)
+    ):  # fmt: skip
+        if section in sections:
+            measure(report, rounds, on_part)
 
 
 def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
@@ -113,24 +98,22 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
 
         runs = _interleave(workloads, rounds, on_part, after_round)
     report.workloads.extend(runs)
-    a, b, c, d, e_env, e_ppo, f = (run.steps_per_s for run in runs)
-    report.ratios.extend(
-        [
-            ratio("b / a: environment to SUMO with its necessary traffic", b, a, 0.4),
-            ratio("c / d: training to the learner's ceiling", c, d, 0.65),
-            ratio("e / b: environment over TraCI to embedded", e_env, b, 0.6),
-            ratio("e / d: training over TraCI to the ceiling", e_ppo, d, 0.55),
-            ratio("c / f: training to the naive baseline", c, f, 60.0),
-            ratio("one convoy's reset to one batch tick", resets_s, ticks_s, 1.0, at_most=True),
-        ]
-    )
+    a, b, c, d, e_env, e_ppo, f = (run.values for run in runs)
+    goals = [
+        ratio("b / a: environment to SUMO with its necessary traffic", b, a, 0.4),
+        ratio("c / d: training to the learner's ceiling", c, d, 0.65),
+        ratio("e / b: environment over TraCI to embedded", e_env, b, 0.6),
+        ratio("e / d: training over TraCI to the ceiling", e_ppo, d, 0.55),
+        ratio("c / f: training to the naive baseline", c, f, 60.0),
+        ratio("one convoy's reset to one batch tick", resets_s, ticks_s, 1.0, at_most=True),
+    ]
+    report.ratios.extend(goals)
 
 
 def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
     """Measure a training with everything on, as its preset has it, beside its ceiling."""
     config = preset_config(report.num_envs, report.radio)
-    env = ConvoyVecEnv(config.num_envs, config.env)
-    try:
+    with closing(ConvoyVecEnv(config.num_envs, config.env)) as env:
         workloads = [
             Learning(build_learner(config, on, config.seed), name)
             for on, name in (
@@ -139,10 +122,8 @@ def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> 
             )
         ]
         runs = _interleave(workloads, rounds, on_part)
-    finally:
-        env.close()
     report.workloads.extend(runs)
-    g, h = (run.steps_per_s for run in runs)
+    g, h = (run.values for run in runs)
     report.ratios.append(ratio("g / h: training with everything on to its ceiling", g, h, 0.5))
 
 
@@ -152,7 +133,7 @@ def _send(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> N
     radios = radios_alone(radio, report.num_envs, report.num_peers + 1)
     for number, run in enumerate(_interleave(radios, rounds, on_part)):
         wanted_us = _RELAY_GOAL_US if number else _RADIO_GOAL_US
-        costs_us = [1e6 / rate for rate in run.steps_per_s]
+        costs_us = [1e6 / rate for rate in run.values]
         report.radio_costs.append(Goal(run.name, costs_us, wanted_us, at_most=True))
 
 
@@ -161,9 +142,9 @@ def _interleave(
     rounds: int,
     on_part: Callable[[str], None],
     after_round: Callable[[list[float]], None] = lambda _rates: None,
-) -> list[Throughput]:
+) -> list[Measured]:
     """Run all in turn, round after round; `after_round` is told each round's steps per second."""
-    runs = [Throughput(workload.name, []) for workload in workloads]
+    runs = [Measured(workload.name, []) for workload in workloads]
     for number in range(rounds + 1):  # the first warms up and is not counted
         for workload, run in zip(workloads, runs, strict=True):
             name = workload.name
@@ -173,9 +154,9 @@ def _interleave(
             steps = workload.run()
             elapsed = perf_counter() - start
             if number:
-                run.steps_per_s.append(steps / elapsed)
+                run.values.append(steps / elapsed)
         if number:
-            after_round([run.steps_per_s[-1] for run in runs])
+            after_round([run.values[-1] for run in runs])
     return runs
 
 
@@ -189,29 +170,24 @@ def _reset_s(env: ConvoyVecEnv) -> float:
     return median(times)
 
 
-def _grid(
-    radio: str, rounds: int, on_part: Callable[[str], None]
-) -> dict[tuple[int, int], list[float]]:
-    """µs per environment step by (batch size, peers), a value per round."""
-    costs: dict[tuple[int, int], list[float]] = {}
-    for number in range(rounds + 1):
-        for size in BATCH_SIZES:
-            for peers in PEER_COUNTS:
-                on_part(f"sizes, round {number} of {rounds}: {size} convoys of {peers} peers")
-                env = environment(size, peers, radio)
-                try:
-                    cost = _cost_us(env)
-                finally:
-                    env.close()
-                if number:
-                    costs.setdefault((size, peers), []).append(cost)
-    return costs
-
-
-def _cost_us(env: ConvoyVecEnv) -> float:
-    action = np.full((env.num_envs, 1), 0.01, dtype=np.float32)
-    env.step(action)
-    start = perf_counter()
-    for _ in range(_GRID_TICKS):
-        env.step(action)
-    return (perf_counter() - start) / _GRID_TICKS / env.num_envs * 1e6
+def _grid(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
+    """Measure µs per environment step by batch size and number of peers."""
+    costs: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for number, size, peers in product(range(rounds + 1), BATCH_SIZES, PEER_COUNTS):
+        on_part(f"sizes, round {number} of {rounds}: {size} convoys of {peers} peers")
+        action = np.full((size, 1), 0.01, dtype=np.float32)
+        with closing(environment(size, peers, report.radio)) as env:
+            env.step(action)
+            start = perf_counter()
+            for _ in range(_GRID_TICKS):
+                env.step(action)
+            elapsed = perf_counter() - start
+        if number:
+            costs[size, peers].append(elapsed / _GRID_TICKS / size * 1e6)
+    report.cost_us.update({size: median(values) for size, values in costs.items()})
+    for name, above, below, wanted in (
+        ("cost, 8 peers to 2 (64 convoys)", (64, 8), (64, 2), 2.5),
+        ("cost, 64 convoys to 16 (5 peers)", (64, 5), (16, 5), 0.8),
+        ("cost, 256 convoys to 64 (5 peers)", (256, 5), (64, 5), 1.1),
+    ):
+        report.ratios.append(ratio(name, costs[above], costs[below], wanted, at_most=True))

@@ -1,7 +1,7 @@
 """Where a tick of the environment goes."""
 
-from collections import defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from time import perf_counter
 from typing import Any, cast
 
@@ -16,21 +16,14 @@ _ALL = "all of a tick"
 
 
 def profile(num_envs: int, num_peers: int, radio: str) -> WholeTable:
-    """Time the parts of a tick, on both backends, and build a table of µs per environment step.
-
-    Args:
-        num_envs: Convoys in the batch.
-        num_peers: Cars ahead of each ego.
-        radio: Preset or parameter file.
-    """
+    """Time the parts of a tick, on both backends, and build a table of µs per environment step."""
     spent = {
         backend: _spent(num_envs, num_peers, radio, backend) for backend in ("libsumo", "traci")
     }
-    table = WholeTable(title=f"µs per environment step, {num_envs} convoys of {num_peers} peers")
-    table.add_column("part")
-    for backend in spent:
-        table.add_column(backend, justify="right")
-        table.add_column("share", justify="right")
+    table = WholeTable(
+        *("part", *(name for backend in spent for name in (f">{backend}", ">share"))),
+        title=f"µs per environment step, {num_envs} convoys of {num_peers} peers",
+    )
     parts = list(spent["libsumo"])
     for part in parts:
         cells = []
@@ -41,9 +34,8 @@ def profile(num_envs: int, num_peers: int, radio: str) -> WholeTable:
 
 
 def _spent(num_envs: int, num_peers: int, radio: str, backend: str) -> dict[str, float]:
-    env = environment(num_envs, num_peers, radio, backend)
-    times: dict[str, float] = defaultdict(float)
-    try:
+    times: dict[str, float] = {}
+    with closing(environment(num_envs, num_peers, radio, backend)) as env:
         batch = env.batch
         stack, simulator = cast("V2VStack", batch.stack), batch.simulator
         for owner, method, part in (
@@ -59,13 +51,11 @@ def _spent(num_envs: int, num_peers: int, radio: str, backend: str) -> dict[str,
         action = np.full((num_envs, 1), 0.01, dtype=np.float32)
         for _ in range(_WARM_UP):
             env.step(action)
-        times.clear()
+        times |= dict.fromkeys(times, 0.0)
         start = perf_counter()
         for _ in range(_TICKS):
             env.step(action)
         total = perf_counter() - start
-    finally:
-        env.close()
     times["bookkeeping, poses, episode plans"] = total - sum(times.values())
     times[_ALL] = total
     return {part: seconds / _TICKS / num_envs * 1e6 for part, seconds in times.items()}

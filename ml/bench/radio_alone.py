@@ -29,10 +29,6 @@ class RadioAlone:
         num_envs: Convoys.
         num_nodes: Cars of a convoy, all of them on the air.
 
-    Attributes:
-        name: Says how far messages are relayed.
-        channel: The radio.
-
     Raises:
         EmulatorError: More nodes than a channel holds.
     """

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -22,38 +21,24 @@ SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 
 
 @dataclass(frozen=True, slots=True)
-class Throughput:
-    """Environment steps per second of one workload, a value per round."""
-
-    name: str
-    steps_per_s: list[float]
-
-    @property
-    def typical(self) -> float:
-        """The median round."""
-        return median(self.steps_per_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """Something measured once a round, and what is wanted of its median.
-
-    Attributes:
-        name: What it is.
-        values: A value per round.
-        wanted: The bound of the median.
-        at_most: Whether the bound is an upper one.
-    """
+class Measured:
+    """Something measured once a round; of a workload, its environment steps per second."""
 
     name: str
     values: list[float]
-    wanted: float
-    at_most: bool = False
 
     @property
     def typical(self) -> float:
         """The median round."""
         return median(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal(Measured):
+    """Something measured, and the bound that is wanted of its median; lower where `at_most`."""
+
+    wanted: float
+    at_most: bool = False
 
     @property
     def reached(self) -> bool:
@@ -72,12 +57,7 @@ class Goal:
 
 
 def ratio(
-    name: str,
-    above: Sequence[float],
-    below: Sequence[float],
-    wanted: float,
-    *,
-    at_most: bool = False,
+    name: str, above: list[float], below: list[float], wanted: float, *, at_most: bool = False
 ) -> Goal:
     """Divide round by round; the median of quotients shrugs off a machine that drifts."""
     return Goal(name, [a / b for a, b in zip(above, below, strict=True)], wanted, at_most)
@@ -101,7 +81,7 @@ class BenchReport:
     num_envs: int
     num_peers: int
     radio: str
-    workloads: list[Throughput] = field(default_factory=list)
+    workloads: list[Measured] = field(default_factory=list)
     ratios: list[Goal] = field(default_factory=list)
     radio_costs: list[Goal] = field(default_factory=list)
     cost_us: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -109,32 +89,32 @@ class BenchReport:
     def tables(self) -> list[WholeTable]:
         """Build the console tables of what was measured."""
         size = f"{self.num_envs} convoys of"
-        rates = [
-            (r.name, r.typical, min(r.steps_per_s), max(r.steps_per_s)) for r in self.workloads
-        ]
         sizes = sorted({size for size, _ in self.cost_us})
         peers = sorted({peer for _, peer in self.cost_us})
         tables = [
-            _table(
-                f"environment steps per second, {size} {self.num_peers} peers",
-                ("workload", "median", "lowest", "highest"),
-                [(name, *(f"{rate:,.0f}" for rate in values)) for name, *values in rates],
+            WholeTable(
+                *("workload", ">median", ">lowest", ">highest"),
+                title=f"environment steps per second, {size} {self.num_peers} peers",
+                rows=[
+                    (r.name, *(f"{x:,.0f}" for x in (r.typical, min(r.values), max(r.values))))
+                    for r in self.workloads
+                ],
             ),
-            _table(
-                "ratios, paired round by round",
-                ("ratio", "median", "range", "goal", ""),
-                [ratio.row() for ratio in self.ratios],
+            WholeTable(
+                *("ratio", ">median", ">range", ">goal", ">"),
+                title="ratios, paired round by round",
+                rows=[ratio.row() for ratio in self.ratios],
             ),
-            _table(
-                f"the radio alone: µs per convoy and tick, {size} {self.num_peers + 1} nodes, "
-                f"radio {self.radio}",
-                ("transmit and deliver", "median", "range", "goal", ""),
-                [cost.row() for cost in self.radio_costs],
+            WholeTable(
+                *("transmit and deliver", ">median", ">range", ">goal", ">"),
+                title=f"the radio alone: µs per convoy and tick, {size} {self.num_peers + 1} "
+                f"nodes, radio {self.radio}",
+                rows=[cost.row() for cost in self.radio_costs],
             ),
-            _table(
-                "µs per environment step",
-                ("convoys", *(f"{peer} peers" for peer in peers)),
-                [(str(n), *(f"{self.cost_us[n, peer]:.1f}" for peer in peers)) for n in sizes],
+            WholeTable(
+                *("convoys", *(f">{peer} peers" for peer in peers)),
+                title="µs per environment step",
+                rows=[(str(n), *(f"{self.cost_us[n, peer]:.1f}" for peer in peers)) for n in sizes],
             ),
         ]
         return [table for table in tables if table.row_count]
@@ -145,7 +125,10 @@ class BenchReport:
             "num_envs": self.num_envs,
             "num_peers": self.num_peers,
             "radio": self.radio,
-            "workloads": [asdict(run) | {"median": run.typical} for run in self.workloads],
+            "workloads": [
+                {"name": run.name, "steps_per_s": run.values, "median": run.typical}
+                for run in self.workloads
+            ],
             "ratios": [
                 {
                     "name": ratio.name,
@@ -178,19 +161,16 @@ class BenchReport:
         """Draw what was measured: throughput, the radio's cost, cost by batch size."""
         from ml.reports.style import house_style, new_figure, save_picture  # noqa: PLC0415
 
-        panels = [
-            draw
-            for measured, draw in (
-                (self.workloads, self._draw_workloads),
-                (self.radio_costs, self._draw_radio),
-                (self.cost_us, self._draw_costs),
-            )
-            if measured
-        ]
+        kinds = (
+            (self.workloads, self._draw_workloads),
+            (self.radio_costs, self._draw_radio),
+            (self.cost_us, self._draw_costs),
+        )
+        draws = [draw for measured, draw in kinds if measured]
         with house_style():
-            figure = new_figure(6.5 * len(panels), 4.8)
-            axes = figure.subplots(1, len(panels), squeeze=False)[0]
-            for draw, panel in zip(panels, axes, strict=True):
+            figure = new_figure(6.5 * len(draws), 4.8)
+            panels = figure.subplots(1, len(draws), squeeze=False)[0]
+            for draw, panel in zip(draws, panels, strict=True):
                 draw(panel)
             save_picture(figure, file, dpi=110)
 
@@ -230,13 +210,3 @@ class BenchReport:
         axes.grid(visible=True, alpha=0.3)
         axes.set_title("cost of an environment step")
         axes.legend()
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> WholeTable:
-    """Build a table of words in the first column and numbers in the others."""
-    table = WholeTable(title=title)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table

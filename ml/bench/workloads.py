@@ -13,9 +13,11 @@ import numpy as np
 from pydantic import ValidationError
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from ml.envs.config import EnvConfig
-from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.convoy_vec_env import BatchVecEnv, ConvoyVecEnv
+from ml.envs.spaces import observation_space
 from ml.errors import ConfigError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 from ml.sumo.names import vehicle_id
@@ -26,11 +28,7 @@ STEPS_PER_ENV = 128
 
 
 class Workload(Protocol):
-    """Something that can be run for a while, again and again.
-
-    Attributes:
-        name: What the report calls it.
-    """
+    """Something, called `name` in the report, that can be run for a while, again and again."""
 
     name: str
 
@@ -102,13 +100,7 @@ class Driving:
 
 
 class Learning:
-    """(c to h) PPO end to end: rollouts, updates, all that Stable-Baselines3 does around them.
-
-    Args:
-        model: The learner, with its environment.
-        name: What the report calls it.
-        rollouts: How many make a slice of work.
-    """
+    """(c to h) PPO end to end: rollouts, updates, all that Stable-Baselines3 does around them."""
 
     def __init__(self, model: PPO, name: str, rollouts: int = 2) -> None:
         self.name = name
@@ -122,6 +114,35 @@ class Learning:
         """Learn on for some rollouts."""
         self._model.learn(self._steps, reset_num_timesteps=False)
         return self._steps
+
+
+class NoOpVecEnv(BatchVecEnv):
+    """Returns the same observation, reward 0 and no end, at no cost: the learner's ceiling."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        space = observation_space()
+        self._obs = {
+            key: np.zeros((num_envs, *box.shape), dtype=np.float32)  # type: ignore[misc]
+            for key, box in space.spaces.items()
+        }
+        self._rewards = np.zeros(num_envs, dtype=np.float32)
+        self._dones = np.zeros(num_envs, dtype=bool)
+        self._infos: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+
+    def reset(self) -> VecEnvObs:
+        """Return the one observation."""
+        return self._obs
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Ignore the actions."""
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Return the one observation again."""
+        return self._obs, self._rewards, self._dones, self._infos
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 def environment(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,12 @@ from typing import TYPE_CHECKING
 import tyro
 
 from ml.commands.checks import require_counts
+from ml.console import WholeTable, make_console, markdown_table
 from ml.errors import ConfigError, EvaluationError
 
 if TYPE_CHECKING:
-    from ml.evaluation.records import DriverSpec, Variant
+    from ml.evaluation.records import Variant
+    from ml.evaluation.summary import CellSummary, Figure
 
 _HISTORY = [
     f"peers.{name}"
@@ -28,6 +28,13 @@ _DEMANDS = ["ego.needed_braking", "ego.missing_room", "peers.needed_braking"]
 BASE = "the recipe"
 _BASELINE = "predictive:0.5"
 _TABLE_FILE = "ablation.md"
+_COLUMNS = (
+    ("crashes in avoidable hazards", "crash_rate", 100.0, "%"),
+    ("time headway", "headway_s", 1.0, "s"),
+    ("false brakes", "false_brakes_per_km", 1.0, "/km"),
+    ("jerk p95", "jerk_p95_mps3", 1.0, "m/s³"),
+)
+TITLES = ("radio", "what", *(title for title, *_ in _COLUMNS))
 _TRANSITION_S, _START_S = 4e-4, 15.0
 """Of a training run on two cores: a transition of the warm start or of PPO, and the rest."""
 
@@ -37,7 +44,6 @@ class Ablation:
     """One row of the table.
 
     Attributes:
-        name: What the table calls it.
         options: Of `roadsense train`; None where the recipe's own model is judged.
         variant: How the model is plugged in.
         radios: Where it is judged; empty for the usual ones.
@@ -96,11 +102,7 @@ class AblateOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command."""
     options = tyro.cli(AblateOptions, prog="roadsense ablate", args=arguments)
     require_counts(options, "episodes", "workers")
     names = [ablation.name for ablation in ABLATIONS]
@@ -108,21 +110,16 @@ def main(arguments: Sequence[str]) -> int:
         if name not in names:
             known = ", ".join(names)
             raise ConfigError(f"--only {name!r}: there is no such row. There are: {known}")
-    return _run(options, arguments)
-
-
-def _run(options: AblateOptions, arguments: Sequence[str]) -> int:
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
     from ml.commands.fill import fill, make_origin  # noqa: PLC0415
-    from ml.console import make_console  # noqa: PLC0415
     from ml.evaluation.case_set import CaseSet, radio_record  # noqa: PLC0415
-    from ml.evaluation.driver_specs import controller_spec  # noqa: PLC0415
+    from ml.evaluation.driver_specs import controller_spec, model_spec  # noqa: PLC0415
     from ml.evaluation.seeds import VALIDATION_SEED  # noqa: PLC0415
     from ml.evaluation.store import parts_of, read_parts  # noqa: PLC0415
     from ml.evaluation.summary import summarise  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
-    from ml.reports.ablation import as_markdown, console_table  # noqa: PLC0415
+    from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
     radios = dict.fromkeys([*options.radio, *(radio for a in rows for radio in a.radios)])
@@ -134,18 +131,18 @@ def _run(options: AblateOptions, arguments: Sequence[str]) -> int:
     console = make_console()
     trained = [ablation for ablation in rows if ablation.options is not None]
     todo = [ablation for ablation in trained if not _model(ablation, options).exists()]
+    total, done, lasts_s = len(trained), len(trained) - len(todo), len(todo) * usual_s
     with Parts(
-        console,
-        "training",
-        total=len(trained),
-        done=len(trained) - len(todo),
-        unit="recipes",
-        usual_s=len(todo) * usual_s,
+        console, "training", total=total, done=done, unit="recipes", usual_s=lasts_s
     ) as shown:
         for ablation in todo:
             shown.begin(ablation.name)
             _train(ablation, options)
-    specs = {ablation: _spec(ablation, options) for ablation in rows}
+    specs = {}
+    for ablation in rows:
+        path = str(_model(ablation, options))
+        interface = load_model(path).interface
+        specs[ablation] = model_spec(path, ablation.name, interface, variant=ablation.variant)
     found = []
     for radio in records:
         cases = CaseSet(
@@ -162,10 +159,24 @@ def _run(options: AblateOptions, arguments: Sequence[str]) -> int:
         f"{options.episodes} cases of the suite `convoy` per radio, seed {VALIDATION_SEED};\n"
         "95 % intervals."
     )
-    write_atomically(options.out / _TABLE_FILE, as_markdown(made, summaries))
-    console.print(console_table(summaries))
+    lines = [cells(summary) for summary in summaries]
+    write_atomically(options.out / _TABLE_FILE, f"{made}\n\n{markdown_table(TITLES, lines)}")
+    console.print(WholeTable(*TITLES, rows=lines, title="ablations"))
     console.print(f"table: {options.out / _TABLE_FILE}", markup=False)
     return 0
+
+
+def cells(summary: CellSummary) -> list[str]:
+    """Return a line of the table, under `TITLES`."""
+
+    def said(figure: Figure, scale: float, unit: str) -> str:
+        low, value, high = (scale * v for v in (figure.low, figure.value, figure.high))
+        if figure.hits is not None:
+            return f"{figure.hits} of {figure.count} [{low:.1f}, {high:.1f}] {unit}"
+        return f"{value:.2f} [{low:.2f}, {high:.2f}] {unit}"
+
+    figures = [said(summary.figures[key], scale, unit) for _, key, scale, unit in _COLUMNS]
+    return [summary.radio, summary.controller, *figures]
 
 
 def _training_options(ablation: Ablation, options: AblateOptions) -> list[str]:
@@ -199,37 +210,15 @@ def _model(ablation: Ablation, options: AblateOptions) -> Path:
 
 def _train(ablation: Ablation, options: AblateOptions) -> None:
     """Train in a process of its own, with folders of its own."""
-    from ml.installation import same_code  # noqa: PLC0415
+    from ml.tuning.training_process import last_line, train_apart  # noqa: PLC0415
 
-    model = _model(ablation, options)
-    folder = model.parents[1]
+    folder = _model(ablation, options).parents[1]
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "ml.cli", "train", *_training_options(ablation, options)]
-    command += ["--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0"]
-    environ = same_code() | {"RUNS_DIR": str(folder / "runs"), "MODELS_DIR": str(model.parent)}
-    log = folder / "train.log"
-    with log.open("w", encoding="utf-8") as stream:
-        ended = subprocess.run(  # noqa: S603 (this program, with its own options)
-            command,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            check=False,
-        )
-    if ended.returncode != 0:
-        said = log.read_text(encoding="utf-8").strip().splitlines()
-        raise EvaluationError(
-            f"{ablation.name}: the training run ended with exit code {ended.returncode} "
-            f"({said[-1] if said else 'it said nothing'}). {log} says more."
-        )
-
-
-def _spec(ablation: Ablation, options: AblateOptions) -> DriverSpec:
-    """Describe the driver of a row."""
-    from ml.evaluation.driver_specs import model_spec  # noqa: PLC0415
-    from ml.evaluation.drivers import interface_of  # noqa: PLC0415
-    from ml.training.checkpoints import load_model  # noqa: PLC0415
-
-    path = str(_model(ablation, options))
-    return model_spec(path, ablation.name, interface_of(load_model(path)), variant=ablation.variant)
+    unjudged = ["--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0"]
+    try:
+        code = train_apart(folder, [*_training_options(ablation, options), *unjudged])
+        wrong = f"the training run ended with exit code {code}" if code else ""
+    except EvaluationError as error:
+        wrong = str(error)
+    if wrong:
+        raise EvaluationError(f"{ablation.name}: {wrong} ({last_line(folder)})")

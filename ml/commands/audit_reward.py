@@ -26,11 +26,7 @@ class AuditOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; return 0, or 1 where the ranking is wrong or a penalty fires without cause.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command; return 1 where the ranking is wrong or a penalty fires without cause."""
     options = tyro.cli(AuditOptions, prog="roadsense audit-reward", args=arguments)
     require_counts(options, "episodes")
     from ml.envs.config import EnvConfig  # noqa: PLC0415 (slow to import)

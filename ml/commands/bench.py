@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from ml.bench.report import SECTIONS, Section
+from ml.bench.report import SECTIONS, BenchReport, Section
 from ml.commands.checks import require_counts, require_file
 from ml.console import make_console
 from ml.progress import Parts
@@ -40,11 +40,7 @@ class BenchOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; return the exit code.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command; return the exit code."""
     options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
     require_counts(options, "rounds", "num_envs", "num_peers")
     require_file("--json", options.json)
@@ -58,17 +54,11 @@ def main(arguments: Sequence[str]) -> int:
             table = profile(options.num_envs, options.num_peers, options.radio)
         console.print(table)
         return 0
+    report = BenchReport(options.num_envs, options.num_peers, options.radio)
     sections = options.only or SECTIONS
     total = count_parts(sections, options.rounds)
     with Parts(console, "measuring", total=total, usual_s=_PART_S * total) as parts:
-        report = bench(
-            num_envs=options.num_envs,
-            num_peers=options.num_peers,
-            radio=options.radio,
-            rounds=options.rounds,
-            sections=sections,
-            on_part=parts.begin,
-        )
+        bench(report, options.rounds, parts.begin, sections)
     for table in report.tables():
         console.print(table)
     if options.json is not None:

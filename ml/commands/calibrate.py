@@ -52,11 +52,7 @@ class CalibrateOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `roadsense calibrate`; return the exit code.
-
-    Raises:
-        RoadSenseError: A user's mistake; nothing was written.
-    """
+    """Run `roadsense calibrate`; return the exit code."""
     options = tyro.cli(CalibrateOptions, prog="roadsense calibrate", args=arguments)
     console = make_console()
     if options.coverage is not None:

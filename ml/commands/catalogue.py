@@ -12,12 +12,7 @@ _SECONDS = "seconds"
 
 
 class Command(NamedTuple):
-    """A command of `roadsense`.
-
-    Attributes:
-        summary: What it does.
-        lasts: About how long, with its default options on two cores that do nothing else.
-    """
+    """What a command does, and how long with its default options on two cores that only do that."""
 
     summary: str
     lasts: str = _SECONDS
@@ -55,6 +50,9 @@ def run(name: str, arguments: Sequence[str]) -> int:
     Args:
         name: Of the command; `audit-reward` is `main` of `ml.commands.audit_reward`.
         arguments: Its options.
+
+    Raises:
+        RoadSenseError: A user's mistake, or something failed; with what to do next.
     """
     module = import_module(_ELSEWHERE.get(name, f"ml.commands.{name.replace('-', '_')}"))
     return cast("int", module.main(arguments))

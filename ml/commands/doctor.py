@@ -16,7 +16,7 @@ from rich.text import Text
 from ml.commands.catalogue import COLUMNS, command_lines
 from ml.console import WholeTable, make_console, markdown_table
 from ml.doctor import machine, programs
-from ml.doctor.finding import Finding, ok
+from ml.doctor.programs import Finding, ok
 from ml.training.versions import read_versions
 
 _COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
@@ -51,10 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         with console.status("examining this machine") if console.is_terminal else nullcontext():
             findings = list(examine())
         console.print(_table(findings))
-        lines = WholeTable(*COLUMNS, title="how long it takes on two cores")
-        for line in command_lines():
-            lines.add_row(*line)
-        console.print(lines)
+        title = "how long it takes on two cores"
+        console.print(WholeTable(*COLUMNS, rows=command_lines(), title=title))
     return 1 if any(finding.verdict == "wrong" for finding in findings) else 0
 
 
@@ -82,8 +80,9 @@ def examine() -> Iterator[Finding]:
 def _table(findings: Sequence[Finding]) -> WholeTable:
     count = sum(finding.verdict == "wrong" for finding in findings)
     verdict = "nothing has to be mended" if count == 0 else f"{count} to be mended"
-    table = WholeTable("what", "", "found", "what mends it", title=f"roadsense doctor: {verdict}")
-    for finding in findings:
-        mark = Text(finding.verdict, style=_COLOURS[finding.verdict])
-        table.add_row(Text(finding.name), mark, Text(finding.found), Text(finding.remedy))
-    return table
+    rows = (
+        (Text(f.name), Text(f.verdict, _COLOURS[f.verdict]), Text(f.found), Text(f.remedy))
+        for f in findings
+    )
+    title = f"roadsense doctor: {verdict}"
+    return WholeTable("what", "", "found", "what mends it", rows=rows, title=title)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import tyro
 
 from ml.commands.checks import require_counts
+from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.plan import Plan
-from ml.evaluation.result import EpisodeRow, Manifest
+from ml.evaluation.result import EpisodeRow, Manifest, read_rows, write_csv
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,14 +52,7 @@ class EvaluateOptions(Plan):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Returns:
-        0, or 1 where `--against` found the first model worse.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command; return 1 where `--against` found the first model worse, else 0."""
     options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
     require_counts(options, "episodes", "workers")
     if options.worst < 0:
@@ -74,12 +68,9 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
-    from ml.commands.fill import fill, make_origin  # noqa: PLC0415
-    from ml.console import make_console  # noqa: PLC0415
+    from ml.commands.fill import WEIGHTS_READ, fill, make_origin  # noqa: PLC0415
     from ml.evaluation.compare import parse_margins, require_alike  # noqa: PLC0415
-    from ml.evaluation.drivers import interface_of  # noqa: PLC0415
     from ml.evaluation.planning import plan_evaluation  # noqa: PLC0415
-    from ml.evaluation.result import Manifest, read_rows, write_csv  # noqa: PLC0415
     from ml.evaluation.summary import as_json, summarise  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.reports.card.card import write_card  # noqa: PLC0415
@@ -94,8 +85,8 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
         models = (*models, str(other))
     interfaces = {}
     for model in models:  # now, so that a wrong file is told of before anything is written
-        interfaces[model] = interface_of(load_model(model))
-        console.print(f"{model}: weights read; nothing in that file is run", markup=False)
+        interfaces[model] = load_model(model).interface
+        console.print(WEIGHTS_READ.format(model), markup=False)
     origin = make_origin("evaluate", arguments, options.seeds)
     wanted, parts = plan_evaluation(replace(options, models=models), origin, interfaces)
     if other is not None and other_is_result:
@@ -111,8 +102,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     write_atomically(folder / SUMMARY_FILE, json.dumps(as_json(summaries), indent=1) + "\n")
     comparison = None
     if other is not None:
-        source = other if other_is_result else None
-        comparison = _compare(manifest, rows, str(other), source, margins)
+        comparison = _compare(manifest, rows, other, margins)
     with Parts(console, "card") as shown:
         card = write_card(
             folder,
@@ -131,10 +121,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
 
 
 def _print_tables(
-    options: EvaluateOptions,
-    manifest: Manifest,
-    summaries: Sequence[CellSummary],
-    console: Console,
+    options: EvaluateOptions, manifest: Manifest, summaries: Sequence[CellSummary], console: Console
 ) -> None:
     from ml.evaluation.console import tables  # noqa: PLC0415
     from ml.evaluation.spread import spread_over, table_of  # noqa: PLC0415
@@ -151,24 +138,17 @@ def _print_tables(
 
 
 def _compare(
-    manifest: Manifest,
-    rows: Sequence[EpisodeRow],
-    other: str,
-    result: Path | None,
-    margins: dict[str, float],
+    manifest: Manifest, rows: Sequence[EpisodeRow], other: Path, margins: dict[str, float]
 ) -> Comparison:
     """Compare the first policy with another model of this result, or with another result's."""
     from ml.evaluation.compare import compare  # noqa: PLC0415
-    from ml.evaluation.result import Manifest, read_rows  # noqa: PLC0415
+
+    def of(rows: Sequence[EpisodeRow], controller: str) -> list[EpisodeRow]:
+        return [row for row in rows if row.controller == controller]
 
     first = manifest.first_policy
-    if result is None:
-        return compare(_rows_of(rows, first), _rows_of(rows, other), margins=margins)
-    name = Manifest.read(result).first_policy
-    theirs = _rows_of(read_rows(result), name)
+    if not (other / Manifest.FILE).exists():
+        return compare(of(rows, first), of(rows, str(other)), margins=margins)
+    name = Manifest.read(other).first_policy
     names = (first, f"{name} of {other}")
-    return compare(_rows_of(rows, first), theirs, names=names, margins=margins)
-
-
-def _rows_of(rows: Sequence[EpisodeRow], controller: str) -> list[EpisodeRow]:
-    return [row for row in rows if row.controller == controller]
+    return compare(of(rows, first), of(read_rows(other), name), names=names, margins=margins)

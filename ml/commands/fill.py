@@ -14,6 +14,7 @@ from ml.progress import Parts
 from ml.training.checkpoints import load_model
 from ml.training.versions import read_versions
 
+WEIGHTS_READ = "{}: weights read; nothing in that file is run"
 _SIMULATED_PER_S = 250_000.0 / 60.0 * 2.0
 """Simulated seconds of episodes, over all drivers, in a second on two cores."""
 _START_S = 30.0
@@ -35,30 +36,18 @@ def make_origin(command: str, arguments: Sequence[str], seeds: tuple[int, ...]) 
 
 
 def fill(folder: Path, parts: Sequence[Part], *, workers: int, what: str, console: Console) -> None:
-    """Drive what is missing; says beforehand about how long it takes.
-
-    Args:
-        folder: Where the rows go.
-        parts: All that shall be there.
-        workers: Processes.
-        what: What is done, as in "evaluating".
-        console: Where the user looks.
+    """Drive those of the parts that a folder lacks; says beforehand about how long it takes.
 
     Raises:
         KeyboardInterrupt: The user stopped it; how to go on is told.
         RoadSenseError: A part could not be driven; those that were are kept.
     """
     jobs = make_jobs(folder, parts, load_model)
-    simulated_s = sum(job.simulated_s for job in jobs)
+    work_s, missing = sum(job.simulated_s for job in jobs), sum(len(job.parts) for job in jobs)
+    total, usual_s = len(parts), _START_S + work_s / _SIMULATED_PER_S
+    shown = Parts(console, what, total=total, done=total - missing, work=work_s, usual_s=usual_s)
     try:
-        with Parts(
-            console,
-            what,
-            total=len(parts),
-            done=len(parts) - sum(len(job.parts) for job in jobs),
-            work=simulated_s,
-            usual_s=_START_S + simulated_s / _SIMULATED_PER_S,
-        ) as shown:
+        with shown:
             for job in run_jobs(jobs, workers=workers):
                 shown.say(f"last: {job}")
                 shown.advance(len(job.parts), work=job.simulated_s)

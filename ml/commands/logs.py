@@ -42,11 +42,7 @@ class SynthOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `roadsense logs`; return the exit code.
-
-    Raises:
-        RoadSenseError: A user's mistake; nothing was written.
-    """
+    """Run `roadsense logs`; return the exit code."""
     options = tyro.extras.subcommand_cli_from_dict(
         {"synth": SynthOptions}, prog="roadsense logs", args=arguments
     )

@@ -65,11 +65,7 @@ Options = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `roadsense params` with its arguments; return the exit code.
-
-    Raises:
-        RoadSenseError: A user's mistake.
-    """
+    """Run `roadsense params` with its arguments; return the exit code."""
     options: ShowOptions | DiffOptions | FitMarginOptions = tyro.cli(
         Options, prog="roadsense params", args=arguments
     )

@@ -43,11 +43,7 @@ class ReplayOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; return 0.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command; return 0."""
     options = tyro.cli(ReplayOptions, prog="roadsense replay", args=arguments)
     if not (options.result / Manifest.FILE).is_file():
         raise ConfigError(
@@ -63,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"--out must end in .gif, got {options.out}")
     manifest = Manifest.read(options.result)
     row = find_episode(options, manifest)
-    file = options.out or options.result / "replays" / _file_name(row)
+    parts = (row.suite, row.radio, row.controller, f"s{row.seed}", f"e{row.case}")
+    file = options.out or options.result / "replays" / f"{'__'.join(map(slug, parts))}.gif"
     if not options.gui:
         check_writable(file.parent, "--out")
     from ml.evaluation.rerun import episode_name, job_of, rerun  # noqa: PLC0415
@@ -71,21 +68,22 @@ def main(arguments: Sequence[str]) -> int:
     from ml.reports.episode.animation import write_animation  # noqa: PLC0415 (slow to import)
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
+    title = (
+        f"{row.controller}: {row.suite} on {row.radio}, episode {row.case}\n"
+        f"{row.kind}, {row.num_peers} ahead, {'crash' if row.crash else 'no crash'}"
+    )
     console = make_console()
     console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
-    with Parts(console, "driving") as parts:
+    with Parts(console, "driving") as shown:
         recording = rerun(
             job_of(manifest, row),
             load_model,
             gui=options.gui,
-            on_tick=lambda tick, ticks: parts.at("driving", tick / ticks),
+            on_tick=lambda tick, ticks: shown.at("driving", tick / ticks),
         )
         if not options.gui:
             write_animation(
-                recording,
-                file,
-                _title(row),
-                lambda frame, frames: parts.at("drawing", frame / frames),
+                recording, file, title, lambda frame, of: shown.at("drawing", frame / of)
             )
     console.print("the episode is the result's, bit for bit")
     if not options.gui:
@@ -100,15 +98,12 @@ def find_episode(options: ReplayOptions, manifest: Manifest) -> EpisodeRow:
         ConfigError: There is none, with what there is.
         EvaluationError: Its file cannot be read.
     """
-    names = [c.name for c in manifest.controllers]
-    controller = _chosen("controller", options.controller, names, manifest.first_policy)
+    names = [manifest.first_policy, *(c.name for c in manifest.controllers)]
+    controller = _chosen("controller", options.controller, names)
     parts = [part for part in manifest.parts if part.controller == controller]
-    suites = list(dict.fromkeys(part.suite for part in parts))
-    suite = _chosen("suite", options.suite, suites, suites[0] if suites else "")
-    radios = list(dict.fromkeys(part.radio for part in parts if part.suite == suite))
-    radio = _chosen("radio", options.radio, radios, radios[0] if radios else "")
-    seeds = [str(seed) for seed in manifest.seeds]
-    seed = int(_chosen("seed", options.seed, seeds, seeds[0]))
+    suite = _chosen("suite", options.suite, [part.suite for part in parts])
+    radio = _chosen("radio", options.radio, [part.radio for part in parts if part.suite == suite])
+    seed = int(_chosen("seed", options.seed, [str(seed) for seed in manifest.seeds]))
     rows = [
         row
         for part in parts
@@ -123,23 +118,12 @@ def find_episode(options: ReplayOptions, manifest: Manifest) -> EpisodeRow:
     )
 
 
-def _chosen(name: str, asked: str | int | None, known: Sequence[str], usual: str) -> str:
-    if asked is None and usual:
-        return usual
+def _chosen(name: str, asked: str | int | None, named: Sequence[str]) -> str:
+    """Return what is asked for; by default the first that has a name."""
+    known = [one for one in dict.fromkeys(named) if one]
+    if asked is None and known:
+        return known[0]
     if str(asked) not in known:
         shown = ", ".join(known[:_MOST_LISTED]) + (", …" if len(known) > _MOST_LISTED else "")
         raise ConfigError(f"--{name} {asked}: the result has {shown or 'none'}")
     return str(asked)
-
-
-def _file_name(row: EpisodeRow) -> str:
-    parts = (row.suite, row.radio, row.controller, f"s{row.seed}", f"e{row.case}")
-    return "__".join(slug(part) for part in parts) + ".gif"
-
-
-def _title(row: EpisodeRow) -> str:
-    end = "crash" if row.crash else "no crash"
-    return (
-        f"{row.controller}: {row.suite} on {row.radio}, episode {row.case}\n"
-        f"{row.kind}, {row.num_peers} ahead, {end}"
-    )

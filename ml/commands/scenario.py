@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _CONVOYS = 8
 _KMH = 3.6
 _MARGIN = len("wrong  ")
+_WRAPPED: dict[str, Any] = {"subsequent_indent": " " * _MARGIN, "break_long_words": False,
+                            "break_on_hyphens": False}  # fmt: skip
 _SLOW_SHARE = 0.6
 _MOST_LISTED = 6
 _WAYS = {
@@ -64,14 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     from ml.sumo.scenarios import examine_scenario  # noqa: PLC0415 (slow to import)
 
     def say(kind: str, text: str, style: str = "") -> None:
-        indented = fill(
-            text,
-            console.width,
-            initial_indent=f"{kind:<{_MARGIN}}",
-            subsequent_indent=" " * _MARGIN,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        indented = fill(text, console.width, initial_indent=f"{kind:<{_MARGIN}}", **_WRAPPED)
         console.print(indented, style=style, markup=False, highlight=False, soft_wrap=True)
 
     examined = examine_scenario(str(options.file))

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from ml.commands.checks import require_counts
+from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.acceptance.sizes import COUNTS, PARTS, PartName, Sizes
 from ml.evaluation.records import require_distinct
@@ -62,11 +63,7 @@ class TargetsOptions(Sizes):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command."""
     options = tyro.cli(TargetsOptions, prog="roadsense targets", args=arguments)
     require_counts(options, *COUNTS, "workers")
     if not options.models:
@@ -74,24 +71,10 @@ def main(arguments: Sequence[str]) -> int:
     require_distinct("MODEL", options.models)
     require_distinct("--bursty-gaps", options.bursty_gaps)
     require_distinct("--shadowed-gaps", options.shadowed_gaps)
-    return _run(options.reduced(), arguments)
-
-
-def gaps_of(options: TargetsOptions) -> dict[float, dict[str, str]]:
-    """Return each further time gap of the models: on which benchmarks, by which options."""
-    asked = (
-        (_BURSTY, "--bursty-gaps", options.bursty_gaps),
-        (_SHADOWED, "--shadowed-gaps", options.shadowed_gaps),
-    )
-    gaps = sorted({gap_s for *_, of in asked for gap_s in of})
-    return {gap_s: {where: name for where, name, of in asked if gap_s in of} for gap_s in gaps}
-
-
-def _run(options: TargetsOptions, arguments: Sequence[str]) -> int:
+    options = options.reduced()
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
-    from ml.commands.fill import fill, make_origin  # noqa: PLC0415
-    from ml.console import make_console  # noqa: PLC0415
+    from ml.commands.fill import WEIGHTS_READ, fill, make_origin  # noqa: PLC0415
     from ml.evaluation.acceptance.benchmarks import make_benchmarks  # noqa: PLC0415
     from ml.evaluation.acceptance.drivers import line_up  # noqa: PLC0415
     from ml.evaluation.acceptance.results import measure_benchmark  # noqa: PLC0415
@@ -107,9 +90,7 @@ def _run(options: TargetsOptions, arguments: Sequence[str]) -> int:
         gaps_of(options),
         {"": options.controllers, _SHADOWED: options.shadowed_controllers},
         load_model=load_model,
-        on_model=lambda path: console.print(
-            f"{path}: weights read; nothing in that file is run", markup=False
-        ),
+        on_model=lambda path: console.print(WEIGHTS_READ.format(path), markup=False),
     )
     origin = make_origin("targets", arguments, (options.seed,))
     check_writable(out, "--out")
@@ -133,3 +114,13 @@ def _run(options: TargetsOptions, arguments: Sequence[str]) -> int:
     for file in (TABLE_FILE, JSON_FILE, *([PICTURE_FILE] if drawn else [])):
         console.print(f"{out / file}", markup=False)
     return 0
+
+
+def gaps_of(options: TargetsOptions) -> dict[float, dict[str, str]]:
+    """Return each further time gap of the models: on which benchmarks, by which options."""
+    asked = (
+        (_BURSTY, "--bursty-gaps", options.bursty_gaps),
+        (_SHADOWED, "--shadowed-gaps", options.shadowed_gaps),
+    )
+    gaps = sorted({gap_s for *_, of in asked for gap_s in of})
+    return {gap_s: {where: name for where, name, of in asked if gap_s in of} for gap_s in gaps}

@@ -1,24 +1,19 @@
 """`roadsense tune`: options and checks; what is slow to import comes after."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tyro
 
-from ml.console import make_console
+from ml.commands.checks import require_counts
+from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.progress import Parts
 from ml.tuning.objective import Objective
-
-if TYPE_CHECKING:
-    from ml.tuning.space import Space
 
 
 @dataclass(frozen=True)
@@ -60,13 +55,13 @@ class TuneOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Raises:
-        RoadSenseError: With what to do next.
-    """
+    """Run the command."""
     options = tyro.cli(TuneOptions, prog="roadsense tune", args=arguments)
-    _check(options)
+    require_counts(options, "trials", "evaluations", "episodes")
+    if options.minutes is not None and not 0.0 < options.minutes < math.inf:
+        raise ConfigError(f"--minutes must be > 0, got {options.minutes:g}")
+    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
+        raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))}: give different ones")
     from ml.training.stop_signals import StopRequested, StopSignals  # noqa: PLC0415
 
     with StopSignals() as stop:
@@ -80,30 +75,17 @@ def main(arguments: Sequence[str]) -> int:
         return stop.exit_code
 
 
-def _check(options: TuneOptions) -> None:
-    """Refuse numbers that make no search, before anything slow is imported."""
-    for name in ("trials", "evaluations", "episodes"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"--{name} must be ≥ 1, got {getattr(options, name)}")
-    if options.minutes is not None and not 0.0 < options.minutes < math.inf:
-        raise ConfigError(f"--minutes must be > 0, got {options.minutes:g}")
-    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
-        raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))}: give different ones")
-
-
 def _search(options: TuneOptions) -> int:
-    objective, space = _objective(options)
+    objective = _objective(options)
     from ml.tuning.report import WINNER_FILE, write_report  # noqa: PLC0415 (matplotlib is slow)
     from ml.tuning.study import Search, working_in  # noqa: PLC0415 (so is Optuna)
 
     console = make_console()
     until_s = math.inf if options.minutes is None else time.monotonic() + 60.0 * options.minutes
 
-    def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    tell = plain_lines(console)
     with working_in(options.out):
-        search = Search(objective, space, options.out, seed=options.seed, tell=tell)
+        search = Search(objective, options.out, seed=options.seed, tell=tell)
         before = len(search.tried())
         total = max(options.trials, before)
         what = f"tuning {objective.title}"
@@ -119,7 +101,7 @@ def _search(options: TuneOptions) -> int:
     return 0
 
 
-def _objective(options: TuneOptions) -> tuple[Objective, Space]:
+def _objective(options: TuneOptions) -> Objective:
     """Check all that was asked for, and build what it is about.
 
     Raises:
@@ -127,7 +109,7 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
     """
     from ml.parameters import load_parameters  # noqa: PLC0415 (numpy is slow to import)
     from ml.training.config_files import Layers  # noqa: PLC0415
-    from ml.training.inputs import absolute_files  # noqa: PLC0415
+    from ml.training.run_directory import absolute_files  # noqa: PLC0415
     from ml.tuning.space import read_space  # noqa: PLC0415
 
     recipe, own = Layers(), Layers()
@@ -151,16 +133,13 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
 
         built_in = "predictive" if options.controller.startswith("predictive") else "follower"
         space, source = read_space(options.space, built_in)
-        judged = ControllerObjective(
-            options.controller, space, source, config.env, options.episodes
-        )
-        return judged, space
+        return ControllerObjective(options.controller, space, source, config.env, options.episodes)
     from ml.training.config import check_combinations  # noqa: PLC0415
     from ml.tuning.policy_objective import PolicyObjective  # noqa: PLC0415
 
     check_combinations(config)
     space, source = read_space(options.space, "policy")
-    objective = PolicyObjective(
+    return PolicyObjective(
         recipe,
         own,
         space,
@@ -169,4 +148,3 @@ def _objective(options: TuneOptions) -> tuple[Objective, Space]:
         evaluations=options.evaluations,
         episodes=options.episodes,
     )
-    return objective, space

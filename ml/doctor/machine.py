@@ -6,17 +6,16 @@ import socket
 from pathlib import Path
 
 from ml.doctor import programs
-from ml.doctor.finding import Finding, note, ok, wrong
+from ml.doctor.programs import Finding, note, ok, wrong
 from ml.errors import ConfigError
 from ml.folders import CACHE_DIR_VARIABLE, default_cache_dir, expand_home, home
-from ml.training.deployment import Deployment, read_deployment
+from ml.training.deployment import Deployment, is_port, read_deployment
 
 _GIB = 2**30
 _LEAST_MEMORY_GIB = 3.0  # a training run with its evaluation child takes some 1.5
 _LEAST_FREE_GIB = 1.0
 _CONTAINER_UID = "1000"
 _TENSORBOARD_PORT = "6006"
-_HIGHEST_PORT = 65535
 
 
 def environment() -> tuple[Finding, Deployment | None]:
@@ -107,7 +106,7 @@ def owner() -> Finding:
 def ports() -> Finding:
     """Look whether TensorBoard's port is free; a port of SUMO's is never connected to."""
     text = (_dotenv() | dict(os.environ)).get("TENSORBOARD_PORT") or _TENSORBOARD_PORT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _HIGHEST_PORT):
+    if not is_port(text):
         return note("ports", f"TENSORBOARD_PORT={text} is no port", "TENSORBOARD_PORT=6007")
     found = f"127.0.0.1:{text} for TensorBoard"
     with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""Python, packages, SUMO and what SUMO links to; Docker and Compose.
+"""What the doctor finds; Python, packages, SUMO and what SUMO links to; Docker and Compose.
 
 Nothing here imports what it looks at: a library that is missing, or one that takes its process
 along, is found by asking another process.
@@ -7,17 +7,17 @@ along, is found by asking another process.
 import ctypes
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from ml import __version__
-from ml.doctor.finding import Finding, note, ok, wrong
 from ml.installation import borrowed_program, code_folder, hidden_packages
-from ml.training.versions import read_versions
+from ml.training.versions import read_versions, run_program, version_of
 
 SUMO_LIBRARIES = {
     "libX11.so.6": "libx11-6",
@@ -32,23 +32,31 @@ _SUMO_PACKAGES = ("eclipse-sumo", "libsumo", "traci", "sumolib")
 _OTHER_PACKAGES = ("numpy", "numba", "gymnasium", "stable-baselines3", "torch", "tensorboard")
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
 _OLDEST_COMPOSE = (2, 20)
-_DEADLINE_S = 60.0
 _REINSTALL = "rm -rf .venv && make .venv/installed"
 
 
-def run(command: Sequence[str]) -> tuple[int, str]:
-    """Run a program; return its exit status and the first line of what it said, -1 if it cannot."""
-    try:
-        done = subprocess.run(  # noqa: S603 (our own arguments, no shell)
-            command, capture_output=True, check=False, text=True, timeout=_DEADLINE_S
-        )
-    except subprocess.TimeoutExpired:
-        return -1, f"no answer within {_DEADLINE_S:.0f} s"
-    except OSError as error:
-        return -1, error.strerror or str(error)
-    said = done.stdout.strip() if done.returncode == 0 else done.stderr.strip()
-    lines = (said or done.stdout.strip() or done.stderr.strip()).splitlines()
-    return done.returncode, (lines[0] if done.returncode == 0 else lines[-1]) if lines else ""
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, what was found, and what mends it.
+
+    Attributes:
+        name: What was looked at.
+        found: What is there.
+        remedy: A command, or what to do; empty where nothing is to be done.
+        verdict: "ok"; "note" where something is missing that training in this process does not
+            need; "wrong" where something would fail.
+    """
+
+    name: str
+    found: str
+    remedy: str = ""
+    verdict: Literal["ok", "note", "wrong"] = "ok"
+
+
+ok = Finding
+note = partial(Finding, verdict="note")
+wrong = partial(Finding, verdict="wrong")
+run = partial(run_program, deadline_s=60.0)
 
 
 def in_container() -> bool:
@@ -83,26 +91,25 @@ def packages() -> list[Finding]:
         for package, taken, remedy in hidden_packages()
     ]
     if not findings:  # otherwise the versions may be those of what hides
-        releases = {_version(name) for name in _SUMO_PACKAGES}
+        releases = {version_of(name) for name in _SUMO_PACKAGES}
         one = releases.pop() if len(releases) == 1 else None
         if one is None:
             findings.append(wrong("SUMO's packages", _versions(_SUMO_PACKAGES), _REINSTALL))
         else:
             findings.append(ok("SUMO's packages", f"{one} ({', '.join(_SUMO_PACKAGES)})"))
     shown = _versions(_OTHER_PACKAGES)
-    missing = None in map(_version, _OTHER_PACKAGES)
+    missing = None in map(version_of, _OTHER_PACKAGES)
     return [*findings, wrong("packages", shown, _REINSTALL) if missing else ok("packages", shown)]
 
 
 def system_libraries() -> Finding:
     """Try to load each library that SUMO needs from the system."""
     name = "SUMO's system libraries"
-    missing = " ".join(
-        package for library, package in SUMO_LIBRARIES.items() if not _loads(library)
-    )
+    missing = [package for library, package in SUMO_LIBRARIES.items() if not _loads(library)]
     if not missing:
         return ok(name, ", ".join(SUMO_LIBRARIES))
-    return wrong(name, f"missing: {missing.replace(' ', ', ')}", f"sudo apt-get install {missing}")
+    remedy = f"sudo apt-get install {' '.join(missing)}"
+    return wrong(name, f"missing: {', '.join(missing)}", remedy)
 
 
 def sumo_program() -> Finding:
@@ -122,11 +129,9 @@ def embedded_sumo() -> Finding:
     ask = "import libsumo; print(libsumo.simulation.getVersion()[1])"
     status, said = run([sys.executable, "-c", ask])
     name = "embedded SUMO (libsumo)"
-    return (
-        ok(name, said)
-        if status == 0
-        else wrong(name, f"cannot be loaded: {said}", _mend("libsumo"))
-    )
+    if status == 0:
+        return ok(name, said)
+    return wrong(name, f"cannot be loaded: {said}", _mend("libsumo"))
 
 
 def docker() -> list[Finding]:
@@ -162,19 +167,12 @@ def display() -> Finding:
 
 
 def _versions(packages: Sequence[str]) -> str:
-    return ", ".join(f"{package} {_version(package) or 'missing'}" for package in packages)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return ", ".join(f"{package} {version_of(package) or 'missing'}" for package in packages)
 
 
 def _mend(package: str) -> str:
     """Say how to put a broken package right: the release of the others, in this Python."""
-    number = _version("eclipse-sumo") or _version("traci")
+    number = version_of("eclipse-sumo") or version_of("traci")
     wanted = package if number is None else f"{package}=={number}"
     return (
         "mend the system libraries and hidden packages above; else: "

@@ -7,13 +7,7 @@ NOTHING = "–"
 
 
 class Cell(NamedTuple):
-    """One cell.
-
-    Attributes:
-        text: What it says.
-        small: In small print behind it.
-        mark: Its class in the style sheet, as `better` or `worse`.
-    """
+    """One cell: what it says, in small print behind it; `mark` is its class in the style sheet."""
 
     text: str
     small: str = ""
@@ -28,13 +22,7 @@ class Line(NamedTuple):
 
 
 class HtmlTable(NamedTuple):
-    """A table.
-
-    Attributes:
-        columns: Name of each column, and its unit in small print behind it.
-        rows: Rows.
-        numeric: Indices of the columns that are set to the right.
-    """
+    """A table: each column's name and unit, its rows, and the columns that are set to the right."""
 
     columns: list[tuple[str, str]]
     rows: list[Line]

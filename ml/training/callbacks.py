@@ -1,38 +1,32 @@
-"""What happens beside learning: figures, checkpoints, stopping.
+"""What happens beside learning: figures and who sees them, checkpoints, stopping.
 
 Checkpoints (and evaluations) happen between an update and the next rollout. There the weights are
 fresh, no sample is half used, and the step count is that of the last point on the curve.
 """
 
-from __future__ import annotations
-
+import os
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
+from ml.console import plain_lines
+from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.scoring.tracker import EpisodeSummary
+from ml.training.checkpoints import CheckpointStore
 from ml.training.stop_signals import StopSignals
 from ml.vehicle import DT_S
 
-if TYPE_CHECKING:
-    from ml.envs.scoring.tracker import EpisodeSummary
-    from ml.training.checkpoints import CheckpointStore
-    from ml.training.progress import ProgressDisplay
-
+_LINE_EVERY_S = 5.0
 _RECENT_EPISODES = 100
 """As many as SB3 takes for the mean return."""
-
-
-class ReportsTicks(Protocol):
-    """An environment that reports means over its ticks."""
-
-    def tick_metrics(self) -> dict[str, float]:
-        """Means since the last call, by TensorBoard name."""
 
 
 class SettledEpisodes:
@@ -40,17 +34,12 @@ class SettledEpisodes:
 
     A crash ends early: of what ended in the first rollouts, nearly all are crashes. So an episode
     counts from when it is settled: all that began before it, or with it, have ended. Until each
-    convoy has ended one, there is none.
-
-    Args:
-        num_envs: Convoys, all of which begin an episode now.
-        wanted: Older ones are forgotten while so many are left; those that began together stay.
+    convoy has ended one, there is none. The convoys given all begin an episode now.
     """
 
-    def __init__(self, num_envs: int, wanted: int = _RECENT_EPISODES) -> None:
+    def __init__(self, num_envs: int) -> None:
         self._began = np.zeros(num_envs, dtype=np.int64)
         self._ended: list[tuple[int, EpisodeSummary]] = []
-        self._wanted = wanted
 
     def add(self, row: int, tick: int, summary: EpisodeSummary) -> None:
         """Note that an episode of convoy `row` has ended at a tick, where its next one begins."""
@@ -62,27 +51,72 @@ class SettledEpisodes:
         self._ended.sort(key=lambda episode: episode[0])
         oldest_running = self._began.min()
         settled = [episode for episode in self._ended if episode[0] < oldest_running]
-        if len(settled) > self._wanted:
-            oldest = settled[-self._wanted][0]
+        if len(settled) > _RECENT_EPISODES:  # those that began together stay together
+            oldest = settled[-_RECENT_EPISODES][0]
             self._ended = [episode for episode in self._ended if episode[0] >= oldest]
         return [summary for began, summary in self._ended if began < oldest_running]
 
 
-class MetricsCallback(BaseCallback):
-    """Figures of each rollout: reward terms, radio, crash rates, steps per second.
+class ProgressDisplay:
+    """A bar that redraws itself; or a line at once, one every few seconds, and the last state.
 
     Args:
-        environment: The environment without wrappers.
-        progress: Where the user looks.
+        console: Where the user looks; `CI` in the environment means plain lines.
+        total: Steps of the whole run.
     """
 
-    def __init__(self, environment: ReportsTicks, progress: ProgressDisplay) -> None:
+    def __init__(self, console: Console, total: int) -> None:
+        self._say, self._total = plain_lines(console), total
+        self._next_line = 0.0
+        self._held_back = ""
+        self._bar: Progress | None = None
+        if console.is_terminal and not os.environ.get("CI"):
+            self._bar = Progress(
+                TextColumn("[bold]{task.completed:>9,.0f}[/] / {task.total:,.0f}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.description}"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._task = self._bar.add_task("first rollout …", total=total)
+
+    def start(self, step: int) -> None:
+        """Begin at a step."""
+        if self._bar is None:
+            self._say(f"step {step:,} / {self._total:,}: training starts")
+        else:
+            self._bar.update(self._task, completed=step)
+            self._bar.start()
+
+    def update(self, step: int, figures: str) -> None:
+        """Show the step, and figures such as the return."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=escape(figures))
+            return
+        self._held_back = f"step {step:,} / {self._total:,}: {figures}"
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_EVERY_S
+            self._tell_last()
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        if self._bar is None:
+            self._tell_last()
+        else:
+            self._bar.stop()
+
+    def _tell_last(self) -> None:
+        if self._held_back:
+            self._say(self._held_back)
+            self._held_back = ""
+
+
+class MetricsCallback(BaseCallback):
+    """Figures of each rollout: reward terms, radio, crash rates, steps per second."""
+
+    def __init__(self, environment: ConvoyVecEnv, progress: ProgressDisplay) -> None:
         super().__init__()
-        self._environment = environment
-        self._progress = progress
-        self._finished = 0
-        self._started_s = 0.0
-        self._started_step = 0
+        self._environment, self._progress = environment, progress
 
     def _on_training_start(self) -> None:
         self._progress.start(self.num_timesteps)
@@ -183,19 +217,11 @@ def episode_figures(episodes: Collection[EpisodeSummary]) -> dict[str, float]:
 
 
 class CheckpointCallback(Bystander):
-    """Saves such that a killed process loses at most `every_steps` (or one rollout, if longer).
-
-    Args:
-        store: The run's checkpoints.
-        every_steps: Longest distance between two checkpoints.
-        rollout_steps: Steps of a rollout, all environments together.
-    """
+    """Saves such that a killed process loses at most `every_steps` (or one rollout, if longer)."""
 
     def __init__(self, store: CheckpointStore, every_steps: int, rollout_steps: int) -> None:
         super().__init__()
-        self._store = store
-        self._every_steps = every_steps
-        self._rollout_steps = rollout_steps
+        self._store, self._every_steps, self._rollout_steps = store, every_steps, rollout_steps
         self.saved_step = -1
         self.boundary_step = 0
 

@@ -124,7 +124,9 @@ def read_checkpoint(source: Path | BinaryIO) -> Checkpoint:
                 why = f"it has no {absent}" if missing else f"{damaged} is damaged"
                 raise CheckpointError(f"{name} is not a whole checkpoint: {why}. {advice}")
             data = json.loads(archive.read("data"))
-        counters = {key: _counter(data, key) for key in _COUNTERS}
+        counters = {key: data[key] for key in _COUNTERS}
+        if any(not isinstance(value, int) or value < 0 for value in counters.values()):
+            raise ValueError(f"{counters}: not counts")  # noqa: TRY301 (told as the others below)
         version = data.get(_VERSION)
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {error.strerror}. {advice}") from error
@@ -191,8 +193,12 @@ def load_model(source: Path | str | BinaryIO) -> ConvoyPPO:
     """
     checkpoint = read_checkpoint(_found(source) if isinstance(source, str | Path) else source)
     name = _name(checkpoint.source)
-    with zipfile.ZipFile(checkpoint.source) as archive:
-        weights = _tensors(archive, name)
+    try:
+        with zipfile.ZipFile(checkpoint.source) as archive:
+            content = io.BytesIO(archive.read("policy.pth"))
+        weights = dict(torch.load(content, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch and pickle raise what they like on foreign content
+        raise CheckpointError(f"{name}: its weights cannot be read ({error!r}).") from error
     study = _EMBEDDING not in weights and _STUDIED_EMBEDDING in weights
     embedding = weights.get(_STUDIED_EMBEDDING if study else _EMBEDDING)
     width = embedding.shape[0] if isinstance(embedding, torch.Tensor) and embedding.dim() else 0
@@ -221,12 +227,7 @@ def load_model(source: Path | str | BinaryIO) -> ConvoyPPO:
 
 
 class CheckpointStore:
-    """The checkpoints of one run.
-
-    Args:
-        directory: Where they are.
-        keep: How many of the newest stay when another is saved.
-    """
+    """The checkpoints of one run, of which the `keep` newest stay when another is saved."""
 
     def __init__(self, directory: Path, keep: int = 1) -> None:
         self.directory = directory
@@ -320,24 +321,9 @@ def _found(name: Path | str) -> Path:
     return with_suffix if not path.suffix and not path.exists() and with_suffix.exists() else path
 
 
-def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
-    try:
-        content = io.BytesIO(archive.read("policy.pth"))
-        return dict(torch.load(content, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch and pickle raise what they like on foreign content
-        raise CheckpointError(f"{name}: its weights cannot be read ({error!r}).") from error
-
-
 def _name(source: Path | BinaryIO) -> str:
     return str(source) if isinstance(source, Path) else "the model"
 
 
 def _step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step_"))
-
-
-def _counter(data: dict[str, Any], name: str) -> int:
-    value = data[name]
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} = {value!r}, not a count")
-    return value

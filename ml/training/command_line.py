@@ -21,8 +21,7 @@ from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import KeyPath, Layers, flatten, shown
 from ml.training.defaults import DEFAULT_PRESET
 from ml.training.deployment import Deployment, read_deployment
-from ml.training.inputs import absolute_files, require_same
-from ml.training.run_directory import RunDirectory, find_run
+from ml.training.run_directory import RunDirectory, absolute_files, find_run, require_same
 
 _WITHOUT_PREFIX = "env"
 """The section whose options stand at the top: `--radio`, not `--env.radio`."""
@@ -102,14 +101,10 @@ def parse_command_line(argv: Sequence[str], deployment: Deployment | None = None
     check_combinations(config)
     if run is not None:
         require_same(run.inputs_file, baseline.env, config.env)
-    return Invocation(
-        config=config,
-        baseline=baseline,
-        changes=_changes(baseline, config, layers),
-        deployment=deployment,
-        resumed_run=run,
-        resumed_checkpoint=checkpoint,
-    )
+    before = flatten(baseline)
+    changed = [path for path, value in flatten(config).items() if value != before[path]]
+    changes = {".".join(path): layers.place(path) for path in changed}
+    return Invocation(config, baseline, changes, deployment, run, checkpoint)
 
 
 def _early_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -175,13 +170,6 @@ def _put_options(
     for path, value in flatten(parsed).items():
         if path in before and value != before[path]:
             layers.put(path, value, option_name(path))
-
-
-def _changes(baseline: TrainConfig, config: TrainConfig, layers: Layers) -> dict[str, str]:
-    before, now = flatten(baseline), flatten(config)
-    return {
-        ".".join(path): layers.place(path) for path, value in now.items() if value != before[path]
-    }
 
 
 def option_name(path: KeyPath) -> str:

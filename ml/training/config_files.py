@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ml.console import markdown_table
 from ml.errors import ConfigError, did_you_mean
 from ml.training.config import TrainConfig
 
@@ -31,26 +32,21 @@ _brief.maxstring = _brief.maxother = 80
 
 @dataclass(slots=True)
 class Layers:
-    """Values by key path, later layers over earlier ones.
+    """Values by key path, such as `("ppo", "gamma")`, later layers over earlier ones.
 
-    Attributes:
-        values: Value of each key that some layer sets, by its path, such as `("ppo", "gamma")`.
-        places: Where that value was set, for messages: `file.yaml:12`, a variable, an option.
+    With each value stands where it was set, for messages: `file.yaml:12`, a variable, an option.
     """
 
-    values: dict[KeyPath, Any] = field(default_factory=dict)
-    places: dict[KeyPath, str] = field(default_factory=dict)
+    settings: dict[KeyPath, tuple[Any, str]] = field(default_factory=dict)
 
     def put(self, path: KeyPath, value: Any, place: str) -> None:
         """Set one value over whatever an earlier layer says."""
-        for store in (self.values, self.places):
-            store.pop(path, None)  # so that the order of the keys is that of the settings
-        self.values[path] = value
-        self.places[path] = place
+        self.settings.pop(path, None)  # so that the order of the keys is that of the settings
+        self.settings[path] = value, place
 
     def changed(self, values: Mapping[str, Any], place: str) -> Layers:
         """Return a copy with other values, by name with dots, as `ppo.gamma`."""
-        copy = Layers(dict(self.values), dict(self.places))
+        copy = Layers(dict(self.settings))
         for name, value in values.items():
             copy.put(tuple(name.split(".")), value, place)
         return copy
@@ -106,13 +102,13 @@ class Layers:
             ConfigError: One layer has a single value where another has a section.
         """
         tree: dict[str, Any] = {}
-        for path, value in self.values.items():
+        for path, (value, place) in self.settings.items():
             node = tree
             for key in path[:-1]:
                 node = node.setdefault(key, {})
                 if not isinstance(node, dict):
                     raise ConfigError(
-                        f"{self.place(path)}: {'.'.join(path)} is set, but "
+                        f"{place}: {'.'.join(path)} is set, but "
                         f"{self.place(path[:-1])} gives {'.'.join(path[:-1])} a single value."
                     )
             if value == {} and isinstance(node.get(path[-1]), dict):
@@ -135,8 +131,8 @@ class Layers:
         """Where a value, or the nearest section around it, was set."""
         for length in range(len(path), 0, -1):
             head = tuple(str(part) for part in path[:length])
-            if head in self.places:
-                return self.places[head]
+            if head in self.settings:
+                return self.settings[head][1]
         return "configuration"
 
     def _describe(self, error: ValidationError) -> str:
@@ -153,7 +149,7 @@ class Layers:
             elif item["type"] == "value_error":
                 text = f"{name + ': ' if name else ''}{message.removeprefix('Value error, ')}"
                 # Such a rule is about a section as a whole: blame what was set last in it.
-                inside = [place for key, place in self.places.items() if key[: len(path)] == path]
+                inside = [at for key, (_, at) in self.settings.items() if key[: len(path)] == path]
                 place = inside[-1] if inside else place
             else:
                 # Not repr: aliases within aliases would write out gigabytes.
@@ -204,8 +200,8 @@ def flatten(config: Any, path: KeyPath = ()) -> dict[KeyPath, Any]:
 
 def as_markdown(config: TrainConfig) -> str:
     """Table of all values, for TensorBoard's text tab."""
-    rows = [f"| {'.'.join(path)} | {shown(value)} |" for path, value in flatten(config).items()]
-    return "\n".join(["| key | value |", "|---|---|", *rows])
+    rows = ((".".join(path), shown(value)) for path, value in flatten(config).items())
+    return markdown_table(("key", "value"), rows)
 
 
 def shown(value: Any) -> str:
@@ -215,20 +211,19 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:
+_Lines: TypeAlias = dict[KeyPath, tuple[Any, int]]
+
+
+def _read_yaml(text: str, name: str) -> _Lines:
     """Flatten a document to value and line by key path."""
-    found: dict[KeyPath, tuple[Any, int]] = {}
+    found: _Lines = {}
     try:
         loader = yaml.SafeLoader(text)
-        try:
-            root = loader.get_single_node()
-            if root is None:
-                return found
-            if not isinstance(root, yaml.MappingNode):
-                raise ConfigError(f"{name}:1: expected `key: value` lines, found something else.")
+        root = loader.get_single_node()
+        if root is not None and not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{name}:1: expected `key: value` lines, found something else.")
+        if root is not None:
             _walk(loader, root, (), found, name)
-        finally:
-            loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem}.") from error
@@ -238,11 +233,7 @@ def _read_yaml(text: str, name: str) -> dict[KeyPath, tuple[Any, int]]:
 
 
 def _walk(
-    loader: yaml.SafeLoader,
-    node: yaml.MappingNode,
-    path: KeyPath,
-    found: dict[KeyPath, tuple[Any, int]],
-    name: str,
+    loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, found: _Lines, name: str
 ) -> None:
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1

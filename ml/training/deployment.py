@@ -55,7 +55,7 @@ def read_deployment(environ: Mapping[str, str] = os.environ) -> Deployment:
         return environ.get(name, "").strip() or None
 
     port = get("SUMO_PORT") or _DEFAULT_SUMO_PORT
-    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= _HIGHEST_PORT):
+    if not is_port(port):
         raise ConfigError(
             f"environment variable SUMO_PORT = {port!r}: it must be a whole number from 1 to "
             f"{_HIGHEST_PORT}. Unset it for {_DEFAULT_SUMO_PORT}."
@@ -70,6 +70,11 @@ def read_deployment(environ: Mapping[str, str] = os.environ) -> Deployment:
         sumo_host=get("SUMO_HOST"),
         sumo_port=int(port),
     )
+
+
+def is_port(text: str) -> bool:
+    """Whether this is the number of a port."""
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= _HIGHEST_PORT
 
 
 def default_models_dir() -> Path:

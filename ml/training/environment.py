@@ -1,8 +1,5 @@
 """The training environment and the learner, built from a configuration."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
-
 import torch
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
@@ -15,10 +12,6 @@ from ml.policies.study import studied
 from ml.training.checkpoints import ConvoyPPO
 from ml.training.config import TrainConfig
 from ml.training.deployment import Deployment
-
-EnvironmentBuilder: TypeAlias = "Callable[[TrainConfig, Deployment, int], Any]"
-"""Builds an environment to learn in, from a configuration, this machine's places and a seed. It has
-`tick_metrics` (see `ml.training.callbacks`)."""
 
 _SEEDS = 2**32
 

@@ -1,18 +1,12 @@
 """Is it learning at all? Says in words what is wrong, and can end a hopeless run."""
 
-from __future__ import annotations
-
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from ml.errors import NotLearningError
-
-if TYPE_CHECKING:
-    from ml.training.config import HealthConfig
+from ml.training.config import HealthConfig
 
 _WINDOW = 10
 """Updates that a judgement rests on."""
@@ -25,10 +19,6 @@ _PENALTIES = ("safety", "comfort", "false_braking")
 class HealthCallback(BaseCallback):
     """Watches the critic, the size of the updates, the action's spread and the penalties.
 
-    Args:
-        config: What to do about it, and when.
-        tell: Shows the user a line.
-
     Attributes:
         complaints: What is wrong now, in words.
         stopped: Whether the run was ended for it.
@@ -36,11 +26,9 @@ class HealthCallback(BaseCallback):
 
     def __init__(self, config: HealthConfig, tell: Callable[[str], None]) -> None:
         super().__init__()
-        self._config = config
-        self._tell = tell
+        self._config, self._tell = config, tell
         self._recent: deque[dict[str, float]] = deque(maxlen=_WINDOW)
-        self._bad_windows = 0
-        self._judged = 0
+        self._bad_windows = self._judged = 0
         self.complaints: tuple[str, ...] = ()
         self.stopped = False
 
@@ -58,11 +46,7 @@ class HealthCallback(BaseCallback):
             self.consider(figures)
 
     def consider(self, figures: Mapping[str, float]) -> None:
-        """Judge once a window of updates is full; a new complaint is told once.
-
-        Args:
-            figures: Of one update, by TensorBoard name.
-        """
+        """Note an update's figures; judge once a window is full, and tell a new complaint once."""
         self._recent.append(dict(figures))
         self._judged += 1
         if self._config.action == "off" or len(self._recent) < _WINDOW or self._judged % _WINDOW:
@@ -82,51 +66,40 @@ class HealthCallback(BaseCallback):
             self.stopped = True
 
 
-def not_learning(complaints: tuple[str, ...]) -> NotLearningError:
-    """Build the error that ends a run."""
-    return NotLearningError(
-        f"the run is not learning: {' '.join(complaints)} The state is saved; "
-        "--resume latest --health.action warn goes on regardless."
-    )
-
-
-def symptoms(means: Mapping[str, float], *, least_explained: float) -> list[str]:
-    """Say what is wrong with the mean figures of some updates.
+def symptoms(means: Mapping[str, float], *, least_explained: float) -> Iterator[str]:
+    """Yield what is wrong with the mean figures of some updates, in words.
 
     Args:
         means: By TensorBoard name; what is missing is not judged.
         least_explained: Share of the returns' variance that a living critic explains.
     """
-    found = []
-    explained = means.get("train/explained_variance")
-    if explained is not None and explained < least_explained:
-        found.append(
+    if means.get("train/explained_variance", 1.0) < least_explained:
+        yield (
             f"the critic explains less than {least_explained:.0%} of the returns' variance: the "
             "policy follows noise. Returns may be too large or too rare: look at reward/* in "
             "TensorBoard, lower --ppo.learning-rate, or give it longer rollouts (--ppo.n-steps)."
         )
     if means.get("train/approx_kl", 0.0) > _KL_HIGH:
-        found.append(
+        yield (
             f"the policy moves by a KL divergence of more than {_KL_HIGH:g} at once: it forgets "
             "what it had learnt. Lower --ppo.learning-rate or --ppo.n-epochs, or set "
             "--ppo.target-kl 0.02."
         )
-    std = means.get("train/std")
-    if std is not None and std < _COLLAPSED_STD:
-        found.append(
+    std = means.get("train/std", _WILD_STD)
+    if std < _COLLAPSED_STD:
+        yield (
             f"the action's deviation has fallen below {_COLLAPSED_STD:g}: nothing new is tried any "
             "more. Raise --ppo.ent-coef or --policy.log-std-init."
         )
-    if std is not None and std > _WILD_STD:
-        found.append(
+    if std > _WILD_STD:
+        yield (
             f"the action's deviation has grown beyond {_WILD_STD:g}, more than the whole range: "
             "actions are noise. Lower --ppo.ent-coef."
         )
-    found += [
-        f"the penalty {term} fires in more than {_FIRING_HIGH:.0%} of all ticks: it is the "
-        "weather, not a signal. Run `roadsense audit-reward`, and lower "
-        f"--reward.{term.replace('_', '-')}."
-        for term in _PENALTIES
-        if means.get(f"reward_firing/{term}", 0.0) > _FIRING_HIGH
-    ]
-    return found
+    for term in _PENALTIES:
+        if means.get(f"reward_firing/{term}", 0.0) > _FIRING_HIGH:
+            yield (
+                f"the penalty {term} fires in more than {_FIRING_HIGH:.0%} of all ticks: it is the "
+                "weather, not a signal. Run `roadsense audit-reward`, and lower "
+                f"--reward.{term.replace('_', '-')}."
+            )

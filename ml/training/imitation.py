@@ -9,30 +9,24 @@ its own mistakes lead (DAgger: Ross, Gordon and Bagnell, AISTATS 2011). At the e
 the returns of what the pupil does. PPO goes on from there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from ml.controllers.predictive import PredictiveHeadway
+from ml.envs.convoy_batch import ConvoyBatch
+from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.onboard.actuation import action_from_accel
 from ml.onboard.estimator import Lead
 from ml.onboard.observation.spec import Observation
 from ml.onboard.spacing import wanted_gap_m
+from ml.training.config import ImitationConfig, TrainConfig
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2
-
-if TYPE_CHECKING:
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.policies import ActorCriticPolicy
-
-    from ml.envs.convoy_batch import ConvoyBatch
-    from ml.envs.convoy_vec_env import ConvoyVecEnv
-    from ml.training.config import ImitationConfig, TrainConfig
 
 _GAP_GAIN, _FAR_GAP_GAIN, _GENTLE_M = 0.12, 0.22, 6.0
 """Of the gap's error, 1/s², up to so many metres, and of what is beyond: a small error may be one
@@ -123,10 +117,9 @@ class _Samples:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Observations, flat over ticks and convoys."""
-        names = self.observations[0]
         return {
             name: torch.as_tensor(np.concatenate([seen[name] for seen in self.observations]))
-            for name in names
+            for name in self.observations[0]
         }
 
 
@@ -177,10 +170,9 @@ def _drive(
     noise = np.zeros(environment.num_envs)
     decay = np.exp(-DT_S / _NOISE_TAU_S)
     for _ in range(config.ticks):
-        wanted = teacher_action(environment.batch)
-        action = (
-            wanted if pupil is None else pupil.predict(observation, deterministic=True)[0][:, 0]
-        )
+        action = wanted = teacher_action(environment.batch)
+        if pupil is not None:
+            action = pupil.predict(observation, deterministic=True)[0][:, 0]
         fresh = generator.normal(size=noise.size) * config.noise * np.sqrt(1.0 - decay**2)
         noise = decay * noise + fresh
         samples.observations.append({name: rows.copy() for name, rows in observation.items()})

@@ -6,21 +6,22 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 
-from ml.errors import EvaluationError
+from ml.console import plain_lines
+from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.errors import EvaluationError, NotLearningError
 from ml.training.callbacks import (
     CheckpointCallback,
     ExplorationCallback,
     MetricsCallback,
-    ReportsTicks,
+    ProgressDisplay,
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
 from ml.training.config import TrainConfig
 from ml.training.config_files import as_markdown
-from ml.training.health import HealthCallback, not_learning
+from ml.training.health import HealthCallback
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.periodic_evaluation import BestModel, EvaluationCallback, EvaluationChild
-from ml.training.progress import create_progress
 from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
 
@@ -38,7 +39,7 @@ def start_environment(model: PPO) -> None:
 
 def learn(
     model: PPO,
-    environment: ReportsTicks,
+    environment: ConvoyVecEnv,
     run: RunDirectory,
     config: TrainConfig,
     *,
@@ -46,16 +47,7 @@ def learn(
     stop: StopSignals,
     child: EvaluationChild | None,
 ) -> tuple[bool, EvaluationError | None]:
-    """Learn up to `total_timesteps`.
-
-    Args:
-        model: Fresh or restored.
-        environment: Its environment, without wrappers.
-        run: Where everything goes.
-        config: The run's configuration.
-        console: Where the user looks.
-        stop: Signals.
-        child: Evaluates now and then, if given.
+    """Learn up to `total_timesteps`, with a model that is fresh or restored.
 
     Returns:
         Whether the last step was reached; False where a signal came first. And why an evaluation
@@ -64,15 +56,12 @@ def learn(
     Raises:
         NotLearningError: The run was ended because it does not learn.
     """
-
-    def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    tell = plain_lines(console)
     done, total = model.num_timesteps, config.total_timesteps
     writers = TensorBoardWriter(run.tensorboard, done), JsonLinesWriter(run.metrics_file)
     writers[0].writer.add_text("hyperparameters", as_markdown(config), done)
     model.set_logger(Logger(str(run.path), list(writers)))
-    progress = create_progress(console, total)
+    progress = ProgressDisplay(console, total)
     store = CheckpointStore(run.checkpoints, config.checkpoints.keep)
     saving = CheckpointCallback(store, config.checkpoints.every_steps, config.ppo.n_steps)
     stopping = StopCallback(stop)
@@ -110,7 +99,10 @@ def learn(
         if stopping.stopped:
             return False, None
         if health.stopped:
-            raise not_learning(health.complaints)
+            raise NotLearningError(
+                f"the run is not learning: {' '.join(health.complaints)} The state is saved; "
+                "--resume latest --health.action warn goes on regardless."
+            )
         if evaluating is not None:
             evaluating.ask()
             evaluating.collect()

@@ -1,7 +1,6 @@
 """Where numbers go: TensorBoard events and `metrics.jsonl`, both continued on resume."""
 
 import json
-import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from ml.atomic_files import write_atomically
+from ml.atomic_files import finite, write_atomically
 from ml.errors import CheckpointError
 
 _FLUSH_S = 30
@@ -55,7 +54,8 @@ class JsonLinesWriter(KVWriter):
     ) -> None:
         """Append a line."""
         del key_excluded
-        values = {k: _plain(v) for k, v in sorted(key_values.items()) if not isinstance(v, str)}
+        numbers = {k: np.asarray(v).item() for k, v in key_values.items() if not isinstance(v, str)}
+        values = finite(dict(sorted(numbers.items())))
         if values:
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
@@ -88,10 +88,3 @@ def truncate_metrics(path: Path, step: int) -> None:
         if line_step <= step:
             kept.append(line + "\n")
     write_atomically(path, "".join(kept))
-
-
-def _plain(value: Any) -> float | int | None:
-    number = np.asarray(value, dtype=np.float64).item()
-    if not math.isfinite(number):
-        return None
-    return int(number) if isinstance(value, (int, np.integer)) else number

@@ -9,8 +9,9 @@ import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 
@@ -35,13 +36,6 @@ REMEDY = (
     "Raise --evaluation.deadline-s, or ask for fewer --evaluation.episodes: memory may have run out"
 )
 _POLL_S = 0.2
-
-
-class Evaluator(Protocol):
-    """Evaluates a model; a function that a fresh process can import."""
-
-    def __call__(self, content: bytes, config: TrainConfig) -> dict[str, float]:
-        """Return figures, `mean_return` and `safety_score` among them, as `evaluate_policy`."""
 
 
 def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
@@ -76,40 +70,24 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
     }
 
 
+@dataclass(slots=True)
 class BestModel:
-    """Keeps `best.zip`; its step, score and figures stand in `evaluation/best.json`.
+    """Keeps `best.zip`; its step, score and figures stand in `evaluation/best.json`."""
 
-    Args:
-        run: The run's directory.
-        writers: Where the figures of each evaluation go, at the step of the evaluated model.
-        tell: Shows the user a line.
-        least_gain: By how much a score must be higher than the best one's.
-    """
+    run: RunDirectory
+    writers: tuple[TensorBoardWriter, JsonLinesWriter]
+    tell: Callable[[str], None]
+    least_gain: float
+    best_score: float = -math.inf
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        writers: tuple[TensorBoardWriter, JsonLinesWriter],
-        tell: Callable[[str], None],
-        *,
-        least_gain: float,
-    ) -> None:
-        self._run = run
-        self._writers = writers
-        self.tell = tell
-        self._least_gain = least_gain
-        self._best_score = -math.inf
-        if run.best_record.exists() and run.best_model.exists():
-            record = json.loads(run.best_record.read_text(encoding="utf-8"))
-            self._best_score = float(record["safety_score"])
+    def __post_init__(self) -> None:
+        """Take over what an earlier part of the run has found."""
+        if self.run.best_record.exists() and self.run.best_model.exists():
+            record = json.loads(self.run.best_record.read_text(encoding="utf-8"))
+            self.best_score = float(record["safety_score"])
 
     def consider(self, step: int, content: bytes, found: dict[str, float]) -> None:
         """Write the figures down, and the model too if its score is higher by `least_gain`.
-
-        Args:
-            step: Environment steps before the evaluated model.
-            content: The model, as the content of its zip file.
-            found: Its figures.
 
         Raises:
             OSError: The disk is full or the directory is gone.
@@ -117,14 +95,14 @@ class BestModel:
         # A rate over no episodes is not a number; it is no point of a curve either.
         figures = {name: value for name, value in found.items() if math.isfinite(value)}
         values = {f"evaluation/{name}": value for name, value in figures.items()}
-        for writer in self._writers:
+        for writer in self.writers:
             writer.write(values, dict.fromkeys(values, ()), step)
         score, mean = figures["safety_score"], figures["mean_return"]
-        is_best = score > self._best_score + self._least_gain
+        is_best = score > self.best_score + self.least_gain
         if is_best:
-            self._best_score = score
-            write_atomically(self._run.best_model, content)
-            write_json(self._run.best_record, {"step": step, **figures})
+            self.best_score = score
+            write_atomically(self.run.best_model, content)
+            write_json(self.run.best_record, {"step": step, **figures})
         mark = " (best so far)" if is_best else ""
         self.tell(
             f"evaluation at step {step:,}: safety score {score:.3f}, mean return {mean:.1f}{mark}"
@@ -137,12 +115,7 @@ class EvaluationCallback(Bystander):
     Training goes on while the child works. Should the next evaluation be due before the last one
     answered, training waits for it: which models are evaluated does not depend on the machine.
 
-    Args:
-        child: The evaluating process.
-        best: Keeps the best model, and the record.
-        config: How often, and how long an evaluation may take.
-        stop: Ends waiting.
-        from_start: Whether the weights to begin with are evaluated, too: those of a warm start.
+    The weights to begin with are evaluated, too, if `from_start`: those of a warm start.
 
     Attributes:
         failure: Why no more evaluations come; None while all is well.
@@ -158,10 +131,7 @@ class EvaluationCallback(Bystander):
         from_start: bool = False,
     ) -> None:
         super().__init__()
-        self._child = child
-        self._best = best
-        self._config = config
-        self._stop = stop
+        self._child, self._best, self._config, self._stop = child, best, config, stop
         self._from_start = from_start
         self._asked_step = -1
         self._content = b""
@@ -212,7 +182,7 @@ class EvaluationCallback(Bystander):
 def publish_model(
     run: RunDirectory, config: TrainConfig, models_dir: Path, *, evaluated: bool
 ) -> str:
-    """Copy the model that `config.keep` asks for to `models_dir`.
+    """Copy the model that `config.keep` asks for to `models_dir`; return a line that says which.
 
     Args:
         run: A finished run; its `final.zip` is there.
@@ -220,9 +190,6 @@ def publish_model(
         models_dir: Where the model goes, as `deep_sets_final.zip`.
         evaluated: Whether every periodic evaluation that was asked for has answered. Where one
             failed the best of those before is no choice, and the final model is taken.
-
-    Returns:
-        A line that says which model this is.
 
     Raises:
         OSError: The disk is full or a directory is gone.

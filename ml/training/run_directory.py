@@ -11,21 +11,29 @@ runs/20260101T120000Z-spec-s0/
     best.zip        best safety score in the periodic evaluation
     final.zip       the weights at the end
     evaluation/     figures of the best model (best.json) and the closing table
+
+What a run is made of beside its configuration are files: a road, a radio. `config.yaml` holds their
+absolute paths, so that it means the same from every folder, and `inputs.json` a digest of each, so
+that a run never goes on with other ones unnoticed.
 """
 
+import json
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from ml.atomic_files import write_atomically, write_json
-from ml.errors import CheckpointError, ConfigError
+from ml.envs.config import EnvConfig
+from ml.errors import CheckpointError, ConfigError, ScenarioError
+from ml.folders import expand_home
 from ml.training.config import TrainConfig
 from ml.training.config_files import to_yaml
-from ml.training.inputs import digests
 from ml.training.versions import read_versions
 
 _MOST_RUNS_OF_ONE_SECOND = 1000
+_NAMED_IN_A_SUMOCFG = ("net-file", "route-files", "additional-files")
 
 
 class RunDirectory:
@@ -56,6 +64,83 @@ class RunDirectory:
         with (self.path / "command.txt").open("a", encoding="utf-8") as file:
             file.write(shlex.join(["roadsense", "train", *argv]) + "\n")
         write_json(self.path / "versions.json", {"started_at_step": step, **read_versions()})
+
+
+def absolute_files(config: EnvConfig) -> dict[str, str]:
+    """Return the absolute paths of what the configuration names by a path, by key.
+
+    A link stays one: SUMO finds a network beside the link, not beside what it leads to. What is
+    not there stays as it was typed, for the message that tells of it.
+    """
+    from ml.parameters import PRESET_NAMES  # noqa: PLC0415 (slow to import, and --help needs none)
+    from ml.sumo.scenarios import BUILTIN_SCENARIOS  # noqa: PLC0415
+
+    found = {}
+    for key, known in (("scenario", BUILTIN_SCENARIOS), ("radio", PRESET_NAMES)):
+        said = getattr(config, key)
+        path = expand_home(Path(said))
+        if said not in known and path.is_file():
+            found[key] = str(path.absolute())
+    return found
+
+
+def digests(config: EnvConfig) -> dict[str, dict[str, str]]:
+    """Return the SHA-256 of each file, by key and absolute path; of a road, its network's, too."""
+    found = {}
+    for key, name in absolute_files(config).items():
+        files = [Path(name)]
+        if key == "scenario":
+            files += _named_in(files[0])
+        found[key] = {str(file): _digest(file) for file in files}
+    return found
+
+
+def require_same(recorded: Path, was: EnvConfig, now: EnvConfig) -> None:
+    """Check that the files of a run are what they were when it began.
+
+    What the user replaces by another file or name is not compared.
+
+    Args:
+        recorded: The run's `inputs.json`; a run that holds none is not compared.
+        was: Its configuration.
+        now: With what it is to go on.
+
+    Raises:
+        CheckpointError: A file is gone or has other content, with what to do.
+    """
+    if not recorded.is_file():
+        return
+    before: dict[str, dict[str, str]] = json.loads(recorded.read_text(encoding="utf-8"))
+    for key, files in before.items():
+        if getattr(was, key) != getattr(now, key):
+            continue
+        for name, digest in files.items():
+            file = Path(name)
+            if file.is_file() and _digest(file) == digest:
+                continue
+            happened = "has changed since the run began" if file.exists() else "is gone"
+            raise CheckpointError(
+                f"{recorded.parent} was trained with the {key} {getattr(was, key)}, and {file} "
+                f"{happened}. Put it back as it was. To go on with something else on purpose, name "
+                f"it: --resume {recorded.parent} --{key} ANOTHER. To begin a new run with what is "
+                f"there now: --config {recorded.parent / 'config.yaml'}"
+            )
+
+
+def _named_in(file: Path) -> list[Path]:
+    """List the files that a sumocfg names; those that it misses are told of when it is loaded."""
+    from ml.sumo.sumocfg import files_named, parse_xml  # noqa: PLC0415 (as above)
+
+    try:
+        root = parse_xml(file)
+    except ScenarioError:
+        return []
+    places = [place for option in _NAMED_IN_A_SUMOCFG for place in files_named(root, option, file)]
+    return [place for place in places if place.is_file()]
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
 
 
 def create_run(
@@ -103,19 +188,16 @@ def find_run(resume: str, runs_dir: Path) -> tuple[RunDirectory, Path | None]:
         newest = max(pointers, key=lambda pointer: pointer.stat().st_mtime_ns)
         return RunDirectory(newest.parent.parent), None
     path = Path(resume)
-    if path.is_dir():
-        # The checkpoints folder of a run stands for the run.
-        path = path.parent if path.name == "checkpoints" else path
-        run, checkpoint = RunDirectory(path), None
-    elif path.is_file():
-        inside = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-        run, checkpoint = RunDirectory(inside), path
-    else:
+    if not path.is_dir() and not path.is_file():
         runs = sorted(entry.name for entry in runs_dir.glob("*/") if entry.is_dir())[-3:]
         raise CheckpointError(
             f"cannot resume {resume}: no such file or directory. "
             f"Newest runs in {runs_dir}: {', '.join(runs) or 'none'}."
         )
+    checkpoint = path if path.is_file() else None
+    folder = path.parent if checkpoint else path
+    # The checkpoints folder of a run stands for the run.
+    run = RunDirectory(folder.parent if folder.name == "checkpoints" else folder)
     if not run.config_file.is_file():
         raise CheckpointError(
             f"cannot resume {resume}: {run.path} is not a run directory (it has no config.yaml). "

@@ -1,67 +1,72 @@
 """One training run, from the first check to the closing table."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ml import __version__
-from ml.atomic_files import check_writable, write_atomically
+from ml.atomic_files import check_writable, write_atomically, write_json
+from ml.console import plain_lines
+from ml.evaluation.closing import as_json, as_markdown, as_table, baselines, compare
+from ml.evaluation.drivers import Driver, PolicyDriver
 from ml.installation import code_folder
+from ml.progress import Parts
 from ml.training.checkpoints import (
     Checkpoint,
     CheckpointStore,
+    load_model,
     model_bytes,
     read_checkpoint,
     restore,
 )
 from ml.training.child import Child
-from ml.training.closing import write_closing_table
+from ml.training.command_line import Invocation
 from ml.training.config import TrainConfig
-from ml.training.environment import EnvironmentBuilder, build_environment, build_learner, seed_from
+from ml.training.environment import build_environment, build_learner, seed_from
 from ml.training.imitation import imitate
 from ml.training.learning import learn, start_environment
 from ml.training.loggers import truncate_metrics
-from ml.training.periodic_evaluation import REMEDY, Evaluator, evaluate_policy, publish_model
+from ml.training.periodic_evaluation import REMEDY, evaluate_policy, publish_model
 from ml.training.run_directory import RunDirectory, create_run
 from ml.training.stop_signals import StopSignals
-
-if TYPE_CHECKING:
-    from ml.training.command_line import Invocation
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a training run is put together from; tests put in others.
-
-    Attributes:
-        build_environment: Builds the environment to learn in.
-        evaluator: Called in the evaluation child.
-        close: Judges the models at the end; writes and prints the table.
-    """
-
-    build_environment: EnvironmentBuilder = build_environment
-    evaluator: Evaluator = evaluate_policy
-    close: Callable[[RunDirectory, TrainConfig, Console], None] = write_closing_table
-
 
 _STDERR = 2
 
 
+def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console) -> None:
+    """Judge the final and the best model beside the baselines, on episodes of their own.
+
+    The table is printed, and goes to `evaluation/closing.md` and `evaluation/closing.json`. SUMO is
+    embedded here, on both ways of running.
+
+    Raises:
+        RoadSenseError: SUMO failed, or no episode was valid.
+    """
+    episodes = config.evaluation.closing_episodes
+    if episodes == 0:
+        return
+    drivers: list[Driver] = [PolicyDriver(load_model(run.final_model), "trained policy (final)")]
+    if run.best_model.exists():
+        drivers.append(PolicyDriver(load_model(run.best_model), "trained policy (best)"))
+    time_gap_s = config.interface.time_gap_s  # one reward for all: that of the usual setting
+    env_config = config.env.model_copy(
+        update={"backend": "libsumo", "time_gap_s": (time_gap_s, time_gap_s)}
+    )
+    drivers += baselines()
+    what = f"closing table, {episodes} episodes per driver"
+    with Parts(console, what, total=len(drivers), unit="drivers") as shown:
+        rows = compare(drivers, env_config, episodes=episodes, on_driver=shown.begin)
+    console.print(as_table(rows))
+    write_atomically(run.evaluation / "closing.md", as_markdown(rows))
+    write_json(run.evaluation / "closing.json", as_json(rows))
+
+
 def train(
-    invocation: Invocation,
-    argv: Sequence[str],
-    *,
-    console: Console,
-    stop: StopSignals,
-    parts: Parts | None = None,
+    invocation: Invocation, argv: Sequence[str], *, console: Console, stop: StopSignals
 ) -> RunDirectory:
     """Train as asked; what can be checked is checked before anything is written.
 
@@ -70,7 +75,6 @@ def train(
         argv: The command line, for `command.txt`.
         console: Where the user looks.
         stop: Signals, already handled.
-        parts: What to build from; None for the product's own.
 
     Returns:
         The run's directory. A signal that came in between is in `stop.received`; the state is saved
@@ -81,11 +85,8 @@ def train(
         OSError: The disk is full, or an output directory is gone.
         StopRequested: A signal came when there was nothing to save.
     """
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    config, deployment, parts = invocation.config, invocation.deployment, parts or Parts()
+    say = plain_lines(console)
+    config, deployment = invocation.config, invocation.deployment
     say(f"RoadSense {__version__} of {code_folder()}")
     console.print(invocation.table())
     check_writable(deployment.runs_dir, "RUNS_DIR")
@@ -94,7 +95,7 @@ def train(
     start_step = checkpoint.step if checkpoint else 0
     seed = seed_from(config.seed, start_step)
     with ExitStack() as open_things:
-        environment = parts.build_environment(config, deployment, seed)
+        environment = build_environment(config, deployment, seed)
         open_things.callback(environment.close)
         model = build_learner(config, environment, seed)
         if checkpoint is not None:
@@ -112,7 +113,7 @@ def train(
             start_environment(model)
         child = None
         if config.evaluation.every_steps:
-            evaluate = partial(parts.evaluator, config=config)
+            evaluate = partial(evaluate_policy, config=config)
             child = open_things.enter_context(Child(evaluate, REMEDY))
         stop.on_first = _announce_stop
         stop.hold(held=True)
@@ -125,7 +126,7 @@ def train(
         write_atomically(run.final_model, model_bytes(model))
         which = publish_model(run, config, deployment.models_dir, evaluated=not failure)
     stop.hold(held=False)
-    parts.close(run, config, console)
+    write_closing_table(run, config, console)
     say(which)
     say(f"run: {run.path} (tensorboard --logdir {deployment.runs_dir})")
     if failure is not None:

@@ -10,9 +10,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
-EXIT_SIGINT = 130
-EXIT_SIGTERM = 143
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SIGNAL_EXIT_BASE = 128
 

@@ -5,31 +5,24 @@ Exit codes: 0 the training is finished; 1 something failed, the last checkpoint 
 saved; 130 stopped by Ctrl-C and 143 by SIGTERM, the state is saved.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ml.console import make_console
 from ml.errors import RoadSenseError
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 from ml.training.stop_signals import StopRequested, StopSignals
 
-if TYPE_CHECKING:
-    from ml.training.session import Parts
-
 __all__ = ["ENTROPY_COEF", "LEARNING_RATE", "N_STEPS", "TOTAL_TIMESTEPS", "main"]
 
 _EXIT_FAILURE = 1
 
 
-def main(argv: Sequence[str] | None = None, *, parts: Parts | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Train, and return the exit code.
 
     Args:
         argv: Options; None for those of the process.
-        parts: What to build the training from; None for the product's own.
 
     Raises:
         SystemExit: `--help`, or an option that does not exist.
@@ -44,7 +37,7 @@ def main(argv: Sequence[str] | None = None, *, parts: Parts | None = None) -> in
             invocation = parse_command_line(arguments)
             from ml.training.session import train  # noqa: PLC0415
 
-            train(invocation, arguments, console=make_console(), stop=stop, parts=parts)
+            train(invocation, arguments, console=make_console(), stop=stop)
         except StopRequested:
             sys.stderr.write("roadsense train: stopped\n")
         except RoadSenseError as error:

@@ -16,7 +16,7 @@ from ml.evaluation.safety_score import as_figures, score_of
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.validation import run_validation
 from ml.evaluation.workers import WorkerPool
-from ml.training.inputs import digests
+from ml.training.run_directory import digests
 from ml.tuning.objective import Outcome
 from ml.tuning.space import Space, Value
 
@@ -45,14 +45,7 @@ def _drive(job: _Job) -> list[EpisodeRow]:
 
 
 class ControllerObjective:
-    """A kind of controller.
-
-    Args:
-        name: Its kind.
-        space: What is searched.
-        source: The space's, for messages.
-        config: What an episode is like: the environment that policies are trained in.
-        episodes: Validation cases.
+    """A kind of controller, in the environment that policies are trained in.
 
     Raises:
         ConfigError: There is no such controller, or the space does not fit it.
@@ -62,9 +55,7 @@ class ControllerObjective:
         self, name: str, space: Space, source: str, config: EnvConfig, episodes: int
     ) -> None:
         self.title = f"controller {name}"
-        self._name = name
-        self._config = config
-        self._episodes = episodes
+        self._name, self._config, self._episodes = name, config, episodes
         self._usual = tunable(name)
         for key, dimension in space.items():
             check_parameter(name, key, source)
@@ -73,17 +64,14 @@ class ControllerObjective:
                     raise ConfigError(f"{source}: {key} = {value!r}: it must be a number.")
                 if key in {"time_gap_s", "standstill_m"} and value < 0.0:
                     raise ConfigError(f"{source}: {key} = {value:g}: it must be at least 0.")
-        self._space = space
+        self.space = space
 
     def usual(self) -> dict[str, Value]:
         """Return the constants of the controller's class."""
-        return {name: self._usual[name] for name in self._space}
+        return {name: self._usual[name] for name in self.space}
 
     def run(
-        self,
-        values: Mapping[str, Value],
-        folder: Path,
-        report: Callable[[int, float], bool],
+        self, values: Mapping[str, Value], folder: Path, report: Callable[[int, float], bool]
     ) -> Outcome:
         """Drive the cases, part by part; see `Objective.run`."""
         del folder  # a trial takes less than what it would be worth to remember a part of it

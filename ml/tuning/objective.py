@@ -1,14 +1,9 @@
 """What a search asks of whatever it searches over."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-if TYPE_CHECKING:
-    from ml.tuning.space import Value
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +24,19 @@ class Outcome:
 
 
 class Objective(Protocol):
-    """A thing with parameters that is scored on the validation cases.
-
-    Attributes:
-        title: What is searched over, for people.
-    """
+    """A thing with parameters that is scored on the validation cases; `title` is for people."""
 
     title: str
 
-    def usual(self) -> dict[str, Value]:
+    @property
+    def space(self) -> Mapping[str, Any]:
+        """What is searched: a `Dimension` by parameter."""
+
+    def usual(self) -> dict[str, Any]:
         """Values of the searched parameters as they are without a search."""
 
     def run(
-        self, values: Mapping[str, Value], folder: Path, report: Callable[[int, float], bool]
+        self, values: Mapping[str, Any], folder: Path, report: Callable[[int, float], bool]
     ) -> Outcome:
         """Carry out a trial.
 
@@ -54,5 +49,5 @@ class Objective(Protocol):
     def record(self) -> dict[str, Any]:
         """What must be the same for two trials to be comparable."""
 
-    def winner(self, values: Mapping[str, Value], comment: str) -> str:
+    def winner(self, values: Mapping[str, Any], comment: str) -> str:
         """A YAML file with the parameters, and how it is used."""

@@ -13,21 +13,13 @@ from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import Layers, flatten, to_yaml
-from ml.training.inputs import digests
+from ml.training.run_directory import digests
 from ml.tuning.objective import Outcome
 from ml.tuning.space import Space, Value
 from ml.tuning.training_process import TrainingProcess
 
-_ALLOWED = (
-    "ppo.",
-    "imitation.",
-    "policy.",
-    "env.reward.",
-    "env.time_gap_s",
-    "env.action_lag_s",
-    "env.safety_layer",
-    "evaluation.time_gap_s",
-)
+_ALLOWED = ("ppo.", "imitation.", "policy.", "env.reward.", "env.time_gap_s", "env.action_lag_s",
+            "env.safety_layer", "evaluation.time_gap_s")  # fmt: skip
 """What a search may vary. The rest decides the cases, the effort or what is written."""
 
 
@@ -37,11 +29,9 @@ class PolicyObjective:
     Args:
         recipe: The preset's values, and the user's over them.
         own: The user's values alone, for the winner's file.
-        space: What is searched.
-        source: The space's, for messages.
+        space: What is searched; `source` is its name in messages.
         seeds: Of the training runs of a trial.
-        evaluations: How many periodic evaluations a run has.
-        episodes: Validation cases of each.
+        evaluations: How many periodic evaluations a run has, of so many validation `episodes`.
 
     Raises:
         ConfigError: The space names what does not exist or may not be varied, or a value that is
@@ -70,19 +60,16 @@ class PolicyObjective:
             "keep": "best",
         }
         self._recipe = recipe.changed(searched, "roadsense tune")
-        self._own = own
+        self._own, self.space, self._source = own, space, source
+        self._seeds, self._evaluations = tuple(seeds), evaluations
         self._base = self._recipe.build()
-        self._space = space
-        self._source = source
-        self._seeds = tuple(seeds)
-        self._evaluations = evaluations
         self.title = f"preset {self._base.preset}"
         self._check_space()
 
     def _check_space(self) -> None:
         known = [".".join(path) for path in flatten(self._base)]
         allowed = [name for name in known if name.startswith(_ALLOWED)]
-        for name, dimension in self._space.items():
+        for name, dimension in self.space.items():
             if name not in known:
                 raise ConfigError(
                     f"{self._source}: there is no value {name!r} in a run's configuration."
@@ -101,7 +88,7 @@ class PolicyObjective:
     def usual(self) -> dict[str, Value]:
         """Return the recipe's own values."""
         now = {".".join(path): value for path, value in flatten(self._base).items()}
-        return {name: now[name] for name in self._space}
+        return {name: now[name] for name in self.space}
 
     def config(self, values: Mapping[str, Value], seed: int) -> TrainConfig:
         """Return the configuration of one training run.
@@ -115,10 +102,7 @@ class PolicyObjective:
         return config
 
     def run(
-        self,
-        values: Mapping[str, Value],
-        folder: Path,
-        report: Callable[[int, float], bool],
+        self, values: Mapping[str, Value], folder: Path, report: Callable[[int, float], bool]
     ) -> Outcome:
         """Train once per seed; see `Objective.run`."""
         runs: list[dict[str, float]] = []

@@ -1,43 +1,32 @@
 """What a search leaves behind: the best trials, all of them, the winner, two pictures."""
 
-from __future__ import annotations
-
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ml.atomic_files import write_atomically
+from matplotlib.figure import Figure
+
+from ml.atomic_files import finite, write_atomically, write_json
 from ml.console import WholeTable, markdown_table
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
-from ml.reports.style import house_style, save_picture
+from ml.reports.style import BLACK, BLUE, GREY, WIDTH_IN, house_style, new_figure, save_picture
 from ml.tuning.objective import Objective
-from ml.tuning.pictures import draw_history, draw_importances
-
-if TYPE_CHECKING:
-    from ml.tuning.study import Search, Tried
+from ml.tuning.study import Search, Tried
 
 WINNER_FILE = "best.yaml"
 _SHOWN = 10
+_BAR_IN = 0.24
 _COLUMNS = ("trial", "score", "crashes", "false brakes / km", "headway", "jerk p95")
 
 
 def write_report(
     search: Search, objective: Objective, tried: Sequence[Tried], folder: Path
 ) -> WholeTable:
-    """Write `tuning.md`, `tuning.json`, `best.yaml` and the pictures.
-
-    Args:
-        search: Says how important each parameter is.
-        objective: Writes the winner's file.
-        tried: All trials.
-        folder: Where they go.
-
-    Returns:
-        The table of the best trials, for the console.
+    """Write `tuning.md`, `tuning.json`, `best.yaml` and the pictures; return a table of the best.
 
     Raises:
         OSError: The folder cannot be written.
@@ -51,17 +40,20 @@ def write_report(
             f"{first.outcome.score:.4f} on seed {VALIDATION_SEED} (trial {first.number})"
         )
         write_atomically(folder / WINNER_FILE, objective.winner(first.values, comment))
-    write_atomically(folder / "tuning.json", _json(objective, tried, importances))
+    trials = [
+        {"trial": t.number, "values": t.values, "progress": t.progress, **asdict(t.outcome)}
+        for t in tried
+    ]
+    found = {"objective": objective.title, "importances": importances, "trials": trials}
+    write_json(folder / "tuning.json", finite(found))
     write_atomically(folder / "tuning.md", _markdown(objective, tried, importances))
     with house_style():
         if tried:
             save_picture(draw_history(tried), folder / "history.png")
         if importances:
             save_picture(draw_importances(importances), folder / "importance.png")
-    table = WholeTable(*_COLUMNS, title=f"{objective.title}: the best of {len(tried)} trials")
-    for trial in best[:_SHOWN]:
-        table.add_row(*_cells(trial))
-    return table
+    title = f"{objective.title}: the best of {len(tried)} trials"
+    return WholeTable(*_COLUMNS, rows=map(_cells, best[:_SHOWN]), title=title)
 
 
 def ranking(tried: Sequence[Tried]) -> list[Tried]:
@@ -88,25 +80,6 @@ def _cells(trial: Tried) -> list[str]:
 def _mean(runs: Sequence[dict[str, float]], name: str, digits: str, unit: str = "") -> str:
     known = [run[name] for run in runs if math.isfinite(run.get(name, math.nan))]
     return f"{fmean(known):{digits}}{unit}" if known else "–"
-
-
-def _json(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:
-    def number(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
-    trials = [
-        {
-            "trial": trial.number,
-            "values": trial.values,
-            "progress": trial.progress,
-            **asdict(trial.outcome),
-            "score": number(trial.outcome.score),
-            "runs": [{k: number(v) for k, v in run.items()} for run in trial.outcome.runs],
-        }
-        for trial in tried
-    ]
-    what = {"objective": objective.title, "importances": importances, "trials": trials}
-    return json.dumps(what, indent=2) + "\n"
 
 
 def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[str, float]) -> str:
@@ -141,3 +114,38 @@ def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[st
 
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def draw_history(tried: Sequence[Tried]) -> Figure:
+    """Draw each trial's score, and the best so far; what was given up is where it stood.
+
+    Both pictures are to be drawn in the house style.
+    """
+    complete = [(t.number, t.outcome.score) for t in tried if t.outcome.state == "complete"]
+    pruned = [
+        (t.number, t.progress[max(t.progress)])
+        for t in tried
+        if t.outcome.state == "pruned" and t.progress
+    ]
+    figure = new_figure(WIDTH_IN, 3.0)
+    axes = figure.add_subplot()
+    if complete:
+        numbers, scores = zip(*complete, strict=True)
+        axes.plot(numbers, scores, "o", color=BLUE, label="complete")
+        axes.step(numbers, list(accumulate(scores, max)), where="post", color=BLACK, label="best")
+    if pruned:
+        axes.plot(*zip(*pruned, strict=True), "x", color=GREY, label="given up")
+    axes.set(xlabel="trial", ylabel="safety score", title="What the search found")
+    if complete or pruned:
+        axes.legend()
+    return figure
+
+
+def draw_importances(importances: Mapping[str, float]) -> Figure:
+    """Draw how much each parameter decides, most important on top."""
+    ordered = sorted(importances.items(), key=lambda pair: pair[1])
+    figure = new_figure(WIDTH_IN, 1.0 + _BAR_IN * len(ordered))
+    axes = figure.add_subplot()
+    axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=BLUE)
+    axes.set(xlabel="importance (PED-ANOVA)", title="What decides")
+    return figure

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -63,7 +62,7 @@ class Dimension(BaseModel):
     def holds(self, value: Value) -> bool:
         """Say whether a value could be drawn."""
         if self.choices is not None:
-            return _text(value) in map(_text, self.choices)
+            return json.dumps(value) in map(json.dumps, self.choices)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return bool(self.low <= value <= self.high)  # type: ignore[operator]
@@ -72,28 +71,25 @@ class Dimension(BaseModel):
         """Let a trial draw a value."""
         if self.choices is not None:
             # As text: what goes into the study's record must be plain, and lists are not.
-            return json.loads(trial.suggest_categorical(name, [_text(c) for c in self.choices]))
+            return self.read(trial.suggest_categorical(name, list(map(json.dumps, self.choices))))
         if self.whole:
             return trial.suggest_int(name, int(self.low or 0), int(self.high or 0), log=self.log)
         return trial.suggest_float(name, float(self.low or 0), float(self.high or 0), log=self.log)
 
     def recorded(self, value: Value) -> Value:
         """Return a value as the study's record holds it."""
-        return _text(value) if self.choices is not None else value
+        return json.dumps(value) if self.choices is not None else value
+
+    def read(self, recorded: Value) -> Value:
+        """Return the value that the study's record holds."""
+        return json.loads(recorded) if self.choices is not None else recorded
 
 
 Space = dict[str, Dimension]
 
 
 def read_space(file: Path | None, built_in: str) -> tuple[Space, str]:
-    """Read a search space.
-
-    Args:
-        file: The user's; None for one that comes with the package.
-        built_in: Name of that one.
-
-    Returns:
-        The space, and what to call its source in messages.
+    """Read a search space, a file or else a built-in one; return it, and its name for messages.
 
     Raises:
         ConfigError: It cannot be read, or says something wrong.
@@ -118,11 +114,6 @@ def read_space(file: Path | None, built_in: str) -> tuple[Space, str]:
     return {str(name): _dimension(str(name), said, source) for name, said in tree.items()}, source
 
 
-def as_record(space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """Write a space down, to compare it with that of a search that goes on."""
-    return {name: dimension.model_dump(exclude_defaults=True) for name, dimension in space.items()}
-
-
 def _dimension(name: str, said: Any, source: str) -> Dimension:
     try:
         return Dimension.model_validate(said)
@@ -134,7 +125,3 @@ def _dimension(name: str, said: Any, source: str) -> Dimension:
         if first["type"] == "extra_forbidden":
             what = f"there is no such key.{did_you_mean(str(first['loc'][-1]), known)}"
         raise ConfigError(f"{source}: {where}: {what}") from error
-
-
-def _text(value: Value) -> str:
-    return json.dumps(value)

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from ml.atomic_files import check_writable, write_json
 from ml.errors import ConfigError, EvaluationError
 from ml.tuning.objective import Objective, Outcome
-from ml.tuning.space import Space, Value, as_record
+from ml.tuning.space import Value
 
 _RECORD_FILE = "search.json"
 _MOST_FAILURES_IN_A_ROW = 3
@@ -33,14 +33,7 @@ _OUTCOME = "outcome"
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A trial that has ended.
-
-    Attributes:
-        number: Of the trial.
-        values: By parameter.
-        outcome: What became of it.
-        progress: Scores so far by number of the intermediate result.
-    """
+    """A trial that has ended; its progress: scores so far, by number of the intermediate result."""
 
     number: int
     values: dict[str, Value]
@@ -49,14 +42,7 @@ class Tried:
 
 
 class Search:
-    """A study in a folder.
-
-    Args:
-        objective: What is searched over.
-        space: The parameters.
-        folder: Where everything goes; made if it is not there.
-        seed: Of the proposals.
-        tell: Shows the user a line.
+    """A study in a folder, which is made if it is not there.
 
     Raises:
         ConfigError: The folder holds another search, or another process works in it.
@@ -64,18 +50,10 @@ class Search:
     """
 
     def __init__(
-        self,
-        objective: Objective,
-        space: Space,
-        folder: Path,
-        *,
-        seed: int,
-        tell: Callable[[str], None],
+        self, objective: Objective, folder: Path, *, seed: int, tell: Callable[[str], None]
     ) -> None:
-        self._objective = objective
-        self._space = space
-        self._folder = folder
-        self._tell = tell
+        self._objective, self._folder, self._tell = objective, folder, tell
+        self._space = objective.space
         check_writable(folder, "--out")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._compare_record()
@@ -94,18 +72,11 @@ class Search:
         self._mend(begun)
 
     def run(
-        self,
-        trials: int,
-        *,
-        until_s: float,
-        on_trial: Callable[[], None] = lambda: None,
+        self, trials: int, *, until_s: float, on_trial: Callable[[], None] = lambda: None
     ) -> list[Tried]:
         """Carry out trials until there are as many as asked for, those of earlier calls included.
 
-        Args:
-            trials: How many.
-            until_s: No trial begins after this time (`time.monotonic`).
-            on_trial: Called after each.
+        None begins after the time `until_s` (of `time.monotonic`).
 
         Raises:
             EvaluationError: Several trials in a row failed.
@@ -124,19 +95,16 @@ class Search:
 
     def tried(self) -> list[Tried]:
         """Return all trials that have ended, in their order; interrupted ones have not."""
-        found = []
-        for trial in self._study.trials:
-            said = trial.user_attrs.get(_OUTCOME)
-            if trial.state.is_finished() and said is not None:
-                values = {
-                    name: json.loads(value) if dimension.choices is not None else value
-                    for name, dimension in self._space.items()
-                    for value in (trial.params[name],)
-                }
-                found.append(
-                    Tried(trial.number, values, Outcome(**said), dict(trial.intermediate_values))
-                )
-        return found
+        return [
+            Tried(
+                trial.number,
+                {name: d.read(trial.params[name]) for name, d in self._space.items()},
+                Outcome(**trial.user_attrs[_OUTCOME]),
+                dict(trial.intermediate_values),
+            )
+            for trial in self._study.trials
+            if trial.state.is_finished() and _OUTCOME in trial.user_attrs
+        ]
 
     def importances(self) -> dict[str, float]:
         """Return how much each parameter decides about the good trials, summing to 1.
@@ -187,7 +155,8 @@ class Search:
             self._tell("the first trial has the usual values")
 
     def _compare_record(self) -> None:
-        record = {"space": as_record(self._space), **self._objective.record()}
+        space = {name: d.model_dump(exclude_defaults=True) for name, d in self._space.items()}
+        record = {"space": space, **self._objective.record()}
         file = self._folder / _RECORD_FILE
         if not file.exists():
             write_json(file, record)

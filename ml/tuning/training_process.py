@@ -1,4 +1,4 @@
-"""One training run of a trial, by `roadsense train` in a process of its own, watched from outside.
+"""A training run by `roadsense train` in a process of its own, watched from outside.
 
 A run that dies costs its trial and nothing else, and one that is given up or interrupted saves its
 state: the next call for the same trial goes on from there.
@@ -8,8 +8,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ml.errors import EvaluationError, NotLearningError
@@ -26,25 +25,51 @@ _OVERRIDES = ("PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "RESUME")
 _LONGEST_NOTE = 400
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    folder: Path
-    arguments: list[str]
+def train_apart(
+    folder: Path, arguments: Sequence[str], give_up: Callable[[], bool] = lambda: False
+) -> int | None:
+    """Train as `roadsense train` does, in a process of its own.
+
+    Args:
+        folder: Gets `train.log`, `runs/` and `models/`.
+        arguments: Options of `roadsense train`.
+        give_up: Asked now and then; True ends the run, which saves its state.
+
+    Returns:
+        The exit code; None where the run was given up.
+
+    Raises:
+        EvaluationError: The process died.
+    """
+    child: Child[tuple[Path, Sequence[str]], int] = Child(_train)
+    try:
+        child.ask("the training run", (folder, arguments))
+        while (code := child.poll(_POLL_S)) is None:
+            if give_up():
+                return None
+    finally:
+        child.close(_SAVING_S)
+    return code
 
 
-def _train(job: _Job) -> int:
+def _train(job: tuple[Path, Sequence[str]]) -> int:
     """Train in this process, which is the trainer's alone; returns the exit code."""
-    os.setsid()  # Ctrl-C and the like reach the search alone, which stops a run once
-    with (job.folder / "train.log").open("a", encoding="utf-8") as log:
+    folder, arguments = job
+    os.setsid()  # Ctrl-C and the like reach whoever asked alone, who stops a run once
+    with (folder / "train.log").open("a", encoding="utf-8") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
     for name in _OVERRIDES:
         os.environ.pop(name, None)
-    os.environ |= {
-        "RUNS_DIR": str(job.folder / "runs"),
-        "MODELS_DIR": str(job.folder / "models"),
-    }
-    return main(job.arguments)
+    os.environ |= {"RUNS_DIR": str(folder / "runs"), "MODELS_DIR": str(folder / "models")}
+    return main(arguments)
+
+
+def last_line(folder: Path) -> str:
+    """Return the last line of the log of the run in a folder, and where there is more."""
+    log = folder / "train.log"
+    lines = log.read_text("utf-8", "replace").strip().splitlines() if log.exists() else []
+    return f"{lines[-1][:_LONGEST_NOTE]}; {log} says more" if lines else f"{log} is empty"
 
 
 class TrainingProcess:
@@ -57,9 +82,7 @@ class TrainingProcess:
     """
 
     def __init__(self, folder: Path, preset: str, worse: Callable[[int, float], bool]) -> None:
-        self._folder = folder
-        self._preset = preset
-        self._worse = worse
+        self._folder, self._preset, self._worse = folder, preset, worse
         self._seen = self._judged = 0
         self._best = -math.inf
         self._abandoned: frozenset[Path] = frozenset()
@@ -81,22 +104,18 @@ class TrainingProcess:
         else:
             file = self._folder / "config.yaml"
             arguments = ["--preset", self._preset, "--config", str(file)]
-        child: Child[_Job, int] = Child(_train)
         try:
-            child.ask("the training run", _Job(self._folder, arguments))
-            while (code := child.poll(_POLL_S)) is None:
-                if self._look():
-                    return self._given_up()
+            code = train_apart(self._folder, arguments, self._look)
         except EvaluationError as error:
-            return Outcome("failed", note=f"{error} ({self._last_line()})")
-        finally:
-            child.close(_SAVING_S)
+            return Outcome("failed", note=f"{error} ({last_line(self._folder)})")
+        if code is None:
+            return self._given_up()
         self._look()  # for the record; a run that is through is not given up any more
         run = self._newest_run()
         if code == NotLearningError.exit_code:
-            return Outcome("pruned", note=self._last_line())
+            return Outcome("pruned", note=last_line(self._folder))
         if code or run is None:
-            return Outcome("failed", note=f"exit code {code} ({self._last_line()})")
+            return Outcome("failed", note=f"exit code {code} ({last_line(self._folder)})")
         return _finished(run)
 
     def _look(self) -> bool:
@@ -122,11 +141,6 @@ class TrainingProcess:
 
     def _runs(self) -> list[Path]:
         return sorted(file.parent for file in (self._folder / "runs").glob("*/config.yaml"))
-
-    def _last_line(self) -> str:
-        log = self._folder / "train.log"
-        lines = log.read_text("utf-8", "replace").strip().splitlines() if log.exists() else []
-        return f"{lines[-1][:_LONGEST_NOTE]}; {log} says more" if lines else f"{log} is empty"
 
 
 def _finished(run: RunDirectory) -> Outcome:

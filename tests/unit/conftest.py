@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support import tiny_convoys as tiny
 
-from ml.training import train_convoy
-from ml.training.session import Parts
+from ml.training import session, train_convoy
+from ml.training.periodic_evaluation import evaluate_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
+    from stable_baselines3.common.vec_env import VecEnv
 
     from ml.training.config import TrainConfig
     from ml.training.run_directory import RunDirectory
@@ -39,8 +40,15 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
     monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
 
-    def run(*argv: str, **parts: Any) -> int:
-        chosen = {"build_environment": tiny.build_tiny, "close": _no_closing} | parts
-        return train_convoy.main(argv, parts=Parts(**chosen))
+    def run(
+        *argv: str,
+        build_environment: Callable[..., VecEnv] = tiny.build_tiny,
+        evaluator: Callable[..., dict[str, float]] = evaluate_policy,
+        close: Callable[..., None] = _no_closing,
+    ) -> int:
+        monkeypatch.setattr(session, "build_environment", build_environment)
+        monkeypatch.setattr(session, "evaluate_policy", evaluator)
+        monkeypatch.setattr(session, "write_closing_table", close)
+        return train_convoy.main(argv)
 
     return run

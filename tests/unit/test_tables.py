@@ -15,11 +15,12 @@ from rich.text import Text
 from support.planted_rows import planted_rows
 
 import ml
-from ml.bench.report import BenchReport, Goal, Throughput, ratio
+from ml.bench.report import BenchReport, Goal, Measured, ratio
 from ml.calibration.fits.margin import fit_margin
+from ml.commands.ablate import TITLES, cells
 from ml.commands.doctor import _table as doctor_table
 from ml.console import WholeTable, make_console
-from ml.doctor.finding import note, wrong
+from ml.doctor.programs import note, wrong
 from ml.envs.config import EpisodeKind
 from ml.envs.scoring.reward import TERMS
 from ml.evaluation.acceptance.table import Found, Row
@@ -30,7 +31,6 @@ from ml.evaluation.reward_audit import AuditCell, AuditReport
 from ml.evaluation.spread import spread_over, table_of
 from ml.evaluation.summary import Rate, summarise
 from ml.parameters import load_parameters
-from ml.reports.ablation import console_table as ablation_table
 from ml.reports.acceptance.tables import console_table
 from ml.reports.parameters import tables as params_tables
 from ml.training.command_line import parse_command_line
@@ -85,7 +85,7 @@ def _audit() -> AuditReport:
 
 def _bench() -> BenchReport:
     report = BenchReport(num_envs=64, num_peers=5, radio="clean")
-    report.workloads.append(Throughput("e: the environment over TraCI, " * 3, [104670.4, 99.5]))
+    report.workloads.append(Measured("e: the environment over TraCI, " * 3, [104670.4, 99.5]))
     report.ratios.append(
         ratio("b / a: environment to SUMO with its necessary traffic", [2.0], [3.0], 0.65)
     )
@@ -100,7 +100,7 @@ def _results() -> Iterator[WholeTable]:
     summaries = summarise(rows)
     yield from tables(summaries, models)
     yield table_of(spread_over(summaries, models))
-    yield ablation_table(summaries)
+    yield WholeTable(*TITLES, rows=map(cells, summaries), title="ablations")
     yield compare(rows[:30], rows[30:60]).table()
 
 

@@ -1,22 +1,19 @@
 """The acceptance tests for people (Markdown, console) and for programs (JSON)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.text import Text
 
+from ml.atomic_files import finite
 from ml.console import WholeTable, markdown_table
+from ml.evaluation.acceptance.results import BenchmarkResult
 from ml.evaluation.acceptance.table import Row, said, standings
 from ml.evaluation.acceptance.verdicts import FAILED, INCONCLUSIVE, PASSED
 from ml.evaluation.result import Origin
-
-if TYPE_CHECKING:
-    from ml.evaluation.acceptance.results import BenchmarkResult
 
 _COLOURS: dict[str, str] = {PASSED: "green", FAILED: "bold red", INCONCLUSIVE: "yellow"}
 _CONVOY_COLUMNS = (
@@ -153,11 +150,7 @@ def _coloured(said: str, verdict: str) -> Text:
     return Text(said).append(verdict, style=_COLOURS[verdict])
 
 
-def as_json(
-    rows: Sequence[Row],
-    results: Sequence[BenchmarkResult],
-    origin: Origin,
-) -> str:
+def as_json(rows: Sequence[Row], results: Sequence[BenchmarkResult], origin: Origin) -> str:
     """Return everything as JSON; what is no finite number is null."""
     content = {
         "schema_version": 1,
@@ -165,7 +158,8 @@ def as_json(
         "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
         "benchmarks": [_benchmark(result) for result in results],
     }
-    return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    shown = finite(content, digits=8)
+    return json.dumps(shown, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _benchmark(result: BenchmarkResult) -> dict[str, Any]:
@@ -205,13 +199,3 @@ def _benchmark(result: BenchmarkResult) -> dict[str, Any]:
             for driver in result.variants(model)
         },
     }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.8g}") if np.isfinite(value) else None
-    return value

@@ -3,85 +3,28 @@
 Everything is inside the page: it can be mailed, archived and printed.
 """
 
-from __future__ import annotations
-
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
 from ml.atomic_files import write_atomically
 from ml.errors import RoadSenseError
+from ml.evaluation import selection
 from ml.evaluation.compare import Comparison, compare
 from ml.evaluation.recording import Recording
 from ml.evaluation.rerun import recordings
 from ml.evaluation.result import EpisodeRow
-from ml.evaluation.selection import (
-    MOST_SHOWN_POLICIES,
-    ResultView,
-    load_view,
-    representatives,
-    rival_of,
-    worst_episodes,
-)
-from ml.evaluation.summary import CellSummary, summarise
-from ml.reports.card.pictures import frontier_pictures, heat_map_pictures, reaction_pictures
-from ml.reports.card.tables import (
-    DETAILS,
-    HEADLINE,
-    controller_table,
-    duel_table,
-    figures_table,
-    radio_table,
-)
-from ml.reports.card.words import (
-    brief_of,
-    notes_of,
-    provenance_of,
-    subtitle_of,
-    tell,
-    title_of,
-)
+from ml.evaluation.summary import summarise
+from ml.reports.card import pictures, tables, words
 from ml.reports.episode.panels import draw_timeline
-from ml.reports.html_table import HtmlTable
-from ml.reports.style import Picture, as_picture, house_style, render_page
+from ml.reports.style import as_picture, house_style, render_page
 from ml.training.checkpoints import load_model
 
-if TYPE_CHECKING:
-    Summaries = Mapping[tuple[str, str, str], CellSummary]
-
 CARD_FILE = "card.html"
-_CONTENTS = (
-    ("short", "In short"),
-    ("figures", "All figures"),
-    ("frontiers", "Gap, safety, comfort"),
-    ("rivals", "Against others"),
-    ("where", "Where the crashes are"),
-    ("reactions", "Reaction times"),
-    ("worst", "Worst episodes"),
-    ("radio", "The radio"),
-    ("provenance", "Provenance"),
-)
 
-
-class _Duel(NamedTuple):
-    title: str
-    table: HtmlTable
-    folded: bool = False
-
-
-class _Figures(NamedTuple):
-    title: str
-    table: HtmlTable
-    more: list[tuple[str, HtmlTable]]
-
-
-class _Worst(NamedTuple):
-    title: str
-    story: str
-    command: str
-    picture: Picture | None
-    why_not: str
+_Block = dict[str, Any]
+"""What a template shows of one thing, by the template's own names."""
 
 
 def write_card(
@@ -90,115 +33,112 @@ def write_card(
     against: Comparison | None = None,
     worst: int = 0,
     workers: int = 2,
-    on_part: Callable[[str], None] | None = None,
+    on_part: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Write the card of a complete result.
+    """Write the card of a complete result, and return its file.
 
     Args:
-        folder: The result's.
+        folder: The result's, which gets `card.html`.
         against: A comparison to show, too.
         worst: How many of the worst episodes to run again and draw.
         workers: Processes that run them.
         on_part: Told what is being made.
 
-    Returns:
-        The card's file, `card.html` in the result's folder.
-
     Raises:
         EvaluationError: The result is missing, damaged, or empty.
     """
-    say = on_part or (lambda _: None)
-    view = load_view(folder)
-    say("summing up")
+    view = selection.load_view(folder)
+    on_part("summing up")
     rows = [row for cell in view.rows.values() for row in cell]
     summaries = {(s.suite, s.radio, s.controller): s for s in summarise(rows)}
-    worst_rows = worst_episodes(view, worst)
-    say("running the worst episodes again")
+    worst_rows = selection.worst_episodes(view, worst)
+    on_part("running the worst episodes again")
     recorded = recordings(
         view,
         worst_rows,
         load_model=load_model,
         workers=workers,
-        on_episode=lambda n, of: say(f"worst episodes: {n} of {of}"),
+        on_episode=lambda n, of: on_part(f"worst episodes: {n} of {of}"),
     )
-    say("drawing")
-    duels = _duels(view, against)
-    contents = [
-        (anchor, name)
-        for anchor, name in _CONTENTS
-        if (duels or anchor != "rivals") and (worst_rows or anchor != "worst")
-    ]
+    on_part("drawing")
+    policies = [policy.name for policy in view.policies()]
     with house_style():
         page = render_page(
             "card.html",
-            title=title_of(view),
-            subtitle=subtitle_of(view),
-            contents=contents,
-            brief=brief_of(view, summaries),
-            notes=notes_of(view),
-            duels=duels,
+            title=", ".join(policies) or "Classical controllers and bounds",
+            subtitle=words.subtitle_of(view),
+            brief=words.brief_of(view, summaries),
+            notes=words.notes_of(view),
+            duels=_duels(view, against),
             suites=_figures(view, summaries),
-            frontiers=frontier_pictures(view, summaries),
-            heat_maps=heat_map_pictures(view),
-            reactions=reaction_pictures(view),
+            frontiers=pictures.frontier_pictures(view, summaries),
+            heat_maps=pictures.heat_map_pictures(view),
+            reactions=pictures.reaction_pictures(view),
             worst=[_worst(view, *pair) for pair in zip(worst_rows, recorded, strict=True)],
-            radio_table=radio_table(view, summaries),
-            provenance=provenance_of(view),
-            controller_table=controller_table(view),
+            radio_table=tables.radio_table(view, summaries),
+            provenance=words.provenance_of(view),
+            controller_table=tables.controller_table(view),
         )
     file = folder / CARD_FILE
     write_atomically(file, page)
     return file
 
 
-def _duels(view: ResultView, against: Comparison | None) -> list[_Duel]:
-    duels = []
+def _duels(view: selection.ResultView, against: Comparison | None) -> list[_Block]:
+    duels: list[_Block] = []
     if against is not None:
         title = f"{against.candidate} against {against.baseline}, every suite and radio"
-        duels.append(_Duel(title, duel_table(against)))
+        duels.append({"title": title, "table": tables.duel_table(against)})
     suite = view.main_suite
-    for number, policy in enumerate(view.policies()[:MOST_SHOWN_POLICIES]):
+    for number, policy in enumerate(view.policies()[: selection.MOST_SHOWN_POLICIES]):
         for radio in view.radios(suite):
             if (suite, radio, policy.name) not in view.rows:
                 continue
-            rival = rival_of(view, suite, radio, policy)
+            rival = selection.rival_of(view, suite, radio, policy)
             if rival is None:
                 continue
             result = compare(
                 view.rows[suite, radio, policy.name], view.rows[suite, radio, rival.name]
             )
             title = f"{policy.name} against {rival.name}: {suite} on {radio}"
-            duels.append(_Duel(title, duel_table(result), folded=number > 0))
+            duels.append({"title": title, "table": tables.duel_table(result), "folded": number > 0})
     return duels
 
 
-def _figures(view: ResultView, summaries: Summaries) -> list[tuple[str, list[_Figures]]]:
+def _figures(
+    view: selection.ResultView, summaries: tables.Summaries
+) -> list[tuple[str, list[_Block]]]:
     """Set out each suite's figures, radio by radio."""
     suites = []
     for suite in view.suites:
-        on_radios = []
+        on_radios: list[_Block] = []
         for radio in view.radios(suite):
             here = view.controllers(suite, radio)
-            shown = representatives(view, suite, radio)
+            shown = selection.representatives(view, suite, radio)
             by_name = {c.name: summaries[suite, radio, c.name] for c in here}
-            more = [("What explains them", figures_table(DETAILS, shown, by_name))]
+            more = [("What explains them", tables.figures_table(tables.DETAILS, shown, by_name))]
             if len(here) > len(shown):
                 all_names = f"All {len(here)} controllers on this radio"
-                more.append((all_names, figures_table(HEADLINE, here, by_name)))
+                more.append((all_names, tables.figures_table(tables.HEADLINE, here, by_name)))
             episodes = max(summary.episodes for summary in by_name.values())
             title = f"{radio} radio, {episodes:,} episodes each"
-            on_radios.append(_Figures(title, figures_table(HEADLINE, shown, by_name), more))
+            table = tables.figures_table(tables.HEADLINE, shown, by_name)
+            on_radios.append({"title": title, "table": table, "more": more})
         suites.append((suite, on_radios))
     return suites
 
 
-def _worst(view: ResultView, row: EpisodeRow, recorded: Recording | RoadSenseError) -> _Worst:
+def _worst(
+    view: selection.ResultView, row: EpisodeRow, recorded: Recording | RoadSenseError
+) -> _Block:
     command = shlex.join(
         ["roadsense", "replay", str(view.folder), "--episode", str(row.case), "--controller",
          row.controller, "--suite", row.suite, "--radio", row.radio, "--seed", str(row.seed)]
     )  # fmt: skip
     title = f"{row.controller}, {row.suite} on {row.radio}, episode {row.case}"
+    told: _Block = {"title": title, "story": words.tell(row), "command": command}
     if not isinstance(recorded, Recording):
-        return _Worst(title, tell(row), command, None, f"It cannot be shown: {recorded}")
-    picture = as_picture(draw_timeline(recorded), f"time line of episode {row.case}")
-    return _Worst(title, tell(row), command, picture, "")
+        return told | {"why_not": f"It cannot be shown: {recorded}"}
+    return told | {
+        "picture": as_picture(draw_timeline(recorded), f"time line of episode {row.case}")
+    }

@@ -12,38 +12,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from ml.reports.style import (
-    BLACK,
-    BOUND_MARKERS,
-    GREY,
-    POLICY_COLOUR,
-    WIDTH_IN,
-    FamilyStyle,
-    new_figure,
-    say_nothing,
-)
+from ml.reports import style
 
 _ROOM = 1.12
 _LEGEND_COLUMNS = 2
 _LEGEND_ROW_IN = 0.2
-_BOUND: dict[str, Any] = {"color": GREY, "markersize": 6, "markerfacecolor": "white",
+_BOUND: dict[str, Any] = {"color": style.GREY, "markersize": 6, "markerfacecolor": "white",
                           "linestyle": "none", "elinewidth": 0.8, "zorder": 4}  # fmt: skip
-_POLICY: dict[str, Any] = {"color": POLICY_COLOUR, "marker": "*", "markersize": 14,
-                           "markeredgecolor": BLACK, "markeredgewidth": 0.6, "elinewidth": 1.6,
-                           "zorder": 5}  # fmt: skip
+_POLICY: dict[str, Any] = {"color": style.POLICY_COLOUR, "marker": "*", "markersize": 14,
+                           "markeredgecolor": style.BLACK, "markeredgewidth": 0.6,
+                           "elinewidth": 1.6, "zorder": 5}  # fmt: skip
 
 
 class FrontierPoint(NamedTuple):
-    """One controller on one radio.
+    """One controller on one radio: what it gives, with a 95 % interval, at its mean time headway.
 
     Attributes:
-        name: Of the controller.
         family: Whose curve it is on; points of a family are joined in the order of headway.
         role: `policy` and `bound` are points of their own, `classical` ones are joined.
-        headway_s: Mean time headway.
-        value: What it gives.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
     """
 
     name: str
@@ -53,11 +39,6 @@ class FrontierPoint(NamedTuple):
     value: float
     low: float
     high: float
-
-    @property
-    def drawable(self) -> bool:
-        """Whether both coordinates are numbers."""
-        return bool(np.isfinite(self.headway_s) and np.isfinite(self.value))
 
 
 class FrontierAxis(NamedTuple):
@@ -78,26 +59,22 @@ class FrontierAxis(NamedTuple):
 def draw_frontier(
     points: Sequence[FrontierPoint],
     axis: FrontierAxis,
-    styles: Mapping[str, FamilyStyle],
+    styles: Mapping[str, style.FamilyStyle],
     title: str,
 ) -> Figure:
-    """Draw headway against one figure for every controller; call it in the house style.
+    """Draw headway against one figure, for every controller of a suite on a radio.
 
-    Args:
-        points: Of one suite on one radio.
-        axis: What is drawn upwards.
-        styles: Look of each classical family.
-        title: Names the radio.
+    Call it in the house style; `styles` are the looks of the classical families.
     """
-    shown = [point for point in points if point.drawable]
+    shown = [point for point in points if np.isfinite([point.headway_s, point.value]).all()]
     within = [point for point in shown if point.role != "bound"] or shown
     entries = len({p.name if p.role == "bound" else p.family for p in shown})
     rows = -(-entries // _LEGEND_COLUMNS)
-    figure = new_figure(WIDTH_IN, 3.7 + _LEGEND_ROW_IN * rows)
+    figure = style.new_figure(style.WIDTH_IN, 3.7 + _LEGEND_ROW_IN * rows)
     axes = figure.add_subplot()
     axes.set(title=title, xlabel="mean time headway above 5 m/s, s", ylabel=axis.label)
     if not shown:
-        say_nothing(axes, "no episodes")
+        style.say_nothing(axes, "no episodes")
         return figure
     right = max(point.headway_s for point in within) * _ROOM
     axes.set_xlim(0.0, right)
@@ -130,14 +107,14 @@ def _scale(axes: Axes, axis: FrontierAxis, points: Sequence[FrontierPoint]) -> N
 
 
 def _draw_family(
-    axes: Axes, points: Sequence[FrontierPoint], styles: Mapping[str, FamilyStyle]
+    axes: Axes, points: Sequence[FrontierPoint], styles: Mapping[str, style.FamilyStyle]
 ) -> None:
     """Join a family's points; bounds stand alone, and the legend names each, where none overlap."""
     if not points:
         return
     first = points[0]
     if first.role == "bound":
-        for point, marker in zip(points, BOUND_MARKERS * len(points), strict=False):
+        for point, marker in zip(points, style.BOUND_MARKERS * len(points), strict=False):
             _draw(axes, [point], label=point.name, marker=marker, **_BOUND)
     elif first.role == "policy":
         _draw(axes, points, label=first.family, **_POLICY)

@@ -1,12 +1,15 @@
 """The card's pictures, each inline and with words for those who cannot see it."""
 
-from __future__ import annotations
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from ml.evaluation.crash_grid import by_loss_and_silence, by_peers_and_radio
-from ml.evaluation.records import DriverSpec
+from ml.evaluation.crash_grid import CrashGrid, by_loss_and_silence, by_peers_and_radio
+from ml.evaluation.result import EpisodeRow
 from ml.evaluation.selection import (
     MOST_SHOWN_POLICIES,
     ResultView,
@@ -16,26 +19,36 @@ from ml.evaluation.selection import (
     role_of,
 )
 from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
-from ml.reports.card.heat_maps import draw_crash_grid
-from ml.reports.card.reactions import draw_reactions
-from ml.reports.style import Picture, as_picture, family_styles
-
-if TYPE_CHECKING:
-    from ml.evaluation.summary import CellSummary
-
-    Summaries = Mapping[tuple[str, str, str], CellSummary]
+from ml.reports.card.tables import Summaries
+from ml.reports.style import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    PALE,
+    WIDTH_IN,
+    Picture,
+    as_picture,
+    family_styles,
+    new_figure,
+    say_nothing,
+)
 
 _AXES = (
     ("safety", "crash_rate", 100.0, FrontierAxis("crashes in avoidable hazards, %", 0.1, 100.0)),
-    (
-        "false alarms",
-        "false_brakes_per_km",
-        1.0,
-        FrontierAxis("false brakes per km, no hazard", 0.01),
-    ),
+    ("false alarms", "false_brakes_per_km", 1.0,
+     FrontierAxis("false brakes per km, no hazard", 0.01)),
     ("comfort", "jerk_p95_mps3", 1.0, FrontierAxis("jerk, 95th percentile, m/s³")),
     ("calm", "braking_share", 100.0, FrontierAxis("time spent braking, no hazard, %")),
-)
+)  # fmt: skip
+
+_FULL_COLOUR = 0.1
+"""Crash share from which on a heat map's colour does not deepen."""
+_DARK = 0.6
+_ROW_IN, _LOW_ROW_IN = 0.42, 0.24
+_MANY_ROWS = 8
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "linespacing": 0.95}
+_TAILS = (5, 25, 50, 75, 95)
+_BOX_OFFSET = 0.17
 
 
 def frontier_pictures(view: ResultView, summaries: Summaries) -> list[tuple[str, list[Picture]]]:
@@ -50,29 +63,18 @@ def frontier_pictures(view: ResultView, summaries: Summaries) -> list[tuple[str,
     for radio in view.radios(suite):
         pictures = []
         for aspect, key, scale, axis in _AXES:
-            points = [
-                _point(summaries[suite, radio, c.name], c, families, key, scale)
-                for c in view.controllers(suite, radio)
-            ]
+            points = []
+            for c in view.controllers(suite, radio):
+                figures, role = summaries[suite, radio, c.name].figures, role_of(c)
+                family = families[c.family] if role == "classical" else role
+                x, y = figures["headway_s"].value, figures[key]
+                interval = (scale * end for end in (y.value, y.low, y.high))
+                points.append(FrontierPoint(c.name, family, role, x, *interval))
             figure = draw_frontier(points, axis, styles, f"{aspect}, {radio} radio")
             said = f"{axis.label} over mean time headway, {suite} on {radio}"
             pictures.append(as_picture(figure, said))
         groups.append((f"{suite} on {radio}", pictures))
     return groups
-
-
-def _point(
-    summary: CellSummary,
-    controller: DriverSpec,
-    families: Mapping[str, str],
-    key: str,
-    scale: float,
-) -> FrontierPoint:
-    figure, role = summary.figures[key], role_of(controller)
-    family = families[controller.family] if role == "classical" else role
-    headway_s = summary.figures["headway_s"].value
-    interval = (scale * x for x in (figure.value, figure.low, figure.high))
-    return FrontierPoint(controller.name, family, role, headway_s, *interval)
 
 
 def heat_map_pictures(view: ResultView) -> list[Picture]:
@@ -116,3 +118,75 @@ def reaction_pictures(view: ResultView) -> list[Picture]:
         figure = draw_reactions(rows, f"{radio} radio")
         pictures.append(as_picture(figure, f"reaction times, {suite} on {radio}"))
     return pictures
+
+
+def draw_crash_grid(grid: CrashGrid, title: str) -> Figure:
+    """Draw shares as colours with their counts; cells without episodes are hatched."""
+    down, across = grid.episodes.shape
+    low = down > _MANY_ROWS
+    between = " " if low else "\n"
+    figure = new_figure(WIDTH_IN, 1.1 + (_LOW_ROW_IN if low else _ROW_IN) * max(down, 3))
+    axes = figure.add_subplot()
+    axes.grid(visible=False)
+    axes.set(title=title, xlabel=grid.column_axis, ylabel=grid.row_axis, facecolor="white")
+    if not grid.episodes.any():
+        say_nothing(axes, "no episodes")
+        axes.set(xticks=[], yticks=[])
+        return figure
+    with np.errstate(invalid="ignore"):
+        share = np.where(grid.episodes > 0, grid.crashes / grid.episodes, np.nan)
+    image = axes.imshow(share, cmap="Oranges", vmin=0.0, vmax=_FULL_COLOUR, aspect="auto")
+    axes.set_xticks(range(across), grid.column_labels)
+    axes.set_yticks(range(down), grid.row_labels)
+    axes.tick_params(length=0, labelsize=8)
+    for (i, j), episodes in np.ndenumerate(grid.episodes):
+        if episodes == 0:
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fc="white", ec=PALE, hatch="////"))
+            continue
+        colour = "white" if share[i, j] > _DARK * _FULL_COLOUR else "black"
+        text = f"{grid.crashes[i, j]}{between}/{episodes:,}"
+        axes.text(j, i, text, color=colour, **_CENTRED)
+    bar = figure.colorbar(image, ax=axes, extend="max", pad=0.02)
+    bar.set_label("crashes, %")
+    ticks = np.linspace(0.0, _FULL_COLOUR, 3)
+    bar.set_ticks(list(ticks), labels=[f"{100 * tick:g}" for tick in ticks])
+    return figure
+
+
+def draw_reactions(rows_of: Mapping[str, Sequence[EpisodeRow]], title: str) -> Figure:
+    """Draw median, quartiles and 5–95 % of both reaction times, a line per controller's name."""
+    hazards = {
+        name: [row for row in rows if row.kind == "hazard" and not row.invalid]
+        for name, rows in rows_of.items()
+    }
+    hazards = {name: rows for name, rows in hazards.items() if rows}
+    figure = new_figure(WIDTH_IN, 1.75 + 0.36 * max(len(hazards), 2))
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel="s from the event to braking harder than 1 m/s²")
+    if not hazards:
+        say_nothing(axes, "no hazards")
+        return figure
+    axes.plot([], [], color=ORANGE, linewidth=6, label="after the hazard's onset")
+    axes.plot([], [], color=BLUE, linewidth=6, label="after its message arrived")
+    names = []
+    for i, (name, rows) in enumerate(hazards.items()):
+        _box(axes, i - _BOX_OFFSET, [row.reaction_after_onset_s for row in rows], ORANGE)
+        _box(axes, i + _BOX_OFFSET, [row.reaction_after_message_s for row in rows], BLUE)
+        never = sum(np.isnan(row.reaction_after_onset_s) for row in rows) / len(rows)
+        names.append(f"{name}\nnever: {never:.0%}" if never > 0 else name)
+    axes.axvline(0.0, color=BLACK, linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _box(axes: Axes, y: float, values: Sequence[float], colour: str) -> None:
+    known = np.array(values)[~np.isnan(values)]
+    if not known.size:
+        return
+    p5, p25, p50, p75, p95 = np.percentile(known, _TAILS)
+    axes.plot([p5, p95], [y, y], color=colour, linewidth=1.2, solid_capstyle="butt")
+    axes.plot([p25, p75], [y, y], color=colour, linewidth=6, solid_capstyle="butt")
+    axes.plot([p50], [y], marker="|", color=BLACK, markersize=9, markeredgewidth=1.8)

@@ -1,20 +1,17 @@
 """The card's tables: figures with intervals, duels, what the radio did, and who was judged."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
+from ml.evaluation.compare import Comparison
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.selection import ResultView, role_of
+from ml.evaluation.summary import CellSummary, Figure
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 
-if TYPE_CHECKING:
-    from ml.evaluation.compare import Comparison
-    from ml.evaluation.summary import CellSummary, Figure
+Summaries = Mapping[tuple[str, str, str], CellSummary]
+"""By suite, radio and controller."""
 
 _SHORT_HASH = 12
 
@@ -65,19 +62,12 @@ def figures_table(
     controllers: Sequence[DriverSpec],
     summaries: Mapping[str, CellSummary],
 ) -> HtmlTable:
-    """Set out the figures of one suite on one radio; columns of which nobody has any are left out.
+    """Set out the figures of one suite on one radio, `summaries` by controller's name.
 
-    Args:
-        columns: Which figures.
-        controllers: Rows.
-        summaries: By controller's name.
+    Columns of which nobody has any are left out.
     """
     figures = {c.name: summaries[c.name].figures for c in controllers}
-    shown = [
-        column
-        for column in columns
-        if any(not math.isnan(found[column.key].value) for found in figures.values())
-    ]
+    shown = [c for c in columns if not all(math.isnan(f[c.key].value) for f in figures.values())]
     rows = [
         Line([Cell(c.name), *(_cell(column, figures[c.name][column.key]) for column in shown)],
              role_of(c))
@@ -118,9 +108,7 @@ def duel_table(comparison: Comparison) -> HtmlTable:
     return table_of(["figure", "verdict", ">difference", *who, ">margin"], rows)
 
 
-def radio_table(
-    view: ResultView, summaries: Mapping[tuple[str, str, str], CellSummary]
-) -> HtmlTable:
+def radio_table(view: ResultView, summaries: Summaries) -> HtmlTable:
     """Say what the radio did to the car in front's beacons, by suite and radio.
 
     With packets' fates along the reference driver they are every controller's; otherwise they are
@@ -132,15 +120,16 @@ def radio_table(
             first = view.controllers(suite, radio)[0].name
             figures = summaries[suite, radio, first].figures
             valid = [row for row in view.rows[suite, radio, first] if not row.invalid]
-            numbers = (
-                _number(100.0 * figures["delivery_ratio"].value, 1),
-                _number(figures["age_p50_s"].value),
-                _number(figures["age_p95_s"].value),
-                _number(_largest([row.age_max_s for row in valid])),
-                _number(figures["longest_blackout_s"].value),
-                _number(_largest([row.longest_blackout_s for row in valid])),
+            seconds = (
+                figures["age_p50_s"].value,
+                figures["age_p95_s"].value,
+                _largest([row.age_max_s for row in valid]),
+                figures["longest_blackout_s"].value,
+                _largest([row.longest_blackout_s for row in valid]),
             )
-            rows.append(Line([Cell(f"{suite} on {radio}"), *map(Cell, numbers)]))
+            delivered = _number(100.0 * figures["delivery_ratio"].value, 1)
+            texts = (f"{suite} on {radio}", delivered, *map(_number, seconds))
+            rows.append(Line([Cell(text) for text in texts]))
     columns = [
         "suite and radio", ">delivered | %", ">age, median | s", ">age, 95 % | s",
         ">age, oldest | s", ">longest blackout | s, mean over episodes",
@@ -170,5 +159,4 @@ def _number(value: float, digits: int = 2) -> str:
 
 def _largest(values: Sequence[float]) -> float:
     """Return the largest that is known; not a number where none is."""
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.max(known)) if known else math.nan
+    return max((value for value in values if not math.isnan(value)), default=math.nan)

@@ -1,27 +1,11 @@
 """The card's words: what it says in sentences."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from ml.evaluation.result import EpisodeRow
+from ml.evaluation.selection import ResultView
 from ml.evaluation.spread import sentence_of, spread_over
-
-if TYPE_CHECKING:
-    from ml.evaluation.result import EpisodeRow
-    from ml.evaluation.selection import ResultView
-    from ml.evaluation.summary import CellSummary
-
-    Summaries = Mapping[tuple[str, str, str], CellSummary]
-
-
-def title_of(view: ResultView) -> str:
-    """Name whom the card is about."""
-    policies = [policy.name for policy in view.policies()]
-    if not policies:
-        return "Classical controllers and bounds"
-    return ", ".join(policies)
+from ml.reports.card.tables import Summaries
 
 
 def subtitle_of(view: ResultView) -> str:
@@ -109,10 +93,8 @@ def tell(row: EpisodeRow) -> str:
         }.get(row.crash_class, "no hazard was planned")
         said.append(f"Crash {how} ({why}).".replace("  ", " "))
     else:
-        said.append(
-            f"No crash; smallest gap {row.min_gap_m:.1f} m, time to collision "
-            f"{row.min_ttc_s:.1f} s."
-        )
+        least = f"gap {row.min_gap_m:.1f} m, time to collision {row.min_ttc_s:.1f} s"
+        said.append(f"No crash; smallest {least}.")
     if not math.isnan(row.message_delay_s):
         what = "cut-in" if lane == "yes" else "braking"
         said.append(f"The {what} was known {row.message_delay_s:.2f} s after its onset.")
@@ -129,9 +111,7 @@ def provenance_of(view: ResultView) -> list[tuple[str, str]]:
         f"{name} ({', '.join(f'{key} {value}' for key, value in options.items())})"
         for name, options in manifest.suites.items()
     )
-    packages = ", ".join(
-        f"{name} {version}" for name, version in manifest.packages.items() if version
-    )
+    packages = ", ".join(f"{name} {said}" for name, said in manifest.packages.items() if said)
     position = {
         "reference": "along the reference driver's trajectory: the same for every controller",
         "own": "at each controller's own position",

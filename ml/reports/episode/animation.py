@@ -1,10 +1,8 @@
 """An episode as an animated picture: the road from above, and the panels as time goes on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -16,6 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from ml.errors import EvaluationError
+from ml.evaluation.recording import Recording
 from ml.reports.episode.panels import (
     AHEAD_COLOUR,
     BRAKING_COLOUR,
@@ -25,9 +24,6 @@ from ml.reports.episode.panels import (
 )
 from ml.reports.style import GREY, PALE, house_style, lay_out, new_figure
 from ml.vehicle import CAR_LENGTH_M
-
-if TYPE_CHECKING:
-    from ml.evaluation.recording import Recording
 
 _TICKS_PER_FRAME = 2
 _FRAME_MS, _LAST_FRAME_MS = 100, 2500
@@ -46,7 +42,7 @@ def write_animation(
     recording: Recording,
     file: Path,
     title: str,
-    on_frame: Callable[[int, int], None] | None = None,
+    on_frame: Callable[[int, int], None] = lambda _frame, _frames: None,
 ) -> None:
     """Write an animated GIF, twice as fast as the episode was.
 
@@ -60,20 +56,17 @@ def write_animation(
         EvaluationError: The file cannot be written.
     """
     first_s, last_s = recording.window_s
-    shown = np.flatnonzero((recording.time_s >= first_s) & (recording.time_s <= last_s))
-    frames = [int(tick) for tick in shown[::_TICKS_PER_FRAME]]
-    if frames[-1] != shown[-1]:
-        frames.append(int(shown[-1]))
+    shown = np.flatnonzero((recording.time_s >= first_s) & (recording.time_s <= last_s)).tolist()
+    frames = sorted({*shown[::_TICKS_PER_FRAME], shown[-1]})
     with house_style():
         figure = new_figure(*_SIZE_IN)
         figure.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold")
-        road, *panels = figure.subplots(
-            1 + len(PANEL_HEIGHTS), 1, height_ratios=(0.9, *PANEL_HEIGHTS)
-        )
+        heights = (0.9, *PANEL_HEIGHTS)
+        road, *panels = figure.subplots(len(heights), 1, height_ratios=heights)
         scene = _RoadScene(recording, road, frames)
         for panel in panels[1:]:
             panel.sharex(panels[0])
-        story = EpisodePanels(recording, panels, (first_s, last_s))
+        story = EpisodePanels(recording, panels)
         handles = [handle for panel in panels for handle in panel.get_legend_handles_labels()[0]]
         figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
         lay_out(figure)
@@ -83,21 +76,14 @@ def write_animation(
             scene.show(tick)
             story.show_until(tick)
             pictures.append(canvas.draw_frame())
-            if on_frame is not None:
-                on_frame(done, len(frames))
+            on_frame(done, len(frames))
     durations_ms = [_FRAME_MS] * (len(pictures) - 1) + [_LAST_FRAME_MS]
     # One palette for all frames, from the last one, which shows everything.
     palette = pictures[-1].quantize(_COLOURS)
     indexed = [picture.quantize(palette=palette, dither=_PLAIN) for picture in pictures]
+    how: dict[str, Any] = {"format": "GIF", "save_all": True, "duration": durations_ms, "loop": 0}
     try:
-        indexed[0].save(
-            file,
-            format="GIF",
-            save_all=True,
-            append_images=indexed[1:],
-            duration=durations_ms,
-            loop=0,
-        )
+        indexed[0].save(file, append_images=indexed[1:], **how)
     except OSError as error:
         raise EvaluationError(
             f"cannot write {file}: {error.strerror or error}. Name another file with --out."
@@ -149,20 +135,18 @@ class _RoadScene:
         self._ghosts: list[Rectangle] = []
         self._ages: list[Text] = []
         colours = {brake: BRAKING_COLOUR, 0: EGO_COLOUR, 1: AHEAD_COLOUR}
+        shape = (0.0, 0.0), self._length_m, _CAR_HEIGHT
         for slot in range(recording.num_peers + 1):
             colour = colours.get(slot, GREY)
-            car = Rectangle((0.0, 0.0), self._length_m, _CAR_HEIGHT, color=colour)
-            self._cars.append(car)
-            axes.add_patch(car)
+            self._cars.append(Rectangle(*shape, color=colour))
             if slot > 0:
-                ghost = Rectangle((0.0, 0.0), self._length_m, _CAR_HEIGHT, fill=False, ec=colour)
-                self._ghosts.append(ghost)
-                axes.add_patch(ghost)
+                self._ghosts.append(Rectangle(*shape, fill=False, ec=colour))
                 age = axes.text(0.0, _BELIEVED_Y, "", fontsize=7.5, ha="center", va="center")
                 self._ages.append(age)
-        self._clock = axes.text(
-            1.0, 1.0, "", transform=axes.transAxes, ha="right", va="bottom", fontsize=9
-        )
+        for patch in (*self._cars, *self._ghosts):
+            axes.add_patch(patch)
+        corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
+        self._clock = axes.text(1.0, 1.0, "", fontsize=9, **corner)
 
     @property
     def artists(self) -> list[Artist]:

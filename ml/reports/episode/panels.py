@@ -3,9 +3,8 @@
 A still picture shows them whole; an animation uncovers them up to a moment.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -14,10 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from ml.evaluation.recording import Recording
 from ml.reports.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH_IN, new_figure
-
-if TYPE_CHECKING:
-    from ml.evaluation.recording import Recording
 
 EGO_COLOUR, AHEAD_COLOUR, BRAKING_COLOUR = VERMILION, BLUE, GREEN
 PANEL_HEIGHTS = (1.1, 1.0, 1.0, 1.0, 0.8)
@@ -28,25 +25,18 @@ _ROUNDING_S = 1e-6
 
 
 class EpisodePanels:
-    """Five panels over one time axis, drawn into axes that the caller has made.
+    """Five panels over one time axis: gap, speeds, accelerations, age of messages, arrivals.
 
-    Args:
-        recording: The episode.
-        axes: Five axes from the top: gap, speeds, accelerations, age, arrivals.
-        window_s: First and last moment to show, since the start.
+    They are drawn into the axes given, from the top, and show the recording's window.
     """
 
-    def __init__(
-        self, recording: Recording, axes: list[Axes], window_s: tuple[float, float]
-    ) -> None:
-        self._recording = recording
-        self._window_s = window_s
+    def __init__(self, recording: Recording, axes: list[Axes]) -> None:
+        self._recording, window_s = recording, recording.window_s
+        self._inside = (recording.time_s >= window_s[0]) & (recording.time_s <= window_s[1])
         self._lines: list[tuple[Line2D, NDArray[np.float64]]] = []
         brake = int(recording.brake_slot)
         self._braking_slot = brake if brake > 1 else None
-        self._onset = "the onset of the braking"
-        if recording.in_another_lane:
-            self._onset = "the onset of the cut-in"
+        self._onset = f"the onset of the {'cut-in' if recording.in_another_lane else 'braking'}"
         self._zero_s = 0.0 if np.isnan(recording.onset_s) else float(recording.onset_s)
         self.time_s = recording.time_s - self._zero_s
         gap, speed, accel, age, arrivals = axes
@@ -82,19 +72,8 @@ class EpisodePanels:
             cursor.set_visible(True)
             cursor.set_xdata([now_s, now_s])
 
-    def _plot(
-        self,
-        axes: Axes,
-        values: NDArray[np.float64],
-        colour: str,
-        label: str | None = None,
-        *,
-        dash: str = "-",
-        width: float = 1.6,
-    ) -> None:
-        (line,) = axes.plot(
-            self.time_s, values, color=colour, label=label, linestyle=dash, linewidth=width
-        )
+    def _plot(self, axes: Axes, values: NDArray[np.float64], colour: str, **look: Any) -> None:
+        (line,) = axes.plot(self.time_s, values, color=colour, **look)
         self._lines.append((line, values))
 
     def _until_crash(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,44 +87,45 @@ class EpisodePanels:
         recording = self._recording
         believed = np.where(recording.heard[:, 0], recording.believed_gap_m[:, 0], np.nan)
         true_m = self._until_crash(recording.gap_m)
-        self._plot(axes, self._until_crash(believed), ORANGE, "gap as told by radio", width=1.2)
-        self._plot(axes, true_m, BLACK, "true gap")
-        inside = (recording.time_s >= self._window_s[0]) & (recording.time_s <= self._window_s[1])
-        top = max(float(np.nanmax(true_m[inside], initial=0.0)), 1.0)
+        told_m = self._until_crash(believed)
+        self._plot(axes, told_m, ORANGE, label="gap as told by radio", linewidth=1.2)
+        self._plot(axes, true_m, BLACK, label="true gap")
+        top = max(float(np.nanmax(true_m[self._inside], initial=0.0)), 1.0)
         axes.set_ylim(-0.05 * top, 1.2 * top)
         axes.set_ylabel("gap, m")
 
+    def _plot_cars(
+        self, axes: Axes, values: NDArray[np.float64], labels: Sequence[str | None] = (None,) * 3
+    ) -> None:
+        """Plot the car that brakes, the one in front and the ego, of (ticks, slots)."""
+        colours, dashes = (BRAKING_COLOUR, AHEAD_COLOUR, EGO_COLOUR), (":", "--", "-")
+        slots = (self._braking_slot, 1, 0)
+        for slot, colour, label, dash in zip(slots, colours, labels, dashes, strict=True):
+            if slot is None or np.isnan(values[:, slot]).all():
+                continue
+            shown = values[:, slot] if slot else self._until_crash(values[:, 0])
+            self._plot(axes, shown, colour, label=label, linestyle=dash)
+
     def _draw_speeds(self, axes: Axes) -> None:
         speed_mps = self._recording.speed_mps
-        if self._braking_slot is not None:
-            values = speed_mps[:, self._braking_slot]
-            name = f"braking car, number {self._braking_slot}"
-            self._plot(axes, values, BRAKING_COLOUR, name, dash=":")
         first = "car from the other lane" if self._recording.in_another_lane else "car in front"
-        self._plot(axes, speed_mps[:, 1], AHEAD_COLOUR, first, dash="--")
-        self._plot(axes, self._until_crash(speed_mps[:, 0]), EGO_COLOUR, "ego")
+        self._plot_cars(
+            axes, speed_mps, (f"braking car, number {self._braking_slot}", first, "ego")
+        )
         axes.set_ylim(-0.03 * speed_mps.max(), 1.15 * max(float(speed_mps.max()), 1.0))
         axes.set_ylabel("speed, m/s")
 
     def _draw_accelerations(self, axes: Axes) -> None:
-        recording = self._recording
-        if self._braking_slot is not None:
-            values = recording.accel_mps2[:, self._braking_slot]
-            self._plot(axes, values, BRAKING_COLOUR, dash=":")
-        self._plot(axes, recording.accel_mps2[:, 1], AHEAD_COLOUR, dash="--")
-        self._plot(axes, self._until_crash(recording.accel_mps2[:, 0]), EGO_COLOUR)
+        self._plot_cars(axes, self._recording.accel_mps2)
         axes.set_ylim(-_HARDEST_MPS2, 3.5)
         axes.set_ylabel("accel., m/s²")
 
     def _draw_ages(self, axes: Axes) -> None:
         recording = self._recording
         ages = np.where(recording.heard, recording.age_s, np.nan)
-        if self._braking_slot is not None:
-            values = ages[:, self._braking_slot - 1]
-            self._plot(axes, values, BRAKING_COLOUR, dash=":")
-        self._plot(axes, ages[:, 0], AHEAD_COLOUR, dash="--")
-        first, last = self._window_s
-        shown = ages[(recording.time_s >= first) & (recording.time_s <= last)]
+        unheard = np.full((len(ages), 1), np.nan)  # the ego hears nothing of itself
+        self._plot_cars(axes, np.concatenate([unheard, ages], axis=1))
+        shown = ages[self._inside]
         oldest = float(np.nanmax(shown)) if np.isfinite(shown).any() else 0.0
         axes.set_ylim(0.0, 1.15 * max(oldest, _LEAST_AGE_S))
         axes.set_ylabel("age of\nmessage, s")
@@ -154,15 +134,7 @@ class EpisodePanels:
         recording = self._recording
         moments = recording.arrival_s - self._zero_s
         ranks = recording.arrival_source + 1
-        (ticks,) = axes.plot(
-            moments,
-            ranks,
-            linestyle="none",
-            marker="|",
-            markersize=5,
-            color=BLUE,
-            label="message arrives",
-        )
+        (ticks,) = axes.plot(moments, ranks, "|", markersize=5, color=BLUE, label="message arrives")
         axes.set_ylim(0.4, recording.num_peers + 0.6)
         shown = range(1, recording.num_peers + 1, 1 + recording.num_peers // 6)
         axes.set_yticks(list(shown), [str(rank) for rank in shown])
@@ -193,6 +165,6 @@ def draw_timeline(recording: Recording) -> Figure:
     figure = new_figure(WIDTH_IN, 6.6 + extra_in)
     heights = (*PANEL_HEIGHTS[:-1], PANEL_HEIGHTS[-1] + extra_in)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    EpisodePanels(recording, list(axes), recording.window_s)
+    EpisodePanels(recording, list(axes))
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, columnspacing=1.2)
     return figure

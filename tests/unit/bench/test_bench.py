@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ml.bench.bench import _interleave, bench
 from ml.bench.radio_alone import RadioAlone, radios_alone
-from ml.bench.report import BenchReport, Goal, Throughput, ratio
+from ml.bench.report import BenchReport, Goal, Measured, ratio
 from ml.bench.workloads import preset_config
 from ml.errors import EmulatorError, ParameterError
 from ml.parameters import load_parameters
@@ -111,7 +111,7 @@ def test_workloads_run_in_turn_and_the_first_round_does_not_count():
     )
     assert diary == ["prepare a", "a", "prepare b", "b"] * 3
     assert [run.name for run in runs] == ["a", "b"]
-    assert all(len(run.steps_per_s) == 2 and min(run.steps_per_s) > 0 for run in runs)
+    assert all(len(run.values) == 2 and min(run.values) > 0 for run in runs)
     assert rounds == [2, 2]
     assert parts[0] == "warming up, a"
     assert parts[-1] == "round 2 of 2, b"
@@ -155,7 +155,7 @@ def test_the_report_shows_what_was_measured_and_nothing_else(tmp_path):
     radio.draw(tmp_path / "radio.png")
 
     full = BenchReport(num_envs=64, num_peers=5, radio="clean", radio_costs=costs)
-    full.workloads.append(Throughput("g: training", [100.0, 200.0]))
+    full.workloads.append(Measured("g: training", [100.0, 200.0]))
     full.ratios.append(ratio("g / h: training with everything on", [1.0], [3.0], 0.5))
     full.cost_us.update({(1, 2): 90.0, (64, 2): 8.0})
     assert all(word in _text(full) for word in ("g: training", "missed", "relays off", "2 peers"))
@@ -167,9 +167,8 @@ def test_the_report_shows_what_was_measured_and_nothing_else(tmp_path):
 def test_the_radio_can_be_measured_by_itself():
     """In a moment, without SUMO; an unknown radio is named."""
     parts: list[str] = []
-    report = bench(
-        num_envs=2, num_peers=2, radio="bursty", rounds=1, sections=("radio",), on_part=parts.append
-    )
+    report = BenchReport(num_envs=2, num_peers=2, radio="bursty")
+    bench(report, 1, parts.append, ("radio",))
     assert [(c.name, c.wanted, len(c.values)) for c in report.radio_costs] == [
         ("relays off", 10.0, 1),
         ("relays over up to 3 hops", 25.0, 1),
@@ -178,4 +177,4 @@ def test_the_radio_can_be_measured_by_itself():
     assert report.workloads == []
     assert len(parts) == 4
     with pytest.raises(ParameterError, match="bursty"):
-        bench(num_envs=2, num_peers=2, radio="burst", rounds=1, sections=("radio",), on_part=print)
+        bench(BenchReport(num_envs=2, num_peers=2, radio="burst"), 1, print, ("radio",))

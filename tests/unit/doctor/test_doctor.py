@@ -17,7 +17,7 @@ from ml.doctor import machine, programs
 from ml.sumo.sumo_process import SYSTEM_PACKAGES
 
 if TYPE_CHECKING:
-    from ml.doctor.finding import Finding
+    from ml.doctor.programs import Finding
 
 PREFLIGHT = Path(__file__).parents[3] / "scripts" / "preflight"
 

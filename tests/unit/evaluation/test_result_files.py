@@ -169,9 +169,9 @@ def test_an_evaluation_goes_on_where_its_files_were_moved_to(
 def test_a_search_knows_its_radio_by_path_and_content(project: Path, controller: str | None):
     """A trial runs in a folder of its own, and scores on another radio cannot be compared."""
     options = TuneOptions(radio="own.json", controller=controller)
-    before = _objective(options)[0].record()
+    before = _objective(options).record()
     assert f"{project}/own.json" in before["files"]["radio"]
     config = before["environment"] if controller else before["recipe"]["env"]
     assert config["radio"] == f"{project}/own.json"
     shutil.copy(PRESETS / "clean.json", project / "own.json")
-    assert _objective(options)[0].record()["files"] != before["files"]
+    assert _objective(options).record()["files"] != before["files"]

@@ -15,7 +15,7 @@ from support.planted_recording import planted_recording
 from support.planted_result import write_planted_result
 
 import ml
-from ml.bench.report import BenchReport, Goal, Throughput, ratio
+from ml.bench.report import BenchReport, Goal, Measured, ratio
 from ml.calibration.fits.latency import LatencyFit
 from ml.calibration.trials.logged_drive import Judgement
 from ml.calibration.trials.loss_statistics import LossLog
@@ -30,7 +30,7 @@ from ml.reports.episode.animation import write_animation
 from ml.reports.parameters.picture import draw
 from ml.reports.style import house_style, save_picture
 from ml.tuning.objective import Outcome
-from ml.tuning.pictures import draw_history, draw_importances
+from ml.tuning.report import draw_history, draw_importances
 from ml.tuning.study import Tried
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _tuning(folder: Path) -> None:
 def _bench(folder: Path) -> None:
     report = BenchReport(num_envs=64, num_peers=5, radio="clean")
     name = "g: preset `fast` with everything on (relays, sensors, 1 to 8 peers, parameters drawn)"
-    report.workloads.append(Throughput(name, [104_670.0]))
+    report.workloads.append(Measured(name, [104_670.0]))
     report.ratios.append(ratio("g / h: training with everything on", [1.0], [3.0], 0.5))
     report.radio_costs.append(Goal("relays over up to 3 hops", [9.9], 25.0, at_most=True))
     report.cost_us.update({(1, 2): 90.0, (64, 2): 8.0})
@@ -164,12 +164,11 @@ KINDS = {
     "reports/acceptance/picture.py": _targets,
     "reports/calibration/pictures.py": _calibration,
     "reports/card/frontiers.py": _card,
-    "reports/card/heat_maps.py": _card,
-    "reports/card/reactions.py": _card,
+    "reports/card/pictures.py": _card,
     "reports/episode/panels.py": _card,
     "reports/episode/animation.py": _animation,
     "reports/parameters/picture.py": _parameters,
-    "tuning/pictures.py": _tuning,
+    "tuning/report.py": _tuning,
     "bench/report.py": _bench,
 }
 """What makes figures, and a way to have it do so."""

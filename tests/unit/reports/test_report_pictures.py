@@ -24,8 +24,7 @@ from ml.evaluation.selection import (
     worst_episodes,
 )
 from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
-from ml.reports.card.heat_maps import draw_crash_grid
-from ml.reports.card.reactions import draw_reactions
+from ml.reports.card.pictures import draw_crash_grid, draw_reactions
 from ml.reports.episode.animation import write_animation
 from ml.reports.episode.panels import EpisodePanels, draw_timeline
 from ml.reports.style import as_picture, family_styles, house_style, new_figure
@@ -255,7 +254,7 @@ def test_an_animation_uncovers_the_episode_up_to_now():
     recording = planted_recording()
     with house_style():
         axes = list(new_figure(5.0, 5.0).subplots(5, 1))
-        story = EpisodePanels(recording, axes, recording.window_s)
+        story = EpisodePanels(recording, axes)
         story.show_until(60)
     lines = [axes[0].get_lines()[1], axes[4].get_lines()[0]]
     for line in lines:

@@ -24,7 +24,7 @@ from ml.training.environment import build_learner
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ml.training.periodic_evaluation import EvaluationChild, Evaluator
+    from ml.training.periodic_evaluation import EvaluationChild
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def start() -> Iterator[Callable[..., EvaluationChild]]:
     """Start children, and end them after the test."""
     children = []
 
-    def start(evaluator: Evaluator, episodes: int = 1) -> EvaluationChild:
+    def start(evaluator: Callable[..., dict[str, float]], episodes: int = 1) -> EvaluationChild:
         config = TrainConfig(evaluation=EvaluationConfig(episodes=episodes))
         children.append(Child(partial(evaluator, config=config), "Ask for less"))
         return children[-1]

@@ -89,16 +89,15 @@ def test_a_second_signal_ends_at_once(tmp_path: Path):
     script.write_text(
         "import os, signal, sys, time\n"
         "from support import tiny_convoys as tiny\n"
-        "from ml.training import train_convoy\n"
-        "from ml.training.session import Parts\n"
+        "from ml.training import session, train_convoy\n"
         "class Hanging(tiny.TinyConvoys):\n"
         "    def step_wait(self):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        time.sleep(3600)\n"
         "if __name__ == '__main__':\n"
-        "    parts = Parts(build_environment=lambda c, d, s: Hanging(c.num_envs, s))\n"
-        "    sys.exit(train_convoy.main(['--evaluation.every-steps', '0'], parts=parts))\n"
+        "    session.build_environment = lambda c, d, s: Hanging(c.num_envs, s)\n"
+        "    sys.exit(train_convoy.main(['--evaluation.every-steps', '0']))\n"
     )
     environ = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path])),

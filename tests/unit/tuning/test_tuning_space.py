@@ -78,7 +78,8 @@ def test_a_mistake_is_told_and_nothing_is_written(refused, options, space, says)
 @pytest.mark.parametrize("controller", [None, "predictive", "predictive-hard", "idm", "cth"])
 def test_built_in_spaces_fit_and_hold_the_usual_values(controller):
     """Every name exists, every end is allowed, and the first trial can be what is usual."""
-    objective, space = _objective(TuneOptions(controller=controller))
+    objective = _objective(TuneOptions(controller=controller))
+    space = objective.space
     usual = objective.usual()
     assert len(space) >= 2
     assert {name for name, d in space.items() if not d.holds(usual[name])} == set()

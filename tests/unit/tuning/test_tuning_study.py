@@ -63,7 +63,8 @@ def search(tmp_path):
 
     def run(objective, trials, until_s=float("inf"), space=SPACE):
         told = []
-        found = Search(objective, space, tmp_path, seed=3, tell=told.append)
+        objective.space = space
+        found = Search(objective, tmp_path, seed=3, tell=told.append)
         return found, found.run(trials, until_s=until_s), told
 
     return run
