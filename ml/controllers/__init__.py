@@ -2,7 +2,7 @@
 
 A new one is a class with the attributes and the two methods of `protocol.Controller` (one that
 keeps a gap to the car in front derives from `follower.Follower` and writes `law` alone), and a line
-in `catalogue.ENTRIES`, after which `--controllers NAME` drives it, "truth:NAME" gives it perfect
+in `registry.LAWS`, after which `--controllers NAME` drives it, "truth:NAME" gives it perfect
 knowledge and "off:NAME" takes its radio away. Its docstring names its source and gives its
 parameters with units. `estimator.estimate` tells it where the peers are by now.
 """

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.controllers.follower import braking_within, in_front, missing_to_rss_m
-from ml.controllers.headway import ConstantTimeHeadway
+from ml.controllers.car_following import ConstantTimeHeadway
+from ml.controllers.follower import braking_within, follow, in_front, missing_to_rss_m
 from ml.envs.truth.reference_driver import BRAKING_JERK_MPS3
 from ml.onboard.estimator import estimate
 from ml.onboard.views import EgoView, PeerView
@@ -34,7 +34,7 @@ class RssFollower(ConstantTimeHeadway):
         margin_m = self._MARGIN_SHARE * self.standstill_m
         missing_m = missing_to_rss_m(lead, v, self._RESPONSE_S, margin_m)
         unsafe = lead.heard & (missing_m > 0.0) & (v > 0.0)
-        return np.where(unsafe, -MAX_BRAKING_MPS2, self.keep_headway(lead, ego))
+        return np.where(unsafe, -MAX_BRAKING_MPS2, follow(lead, self.law(lead, ego)))
 
 
 def careful_braking(
@@ -79,5 +79,5 @@ class CarefulDriver(ConstantTimeHeadway):
         risk = lead.heard & ((lead.accel_mps2 < -self._RISK_MPS2) | (needed > self._CALM_MPS2))
         alert = risk | ((since_s >= 0.0) & (closing > 0.0))
         self.memory = np.where(alert, np.maximum(since_s, -DT_S) + DT_S, -DT_S)
-        calm = np.maximum(self.keep_headway(lead, ego), -self._CALM_MPS2)
+        calm = np.maximum(follow(lead, self.law(lead, ego)), -self._CALM_MPS2)
         return np.where(alert, careful_braking(self.memory, ego.last_command_mps2, DT_S), calm)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ml.controllers.registry import controller_names, frontier
+from ml.controllers.registry import CONTROLLER_NAMES, frontier
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.case_set import CaseSet, radio_record, road_sha256
@@ -171,7 +171,7 @@ def _baselines(asked: Sequence[str]) -> tuple[list[DriverSpec], set[str]]:
         everywhere.update(specs)
     else:
         specs = [SUMO_SPEC]
-        for name in controller_names():
+        for name in CONTROLLER_NAMES:
             points = frontier(name)
             specs += points
             everywhere.add(f"{name}:{_USUAL_GAP_S:g}" if len(points) > 1 else points[0])

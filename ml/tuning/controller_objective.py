@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ml.controllers.tuned import check_parameter, tunable, tuned_controller
+from ml.controllers.registry import check_parameter, tunable, tuned_controller
 from ml.envs.config import EnvConfig
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.drivers import ControllerDriver

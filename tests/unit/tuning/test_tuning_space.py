@@ -10,8 +10,7 @@ import yaml
 
 from ml.cli import main
 from ml.commands.tune import TuneOptions, _objective
-from ml.controllers.registry import make_controller
-from ml.controllers.tuned import tunable, tuned_controller
+from ml.controllers.registry import make_controller, tunable, tuned_controller
 from ml.errors import ConfigError
 from ml.tuning.space import read_space
 
