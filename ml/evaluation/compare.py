@@ -13,7 +13,7 @@ One "worse" is a regression.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
@@ -24,15 +24,10 @@ from ml.console import WholeTable
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.paired import PairedEstimate, holm_significant, paired_rates, paired_ratios
 from ml.evaluation.result import EpisodeRow, Manifest
-from ml.evaluation.summary import RESAMPLES
+from ml.evaluation.summary import EPISODES
 
 Verdict = Literal["better", "worse", "no difference shown"]
 _NO_DIFFERENCE: Verdict = "no difference shown"
-_COUNTS: dict[str, Callable[[EpisodeRow], bool]] = {
-    "all": lambda _: True,
-    "avoidable hazards": lambda row: row.kind == "hazard" and row.avoidable,
-    "no hazard": lambda row: row.kind != "hazard",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,7 @@ class Compared:
         unit: Unit of the difference and the margin; shares are compared in percentage points.
         column: Field of an episode's row; `ml.envs.scoring.metrics` defines it.
         margin: The smallest difference that matters, in `unit`.
-        counts: Which episodes enter, a key of `_COUNTS`.
+        counts: Which episodes enter, a key of `summary.EPISODES`.
         per: Field of an episode's row that the sum is divided by; none: a mean over episodes.
         scale: From the rows' unit to `unit`.
         more_is_better: Whether a larger figure is the better one.
@@ -64,8 +59,8 @@ class Compared:
 
 METRICS = (
     Compared("crash", "crashes, avoidable hazards", "pp", "crash", 1.0, "avoidable hazards"),
-    Compared("calm_crash", "crashes, no hazard", "pp", "crash", 0.5, "no hazard"),
-    Compared("false_brakes", "false brakes, no hazard", "/km", "false_brakes", 0.05, "no hazard",
+    Compared("calm_crash", "crashes, no hazard", "pp", "crash", 0.5, "quiet"),
+    Compared("false_brakes", "false brakes, no hazard", "/km", "false_brakes", 0.05, "quiet",
              per="distance_m", scale=1000.0),
     Compared("braking_share", "time spent braking", "pp", "braking_share", 3.0, scale=100.0),
     Compared("below_rss", "time below RSS distance", "pp", "share_below_rss", 3.0, scale=100.0),
@@ -141,16 +136,16 @@ class Comparison:
 
     def table(self) -> WholeTable:
         """Build the console table."""
+        columns = ("suite", "radio", "metric", ">candidate", ">baseline", ">difference [95 %]")
         table = WholeTable(
+            *columns,
+            ">margin",
+            "verdict",
             title=f"{self.candidate} against {self.baseline}: {self.pairs:,} paired episodes"
             + (f", {self.unpaired:,} without a partner left out" if self.unpaired else ""),
             caption="difference = candidate − baseline with its 95 % interval; * a loss beyond the "
             "margin is not ruled out",
         )
-        for column in ("suite", "radio", "metric"):
-            table.add_column(column)
-        for column in ("candidate", "baseline", "difference [95 %]", "margin", "verdict"):
-            table.add_column(column, justify="left" if column == "verdict" else "right")
         for (suite, radio), items in groupby(self.differences, key=lambda i: (i.suite, i.radio)):
             table.add_section()
             where = (suite, radio)
@@ -191,7 +186,6 @@ def compare(
     *,
     names: tuple[str, str] | None = None,
     margins: Mapping[str, float] | None = None,
-    resamples: int = RESAMPLES,
 ) -> Comparison:
     """Compare two controllers' episodes, paired by case.
 
@@ -200,7 +194,6 @@ def compare(
         baseline: Rows of the other.
         names: What to call the two; None: as their rows do.
         margins: Margins by metric key that differ from the usual ones.
-        resamples: Of the bootstrap.
 
     Raises:
         ConfigError: A margin is negative or of an unknown metric.
@@ -220,7 +213,7 @@ def compare(
     for suite, radio in sorted({(row.suite, row.radio) for row, _ in pairs}):
         here = [p for p in pairs if (p[0].suite, p[0].radio) == (suite, radio)]
         for metric in metrics:
-            estimate = _estimate(metric, here, f"{suite}/{radio}", resamples)
+            estimate = _estimate(metric, here, f"{suite}/{radio}")
             if estimate is not None:
                 differences.append(Difference(suite, radio, metric, estimate))
     flags = holm_significant([item.estimate.p_value for item in differences])
@@ -300,10 +293,10 @@ def _by_case(rows: Iterable[EpisodeRow]) -> dict[tuple[str, str, int, int], Epis
 
 
 def _estimate(
-    metric: Compared, pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], cell: str, resamples: int
+    metric: Compared, pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], cell: str
 ) -> PairedEstimate | None:
     """Compare one metric in one cell; None where no pair has it."""
-    counts = _COUNTS[metric.counts]
+    counts = EPISODES[metric.counts]
     sides = list(zip(*(pair for pair in pairs if all(map(counts, pair))), strict=True))
     values = np.array([[float(getattr(row, metric.column)) for row in side] for side in sides])
     if not values.size:
@@ -322,7 +315,7 @@ def _estimate(
     if not (below.sum(axis=1) > 0.0).all():
         return None
     ours, theirs = zip(values, below, strict=True)
-    return paired_ratios(ours, theirs, key=f"{cell}/{metric.key}", resamples=resamples)
+    return paired_ratios(ours, theirs, key=f"{cell}/{metric.key}")
 
 
 def _cells(item: Difference) -> tuple[str, ...]:

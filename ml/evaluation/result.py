@@ -255,6 +255,11 @@ class EpisodeRow:
     overreaction_mps2: float = float("nan")
     labels: dict[str, float | int | str] = field(default_factory=dict)
 
+    @property
+    def is_hazard(self) -> bool:
+        """Whether a peer brings a hazard, rather than a benign slowing or nothing."""
+        return self.kind == "hazard"
+
     def flat(self) -> dict[str, Any]:
         """Return the columns in order, labels last; what is not a number is None."""
         row = {name: getattr(self, name) for name in COLUMNS}

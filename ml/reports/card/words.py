@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ml.evaluation.spread import sentence_of, spread_over
+from ml.evaluation.console import spread_over, spread_sentence
 
 if TYPE_CHECKING:
     from ml.evaluation.result import EpisodeRow
@@ -63,7 +63,7 @@ def brief_of(view: ResultView, summaries: Summaries) -> list[str]:
     spreads = spread_over([s for s in summaries.values() if s.suite == suite], names)
     for radio in view.radios(suite):
         here = [spread for spread in spreads if spread.radio == radio]
-        lines += [sentence_of(here)] if here else []
+        lines += [spread_sentence(here)] if here else []
     return lines
 
 
