@@ -116,10 +116,9 @@ def _run(options: AblateOptions, arguments: Sequence[str]) -> int:
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
     from ml.commands.fill import fill, make_origin  # noqa: PLC0415
     from ml.console import make_console  # noqa: PLC0415
-    from ml.evaluation.case_set import CaseSet, radio_record  # noqa: PLC0415
-    from ml.evaluation.driver_specs import controller_spec  # noqa: PLC0415
+    from ml.evaluation.drivers import controller_spec  # noqa: PLC0415
     from ml.evaluation.seeds import VALIDATION_SEED  # noqa: PLC0415
-    from ml.evaluation.store import parts_of, read_parts  # noqa: PLC0415
+    from ml.evaluation.store import CaseSet, parts_of, radio_record, read_parts  # noqa: PLC0415
     from ml.evaluation.summary import summarise  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.reports.ablation import as_markdown, console_table  # noqa: PLC0415
@@ -227,8 +226,7 @@ def _train(ablation: Ablation, options: AblateOptions) -> None:
 
 def _spec(ablation: Ablation, options: AblateOptions) -> DriverSpec:
     """Describe the driver of a row."""
-    from ml.evaluation.driver_specs import model_spec  # noqa: PLC0415
-    from ml.evaluation.drivers import interface_of  # noqa: PLC0415
+    from ml.evaluation.drivers import interface_of, model_spec  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     path = str(_model(ablation, options))

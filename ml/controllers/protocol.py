@@ -1,14 +1,11 @@
 """What a controller is, and what can be put around one."""
 
-from __future__ import annotations
+from typing import Literal, Protocol
 
-from typing import TYPE_CHECKING, Literal, Protocol
+import numpy as np
+from numpy.typing import NDArray
 
 from ml.onboard.views import EgoView, PeerView
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Knows = Literal["radio", "truth", "nothing"]
 """Where the peers that a controller is shown come from: the ego's board, ground truth

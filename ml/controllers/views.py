@@ -1,16 +1,10 @@
 """What a perfect and instant radio, and perfect sensors, would bring a controller to know."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.truth.lanes import WANDERING_M
 from ml.onboard.views import EgoView, PeerView
-
-if TYPE_CHECKING:
-    from ml.envs.convoy_batch import ConvoyBatch
 
 _EAST_DEG = 90.0
 

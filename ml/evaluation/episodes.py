@@ -1,9 +1,6 @@
 """Run a driver through the cases of a suite, and measure each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,14 +12,12 @@ from ml.envs.episodes.source import SupplyMaker
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.worlds.world import SumoAccess, World
 from ml.errors import EvaluationError
+from ml.evaluation.drivers import Driver
 from ml.evaluation.episode_metrics import CaseFacts, measure
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.suite import Suite
 from ml.evaluation.trace import EpisodeTrace, TraceRecorder
-
-if TYPE_CHECKING:
-    from ml.evaluation.drivers import Driver
 
 BATCH = 64
 

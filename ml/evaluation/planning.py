@@ -1,27 +1,21 @@
 """From what a user asks for to a manifest: who runs in which suite on which radio."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from ml.controllers.registry import CONTROLLER_NAMES, frontier
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError, EvaluationError
-from ml.evaluation.case_set import CaseSet, radio_record, road_sha256
-from ml.evaluation.driver_specs import SUMO_SPEC, controller_spec, model_spec
+from ml.evaluation.drivers import SUMO_SPEC, controller_spec, model_spec
+from ml.evaluation.plan import Plan
 from ml.evaluation.records import DriverSpec, RadioRecord, Variant, require_distinct
 from ml.evaluation.result import Manifest, Origin, PartRecord
-from ml.evaluation.store import Part, parts_of
+from ml.evaluation.store import CaseSet, Part, parts_of, radio_record, road_sha256
 from ml.evaluation.suites.registry import entry_of, make_suite
 from ml.folders import expand_home
 from ml.sumo.scenarios import BUILTIN_SCENARIOS
-
-if TYPE_CHECKING:
-    from ml.evaluation.plan import Plan
 
 NO_BASELINES = "none"
 MAIN_SUITE = "convoy"

@@ -1,23 +1,19 @@
 """What a picture of one episode needs: what really happened, and what the ego's board held."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.atomic_files import write_atomically
 from ml.envs.config import KINDS
+from ml.envs.convoy_batch import ConvoyBatch
 from ml.errors import EvaluationError
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from ml.envs.convoy_batch import ConvoyBatch
 
 _US = 1e6
 

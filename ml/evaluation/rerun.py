@@ -10,7 +10,6 @@ from hashlib import sha256
 
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.errors import EvaluationError, RoadSenseError
-from ml.evaluation.case_set import radio_source
 from ml.evaluation.drivers import ModelLoader, make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.planning import require_same_road
@@ -18,6 +17,7 @@ from ml.evaluation.recording import Recorder, Recording
 from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord
 from ml.evaluation.result import EpisodeRow, Manifest, slug
 from ml.evaluation.selection import ResultView
+from ml.evaluation.store import radio_source
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.workers import WorkerPool
 from ml.vehicle import DT_S

@@ -3,21 +3,16 @@
 The rows are those of `run_suite` bit for bit, whatever the company.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ml.envs.config import EnvConfig
 from ml.envs.worlds.recorded import RecordedTraffic, bytes_per_case, is_shared
 from ml.envs.worlds.replayed import replayed_world
+from ml.evaluation.drivers import Driver
 from ml.evaluation.episodes import CaseRunner, checked_cases, driven_by, run_suite
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.suites.suite import Suite
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from ml.evaluation.drivers import Driver
 
 MOST_CONVOYS = 192
 """A tick of lone egos costs much the same for 64 as for 192."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.envs.convoy_batch import ConvoyBatch
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from ml.envs.convoy_batch import ConvoyBatch
 
 
 class Column(IntEnum):

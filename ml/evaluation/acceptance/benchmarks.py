@@ -22,9 +22,8 @@ import numpy as np
 from ml.envs.config import KINDS
 from ml.evaluation.acceptance.radios import OTHER_RADIOS, Base, write_radio
 from ml.evaluation.acceptance.sizes import PartName, Sizes
-from ml.evaluation.case_set import CaseSet, radio_record, road_sha256
 from ml.evaluation.records import DriverSpec
-from ml.evaluation.store import Part, parts_of
+from ml.evaluation.store import CaseSet, Part, parts_of, radio_record, road_sha256
 from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.suites.suite import Label

@@ -5,8 +5,7 @@ from pathlib import PurePath
 from typing import TypeAlias
 
 from ml.errors import ConfigError
-from ml.evaluation.driver_specs import model_spec
-from ml.evaluation.drivers import ModelLoader, interface_of
+from ml.evaluation.drivers import ModelLoader, interface_of, model_spec
 from ml.evaluation.planning import controllers_named
 from ml.evaluation.records import DriverSpec
 

@@ -6,13 +6,11 @@ safe enough, which do not significantly crash more often than the model (or, wit
 with the fewest crashes), the one that brakes the least.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ml.evaluation.acceptance.figures import COMPARED
+from ml.evaluation.acceptance.results import BenchmarkResult
 from ml.evaluation.acceptance.verdicts import (
     FAILED,
     INCONCLUSIVE,
@@ -31,9 +29,6 @@ from ml.evaluation.acceptance.verdicts import (
 )
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.summary import Figure
-
-if TYPE_CHECKING:
-    from ml.evaluation.acceptance.results import BenchmarkResult
 
 NO_CRASH_IN, NO_CRASH_IN_R157 = 10_000, 1121
 CRASH = {"bursty": 0.0003, "shadowed": 0.02}

@@ -5,18 +5,15 @@ does, and is **inconclusive** otherwise: more cases would tell. "0 in N" fails w
 passes without any in N cases or more.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from scipy import stats
 
-if TYPE_CHECKING:
-    from ml.evaluation.paired import PairedEstimate
-    from ml.evaluation.summary import Figure
+from ml.evaluation.paired import PairedEstimate
+from ml.evaluation.summary import Figure
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 PASSED: Verdict = "pass"

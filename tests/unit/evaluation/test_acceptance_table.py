@@ -13,9 +13,9 @@ from ml.evaluation.acceptance.radios import OTHER_RADIOS, parameters_of, write_r
 from ml.evaluation.acceptance.results import measure_benchmark
 from ml.evaluation.acceptance.sizes import PARTS, Sizes
 from ml.evaluation.acceptance.table import best_baseline, make_table
-from ml.evaluation.case_set import CaseSet, radio_record
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import Origin, write_part
+from ml.evaluation.store import CaseSet, radio_record
 from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
 from ml.parameters import load_parameters
