@@ -7,7 +7,7 @@ import numpy as np
 from ml.controllers.protocol import Controller
 from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
-from ml.envs.episodes.drawn import HAZARD
+from ml.envs.episodes.drawn import HAZARD, EpisodeSource
 from ml.envs.episodes.source import SupplyMaker
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.worlds.world import SumoAccess, World
@@ -236,3 +236,33 @@ def run_suite(
         return runner.run(wanted, on_tick=on_tick, on_episode=on_episode)
     finally:
         runner.close()
+
+
+def run_drawn(
+    driver: Driver,
+    config: EnvConfig,
+    *,
+    episodes: int,
+    seed: int,
+    cases: Sequence[int] | None = None,
+    on_tick: Callable[[ConvoyBatch], None] | None = None,
+) -> list[EpisodeRow]:
+    """Run a driver through episodes drawn as training draws them; a row per case.
+
+    Args:
+        driver: Who drives.
+        config: What an episode is like, the radio and what decides packets' fates among it.
+        episodes: How many cases there are.
+        seed: Seed of every draw.
+        cases: Which of them; None for all.
+        on_tick: See `CaseRunner.run`.
+    """
+    return run_suite(
+        driver,
+        Suite("drawn", config, episodes, EpisodeSource, lambda _: {}),
+        radio=config.radio,
+        radio_position=config.radio_position,
+        seed=seed,
+        cases=cases,
+        on_tick=on_tick,
+    )

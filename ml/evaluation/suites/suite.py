@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ml.envs.config import EnvConfig
-from ml.envs.episodes.drawn import EpisodeSource
 from ml.envs.episodes.scripted import ManoeuvreCase, ManoeuvreSupply
 from ml.envs.episodes.source import EpisodeSupply, SupplyMaker
 from ml.sumo.road import Road
@@ -39,11 +38,6 @@ class Suite:
     supply: SupplyMaker
     labels: Callable[[int], dict[str, Label]]
     options: dict[str, Label] = field(default_factory=dict)
-
-
-def drawn_suite(name: str, config: EnvConfig, episodes: int) -> Suite:
-    """Make a suite of episodes drawn as training draws them."""
-    return Suite(name, config, episodes, EpisodeSource, lambda _: {})
 
 
 def scripted_suite(
