@@ -92,9 +92,11 @@ def _run(options: TargetsOptions, arguments: Sequence[str]) -> int:
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
     from ml.commands.fill import fill, make_origin  # noqa: PLC0415
     from ml.console import make_console  # noqa: PLC0415
-    from ml.evaluation.acceptance.benchmarks import make_benchmarks  # noqa: PLC0415
+    from ml.evaluation.acceptance.benchmarks import (  # noqa: PLC0415
+        make_benchmarks,
+        measure_benchmark,
+    )
     from ml.evaluation.acceptance.drivers import line_up  # noqa: PLC0415
-    from ml.evaluation.acceptance.results import measure_benchmark  # noqa: PLC0415
     from ml.evaluation.acceptance.table import make_table  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.reports.acceptance.picture import write_picture  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What the acceptance tests are run on: benchmarks, each some cases of a suite on one radio.
+"""What the acceptance tests are run on, and what came out: some cases of a suite on one radio.
 
 | part | cases |
 |---|---|
@@ -20,10 +20,18 @@ from typing import TypeAlias
 import numpy as np
 
 from ml.envs.config import KINDS
+from ml.evaluation.acceptance.figures import (
+    Differences,
+    Figures,
+    convoy_figures,
+    differences,
+    manoeuvre_figures,
+)
 from ml.evaluation.acceptance.radios import OTHER_RADIOS, Base, write_radio
 from ml.evaluation.acceptance.sizes import PartName, Sizes
 from ml.evaluation.records import DriverSpec
-from ml.evaluation.store import CaseSet, Part, parts_of, radio_record, road_sha256
+from ml.evaluation.result import EpisodeRow
+from ml.evaluation.store import CaseSet, Part, parts_of, radio_record, read_parts, road_sha256
 from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.suites.suite import Label
@@ -168,3 +176,75 @@ def _swings_in_front(labels: dict[str, Label]) -> bool:
 def _labelled(suite: str, wanted: Callable[[dict[str, Label]], bool]) -> Picked:
     built = make_suite(suite)
     return suite, tuple(case for case in range(built.num_cases) if wanted(built.labels(case)))
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkResult:
+    """What came out on a benchmark.
+
+    Attributes:
+        benchmark: The benchmark.
+        invalid: Cases left out, of any driver's; peers collided there.
+        figures: By driver.
+        differences: Model − baseline, by both their names; of benchmarks of the suite `convoy`.
+        crashes: What each model crashed in, at every time gap; hazards that the reference ego
+            also crashes in are left out.
+    """
+
+    benchmark: Benchmark
+    invalid: int
+    figures: dict[str, Figures]
+    differences: dict[tuple[str, str], Differences]
+    crashes: dict[str, tuple[EpisodeRow, ...]] = field(default_factory=dict)
+
+    @property
+    def drivers(self) -> tuple[DriverSpec, ...]:
+        """Who drove."""
+        return self.benchmark.drivers
+
+    @property
+    def models(self) -> list[DriverSpec]:
+        """Models as they are meant to drive."""
+        return [driver for driver in self.drivers if driver.is_model and not driver.variant]
+
+    @property
+    def baselines(self) -> list[DriverSpec]:
+        """Classical controllers."""
+        return [driver for driver in self.drivers if not driver.is_model]
+
+    def variants(self, model: DriverSpec) -> list[DriverSpec]:
+        """A model at every time gap that was driven, its own first."""
+        return [
+            model,
+            *(d for d in self.drivers if d.is_model and d.variant and d.spec == model.spec),
+        ]
+
+
+def measure_benchmark(folder: Path, benchmark: Benchmark) -> BenchmarkResult:
+    """Read a benchmark's episodes and measure them.
+
+    Raises:
+        EvaluationError: A file is missing or damaged.
+    """
+    rows = {d.name: read_parts(folder, parts_of(benchmark.cases, [d])) for d in benchmark.drivers}
+    measure = convoy_figures if benchmark.weighted else manoeuvre_figures
+    models = [driver.name for driver in benchmark.drivers if driver.is_model]
+    baselines = [driver.name for driver in benchmark.drivers if not driver.is_model]
+    apart = {
+        (ours, theirs): differences(rows[ours], rows[theirs], key=benchmark.name)
+        for ours in models
+        for theirs in baselines
+        if benchmark.weighted
+    }
+    return BenchmarkResult(
+        benchmark=benchmark,
+        invalid=max((sum(row.invalid for row in of) for of in rows.values()), default=0),
+        figures={name: measure(of) for name, of in rows.items()},
+        differences=apart,
+        crashes={name: tuple(filter(_counts, rows[name])) for name in models},
+    )
+
+
+def _counts(row: EpisodeRow) -> bool:
+    """Whether it is a crash that counts: in an avoidable hazard, or where there was none."""
+    return row.crash and not row.invalid and (row.avoidable or not row.is_hazard)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from ml.errors import ConfigError
 from ml.evaluation.drivers import ModelLoader, interface_of, model_spec
 from ml.evaluation.planning import controllers_named
-from ml.evaluation.records import DriverSpec
+from ml.evaluation.records import DriverSpec, require_distinct
 
 LineUp: TypeAlias = dict[DriverSpec, frozenset[str]]
 """Drivers, and the benchmarks that they drive on; none named: all."""
@@ -61,10 +61,7 @@ def line_up(
                     "baseline"
                 )
             found.setdefault(spec, frozenset({benchmark} - {""}))
-    names = [spec.name for spec in found]
-    double = next((name for name in names if names.count(name) > 1), None)
-    if double is not None:
-        raise ConfigError(f"two drivers would be called {double!r}; name one of them once")
+    require_distinct("drivers", [spec.name for spec in found])
     return found
 
 

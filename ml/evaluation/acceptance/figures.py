@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ WEIGHTED = ("headway_s", "jerk_p95_mps3", "braking_share")
 COMPARED = ("crash", "headway_s", "false_brakes_per_km", "jerk_p95_mps3")
 """What decides which of two drivers dominates the other; less is better in each."""
 
+_NOTHING = Figure(*(float("nan"),) * 3, 0)
+
 Figures = dict[str, Figure]
 Differences = dict[str, PairedEstimate]
 
@@ -43,8 +46,8 @@ class _Column:
 
     @classmethod
     def of(cls, rows: Sequence[EpisodeRow], name: str) -> _Column:
-        hazards = np.array([getattr(r, name) for r in rows if r.kind == "hazard"], dtype=float)
-        others = np.array([getattr(r, name) for r in rows if r.kind != "hazard"], dtype=float)
+        hazards = np.array([getattr(r, name) for r in rows if r.is_hazard], dtype=float)
+        others = np.array([getattr(r, name) for r in rows if not r.is_hazard], dtype=float)
         return cls(hazards, others)
 
     def minus(self, other: _Column) -> _Column:
@@ -57,7 +60,7 @@ class _Column:
         known = [(w, s) for w, s in zip(weights, strata, strict=True) if s.size]
         count = sum(s.size for s in strata)
         if not known:
-            return Figure(*(float("nan"),) * 3, 0)
+            return _NOTHING
         total = sum(w for w, _ in known)
         value = sum(w * float(s.mean()) for w, s in known) / total
         if any(s.size == 1 for _, s in known):
@@ -86,12 +89,12 @@ def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
         there is no such episode.
     """
     valid = [row for row in rows if not row.invalid]
-    quiet = [row for row in valid if row.kind != "hazard"]
-    answered = [row for row in quiet if row.kind == "benign" and _known(row.overreaction_mps2)]
+    quiet = [row for row in valid if not row.is_hazard]
+    answered = [row for row in quiet if row.kind == "benign" and isfinite(row.overreaction_mps2)]
     figures = {
         "crash": crash_figure(valid),
         "quiet_crash": _rate(quiet, lambda row: row.crash),
-        "hazards": _count(sum(row.kind == "hazard" for row in valid)),
+        "hazards": _count(sum(row.is_hazard for row in valid)),
         "quiet_braking_share": _Column.of(quiet, "braking_share").mean(),
         "false_brakes_per_km": _false_brakes(quiet),
         "overreaction": _rate(answered, lambda row: row.overreaction_mps2 > OVERREACTION_MPS2),
@@ -109,7 +112,7 @@ def manoeuvre_figures(rows: Sequence[EpisodeRow]) -> Figures:
     valid = [row for row in rows if not row.invalid]
     return {
         "crash": crash_figure(valid),
-        "hazards": _count(sum(row.kind == "hazard" for row in valid)),
+        "hazards": _count(sum(row.is_hazard for row in valid)),
         "gain": _Column.of(valid, "gain_at_fundamental").mean(),
         "gain_l2_p95": percentile_95([row.string_gain_l2 for row in valid]),
     }
@@ -117,7 +120,7 @@ def manoeuvre_figures(rows: Sequence[EpisodeRow]) -> Figures:
 
 def crash_figure(valid: Sequence[EpisodeRow]) -> Figure:
     """Share of avoidable hazards that ended in a crash."""
-    avoidable = [row for row in valid if row.kind == "hazard" and row.avoidable]
+    avoidable = [row for row in valid if row.is_hazard and row.avoidable]
     return _rate(avoidable, lambda row: row.crash)
 
 
@@ -126,10 +129,10 @@ def percentile_95(values: Sequence[float]) -> Figure:
 
     An end that no order statistic reaches is infinite: with fewer than 72 values the upper one.
     """
-    known = np.sort(np.array([value for value in values if _known(value)]))
+    known = np.sort(np.array([value for value in values if isfinite(value)]))
     n = known.size
     if not n:
-        return Figure(*(float("nan"),) * 3, 0)
+        return _NOTHING
     ranks = stats.binom(n, _P95)
     low = int(ranks.ppf(0.5 * (1.0 - _LEVEL)))
     high = int(ranks.ppf(0.5 * (1.0 + _LEVEL))) + 1
@@ -159,18 +162,20 @@ def differences(
         (c, b) for c, b in zip(candidate, baseline, strict=True) if not (c.invalid or b.invalid)
     ]
     found: Differences = {}
-    hazards = [(c, b) for c, b in pairs if c.kind == "hazard" and c.avoidable and b.avoidable]
+    hazards = [(c, b) for c, b in pairs if c.is_hazard and c.avoidable and b.avoidable]
     if hazards:
-        hits = [np.array([pair[i].crash for pair in hazards]) for i in range(2)]
-        found["crash"] = paired_rates(hits[0], hits[1])
-    quiet = [(c, b) for c, b in pairs if c.kind != "hazard"]
+        ours, theirs = (
+            np.array([row.crash for row in side]) for side in zip(*hazards, strict=True)
+        )
+        found["crash"] = paired_rates(ours, theirs)
+    quiet = [(c, b) for c, b in pairs if not c.is_hazard]
     if quiet:
         sums = [
             (
-                np.array([1000.0 * pair[i].false_brakes for pair in quiet]),
-                np.array([pair[i].distance_m for pair in quiet]),
+                np.array([1000.0 * row.false_brakes for row in side]),
+                np.array([row.distance_m for row in side]),
             )
-            for i in range(2)
+            for side in zip(*quiet, strict=True)
         ]
         estimate = paired_ratios(sums[0], sums[1], key=f"{key}/false_brakes")
         found["false_brakes_per_km"] = estimate
@@ -182,7 +187,7 @@ def differences(
 
 
 def _paired_mean(pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], name: str) -> PairedEstimate:
-    ours, theirs = (_Column.of([pair[i] for pair in pairs], name) for i in range(2))
+    ours, theirs = (_Column.of(side, name) for side in zip(*pairs, strict=True))
     apart = ours.minus(theirs).mean()
     error = (apart.high - apart.low) / (2.0 * float(stats.norm.ppf(_UPPER)))
     if error > 0.0:
@@ -201,7 +206,7 @@ def _paired_mean(pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], name: str) -> P
 
 def _false_brakes(quiet: Sequence[EpisodeRow]) -> Figure:
     if not quiet:
-        return Figure(*(float("nan"),) * 3, 0)
+        return _NOTHING
     (cell,) = summarise(quiet)
     figure = cell.figures["false_brakes_per_km"]
     km = sum(row.distance_m for row in quiet) / 1000.0
@@ -215,13 +220,8 @@ def _false_brakes(quiet: Sequence[EpisodeRow]) -> Figure:
 
 
 def _rate(of: Sequence[EpisodeRow], hit: Callable[[EpisodeRow], bool]) -> Figure:
-    rate = Rate.of(sum(hit(row) for row in of), len(of))
-    return Figure(rate.share, rate.low, rate.high, rate.trials, rate.hits)
+    return Rate.of(sum(map(hit, of)), len(of)).as_figure()
 
 
 def _count(number: int) -> Figure:
     return Figure(float(number), float(number), float(number), number)
-
-
-def _known(value: float) -> bool:
-    return bool(np.isfinite(value))

@@ -7,7 +7,6 @@ passes without any in N cases or more.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from scipy import stats
@@ -115,23 +114,10 @@ def dominates_each(standings: Mapping[str, Sequence[Standing]]) -> Verdict:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class FrontierPoint:
-    """A driver of a frontier.
-
-    Attributes:
-        name: Of the driver.
-        headway_s: Mean time headway.
-        against: Crash rate less a baseline's, by baseline; of a model's points alone.
-    """
-
-    name: str
-    headway_s: float
-    against: Mapping[str, PairedEstimate]
-
-
 def better_frontier(
-    points: Sequence[FrontierPoint], baselines: Mapping[str, float], most_headway_s: float
+    points: Sequence[tuple[float, Mapping[str, PairedEstimate]]],
+    baselines: Mapping[str, float],
+    most_headway_s: float,
 ) -> Verdict:
     """Judge whether a model's frontier is better than every baseline's up to a headway.
 
@@ -140,7 +126,8 @@ def better_frontier(
     or there is none.
 
     Args:
-        points: The model at one time gap or more.
+        points: The model at one time gap or more: its headway, s, and its crash rate less a
+            baseline's, by baseline.
         baselines: Headway by name.
         most_headway_s: Baselines with more do not matter.
 
@@ -151,7 +138,7 @@ def better_frontier(
     for name, headway_s in baselines.items():
         if not headway_s <= most_headway_s:
             continue
-        here = [p.against[name] for p in points if p.headway_s <= headway_s and name in p.against]
+        here = [of[name] for own_s, of in points if own_s <= headway_s and name in of]
         if any(d.high < 0.0 for d in here):
             verdicts.append(PASSED)
         else:

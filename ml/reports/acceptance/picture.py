@@ -25,7 +25,7 @@ from ml.reports.style import (
 )
 
 if TYPE_CHECKING:
-    from ml.evaluation.acceptance.results import BenchmarkResult
+    from ml.evaluation.acceptance.benchmarks import BenchmarkResult
 
 _PERCENT = 100.0
 _LINEAR_BELOW = 0.01

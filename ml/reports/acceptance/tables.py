@@ -16,7 +16,7 @@ from ml.evaluation.acceptance.verdicts import FAILED, INCONCLUSIVE, PASSED
 from ml.evaluation.result import Origin
 
 if TYPE_CHECKING:
-    from ml.evaluation.acceptance.results import BenchmarkResult
+    from ml.evaluation.acceptance.benchmarks import BenchmarkResult
 
 _COLOURS: dict[str, str] = {PASSED: "green", FAILED: "bold red", INCONCLUSIVE: "yellow"}
 _CONVOY_COLUMNS = (

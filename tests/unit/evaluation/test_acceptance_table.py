@@ -7,10 +7,14 @@ import pytest
 from support.planted_rows import planted_rows
 
 from ml.commands.targets import TargetsOptions, gaps_of
-from ml.evaluation.acceptance.benchmarks import Benchmark, make_benchmarks, pick_convoy
+from ml.evaluation.acceptance.benchmarks import (
+    Benchmark,
+    make_benchmarks,
+    measure_benchmark,
+    pick_convoy,
+)
 from ml.evaluation.acceptance.drivers import short_names
 from ml.evaluation.acceptance.radios import OTHER_RADIOS, parameters_of, write_radio
-from ml.evaluation.acceptance.results import measure_benchmark
 from ml.evaluation.acceptance.sizes import PARTS, Sizes
 from ml.evaluation.acceptance.table import best_baseline, make_table
 from ml.evaluation.records import DriverSpec
