@@ -11,11 +11,11 @@
 | `radios` | as `convoy`, on radios between and beyond the presets |
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import numpy as np
 
@@ -28,19 +28,17 @@ from ml.evaluation.acceptance.figures import (
     manoeuvre_figures,
 )
 from ml.evaluation.acceptance.radios import OTHER_RADIOS, Base, write_radio
-from ml.evaluation.acceptance.sizes import PartName, Sizes
+from ml.evaluation.acceptance.sizes import PARTS, PartName, Sizes
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.store import CaseSet, Part, parts_of, radio_record, read_parts, road_sha256
 from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
-from ml.evaluation.suites.suite import Label
 from ml.onboard.observation.spec import MAX_PEERS
 
 _BOTH: tuple[Base, ...] = ("clean", "bursty")
 _LEAST_EPISODES = 40_000
 """Episodes of `convoy` to choose from; more where they do not suffice. The first are the same."""
-_RURAL = "rural"
 
 Picked: TypeAlias = tuple[str, tuple[int, ...]]
 """A suite's specification, and the numbers of some of its cases."""
@@ -88,39 +86,6 @@ def make_benchmarks(
     Raises:
         OSError: The folder cannot be written.
     """
-
-    def on_both(name: str, picked: Picked) -> list[tuple[str, Picked, str, Base]]:
-        return [(f"{name} {radio}", picked, radio, radio) for radio in _BOTH]
-
-    def convoy() -> Picked:
-        return pick_convoy(sizes.beyond_hazards, sizes.beyond_others)
-
-    def many_peers() -> Picked:
-        return pick_convoy(sizes.beyond_hazards, sizes.beyond_others, extrapolated=True)
-
-    on_presets: dict[Base, int] = {
-        "clean": sizes.hazards,
-        "bursty": sizes.bursty_hazards,
-        "shadowed": sizes.shadowed_hazards,
-    }
-    # Of each part: name, cases, radio and the preset whose bounds hold.
-    listed: dict[PartName, Callable[[], list[tuple[str, Picked, str, Base]]]] = {
-        "convoy": lambda: [
-            (f"convoy {radio}", pick_convoy(hazards, sizes.others), radio, radio)
-            for radio, hazards in on_presets.items()
-        ],
-        "r157": lambda: on_both("r157", _every("r157:1", sizes.r157_each)),
-        "ncap": lambda: on_both("ncap", _labelled(f"ncap:{sizes.ncap_draws}", _is_ccrb_or_ccrm)),
-        "plexe": lambda: on_both(
-            "plexe", _labelled(f"plexe:{sizes.plexe_draws}", _swings_in_front)
-        ),
-        "peers": lambda: on_both("9-12 peers", many_peers()),
-        "road": lambda: on_both(f"{_RURAL} road", (f"{convoy()[0]}@{_RURAL}", convoy()[1])),
-        "radios": lambda: [
-            (f"radio {other.name}", convoy(), str(write_radio(other, radios_folder)), other.bounds)
-            for other in OTHER_RADIOS
-        ],
-    }
     return [
         Benchmark(
             part,
@@ -130,10 +95,43 @@ def make_benchmarks(
             beyond=part in {"peers", "road", "radios"},
             weighted=part in {"convoy", "peers", "road", "radios"},
         )
-        for part, make in listed.items()
+        for part in PARTS
         if part in parts
-        for name, (suite, cases), radio, bounds in make()
+        for name, (suite, cases), radio, bounds in _listed(part, sizes, radios_folder)
     ]
+
+
+def _listed(
+    part: PartName, sizes: Sizes, radios_folder: Path
+) -> Iterator[tuple[str, Picked, str, Base]]:
+    """Yield name, cases, radio and the preset whose bounds hold."""
+    beyond = sizes.beyond_hazards, sizes.beyond_others
+    match part:
+        case "convoy":
+            hazards = sizes.hazards, sizes.bursty_hazards, sizes.shadowed_hazards
+            for base, count in zip(get_args(Base), hazards, strict=True):
+                yield f"convoy {base}", pick_convoy(count, sizes.others), base, base
+            return
+        case "radios":
+            for other in OTHER_RADIOS:
+                file = write_radio(other, radios_folder)
+                yield f"radio {other.name}", pick_convoy(*beyond), str(file), other.bounds
+            return
+        case "r157":
+            grid = range(0, make_suite("r157:1").num_cases, sizes.r157_each)
+            name, picked = "r157", ("r157:1", tuple(grid))
+        case "ncap":
+            name, picked = "ncap", _labelled(f"ncap:{sizes.ncap_draws}", "test", ("CCRb", "CCRm"))
+        case "plexe":
+            suite, front = f"plexe:{sizes.plexe_draws}", ("sinusoidal in front",)
+            name, picked = "plexe", _labelled(suite, "manoeuvre", front)
+        case "peers":
+            name, picked = "9-12 peers", pick_convoy(*beyond, extrapolated=True)
+        case "road":
+            suite, cases = pick_convoy(*beyond)
+            name, picked = "rural road", (f"{suite}@rural", cases)
+    for radio in _BOTH:
+        yield f"{name} {radio}", picked, radio, radio
 
 
 @lru_cache(maxsize=8)
@@ -161,21 +159,11 @@ def pick_convoy(hazards: int, others: int, *, extrapolated: bool = False) -> Pic
         episodes *= 2
 
 
-def _every(suite: str, step: int) -> Picked:
-    return suite, tuple(range(0, make_suite(suite).num_cases, step))
-
-
-def _is_ccrb_or_ccrm(labels: dict[str, Label]) -> bool:
-    return str(labels["test"]).startswith(("CCRb", "CCRm"))
-
-
-def _swings_in_front(labels: dict[str, Label]) -> bool:
-    return labels["manoeuvre"] == "sinusoidal in front"
-
-
-def _labelled(suite: str, wanted: Callable[[dict[str, Label]], bool]) -> Picked:
+def _labelled(suite: str, label: str, begins: tuple[str, ...]) -> Picked:
+    """Choose the cases of which a label begins so."""
     built = make_suite(suite)
-    return suite, tuple(case for case in range(built.num_cases) if wanted(built.labels(case)))
+    labels = (str(built.labels(case)[label]) for case in range(built.num_cases))
+    return suite, tuple(case for case, of in enumerate(labels) if of.startswith(begins))
 
 
 @dataclass(frozen=True, slots=True)

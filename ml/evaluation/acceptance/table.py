@@ -85,11 +85,9 @@ class Row:
 
 def make_table(results: Sequence[BenchmarkResult]) -> list[Row]:
     """Put every model to every acceptance test, in the order of the benchmarks."""
-    rows = [
-        row
-        for result in results
-        for row in _ROWS_OF.get(result.benchmark.part, _convoy_rows)(result)
-    ]
+    rows: list[Row] = []
+    for result in results:
+        rows += _ROWS_OF.get(result.benchmark.part, _convoy_rows)(result)
     convoys = [result for result in results if result.benchmark.part == "convoy"]
     if convoys and convoys[0].baselines:
         rows.append(_dominance_row(convoys))
