@@ -113,9 +113,11 @@ def _listed(
                 yield f"convoy {base}", pick_convoy(count, sizes.others), base, base
             return
         case "radios":
-            for other in OTHER_RADIOS:
-                file = write_radio(other, radios_folder)
-                yield f"radio {other.name}", pick_convoy(*beyond), str(file), other.bounds
+            picked = pick_convoy(*beyond)
+            yield from (
+                (f"radio {of.name}", picked, str(write_radio(of, radios_folder)), of.bounds)
+                for of in OTHER_RADIOS
+            )
             return
         case "r157":
             grid = range(0, make_suite("r157:1").num_cases, sizes.r157_each)
