@@ -156,20 +156,17 @@ def _baselines(asked: Sequence[str]) -> tuple[list[DriverSpec], set[str]]:
     """Return the controllers and the names of those that run in every suite."""
     if tuple(asked) == (NO_BASELINES,):
         return [], set()
-    everywhere: set[str] = set()
+    specs: dict[str, bool] = {}  # and whether it runs in every suite
     if asked:
-        specs: list[str] = []
         for spec in asked:
             one = ":" in spec or "@" in spec or spec == SUMO_SPEC
-            specs += [spec] if one else frontier(spec)
-        everywhere.update(specs)
+            specs |= dict.fromkeys([spec] if one else frontier(spec), True)
     else:
-        specs = [SUMO_SPEC]
+        specs[SUMO_SPEC] = True
         for name in CONTROLLER_NAMES:
-            points = frontier(name)
-            specs += points
-            everywhere.add(f"{name}:{_USUAL_GAP_S:g}" if len(points) > 1 else points[0])
-        everywhere.add(SUMO_SPEC)
-    found = [controller_spec(spec) for spec in dict.fromkeys(specs)]
-    require_distinct("controllers", [spec.name for spec in found])
-    return found, {spec.name for spec in found if spec.spec in everywhere}
+            usual = (name, f"{name}:{_USUAL_GAP_S:g}")
+            specs |= {point: point in usual for point in frontier(name)}
+    found = {spec: controller_spec(spec) for spec in specs}
+    require_distinct("controllers", [driver.name for driver in found.values()])
+    everywhere = {found[spec].name for spec, in_all in specs.items() if in_all}
+    return list(found.values()), everywhere

@@ -117,7 +117,7 @@ class Recorder:
         self._ticks: list[dict[str, Any]] = []
         self._arrivals: list[tuple[float, int]] = []
         self._last_us = np.zeros(0, dtype=np.int64)
-        self._end: dict[str, float] = {}
+        self._end: dict[str, Any] = {}
 
     def watch(self, batch: ConvoyBatch) -> None:
         """Note the state of the batch; the first call is the episode's start."""
@@ -140,17 +140,11 @@ class Recorder:
         )
         self._note_arrivals(batch, peers)
         reference, plan = batch.reference, batch.plan
-        braking = KINDS[int(plan.kind[row])] != "free"
-        crashed = "crash_s" in self._end and not np.isnan(self._end["crash_s"])
-        if not crashed:
-            touched = truth.gap_m[row] <= 0.0
-            self._end["crash_s"] = float(batch.tick[row] * DT_S) if touched else float("nan")
-        self._end |= {
-            "onset_s": float(plan.onset_tick[row] * DT_S) if braking else float("nan"),
-            "brake_slot": int(plan.brake_slot[row]),
-            "informed_s": float(reference.informed_us[row] / _US)
-            if reference.informed[row]
-            else float("nan"),
+        braking, informed = KINDS[int(plan.kind[row])] != "free", reference.informed[row]
+        self._end = {
+            "onset_s": plan.onset_tick[row] * DT_S if braking else np.nan,
+            "informed_s": reference.informed_us[row] / _US if informed else np.nan,
+            "brake_slot": plan.brake_slot[row],
         }
 
     def _note_arrivals(self, batch: ConvoyBatch, peers: slice) -> None:
@@ -174,10 +168,9 @@ class Recorder:
         columns: dict[str, Any] = {
             name: np.array([tick[name] for tick in self._ticks]) for name in self._ticks[0]
         }
+        touching = columns["time_s"][columns["gap_m"] <= 0.0]
+        self._end["crash_s"] = touching[0] if touching.size else np.nan
         moments = np.array([moment for moment, _ in self._arrivals], dtype=np.float64)
         sources = np.array([source for _, source in self._arrivals], dtype=np.int64)
-        end: dict[str, Any] = {
-            name: np.array(value, dtype=np.int64 if name == "brake_slot" else np.float64)
-            for name, value in self._end.items()
-        }
+        end: dict[str, Any] = {name: np.array(value) for name, value in self._end.items()}
         return Recording(**columns, arrival_s=moments, arrival_source=sources, **end)

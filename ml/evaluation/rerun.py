@@ -67,7 +67,7 @@ def rerun(
     load_model: ModelLoader,
     *,
     gui: bool = False,
-    on_tick: Callable[[int, int], None] | None = None,
+    on_tick: Callable[[int, int], None] = lambda *_: None,
 ) -> Recording:
     """Run an episode again and check that it is the same one.
 
@@ -86,8 +86,7 @@ def rerun(
 
     def watch(batch: ConvoyBatch) -> None:
         recorder.watch(batch)
-        if on_tick is not None:
-            on_tick(int(batch.tick[0]), batch.episode_ticks)
+        on_tick(int(batch.tick[0]), batch.episode_ticks)
         if gui:
             time.sleep(DT_S)
 
@@ -108,12 +107,9 @@ def rerun(
 
 def _require_same(stored: EpisodeRow, again: EpisodeRow) -> None:
     before, after = stored.flat(), again.flat()
-    names = [name for name in before if before[name] != after.get(name)]
-    if names:
-        shown = ", ".join(
-            f"{name} was {before[name]} and is {after.get(name)}"
-            for name in names[:_MOST_DIFFERENCES]
-        )
+    changed = [name for name in before if before[name] != after.get(name)][:_MOST_DIFFERENCES]
+    if changed:
+        shown = ", ".join(f"{name} was {before[name]} and is {after.get(name)}" for name in changed)
         raise EvaluationError(
             f"{episode_name(stored)} is not what it was: {shown}. Something it is made of has "
             "changed since: compare the versions, the radio's parameters and the model with those "
@@ -135,7 +131,7 @@ def recordings(
     *,
     load_model: ModelLoader,
     workers: int = 2,
-    on_episode: Callable[[int, int], None] | None = None,
+    on_episode: Callable[[int, int], None] = lambda *_: None,
 ) -> list[Recording | RoadSenseError]:
     """Record episodes in processes of their own; what was recorded before is read.
 
@@ -159,20 +155,13 @@ def recordings(
             with suppress(EvaluationError):  # of another version: recorded again
                 found[name] = Recording.load(kept / name)
     jobs = [job_of(view.manifest, row) for name, row in files.items() if name not in found]
-    if jobs:
-        pool: WorkerPool[EpisodeJob, Recording | RoadSenseError] = WorkerPool(
-            partial(attempt, load_model=load_model), min(workers, len(jobs))
-        )
-        try:
-            for job, answer in pool.run(jobs):
-                name = _file_name(job.row)
-                found[name] = answer
-                if isinstance(answer, Recording):
-                    answer.save(kept / name)
-                if on_episode is not None:
-                    on_episode(len(found), len(files))
-        finally:
-            pool.close()
+    with WorkerPool(partial(attempt, load_model=load_model), min(workers, len(jobs))) as pool:
+        for job, answer in pool.run(jobs):
+            name = _file_name(job.row)
+            found[name] = answer
+            if isinstance(answer, Recording):
+                answer.save(kept / name)
+            on_episode(len(found), len(files))
     return [found[_file_name(row)] for row in rows]
 
 

@@ -18,30 +18,26 @@ class Column(IntEnum):
     """Of the ego."""
     ACCEL_MPS2 = 1
     """Of the ego, realised over the tick."""
-    COMMAND_MPS2 = 2
-    """What the ego was told for the tick, within the vehicle's limits."""
-    GAP_M = 3
+    GAP_M = 2
     """Bumper to bumper, to the car in front."""
-    LEAD_POS_M = 4
+    LEAD_POS_M = 3
     """Of the car in front, in the ego's lane: front bumper along the route."""
-    LEAD_SPEED_MPS = 5
-    LEAD_ACCEL_MPS2 = 6
-    BRAKE_ACCEL_MPS2 = 7
+    LEAD_SPEED_MPS = 4
+    LEAD_ACCEL_MPS2 = 5
+    BRAKE_ACCEL_MPS2 = 6
     """Of the peer that brings the hazard; 0 where there is none."""
-    NEEDLESS = 8
+    NEEDLESS = 7
     """Whether the ego braked hard without cause in the tick: 0 or 1."""
-    HEARD = 9
+    HEARD = 8
     """Whether a message of the first peer is held: 0 or 1. It is the car in front, or cuts in."""
-    AGE_S = 10
+    AGE_S = 9
     """True age of the newest message of the first peer; 0 where not heard."""
-    BRAKE_AGE_S = 11
-    """The same of the peer that brings the hazard."""
-    FRESH = 12
+    FRESH = 10
     """Whether the tick brought a newer message of the first peer: 0 or 1."""
-    FRESH_PEERS = 13
+    FRESH_PEERS = 11
     """Peers of which the tick brought a newer message."""
-    REWARD = 14
-    LEAD_SLOT = 15
+    REWARD = 12
+    LEAD_SLOT = 13
     """Who is in front; changes when a car cuts in."""
 
 
@@ -75,13 +71,11 @@ class TraceRecorder:
         is_peer = np.arange(heard.shape[1]) < plan.num_peers[:, None]
         fresh = heard & (sequence != self._newest) & is_peer
         self._newest[fresh] = sequence[fresh]
-        age_us = batch.now_us[:, None] - table.t_generated_us[:, 0]
-        age_s = np.where(heard, age_us / 1e6, 0.0)
+        age_us = batch.now_us - table.t_generated_us[:, 0, 0]
         # In the order of `Column`.
         self.values[:, batch.tick, rows] = (
             truth.speed_mps[:, 0],
             truth.accel_mps2[:, 0],
-            batch.commanded_accel_mps2,
             truth.gap_m,
             truth.route_pos_m[rows, lead],
             truth.speed_mps[rows, lead],
@@ -89,8 +83,7 @@ class TraceRecorder:
             np.where(brake > 0, truth.accel_mps2[rows, brake], 0.0),
             batch.needless,
             heard[:, 0],
-            age_s[:, 0],
-            np.where(brake > 0, age_s[rows, brake - 1], 0.0),
+            np.where(heard[:, 0], age_us / 1e6, 0.0),
             fresh[:, 0],
             fresh.sum(axis=1),
             reward,

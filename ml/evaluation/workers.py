@@ -7,6 +7,7 @@ its pool said which job a process died of and with what exit code, and ended one
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -100,21 +101,15 @@ def _serve(connection: Connection, work: Callable[[Job], Answer]) -> None:
     import torch  # noqa: PLC0415 (only the workers need it here)
 
     torch.set_num_threads(1)
-    while True:
-        try:
+    with suppress(EOFError, OSError):
+        while True:
             job = connection.recv()
-            connection.send(_attempt(work, job))
-        except (EOFError, OSError):
-            return
-
-
-def _attempt(
-    work: Callable[[Job], Answer], job: Job
-) -> tuple[Answer | None, RoadSenseError | None]:
-    """Return the answer, or why there is none."""
-    try:
-        return work(job), None
-    except RoadSenseError as error:
-        return None, error
-    except Exception as error:  # noqa: BLE001 (whatever it was, the parent is told)
-        return None, EvaluationError(f"{job}: {type(error).__name__}: {error}")
+            answer: Answer | None = None
+            failure: RoadSenseError | None = None
+            try:
+                answer = work(job)
+            except RoadSenseError as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001 (whatever it was, the parent is told)
+                failure = EvaluationError(f"{job}: {type(error).__name__}: {error}")
+            connection.send((answer, failure))
