@@ -5,10 +5,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
-
-import numpy as np
 
 from ml.errors import EvaluationError
 from ml.evaluation.records import DriverSpec
@@ -93,34 +93,30 @@ def is_main_policy(controller: DriverSpec) -> bool:
 
 def family_labels(controllers: Sequence[DriverSpec]) -> dict[str, str]:
     """Name each family by what its members' names have in common: "CTH" for "CTH 1.1 s"."""
-    names: dict[str, list[str]] = {}
-    for controller in controllers:
-        names.setdefault(controller.family, []).append(controller.name)
     labels = {}
-    for family, members in names.items():
-        common = members[0]
-        while not all(name.startswith(common) for name in members):
-            common = common[:-1]
+    for family in dict.fromkeys(controller.family for controller in controllers):
+        names = [c.name for c in controllers if c.family == family]
+        common = commonprefix(names)  # noqa: RUF071 (of characters, not of folders)
         common = re.sub(r"[\s\d.,:;(]+$", "", re.sub(r"[\d.]+ s$", "", common))
         labels[family] = common or family
     return labels
 
 
-def mean_headway_s(rows: Sequence[EpisodeRow]) -> float:
-    """Mean of the episodes' mean time headway; not a number where none is known."""
-    known = [row.headway_s for row in rows if not row.invalid and not math.isnan(row.headway_s)]
-    return float(np.mean(known)) if known else float("nan")
-
-
 def avoidable_hazards(rows: Sequence[EpisodeRow]) -> list[EpisodeRow]:
     """Valid hazard episodes that the reference driver survives."""
-    return [row for row in rows if row.kind == "hazard" and row.avoidable and not row.invalid]
+    return [row for row in rows if row.is_hazard and row.avoidable and not row.invalid]
 
 
-def crash_share(rows: Sequence[EpisodeRow]) -> float:
-    """Share of avoidable hazards that ended in a crash; not a number without any."""
+def _headway_s(rows: Sequence[EpisodeRow]) -> float:
+    """Mean of the episodes' mean time headway; infinite where none is known."""
+    known = [row.headway_s for row in rows if not row.invalid and not math.isnan(row.headway_s)]
+    return fmean(known) if known else math.inf
+
+
+def _crash_share(rows: Sequence[EpisodeRow]) -> float:
+    """Share of avoidable hazards that ended in a crash; infinite without any."""
     counted = avoidable_hazards(rows)
-    return sum(row.crash for row in counted) / len(counted) if counted else float("nan")
+    return sum(row.crash for row in counted) / len(counted) if counted else math.inf
 
 
 def representatives(view: ResultView, suite: str, radio: str) -> list[DriverSpec]:
@@ -130,23 +126,22 @@ def representatives(view: ResultView, suite: str, radio: str) -> list[DriverSpec
     the one that crashes least, and of those the one that keeps closest.
     """
     here = view.controllers(suite, radio)
-    rows = {c.name: view.rows[suite, radio, c.name] for c in here}
+    headway_s = {c.name: _headway_s(view.rows[suite, radio, c.name]) for c in here}
     policies = [c for c in here if is_main_policy(c)]
-    target_s = mean_headway_s(rows[policies[0].name]) if policies else float("nan")
+    target_s = headway_s[policies[0].name] if policies else math.inf
 
     def preference(controller: DriverSpec) -> tuple[float, float]:
-        headway_s = mean_headway_s(rows[controller.name])
-        if not math.isnan(target_s):
-            return (_last_if_nan(abs(headway_s - target_s)), 0.0)
-        return (_last_if_nan(crash_share(rows[controller.name])), _last_if_nan(headway_s))
+        own_s = headway_s[controller.name]
+        if math.isfinite(target_s):
+            return abs(own_s - target_s), 0.0
+        return _crash_share(view.rows[suite, radio, controller.name]), own_s
 
-    chosen = {c.name for c in here if is_main_policy(c) or role_of(c) == "bound"}
     families: dict[str, list[DriverSpec]] = {}
     for controller in here:
         if role_of(controller) == "classical":
             families.setdefault(controller.family, []).append(controller)
-    chosen |= {min(members, key=preference).name for members in families.values()}
-    return [c for c in here if c.name in chosen]
+    chosen = [min(members, key=preference) for members in families.values()]
+    return [c for c in here if is_main_policy(c) or role_of(c) == "bound" or c in chosen]
 
 
 def rival_of(view: ResultView, suite: str, radio: str, policy: DriverSpec) -> DriverSpec | None:
@@ -156,14 +151,14 @@ def rival_of(view: ResultView, suite: str, radio: str, policy: DriverSpec) -> Dr
     """
     laws = [c for c in view.controllers(suite, radio) if role_of(c) == "classical"]
     rows = {c.name: view.rows[suite, radio, c.name] for c in laws}
-    headway_s = {c.name: _last_if_nan(mean_headway_s(rows[c.name])) for c in laws}
-    own_s = mean_headway_s(view.rows.get((suite, radio, policy.name), []))
-    if not laws or math.isnan(own_s):
+    headway_s = {name: _headway_s(of) for name, of in rows.items()}
+    own_s = _headway_s(view.rows.get((suite, radio, policy.name), []))
+    if not laws or math.isinf(own_s):
         return None
     as_close = [c for c in laws if headway_s[c.name] <= own_s + _SAME_HEADWAY_S]
     if not as_close:
         return min(laws, key=lambda c: headway_s[c.name])
-    return min(as_close, key=lambda c: (_last_if_nan(crash_share(rows[c.name])), headway_s[c.name]))
+    return min(as_close, key=lambda c: (_crash_share(rows[c.name]), headway_s[c.name]))
 
 
 def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
@@ -173,25 +168,7 @@ def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
     narrowest escapes, by time to collision and gap. Of one suite on one radio there are
     `MOST_ALIKE` at most, unless there are no others: grids crash alike.
     """
-    watched = {controller.name for controller in view.policies()}
-    if not watched:
-        suite = view.main_suite
-        laws = [
-            c
-            for radio in view.radios(suite)
-            for c in representatives(view, suite, radio)
-            if role_of(c) == "classical"
-        ] or list(view.manifest.controllers)
-
-        def crashes(controller: DriverSpec) -> float:
-            shares = [
-                crash_share(view.rows[suite, radio, controller.name])
-                for radio in view.radios(suite)
-                if (suite, radio, controller.name) in view.rows
-            ]
-            return _last_if_nan(float(np.mean(shares))) if shares else float("inf")
-
-        watched = {min(laws, key=crashes).name}
+    watched = {controller.name for controller in view.policies()} or {_safest_law(view)}
     rows = [
         row
         for (_, _, controller), cell in view.rows.items()
@@ -208,24 +185,31 @@ def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
     return sorted((chosen + alike)[:count], key=_badness)
 
 
+def _safest_law(view: ResultView) -> str:
+    """Name the law with the smallest mean share of crashes over the radios of the main suite."""
+    suite = view.main_suite
+    radios = view.radios(suite)
+    laws = [
+        c
+        for radio in radios
+        for c in representatives(view, suite, radio)
+        if role_of(c) == "classical"
+    ] or list(view.manifest.controllers)
+
+    def crashes(controller: DriverSpec) -> float:
+        cells = [view.rows.get((suite, radio, controller.name)) for radio in radios]
+        shares = [_crash_share(rows) for rows in cells if rows is not None]
+        return fmean(shares) if shares else math.inf
+
+    return min(laws, key=crashes).name
+
+
 def _badness(row: EpisodeRow) -> tuple[float | int | str, ...]:
-    impact = -_zero_if_nan(row.impact_speed_mps)
     order = 2 if not row.crash else 0 if row.avoidable else 1
+    severity, unknown = (-row.impact_speed_mps, 0.0) if row.crash else (row.min_ttc_s, math.inf)
     return (
         order,
-        impact if row.crash else _last_if_nan(row.min_ttc_s),
-        _last_if_nan(row.min_gap_m),
-        row.suite,
-        row.radio,
-        row.controller,
-        row.seed,
-        row.case,
+        unknown if math.isnan(severity) else severity,
+        math.inf if math.isnan(row.min_gap_m) else row.min_gap_m,
+        *(row.suite, row.radio, row.controller, row.seed, row.case),
     )
-
-
-def _last_if_nan(value: float) -> float:
-    return float("inf") if math.isnan(value) else value
-
-
-def _zero_if_nan(value: float) -> float:
-    return 0.0 if math.isnan(value) else value
