@@ -11,14 +11,13 @@ suite, radio and metric there is a difference with its 95 % interval and a verdi
 One "worse" is a regression.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.console import WholeTable
 from ml.errors import ConfigError, EvaluationError
@@ -27,7 +26,6 @@ from ml.evaluation.result import EpisodeRow, Manifest
 from ml.evaluation.summary import EPISODES
 
 Verdict = Literal["better", "worse", "no difference shown"]
-_NO_DIFFERENCE: Verdict = "no difference shown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Compared:
         column: Field of an episode's row; `ml.envs.scoring.metrics` defines it.
         margin: The smallest difference that matters, in `unit`.
         counts: Which episodes enter, a key of `summary.EPISODES`.
-        per: Field of an episode's row that the sum is divided by; none: a mean over episodes.
+        per: Field of an episode's row that the sum is divided by; "": a mean over episodes.
         scale: From the rows' unit to `unit`.
         more_is_better: Whether a larger figure is the better one.
     """
@@ -52,14 +50,15 @@ class Compared:
     column: str
     margin: float
     counts: str = "all"
-    per: str | None = None
+    per: str = ""
     scale: float = 1.0
     more_is_better: bool = False
 
 
-METRICS = (
-    Compared("crash", "crashes, avoidable hazards", "pp", "crash", 1.0, "avoidable hazards"),
-    Compared("calm_crash", "crashes, no hazard", "pp", "crash", 0.5, "quiet"),
+_METRICS = (
+    Compared("crash", "crashes, avoidable hazards", "pp", "crash", 1.0, "avoidable hazards",
+             scale=100.0),
+    Compared("calm_crash", "crashes, no hazard", "pp", "crash", 0.5, "quiet", scale=100.0),
     Compared("false_brakes", "false brakes, no hazard", "/km", "false_brakes", 0.05, "quiet",
              per="distance_m", scale=1000.0),
     Compared("braking_share", "time spent braking", "pp", "braking_share", 3.0, scale=100.0),
@@ -71,7 +70,7 @@ METRICS = (
 )  # fmt: skip
 """The margins are choices, not measurements: what a change of policy may cost before CI objects."""
 
-_BY_KEY = {metric.key: metric for metric in METRICS}
+_BY_KEY = {metric.key: metric for metric in _METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +82,28 @@ class Difference:
         radio: Of the episodes.
         metric: What was compared.
         estimate: Both figures and the interval of their difference, in the metric's unit.
-        verdict: Of the candidate.
-        loss_ruled_out: Whether the interval holds no loss beyond the margin.
+        significant: Whether it is, beside all others of the comparison.
     """
 
     suite: str
     radio: str
     metric: Compared
     estimate: PairedEstimate
-    verdict: Verdict = _NO_DIFFERENCE
-    loss_ruled_out: bool = False
+    significant: bool
 
-    def judged(self, *, significant: bool) -> Difference:
-        """Return the difference with its verdict."""
-        estimate, margin = self.estimate, self.metric.margin
-        loss, largest = estimate.difference, estimate.high
-        if self.metric.more_is_better:
-            loss, largest = -loss, -estimate.low
-        verdict: Verdict = _NO_DIFFERENCE
-        if significant and abs(loss) > margin:
-            verdict = "worse" if loss > 0.0 else "better"
-        return replace(self, verdict=verdict, loss_ruled_out=largest <= margin)
+    @property
+    def verdict(self) -> Verdict:
+        """Of the candidate."""
+        difference = self.estimate.difference
+        if not self.significant or abs(difference) <= self.metric.margin:
+            return "no difference shown"
+        return "better" if (difference > 0.0) == self.metric.more_is_better else "worse"
+
+    @property
+    def loss_ruled_out(self) -> bool:
+        """Whether the interval holds no loss beyond the margin."""
+        more = self.metric.more_is_better
+        return (-self.estimate.low if more else self.estimate.high) <= self.metric.margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,20 +209,18 @@ def compare(
             "with the same --suite, --radio, --seeds and --episodes."
         )
     pairs = [(of_candidate[key], of_baseline[key]) for key in common]
-    differences = []
+    found = []
     for suite, radio in sorted({(row.suite, row.radio) for row, _ in pairs}):
         here = [p for p in pairs if (p[0].suite, p[0].radio) == (suite, radio)]
         for metric in metrics:
             estimate = _estimate(metric, here, f"{suite}/{radio}")
             if estimate is not None:
-                differences.append(Difference(suite, radio, metric, estimate))
-    flags = holm_significant([item.estimate.p_value for item in differences])
+                found.append((suite, radio, metric, estimate))
+    flags = holm_significant([estimate.p_value for *_, estimate in found])
     return Comparison(
         candidate=pairs[0][0].controller if names is None else names[0],
         baseline=pairs[0][1].controller if names is None else names[1],
-        differences=[
-            item.judged(significant=flag) for item, flag in zip(differences, flags, strict=True)
-        ],
+        differences=[Difference(*of, flag) for of, flag in zip(found, flags, strict=True)],
         pairs=len(pairs),
         unpaired=len(of_candidate.keys() ^ of_baseline.keys()),
     )
@@ -284,7 +282,7 @@ def _with_margins(margins: Mapping[str, float]) -> list[Compared]:
             )
         if not margin >= 0.0:
             raise ConfigError(f"margin of {key} must be ≥ 0, got {margin}")
-    return [replace(m, margin=margins.get(m.key, m.margin)) for m in METRICS]
+    return [replace(m, margin=margins.get(m.key, m.margin)) for m in _METRICS]
 
 
 def _by_case(rows: Iterable[EpisodeRow]) -> dict[tuple[str, str, int, int], EpisodeRow]:
@@ -298,19 +296,19 @@ def _estimate(
     """Compare one metric in one cell; None where no pair has it."""
     counts = EPISODES[metric.counts]
     sides = list(zip(*(pair for pair in pairs if all(map(counts, pair))), strict=True))
-    values = np.array([[float(getattr(row, metric.column)) for row in side] for side in sides])
+
+    def columns(name: str) -> NDArray[np.float64]:
+        return np.array([[float(getattr(row, name)) for row in side] for side in sides])
+
+    values = columns(metric.column)
     if not values.size:
         return None
-    known = np.isfinite(values).all(axis=0)
     if metric.column == "crash":
         estimate = paired_rates(*(values > 0.0))
-        percent = {
-            n: 100.0 * getattr(estimate, n) for n in ("candidate", "baseline", "low", "high")
-        }
-        return replace(estimate, **percent)
-    below = np.ones(values.shape)
-    if metric.per is not None:
-        below = np.array([[float(getattr(row, metric.per)) for row in side] for side in sides])
+        shown = ("candidate", "baseline", "low", "high")
+        return replace(estimate, **{n: metric.scale * getattr(estimate, n) for n in shown})
+    below = columns(metric.per) if metric.per else np.ones(values.shape)
+    known = np.isfinite(values).all(axis=0)
     values, below = values[:, known] * metric.scale, below[:, known]
     if not (below.sum(axis=1) > 0.0).all():
         return None
