@@ -70,7 +70,7 @@ _METRICS = (
 )  # fmt: skip
 """The margins are choices, not measurements: what a change of policy may cost before CI objects."""
 
-_BY_KEY = {metric.key: metric for metric in _METRICS}
+BY_KEY = {metric.key: metric for metric in _METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def compare(
     for suite, radio in sorted({(row.suite, row.radio) for row, _ in pairs}):
         here = [p for p in pairs if (p[0].suite, p[0].radio) == (suite, radio)]
         for metric in metrics:
-            estimate = _estimate(metric, here, f"{suite}/{radio}")
+            estimate = estimated(metric, here, f"{suite}/{radio}")
             if estimate is not None:
                 found.append((suite, radio, metric, estimate))
     flags = holm_significant([estimate.p_value for *_, estimate in found])
@@ -268,7 +268,7 @@ def parse_margins(texts: Iterable[str]) -> dict[str, float]:
         except ValueError as error:
             raise ConfigError(
                 f"margin {text!r}: write METRIC=NUMBER, as in crash=0.5; metrics: "
-                f"{', '.join(_BY_KEY)}"
+                f"{', '.join(BY_KEY)}"
             ) from error
     _with_margins(margins)
     return margins
@@ -276,9 +276,9 @@ def parse_margins(texts: Iterable[str]) -> dict[str, float]:
 
 def _with_margins(margins: Mapping[str, float]) -> list[Compared]:
     for key, margin in margins.items():
-        if key not in _BY_KEY:
+        if key not in BY_KEY:
             raise ConfigError(
-                f"no metric {key!r} to set a margin for; known are {', '.join(_BY_KEY)}"
+                f"no metric {key!r} to set a margin for; known are {', '.join(BY_KEY)}"
             )
         if not margin >= 0.0:
             raise ConfigError(f"margin of {key} must be ≥ 0, got {margin}")
@@ -290,10 +290,16 @@ def _by_case(rows: Iterable[EpisodeRow]) -> dict[tuple[str, str, int, int], Epis
     return {(row.suite, row.radio, row.seed, row.case): row for row in rows if not row.invalid}
 
 
-def _estimate(
-    metric: Compared, pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], cell: str
+def estimated(
+    metric: Compared, pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], key: str
 ) -> PairedEstimate | None:
-    """Compare one metric in one cell; None where no pair has it."""
+    """Compare one metric in pairs of the same case; None where no pair has it.
+
+    Args:
+        metric: Which.
+        pairs: The candidate's row and the baseline's, valid ones.
+        key: What the bootstrap's draws depend on, with the metric.
+    """
     counts = EPISODES[metric.counts]
     sides = list(zip(*(pair for pair in pairs if all(map(counts, pair))), strict=True))
 
@@ -313,7 +319,7 @@ def _estimate(
     if not (below.sum(axis=1) > 0.0).all():
         return None
     ours, theirs = zip(values, below, strict=True)
-    return paired_ratios(ours, theirs, key=f"{cell}/{metric.key}")
+    return paired_ratios(ours, theirs, key=f"{key}/{metric.key}")
 
 
 def _cells(item: Difference) -> tuple[str, ...]:

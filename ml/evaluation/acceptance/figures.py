@@ -11,7 +11,7 @@ spread at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ml.envs.scoring.metrics import OVERREACTION_MPS2
-from ml.evaluation.paired import PairedEstimate, paired_rates, paired_ratios
+from ml.evaluation.compare import BY_KEY, estimated
+from ml.evaluation.paired import PairedEstimate
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.summary import Figure, Rate, summarise
 
@@ -162,23 +163,14 @@ def differences(
         (c, b) for c, b in zip(candidate, baseline, strict=True) if not (c.invalid or b.invalid)
     ]
     found: Differences = {}
-    hazards = [(c, b) for c, b in pairs if c.is_hazard and c.avoidable and b.avoidable]
-    if hazards:
-        ours, theirs = (
-            np.array([row.crash for row in side]) for side in zip(*hazards, strict=True)
-        )
-        found["crash"] = paired_rates(ours, theirs)
+    crash = replace(BY_KEY["crash"], scale=1.0)
+    compared = {"crash": crash, "false_brakes_per_km": BY_KEY["false_brakes"]}
+    for name, metric in compared.items():
+        estimate = estimated(metric, pairs, key)
+        if estimate is not None:
+            found[name] = estimate
     quiet = [(c, b) for c, b in pairs if not c.is_hazard]
     if quiet:
-        sums = [
-            (
-                np.array([1000.0 * row.false_brakes for row in side]),
-                np.array([row.distance_m for row in side]),
-            )
-            for side in zip(*quiet, strict=True)
-        ]
-        estimate = paired_ratios(sums[0], sums[1], key=f"{key}/false_brakes")
-        found["false_brakes_per_km"] = estimate
         found["quiet_braking_share"] = _paired_mean(quiet, "braking_share")
     if pairs:
         for name in ("headway_s", "jerk_p95_mps3"):
