@@ -19,10 +19,6 @@ class Constant:
 
     Do-nothing (0) is the bound below which nothing was learnt; always-brake (−8) never crashes
     and never arrives.
-
-    Args:
-        name: What tables call it.
-        accel_mps2: The acceleration, m/s².
     """
 
     knows: Knows = "nothing"

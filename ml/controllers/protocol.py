@@ -53,7 +53,6 @@ class Wrapped:
     """The same law with other knowledge: what the radio costs or is worth is the difference.
 
     Args:
-        inner: The law.
         knows: "truth" for perfect, instant knowledge, "nothing" for a radio that is off.
     """
 

@@ -122,12 +122,9 @@ def check_parameter(name: str, key: str, where: str) -> None:
 
 
 def tuned_controller(name: str, values: Mapping[str, float], label: str = "tuned") -> Controller:
-    """Build a controller with some parameters of its own.
+    """Build a controller with some parameters of its own; those left out have their usual values.
 
-    Args:
-        name: Its kind.
-        values: By parameter; what is left out has its usual value.
-        label: What its name says beside the usual one.
+    Its name is the usual one and `label`.
 
     Raises:
         ConfigError: It has no such parameter, or there is no such controller.

@@ -32,14 +32,9 @@ class DriverFigures:
     """One row of the table.
 
     Attributes:
-        driver: Name.
-        episodes: Valid episodes.
         invalid: Episodes left out (peers collided, a vehicle went missing).
-        hazard_crashes: In hazard episodes.
-        other_crashes: In benign and free ones.
         false_brakes_per_km: In benign and free ones.
         time_headway_s: Mean over the episodes.
-        mean_return: The same.
         return_se: Its standard error.
     """
 
@@ -64,15 +59,8 @@ def compare(
 ) -> list[DriverFigures]:
     """Run every driver through the same episodes, measured as `roadsense evaluate` does.
 
-    Args:
-        drivers: Who drives, in the order of the table.
-        config: What an episode is like.
-        episodes: Episodes per driver.
-        seed: Seed of the episodes.
-        on_driver: Told the name of each before it drives.
-
     Returns:
-        A row per driver.
+        A row per driver; `on_driver` is told each one's name before it drives.
 
     Raises:
         EvaluationError: Fewer than one episode is asked for, or none was valid.

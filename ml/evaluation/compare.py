@@ -78,9 +78,6 @@ class Difference:
     """One metric in one suite on one radio.
 
     Attributes:
-        suite: Of the episodes.
-        radio: Of the episodes.
-        metric: What was compared.
         estimate: Both figures and the interval of their difference, in the metric's unit.
         significant: Whether it is, beside all others of the comparison.
     """
@@ -111,9 +108,7 @@ class Comparison:
     """All differences between a candidate and a baseline.
 
     Attributes:
-        candidate: Name of the controller under test.
         baseline: Name of the controller it is held against.
-        differences: By suite, radio and metric.
         pairs: Cases that both met.
         unpaired: Cases that only one of them met; they are left out.
     """
@@ -293,12 +288,9 @@ def _by_case(rows: Iterable[EpisodeRow]) -> dict[tuple[str, str, int, int], Epis
 def estimated(
     metric: Compared, pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], key: str
 ) -> PairedEstimate | None:
-    """Compare one metric in pairs of the same case; None where no pair has it.
+    """Compare one metric in valid pairs of the same case; None where no pair has it.
 
-    Args:
-        metric: Which.
-        pairs: The candidate's row and the baseline's, valid ones.
-        key: What the bootstrap's draws depend on, with the metric.
+    The bootstrap's draws depend on `key` and the metric.
     """
     counts = EPISODES[metric.counts]
     sides = list(zip(*(pair for pair in pairs if all(map(counts, pair))), strict=True))

@@ -36,15 +36,11 @@ _STYLE: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1)}
 
 
 def tables(summaries: Sequence[CellSummary], controllers: Collection[str]) -> list[WholeTable]:
-    """Build a table for each suite and radio, at most 80 columns wide.
+    """Build a table for each suite and radio, at most 80 columns wide, of controllers by name.
 
     Crashes in avoidable hazards and, beside them, in episodes without a hazard (quiet); false
     brakes per km there; mean time gap net of the standstill distance; jerk's 95th percentile in
-    m/s³; reaction time after the hazard's onset.
-
-    Args:
-        summaries: Of a result.
-        controllers: Names of those to show; the rest is in `summary.json` and on the card.
+    m/s³; reaction time after the hazard's onset. The rest is in `summary.json` and on the card.
     """
     built: dict[tuple[str, str], WholeTable] = {}
     for summary in summaries:
@@ -91,8 +87,6 @@ class Spread:
     """One figure over several models, in one suite on one radio.
 
     Attributes:
-        suite: Name.
-        radio: Name.
         figure: Its name in `CellSummary.figures`.
         heading: Its name for people, with the unit of `text`.
         values: Of the models that have it, at least two.

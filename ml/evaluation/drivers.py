@@ -168,12 +168,7 @@ def model_spec(
 ) -> DriverSpec:
     """Describe a trained policy.
 
-    Args:
-        path: Of the model's file.
-        name: What tables call it.
-        interface: How it is plugged in.
-        time_gap_s: The time gap that it is told to keep, s; None for its own.
-        variant: What else of it is changed.
+    It is told to keep `time_gap_s`, or where that is None the gap of its interface.
 
     Raises:
         CheckpointError: The file cannot be read.
@@ -198,10 +193,7 @@ def model_spec(
 
 
 def controller_spec(spec: str) -> DriverSpec:
-    """Describe a classical controller, or SUMO's car-following.
-
-    Args:
-        spec: "sumo", or as `make_controller` takes it.
+    """Describe "sumo", SUMO's car-following, or a controller as `make_controller` takes it.
 
     Raises:
         ConfigError: There is no such controller, or its file cannot be read.

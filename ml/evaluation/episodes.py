@@ -80,7 +80,7 @@ class CaseRunner:
         on_tick: Callable[[ConvoyBatch], None] | None = None,
         on_episode: Callable[[EpisodeRow, EpisodeTrace], None] | None = None,
     ) -> list[EpisodeRow]:
-        """Run cases, each once.
+        """Run cases by their numbers, each once.
 
         Args:
             cases: Numbers of the cases.
@@ -247,15 +247,9 @@ def run_drawn(
     cases: Sequence[int] | None = None,
     on_tick: Callable[[ConvoyBatch], None] | None = None,
 ) -> list[EpisodeRow]:
-    """Run a driver through episodes drawn as training draws them; a row per case.
+    """Run a driver through episodes drawn as training draws them; see `run_suite`.
 
-    Args:
-        driver: Who drives.
-        config: What an episode is like, the radio and what decides packets' fates among it.
-        episodes: How many cases there are.
-        seed: Seed of every draw.
-        cases: Which of them; None for all.
-        on_tick: See `CaseRunner.run`.
+    The radio, and whose position decides packets' fates, are the configuration's.
     """
     return run_suite(
         driver,

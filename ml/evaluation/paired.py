@@ -25,10 +25,7 @@ class PairedEstimate:
 
     Attributes:
         pairs: Cases that entered.
-        candidate: The candidate's figure.
-        baseline: The baseline's.
         low: Lower end of the 95 % interval of candidate − baseline.
-        high: Upper end.
         p_value: Two-sided, of no difference; 1 where nothing can be said.
     """
 

@@ -29,10 +29,7 @@ def plan_evaluation(
 ) -> tuple[Manifest, list[Part]]:
     """Resolve a plan: what its result says of itself, and what is to be driven.
 
-    Args:
-        plan: What is asked for.
-        origin: Where and with what it runs.
-        interfaces: How each model is plugged in, by its path; plainly where it is missing.
+    A model whose path is not in `interfaces` is plugged in plainly.
 
     Raises:
         ConfigError: An unknown suite, controller or number, or nothing to do.

@@ -106,11 +106,7 @@ class Recording:
 
 
 class Recorder:
-    """Watches one convoy of a batch: show it the batch after each reset and each tick.
-
-    Args:
-        row: The convoy.
-    """
+    """Watches one convoy of a batch: show it the batch after each reset and each tick."""
 
     def __init__(self, row: int = 0) -> None:
         self._row = row

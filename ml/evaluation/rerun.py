@@ -28,14 +28,7 @@ _MOST_DIFFERENCES = 4
 
 @dataclass(frozen=True, slots=True)
 class EpisodeJob:
-    """An episode to run again.
-
-    Attributes:
-        row: What is known of it.
-        controller: Who drove.
-        radio_position: Whose position decided packets' fates.
-        radio: On which.
-    """
+    """An episode to run again."""
 
     row: EpisodeRow
     controller: DriverSpec
@@ -71,11 +64,8 @@ def rerun(
 ) -> Recording:
     """Run an episode again and check that it is the same one.
 
-    Args:
-        job: Which.
-        load_model: For trained policies.
-        gui: Show it in sumo-gui, in real time.
-        on_tick: Told (ticks simulated, ticks of the longest episode) after each.
+    With `gui` it is shown in sumo-gui, in real time. `on_tick` is told (ticks simulated, ticks of
+    the longest episode) after each.
 
     Raises:
         EvaluationError: A figure differs from the result's, or the radio or the model does.
@@ -135,12 +125,8 @@ def recordings(
 ) -> list[Recording | RoadSenseError]:
     """Record episodes in processes of their own; what was recorded before is read.
 
-    Args:
-        view: The result; recordings are kept in its folder's `worst/`.
-        rows: Which episodes.
-        load_model: For trained policies; importable by a fresh process.
-        workers: How many processes.
-        on_episode: Told (episodes done, episodes in all).
+    They are kept in the result's `worst/`. A fresh process must be able to import `load_model`;
+    `on_episode` is told (episodes done, episodes in all).
 
     Returns:
         A recording per row, or why there is none.

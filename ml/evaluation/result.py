@@ -192,13 +192,6 @@ class EpisodeRow:
     `ml.envs.scoring.metrics` (docs/metrics.md).
 
     Attributes:
-        suite: Name of the suite.
-        radio: Name of the radio.
-        controller: Name of the controller.
-        case: Number of the case in its suite.
-        seed: Seed of the episode.
-        env_index: Part of the episode's key.
-        episode: Part of the episode's key.
         kind: `hazard`, `benign` or `free`.
         num_peers: Cars ahead of the ego.
         brake_rank: Rank of the peer that brakes, 1 being directly ahead; 0 for nobody.

@@ -78,13 +78,9 @@ def audit_reward(
     seed: int = AUDIT_SEED,
     on_cell: Callable[[str, str], None] = lambda *_: None,
 ) -> AuditReport:
-    """Drive each kind of episode with each baseline and check the ranking.
+    """Drive each kind of episode with each baseline and check the ranking by the config's weights.
 
-    Args:
-        config: What an episode is like; its weights are what is audited.
-        episodes: Episodes per driver and kind.
-        seed: Seed of the episodes.
-        on_cell: Told (driver, kind) before each run.
+    `on_cell` is told (driver, kind) before each run of `episodes` episodes.
     """
     drivers: list[Driver] = list(map(make_driver, (_DO_NOTHING, _ALWAYS_BRAKE, "sumo")))
     drivers.append(ControllerDriver(Oracle(fmean(config.time_gap_s))))

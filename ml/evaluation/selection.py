@@ -26,8 +26,6 @@ class ResultView:
     """A result, ready to be looked at.
 
     Attributes:
-        folder: Where it is.
-        manifest: What it was made from.
         rows: (suite, radio, controller) to the episodes, invalid ones among them.
     """
 

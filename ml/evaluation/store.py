@@ -46,9 +46,6 @@ class CaseSet:
 
     Attributes:
         suite: Specification, as `make_suite` takes it.
-        radio: On which.
-        seed: Of every draw.
-        cases: Their numbers.
         radio_position: See `RadioPosition`.
         road_sha256: Of the road where it is not the suite's own (`road_sha256`).
     """
@@ -82,7 +79,6 @@ class Part:
 
     Attributes:
         cases: At most `PART_CASES`.
-        driver: Who drives.
     """
 
     cases: CaseSet
@@ -104,7 +100,6 @@ class DriveJob:
     Attributes:
         folder: Where the rows go.
         parts: Of the same cases.
-        load_model: For trained policies.
     """
 
     folder: Path

@@ -71,9 +71,6 @@ class Figure:
     """A figure with its 95 % interval; not a number where nothing can be said.
 
     Attributes:
-        value: The estimate.
-        low: Lower end.
-        high: Upper end.
         count: Episodes that it is made of.
         hits: For a rate, in how many of them it happened; None for a mean.
     """
@@ -90,10 +87,6 @@ class CellSummary:
     """The figures of one controller in one suite on one radio.
 
     Attributes:
-        suite: Name.
-        radio: Name.
-        controller: Name.
-        episodes: Valid episodes.
         invalid: Episodes left out.
         figures: By name, every one of `FIGURES`.
     """

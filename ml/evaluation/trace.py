@@ -44,11 +44,6 @@ class Column(IntEnum):
 class TraceRecorder:
     """Records a batch, each convoy at its own tick.
 
-    Args:
-        num_envs: E.
-        num_sources: Peers in the batch, S.
-        ticks: Longest episode.
-
     Attributes:
         values: (columns, ticks + 1, E) float64; row 0 is the start.
     """
@@ -59,12 +54,7 @@ class TraceRecorder:
         self._newest = np.full((num_envs, num_sources), -1, dtype=np.int64)
 
     def record(self, batch: ConvoyBatch, reward: NDArray[np.float64]) -> None:
-        """Note what the last tick brought, at each convoy's tick.
-
-        Args:
-            batch: After its `judge`.
-            reward: (E,) float64.
-        """
+        """Note what the last tick brought, at each convoy's tick; `reward` is (E,) float64."""
         truth, table, plan, rows = batch.truth, batch.peer_table, batch.plan, self._rows
         lead, brake = truth.lead_slot, plan.brake_slot
         heard, sequence = table.heard[:, 0], table.sequence[:, 0]

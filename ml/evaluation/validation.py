@@ -23,12 +23,7 @@ def run_validation(
 ) -> list[EpisodeRow]:
     """Drive such cases on an embedded SUMO, and past a crash; see `run_drawn`.
 
-    Args:
-        driver: Who drives.
-        config: What an episode is like.
-        episodes: How many cases there are.
-        seed: Of every draw: `seeds.VALIDATION_SEED`, or another, but not the test seed.
-        cases: Which of them; None for all.
+    The seed is `seeds.VALIDATION_SEED`, or another, but not the test seed.
 
     Raises:
         RoadSenseError: SUMO failed, or no case was asked for.

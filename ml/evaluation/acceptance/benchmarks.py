@@ -49,13 +49,10 @@ class Benchmark:
     """Cases that every driver meets.
 
     Attributes:
-        part: Which part of the acceptance tests.
         name: Unique.
-        cases: What is driven.
         bounds: The preset whose bounds hold.
         beyond: Outside what was trained on: bounds are doubled.
         weighted: Hazards and other cases are a `convoy`'s, and weighted as there.
-        drivers: Who drives.
     """
 
     part: PartName
@@ -75,13 +72,7 @@ class Benchmark:
 def make_benchmarks(
     sizes: Sizes, radios_folder: Path, parts: Sequence[PartName], *, seed: int
 ) -> list[Benchmark]:
-    """List the benchmarks of some parts; writes the files of the radios that no preset is.
-
-    Args:
-        sizes: How many cases.
-        radios_folder: Where those files go.
-        parts: Which.
-        seed: Of the cases.
+    """List the benchmarks of some parts; writes the radios that no preset is into `radios_folder`.
 
     Raises:
         OSError: The folder cannot be written.
@@ -138,15 +129,9 @@ def _listed(
 
 @lru_cache(maxsize=8)
 def pick_convoy(hazards: int, others: int, *, extrapolated: bool = False) -> Picked:
-    """Choose the first hazards and the first other cases of the suite `convoy`.
+    """Choose the first hazards and the first other cases of the suite `convoy`, hazards first.
 
-    Args:
-        hazards: How many.
-        others: How many.
-        extrapolated: Those with more cars ahead than training had, or those with as many.
-
-    Returns:
-        The suite, and the cases, hazards first.
+    They have as many cars ahead as training had, or more where they are `extrapolated`.
     """
     config = make_suite("convoy:1").config
     episodes = _LEAST_EPISODES
@@ -173,7 +158,6 @@ class BenchmarkResult:
     """What came out on a benchmark.
 
     Attributes:
-        benchmark: The benchmark.
         invalid: Cases left out, of any driver's; peers collided there.
         figures: By driver.
         differences: Model − baseline, by both their names; of benchmarks of the suite `convoy`.

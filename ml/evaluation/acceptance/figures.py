@@ -80,9 +80,6 @@ class _Column:
 def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
     """Measure one driver on a benchmark of the suite `convoy`; invalid episodes count nowhere.
 
-    Args:
-        rows: One per case.
-
     Returns:
         `crash` (avoidable hazards), `quiet_crash`, `hazards` (how many were met, avoidable or not),
         `headway_s`, `jerk_p95_mps3` and `braking_share` (weighted), `quiet_braking_share`,
@@ -150,10 +147,7 @@ def differences(
 ) -> Differences:
     """Compare two drivers case by case on a benchmark of the suite `convoy`.
 
-    Args:
-        candidate: Rows, one per case.
-        baseline: Rows of the same cases.
-        key: What the bootstrap's draws depend on.
+    Both have a row per case, in the same order; the bootstrap's draws depend on `key`.
 
     Returns:
         Candidate − baseline for each of `COMPARED`, and for `quiet_braking_share`. What no pair

@@ -22,8 +22,6 @@ class OtherRadio:
     """A radio that no preset is.
 
     Attributes:
-        name: Of its file, and in tables.
-        base: The preset that it is like.
         towards: The preset halfway to which it is; empty for one with `changes`.
         changes: Numbers of `radio.loss` that differ from `base`.
         bounds: The preset whose bounds it is judged by, doubled: the worse neighbour's.

@@ -47,8 +47,6 @@ class Found:
     """What came out for one model.
 
     Attributes:
-        said: The figure with its interval.
-        verdict: Of the test.
         figure: The figure, where it is one.
     """
 
@@ -63,11 +61,8 @@ class Row:
 
     Attributes:
         where: Benchmark, or `all radios, any gap`.
-        measure: What is measured.
-        target: What is asked for.
         found: By model.
         asked: Whether it is part of what was asked for, or a stretch beyond it.
-        note: What a reader should know.
     """
 
     where: str
