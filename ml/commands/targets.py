@@ -96,8 +96,8 @@ def _run(options: TargetsOptions, arguments: Sequence[str]) -> int:
         make_benchmarks,
         measure_benchmark,
     )
-    from ml.evaluation.acceptance.drivers import line_up  # noqa: PLC0415
     from ml.evaluation.acceptance.table import make_table  # noqa: PLC0415
+    from ml.evaluation.planning import line_up  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.reports.acceptance.picture import write_picture  # noqa: PLC0415
     from ml.reports.acceptance.tables import as_json, as_markdown, console_table  # noqa: PLC0415

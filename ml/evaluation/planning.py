@@ -1,14 +1,21 @@
-"""From what a user asks for to a manifest: who runs in which suite on which radio."""
+"""From what a user asks for to who runs in which suite on which radio."""
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePath
 from types import MappingProxyType
+from typing import TypeAlias
 
 from ml.controllers.registry import CONTROLLER_NAMES, frontier
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError, EvaluationError
-from ml.evaluation.drivers import SUMO_SPEC, controller_spec, model_spec
+from ml.evaluation.drivers import (
+    SUMO_SPEC,
+    ModelLoader,
+    controller_spec,
+    interface_of,
+    model_spec,
+)
 from ml.evaluation.plan import Plan
 from ml.evaluation.records import DriverSpec, RadioRecord, Variant, require_distinct
 from ml.evaluation.result import Manifest, Origin, PartRecord
@@ -17,6 +24,8 @@ from ml.evaluation.suites.registry import entry_of, make_suite
 from ml.folders import expand_home
 from ml.sumo.scenarios import BUILTIN_SCENARIOS
 
+LineUp: TypeAlias = dict[DriverSpec, frozenset[str]]
+"""Drivers, and the benchmarks that they drive on; none named: all."""
 NO_BASELINES = "none"
 MAIN_SUITE = "convoy"
 _USUAL_GAP_S = 1.1
@@ -140,17 +149,11 @@ def _policies(path: str, plan: Plan, interfaces: Mapping[str, PolicyInterface]) 
     ]
 
 
-def controllers_named(asked: Sequence[str]) -> list[DriverSpec]:
-    """List controllers by their specifications; a bare name stands for its whole frontier.
-
-    Raises:
-        ConfigError: There is no such controller, or one is named twice.
-    """
-    return _baselines(asked)[0] if asked else []
-
-
 def _baselines(asked: Sequence[str]) -> tuple[list[DriverSpec], set[str]]:
-    """Return the controllers and the names of those that run in every suite."""
+    """Return the controllers and the names of those that run in every suite.
+
+    A bare name stands for its whole frontier; nothing asked for, for every controller's.
+    """
     if tuple(asked) == (NO_BASELINES,):
         return [], set()
     specs: dict[str, bool] = {}  # and whether it runs in every suite
@@ -167,3 +170,67 @@ def _baselines(asked: Sequence[str]) -> tuple[list[DriverSpec], set[str]]:
     require_distinct("controllers", [driver.name for driver in found.values()])
     everywhere = {found[spec].name for spec, in_all in specs.items() if in_all}
     return list(found.values()), everywhere
+
+
+def line_up(
+    models: Sequence[str],
+    gaps_s: Mapping[float, Mapping[str, str]],
+    controllers: Mapping[str, Sequence[str]],
+    *,
+    load_model: ModelLoader,
+    on_model: Callable[[str], None],
+) -> LineUp:
+    """List who drives.
+
+    Args:
+        models: Paths.
+        gaps_s: Further time gaps of each model, s; of each the benchmarks that are driven with it,
+            and the options that say so.
+        controllers: Specifications of baselines by the benchmark that they drive on; "" for all.
+        load_model: Loads a model.
+        on_model: Told each that was read.
+
+    Raises:
+        ConfigError: An unknown controller, or one that sees what no radio tells; a time gap that a
+            model was not trained for.
+        CheckpointError: A model cannot be loaded.
+    """
+    found: LineUp = {}
+    for path, name in zip(models, short_names(models), strict=True):
+        interface = interface_of(load_model(path))
+        on_model(path)
+        found[model_spec(path, name, interface)] = frozenset()
+        low_s, high_s = interface.time_gaps_s or (interface.time_gap_s,) * 2
+        for gap_s, options in gaps_s.items():
+            if not low_s <= gap_s <= high_s:
+                raise ConfigError(
+                    f"{' and '.join(options.values())} {gap_s:g}: {path} was trained for "
+                    f"{low_s:g} to {high_s:g} s"
+                )
+            if gap_s != interface.time_gap_s:
+                variant = model_spec(
+                    path, f"{name} {gap_s:g} s", interface, time_gap_s=gap_s, variant="time gap"
+                )
+                found[variant] = frozenset(options)
+    for benchmark, asked in controllers.items():
+        for spec in _baselines(asked)[0] if asked else []:
+            if spec.knows != "radio":
+                raise ConfigError(
+                    f"--controllers {spec.spec}: it does not drive by the radio, so it is no "
+                    "baseline"
+                )
+            found.setdefault(spec, frozenset({benchmark} - {""}))
+    require_distinct("drivers", [spec.name for spec in found])
+    return found
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Name models by the parts of their paths in which they differ; one alone is the policy."""
+    if len(paths) == 1:
+        return ["policy"]
+    parts = [list(PurePath(path).parts) for path in paths]
+    for end in (0, -1):
+        while min(map(len, parts)) > 1 and len({p[end] for p in parts}) == 1:
+            for p in parts:
+                p.pop(end)
+    return ["/".join(p).removesuffix(".zip") for p in parts]

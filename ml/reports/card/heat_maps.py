@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from ml.reports.style import PALE, WIDTH_IN, new_figure, say_nothing
 
 if TYPE_CHECKING:
-    from ml.evaluation.crash_grid import CrashGrid
+    from ml.evaluation.selection import CrashGrid
 
 _FULL_COLOUR = 0.1
 """Crash share from which on the colour does not deepen."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ml.evaluation.crash_grid import by_loss_and_silence, by_peers_and_radio
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.selection import (
     MOST_SHOWN_POLICIES,
     ResultView,
+    by_loss_and_silence,
+    by_peers_and_radio,
     family_labels,
     representatives,
     rival_of,

@@ -13,10 +13,10 @@ from ml.evaluation.acceptance.benchmarks import (
     measure_benchmark,
     pick_convoy,
 )
-from ml.evaluation.acceptance.drivers import short_names
 from ml.evaluation.acceptance.radios import OTHER_RADIOS, parameters_of, write_radio
 from ml.evaluation.acceptance.sizes import PARTS, Sizes
 from ml.evaluation.acceptance.table import best_baseline, make_table
+from ml.evaluation.planning import short_names
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import Origin, write_part
 from ml.evaluation.store import CaseSet, radio_record
