@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.controllers.follower import Follower, braking_within
-from ml.controllers.protocol import Knows
+from ml.controllers.protocol import Follower, Knows, braking_within
 from ml.onboard.estimator import estimate
 from ml.onboard.spacing import wanted_gap_m
 from ml.onboard.views import EgoView, PeerView

@@ -7,7 +7,7 @@ says of it, predicted to now. Parameters of each: time gap, s, and standstill di
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.controllers.follower import Follower, follow, in_front
+from ml.controllers.protocol import Follower, follow, in_front
 from ml.onboard.estimator import Lead, estimate
 from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.controllers.follower import (
+from ml.controllers.protocol import (
     Follower,
     braking_within,
     follow,

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import yaml
 
@@ -22,15 +21,14 @@ from ml.controllers.car_following import (
     Krauss,
     Threshold,
 )
-from ml.controllers.follower import USUAL_STANDSTILL_M, Follower
 from ml.controllers.platoon import PathCacc, Ploeg
 from ml.controllers.predictive import HardPredictiveHeadway, PredictiveHeadway
-from ml.controllers.protocol import Controller, Wrapped
+from ml.controllers.protocol import USUAL_STANDSTILL_M, Follower, Knows
 from ml.controllers.safety import CarefulDriver, RssFollower
 from ml.errors import ConfigError, did_you_mean
 from ml.vehicle import MAX_BRAKING_MPS2
 
-_BOUNDS: dict[str, Callable[[], Controller]] = {
+_BOUNDS: dict[str, Callable[[], Constant | Follower]] = {
     "do-nothing": partial(Constant, "do-nothing", 0.0),
     "always-brake": partial(Constant, "always-brake", -MAX_BRAKING_MPS2),
     "oracle": Oracle,
@@ -51,11 +49,16 @@ LAWS: dict[str, type[Follower]] = {
 _GAPS_S = (0.5, 0.8, 1.1, 1.5, 2.0)
 """Time gaps of a law's frontier; bounds have none."""
 CONTROLLER_NAMES = (*_BOUNDS, *LAWS)
-_WRAPPERS: dict[str, Literal["truth", "nothing"]] = {"truth": "truth", "off": "nothing"}
+_WRAPPERS: dict[str, tuple[Knows, str]] = {
+    "truth": ("truth", "truth"),
+    "off": ("nothing", "radio off"),
+}
+"""The same law with other knowledge, and how its name says so: what the radio costs or is worth is
+the difference."""
 _SETTINGS = ("time_gap_s", "standstill_m")
 
 
-def make_controller(spec: str) -> Controller:
+def make_controller(spec: str) -> Constant | Follower:
     """Build a controller from its specification.
 
     Args:
@@ -69,7 +72,10 @@ def make_controller(spec: str) -> Controller:
     """
     head, _, rest = spec.partition(":")
     if head in _WRAPPERS and rest:
-        return Wrapped(make_controller(rest), _WRAPPERS[head])
+        controller = make_controller(rest)
+        controller.knows, said = _WRAPPERS[head]
+        controller.name += f", {said}"
+        return controller
     name, has_file, file = spec.partition("@")
     if has_file:
         return _from_file(name, Path(file))
@@ -78,7 +84,7 @@ def make_controller(spec: str) -> Controller:
     if len(texts) > (len(_SETTINGS) if head in LAWS else 0):
         takes = "a time gap and a standstill distance at most" if head in LAWS else "no parameters"
         raise ConfigError(f"controller {spec!r}: {head} takes {takes}")
-    build: Callable[..., Controller] = (_BOUNDS | LAWS)[head]
+    build: Callable[..., Constant | Follower] = (_BOUNDS | LAWS)[head]
     return build(*(_number(text, spec) for text in texts))
 
 
@@ -121,7 +127,7 @@ def check_parameter(name: str, key: str, where: str) -> None:
         )
 
 
-def tuned_controller(name: str, values: Mapping[str, float], label: str = "tuned") -> Controller:
+def tuned_controller(name: str, values: Mapping[str, float], label: str = "tuned") -> Follower:
     """Build a controller with some parameters of its own; those left out have their usual values.
 
     Its name is the usual one and `label`.
@@ -139,7 +145,7 @@ def tuned_controller(name: str, values: Mapping[str, float], label: str = "tuned
     return controller
 
 
-def _from_file(name: str, file: Path) -> Controller:
+def _from_file(name: str, file: Path) -> Follower:
     """Build a controller with the parameters in a file; its name carries the file's."""
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.controllers.car_following import ConstantTimeHeadway
-from ml.controllers.follower import braking_within, follow, in_front, missing_to_rss_m
+from ml.controllers.protocol import braking_within, follow, in_front, missing_to_rss_m
 from ml.envs.truth.reference_driver import BRAKING_JERK_MPS3
 from ml.onboard.estimator import estimate
 from ml.onboard.views import EgoView, PeerView

@@ -8,7 +8,6 @@ from ml.controllers.protocol import Controller
 from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.drawn import HAZARD, EpisodeSource
-from ml.envs.episodes.source import SupplyMaker
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.worlds.world import SumoAccess, World
 from ml.errors import EvaluationError
@@ -18,6 +17,7 @@ from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.suite import Suite
 from ml.evaluation.trace import EpisodeTrace, TraceRecorder
+from ml.vehicle import DT_S
 
 BATCH = 64
 
@@ -59,13 +59,11 @@ class CaseRunner:
         self._driver = driver
         self._suite = suite
         self._seed = seed
-        self._controller: Controller | None = getattr(driver, "controller", None)
-        supply: SupplyMaker = suite.supply
         self.batch = ConvoyBatch(
             driven_by(driver, config),
             num_envs=num_envs,
             seed=seed,
-            supply=supply,
+            supply=suite.supply,
             sumo=SumoAccess(gui=gui),
             world=world,
             observing=driver.needs_observation,
@@ -130,13 +128,18 @@ class CaseRunner:
         plan, reference = batch.plan, batch.reference
         status = EpisodeStatus(batch.status[e])
         frequency = labels.get("frequency_hz")
+        controller: Controller | None = getattr(self._driver, "controller", None)
+        standstill_m = None  # of what has no parameters; not a number for who keeps no distance
+        if controller is not None:
+            own_m = controller.standstill_m
+            standstill_m = float("nan") if own_m is None else own_m
         facts = CaseFacts(
             hazard=bool(plan.kind[e] == HAZARD),
             num_peers=int(plan.num_peers[e]),
             onset_tick=int(plan.onset_tick[e]),
             avoidable=not bool(reference.collided[e]),
             informed_s=float(reference.informed_us[e]) / 1e6 if reference.informed[e] else None,
-            standstill_m=self._standstill_m(),
+            standstill_m=standstill_m,
             frequency_hz=None if frequency is None else float(frequency),
         )
         return EpisodeRow(
@@ -152,17 +155,10 @@ class CaseRunner:
             brake_rank=int(plan.brake_slot[e]),
             invalid=status.is_invalid,
             status=status.name.lower(),
-            duration_s=float(trace.time_s[-1]),
+            duration_s=trace.ticks * DT_S,
             labels=labels,
             **measure(trace, facts),
         )
-
-    def _standstill_m(self) -> float | None:
-        """The controller's; not a number where it has none, None for what has no parameters."""
-        if self._controller is None:
-            return None
-        standstill_m = self._controller.standstill_m
-        return float("nan") if standstill_m is None else float(standstill_m)
 
     def close(self) -> None:
         """End SUMO; may be called twice."""

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.envs.convoy_batch import ConvoyBatch
-from ml.vehicle import DT_S
 
 
 class Column(IntEnum):
@@ -118,11 +117,6 @@ class EpisodeTrace:
     def ticks(self) -> int:
         """Length of the record."""
         return int(self.values.shape[1]) - 1
-
-    @property
-    def time_s(self) -> NDArray[np.float64]:
-        """(ticks + 1,) float64, since reset."""
-        return np.arange(self.ticks + 1, dtype=np.float64) * DT_S
 
     @property
     def crash_tick(self) -> int | None:

@@ -6,9 +6,9 @@ from support.delayed import Delayed
 from support.driving import act, ego, peers
 
 from ml.controllers.car_following import ConstantTimeHeadway, Threshold
-from ml.controllers.follower import Follower
 from ml.controllers.platoon import PathCacc, Ploeg
 from ml.controllers.predictive import HardPredictiveHeadway, PredictiveHeadway
+from ml.controllers.protocol import Follower
 from ml.controllers.registry import CONTROLLER_NAMES, frontier, make_controller
 from ml.controllers.safety import RssFollower
 from ml.errors import ConfigError
