@@ -10,8 +10,8 @@ from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 Knows = Literal["radio", "truth", "nothing"]
-"""Where the peers that a controller is shown come from: the ego's board, ground truth
-(`views.of_truth`), which comes with the ego's true state, or a board whose radio is off."""
+"""Where the peers that a controller is shown come from: the ego's board, ground truth,
+which comes with the ego's true state, or a board whose radio is off."""
 USUAL_STANDSTILL_M = 9.0
 """Twice the error of a distance between two GPS receivers, on either side: at less, a controller
 that knows its distance by GPS alone creeps into the car in front."""

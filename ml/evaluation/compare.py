@@ -34,7 +34,6 @@ class Compared:
 
     Attributes:
         key: Its name in options and files.
-        label: Its name for people.
         unit: Unit of the difference and the margin; shares are compared in percentage points.
         column: Field of an episode's row; `ml.envs.scoring.metrics` defines it.
         margin: The smallest difference that matters, in `unit`.
@@ -184,11 +183,7 @@ def compare(
 ) -> Comparison:
     """Compare two controllers' episodes, paired by case.
 
-    Args:
-        candidate: Rows of the cells of the controller under test.
-        baseline: Rows of the other.
-        names: What to call the two; None: as their rows do.
-        margins: Margins by metric key that differ from the usual ones.
+    They are called as their rows do, or by `names`; `margins`, by metric key, replace usual ones.
 
     Raises:
         ConfigError: A margin is negative or of an unknown metric.

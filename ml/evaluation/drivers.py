@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.controllers import views
 from ml.controllers.protocol import Controller
 from ml.controllers.registry import make_controller
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.policy_interface import PolicyInterface
+from ml.envs.truth.lanes import WANDERING_M
 from ml.errors import CheckpointError, EvaluationError
 from ml.evaluation.records import POLICY_FAMILY, DriverSpec, Variant, sha256_of
 from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.onboard.observation.spec import Observation
+from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ModelLoader: TypeAlias = "Callable[[str], BaseAlgorithm]"
 """Loads a saved model; importable by a fresh process."""
 _ROWS_AT_ONCE = 64
+_EAST_DEG = 90.0
 SUMO_SPEC = "sumo"
 _WRAPPERS = ("off", "truth")
 
@@ -82,13 +84,52 @@ class ControllerDriver:
         if begun.size:
             self.controller.reset(begun, batch.num_envs)
         if self.controller.knows == "truth":
-            peers, ego = views.of_truth(batch)
+            peers, ego = _of_truth(batch)
         else:
             peers, ego = batch.board.peers, batch.board.ego
         wish_mps2 = np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
         # An action is a float32: all drivers have its resolution, so that none is finer than a
         # policy, and a controller drives the same bits here and through an environment's actions.
         return accel_from_action(action_from_accel(wish_mps2))
+
+
+def _of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
+    """View ground truth as a perfect board would hold it, of age 0 and without error.
+
+    The road is unrolled into a straight line to the east, so that distances along it are exact.
+    Cars in another lane are not shown until they leave it.
+    """
+    truth = batch.truth
+    # Who drives beside the lane and does not come over is not in the way.
+    coming = truth.lateral_m <= np.maximum(batch.lane_offset_m - WANDERING_M, 0.0)
+    peers, straight = (truth.present & coming)[:, 1:], np.full(truth.present.shape, _EAST_DEG)
+    still = np.zeros(truth.present.shape)
+    return (
+        PeerView(
+            heard=peers,
+            age_s=still[:, 1:],
+            x_m=truth.route_pos_m[:, 1:],
+            y_m=still[:, 1:],
+            speed_mps=truth.speed_mps[:, 1:],
+            heading_deg=straight[:, 1:],
+            accel_mps2=truth.accel_mps2[:, 1:],
+            position_sd_m=still[:, 1:],
+            hops=np.zeros(peers.shape, dtype=np.int64),
+            ahead_m=np.zeros((*peers.shape, peers.shape[1])),
+            travelled_m=still[:, 1:],
+            now_mps=truth.speed_mps[:, 1:],
+            now_mps2=truth.accel_mps2[:, 1:],
+        ),
+        EgoView(
+            x_m=truth.route_pos_m[:, 0],
+            y_m=still[:, 0],
+            speed_mps=truth.speed_mps[:, 0],
+            heading_deg=straight[:, 0],
+            accel_mps2=truth.accel_mps2[:, 0],
+            position_sd_m=still[:, 0],
+            last_command_mps2=batch.commanded_accel_mps2,
+        ),
+    )
 
 
 class SumoDriver:
@@ -217,11 +258,7 @@ def controller_spec(spec: str) -> DriverSpec:
 
 
 def make_driver(spec: DriverSpec | str, load_model: ModelLoader | None = None) -> Driver:
-    """Build a driver.
-
-    Args:
-        spec: Which; a string stands for a controller, as `controller_spec` takes it.
-        load_model: For a trained policy.
+    """Build a driver; a string stands for a controller, as `controller_spec` takes it.
 
     Raises:
         ConfigError: There is no such controller.

@@ -33,12 +33,7 @@ class CaseRunner:
     Case c is episode 0 of convoy c whatever the batch, so that any of them can be run alone.
 
     Args:
-        driver: Who drives.
-        suite: What it is put through.
         config: What decides an episode, the radio among it; its `ego_control` is the driver's.
-        seed: Seed of every draw.
-        num_envs: Convoys in the batch.
-        gui: Open sumo-gui (backend `traci`).
         world: What carries the batch; None for a SUMO of its own.
 
     Attributes:
@@ -256,3 +251,26 @@ def run_drawn(
         cases=cases,
         on_tick=on_tick,
     )
+
+
+def run_validation(
+    driver: Driver,
+    config: EnvConfig,
+    *,
+    episodes: int,
+    seed: int,
+    cases: Sequence[int] | None = None,
+) -> list[EpisodeRow]:
+    """Drive the cases that choices are made on: which checkpoint is kept, what a search tries next.
+
+    They are drawn episodes of the configuration that is trained in, driven past a crash on an
+    embedded SUMO, on seeds that the card never sees (`seeds.VALIDATION_SEED`, or another), with the
+    fate of every packet decided along the reference driver's way: every model and every controller
+    meets the same ones, and only what that driver could avoid counts as a crash.
+
+    Raises:
+        RoadSenseError: SUMO failed, or no case was asked for.
+    """
+    fixed = {"backend": "libsumo", "stop_at_collision": False, "radio_position": "reference"}
+    changed = config.model_copy(update=fixed)
+    return run_drawn(driver, changed, episodes=episodes, seed=seed, cases=cases)

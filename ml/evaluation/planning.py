@@ -180,15 +180,11 @@ def line_up(
     load_model: ModelLoader,
     on_model: Callable[[str], None],
 ) -> LineUp:
-    """List who drives.
+    """List who drives, and on which benchmarks; `on_model` is told the path of each model it read.
 
-    Args:
-        models: Paths.
-        gaps_s: Further time gaps of each model, s; of each the benchmarks that are driven with it,
-            and the options that say so.
-        controllers: Specifications of baselines by the benchmark that they drive on; "" for all.
-        load_model: Loads a model.
-        on_model: Told each that was read.
+    `gaps_s` has further time gaps of each model, s: of each the benchmarks that are driven with it,
+    and the options that say so. `controllers` has specifications of baselines by the benchmark that
+    they drive on; "" for all.
 
     Raises:
         ConfigError: An unknown controller, or one that sees what no radio tells; a time gap that a

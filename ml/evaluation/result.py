@@ -91,9 +91,7 @@ class Origin(Record):
     def open(self, folder: Path, *, force: bool = False) -> Self:
         """Make a folder ready for driving, or for going on with it.
 
-        Args:
-            folder: Where.
-            force: Remove the parts that another evaluation left there.
+        With `force`, parts that another evaluation left there are removed.
 
         Returns:
             The record that stands there now: an older one of the same content keeps its time.

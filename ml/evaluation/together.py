@@ -29,18 +29,10 @@ def run_together(
     radio_position: str = "reference",
     cases: Sequence[int] | None = None,
 ) -> list[list[EpisodeRow]]:
-    """Run drivers through a suite, each case of it together where that is possible.
+    """Run drivers through a suite as `run_suite` does, each case together where that is possible.
 
     It is not where the radio goes by each driver's own position, and for SUMO's own car-following;
-    such a driver runs on its own.
-
-    Args:
-        drivers: Who drives; distinct objects.
-        suite: What they are put through.
-        radio: Preset or parameter file.
-        seed: Seed of every draw.
-        radio_position: Whose position decides packets' fates; see `EnvConfig.radio_position`.
-        cases: Which cases; None for all.
+    such a driver runs on its own. The drivers are distinct objects.
 
     Returns:
         Per driver a row per case.

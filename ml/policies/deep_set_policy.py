@@ -81,8 +81,6 @@ class StudiedExtractor(BaseFeaturesExtractor):
     Its factors of 0 and 1 are saved with the weights: a model that was loaded hides the same.
 
     Args:
-        observation_space: See `DeepSetExtractor`.
-        peer_embed_dim: Width of a peer's embedding.
         hidden_ego: Columns of `ego` that are taken for 0.
         hidden_peers: Columns of `peers` that are taken for 0.
         pooling: "mean" leaves the maximum out.
@@ -132,10 +130,7 @@ def create_deep_set_policy_kwargs(
 
     One extractor is shared by actor and critic; each has a head of its own. Weights start
     orthogonal (SB3's default), the action's last layer near zero: a fresh policy holds its speed.
-
-    Args:
-        peer_embed_dim: Width of a peer's embedding.
-        log_std_init: Initial logarithm of the action's standard deviation (in action units).
+    `log_std_init` is the initial logarithm of the action's standard deviation, in action units.
     """
     return {
         "features_extractor_class": DeepSetExtractor,

@@ -49,16 +49,11 @@ def scripted_suite(
     scenario: str = "highway",
     repeats: int = 1,
 ) -> Suite:
-    """Build a suite of manoeuvres.
+    """Build a suite of manoeuvres of `ticks` each; `name` is its specification.
 
-    Args:
-        name: Its specification.
-        cases: The manoeuvres.
-        ticks: Duration of each.
-        reference_gap: Time headway of the reference driver, s, or "own" for each case's own gap.
-        scenario: The road.
-        repeats: How often each is run, with other sensors' errors and packets' fates each time;
-            case c is manoeuvre c modulo their number.
+    Each is run `repeats` times, with other sensors' errors and packets' fates each time: case c is
+    manoeuvre c modulo their number. The reference driver keeps the time headway `reference_gap`, s,
+    or each case's own gap.
     """
 
     def supply(config: EnvConfig, road: Road) -> EpisodeSupply:
