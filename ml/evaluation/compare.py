@@ -144,8 +144,18 @@ class Comparison:
             table.add_section()
             where = (suite, radio)
             for item in items:
-                colour = {"worse": "bold red", "better": "green"}.get(item.verdict, "")
-                table.add_row(*where, *_cells(item), style=colour)
+                estimate, metric = item.estimate, item.metric
+                star = "" if item.loss_ruled_out or item.verdict == "worse" else "*"
+                table.add_row(
+                    *where,
+                    metric.label,
+                    f"{estimate.candidate:.2f}",
+                    f"{estimate.baseline:.2f} {metric.unit}",
+                    f"{estimate.difference:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]",
+                    f"{metric.margin:g}",
+                    item.verdict + star,
+                    style={"worse": "bold red", "better": "green"}.get(item.verdict, ""),
+                )
                 where = ("", "")
         return table
 
@@ -307,16 +317,3 @@ def estimated(
         return None
     ours, theirs = zip(values, below, strict=True)
     return paired_ratios(ours, theirs, key=f"{key}/{metric.key}")
-
-
-def _cells(item: Difference) -> tuple[str, ...]:
-    estimate, metric = item.estimate, item.metric
-    star = "" if item.loss_ruled_out or item.verdict == "worse" else "*"
-    return (
-        metric.label,
-        f"{estimate.candidate:.2f}",
-        f"{estimate.baseline:.2f} {metric.unit}",
-        f"{estimate.difference:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]",
-        f"{metric.margin:g}",
-        item.verdict + star,
-    )

@@ -1,6 +1,7 @@
 """Run a driver through the cases of a suite, and measure each."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import numpy as np
 
@@ -223,10 +224,8 @@ def run_suite(
         num_envs=-(-len(wanted) // rounds),
         gui=gui,
     )
-    try:
+    with closing(runner):
         return runner.run(wanted, on_tick=on_tick, on_episode=on_episode)
-    finally:
-        runner.close()
 
 
 def run_drawn(

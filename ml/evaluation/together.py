@@ -4,6 +4,7 @@ The rows are those of `run_suite` bit for bit, whatever the company.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 
 from ml.envs.config import EnvConfig
 from ml.envs.worlds.recorded import RecordedTraffic, bytes_per_case, is_shared
@@ -71,7 +72,7 @@ def _run_shared(
     num_envs = -(-len(wanted) // -(-len(wanted) // room))
     traffic = RecordedTraffic(ticks, num_envs, num_peers)
     live = CaseRunner(first, suite, config, seed=seed, num_envs=num_envs)
-    try:
+    with closing(live):
         for start in range(0, len(wanted), num_envs):
             cases = wanted[start : start + num_envs]
             traffic.clear()
@@ -82,6 +83,4 @@ def _run_shared(
                     driver, suite, config, seed=seed, num_envs=num_envs, world=world
                 )
                 rows[k] += runner.run(cases)
-    finally:
-        live.close()
     return rows

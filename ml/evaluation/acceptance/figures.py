@@ -51,9 +51,6 @@ class _Column:
         others = np.array([getattr(r, name) for r in rows if not r.is_hazard], dtype=float)
         return cls(hazards, others)
 
-    def minus(self, other: _Column) -> _Column:
-        return _Column(self.hazards - other.hazards, self.others - other.others)
-
     def mean(self) -> Figure:
         """Weighted, with its interval; of one kind alone where the other is missing."""
         strata = [self.hazards[np.isfinite(self.hazards)], self.others[np.isfinite(self.others)]]
@@ -90,9 +87,8 @@ def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
     quiet = [row for row in valid if not row.is_hazard]
     answered = [row for row in quiet if row.kind == "benign" and isfinite(row.overreaction_mps2)]
     figures = {
-        "crash": crash_figure(valid),
+        **_crashes(valid),
         "quiet_crash": _rate(quiet, lambda row: row.crash),
-        "hazards": _count(sum(row.is_hazard for row in valid)),
         "quiet_braking_share": _Column.of(quiet, "braking_share").mean(),
         "false_brakes_per_km": _false_brakes(quiet),
         "overreaction": _rate(answered, lambda row: row.overreaction_mps2 > OVERREACTION_MPS2),
@@ -109,17 +105,17 @@ def manoeuvre_figures(rows: Sequence[EpisodeRow]) -> Figures:
     """
     valid = [row for row in rows if not row.invalid]
     return {
-        "crash": crash_figure(valid),
-        "hazards": _count(sum(row.is_hazard for row in valid)),
+        **_crashes(valid),
         "gain": _Column.of(valid, "gain_at_fundamental").mean(),
         "gain_l2_p95": percentile_95([row.string_gain_l2 for row in valid]),
     }
 
 
-def crash_figure(valid: Sequence[EpisodeRow]) -> Figure:
-    """Share of avoidable hazards that ended in a crash."""
-    avoidable = [row for row in valid if row.is_hazard and row.avoidable]
-    return _rate(avoidable, lambda row: row.crash)
+def _crashes(valid: Sequence[EpisodeRow]) -> Figures:
+    """Share of avoidable hazards that ended in a crash, and how many hazards there were."""
+    hazards = [row for row in valid if row.is_hazard]
+    crash = _rate([row for row in hazards if row.avoidable], lambda row: row.crash)
+    return {"crash": crash, "hazards": Figure(*(float(len(hazards)),) * 3, len(hazards))}
 
 
 def percentile_95(values: Sequence[float]) -> Figure:
@@ -174,7 +170,7 @@ def differences(
 
 def _paired_mean(pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], name: str) -> PairedEstimate:
     ours, theirs = (_Column.of(side, name) for side in zip(*pairs, strict=True))
-    apart = ours.minus(theirs).mean()
+    apart = _Column(ours.hazards - theirs.hazards, ours.others - theirs.others).mean()
     error = (apart.high - apart.low) / (2.0 * float(stats.norm.ppf(_UPPER)))
     if error > 0.0:
         p_value = float(2.0 * stats.norm.sf(abs(apart.value) / error))
@@ -207,7 +203,3 @@ def _false_brakes(quiet: Sequence[EpisodeRow]) -> Figure:
 
 def _rate(of: Sequence[EpisodeRow], hit: Callable[[EpisodeRow], bool]) -> Figure:
     return Rate.of(sum(map(hit, of)), len(of)).as_figure()
-
-
-def _count(number: int) -> Figure:
-    return Figure(float(number), float(number), float(number), number)
