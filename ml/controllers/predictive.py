@@ -29,7 +29,7 @@ class PredictiveHeadway(Follower):
       peer that reports braking, with the cars between lined up behind it, or to match the speed of
       a slower one; it counts from `URGENT_MPS2` and is not filtered;
     * **soft** (optional): Responsibility-Sensitive Safety with the age of the car in front's newest
-      message as response time (see `safety.RssFollower`). Where the ego could not stop behind it
+      message as response time (see `RssFollower`). Where the ego could not stop behind it
       if it had braked fully ever since, the ego slows gently, at most with `SOFT_MPS2`: the speed
       that silence takes away is small, and so is the price when nothing was wrong.
 

@@ -16,15 +16,16 @@ import yaml
 from ml.controllers.bounds import Constant, Oracle
 from ml.controllers.car_following import (
     AdaptiveCruiseControl,
+    CarefulDriver,
     ConstantTimeHeadway,
     IntelligentDriver,
     Krauss,
+    RssFollower,
     Threshold,
 )
 from ml.controllers.platoon import PathCacc, Ploeg
 from ml.controllers.predictive import HardPredictiveHeadway, PredictiveHeadway
 from ml.controllers.protocol import USUAL_STANDSTILL_M, Follower, Knows
-from ml.controllers.safety import CarefulDriver, RssFollower
 from ml.errors import ConfigError, did_you_mean
 from ml.vehicle import MAX_BRAKING_MPS2
 

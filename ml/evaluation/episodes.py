@@ -72,14 +72,12 @@ class CaseRunner:
         cases: Sequence[int],
         *,
         on_tick: Callable[[ConvoyBatch], None] | None = None,
-        on_episode: Callable[[EpisodeRow, EpisodeTrace], None] | None = None,
     ) -> list[EpisodeRow]:
         """Run cases by their numbers, each once.
 
         Args:
             cases: Numbers of the cases.
             on_tick: Told the batch after every tick, before episodes that ended are replaced.
-            on_episode: Told each episode's row and trace.
 
         Returns:
             A row per case, in the order of `cases`.
@@ -110,9 +108,7 @@ class CaseRunner:
                 if turn[e] < measured[e]:
                     case = lists[e][int(turn[e])]
                     trace = self._recorder.episode(e, int(batch.tick[e]))
-                    rows[case] = row = self._row(case, e, trace)
-                    if on_episode is not None:
-                        on_episode(row, trace)
+                    rows[case] = self._row(case, e, trace)
                 turn[e] += 1
             for name, values in begin(ended).items():
                 observation[name][ended] = values
@@ -189,7 +185,6 @@ def run_suite(
     num_envs: int = BATCH,
     gui: bool = False,
     on_tick: Callable[[ConvoyBatch], None] | None = None,
-    on_episode: Callable[[EpisodeRow, EpisodeTrace], None] | None = None,
 ) -> list[EpisodeRow]:
     """Run a driver through a suite, on a SUMO of its own.
 
@@ -203,7 +198,6 @@ def run_suite(
         num_envs: Largest batch.
         gui: Open sumo-gui, over TraCI; the figures are the same.
         on_tick: See `CaseRunner.run`.
-        on_episode: See `CaseRunner.run`.
 
     Returns:
         A row per case.
@@ -225,7 +219,7 @@ def run_suite(
         gui=gui,
     )
     with closing(runner):
-        return runner.run(wanted, on_tick=on_tick, on_episode=on_episode)
+        return runner.run(wanted, on_tick=on_tick)
 
 
 def run_drawn(

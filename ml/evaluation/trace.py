@@ -1,7 +1,6 @@
 """What happened in each tick of an episode, from ground truth and from what the radio delivered."""
 
-from __future__ import annotations
-
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -38,6 +37,29 @@ class Column(IntEnum):
     REWARD = 12
     LEAD_SLOT = 13
     """Who is in front; changes when a car cuts in."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeTrace:
+    """One episode."""
+
+    values: NDArray[np.float64]
+    """(columns, ticks + 1)."""
+
+    def __getitem__(self, column: Column) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = self.values[column]
+        return values
+
+    @property
+    def ticks(self) -> int:
+        """Length of the record."""
+        return int(self.values.shape[1]) - 1
+
+    @property
+    def crash_tick(self) -> int | None:
+        """The first tick at whose end the ego touches the car in front; None without a crash."""
+        touching = np.flatnonzero(self[Column.GAP_M] <= 0.0)
+        return int(touching[0]) if touching.size else None
 
 
 class TraceRecorder:
@@ -97,29 +119,3 @@ class TraceRecorder:
     def episode(self, row: int, ticks: int) -> EpisodeTrace:
         """Copy what was recorded of the episode that has ended in a convoy."""
         return EpisodeTrace(self.values[:, : ticks + 1, row].copy())
-
-
-class EpisodeTrace:
-    """One episode.
-
-    Args:
-        values: (columns, ticks + 1) float64.
-    """
-
-    def __init__(self, values: NDArray[np.float64]) -> None:
-        self.values = values
-
-    def __getitem__(self, column: Column) -> NDArray[np.float64]:
-        values: NDArray[np.float64] = self.values[column]
-        return values
-
-    @property
-    def ticks(self) -> int:
-        """Length of the record."""
-        return int(self.values.shape[1]) - 1
-
-    @property
-    def crash_tick(self) -> int | None:
-        """The first tick at whose end the ego touches the car in front; None without a crash."""
-        touching = np.flatnonzero(self[Column.GAP_M] <= 0.0)
-        return int(touching[0]) if touching.size else None

@@ -5,12 +5,11 @@ import pytest
 from support.delayed import Delayed
 from support.driving import act, ego, peers
 
-from ml.controllers.car_following import ConstantTimeHeadway, Threshold
+from ml.controllers.car_following import ConstantTimeHeadway, RssFollower, Threshold
 from ml.controllers.platoon import PathCacc, Ploeg
 from ml.controllers.predictive import HardPredictiveHeadway, PredictiveHeadway
 from ml.controllers.protocol import Follower
 from ml.controllers.registry import CONTROLLER_NAMES, frontier, make_controller
-from ml.controllers.safety import RssFollower
 from ml.errors import ConfigError
 from ml.onboard.estimator import estimate
 
