@@ -87,7 +87,6 @@ class Spread:
     """One figure over several models, in one suite on one radio.
 
     Attributes:
-        figure: Its name in `CellSummary.figures`.
         heading: Its name for people, with the unit of `text`.
         values: Of the models that have it, at least two.
         text: The smallest, the median and the largest, for people.
@@ -95,7 +94,6 @@ class Spread:
 
     suite: str
     radio: str
-    figure: str
     heading: str
     values: list[float]
     text: str
@@ -115,7 +113,7 @@ def spread_over(summaries: Sequence[CellSummary], models: Collection[str]) -> li
             if len(values) > 1:
                 ends = min(values), float(np.median(values)), max(values)
                 text = " – ".join(f"{scale * value:.{digits}f}" for value in ends)
-                found.append(Spread(*cell, name, heading, values, text))
+                found.append(Spread(*cell, heading, values, text))
     return found
 
 

@@ -160,11 +160,11 @@ class Manifest(Origin):
         Raises:
             EvaluationError: There is none of that name.
         """
-        for spec in self.controllers:
-            if spec.name == name:
-                return spec
-        known = ", ".join(spec.name for spec in self.controllers)
-        raise EvaluationError(f"the result holds no controller {name!r}; it holds: {known}")
+        specs = {spec.name: spec for spec in self.controllers}
+        if name not in specs:
+            known = ", ".join(specs)
+            raise EvaluationError(f"the result holds no controller {name!r}; it holds: {known}")
+        return specs[name]
 
     @property
     def first_policy(self) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import ModelLoader, make_driver
@@ -61,11 +61,6 @@ class CaseSet:
     def simulated_s(self) -> float:
         """How long the episodes of one driver last together."""
         return len(self.cases) * make_suite(self.suite).config.episode_s
-
-    def parts(self) -> Iterator[Self]:
-        """Yield it in parts of `PART_CASES` cases."""
-        for start in range(0, len(self.cases), PART_CASES):
-            yield replace(self, cases=self.cases[start : start + PART_CASES])
 
     def decides(self) -> list[Any]:
         """Return what rows depend on, beside the driver and the software."""
@@ -119,7 +114,8 @@ class DriveJob:
 
 def parts_of(cases: CaseSet, drivers: Iterable[DriverSpec]) -> list[Part]:
     """Return the parts of some drivers: all of the first, then all of the next."""
-    chunks = list(cases.parts())
+    starts = range(0, len(cases.cases), PART_CASES)
+    chunks = [replace(cases, cases=cases.cases[k : k + PART_CASES]) for k in starts]
     return [Part(chunk, driver) for driver in drivers for chunk in chunks]
 
 
@@ -149,8 +145,6 @@ def run_jobs(jobs: Sequence[DriveJob], *, workers: int) -> Iterator[DriveJob]:
     Raises:
         RoadSenseError: One could not be done; those that were are kept.
     """
-    if not jobs:
-        return
     with WorkerPool(drive, min(workers, len(jobs))) as pool:
         for job, _ in pool.run(jobs):
             yield job

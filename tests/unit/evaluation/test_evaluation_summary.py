@@ -99,7 +99,8 @@ def test_several_models_have_a_spread():
     ]
     spreads = spread_over(summarise(named), {"a", "b", "c"})
     crash, headway = (
-        next(s for s in spreads if s.figure == figure) for figure in ("crash_rate", "headway_s")
+        next(s for s in spreads if s.heading == heading)
+        for heading in ("crashes, avoidable hazards, %", "headway, s")
     )
     assert crash.values == [0.1, 0.4, 0.2]
     assert headway.values == pytest.approx([1.0, 1.2, 1.6])
