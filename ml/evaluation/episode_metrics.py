@@ -20,8 +20,8 @@ from ml.envs.scoring.metrics import (
 )
 from ml.envs.truth.conflict import needed_braking_mps2, time_to_collision_s
 from ml.evaluation.delay_budget import delay_budget_s
+from ml.evaluation.recording import Column, EpisodeTrace
 from ml.evaluation.result import CrashClass
-from ml.evaluation.trace import Column, EpisodeTrace
 from ml.vehicle import DT_S
 
 _LEAST_NORM, _LEAST_DIP_MPS = 0.1, 0.5

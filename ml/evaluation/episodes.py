@@ -14,10 +14,10 @@ from ml.envs.worlds.world import SumoAccess, World
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import Driver
 from ml.evaluation.episode_metrics import CaseFacts, measure
+from ml.evaluation.recording import EpisodeTrace, TraceRecorder
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.suite import Suite
-from ml.evaluation.trace import EpisodeTrace, TraceRecorder
 from ml.vehicle import DT_S
 
 BATCH = 64
