@@ -35,7 +35,7 @@ class DriverFigures:
         invalid: Episodes left out (peers collided, a vehicle went missing).
         false_brakes_per_km: In benign and free ones.
         time_headway_s: Mean over the episodes.
-        return_se: Its standard error.
+        return_se: Standard error of `mean_return`.
     """
 
     driver: str
