@@ -12,9 +12,9 @@ One "worse" is a regression.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,30 +158,6 @@ class Comparison:
                 )
                 where = ("", "")
         return table
-
-    def as_json(self) -> dict[str, Any]:
-        """Build what a file holds."""
-        return {
-            "candidate": self.candidate,
-            "baseline": self.baseline,
-            "pairs": self.pairs,
-            "unpaired": self.unpaired,
-            "regression": bool(self.regressions),
-            "differences": [
-                {
-                    "suite": item.suite,
-                    "radio": item.radio,
-                    "metric": item.metric.key,
-                    "unit": item.metric.unit,
-                    "margin": item.metric.margin,
-                    **asdict(item.estimate),
-                    "difference": item.estimate.difference,
-                    "verdict": item.verdict,
-                    "loss_ruled_out": item.loss_ruled_out,
-                }
-                for item in self.differences
-            ],
-        }
 
 
 def compare(
