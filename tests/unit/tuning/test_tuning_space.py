@@ -117,7 +117,7 @@ def test_a_file_of_parameters_is_a_controller(tmp_path):
     controller = make_controller(f"truth:predictive@{file}")
     assert controller.knows == "truth"
     assert controller.name == "predictive 0.5 s 7.5 m, best, truth"
-    assert controller.inner.URGENT_MPS2 == 4.0
+    assert controller.URGENT_MPS2 == 4.0
     file.write_text("standstil_m: 7.5")
     with pytest.raises(ConfigError, match=r"best.yaml: .* Did you mean 'standstill_m'"):
         make_controller(f"predictive@{file}")
