@@ -113,10 +113,9 @@ def main(arguments: Sequence[str]) -> int:
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
     from ml.commands.fill import fill, make_origin  # noqa: PLC0415
-    from ml.evaluation.case_set import CaseSet, radio_record  # noqa: PLC0415
-    from ml.evaluation.driver_specs import controller_spec, model_spec  # noqa: PLC0415
+    from ml.evaluation.drivers import controller_spec, model_spec  # noqa: PLC0415
     from ml.evaluation.seeds import VALIDATION_SEED  # noqa: PLC0415
-    from ml.evaluation.store import parts_of, read_parts  # noqa: PLC0415
+    from ml.evaluation.store import CaseSet, parts_of, radio_record, read_parts  # noqa: PLC0415
     from ml.evaluation.summary import summarise  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415

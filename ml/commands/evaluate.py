@@ -123,8 +123,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
 def _print_tables(
     options: EvaluateOptions, manifest: Manifest, summaries: Sequence[CellSummary], console: Console
 ) -> None:
-    from ml.evaluation.console import tables  # noqa: PLC0415
-    from ml.evaluation.spread import spread_over, table_of  # noqa: PLC0415
+    from ml.evaluation.console import spread_over, spread_table, tables  # noqa: PLC0415
 
     in_all = manifest.in_every_suite()
     for table in tables(summaries, in_all):
@@ -132,7 +131,7 @@ def _print_tables(
     alike = [c for c in manifest.controllers if c.is_model and not c.variant]
     spreads = spread_over(summaries, [c.name for c in alike if c.spec != options.against])
     if spreads:
-        console.print(table_of(spreads))
+        console.print(spread_table(spreads))
     if len(in_all) < len(manifest.controllers):
         console.print("more controllers, at other time gaps, are in summary.json and on the card")
 

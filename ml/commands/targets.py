@@ -75,10 +75,12 @@ def main(arguments: Sequence[str]) -> int:
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable, write_atomically  # noqa: PLC0415
     from ml.commands.fill import WEIGHTS_READ, fill, make_origin  # noqa: PLC0415
-    from ml.evaluation.acceptance.benchmarks import make_benchmarks  # noqa: PLC0415
-    from ml.evaluation.acceptance.drivers import line_up  # noqa: PLC0415
-    from ml.evaluation.acceptance.results import measure_benchmark  # noqa: PLC0415
+    from ml.evaluation.acceptance.benchmarks import (  # noqa: PLC0415
+        make_benchmarks,
+        measure_benchmark,
+    )
     from ml.evaluation.acceptance.table import make_table  # noqa: PLC0415
+    from ml.evaluation.planning import line_up  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.reports.acceptance.picture import write_picture  # noqa: PLC0415
     from ml.reports.acceptance.tables import as_json, as_markdown, console_table  # noqa: PLC0415

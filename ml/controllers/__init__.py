@@ -1,8 +1,8 @@
 """Controllers that a policy is held against: all but the bounds know the cars ahead by radio alone.
 
-A new one is a class with the attributes and the two methods of `protocol.Controller` (one that
-keeps a gap to the car in front derives from `follower.Follower` and writes `law` alone), and a line
-in `catalogue.ENTRIES`, after which `--controllers NAME` drives it, "truth:NAME" gives it perfect
-knowledge and "off:NAME" takes its radio away. Its docstring names its source and gives its
-parameters with units. `estimator.estimate` tells it where the peers are by now.
+A new one derives from `protocol.Follower`, which has what `protocol.Controller` asks for, and
+writes `law` where it keeps a gap to the car in front, or `act`. With a line in `registry.LAWS`,
+`--controllers NAME` drives it, "truth:NAME" gives it perfect knowledge and "off:NAME" takes its
+radio away. Its docstring names its source and gives its parameters with units. `estimator.estimate`
+tells it where the peers are by now.
 """

@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.controllers.follower import Follower, braking_within
-from ml.controllers.protocol import Knows
+from ml.controllers.protocol import Follower, Knows, braking_within
 from ml.onboard.estimator import estimate
 from ml.onboard.spacing import wanted_gap_m
 from ml.onboard.views import EgoView, PeerView
@@ -19,10 +18,6 @@ class Constant:
 
     Do-nothing (0) is the bound below which nothing was learnt; always-brake (−8) never crashes
     and never arrives.
-
-    Args:
-        name: What tables call it.
-        accel_mps2: The acceleration, m/s².
     """
 
     knows: Knows = "nothing"

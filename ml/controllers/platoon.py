@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.controllers.follower import USUAL_STANDSTILL_M, Follower, follow, in_front
+from ml.controllers.protocol import USUAL_STANDSTILL_M, Follower, follow, in_front
 from ml.errors import ConfigError
 from ml.onboard.estimator import Lead, estimate
 from ml.onboard.views import EgoView, PeerView

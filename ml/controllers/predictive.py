@@ -5,8 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.controllers.follower import (
-    USUAL_STANDSTILL_M,
+from ml.controllers.protocol import (
     Follower,
     braking_within,
     follow,
@@ -30,17 +29,17 @@ class PredictiveHeadway(Follower):
       peer that reports braking, with the cars between lined up behind it, or to match the speed of
       a slower one; it counts from `URGENT_MPS2` and is not filtered;
     * **soft** (optional): Responsibility-Sensitive Safety with the age of the car in front's newest
-      message as response time (see `safety.RssFollower`). Where the ego could not stop behind it
+      message as response time (see `RssFollower`). Where the ego could not stop behind it
       if it had braked fully ever since, the ego slows gently, at most with `SOFT_MPS2`: the speed
       that silence takes away is small, and so is the price when nothing was wrong.
 
     Args:
         time_gap_s: Of the calm layer, s.
         standstill_m: Of the calm layer, m.
-        soft: Whether the soft layer is there.
     """
 
     kind, usual_gap_s = "predictive", 0.5
+    _soft = True
     GAP_GAIN, SPEED_GAIN, FORWARD = 0.16, 0.8, 0.5
     """Of the calm layer: 1/s², 1/s, and the share of the lead's acceleration."""
     CALM_MPS2 = 3.0
@@ -62,18 +61,6 @@ class PredictiveHeadway(Follower):
     RESPONSE_S = 0.2
     SOFT_MARGIN_M = 4.0
     """Of the soft layer: two deviations of the distance."""
-
-    def __init__(
-        self,
-        time_gap_s: float | None = None,
-        standstill_m: float = USUAL_STANDSTILL_M,
-        *,
-        soft: bool = True,
-    ) -> None:
-        super().__init__(time_gap_s, standstill_m)
-        self._soft = soft
-        if not soft:
-            self.name = self.name.replace(self.kind, f"{self.kind} hard")
 
     def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
         """Drive; hold the speed while nobody is heard."""
@@ -117,3 +104,9 @@ class PredictiveHeadway(Follower):
         to_match = braking_within(np.maximum(own - known.speed_mps, 0.0), room_m)
         needed: NDArray[np.float64] = np.maximum(to_stop, to_match).max(axis=1)
         return np.minimum(needed, MAX_BRAKING_MPS2)
+
+
+class HardPredictiveHeadway(PredictiveHeadway):
+    """The same without the soft layer."""
+
+    kind, _soft = "predictive hard", False

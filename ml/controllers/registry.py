@@ -1,24 +1,71 @@
-"""Controllers by name: a specification such as "cth:1.1" names one and its parameters."""
+"""Controllers by name: a specification such as "cth:1.1" names one and its parameters.
 
+A parameter is `time_gap_s`, `standstill_m`, or a constant of the controller's class by its name,
+such as `SPEED_GAIN`. A search writes a file of them, a YAML mapping; "predictive@FILE.yaml" drives
+with it.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from ml.controllers.catalogue import ENTRIES, Entry
-from ml.controllers.protocol import Controller, Wrapped
-from ml.controllers.tuned import controller_from_file
+import yaml
+
+from ml.controllers.bounds import Constant, Oracle
+from ml.controllers.car_following import (
+    AdaptiveCruiseControl,
+    CarefulDriver,
+    ConstantTimeHeadway,
+    IntelligentDriver,
+    Krauss,
+    RssFollower,
+    Threshold,
+)
+from ml.controllers.platoon import PathCacc, Ploeg
+from ml.controllers.predictive import HardPredictiveHeadway, PredictiveHeadway
+from ml.controllers.protocol import USUAL_STANDSTILL_M, Follower, Knows
 from ml.errors import ConfigError, did_you_mean
+from ml.vehicle import MAX_BRAKING_MPS2
 
-_MOST_PARAMETERS = 2
-_WRAPPERS: dict[str, Literal["truth", "nothing"]] = {"truth": "truth", "off": "nothing"}
+_BOUNDS: dict[str, Callable[[], Constant | Follower]] = {
+    "do-nothing": partial(Constant, "do-nothing", 0.0),
+    "always-brake": partial(Constant, "always-brake", -MAX_BRAKING_MPS2),
+    "oracle": Oracle,
+}
+LAWS: dict[str, type[Follower]] = {
+    "predictive": PredictiveHeadway,
+    "predictive-hard": HardPredictiveHeadway,
+    "threshold": Threshold,
+    "cth": ConstantTimeHeadway,
+    "idm": IntelligentDriver,
+    "krauss": Krauss,
+    "acc": AdaptiveCruiseControl,
+    "path-cacc": PathCacc,
+    "ploeg": Ploeg,
+    "rss": RssFollower,
+    "careful": CarefulDriver,
+}
+_GAPS_S = (0.5, 0.8, 1.1, 1.5, 2.0)
+"""Time gaps of a law's frontier; bounds have none."""
+CONTROLLER_NAMES = (*_BOUNDS, *LAWS)
+_WRAPPERS: dict[str, tuple[Knows, str]] = {
+    "truth": ("truth", "truth"),
+    "off": ("nothing", "radio off"),
+}
+"""The same law with other knowledge, and how its name says so: what the radio costs or is worth is
+the difference."""
+_SETTINGS = ("time_gap_s", "standstill_m")
 
 
-def make_controller(spec: str) -> Controller:
+def make_controller(spec: str) -> Constant | Follower:
     """Build a controller from its specification.
 
     Args:
         spec: `name`, `name:time_gap_s` or `name:time_gap_s:standstill_m`, as in "cth:1.1", or
-            `name@FILE` with a file of parameters (`tuned.controller_from_file`). In front,
-            "truth:" gives it perfect knowledge and "off:" takes its radio away.
+            `name@FILE` with a file of parameters. In front, "truth:" gives it perfect knowledge
+            and "off:" takes its radio away.
 
     Raises:
         ConfigError: There is no such controller, its parameters are not numbers, or the file
@@ -26,19 +73,20 @@ def make_controller(spec: str) -> Controller:
     """
     head, _, rest = spec.partition(":")
     if head in _WRAPPERS and rest:
-        return Wrapped(make_controller(rest), _WRAPPERS[head])
+        controller = make_controller(rest)
+        controller.knows, said = _WRAPPERS[head]
+        controller.name += f", {said}"
+        return controller
     name, has_file, file = spec.partition("@")
     if has_file:
-        return controller_from_file(name, Path(file))
-    entry = _entry(head, spec)
+        return _from_file(name, Path(file))
+    _require_known(head, spec)
     texts = rest.split(":") if rest else []
-    most = _MOST_PARAMETERS if entry.time_gaps_s else 0
-    if len(texts) > most:
-        raise ConfigError(
-            f"controller {spec!r}: {head} takes "
-            + ("a time gap and a standstill distance at most" if most else "no parameters")
-        )
-    return entry.build(*(_number(text, spec) for text in texts))
+    if len(texts) > (len(_SETTINGS) if head in LAWS else 0):
+        takes = "a time gap and a standstill distance at most" if head in LAWS else "no parameters"
+        raise ConfigError(f"controller {spec!r}: {head} takes {takes}")
+    build: Callable[..., Constant | Follower] = (_BOUNDS | LAWS)[head]
+    return build(*(_number(text, spec) for text in texts))
 
 
 def frontier(name: str) -> list[str]:
@@ -47,23 +95,96 @@ def frontier(name: str) -> list[str]:
     Raises:
         ConfigError: There is no such controller.
     """
-    entry = _entry(name, name)
-    return [f"{name}:{gap_s:g}" for gap_s in entry.time_gaps_s] or [name]
+    _require_known(name, name)
+    return [f"{name}:{gap_s:g}" for gap_s in _GAPS_S] if name in LAWS else [name]
 
 
-def controller_names() -> list[str]:
-    """Every name that `make_controller` knows, bounds first."""
-    return list(ENTRIES)
+def tunable(name: str) -> dict[str, float]:
+    """Return the parameters of a kind of controller, and their usual values.
+
+    Raises:
+        ConfigError: There is no such controller, or it has no parameters.
+    """
+    kind = _law(name)
+    constants = {
+        key: value
+        for key, value in inspect.getmembers(kind)
+        if key.isupper() and isinstance(value, float)
+    }
+    return dict(zip(_SETTINGS, (kind.usual_gap_s, USUAL_STANDSTILL_M), strict=True)) | constants
 
 
-def _entry(name: str, spec: str) -> Entry:
-    if name not in ENTRIES:
-        hint = did_you_mean(name, [*ENTRIES, *_WRAPPERS])
+def check_parameter(name: str, key: str, where: str) -> None:
+    """Refuse a parameter that a controller does not have.
+
+    Raises:
+        ConfigError: With the nearest name and all there are; or there is no such controller.
+    """
+    known = list(tunable(name))
+    if key not in known:
+        hint = did_you_mean(key, known)
         raise ConfigError(
-            f"controller {spec!r}: there is no {name!r}.{hint} Known: {', '.join(ENTRIES)}; "
-            "'truth:NAME' and 'off:NAME' go in front of any."
+            f"{where}: {name} has no parameter {key!r}.{hint} It has {', '.join(known)}."
         )
-    return ENTRIES[name]
+
+
+def tuned_controller(name: str, values: Mapping[str, float], label: str = "tuned") -> Follower:
+    """Build a controller with some parameters of its own; those left out have their usual values.
+
+    Its name is the usual one and `label`.
+
+    Raises:
+        ConfigError: It has no such parameter, or there is no such controller.
+    """
+    for key in values:
+        check_parameter(name, key, label)
+    kind = _law(name)
+    constants = {key: value for key, value in values.items() if key not in _SETTINGS}
+    settings = {key: values[key] for key in _SETTINGS if key in values}
+    controller: Follower = type(kind.__name__, (kind,), constants)(**settings)
+    controller.name += f", {label}"
+    return controller
+
+
+def _from_file(name: str, file: Path) -> Follower:
+    """Build a controller with the parameters in a file; its name carries the file's."""
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"cannot read the parameters of {name} from {file}: {error}. `roadsense tune "
+            f"--controller {name}` writes such a file."
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: expected `parameter: number` lines, found something else.")
+    for key, value in values.items():
+        check_parameter(name, str(key), str(file))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise ConfigError(f"{file}: {key} = {value!r}: it must be a finite number.")
+        if key in _SETTINGS and value < 0.0:
+            raise ConfigError(f"{file}: {key} = {value!r}: it must be at least 0.")
+    return tuned_controller(name, {key: float(values[key]) for key in values}, file.stem)
+
+
+def _law(name: str) -> type[Follower]:
+    """Return the class of a controller that has parameters."""
+    if name not in LAWS:
+        hint = did_you_mean(name, LAWS)
+        raise ConfigError(
+            f"controller {name!r}: there is none of that name with parameters to tune.{hint} "
+            f"There are: {', '.join(LAWS)}."
+        )
+    return LAWS[name]
+
+
+def _require_known(name: str, spec: str) -> None:
+    if name not in CONTROLLER_NAMES:
+        hint = did_you_mean(name, [*CONTROLLER_NAMES, *_WRAPPERS])
+        raise ConfigError(
+            f"controller {spec!r}: there is no {name!r}.{hint} Known: "
+            f"{', '.join(CONTROLLER_NAMES)}; 'truth:NAME' and 'off:NAME' go in front of any."
+        )
 
 
 def _number(text: str, spec: str) -> float:

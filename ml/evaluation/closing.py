@@ -10,9 +10,8 @@ from ml.console import WholeTable, markdown_table
 from ml.envs.config import EnvConfig
 from ml.errors import EvaluationError
 from ml.evaluation.drivers import Driver, make_driver
-from ml.evaluation.episodes import run_suite
+from ml.evaluation.episodes import run_drawn
 from ml.evaluation.result import EpisodeRow
-from ml.evaluation.suites.suite import drawn_suite
 from ml.evaluation.summary import Rate, summarise
 
 CLOSING_SEED = 1_000_003
@@ -20,11 +19,11 @@ CLOSING_SEED = 1_000_003
 
 _COLUMNS = (
     "driver",
-    "crashes in hazards [95 %]",
-    "crashes otherwise [95 %]",
-    "false brakes / km",
-    "time headway",
-    "mean return",
+    ">crashes in hazards [95 %]",
+    ">crashes otherwise [95 %]",
+    ">false brakes / km",
+    ">time headway",
+    ">mean return",
 )
 
 
@@ -33,15 +32,10 @@ class DriverFigures:
     """One row of the table.
 
     Attributes:
-        driver: Name.
-        episodes: Valid episodes.
         invalid: Episodes left out (peers collided, a vehicle went missing).
-        hazard_crashes: In hazard episodes.
-        other_crashes: In benign and free ones.
         false_brakes_per_km: In benign and free ones.
         time_headway_s: Mean over the episodes.
-        mean_return: The same.
-        return_se: Its standard error.
+        return_se: Standard error of `mean_return`.
     """
 
     driver: str
@@ -65,27 +59,17 @@ def compare(
 ) -> list[DriverFigures]:
     """Run every driver through the same episodes, measured as `roadsense evaluate` does.
 
-    Args:
-        drivers: Who drives, in the order of the table.
-        config: What an episode is like.
-        episodes: Episodes per driver.
-        seed: Seed of the episodes.
-        on_driver: Told the name of each before it drives.
-
     Returns:
-        A row per driver.
+        A row per driver; `on_driver` is told each one's name before it drives.
 
     Raises:
         EvaluationError: Fewer than one episode is asked for, or none was valid.
     """
     config = config.model_copy(update={"stop_at_collision": False})
-    suite = drawn_suite("closing", config, episodes)
     figures = []
     for driver in drivers:
         on_driver(driver.name)
-        rows = run_suite(
-            driver, suite, radio=config.radio, seed=seed, radio_position=config.radio_position
-        )
+        rows = run_drawn(driver, config, episodes=episodes, seed=seed)
         figures.append(figures_of(driver.name, rows))
     return figures
 
@@ -103,8 +87,8 @@ def figures_of(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
             "missing). Try another road or fewer peers."
         )
     (summary,) = summarise(rows)
-    hazards = [row.crash for row in valid if row.kind == "hazard"]
-    others = [row.crash for row in valid if row.kind != "hazard"]
+    hazards = [row.crash for row in valid if row.is_hazard]
+    others = [row.crash for row in valid if not row.is_hazard]
     returns = np.array([row.mean_return for row in valid])
     return DriverFigures(
         driver=driver,
@@ -143,9 +127,10 @@ def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
     """Build the console table."""
     title = f"{rows[0].episodes + rows[0].invalid} episodes each, the same for every driver"
     left_out = ", ".join(f"{row.driver}: {row.invalid}" for row in rows if row.invalid)
-    table = WholeTable(title=f"{title}; invalid and left out: {left_out}" if left_out else title)
-    for i, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    if left_out:
+        title += f"; invalid and left out: {left_out}"
+    table = WholeTable(*_COLUMNS, title=title)
+    table.columns[0].no_wrap = True
     for cells in _as_cells(rows):
         table.add_row(*cells)
     return table
@@ -153,7 +138,7 @@ def as_table(rows: Sequence[DriverFigures]) -> WholeTable:
 
 def as_markdown(rows: Sequence[DriverFigures]) -> str:
     """Build the table for a file."""
-    return markdown_table(_COLUMNS, _as_cells(rows))
+    return markdown_table([column.removeprefix(">") for column in _COLUMNS], _as_cells(rows))
 
 
 def as_json(rows: Sequence[DriverFigures]) -> list[dict[str, Any]]:

@@ -11,28 +11,21 @@ suite, radio and metric there is a difference with its 95 % interval and a verdi
 One "worse" is a regression.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.console import WholeTable
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.paired import PairedEstimate, holm_significant, paired_rates, paired_ratios
 from ml.evaluation.result import EpisodeRow, Manifest
-from ml.evaluation.summary import RESAMPLES
+from ml.evaluation.summary import EPISODES
 
 Verdict = Literal["better", "worse", "no difference shown"]
-_NO_DIFFERENCE: Verdict = "no difference shown"
-_COUNTS: dict[str, Callable[[EpisodeRow], bool]] = {
-    "all": lambda _: True,
-    "avoidable hazards": lambda row: row.kind == "hazard" and row.avoidable,
-    "no hazard": lambda row: row.kind != "hazard",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +34,11 @@ class Compared:
 
     Attributes:
         key: Its name in options and files.
-        label: Its name for people.
         unit: Unit of the difference and the margin; shares are compared in percentage points.
         column: Field of an episode's row; `ml.envs.scoring.metrics` defines it.
         margin: The smallest difference that matters, in `unit`.
-        counts: Which episodes enter, a key of `_COUNTS`.
-        per: Field of an episode's row that the sum is divided by; none: a mean over episodes.
+        counts: Which episodes enter, a key of `summary.EPISODES`.
+        per: Field of an episode's row that the sum is divided by; "": a mean over episodes.
         scale: From the rows' unit to `unit`.
         more_is_better: Whether a larger figure is the better one.
     """
@@ -57,15 +49,16 @@ class Compared:
     column: str
     margin: float
     counts: str = "all"
-    per: str | None = None
+    per: str = ""
     scale: float = 1.0
     more_is_better: bool = False
 
 
-METRICS = (
-    Compared("crash", "crashes, avoidable hazards", "pp", "crash", 1.0, "avoidable hazards"),
-    Compared("calm_crash", "crashes, no hazard", "pp", "crash", 0.5, "no hazard"),
-    Compared("false_brakes", "false brakes, no hazard", "/km", "false_brakes", 0.05, "no hazard",
+_METRICS = (
+    Compared("crash", "crashes, avoidable hazards", "pp", "crash", 1.0, "avoidable hazards",
+             scale=100.0),
+    Compared("calm_crash", "crashes, no hazard", "pp", "crash", 0.5, "quiet", scale=100.0),
+    Compared("false_brakes", "false brakes, no hazard", "/km", "false_brakes", 0.05, "quiet",
              per="distance_m", scale=1000.0),
     Compared("braking_share", "time spent braking", "pp", "braking_share", 3.0, scale=100.0),
     Compared("below_rss", "time below RSS distance", "pp", "share_below_rss", 3.0, scale=100.0),
@@ -76,7 +69,7 @@ METRICS = (
 )  # fmt: skip
 """The margins are choices, not measurements: what a change of policy may cost before CI objects."""
 
-_BY_KEY = {metric.key: metric for metric in METRICS}
+BY_KEY = {metric.key: metric for metric in _METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +77,29 @@ class Difference:
     """One metric in one suite on one radio.
 
     Attributes:
-        suite: Of the episodes.
-        radio: Of the episodes.
-        metric: What was compared.
         estimate: Both figures and the interval of their difference, in the metric's unit.
-        verdict: Of the candidate.
-        loss_ruled_out: Whether the interval holds no loss beyond the margin.
+        significant: Whether it is, beside all others of the comparison.
     """
 
     suite: str
     radio: str
     metric: Compared
     estimate: PairedEstimate
-    verdict: Verdict = _NO_DIFFERENCE
-    loss_ruled_out: bool = False
+    significant: bool
 
-    def judged(self, *, significant: bool) -> Difference:
-        """Return the difference with its verdict."""
-        estimate, margin = self.estimate, self.metric.margin
-        loss, largest = estimate.difference, estimate.high
-        if self.metric.more_is_better:
-            loss, largest = -loss, -estimate.low
-        verdict: Verdict = _NO_DIFFERENCE
-        if significant and abs(loss) > margin:
-            verdict = "worse" if loss > 0.0 else "better"
-        return replace(self, verdict=verdict, loss_ruled_out=largest <= margin)
+    @property
+    def verdict(self) -> Verdict:
+        """Of the candidate."""
+        difference = self.estimate.difference
+        if not self.significant or abs(difference) <= self.metric.margin:
+            return "no difference shown"
+        return "better" if (difference > 0.0) == self.metric.more_is_better else "worse"
+
+    @property
+    def loss_ruled_out(self) -> bool:
+        """Whether the interval holds no loss beyond the margin."""
+        more = self.metric.more_is_better
+        return (-self.estimate.low if more else self.estimate.high) <= self.metric.margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +107,7 @@ class Comparison:
     """All differences between a candidate and a baseline.
 
     Attributes:
-        candidate: Name of the controller under test.
         baseline: Name of the controller it is held against.
-        differences: By suite, radio and metric.
         pairs: Cases that both met.
         unpaired: Cases that only one of them met; they are left out.
     """
@@ -141,48 +130,34 @@ class Comparison:
 
     def table(self) -> WholeTable:
         """Build the console table."""
+        columns = ("suite", "radio", "metric", ">candidate", ">baseline", ">difference [95 %]")
         table = WholeTable(
+            *columns,
+            ">margin",
+            "verdict",
             title=f"{self.candidate} against {self.baseline}: {self.pairs:,} paired episodes"
             + (f", {self.unpaired:,} without a partner left out" if self.unpaired else ""),
             caption="difference = candidate − baseline with its 95 % interval; * a loss beyond the "
             "margin is not ruled out",
         )
-        for column in ("suite", "radio", "metric"):
-            table.add_column(column)
-        for column in ("candidate", "baseline", "difference [95 %]", "margin", "verdict"):
-            table.add_column(column, justify="left" if column == "verdict" else "right")
         for (suite, radio), items in groupby(self.differences, key=lambda i: (i.suite, i.radio)):
             table.add_section()
             where = (suite, radio)
             for item in items:
-                colour = {"worse": "bold red", "better": "green"}.get(item.verdict, "")
-                table.add_row(*where, *_cells(item), style=colour)
+                estimate, metric = item.estimate, item.metric
+                star = "" if item.loss_ruled_out or item.verdict == "worse" else "*"
+                table.add_row(
+                    *where,
+                    metric.label,
+                    f"{estimate.candidate:.2f}",
+                    f"{estimate.baseline:.2f} {metric.unit}",
+                    f"{estimate.difference:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]",
+                    f"{metric.margin:g}",
+                    item.verdict + star,
+                    style={"worse": "bold red", "better": "green"}.get(item.verdict, ""),
+                )
                 where = ("", "")
         return table
-
-    def as_json(self) -> dict[str, Any]:
-        """Build what a file holds."""
-        return {
-            "candidate": self.candidate,
-            "baseline": self.baseline,
-            "pairs": self.pairs,
-            "unpaired": self.unpaired,
-            "regression": bool(self.regressions),
-            "differences": [
-                {
-                    "suite": item.suite,
-                    "radio": item.radio,
-                    "metric": item.metric.key,
-                    "unit": item.metric.unit,
-                    "margin": item.metric.margin,
-                    **asdict(item.estimate),
-                    "difference": item.estimate.difference,
-                    "verdict": item.verdict,
-                    "loss_ruled_out": item.loss_ruled_out,
-                }
-                for item in self.differences
-            ],
-        }
 
 
 def compare(
@@ -191,16 +166,10 @@ def compare(
     *,
     names: tuple[str, str] | None = None,
     margins: Mapping[str, float] | None = None,
-    resamples: int = RESAMPLES,
 ) -> Comparison:
     """Compare two controllers' episodes, paired by case.
 
-    Args:
-        candidate: Rows of the cells of the controller under test.
-        baseline: Rows of the other.
-        names: What to call the two; None: as their rows do.
-        margins: Margins by metric key that differ from the usual ones.
-        resamples: Of the bootstrap.
+    They are called as their rows do, or by `names`; `margins`, by metric key, replace usual ones.
 
     Raises:
         ConfigError: A margin is negative or of an unknown metric.
@@ -216,20 +185,18 @@ def compare(
             "with the same --suite, --radio, --seeds and --episodes."
         )
     pairs = [(of_candidate[key], of_baseline[key]) for key in common]
-    differences = []
+    found = []
     for suite, radio in sorted({(row.suite, row.radio) for row, _ in pairs}):
         here = [p for p in pairs if (p[0].suite, p[0].radio) == (suite, radio)]
         for metric in metrics:
-            estimate = _estimate(metric, here, f"{suite}/{radio}", resamples)
+            estimate = estimated(metric, here, f"{suite}/{radio}")
             if estimate is not None:
-                differences.append(Difference(suite, radio, metric, estimate))
-    flags = holm_significant([item.estimate.p_value for item in differences])
+                found.append((suite, radio, metric, estimate))
+    flags = holm_significant([estimate.p_value for *_, estimate in found])
     return Comparison(
         candidate=pairs[0][0].controller if names is None else names[0],
         baseline=pairs[0][1].controller if names is None else names[1],
-        differences=[
-            item.judged(significant=flag) for item, flag in zip(differences, flags, strict=True)
-        ],
+        differences=[Difference(*of, flag) for of, flag in zip(found, flags, strict=True)],
         pairs=len(pairs),
         unpaired=len(of_candidate.keys() ^ of_baseline.keys()),
     )
@@ -277,7 +244,7 @@ def parse_margins(texts: Iterable[str]) -> dict[str, float]:
         except ValueError as error:
             raise ConfigError(
                 f"margin {text!r}: write METRIC=NUMBER, as in crash=0.5; metrics: "
-                f"{', '.join(_BY_KEY)}"
+                f"{', '.join(BY_KEY)}"
             ) from error
     _with_margins(margins)
     return margins
@@ -285,13 +252,13 @@ def parse_margins(texts: Iterable[str]) -> dict[str, float]:
 
 def _with_margins(margins: Mapping[str, float]) -> list[Compared]:
     for key, margin in margins.items():
-        if key not in _BY_KEY:
+        if key not in BY_KEY:
             raise ConfigError(
-                f"no metric {key!r} to set a margin for; known are {', '.join(_BY_KEY)}"
+                f"no metric {key!r} to set a margin for; known are {', '.join(BY_KEY)}"
             )
         if not margin >= 0.0:
             raise ConfigError(f"margin of {key} must be ≥ 0, got {margin}")
-    return [replace(m, margin=margins.get(m.key, m.margin)) for m in METRICS]
+    return [replace(m, margin=margins.get(m.key, m.margin)) for m in _METRICS]
 
 
 def _by_case(rows: Iterable[EpisodeRow]) -> dict[tuple[str, str, int, int], EpisodeRow]:
@@ -299,40 +266,30 @@ def _by_case(rows: Iterable[EpisodeRow]) -> dict[tuple[str, str, int, int], Epis
     return {(row.suite, row.radio, row.seed, row.case): row for row in rows if not row.invalid}
 
 
-def _estimate(
-    metric: Compared, pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], cell: str, resamples: int
+def estimated(
+    metric: Compared, pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], key: str
 ) -> PairedEstimate | None:
-    """Compare one metric in one cell; None where no pair has it."""
-    counts = _COUNTS[metric.counts]
+    """Compare one metric in valid pairs of the same case; None where no pair has it.
+
+    The bootstrap's draws depend on `key` and the metric.
+    """
+    counts = EPISODES[metric.counts]
     sides = list(zip(*(pair for pair in pairs if all(map(counts, pair))), strict=True))
-    values = np.array([[float(getattr(row, metric.column)) for row in side] for side in sides])
+
+    def columns(name: str) -> NDArray[np.float64]:
+        return np.array([[float(getattr(row, name)) for row in side] for side in sides])
+
+    values = columns(metric.column)
     if not values.size:
         return None
-    known = np.isfinite(values).all(axis=0)
     if metric.column == "crash":
         estimate = paired_rates(*(values > 0.0))
-        percent = {
-            n: 100.0 * getattr(estimate, n) for n in ("candidate", "baseline", "low", "high")
-        }
-        return replace(estimate, **percent)
-    below = np.ones(values.shape)
-    if metric.per is not None:
-        below = np.array([[float(getattr(row, metric.per)) for row in side] for side in sides])
+        shown = ("candidate", "baseline", "low", "high")
+        return replace(estimate, **{n: metric.scale * getattr(estimate, n) for n in shown})
+    below = columns(metric.per) if metric.per else np.ones(values.shape)
+    known = np.isfinite(values).all(axis=0)
     values, below = values[:, known] * metric.scale, below[:, known]
     if not (below.sum(axis=1) > 0.0).all():
         return None
     ours, theirs = zip(values, below, strict=True)
-    return paired_ratios(ours, theirs, key=f"{cell}/{metric.key}", resamples=resamples)
-
-
-def _cells(item: Difference) -> tuple[str, ...]:
-    estimate, metric = item.estimate, item.metric
-    star = "" if item.loss_ruled_out or item.verdict == "worse" else "*"
-    return (
-        metric.label,
-        f"{estimate.candidate:.2f}",
-        f"{estimate.baseline:.2f} {metric.unit}",
-        f"{estimate.difference:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]",
-        f"{metric.margin:g}",
-        item.verdict + star,
-    )
+    return paired_ratios(ours, theirs, key=f"{key}/{metric.key}")

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.controllers import views
 from ml.controllers.protocol import Controller
 from ml.controllers.registry import make_controller
+from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.policy_interface import PolicyInterface
-from ml.errors import EvaluationError
-from ml.evaluation.driver_specs import SUMO_SPEC, controller_spec
-from ml.evaluation.records import DriverSpec
+from ml.envs.truth.lanes import WANDERING_M
+from ml.errors import CheckpointError, EvaluationError
+from ml.evaluation.records import POLICY_FAMILY, DriverSpec, Variant, sha256_of
 from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.onboard.observation.spec import Observation
+from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-    from ml.envs.convoy_batch import ConvoyBatch
-
 ModelLoader: TypeAlias = "Callable[[str], BaseAlgorithm]"
 """Loads a saved model; importable by a fresh process."""
 _ROWS_AT_ONCE = 64
+_EAST_DEG = 90.0
+SUMO_SPEC = "sumo"
+_WRAPPERS = ("off", "truth")
 
 _AS_TOLD: Mapping[str, Any] = MappingProxyType({"action_lag_s": 0.0, "safety_layer": False})
 """The vehicle does what a controller says, whatever stands between a policy and its vehicle."""
@@ -81,13 +84,52 @@ class ControllerDriver:
         if begun.size:
             self.controller.reset(begun, batch.num_envs)
         if self.controller.knows == "truth":
-            peers, ego = views.of_truth(batch)
+            peers, ego = _of_truth(batch)
         else:
             peers, ego = batch.board.peers, batch.board.ego
         wish_mps2 = np.clip(self.controller.act(peers, ego), -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
         # An action is a float32: all drivers have its resolution, so that none is finer than a
         # policy, and a controller drives the same bits here and through an environment's actions.
         return accel_from_action(action_from_accel(wish_mps2))
+
+
+def _of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
+    """View ground truth as a perfect board would hold it, of age 0 and without error.
+
+    The road is unrolled into a straight line to the east, so that distances along it are exact.
+    Cars in another lane are not shown until they leave it.
+    """
+    truth = batch.truth
+    # Who drives beside the lane and does not come over is not in the way.
+    coming = truth.lateral_m <= np.maximum(batch.lane_offset_m - WANDERING_M, 0.0)
+    peers, straight = (truth.present & coming)[:, 1:], np.full(truth.present.shape, _EAST_DEG)
+    still = np.zeros(truth.present.shape)
+    return (
+        PeerView(
+            heard=peers,
+            age_s=still[:, 1:],
+            x_m=truth.route_pos_m[:, 1:],
+            y_m=still[:, 1:],
+            speed_mps=truth.speed_mps[:, 1:],
+            heading_deg=straight[:, 1:],
+            accel_mps2=truth.accel_mps2[:, 1:],
+            position_sd_m=still[:, 1:],
+            hops=np.zeros(peers.shape, dtype=np.int64),
+            ahead_m=np.zeros((*peers.shape, peers.shape[1])),
+            travelled_m=still[:, 1:],
+            now_mps=truth.speed_mps[:, 1:],
+            now_mps2=truth.accel_mps2[:, 1:],
+        ),
+        EgoView(
+            x_m=truth.route_pos_m[:, 0],
+            y_m=still[:, 0],
+            speed_mps=truth.speed_mps[:, 0],
+            heading_deg=straight[:, 0],
+            accel_mps2=truth.accel_mps2[:, 0],
+            position_sd_m=still[:, 0],
+            last_command_mps2=batch.commanded_accel_mps2,
+        ),
+    )
 
 
 class SumoDriver:
@@ -157,12 +199,66 @@ class PolicyDriver:
         return accel_from_action(actions)
 
 
-def make_driver(spec: DriverSpec | str, load_model: ModelLoader | None = None) -> Driver:
-    """Build a driver.
+def model_spec(
+    path: str,
+    name: str,
+    interface: PolicyInterface,
+    *,
+    time_gap_s: float | None = None,
+    variant: Variant = "",
+) -> DriverSpec:
+    """Describe a trained policy.
 
-    Args:
-        spec: Which; a string stands for a controller, as `controller_spec` takes it.
-        load_model: For a trained policy.
+    It is told to keep `time_gap_s`, or where that is None the gap of its interface.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    try:
+        digest = sha256_of(Path(path))
+    except OSError as error:
+        raise CheckpointError(
+            f"model {path} cannot be read ({error.strerror}). Name a .zip that `roadsense train` "
+            "saved."
+        ) from error
+    return DriverSpec(
+        name=name,
+        spec=path,
+        family=POLICY_FAMILY,
+        knows="nothing" if variant == "radio off" else "radio",
+        time_gap_s=interface.time_gap_s if time_gap_s is None else time_gap_s,
+        file=str(Path(path).absolute()),
+        sha256=digest,
+        variant=variant,
+    )
+
+
+def controller_spec(spec: str) -> DriverSpec:
+    """Describe "sumo", SUMO's car-following, or a controller as `make_controller` takes it.
+
+    Raises:
+        ConfigError: There is no such controller, or its file cannot be read.
+    """
+    if spec == SUMO_SPEC:
+        return DriverSpec(name="SUMO's car-following", spec=spec, family=spec, knows="truth")
+    controller = make_controller(spec)
+    law, tuned, file = spec.partition("@")
+    first, *more = law.split(":")
+    family = f"{first}:{more[0]}" if first in _WRAPPERS else first
+    return DriverSpec(
+        name=controller.name,
+        spec=spec,
+        family=family + (f", {Path(file).stem}" if tuned else ""),
+        knows=controller.knows,
+        standstill_m=controller.standstill_m,
+        time_gap_s=controller.time_gap_s,
+        file=str(Path(file).absolute()) if tuned else "",
+        sha256=sha256_of(Path(file)) if tuned else "",
+    )
+
+
+def make_driver(spec: DriverSpec | str, load_model: ModelLoader | None = None) -> Driver:
+    """Build a driver; a string stands for a controller, as `controller_spec` takes it.
 
     Raises:
         ConfigError: There is no such controller.

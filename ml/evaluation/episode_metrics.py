@@ -20,8 +20,8 @@ from ml.envs.scoring.metrics import (
 )
 from ml.envs.truth.ground_truth import needed_braking_mps2, time_to_collision_s
 from ml.evaluation.delay_budget import delay_budget_s
+from ml.evaluation.recording import Column, EpisodeTrace
 from ml.evaluation.result import CrashClass
-from ml.evaluation.trace import Column, EpisodeTrace
 from ml.vehicle import DT_S
 
 _LEAST_NORM, _LEAST_DIP_MPS = 0.1, 0.5
@@ -139,7 +139,7 @@ def _comfort(before: EpisodeTrace) -> dict[str, float | int]:
     jerk = np.abs(np.diff(accel)) / DT_S
     return {
         "false_brakes": int((np.diff(before[Column.NEEDLESS]) > 0.0).sum()),
-        "braking_share": float((accel < -BRAKING_MPS2).mean()) if accel.size else _NAN,
+        "braking_share": _mean(accel < -BRAKING_MPS2),
         "jerk_p95_mps3": float(np.percentile(jerk, 95)) if jerk.size else _NAN,
         "max_decel_mps2": float(np.abs(np.minimum(accel, 0.0)).max()) if accel.size else _NAN,
     }
@@ -166,9 +166,9 @@ def _following(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:
     net = (gap - standstill_m)[moving] / speed[moving]
     return {
         "distance_m": distance_m,
-        "progress": distance_m / lead_m if lead_m > 1.0 else _NAN,
-        "headway_s": float((gap[moving] / speed[moving]).mean()) if moving.any() else _NAN,
-        "headway_net_s": float(net.mean()) if moving.any() else _NAN,
+        "progress": _ratio(distance_m, lead_m, 1.0),
+        "headway_s": _mean(gap[moving] / speed[moving]),
+        "headway_net_s": _mean(net),
     }
 
 
@@ -188,12 +188,8 @@ def _string(driven: EpisodeTrace, facts: CaseFacts) -> dict[str, float]:
     if (driven[Column.LEAD_SLOT] != driven[Column.LEAD_SLOT][0]).any():
         norm = lead_dip = 0.0  # what two different cars do is no disturbance that is passed on
     return {
-        "string_gain_l2": float(np.sqrt((own**2).sum() * DT_S)) / norm
-        if norm > _LEAST_NORM
-        else _NAN,
-        "speed_dip_ratio": float(speed[0] - speed.min()) / lead_dip
-        if lead_dip > _LEAST_DIP_MPS
-        else _NAN,
+        "string_gain_l2": _ratio(np.sqrt((own**2).sum() * DT_S), norm, _LEAST_NORM),
+        "speed_dip_ratio": _ratio(speed[0] - speed.min(), lead_dip, _LEAST_DIP_MPS),
         "gain_at_fundamental": _NAN
         if facts.frequency_hz is None
         else _gain_at(facts.frequency_hz, speed, lead_speed, facts.onset_tick),
@@ -217,6 +213,15 @@ def _gain_at(
     return float(own / ahead) if 2.0 * ahead / ticks >= _LEAST_SWING_MPS else _NAN
 
 
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if values.size else _NAN
+
+
+def _ratio(above: float, below: float, least: float) -> float:
+    """Not a number where the divisor is not above `least`."""
+    return float(above) / below if below > least else _NAN
+
+
 def _radio(trace: EpisodeTrace, num_peers: int) -> dict[str, float]:
     heard = trace[Column.HEARD] > 0.0
     ages = trace[Column.AGE_S][heard]
@@ -225,7 +230,7 @@ def _radio(trace: EpisodeTrace, num_peers: int) -> dict[str, float]:
     silences = np.diff(np.concatenate(([0], arrivals, [trace.ticks])))
     sent = trace.ticks * num_peers
     return {
-        "delivery_ratio": float(trace[Column.FRESH_PEERS].sum() / sent) if sent else _NAN,
+        "delivery_ratio": _ratio(trace[Column.FRESH_PEERS].sum(), sent, 0.0),
         "age_p50_s": float(p50),
         "age_p95_s": float(p95),
         "age_max_s": float(largest),

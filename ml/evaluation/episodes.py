@@ -1,29 +1,25 @@
 """Run a driver through the cases of a suite, and measure each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import closing
 
 import numpy as np
 
 from ml.controllers.protocol import Controller
 from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
-from ml.envs.episodes.drawn import HAZARD
-from ml.envs.episodes.source import SupplyMaker
+from ml.envs.episodes.drawn import HAZARD, EpisodeSource
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.worlds.world import World
 from ml.errors import EvaluationError
+from ml.evaluation.drivers import Driver
 from ml.evaluation.episode_metrics import CaseFacts, measure
+from ml.evaluation.recording import EpisodeTrace, TraceRecorder
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.suite import Suite
-from ml.evaluation.trace import EpisodeTrace, TraceRecorder
 from ml.sumo.protocol import SumoAccess
-
-if TYPE_CHECKING:
-    from ml.evaluation.drivers import Driver
+from ml.vehicle import DT_S
 
 BATCH = 64
 
@@ -39,12 +35,7 @@ class CaseRunner:
     Case c is episode 0 of convoy c whatever the batch, so that any of them can be run alone.
 
     Args:
-        driver: Who drives.
-        suite: What it is put through.
         config: What decides an episode, the radio among it; its `ego_control` is the driver's.
-        seed: Seed of every draw.
-        num_envs: Convoys in the batch.
-        gui: Open sumo-gui (backend `traci`).
         world: What carries the batch; None for a SUMO of its own.
 
     Attributes:
@@ -65,13 +56,11 @@ class CaseRunner:
         self._driver = driver
         self._suite = suite
         self._seed = seed
-        self._controller: Controller | None = getattr(driver, "controller", None)
-        supply: SupplyMaker = suite.supply
         self.batch = ConvoyBatch(
             driven_by(driver, config),
             num_envs=num_envs,
             seed=seed,
-            supply=supply,
+            supply=suite.supply,
             sumo=SumoAccess(gui=gui),
             world=world,
             observing=driver.needs_observation,
@@ -84,14 +73,12 @@ class CaseRunner:
         cases: Sequence[int],
         *,
         on_tick: Callable[[ConvoyBatch], None] | None = None,
-        on_episode: Callable[[EpisodeRow, EpisodeTrace], None] | None = None,
     ) -> list[EpisodeRow]:
-        """Run cases, each once.
+        """Run cases by their numbers, each once.
 
         Args:
             cases: Numbers of the cases.
             on_tick: Told the batch after every tick, before episodes that ended are replaced.
-            on_episode: Told each episode's row and trace.
 
         Returns:
             A row per case, in the order of `cases`.
@@ -122,9 +109,7 @@ class CaseRunner:
                 if turn[e] < measured[e]:
                     case = lists[e][int(turn[e])]
                     trace = self._recorder.episode(e, int(batch.tick[e]))
-                    rows[case] = row = self._row(case, e, trace)
-                    if on_episode is not None:
-                        on_episode(row, trace)
+                    rows[case] = self._row(case, e, trace)
                 turn[e] += 1
             for name, values in begin(ended).items():
                 observation[name][ended] = values
@@ -136,13 +121,18 @@ class CaseRunner:
         plan, reference = batch.plan, batch.reference
         status = EpisodeStatus(batch.status[e])
         frequency = labels.get("frequency_hz")
+        controller: Controller | None = getattr(self._driver, "controller", None)
+        standstill_m = None  # of what has no parameters; not a number for who keeps no distance
+        if controller is not None:
+            own_m = controller.standstill_m
+            standstill_m = float("nan") if own_m is None else own_m
         facts = CaseFacts(
             hazard=bool(plan.kind[e] == HAZARD),
             num_peers=int(plan.num_peers[e]),
             onset_tick=int(plan.onset_tick[e]),
             avoidable=not bool(reference.collided[e]),
             informed_s=float(reference.informed_us[e]) / 1e6 if reference.informed[e] else None,
-            standstill_m=self._standstill_m(),
+            standstill_m=standstill_m,
             frequency_hz=None if frequency is None else float(frequency),
         )
         return EpisodeRow(
@@ -158,17 +148,10 @@ class CaseRunner:
             brake_rank=int(plan.brake_slot[e]),
             invalid=status.is_invalid,
             status=status.name.lower(),
-            duration_s=float(trace.time_s[-1]),
+            duration_s=trace.ticks * DT_S,
             labels=labels,
             **measure(trace, facts),
         )
-
-    def _standstill_m(self) -> float | None:
-        """The controller's; not a number where it has none, None for what has no parameters."""
-        if self._controller is None:
-            return None
-        standstill_m = self._controller.standstill_m
-        return float("nan") if standstill_m is None else float(standstill_m)
 
     def close(self) -> None:
         """End SUMO; may be called twice."""
@@ -203,7 +186,6 @@ def run_suite(
     num_envs: int = BATCH,
     gui: bool = False,
     on_tick: Callable[[ConvoyBatch], None] | None = None,
-    on_episode: Callable[[EpisodeRow, EpisodeTrace], None] | None = None,
 ) -> list[EpisodeRow]:
     """Run a driver through a suite, on a SUMO of its own.
 
@@ -217,7 +199,6 @@ def run_suite(
         num_envs: Largest batch.
         gui: Open sumo-gui, over TraCI; the figures are the same.
         on_tick: See `CaseRunner.run`.
-        on_episode: See `CaseRunner.run`.
 
     Returns:
         A row per case.
@@ -238,7 +219,52 @@ def run_suite(
         num_envs=-(-len(wanted) // rounds),
         gui=gui,
     )
-    try:
-        return runner.run(wanted, on_tick=on_tick, on_episode=on_episode)
-    finally:
-        runner.close()
+    with closing(runner):
+        return runner.run(wanted, on_tick=on_tick)
+
+
+def run_drawn(
+    driver: Driver,
+    config: EnvConfig,
+    *,
+    episodes: int,
+    seed: int,
+    cases: Sequence[int] | None = None,
+    on_tick: Callable[[ConvoyBatch], None] | None = None,
+) -> list[EpisodeRow]:
+    """Run a driver through episodes drawn as training draws them; see `run_suite`.
+
+    The radio, and whose position decides packets' fates, are the configuration's.
+    """
+    return run_suite(
+        driver,
+        Suite("drawn", config, episodes, EpisodeSource, lambda _: {}),
+        radio=config.radio,
+        radio_position=config.radio_position,
+        seed=seed,
+        cases=cases,
+        on_tick=on_tick,
+    )
+
+
+def run_validation(
+    driver: Driver,
+    config: EnvConfig,
+    *,
+    episodes: int,
+    seed: int,
+    cases: Sequence[int] | None = None,
+) -> list[EpisodeRow]:
+    """Drive the cases that choices are made on: which checkpoint is kept, what a search tries next.
+
+    They are drawn episodes of the configuration that is trained in, driven past a crash on an
+    embedded SUMO, on seeds that the card never sees (`seeds.VALIDATION_SEED`, or another), with the
+    fate of every packet decided along the reference driver's way: every model and every controller
+    meets the same ones, and only what that driver could avoid counts as a crash.
+
+    Raises:
+        RoadSenseError: SUMO failed, or no case was asked for.
+    """
+    fixed = {"backend": "libsumo", "stop_at_collision": False, "radio_position": "reference"}
+    changed = config.model_copy(update=fixed)
+    return run_drawn(driver, changed, episodes=episodes, seed=seed, cases=cases)

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ml.evaluation.summary import RESAMPLES, Rate
+from ml.evaluation.summary import RESAMPLES, TAILS, Rate
 from ml.keyed_random import fold, text_key, uniform
 
-_TAILS = (2.5, 97.5)
 _MOST_DRAWS = 2_000_000
 """Resampled indices that are held at once."""
 
@@ -26,10 +25,7 @@ class PairedEstimate:
 
     Attributes:
         pairs: Cases that entered.
-        candidate: The candidate's figure.
-        baseline: The baseline's.
         low: Lower end of the 95 % interval of candidate − baseline.
-        high: Upper end.
         p_value: Two-sided, of no difference; 1 where nothing can be said.
     """
 
@@ -114,7 +110,7 @@ def paired_ratios(
     value_c, value_b = float(sums[0] / sums[1]), float(sums[2] / sums[3])
     if n < 2 or differences.size < 2:  # noqa: PLR2004 (no spread to speak of)
         return PairedEstimate(n, value_c, value_b, float("-inf"), float("inf"), 1.0)
-    low, high = np.percentile(differences, _TAILS)
+    low, high = np.percentile(differences, TAILS)
     error = float(differences.std(ddof=1))
     apart = abs(value_c - value_b)
     if error > 0.0:

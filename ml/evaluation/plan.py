@@ -7,7 +7,8 @@ import tyro
 
 from ml.evaluation.records import RadioPosition
 from ml.evaluation.seeds import TEST_SEED
-from ml.evaluation.suites.names import SUITE_NAMES
+
+SUITE_NAMES = ("convoy", "r157", "ncap", "plexe", "eebl", "cut-in", "queue")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,28 +1,31 @@
-"""From what a user asks for to a manifest: who runs in which suite on which radio."""
-
-from __future__ import annotations
+"""From what a user asks for to who runs in which suite on which radio."""
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
-from ml.controllers.registry import controller_names, frontier
+from ml.controllers.registry import CONTROLLER_NAMES, frontier
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError, EvaluationError
-from ml.evaluation.case_set import CaseSet, radio_record, road_sha256
-from ml.evaluation.driver_specs import SUMO_SPEC, controller_spec, model_spec
+from ml.evaluation.drivers import (
+    SUMO_SPEC,
+    ModelLoader,
+    controller_spec,
+    interface_of,
+    model_spec,
+)
+from ml.evaluation.plan import Plan
 from ml.evaluation.records import DriverSpec, RadioRecord, Variant, require_distinct
 from ml.evaluation.result import Manifest, Origin, PartRecord
-from ml.evaluation.store import Part, parts_of
+from ml.evaluation.store import CaseSet, Part, parts_of, radio_record, road_sha256
 from ml.evaluation.suites.registry import entry_of, make_suite
 from ml.folders import expand_home
 from ml.sumo.scenarios import BUILTIN_SCENARIOS
 
-if TYPE_CHECKING:
-    from ml.evaluation.plan import Plan
-
+LineUp: TypeAlias = dict[DriverSpec, frozenset[str]]
+"""Drivers, and the benchmarks that they drive on; none named: all."""
 NO_BASELINES = "none"
 MAIN_SUITE = "convoy"
 _USUAL_GAP_S = 1.1
@@ -35,10 +38,7 @@ def plan_evaluation(
 ) -> tuple[Manifest, list[Part]]:
     """Resolve a plan: what its result says of itself, and what is to be driven.
 
-    Args:
-        plan: What is asked for.
-        origin: Where and with what it runs.
-        interfaces: How each model is plugged in, by its path; plainly where it is missing.
+    A model whose path is not in `interfaces` is plugged in plainly.
 
     Raises:
         ConfigError: An unknown suite, controller or number, or nothing to do.
@@ -149,33 +149,84 @@ def _policies(path: str, plan: Plan, interfaces: Mapping[str, PolicyInterface]) 
     ]
 
 
-def controllers_named(asked: Sequence[str]) -> list[DriverSpec]:
-    """List controllers by their specifications; a bare name stands for its whole frontier.
-
-    Raises:
-        ConfigError: There is no such controller, or one is named twice.
-    """
-    return _baselines(asked)[0] if asked else []
-
-
 def _baselines(asked: Sequence[str]) -> tuple[list[DriverSpec], set[str]]:
-    """Return the controllers and the names of those that run in every suite."""
+    """Return the controllers and the names of those that run in every suite.
+
+    A bare name stands for its whole frontier; nothing asked for, for every controller's.
+    """
     if tuple(asked) == (NO_BASELINES,):
         return [], set()
-    everywhere: set[str] = set()
+    specs: dict[str, bool] = {}  # and whether it runs in every suite
     if asked:
-        specs: list[str] = []
         for spec in asked:
             one = ":" in spec or "@" in spec or spec == SUMO_SPEC
-            specs += [spec] if one else frontier(spec)
-        everywhere.update(specs)
+            specs |= dict.fromkeys([spec] if one else frontier(spec), True)
     else:
-        specs = [SUMO_SPEC]
-        for name in controller_names():
-            points = frontier(name)
-            specs += points
-            everywhere.add(f"{name}:{_USUAL_GAP_S:g}" if len(points) > 1 else points[0])
-        everywhere.add(SUMO_SPEC)
-    found = [controller_spec(spec) for spec in dict.fromkeys(specs)]
-    require_distinct("controllers", [spec.name for spec in found])
-    return found, {spec.name for spec in found if spec.spec in everywhere}
+        specs[SUMO_SPEC] = True
+        for name in CONTROLLER_NAMES:
+            usual = (name, f"{name}:{_USUAL_GAP_S:g}")
+            specs |= {point: point in usual for point in frontier(name)}
+    found = {spec: controller_spec(spec) for spec in specs}
+    require_distinct("controllers", [driver.name for driver in found.values()])
+    everywhere = {found[spec].name for spec, in_all in specs.items() if in_all}
+    return list(found.values()), everywhere
+
+
+def line_up(
+    models: Sequence[str],
+    gaps_s: Mapping[float, Mapping[str, str]],
+    controllers: Mapping[str, Sequence[str]],
+    *,
+    load_model: ModelLoader,
+    on_model: Callable[[str], None],
+) -> LineUp:
+    """List who drives, and on which benchmarks; `on_model` is told the path of each model it read.
+
+    `gaps_s` has further time gaps of each model, s: of each the benchmarks that are driven with it,
+    and the options that say so. `controllers` has specifications of baselines by the benchmark that
+    they drive on; "" for all.
+
+    Raises:
+        ConfigError: An unknown controller, or one that sees what no radio tells; a time gap that a
+            model was not trained for.
+        CheckpointError: A model cannot be loaded.
+    """
+    found: LineUp = {}
+    for path, name in zip(models, short_names(models), strict=True):
+        interface = interface_of(load_model(path))
+        on_model(path)
+        found[model_spec(path, name, interface)] = frozenset()
+        low_s, high_s = interface.time_gaps_s or (interface.time_gap_s,) * 2
+        for gap_s, options in gaps_s.items():
+            if not low_s <= gap_s <= high_s:
+                raise ConfigError(
+                    f"{' and '.join(options.values())} {gap_s:g}: {path} was trained for "
+                    f"{low_s:g} to {high_s:g} s"
+                )
+            if gap_s != interface.time_gap_s:
+                variant = model_spec(
+                    path, f"{name} {gap_s:g} s", interface, time_gap_s=gap_s, variant="time gap"
+                )
+                found[variant] = frozenset(options)
+    for benchmark, asked in controllers.items():
+        for spec in _baselines(asked)[0] if asked else []:
+            if spec.knows != "radio":
+                raise ConfigError(
+                    f"--controllers {spec.spec}: it does not drive by the radio, so it is no "
+                    "baseline"
+                )
+            found.setdefault(spec, frozenset({benchmark} - {""}))
+    require_distinct("drivers", [spec.name for spec in found])
+    return found
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Name models by the parts of their paths in which they differ; one alone is the policy."""
+    if len(paths) == 1:
+        return ["policy"]
+    parts = [list(PurePath(path).parts) for path in paths]
+    for end in (0, -1):
+        while min(map(len, parts)) > 1 and len({p[end] for p in parts}) == 1:
+            for p in parts:
+                p.pop(end)
+    return ["/".join(p).removesuffix(".zip") for p in parts]

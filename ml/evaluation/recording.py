@@ -1,25 +1,137 @@
-"""What a picture of one episode needs: what really happened, and what the ego's board held."""
+"""What happened in each tick of an episode: a trace for its figures, a recording for its pictures.
 
-from __future__ import annotations
+A trace is ground truth and what the radio delivered; a recording says what the ego's board held.
+"""
 
 import io
 import zipfile
 from dataclasses import dataclass, fields
+from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.atomic_files import write_atomically
 from ml.envs.config import KINDS
+from ml.envs.convoy_batch import ConvoyBatch
 from ml.errors import EvaluationError
 from ml.vehicle import DT_S
 
-if TYPE_CHECKING:
-    from ml.envs.convoy_batch import ConvoyBatch
-
 _US = 1e6
+
+
+class Column(IntEnum):
+    """A column of a trace; values are as of the tick's end."""
+
+    SPEED_MPS = 0
+    """Of the ego."""
+    ACCEL_MPS2 = 1
+    """Of the ego, realised over the tick."""
+    GAP_M = 2
+    """Bumper to bumper, to the car in front."""
+    LEAD_POS_M = 3
+    """Of the car in front, in the ego's lane: front bumper along the route."""
+    LEAD_SPEED_MPS = 4
+    LEAD_ACCEL_MPS2 = 5
+    BRAKE_ACCEL_MPS2 = 6
+    """Of the peer that brings the hazard; 0 where there is none."""
+    NEEDLESS = 7
+    """Whether the ego braked hard without cause in the tick: 0 or 1."""
+    HEARD = 8
+    """Whether a message of the first peer is held: 0 or 1. It is the car in front, or cuts in."""
+    AGE_S = 9
+    """True age of the newest message of the first peer; 0 where not heard."""
+    FRESH = 10
+    """Whether the tick brought a newer message of the first peer: 0 or 1."""
+    FRESH_PEERS = 11
+    """Peers of which the tick brought a newer message."""
+    REWARD = 12
+    LEAD_SLOT = 13
+    """Who is in front; changes when a car cuts in."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeTrace:
+    """One episode."""
+
+    values: NDArray[np.float64]
+    """(columns, ticks + 1)."""
+
+    def __getitem__(self, column: Column) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = self.values[column]
+        return values
+
+    @property
+    def ticks(self) -> int:
+        """Length of the record."""
+        return int(self.values.shape[1]) - 1
+
+    @property
+    def crash_tick(self) -> int | None:
+        """The first tick at whose end the ego touches the car in front; None without a crash."""
+        touching = np.flatnonzero(self[Column.GAP_M] <= 0.0)
+        return int(touching[0]) if touching.size else None
+
+
+class TraceRecorder:
+    """Records a batch, each convoy at its own tick.
+
+    Attributes:
+        values: (columns, ticks + 1, E) float64; row 0 is the start.
+    """
+
+    def __init__(self, num_envs: int, num_sources: int, ticks: int) -> None:
+        self.values = np.zeros((len(Column), ticks + 1, num_envs))
+        self._rows = np.arange(num_envs)
+        self._newest = np.full((num_envs, num_sources), -1, dtype=np.int64)
+
+    def record(self, batch: ConvoyBatch, reward: NDArray[np.float64]) -> None:
+        """Note what the last tick brought, at each convoy's tick; `reward` is (E,) float64."""
+        truth, table, plan, rows = batch.truth, batch.peer_table, batch.plan, self._rows
+        lead, brake = truth.lead_slot, plan.brake_slot
+        heard, sequence = table.heard[:, 0], table.sequence[:, 0]
+        is_peer = np.arange(heard.shape[1]) < plan.num_peers[:, None]
+        fresh = heard & (sequence != self._newest) & is_peer
+        self._newest[fresh] = sequence[fresh]
+        age_us = batch.now_us - table.t_generated_us[:, 0, 0]
+        # In the order of `Column`.
+        self.values[:, batch.tick, rows] = (
+            truth.speed_mps[:, 0],
+            truth.accel_mps2[:, 0],
+            truth.gap_m,
+            truth.route_pos_m[rows, lead],
+            truth.speed_mps[rows, lead],
+            truth.accel_mps2[rows, lead],
+            np.where(brake > 0, truth.accel_mps2[rows, brake], 0.0),
+            batch.needless,
+            heard[:, 0],
+            np.where(heard[:, 0], age_us / 1e6, 0.0),
+            fresh[:, 0],
+            fresh.sum(axis=1),
+            reward,
+            lead,
+        )
+
+    def begin(self, batch: ConvoyBatch, rows: NDArray[np.int64]) -> None:
+        """Note the start of episodes in some convoys."""
+        truth = batch.truth
+        lead = truth.lead_slot[rows]
+        self._newest[rows] = -1
+        self.values[:, 0, rows] = 0.0
+        for column, values in (
+            (Column.SPEED_MPS, truth.speed_mps[rows, 0]),
+            (Column.GAP_M, truth.gap_m[rows]),
+            (Column.LEAD_SLOT, lead),
+            (Column.LEAD_POS_M, truth.route_pos_m[rows, lead]),
+            (Column.LEAD_SPEED_MPS, truth.speed_mps[rows, lead]),
+        ):
+            self.values[column, 0, rows] = values
+
+    def episode(self, row: int, ticks: int) -> EpisodeTrace:
+        """Copy what was recorded of the episode that has ended in a convoy."""
+        return EpisodeTrace(self.values[:, : ticks + 1, row].copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +222,14 @@ class Recording:
 
 
 class Recorder:
-    """Watches one convoy of a batch: show it the batch after each reset and each tick.
-
-    Args:
-        row: The convoy.
-    """
+    """Watches one convoy of a batch: show it the batch after each reset and each tick."""
 
     def __init__(self, row: int = 0) -> None:
         self._row = row
         self._ticks: list[dict[str, Any]] = []
         self._arrivals: list[tuple[float, int]] = []
         self._last_us = np.zeros(0, dtype=np.int64)
-        self._end: dict[str, float] = {}
+        self._end: dict[str, Any] = {}
 
     def watch(self, batch: ConvoyBatch) -> None:
         """Note the state of the batch; the first call is the episode's start."""
@@ -144,17 +252,11 @@ class Recorder:
         )
         self._note_arrivals(batch, peers)
         reference, plan = batch.reference, batch.plan
-        braking = KINDS[int(plan.kind[row])] != "free"
-        crashed = "crash_s" in self._end and not np.isnan(self._end["crash_s"])
-        if not crashed:
-            touched = truth.gap_m[row] <= 0.0
-            self._end["crash_s"] = float(batch.tick[row] * DT_S) if touched else float("nan")
-        self._end |= {
-            "onset_s": float(plan.onset_tick[row] * DT_S) if braking else float("nan"),
-            "brake_slot": int(plan.brake_slot[row]),
-            "informed_s": float(reference.informed_us[row] / _US)
-            if reference.informed[row]
-            else float("nan"),
+        braking, informed = KINDS[int(plan.kind[row])] != "free", reference.informed[row]
+        self._end = {
+            "onset_s": plan.onset_tick[row] * DT_S if braking else np.nan,
+            "informed_s": reference.informed_us[row] / _US if informed else np.nan,
+            "brake_slot": plan.brake_slot[row],
         }
 
     def _note_arrivals(self, batch: ConvoyBatch, peers: slice) -> None:
@@ -178,10 +280,9 @@ class Recorder:
         columns: dict[str, Any] = {
             name: np.array([tick[name] for tick in self._ticks]) for name in self._ticks[0]
         }
+        touching = columns["time_s"][columns["gap_m"] <= 0.0]
+        self._end["crash_s"] = touching[0] if touching.size else np.nan
         moments = np.array([moment for moment, _ in self._arrivals], dtype=np.float64)
         sources = np.array([source for _, source in self._arrivals], dtype=np.int64)
-        end: dict[str, Any] = {
-            name: np.array(value, dtype=np.int64 if name == "brake_slot" else np.float64)
-            for name, value in self._end.items()
-        }
+        end: dict[str, Any] = {name: np.array(value) for name, value in self._end.items()}
         return Recording(**columns, arrival_s=moments, arrival_source=sources, **end)

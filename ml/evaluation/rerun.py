@@ -10,7 +10,6 @@ from hashlib import sha256
 
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.errors import EvaluationError, RoadSenseError
-from ml.evaluation.case_set import radio_source
 from ml.evaluation.drivers import ModelLoader, make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.planning import require_same_road
@@ -18,6 +17,7 @@ from ml.evaluation.recording import Recorder, Recording
 from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord
 from ml.evaluation.result import EpisodeRow, Manifest, slug
 from ml.evaluation.selection import ResultView
+from ml.evaluation.store import radio_source
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.workers import WorkerPool
 from ml.vehicle import DT_S
@@ -28,14 +28,7 @@ _MOST_DIFFERENCES = 4
 
 @dataclass(frozen=True, slots=True)
 class EpisodeJob:
-    """An episode to run again.
-
-    Attributes:
-        row: What is known of it.
-        controller: Who drove.
-        radio_position: Whose position decided packets' fates.
-        radio: On which.
-    """
+    """An episode to run again."""
 
     row: EpisodeRow
     controller: DriverSpec
@@ -67,15 +60,12 @@ def rerun(
     load_model: ModelLoader,
     *,
     gui: bool = False,
-    on_tick: Callable[[int, int], None] | None = None,
+    on_tick: Callable[[int, int], None] = lambda *_: None,
 ) -> Recording:
     """Run an episode again and check that it is the same one.
 
-    Args:
-        job: Which.
-        load_model: For trained policies.
-        gui: Show it in sumo-gui, in real time.
-        on_tick: Told (ticks simulated, ticks of the longest episode) after each.
+    With `gui` it is shown in sumo-gui, in real time. `on_tick` is told (ticks simulated, ticks of
+    the longest episode) after each.
 
     Raises:
         EvaluationError: A figure differs from the result's, or the radio or the model does.
@@ -86,8 +76,7 @@ def rerun(
 
     def watch(batch: ConvoyBatch) -> None:
         recorder.watch(batch)
-        if on_tick is not None:
-            on_tick(int(batch.tick[0]), batch.episode_ticks)
+        on_tick(int(batch.tick[0]), batch.episode_ticks)
         if gui:
             time.sleep(DT_S)
 
@@ -108,12 +97,9 @@ def rerun(
 
 def _require_same(stored: EpisodeRow, again: EpisodeRow) -> None:
     before, after = stored.flat(), again.flat()
-    names = [name for name in before if before[name] != after.get(name)]
-    if names:
-        shown = ", ".join(
-            f"{name} was {before[name]} and is {after.get(name)}"
-            for name in names[:_MOST_DIFFERENCES]
-        )
+    changed = [name for name in before if before[name] != after.get(name)][:_MOST_DIFFERENCES]
+    if changed:
+        shown = ", ".join(f"{name} was {before[name]} and is {after.get(name)}" for name in changed)
         raise EvaluationError(
             f"{episode_name(stored)} is not what it was: {shown}. Something it is made of has "
             "changed since: compare the versions, the radio's parameters and the model with those "
@@ -135,16 +121,12 @@ def recordings(
     *,
     load_model: ModelLoader,
     workers: int = 2,
-    on_episode: Callable[[int, int], None] | None = None,
+    on_episode: Callable[[int, int], None] = lambda *_: None,
 ) -> list[Recording | RoadSenseError]:
     """Record episodes in processes of their own; what was recorded before is read.
 
-    Args:
-        view: The result; recordings are kept in its folder's `worst/`.
-        rows: Which episodes.
-        load_model: For trained policies; importable by a fresh process.
-        workers: How many processes.
-        on_episode: Told (episodes done, episodes in all).
+    They are kept in the result's `worst/`. A fresh process must be able to import `load_model`;
+    `on_episode` is told (episodes done, episodes in all).
 
     Returns:
         A recording per row, or why there is none.
@@ -159,20 +141,13 @@ def recordings(
             with suppress(EvaluationError):  # of another version: recorded again
                 found[name] = Recording.load(kept / name)
     jobs = [job_of(view.manifest, row) for name, row in files.items() if name not in found]
-    if jobs:
-        pool: WorkerPool[EpisodeJob, Recording | RoadSenseError] = WorkerPool(
-            partial(attempt, load_model=load_model), min(workers, len(jobs))
-        )
-        try:
-            for job, answer in pool.run(jobs):
-                name = _file_name(job.row)
-                found[name] = answer
-                if isinstance(answer, Recording):
-                    answer.save(kept / name)
-                if on_episode is not None:
-                    on_episode(len(found), len(files))
-        finally:
-            pool.close()
+    with WorkerPool(partial(attempt, load_model=load_model), min(workers, len(jobs))) as pool:
+        for job, answer in pool.run(jobs):
+            name = _file_name(job.row)
+            found[name] = answer
+            if isinstance(answer, Recording):
+                answer.save(kept / name)
+            on_episode(len(found), len(files))
     return [found[_file_name(row)] for row in rows]
 
 

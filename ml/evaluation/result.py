@@ -91,9 +91,7 @@ class Origin(Record):
     def open(self, folder: Path, *, force: bool = False) -> Self:
         """Make a folder ready for driving, or for going on with it.
 
-        Args:
-            folder: Where.
-            force: Remove the parts that another evaluation left there.
+        With `force`, parts that another evaluation left there are removed.
 
         Returns:
             The record that stands there now: an older one of the same content keeps its time.
@@ -162,11 +160,11 @@ class Manifest(Origin):
         Raises:
             EvaluationError: There is none of that name.
         """
-        for spec in self.controllers:
-            if spec.name == name:
-                return spec
-        known = ", ".join(spec.name for spec in self.controllers)
-        raise EvaluationError(f"the result holds no controller {name!r}; it holds: {known}")
+        specs = {spec.name: spec for spec in self.controllers}
+        if name not in specs:
+            known = ", ".join(specs)
+            raise EvaluationError(f"the result holds no controller {name!r}; it holds: {known}")
+        return specs[name]
 
     @property
     def first_policy(self) -> str:
@@ -192,13 +190,6 @@ class EpisodeRow:
     `ml.envs.scoring.metrics` (docs/metrics.md).
 
     Attributes:
-        suite: Name of the suite.
-        radio: Name of the radio.
-        controller: Name of the controller.
-        case: Number of the case in its suite.
-        seed: Seed of the episode.
-        env_index: Part of the episode's key.
-        episode: Part of the episode's key.
         kind: `hazard`, `benign` or `free`.
         num_peers: Cars ahead of the ego.
         brake_rank: Rank of the peer that brakes, 1 being directly ahead; 0 for nobody.
@@ -254,6 +245,11 @@ class EpisodeRow:
     mean_return: float
     overreaction_mps2: float = float("nan")
     labels: dict[str, float | int | str] = field(default_factory=dict)
+
+    @property
+    def is_hazard(self) -> bool:
+        """Whether a peer brings a hazard, rather than a benign slowing or nothing."""
+        return self.kind == "hazard"
 
     def flat(self) -> dict[str, Any]:
         """Return the columns in order, labels last; what is not a number is None."""

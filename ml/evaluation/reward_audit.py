@@ -19,8 +19,7 @@ from ml.envs.scoring.reward import PENALTIES, TERMS
 from ml.envs.scoring.tracker import EpisodeSummary
 from ml.evaluation.closing import DriverFigures, figures_of
 from ml.evaluation.drivers import ControllerDriver, Driver, SumoDriver, make_driver
-from ml.evaluation.episodes import run_suite
-from ml.evaluation.suites.suite import drawn_suite
+from ml.evaluation.episodes import run_drawn
 from ml.vehicle import DT_S
 
 AUDIT_SEED = 2_000_003
@@ -56,11 +55,9 @@ class AuditReport:
         tables = []
         for kind in get_args(EpisodeKind):
             table = WholeTable(title=f"{kind} episodes: mean per tick, share of ticks not 0")
-            table.add_column("driver", no_wrap=True)
-            for term in TERMS:
-                table.add_column(term.replace("_", "\n"), justify="right", no_wrap=True)
-            for column in ("return", "crash"):
-                table.add_column(column, justify="right", no_wrap=True)
+            for column in ("driver", *TERMS, "return", "crash"):
+                table.add_column(column.replace("_", "\n"), justify="right", no_wrap=True)
+            table.columns[0].justify = "left"
             for driver, cell in ((d, cell) for (d, k), cell in self.cells.items() if k == kind):
                 found = cell.figures
                 crashes = found.hazard_crashes if kind == "hazard" else found.other_crashes
@@ -79,23 +76,18 @@ def audit_reward(
     *,
     episodes: int = 128,
     seed: int = AUDIT_SEED,
-    on_cell: Callable[[str, str], None] | None = None,
+    on_cell: Callable[[str, str], None] = lambda *_: None,
 ) -> AuditReport:
-    """Drive each kind of episode with each baseline and check the ranking.
+    """Drive each kind of episode with each baseline and check the ranking by the config's weights.
 
-    Args:
-        config: What an episode is like; its weights are what is audited.
-        episodes: Episodes per driver and kind.
-        seed: Seed of the episodes.
-        on_cell: Told (driver, kind) before each run.
+    `on_cell` is told (driver, kind) before each run of `episodes` episodes.
     """
     drivers: list[Driver] = list(map(make_driver, (_DO_NOTHING, _ALWAYS_BRAKE, "sumo")))
     drivers.append(ControllerDriver(Oracle(fmean(config.time_gap_s))))
     cells: dict[tuple[str, EpisodeKind], AuditCell] = {}
     for kind in get_args(EpisodeKind):
         for driver in drivers:
-            if on_cell is not None:
-                on_cell(driver.name, kind)
+            on_cell(driver.name, kind)
             cells[driver.name, kind] = _drive(driver, config, kind, episodes, seed)
     return AuditReport(cells, _complaints(cells))
 
@@ -105,21 +97,14 @@ def _drive(
 ) -> AuditCell:
     """Drive episodes of one kind, which end as training's do."""
     mix = EpisodeMix(**dict.fromkeys(get_args(EpisodeKind), 0.0) | {kind: 1.0})
-    suite = drawn_suite("audit", config.model_copy(update={"episode_mix": mix}), episodes)
+    config = config.model_copy(update={"episode_mix": mix})
     ended: dict[int, EpisodeSummary] = {}
 
     def note(batch: ConvoyBatch) -> None:
         for row in np.flatnonzero(batch.status).tolist():
             ended[int(batch.keys[row])] = batch.summary(row)
 
-    rows = run_suite(
-        driver,
-        suite,
-        radio=config.radio,
-        radio_position=config.radio_position,
-        seed=seed,
-        on_tick=note,
-    )
+    rows = run_drawn(driver, config, episodes=episodes, seed=seed, on_tick=note)
     summaries = ended.values()
     return AuditCell(
         figures=figures_of(driver.name, rows),

@@ -1,14 +1,18 @@
-"""What of a result to show first: roles of the controllers, rivals of a policy, worst episodes."""
+"""What of a result to show: roles of the controllers, rivals, worst episodes, where crashes are."""
 
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from os.path import commonprefix
 from pathlib import Path
-from typing import Literal
+from statistics import fmean
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.errors import EvaluationError
 from ml.evaluation.records import DriverSpec
@@ -19,6 +23,8 @@ MOST_SHOWN_POLICIES = 3
 MOST_ALIKE = 3
 
 _SAME_HEADWAY_S = 0.05
+_LOSS_EDGES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+_SILENCE_EDGES_S = (0.0, 0.3, 0.5, 1.0, 2.0, 5.0, float("inf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +32,6 @@ class ResultView:
     """A result, ready to be looked at.
 
     Attributes:
-        folder: Where it is.
-        manifest: What it was made from.
         rows: (suite, radio, controller) to the episodes, invalid ones among them.
     """
 
@@ -93,34 +97,30 @@ def is_main_policy(controller: DriverSpec) -> bool:
 
 def family_labels(controllers: Sequence[DriverSpec]) -> dict[str, str]:
     """Name each family by what its members' names have in common: "CTH" for "CTH 1.1 s"."""
-    names: dict[str, list[str]] = {}
-    for controller in controllers:
-        names.setdefault(controller.family, []).append(controller.name)
     labels = {}
-    for family, members in names.items():
-        common = members[0]
-        while not all(name.startswith(common) for name in members):
-            common = common[:-1]
+    for family in dict.fromkeys(controller.family for controller in controllers):
+        names = [c.name for c in controllers if c.family == family]
+        common = commonprefix(names)  # noqa: RUF071 (of characters, not of folders)
         common = re.sub(r"[\s\d.,:;(]+$", "", re.sub(r"[\d.]+ s$", "", common))
         labels[family] = common or family
     return labels
 
 
-def mean_headway_s(rows: Sequence[EpisodeRow]) -> float:
-    """Mean of the episodes' mean time headway; not a number where none is known."""
-    known = [row.headway_s for row in rows if not row.invalid and not math.isnan(row.headway_s)]
-    return float(np.mean(known)) if known else float("nan")
-
-
 def avoidable_hazards(rows: Sequence[EpisodeRow]) -> list[EpisodeRow]:
     """Valid hazard episodes that the reference driver survives."""
-    return [row for row in rows if row.kind == "hazard" and row.avoidable and not row.invalid]
+    return [row for row in rows if row.is_hazard and row.avoidable and not row.invalid]
 
 
-def crash_share(rows: Sequence[EpisodeRow]) -> float:
-    """Share of avoidable hazards that ended in a crash; not a number without any."""
+def _headway_s(rows: Sequence[EpisodeRow]) -> float:
+    """Mean of the episodes' mean time headway; infinite where none is known."""
+    known = [row.headway_s for row in rows if not row.invalid and not math.isnan(row.headway_s)]
+    return fmean(known) if known else math.inf
+
+
+def _crash_share(rows: Sequence[EpisodeRow]) -> float:
+    """Share of avoidable hazards that ended in a crash; infinite without any."""
     counted = avoidable_hazards(rows)
-    return sum(row.crash for row in counted) / len(counted) if counted else float("nan")
+    return sum(row.crash for row in counted) / len(counted) if counted else math.inf
 
 
 def representatives(view: ResultView, suite: str, radio: str) -> list[DriverSpec]:
@@ -130,23 +130,22 @@ def representatives(view: ResultView, suite: str, radio: str) -> list[DriverSpec
     the one that crashes least, and of those the one that keeps closest.
     """
     here = view.controllers(suite, radio)
-    rows = {c.name: view.rows[suite, radio, c.name] for c in here}
+    headway_s = {c.name: _headway_s(view.rows[suite, radio, c.name]) for c in here}
     policies = [c for c in here if is_main_policy(c)]
-    target_s = mean_headway_s(rows[policies[0].name]) if policies else float("nan")
+    target_s = headway_s[policies[0].name] if policies else math.inf
 
     def preference(controller: DriverSpec) -> tuple[float, float]:
-        headway_s = mean_headway_s(rows[controller.name])
-        if not math.isnan(target_s):
-            return (_last_if_nan(abs(headway_s - target_s)), 0.0)
-        return (_last_if_nan(crash_share(rows[controller.name])), _last_if_nan(headway_s))
+        own_s = headway_s[controller.name]
+        if math.isfinite(target_s):
+            return abs(own_s - target_s), 0.0
+        return _crash_share(view.rows[suite, radio, controller.name]), own_s
 
-    chosen = {c.name for c in here if is_main_policy(c) or role_of(c) == "bound"}
     families: dict[str, list[DriverSpec]] = {}
     for controller in here:
         if role_of(controller) == "classical":
             families.setdefault(controller.family, []).append(controller)
-    chosen |= {min(members, key=preference).name for members in families.values()}
-    return [c for c in here if c.name in chosen]
+    chosen = [min(members, key=preference) for members in families.values()]
+    return [c for c in here if is_main_policy(c) or role_of(c) == "bound" or c in chosen]
 
 
 def rival_of(view: ResultView, suite: str, radio: str, policy: DriverSpec) -> DriverSpec | None:
@@ -156,14 +155,14 @@ def rival_of(view: ResultView, suite: str, radio: str, policy: DriverSpec) -> Dr
     """
     laws = [c for c in view.controllers(suite, radio) if role_of(c) == "classical"]
     rows = {c.name: view.rows[suite, radio, c.name] for c in laws}
-    headway_s = {c.name: _last_if_nan(mean_headway_s(rows[c.name])) for c in laws}
-    own_s = mean_headway_s(view.rows.get((suite, radio, policy.name), []))
-    if not laws or math.isnan(own_s):
+    headway_s = {name: _headway_s(of) for name, of in rows.items()}
+    own_s = _headway_s(view.rows.get((suite, radio, policy.name), []))
+    if not laws or math.isinf(own_s):
         return None
     as_close = [c for c in laws if headway_s[c.name] <= own_s + _SAME_HEADWAY_S]
     if not as_close:
         return min(laws, key=lambda c: headway_s[c.name])
-    return min(as_close, key=lambda c: (_last_if_nan(crash_share(rows[c.name])), headway_s[c.name]))
+    return min(as_close, key=lambda c: (_crash_share(rows[c.name]), headway_s[c.name]))
 
 
 def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
@@ -173,25 +172,7 @@ def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
     narrowest escapes, by time to collision and gap. Of one suite on one radio there are
     `MOST_ALIKE` at most, unless there are no others: grids crash alike.
     """
-    watched = {controller.name for controller in view.policies()}
-    if not watched:
-        suite = view.main_suite
-        laws = [
-            c
-            for radio in view.radios(suite)
-            for c in representatives(view, suite, radio)
-            if role_of(c) == "classical"
-        ] or list(view.manifest.controllers)
-
-        def crashes(controller: DriverSpec) -> float:
-            shares = [
-                crash_share(view.rows[suite, radio, controller.name])
-                for radio in view.radios(suite)
-                if (suite, radio, controller.name) in view.rows
-            ]
-            return _last_if_nan(float(np.mean(shares))) if shares else float("inf")
-
-        watched = {min(laws, key=crashes).name}
+    watched = {controller.name for controller in view.policies()} or {_safest_law(view)}
     rows = [
         row
         for (_, _, controller), cell in view.rows.items()
@@ -208,24 +189,96 @@ def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
     return sorted((chosen + alike)[:count], key=_badness)
 
 
+def _safest_law(view: ResultView) -> str:
+    """Name the law with the smallest mean share of crashes over the radios of the main suite."""
+    suite = view.main_suite
+    radios = view.radios(suite)
+    laws = [
+        c
+        for radio in radios
+        for c in representatives(view, suite, radio)
+        if role_of(c) == "classical"
+    ] or list(view.manifest.controllers)
+
+    def crashes(controller: DriverSpec) -> float:
+        cells = [view.rows.get((suite, radio, controller.name)) for radio in radios]
+        shares = [_crash_share(rows) for rows in cells if rows is not None]
+        return fmean(shares) if shares else math.inf
+
+    return min(laws, key=crashes).name
+
+
 def _badness(row: EpisodeRow) -> tuple[float | int | str, ...]:
-    impact = -_zero_if_nan(row.impact_speed_mps)
     order = 2 if not row.crash else 0 if row.avoidable else 1
+    severity, unknown = (-row.impact_speed_mps, 0.0) if row.crash else (row.min_ttc_s, math.inf)
     return (
         order,
-        impact if row.crash else _last_if_nan(row.min_ttc_s),
-        _last_if_nan(row.min_gap_m),
-        row.suite,
-        row.radio,
-        row.controller,
-        row.seed,
-        row.case,
+        unknown if math.isnan(severity) else severity,
+        math.inf if math.isnan(row.min_gap_m) else row.min_gap_m,
+        *(row.suite, row.radio, row.controller, row.seed, row.case),
     )
 
 
-def _last_if_nan(value: float) -> float:
-    return float("inf") if math.isnan(value) else value
+class CrashGrid(NamedTuple):
+    """Crashes in avoidable hazards, by two properties of the episode.
+
+    Attributes:
+        row_labels: From the top.
+        column_labels: From the left.
+        row_axis: What the rows are, with its unit.
+        column_axis: What the columns are.
+        crashes: (rows, columns) int64.
+        episodes: (rows, columns) int64.
+    """
+
+    row_labels: list[str]
+    column_labels: list[str]
+    row_axis: str
+    column_axis: str
+    crashes: NDArray[np.int64]
+    episodes: NDArray[np.int64]
 
 
-def _zero_if_nan(value: float) -> float:
-    return 0.0 if math.isnan(value) else value
+def by_peers_and_radio(rows: Sequence[EpisodeRow], radios: Sequence[str]) -> CrashGrid:
+    """Count over the number of cars ahead and the radio."""
+    counted = avoidable_hazards(rows)
+    peers = sorted({row.num_peers for row in counted})
+    cells = ((peers.index(row.num_peers), radios.index(row.radio), row.crash) for row in counted)
+    return _grid(cells, list(map(str, peers)), list(radios), "cars ahead", "radio")
+
+
+def by_loss_and_silence(rows: Sequence[EpisodeRow]) -> CrashGrid:
+    """Count over what the radio did in the episode: share lost, and longest burst of losses.
+
+    The burst is given as the time without a new message of the car in front.
+    """
+    cells = []
+    for row in avoidable_hazards(rows):
+        if np.isnan(row.delivery_ratio) or np.isnan(row.longest_blackout_s):
+            continue
+        loss = min(max(1.0 - row.delivery_ratio, 0.0), 1.0)
+        across = min(int(np.searchsorted(_LOSS_EDGES, loss, "right")) - 1, len(_LOSS_EDGES) - 2)
+        down = int(np.searchsorted(_SILENCE_EDGES_S, row.longest_blackout_s, "right")) - 1
+        cells.append((len(_SILENCE_EDGES_S) - 2 - down, across, row.crash))
+    silences = [
+        f"≥ {low:g}" if np.isinf(high) else f"{low:g}–{high:g}"
+        for low, high in pairwise(_SILENCE_EDGES_S)
+    ]
+    losses = [f"{100 * low:.0f}–{100 * high:.0f}" for low, high in pairwise(_LOSS_EDGES)]
+    axes = "longest burst of losses, s", "share of beacons lost, %"
+    return _grid(cells, silences[::-1], losses, *axes)
+
+
+def _grid(
+    cells: Iterable[tuple[int, int, bool]],
+    row_labels: list[str],
+    column_labels: list[str],
+    row_axis: str,
+    column_axis: str,
+) -> CrashGrid:
+    crashes = np.zeros((len(row_labels), len(column_labels)), dtype=np.int64)
+    episodes = np.zeros_like(crashes)
+    for i, j, crash in cells:
+        episodes[i, j] += 1
+        crashes[i, j] += crash
+    return CrashGrid(row_labels, column_labels, row_axis, column_axis, crashes, episodes)

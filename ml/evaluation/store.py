@@ -5,16 +5,18 @@ the software, which the folder's `Origin` records: what is there is not driven a
 taken for something else. It is there whole or not at all, so that a run that was killed goes on.
 """
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from ml.errors import EvaluationError
-from ml.evaluation.case_set import CaseSet, radio_source
 from ml.evaluation.drivers import ModelLoader, make_driver
-from ml.evaluation.records import DriverSpec
+from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord
 from ml.evaluation.result import (
     PARTS_FOLDER,
     EpisodeRow,
@@ -26,7 +28,11 @@ from ml.evaluation.result import (
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.together import run_together
 from ml.evaluation.workers import WorkerPool
+from ml.parameters import PRESET_NAMES, load_parameters
+from ml.sumo.scenarios import load_scenario
 
+PART_CASES = 960
+"""Cases that are driven in one go: what a kill costs, times the drivers that share a world."""
 _LONGEST_NAME = 40
 _MOST_SIMULATED_S = 250_000.0
 """Time that the episodes of a job last; it takes about a minute …"""
@@ -34,13 +40,40 @@ _LEAST_TOGETHER = 8
 """… but that many drivers share a world even where it takes longer."""
 
 
+@dataclass(frozen=True, slots=True)
+class CaseSet:
+    """Cases of a suite on a radio, the same for every driver.
+
+    Attributes:
+        suite: Specification, as `make_suite` takes it.
+        radio_position: See `RadioPosition`.
+        road_sha256: Of the road where it is not the suite's own (`road_sha256`).
+    """
+
+    suite: str
+    radio: RadioRecord
+    seed: int
+    cases: Sequence[int] = field(repr=False)
+    radio_position: RadioPosition = "reference"
+    road_sha256: str = ""
+
+    @property
+    def simulated_s(self) -> float:
+        """How long the episodes of one driver last together."""
+        return len(self.cases) * make_suite(self.suite).config.episode_s
+
+    def decides(self) -> list[Any]:
+        """Return what rows depend on, beside the driver and the software."""
+        where = [self.suite, self.road_sha256, self.radio.sha256, self.radio_position]
+        return [*where, self.seed, list(self.cases)]
+
+
 @dataclass(frozen=True)
 class Part:
     """Some cases, and who drives them.
 
     Attributes:
-        cases: At most `case_set.PART_CASES`.
-        driver: Who drives.
+        cases: At most `PART_CASES`.
     """
 
     cases: CaseSet
@@ -62,7 +95,6 @@ class DriveJob:
     Attributes:
         folder: Where the rows go.
         parts: Of the same cases.
-        load_model: For trained policies.
     """
 
     folder: Path
@@ -82,7 +114,8 @@ class DriveJob:
 
 def parts_of(cases: CaseSet, drivers: Iterable[DriverSpec]) -> list[Part]:
     """Return the parts of some drivers: all of the first, then all of the next."""
-    chunks = list(cases.parts())
+    starts = range(0, len(cases.cases), PART_CASES)
+    chunks = [replace(cases, cases=cases.cases[k : k + PART_CASES]) for k in starts]
     return [Part(chunk, driver) for driver in drivers for chunk in chunks]
 
 
@@ -112,8 +145,6 @@ def run_jobs(jobs: Sequence[DriveJob], *, workers: int) -> Iterator[DriveJob]:
     Raises:
         RoadSenseError: One could not be done; those that were are kept.
     """
-    if not jobs:
-        return
     with WorkerPool(drive, min(workers, len(jobs))) as pool:
         for job, _ in pool.run(jobs):
             yield job
@@ -153,3 +184,45 @@ def read_parts(folder: Path, parts: Iterable[Part]) -> list[EpisodeRow]:
             row.controller, row.radio = part.driver.name, part.cases.radio.name
         found += rows
     return found
+
+
+def radio_record(name: str) -> RadioRecord:
+    """Describe a preset or a parameter file.
+
+    Raises:
+        ParameterError: It cannot be read.
+    """
+    file = "" if name in PRESET_NAMES else str(Path(name).absolute())
+    content = json.dumps(load_parameters(name).model_dump(mode="json"), sort_keys=True)
+    return RadioRecord(name=name, sha256=sha256(content.encode()).hexdigest(), file=file)
+
+
+def radio_source(record: RadioRecord) -> str:
+    """Return the preset or file that a radio is, wherever the result is read.
+
+    Raises:
+        EvaluationError: It has other parameters than when the result was made.
+        ParameterError: It cannot be read.
+    """
+    source = record.file or record.name
+    if radio_record(source).sha256 != record.sha256:
+        raise EvaluationError(
+            f"the radio {source} has other parameters than when the result was made. Put them back "
+            "as they were, or evaluate again into another --out."
+        )
+    return source
+
+
+def road_sha256(suite: str) -> str:
+    """Return a digest of a suite's road; empty where it is the suite's own.
+
+    Raises:
+        ScenarioError: There is no such road, or the suite's cases do not fit on it.
+    """
+    if "@" not in suite:
+        return ""
+    built = make_suite(suite)
+    scenario = load_scenario(built.config.scenario)
+    built.supply(built.config, scenario.road)
+    content = scenario.net_file.read_bytes() + " ".join(scenario.route_edges).encode()
+    return sha256(content).hexdigest()

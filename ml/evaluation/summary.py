@@ -5,26 +5,24 @@ resamples over cases; the resamples depend on the number of cases alone, so that
 met the same cases are resampled alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, Literal, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.envs.scoring.metrics import METRICS, Episodes
+from ml.envs.scoring.metrics import METRICS
 from ml.evaluation.result import EpisodeRow
 from ml.keyed_random import fold, uniform
 
 RESAMPLES = 2000
+TAILS = (2.5, 97.5)
+"""Percentiles at which a bootstrap's interval ends."""
 _SEED = 5
-_TAILS = (2.5, 97.5)
 _DIGITS = 6
-POOLED = "pooled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Rate:
     high: float
 
     @classmethod
-    def of(cls, hits: int, trials: int) -> Rate:
+    def of(cls, hits: int, trials: int) -> Self:
         """Compute the interval; with no trials it is all of [0, 1]."""
         if trials == 0:
             return cls(0, 0, 0.0, 1.0)
@@ -58,6 +56,10 @@ class Rate:
         """Hits over trials; not a number without trials."""
         return self.hits / self.trials if self.trials else float("nan")
 
+    def as_figure(self) -> "Figure":
+        """Return it as a figure of the episodes."""
+        return Figure(self.share, self.low, self.high, self.trials, self.hits)
+
     def __str__(self) -> str:
         if self.trials == 0:
             return "no episodes"
@@ -69,9 +71,6 @@ class Figure:
     """A figure with its 95 % interval; not a number where nothing can be said.
 
     Attributes:
-        value: The estimate.
-        low: Lower end.
-        high: Upper end.
         count: Episodes that it is made of.
         hits: For a rate, in how many of them it happened; None for a mean.
     """
@@ -88,12 +87,8 @@ class CellSummary:
     """The figures of one controller in one suite on one radio.
 
     Attributes:
-        suite: Name, or `POOLED`.
-        radio: Name, or `POOLED`.
-        controller: Name.
-        episodes: Valid episodes.
         invalid: Episodes left out.
-        figures: By name: every name of `RATES`, `MEANS` and `RATIOS`.
+        figures: By name, every one of `FIGURES`.
     """
 
     suite: str
@@ -104,56 +99,51 @@ class CellSummary:
     figures: dict[str, Figure]
 
 
-def _hazard(row: EpisodeRow) -> bool:
-    return row.kind == "hazard"
-
-
-def _avoidable(row: EpisodeRow) -> bool:
-    return _hazard(row) and row.avoidable
-
-
 _Test: TypeAlias = Callable[[EpisodeRow], bool]
-RATES: dict[str, tuple[_Test, _Test]] = {
-    "crash_rate": (_avoidable, lambda row: row.crash),
-    "informed_crash_rate": (_avoidable, lambda row: row.crash_class == "informed"),
-    "blackout_crash_rate": (_avoidable, lambda row: row.crash_class == "blackout"),
-    "quiet_crash_rate": (lambda row: not _hazard(row), lambda row: row.crash),
-    "unavoidable_rate": (_hazard, lambda row: not row.avoidable),
-    "unavoidable_crash_rate": (
-        lambda row: _hazard(row) and not row.avoidable,
-        lambda row: row.crash,
-    ),
-    "informed_rate": (_hazard, lambda row: row.informed),
+EPISODES: dict[str, _Test] = {
+    "all": lambda _: True,
+    "hazards": lambda row: row.is_hazard,
+    "avoidable hazards": lambda row: row.is_hazard and row.avoidable,
+    "unavoidable hazards": lambda row: row.is_hazard and not row.avoidable,
+    "quiet": lambda row: not row.is_hazard,
+    "crashes": lambda row: row.crash,
+}
+"""Which valid episodes a figure is made of."""
+_RATES: dict[str, tuple[str, _Test]] = {
+    "crash_rate": ("avoidable hazards", lambda row: row.crash),
+    "informed_crash_rate": ("avoidable hazards", lambda row: row.crash_class == "informed"),
+    "blackout_crash_rate": ("avoidable hazards", lambda row: row.crash_class == "blackout"),
+    "quiet_crash_rate": ("quiet", lambda row: row.crash),
+    "unavoidable_rate": ("hazards", lambda row: not row.avoidable),
+    "unavoidable_crash_rate": ("unavoidable hazards", lambda row: row.crash),
+    "informed_rate": ("hazards", lambda row: row.informed),
 }
 """Name to (of which episodes, in which of them it happened)."""
 
-MEANS: dict[str, Episodes] = {m.name: m.mean_over for m in METRICS if m.mean_over}
-RATIOS: dict[str, tuple[str, str, float, Episodes]] = {
-    "false_brakes_per_km": ("false_brakes", "distance_m", 1000.0, "quiet"),
-    "false_brakes_per_h": ("false_brakes", "duration_s", 3600.0, "quiet"),
+
+class _Ratio(NamedTuple):
+    """A sum over episodes by a sum over the same, not the mean of ratios."""
+
+    above: str
+    below: str
+    """A column of the rows; "" for the number of episodes."""
+    scale: float
+    episodes: str
+
+
+_RATIOS = {m.name: _Ratio(m.name, "", 1.0, m.mean_over) for m in METRICS if m.mean_over}
+_RATIOS |= {
+    "false_brakes_per_km": _Ratio("false_brakes", "distance_m", 1000.0, "quiet"),
+    "false_brakes_per_h": _Ratio("false_brakes", "duration_s", 3600.0, "quiet"),
 }
-"""Name to (numerator, denominator, scale, episodes): of sums, not the mean of ratios."""
-
-FIGURES = (*RATES, *MEANS, *RATIOS)
+FIGURES = (*_RATES, *_RATIOS)
 
 
-def summarise(
-    rows: Iterable[EpisodeRow], *, pool: Sequence[Literal["suite", "radio"]] = ()
-) -> list[CellSummary]:
-    """Summarise each controller in each suite on each radio.
-
-    Args:
-        rows: Episodes of any number of cells.
-        pool: What is put together instead.
-
-    Returns:
-        In the order in which suites, radios and controllers first appear.
-    """
+def summarise(rows: Iterable[EpisodeRow]) -> list[CellSummary]:
+    """Summarise each controller in each suite on each radio, in the order in which they appear."""
 
     def cell(row: EpisodeRow) -> tuple[str, str, str]:
-        suite = POOLED if "suite" in pool else row.suite
-        radio = POOLED if "radio" in pool else row.radio
-        return suite, radio, row.controller
+        return row.suite, row.radio, row.controller
 
     listed = list(rows)
     order = {key: i for i, key in enumerate(dict.fromkeys(map(cell, listed)))}
@@ -177,35 +167,39 @@ def as_json(summaries: Sequence[CellSummary]) -> list[dict[str, Any]]:
 def _summary(key: tuple[str, str, str], rows: list[EpisodeRow]) -> CellSummary:
     valid = [row for row in rows if not row.invalid]
     figures: dict[str, Figure] = {}
-    for name, (among, happened) in RATES.items():
-        of = [row for row in valid if among(row)]
-        rate = Rate.of(sum(map(happened, of)), len(of))
-        figures[name] = Figure(rate.share, rate.low, rate.high, rate.trials, rate.hits)
-    sums = [
-        (name, _column(rows, name), np.ones(len(rows)), _among(rows, episodes))
-        for name, episodes in MEANS.items()
-    ]
-    sums += [
-        (name, _column(rows, above) * scale, _column(rows, below), _among(rows, episodes))
-        for name, (above, below, scale, episodes) in RATIOS.items()
-    ]
-    figures |= _bootstrap(sums)
-    suite, radio, controller = key
-    return CellSummary(suite, radio, controller, len(valid), len(rows) - len(valid), figures)
+    for name, (episodes, happened) in _RATES.items():
+        of = list(filter(EPISODES[episodes], valid))
+        figures[name] = Rate.of(sum(map(happened, of)), len(of)).as_figure()
+    figures |= _bootstrap(rows)
+    return CellSummary(*key, len(valid), len(rows) - len(valid), figures)
 
 
-def _column(rows: list[EpisodeRow], name: str) -> NDArray[np.float64]:
-    return np.array([float(getattr(row, name)) for row in rows])
-
-
-def _among(rows: list[EpisodeRow], episodes: Episodes) -> NDArray[np.bool_]:
-    wanted: dict[Episodes, _Test] = {
-        "all": lambda _: True,
-        "hazards": _hazard,
-        "quiet": lambda row: not _hazard(row),
-        "crashes": lambda row: row.crash,
-    }
-    return np.array([not row.invalid and wanted[episodes](row) for row in rows])
+def _bootstrap(rows: list[EpisodeRow]) -> dict[str, Figure]:
+    """Resample the cases and return every ratio of sums."""
+    knowns, tops, bottoms = [], [], []
+    for ratio in _RATIOS.values():
+        counts = EPISODES[ratio.episodes]
+        top = np.array([float(getattr(row, ratio.above)) for row in rows]) * ratio.scale
+        bottom = np.array(
+            [float(getattr(row, ratio.below)) if ratio.below else 1.0 for row in rows]
+        )
+        known = np.array([not row.invalid and counts(row) for row in rows])
+        known &= np.isfinite(top) & np.isfinite(bottom)
+        knowns.append(known)
+        tops.append(np.where(known, top, 0.0))
+        bottoms.append(np.where(known, bottom, 0.0))
+    top, bottom = np.stack(tops, axis=1), np.stack(bottoms, axis=1)
+    weights = _resamples(len(rows))
+    above, below = weights @ top, weights @ bottom
+    figures = {}
+    for i, (name, known) in enumerate(zip(_RATIOS, knowns, strict=True)):
+        value = low = high = float("nan")
+        if total := bottom[:, i].sum():
+            drawn = below[:, i] > 0.0
+            value = float(top[:, i].sum() / total)
+            low, high = np.percentile(above[drawn, i] / below[drawn, i], TAILS).tolist()
+        figures[name] = Figure(value, low, high, int(known.sum()))
+    return figures
 
 
 @lru_cache(maxsize=2)
@@ -215,24 +209,3 @@ def _resamples(cases: int) -> NDArray[np.float64]:
     number = (draws * cases).astype(np.int64) + np.arange(RESAMPLES)[:, None] * cases
     counts = np.bincount(number.ravel(), minlength=RESAMPLES * cases)
     return counts.reshape(RESAMPLES, cases).astype(np.float64)
-
-
-def _bootstrap(
-    sums: list[tuple[str, NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]],
-) -> dict[str, Figure]:
-    """Ratios of sums over cases; each entry is (name, numerators, denominators, mask)."""
-    known = [mask & np.isfinite(above) & np.isfinite(below) for _, above, below, mask in sums]
-    top = np.stack([np.where(k, s[1], 0.0) for k, s in zip(known, sums, strict=True)], axis=1)
-    bottom = np.stack([np.where(k, s[2], 0.0) for k, s in zip(known, sums, strict=True)], axis=1)
-    weights = _resamples(top.shape[0])
-    above, below = weights @ top, weights @ bottom
-    figures = {}
-    for i, (name, *_) in enumerate(sums):
-        total, drawn = bottom[:, i].sum(), below[:, i] > 0.0
-        nothing = total == 0.0
-        value = float("nan") if nothing else float(top[:, i].sum() / total)
-        ends = (float("nan"),) * 2
-        if not nothing:
-            ends = np.percentile(above[drawn, i] / below[drawn, i], _TAILS).tolist()
-        figures[name] = Figure(value, *ends, int(known[i].sum()))
-    return figures

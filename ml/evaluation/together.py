@@ -3,21 +3,17 @@
 The rows are those of `run_suite` bit for bit, whatever the company.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import closing
 
 from ml.envs.config import EnvConfig
 from ml.envs.worlds.recorded import RecordedTraffic, bytes_per_case, is_shared
 from ml.envs.worlds.replayed import replayed_world
+from ml.evaluation.drivers import Driver
 from ml.evaluation.episodes import CaseRunner, checked_cases, driven_by, run_suite
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.suites.suite import Suite
 from ml.vehicle import DT_S
-
-if TYPE_CHECKING:
-    from ml.evaluation.drivers import Driver
 
 MOST_CONVOYS = 192
 """A tick of lone egos costs much the same for 64 as for 192."""
@@ -34,18 +30,10 @@ def run_together(
     radio_position: str = "reference",
     cases: Sequence[int] | None = None,
 ) -> list[list[EpisodeRow]]:
-    """Run drivers through a suite, each case of it together where that is possible.
+    """Run drivers through a suite as `run_suite` does, each case together where that is possible.
 
     It is not where the radio goes by each driver's own position, and for SUMO's own car-following;
-    such a driver runs on its own.
-
-    Args:
-        drivers: Who drives; distinct objects.
-        suite: What they are put through.
-        radio: Preset or parameter file.
-        seed: Seed of every draw.
-        radio_position: Whose position decides packets' fates; see `EnvConfig.radio_position`.
-        cases: Which cases; None for all.
+    such a driver runs on its own. The drivers are distinct objects.
 
     Returns:
         Per driver a row per case.
@@ -84,7 +72,7 @@ def _run_shared(
     num_envs = -(-len(wanted) // -(-len(wanted) // room))
     traffic = RecordedTraffic(ticks, num_envs, num_peers)
     live = CaseRunner(first, suite, config, seed=seed, num_envs=num_envs)
-    try:
+    with closing(live):
         for start in range(0, len(wanted), num_envs):
             cases = wanted[start : start + num_envs]
             traffic.clear()
@@ -95,6 +83,4 @@ def _run_shared(
                     driver, suite, config, seed=seed, num_envs=num_envs, world=world
                 )
                 rows[k] += runner.run(cases)
-    finally:
-        live.close()
     return rows

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -104,21 +105,15 @@ def _serve(connection: Connection, work: Callable[[Job], Answer]) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    while True:
-        try:
+    with suppress(EOFError, OSError):
+        while True:
             job = connection.recv()
-            connection.send(_attempt(work, job))
-        except (EOFError, OSError):
-            return
-
-
-def _attempt(
-    work: Callable[[Job], Answer], job: Job
-) -> tuple[Answer | None, RoadSenseError | None]:
-    """Return the answer, or why there is none."""
-    try:
-        return work(job), None
-    except RoadSenseError as error:
-        return None, error
-    except Exception as error:  # noqa: BLE001 (whatever it was, the parent is told)
-        return None, EvaluationError(f"{job}: {type(error).__name__}: {error}")
+            answer: Answer | None = None
+            failure: RoadSenseError | None = None
+            try:
+                answer = work(job)
+            except RoadSenseError as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001 (whatever it was, the parent is told)
+                failure = EvaluationError(f"{job}: {type(error).__name__}: {error}")
+            connection.send((answer, failure))

@@ -6,23 +6,21 @@ Sets", NeurIPS 2017). What stands in a masked row is never read. With no peer he
 features are zeros.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
 
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from ml.errors import EnvironmentStateError
 
-if TYPE_CHECKING:
-    from gymnasium import spaces
-
 DEFAULT_LOG_STD_INIT = -0.7
 """Initial log standard deviation of the action: 0.5 of the half range, so that a fresh policy
 brakes with up to 4 m/s² (one sigma) rather than slamming both pedals at every tick."""
 
+Pooling: TypeAlias = Literal["max and mean", "mean"]
 _HIDDEN_UNITS = 32
 _HEAD_UNITS = (64, 32)
 
@@ -77,6 +75,54 @@ class DeepSetExtractor(BaseFeaturesExtractor):
         return torch.cat([observations["ego"], pooled_max, pooled_mean], dim=1)
 
 
+class StudiedExtractor(BaseFeaturesExtractor):
+    """A `DeepSetExtractor` that takes some inputs, or the maximum of its peers, for 0: a study's.
+
+    Its factors of 0 and 1 are saved with the weights: a model that was loaded hides the same.
+
+    Args:
+        hidden_ego: Columns of `ego` that are taken for 0.
+        hidden_peers: Columns of `peers` that are taken for 0.
+        pooling: "mean" leaves the maximum out.
+    """
+
+    shown_ego: torch.Tensor
+    shown_peers: torch.Tensor
+    used: torch.Tensor
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        peer_embed_dim: int = 32,
+        *,
+        hidden_ego: Sequence[int] = (),
+        hidden_peers: Sequence[int] = (),
+        pooling: Pooling = "max and mean",
+    ) -> None:
+        network = DeepSetExtractor(observation_space, peer_embed_dim)
+        super().__init__(observation_space, network.features_dim)
+        self.network = network
+        ego, peers = ((observation_space[name].shape or (0,))[-1] for name in ("ego", "peers"))
+        maximum = range(ego, ego + peer_embed_dim) if pooling == "mean" else ()
+        for name, size, hidden in (
+            ("shown_ego", ego, hidden_ego),
+            ("shown_peers", peers, hidden_peers),
+            ("used", network.features_dim, maximum),
+        ):
+            factors = torch.ones(size)
+            factors[list(hidden)] = 0.0
+            self.register_buffer(name, factors)
+
+    def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return features of shape (batch, features_dim) float32, of observations as they come."""
+        shown = {
+            "ego": observations["ego"] * self.shown_ego,
+            "peers": observations["peers"] * self.shown_peers,
+        }
+        features: torch.Tensor = self.network(observations | shown)
+        return features * self.used
+
+
 def create_deep_set_policy_kwargs(
     peer_embed_dim: int = 32, *, log_std_init: float = DEFAULT_LOG_STD_INIT
 ) -> dict[str, Any]:
@@ -84,10 +130,7 @@ def create_deep_set_policy_kwargs(
 
     One extractor is shared by actor and critic; each has a head of its own. Weights start
     orthogonal (SB3's default), the action's last layer near zero: a fresh policy holds its speed.
-
-    Args:
-        peer_embed_dim: Width of a peer's embedding.
-        log_std_init: Initial logarithm of the action's standard deviation (in action units).
+    `log_std_init` is the initial logarithm of the action's standard deviation, in action units.
     """
     return {
         "features_extractor_class": DeepSetExtractor,
@@ -97,4 +140,12 @@ def create_deep_set_policy_kwargs(
         "activation_fn": nn.Tanh,
         "ortho_init": True,
         "log_std_init": log_std_init,
+    }
+
+
+def studied(policy_kwargs: dict[str, Any], **study: Any) -> dict[str, Any]:
+    """Return `policy_kwargs` of Deep Sets with further arguments, of `StudiedExtractor`."""
+    return policy_kwargs | {
+        "features_extractor_class": StudiedExtractor,
+        "features_extractor_kwargs": policy_kwargs["features_extractor_kwargs"] | study,
     }

@@ -26,8 +26,7 @@ from ml.envs.policy_interface import PolicyInterface
 from ml.envs.spaces import observation_space
 from ml.errors import CheckpointError
 from ml.onboard.observation.spec import OBSERVATION_VERSION
-from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
-from ml.policies.study import studied
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
 
 POINTER_NAME = "latest"
 

@@ -7,8 +7,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.keyed_random import fold
 from ml.onboard.observation.spec import columns_of
-from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
-from ml.policies.study import studied
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
 from ml.training.checkpoints import ConvoyPPO
 from ml.training.config import TrainConfig
 from ml.training.deployment import Deployment

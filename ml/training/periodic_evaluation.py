@@ -19,8 +19,8 @@ from ml.atomic_files import write_atomically, write_json
 from ml.errors import EvaluationError
 from ml.evaluation.closing import figures_of
 from ml.evaluation.drivers import PolicyDriver
+from ml.evaluation.episodes import run_validation
 from ml.evaluation.safety_score import as_figures, score_of
-from ml.evaluation.validation import run_validation
 from ml.training.callbacks import Bystander
 from ml.training.checkpoints import load_model, model_bytes
 from ml.training.child import Child

@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
-from ml.controllers.tuned import check_parameter, tunable, tuned_controller
+from ml.controllers.registry import check_parameter, tunable, tuned_controller
 from ml.envs.config import EnvConfig
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.drivers import ControllerDriver
+from ml.evaluation.episodes import run_validation
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.safety_score import as_figures, score_of
 from ml.evaluation.seeds import VALIDATION_SEED
-from ml.evaluation.validation import run_validation
 from ml.evaluation.workers import WorkerPool
 from ml.training.run_directory import digests
 from ml.tuning.objective import Outcome

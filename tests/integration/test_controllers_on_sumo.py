@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from support.delayed import Delayed
 
-from ml.controllers.headway import Threshold
-from ml.controllers.registry import controller_names
+from ml.controllers.car_following import Threshold
+from ml.controllers.registry import CONTROLLER_NAMES
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.evaluation.drivers import ControllerDriver, make_driver
 from ml.evaluation.episodes import CaseRunner, run_suite
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.sumo
 SUITE = make_suite("convoy:400")
 CASES = range(120)
 FED_BY_RADIO = [
-    name for name in controller_names() if name not in {"do-nothing", "always-brake", "oracle"}
+    name for name in CONTROLLER_NAMES if name not in {"do-nothing", "always-brake", "oracle"}
 ]
 
 

@@ -6,12 +6,11 @@ import pytest
 from ml.envs import EnvConfig
 from ml.envs.scoring.metrics import METRICS
 from ml.evaluation.drivers import make_driver
-from ml.evaluation.episodes import run_suite
-from ml.evaluation.suites.suite import drawn_suite
+from ml.evaluation.episodes import run_drawn
 
 pytestmark = pytest.mark.sumo
 
-CONFIG = EnvConfig(num_peers=(1, 4), episode_s=30.0, stop_at_collision=False)
+CONFIG = EnvConfig(num_peers=(1, 4), episode_s=30.0, stop_at_collision=False, radio="bursty")
 CASES = 24
 SHARED = {metric.summary: metric.name for metric in METRICS if metric.summary}
 
@@ -61,9 +60,7 @@ def test_reward_tracker_and_evaluation_give_the_same_numbers(name):
     """In every episode, crashes among them: false brakes, braking share and all that is shared."""
     driver = Nervous() if name == "nervous" else make_driver(name)
     watch = Watch()
-    rows = run_suite(
-        driver, drawn_suite("drawn", CONFIG, CASES), radio="bursty", seed=3, on_tick=watch
-    )
+    rows = run_drawn(driver, CONFIG, episodes=CASES, seed=3, on_tick=watch)
     for case, row in enumerate(rows):
         said = watch.summaries[case]
         for summary, column in SHARED.items():

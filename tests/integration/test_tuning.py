@@ -17,9 +17,9 @@ from support.training_runs import wait_until
 from ml.cli import main
 from ml.controllers.registry import make_controller
 from ml.evaluation.drivers import ControllerDriver
+from ml.evaluation.episodes import run_validation
 from ml.evaluation.safety_score import score_of
 from ml.evaluation.seeds import VALIDATION_SEED
-from ml.evaluation.validation import run_validation
 from ml.training.checkpoints import load_model
 from ml.training.command_line import parse_command_line
 from ml.training.deployment import read_deployment

@@ -26,9 +26,8 @@ from ml.envs.scoring.reward import TERMS
 from ml.evaluation.acceptance.table import Found, Row
 from ml.evaluation.closing import DriverFigures, as_table
 from ml.evaluation.compare import compare
-from ml.evaluation.console import tables
+from ml.evaluation.console import spread_over, spread_table, tables
 from ml.evaluation.reward_audit import AuditCell, AuditReport
-from ml.evaluation.spread import spread_over, table_of
 from ml.evaluation.summary import Rate, summarise
 from ml.parameters import load_parameters
 from ml.reports.acceptance.tables import console_table
@@ -99,7 +98,7 @@ def _results() -> Iterator[WholeTable]:
     rows = [row for name in models for row in planted_rows(30, controller=name, crash=True)]
     summaries = summarise(rows)
     yield from tables(summaries, models)
-    yield table_of(spread_over(summaries, models))
+    yield spread_table(spread_over(summaries, models))
     yield WholeTable(*TITLES, rows=map(cells, summaries), title="ablations")
     yield compare(rows[:30], rows[30:60]).table()
 

@@ -11,14 +11,16 @@ spread at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from ml.envs.scoring.metrics import OVERREACTION_MPS2
-from ml.evaluation.paired import PairedEstimate, paired_rates, paired_ratios
+from ml.evaluation.compare import BY_KEY, estimated
+from ml.evaluation.paired import PairedEstimate
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.summary import Figure, Rate, summarise
 
@@ -29,6 +31,8 @@ _P95 = 0.95
 WEIGHTED = ("headway_s", "jerk_p95_mps3", "braking_share")
 COMPARED = ("crash", "headway_s", "false_brakes_per_km", "jerk_p95_mps3")
 """What decides which of two drivers dominates the other; less is better in each."""
+
+_NOTHING = Figure(*(float("nan"),) * 3, 0)
 
 Figures = dict[str, Figure]
 Differences = dict[str, PairedEstimate]
@@ -43,12 +47,9 @@ class _Column:
 
     @classmethod
     def of(cls, rows: Sequence[EpisodeRow], name: str) -> _Column:
-        hazards = np.array([getattr(r, name) for r in rows if r.kind == "hazard"], dtype=float)
-        others = np.array([getattr(r, name) for r in rows if r.kind != "hazard"], dtype=float)
+        hazards = np.array([getattr(r, name) for r in rows if r.is_hazard], dtype=float)
+        others = np.array([getattr(r, name) for r in rows if not r.is_hazard], dtype=float)
         return cls(hazards, others)
-
-    def minus(self, other: _Column) -> _Column:
-        return _Column(self.hazards - other.hazards, self.others - other.others)
 
     def mean(self) -> Figure:
         """Weighted, with its interval; of one kind alone where the other is missing."""
@@ -57,7 +58,7 @@ class _Column:
         known = [(w, s) for w, s in zip(weights, strata, strict=True) if s.size]
         count = sum(s.size for s in strata)
         if not known:
-            return Figure(*(float("nan"),) * 3, 0)
+            return _NOTHING
         total = sum(w for w, _ in known)
         value = sum(w * float(s.mean()) for w, s in known) / total
         if any(s.size == 1 for _, s in known):
@@ -76,9 +77,6 @@ class _Column:
 def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
     """Measure one driver on a benchmark of the suite `convoy`; invalid episodes count nowhere.
 
-    Args:
-        rows: One per case.
-
     Returns:
         `crash` (avoidable hazards), `quiet_crash`, `hazards` (how many were met, avoidable or not),
         `headway_s`, `jerk_p95_mps3` and `braking_share` (weighted), `quiet_braking_share`,
@@ -86,12 +84,11 @@ def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
         there is no such episode.
     """
     valid = [row for row in rows if not row.invalid]
-    quiet = [row for row in valid if row.kind != "hazard"]
-    answered = [row for row in quiet if row.kind == "benign" and _known(row.overreaction_mps2)]
+    quiet = [row for row in valid if not row.is_hazard]
+    answered = [row for row in quiet if row.kind == "benign" and isfinite(row.overreaction_mps2)]
     figures = {
-        "crash": crash_figure(valid),
+        **_crashes(valid),
         "quiet_crash": _rate(quiet, lambda row: row.crash),
-        "hazards": _count(sum(row.kind == "hazard" for row in valid)),
         "quiet_braking_share": _Column.of(quiet, "braking_share").mean(),
         "false_brakes_per_km": _false_brakes(quiet),
         "overreaction": _rate(answered, lambda row: row.overreaction_mps2 > OVERREACTION_MPS2),
@@ -108,17 +105,17 @@ def manoeuvre_figures(rows: Sequence[EpisodeRow]) -> Figures:
     """
     valid = [row for row in rows if not row.invalid]
     return {
-        "crash": crash_figure(valid),
-        "hazards": _count(sum(row.kind == "hazard" for row in valid)),
+        **_crashes(valid),
         "gain": _Column.of(valid, "gain_at_fundamental").mean(),
         "gain_l2_p95": percentile_95([row.string_gain_l2 for row in valid]),
     }
 
 
-def crash_figure(valid: Sequence[EpisodeRow]) -> Figure:
-    """Share of avoidable hazards that ended in a crash."""
-    avoidable = [row for row in valid if row.kind == "hazard" and row.avoidable]
-    return _rate(avoidable, lambda row: row.crash)
+def _crashes(valid: Sequence[EpisodeRow]) -> Figures:
+    """Share of avoidable hazards that ended in a crash, and how many hazards there were."""
+    hazards = [row for row in valid if row.is_hazard]
+    crash = _rate([row for row in hazards if row.avoidable], lambda row: row.crash)
+    return {"crash": crash, "hazards": Figure(*(float(len(hazards)),) * 3, len(hazards))}
 
 
 def percentile_95(values: Sequence[float]) -> Figure:
@@ -126,10 +123,10 @@ def percentile_95(values: Sequence[float]) -> Figure:
 
     An end that no order statistic reaches is infinite: with fewer than 72 values the upper one.
     """
-    known = np.sort(np.array([value for value in values if _known(value)]))
+    known = np.sort(np.array([value for value in values if isfinite(value)]))
     n = known.size
     if not n:
-        return Figure(*(float("nan"),) * 3, 0)
+        return _NOTHING
     ranks = stats.binom(n, _P95)
     low = int(ranks.ppf(0.5 * (1.0 - _LEVEL)))
     high = int(ranks.ppf(0.5 * (1.0 + _LEVEL))) + 1
@@ -146,10 +143,7 @@ def differences(
 ) -> Differences:
     """Compare two drivers case by case on a benchmark of the suite `convoy`.
 
-    Args:
-        candidate: Rows, one per case.
-        baseline: Rows of the same cases.
-        key: What the bootstrap's draws depend on.
+    Both have a row per case, in the same order; the bootstrap's draws depend on `key`.
 
     Returns:
         Candidate − baseline for each of `COMPARED`, and for `quiet_braking_share`. What no pair
@@ -159,21 +153,14 @@ def differences(
         (c, b) for c, b in zip(candidate, baseline, strict=True) if not (c.invalid or b.invalid)
     ]
     found: Differences = {}
-    hazards = [(c, b) for c, b in pairs if c.kind == "hazard" and c.avoidable and b.avoidable]
-    if hazards:
-        hits = [np.array([pair[i].crash for pair in hazards]) for i in range(2)]
-        found["crash"] = paired_rates(hits[0], hits[1])
-    quiet = [(c, b) for c, b in pairs if c.kind != "hazard"]
+    crash = replace(BY_KEY["crash"], scale=1.0)
+    compared = {"crash": crash, "false_brakes_per_km": BY_KEY["false_brakes"]}
+    for name, metric in compared.items():
+        estimate = estimated(metric, pairs, key)
+        if estimate is not None:
+            found[name] = estimate
+    quiet = [(c, b) for c, b in pairs if not c.is_hazard]
     if quiet:
-        sums = [
-            (
-                np.array([1000.0 * pair[i].false_brakes for pair in quiet]),
-                np.array([pair[i].distance_m for pair in quiet]),
-            )
-            for i in range(2)
-        ]
-        estimate = paired_ratios(sums[0], sums[1], key=f"{key}/false_brakes")
-        found["false_brakes_per_km"] = estimate
         found["quiet_braking_share"] = _paired_mean(quiet, "braking_share")
     if pairs:
         for name in ("headway_s", "jerk_p95_mps3"):
@@ -182,8 +169,8 @@ def differences(
 
 
 def _paired_mean(pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], name: str) -> PairedEstimate:
-    ours, theirs = (_Column.of([pair[i] for pair in pairs], name) for i in range(2))
-    apart = ours.minus(theirs).mean()
+    ours, theirs = (_Column.of(side, name) for side in zip(*pairs, strict=True))
+    apart = _Column(ours.hazards - theirs.hazards, ours.others - theirs.others).mean()
     error = (apart.high - apart.low) / (2.0 * float(stats.norm.ppf(_UPPER)))
     if error > 0.0:
         p_value = float(2.0 * stats.norm.sf(abs(apart.value) / error))
@@ -201,7 +188,7 @@ def _paired_mean(pairs: Sequence[tuple[EpisodeRow, EpisodeRow]], name: str) -> P
 
 def _false_brakes(quiet: Sequence[EpisodeRow]) -> Figure:
     if not quiet:
-        return Figure(*(float("nan"),) * 3, 0)
+        return _NOTHING
     (cell,) = summarise(quiet)
     figure = cell.figures["false_brakes_per_km"]
     km = sum(row.distance_m for row in quiet) / 1000.0
@@ -215,13 +202,4 @@ def _false_brakes(quiet: Sequence[EpisodeRow]) -> Figure:
 
 
 def _rate(of: Sequence[EpisodeRow], hit: Callable[[EpisodeRow], bool]) -> Figure:
-    rate = Rate.of(sum(hit(row) for row in of), len(of))
-    return Figure(rate.share, rate.low, rate.high, rate.trials, rate.hits)
-
-
-def _count(number: int) -> Figure:
-    return Figure(float(number), float(number), float(number), number)
-
-
-def _known(value: float) -> bool:
-    return bool(np.isfinite(value))
+    return Rate.of(sum(map(hit, of)), len(of)).as_figure()

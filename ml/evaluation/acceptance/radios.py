@@ -14,7 +14,6 @@ from ml.parameters import load_parameters
 from ml.parameters.parameters import Parameters
 
 Base = Literal["clean", "bursty", "shadowed"]
-_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +21,6 @@ class OtherRadio:
     """A radio that no preset is.
 
     Attributes:
-        name: Of its file, and in tables.
-        base: The preset that it is like.
         towards: The preset halfway to which it is; empty for one with `changes`.
         changes: Numbers of `radio.loss` that differ from `base`.
         bounds: The preset whose bounds it is judged by, doubled: the worse neighbour's.
@@ -56,7 +53,7 @@ def parameters_of(radio: OtherRadio) -> Parameters:
     loss = content["radio"]["loss"]
     if radio.towards:
         other = load_parameters(radio.towards).model_dump(mode="json")["radio"]["loss"]
-        content["radio"]["loss"] = _between(loss, other, _HALF)
+        content["radio"]["loss"] = _halfway(loss, other)
         content["provenance"] = (
             f"Every number of the loss model halfway from {radio.base} to {radio.towards}; all "
             f"else as in {radio.base}. Made to judge drivers between the presets, measured nowhere."
@@ -87,13 +84,13 @@ def write_radio(radio: OtherRadio, folder: Path) -> Path:
     return file
 
 
-def _between(low: dict[str, Any], high: dict[str, Any], share: float) -> dict[str, Any]:
+def _halfway(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
     """Mix two sections of one kind: numbers linearly, what is no number as in the first."""
     mixed = dict(low)
     for name, value in low.items():
         other = high[name]
         if isinstance(value, dict):
-            mixed[name] = _between(value, other, share)
+            mixed[name] = _halfway(value, other)
         elif isinstance(value, float) and isinstance(other, float):
-            mixed[name] = value + share * (other - value)
+            mixed[name] = value + 0.5 * (other - value)
     return mixed

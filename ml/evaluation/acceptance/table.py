@@ -6,18 +6,15 @@ safe enough, which do not significantly crash more often than the model (or, wit
 with the fewest crashes), the one that brakes the least.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ml.evaluation.acceptance.benchmarks import BenchmarkResult
 from ml.evaluation.acceptance.figures import COMPARED
 from ml.evaluation.acceptance.verdicts import (
     FAILED,
     INCONCLUSIVE,
     PASSED,
-    FrontierPoint,
     Standing,
     Verdict,
     at_most,
@@ -31,9 +28,6 @@ from ml.evaluation.acceptance.verdicts import (
 )
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.summary import Figure
-
-if TYPE_CHECKING:
-    from ml.evaluation.acceptance.results import BenchmarkResult
 
 NO_CRASH_IN, NO_CRASH_IN_R157 = 10_000, 1121
 CRASH = {"bursty": 0.0003, "shadowed": 0.02}
@@ -53,8 +47,6 @@ class Found:
     """What came out for one model.
 
     Attributes:
-        said: The figure with its interval.
-        verdict: Of the test.
         figure: The figure, where it is one.
     """
 
@@ -69,11 +61,8 @@ class Row:
 
     Attributes:
         where: Benchmark, or `all radios, any gap`.
-        measure: What is measured.
-        target: What is asked for.
         found: By model.
         asked: Whether it is part of what was asked for, or a stretch beyond it.
-        note: What a reader should know.
     """
 
     where: str
@@ -91,10 +80,9 @@ class Row:
 
 def make_table(results: Sequence[BenchmarkResult]) -> list[Row]:
     """Put every model to every acceptance test, in the order of the benchmarks."""
-    makers = {"r157": _r157_rows, "ncap": _ncap_rows, "plexe": _plexe_rows}
-    rows = [
-        row for result in results for row in makers.get(result.benchmark.part, _convoy_rows)(result)
-    ]
+    rows: list[Row] = []
+    for result in results:
+        rows += _ROWS_OF.get(result.benchmark.part, _convoy_rows)(result)
     convoys = [result for result in results if result.benchmark.part == "convoy"]
     if convoys and convoys[0].baselines:
         rows.append(_dominance_row(convoys))
@@ -144,22 +132,6 @@ def _convoy_rows(result: BenchmarkResult) -> list[Row]:
         if radio == _FRONTIER_RADIO:
             rows.append(_frontier_row(result))
     return rows
-
-
-def _r157_rows(result: BenchmarkResult) -> list[Row]:
-    return [_none_row(result, NO_CRASH_IN_R157, "crashes in avoidable cases, 1.0 s")]
-
-
-def _ncap_rows(result: BenchmarkResult) -> list[Row]:
-    measure = "crashes in avoidable CCRb, CCRm"
-    return [_bound_row(result, measure, "crash", NCAP_CRASH, unit="%")]
-
-
-def _plexe_rows(result: BenchmarkResult) -> list[Row]:
-    return [
-        _bound_row(result, "gain at the fundamental", "gain", GAIN),
-        _bound_row(result, "L2 gain, p95", "gain_l2_p95", GAIN_L2_P95),
-    ]
 
 
 def _row(
@@ -256,19 +228,12 @@ def _frontier_row(result: BenchmarkResult) -> Row:
     near = [name for name, headway_s in headway.items() if headway_s <= most_s]
 
     def judge(model: DriverSpec) -> Found:
-        points = [
-            FrontierPoint(
-                variant.name,
-                result.figures[variant.name]["headway_s"].value,
-                {
-                    name: result.differences[variant.name, name]["crash"]
-                    for name in headway
-                    if "crash" in result.differences[variant.name, name]
-                },
-            )
-            for variant in result.variants(model)
-        ]
-        words = ", ".join(f"{p.headway_s:.2f} s" for p in points)
+        points = []
+        for variant in result.variants(model):
+            apart = {name: result.differences[variant.name, name] for name in headway}
+            crash = {name: found["crash"] for name, found in apart.items() if "crash" in found}
+            points.append((result.figures[variant.name]["headway_s"].value, crash))
+        words = ", ".join(f"{headway_s:.2f} s" for headway_s, _ in points)
         compared = ", ".join(near) or "nobody"
         verdict = better_frontier(points, headway, most_s)
         return Found(f"at {words}; compared with {compared}", verdict)
@@ -276,6 +241,19 @@ def _frontier_row(result: BenchmarkResult) -> Row:
     target = f"better than every baseline's up to {most_s:g} s"
     note = "" if near else f"no baseline keeps less than {most_s:g} s here: name one that does"
     return _row(result, "crash-headway frontier", target, judge, note)
+
+
+_ROWS_OF: dict[str, Callable[[BenchmarkResult], list[Row]]] = {
+    "r157": lambda of: [_none_row(of, NO_CRASH_IN_R157, "crashes in avoidable cases, 1.0 s")],
+    "ncap": lambda of: [
+        _bound_row(of, "crashes in avoidable CCRb, CCRm", "crash", NCAP_CRASH, unit="%")
+    ],
+    "plexe": lambda of: [
+        _bound_row(of, "gain at the fundamental", "gain", GAIN),
+        _bound_row(of, "L2 gain, p95", "gain_l2_p95", GAIN_L2_P95),
+    ],
+}
+"""Of the parts that are not a convoy's."""
 
 
 def said(figure: Figure, unit: str) -> str:

@@ -5,18 +5,14 @@ does, and is **inconclusive** otherwise: more cases would tell. "0 in N" fails w
 passes without any in N cases or more.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from scipy import stats
 
-if TYPE_CHECKING:
-    from ml.evaluation.paired import PairedEstimate
-    from ml.evaluation.summary import Figure
+from ml.evaluation.paired import PairedEstimate
+from ml.evaluation.summary import Figure
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 PASSED: Verdict = "pass"
@@ -38,12 +34,9 @@ def at_most(figure: Figure, bound: float) -> Verdict:
 
 
 def none_in(crash: Figure, met: int, asked: int) -> Verdict:
-    """Judge a rate by "0 in so many".
+    """Judge a rate of avoidable cases by "0 in `asked`"; `met` are all valid cases.
 
-    Args:
-        crash: Of the avoidable cases.
-        met: Valid cases, unavoidable ones among them.
-        asked: How many there have to be; one in a thousand may have been invalid.
+    One in a thousand of those that are asked for may have been invalid.
     """
     if crash.hits:
         return FAILED
@@ -70,12 +63,9 @@ def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str])
     """Say whether a candidate dominates a baseline, or is dominated by it.
 
     One dominates the other where its figures are no larger in everything that is compared, and one
-    of them is shown to be smaller: its interval of the paired difference leaves out 0. They are
-    neither where each is shown to be better at something. All else is inconclusive.
-
-    Args:
-        differences: Candidate − baseline by measure; less is better.
-        compared: Measures.
+    of them is shown to be smaller: its interval of the paired difference, candidate − baseline,
+    leaves out 0. They are neither where each is shown to be better at something. All else is
+    inconclusive.
     """
     found = [differences[name] for name in compared if name in differences]
     if len(found) < len(compared):
@@ -93,9 +83,7 @@ def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str])
 def not_dominated(standings: Mapping[str, Standing], shown_better: Mapping[str, bool]) -> Verdict:
     """Judge whether "no baseline dominates it" holds of a model on one radio.
 
-    Args:
-        standings: Of the model, by baseline.
-        shown_better: Whether the model is shown to be better at something, by baseline.
+    `shown_better` says, by baseline, whether the model is shown to be better at something.
     """
     if "dominated" in standings.values():
         return FAILED
@@ -105,8 +93,7 @@ def not_dominated(standings: Mapping[str, Standing], shown_better: Mapping[str, 
 def dominates_each(standings: Mapping[str, Sequence[Standing]]) -> Verdict:
     """Judge whether a model "dominates each baseline on at least one radio, at one of its gaps".
 
-    Args:
-        standings: Of the model, by baseline, one per radio and time gap.
+    It has a standing per radio and time gap, by baseline.
     """
     return together(
         PASSED
@@ -118,43 +105,23 @@ def dominates_each(standings: Mapping[str, Sequence[Standing]]) -> Verdict:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class FrontierPoint:
-    """A driver of a frontier.
-
-    Attributes:
-        name: Of the driver.
-        headway_s: Mean time headway.
-        against: Crash rate less a baseline's, by baseline; of a model's points alone.
-    """
-
-    name: str
-    headway_s: float
-    against: Mapping[str, PairedEstimate]
-
-
 def better_frontier(
-    points: Sequence[FrontierPoint], baselines: Mapping[str, float], most_headway_s: float
+    points: Sequence[tuple[float, Mapping[str, PairedEstimate]]],
+    baselines: Mapping[str, float],
+    most_headway_s: float,
 ) -> Verdict:
     """Judge whether a model's frontier is better than every baseline's up to a headway.
 
-    At each baseline up to there a point of the model must keep no more headway and be shown to
-    crash less; it fails where every point with no more headway is shown to crash as often or more,
-    or there is none.
-
-    Args:
-        points: The model at one time gap or more.
-        baselines: Headway by name.
-        most_headway_s: Baselines with more do not matter.
-
-    Returns:
-        Inconclusive where no baseline matters.
+    At each baseline up to there, by its headway, a point of the model must keep no more headway and
+    be shown to crash less; it fails where every point with no more headway is shown to crash as
+    often or more, or there is none. A point is the model's headway at a time gap, s, and its crash
+    rate less a baseline's, by baseline. Inconclusive where no baseline matters.
     """
     verdicts: list[Verdict] = []
     for name, headway_s in baselines.items():
         if not headway_s <= most_headway_s:
             continue
-        here = [p.against[name] for p in points if p.headway_s <= headway_s and name in p.against]
+        here = [of[name] for own_s, of in points if own_s <= headway_s and name in of]
         if any(d.high < 0.0 for d in here):
             verdicts.append(PASSED)
         else:

@@ -71,12 +71,7 @@ class BalancedSupply:
 
 
 def convoy(name: str, episodes: int) -> Suite:
-    """Build the suite.
-
-    Args:
-        name: Its specification.
-        episodes: Cases, at least 1.
-    """
+    """Build the suite of at least one episode; `name` is its specification."""
     config = EnvConfig(num_peers=(1, EXTRAPOLATED[-1]), stop_at_collision=False)
     strata = balanced(episodes, config)
 

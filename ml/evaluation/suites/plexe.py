@@ -23,27 +23,21 @@ def plexe() -> list[ManoeuvreCase]:
     gaps_m = (_EGO_TIME_GAP_S * speed, *[following_gap_m(speed)] * (leader - 1))
     swinging = swing(speed, SWING_KMH * KMH, SWING_HZ, onset_tick=_ONSET_TICK, ticks=TICKS)
     braking = brake(speed, DECEL_MPS2, 0.0, onset_tick=_ONSET_TICK, ticks=TICKS)
+    cases = [
+        ManoeuvreCase(
+            kind="free",
+            gaps_m=gaps_m[:peers],
+            speed_mps=(speed,) * (peers + 1),
+            script_mps={peers: swinging},
+            brake_rank=0,
+            onset_tick=_ONSET_TICK,
+            release_tick=TICKS,
+            labels={"manoeuvre": name, "frequency_hz": SWING_HZ},
+        )
+        for peers, name in ((leader, "sinusoidal"), (1, "sinusoidal in front"))
+    ]
     return [
-        ManoeuvreCase(
-            kind="free",
-            gaps_m=gaps_m,
-            speed_mps=(speed,) * CARS,
-            script_mps={leader: swinging},
-            brake_rank=0,
-            onset_tick=_ONSET_TICK,
-            release_tick=TICKS,
-            labels={"manoeuvre": "sinusoidal", "frequency_hz": SWING_HZ},
-        ),
-        ManoeuvreCase(
-            kind="free",
-            gaps_m=gaps_m[:1],
-            speed_mps=(speed,) * 2,
-            script_mps={1: swinging},
-            brake_rank=0,
-            onset_tick=_ONSET_TICK,
-            release_tick=TICKS,
-            labels={"manoeuvre": "sinusoidal in front", "frequency_hz": SWING_HZ},
-        ),
+        *cases,
         ManoeuvreCase(
             kind="hazard",
             gaps_m=gaps_m,

@@ -18,12 +18,7 @@ TIME_GAP_S = 1.0
 
 
 def r157(name: str, time_gap_s: float = TIME_GAP_S) -> Suite:
-    """Build the grid.
-
-    Args:
-        name: Its specification.
-        time_gap_s: Initial gap over speed, s.
-    """
+    """Build the grid for an initial gap over speed, s; `name` is its specification."""
     ticks = LEAD_IN_TICKS + round(_BRAKING_S / DT_S)
     cases = [_case(kmh, g, time_gap_s, ticks) for kmh in SPEEDS_KMH for g in DECELS_G]
     return scripted_suite(name, cases, ticks=ticks, reference_gap="own")

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from ml.envs.episodes.scripted import ManoeuvreCase
 from ml.errors import ConfigError, did_you_mean
+from ml.evaluation.plan import SUITE_NAMES
 from ml.evaluation.suites import cut_in, eebl, ncap, plexe, queue
 from ml.evaluation.suites.convoy import convoy
-from ml.evaluation.suites.names import SUITE_NAMES
 from ml.evaluation.suites.r157 import TIME_GAP_S, r157
 from ml.evaluation.suites.suite import Suite, scripted_suite
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ml.envs.config import EnvConfig
-from ml.envs.episodes.drawn import EpisodeSource
 from ml.envs.episodes.scripted import ManoeuvreCase, ManoeuvreSupply
 from ml.envs.episodes.source import EpisodeSupply, SupplyMaker
 from ml.sumo.road import Road
@@ -41,11 +40,6 @@ class Suite:
     options: dict[str, Label] = field(default_factory=dict)
 
 
-def drawn_suite(name: str, config: EnvConfig, episodes: int) -> Suite:
-    """Make a suite of episodes drawn as training draws them."""
-    return Suite(name, config, episodes, EpisodeSource, lambda _: {})
-
-
 def scripted_suite(
     name: str,
     cases: Sequence[ManoeuvreCase],
@@ -55,16 +49,11 @@ def scripted_suite(
     scenario: str = "highway",
     repeats: int = 1,
 ) -> Suite:
-    """Build a suite of manoeuvres.
+    """Build a suite of manoeuvres of `ticks` each; `name` is its specification.
 
-    Args:
-        name: Its specification.
-        cases: The manoeuvres.
-        ticks: Duration of each.
-        reference_gap: Time headway of the reference driver, s, or "own" for each case's own gap.
-        scenario: The road.
-        repeats: How often each is run, with other sensors' errors and packets' fates each time;
-            case c is manoeuvre c modulo their number.
+    Each is run `repeats` times, with other sensors' errors and packets' fates each time: case c is
+    manoeuvre c modulo their number. The reference driver keeps the time headway `reference_gap`, s,
+    or each case's own gap.
     """
 
     def supply(config: EnvConfig, road: Road) -> EpisodeSupply:

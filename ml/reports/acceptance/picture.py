@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ml.evaluation.acceptance.results import BenchmarkResult
+from ml.evaluation.acceptance.benchmarks import BenchmarkResult
 from ml.evaluation.acceptance.table import CRASH, HEADWAY_S
 from ml.evaluation.records import DriverSpec
 from ml.reports import style

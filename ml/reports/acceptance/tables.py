@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ml.atomic_files import finite
 from ml.console import WholeTable, markdown_table
-from ml.evaluation.acceptance.results import BenchmarkResult
+from ml.evaluation.acceptance.benchmarks import BenchmarkResult
 from ml.evaluation.acceptance.table import Row, said, standings
 from ml.evaluation.acceptance.verdicts import FAILED, INCONCLUSIVE, PASSED
 from ml.evaluation.result import Origin

@@ -8,11 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ml.evaluation.crash_grid import CrashGrid, by_loss_and_silence, by_peers_and_radio
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.selection import (
     MOST_SHOWN_POLICIES,
+    CrashGrid,
     ResultView,
+    by_loss_and_silence,
+    by_peers_and_radio,
     family_labels,
     representatives,
     rival_of,

@@ -2,9 +2,9 @@
 
 import math
 
+from ml.evaluation.console import spread_over, spread_sentence
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.selection import ResultView
-from ml.evaluation.spread import sentence_of, spread_over
 from ml.reports.card.tables import Summaries
 
 
@@ -47,7 +47,7 @@ def brief_of(view: ResultView, summaries: Summaries) -> list[str]:
     spreads = spread_over([s for s in summaries.values() if s.suite == suite], names)
     for radio in view.radios(suite):
         here = [spread for spread in spreads if spread.radio == radio]
-        lines += [sentence_of(here)] if here else []
+        lines += [spread_sentence(here)] if here else []
     return lines
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.driving import act, ego, peers
 
-from ml.controllers.safety import CAREFUL_DELAY_S, CarefulDriver, careful_braking
+from ml.controllers.car_following import CAREFUL_DELAY_S, CarefulDriver, careful_braking
 from ml.envs.truth.reference_driver import build_up, roll
 
 SPEED_MPS, DECEL_MPS2 = (

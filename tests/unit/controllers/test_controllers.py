@@ -5,17 +5,16 @@ import pytest
 from support.delayed import Delayed
 from support.driving import act, ego, peers
 
-from ml.controllers.follower import Follower
-from ml.controllers.headway import ConstantTimeHeadway, Threshold
+from ml.controllers.car_following import ConstantTimeHeadway, RssFollower, Threshold
 from ml.controllers.platoon import PathCacc, Ploeg
-from ml.controllers.predictive import PredictiveHeadway
-from ml.controllers.registry import controller_names, frontier, make_controller
-from ml.controllers.safety import RssFollower
+from ml.controllers.predictive import HardPredictiveHeadway, PredictiveHeadway
+from ml.controllers.protocol import Follower
+from ml.controllers.registry import CONTROLLER_NAMES, frontier, make_controller
 from ml.errors import ConfigError
 from ml.onboard.estimator import estimate
 
 BOUNDS = ("do-nothing", "always-brake", "oracle")
-FOLLOWERS = [name for name in controller_names() if name not in BOUNDS]
+FOLLOWERS = [name for name in CONTROLLER_NAMES if name not in BOUNDS]
 
 
 def in_front(gap_m, speed_mps, **more):
@@ -25,7 +24,7 @@ def in_front(gap_m, speed_mps, **more):
 
 def test_every_controller_of_every_frontier_has_a_name_of_its_own():
     """Tables tell them apart by name alone."""
-    specs = [spec for name in controller_names() for spec in frontier(name)]
+    specs = [spec for name in CONTROLLER_NAMES for spec in frontier(name)]
     specs += [f"{wrapper}:{spec}" for wrapper in ("truth", "off") for spec in specs]
     names = [make_controller(spec).name for spec in specs]
     assert len(set(names)) == len(names)
@@ -176,7 +175,7 @@ def test_silence_slows_the_predictive_controller_gently():
 
     assert settled(PredictiveHeadway(0.5), 0.05) == pytest.approx(0.0, abs=0.05)
     assert settled(PredictiveHeadway(0.5), 3.0) == pytest.approx(-1.9, abs=0.01)
-    assert settled(PredictiveHeadway(0.5, soft=False), 3.0) == pytest.approx(0.0, abs=0.05)
+    assert settled(HardPredictiveHeadway(0.5), 3.0) == pytest.approx(0.0, abs=0.05)
 
 
 def test_the_predictive_controller_brakes_for_a_car_that_it_cannot_see():

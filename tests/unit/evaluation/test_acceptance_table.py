@@ -7,15 +7,19 @@ import pytest
 from support.planted_rows import planted_rows
 
 from ml.commands.targets import TargetsOptions, gaps_of
-from ml.evaluation.acceptance.benchmarks import Benchmark, make_benchmarks, pick_convoy
-from ml.evaluation.acceptance.drivers import short_names
+from ml.evaluation.acceptance.benchmarks import (
+    Benchmark,
+    make_benchmarks,
+    measure_benchmark,
+    pick_convoy,
+)
 from ml.evaluation.acceptance.radios import OTHER_RADIOS, parameters_of, write_radio
-from ml.evaluation.acceptance.results import measure_benchmark
 from ml.evaluation.acceptance.sizes import PARTS, Sizes
 from ml.evaluation.acceptance.table import best_baseline, make_table
-from ml.evaluation.case_set import CaseSet, radio_record
+from ml.evaluation.planning import short_names
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import Origin, write_part
+from ml.evaluation.store import CaseSet, radio_record
 from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
 from ml.parameters import load_parameters

@@ -3,7 +3,6 @@
 import pytest
 
 from ml.evaluation.acceptance.verdicts import (
-    FrontierPoint,
     at_most,
     better_frontier,
     dominates_each,
@@ -116,7 +115,7 @@ def test_a_better_frontier_crashes_less_at_no_more_headway_than_each_baseline():
     """Up to the headway that matters; a baseline below every point of the model is not met."""
 
     def verdict(crash, baseline_s, points_s=(2.0,)):
-        points = [FrontierPoint("policy", s, {"a": crash}) for s in points_s]
+        points = [(s, {"a": crash}) for s in points_s]
         return better_frontier(points, {"a": baseline_s}, 3.0)
 
     assert verdict(BETTER, 2.5) == "pass"

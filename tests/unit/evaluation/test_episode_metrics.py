@@ -7,7 +7,7 @@ import pytest
 
 from ml.evaluation.delay_budget import delay_budget_s
 from ml.evaluation.episode_metrics import CaseFacts, measure, rss_distance_m
-from ml.evaluation.trace import Column, EpisodeTrace
+from ml.evaluation.recording import Column, EpisodeTrace
 
 DT_S = 0.1
 KMH = 1.0 / 3.6

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ml.evaluation.console import tables
+from ml.evaluation.console import spread_over, spread_sentence, spread_table, tables
 from ml.evaluation.result import COLUMNS, FLOAT_COLUMNS, EpisodeRow
-from ml.evaluation.spread import sentence_of, spread_over, table_of
-from ml.evaluation.summary import FIGURES, POOLED, as_json, summarise
+from ml.evaluation.summary import FIGURES, as_json, summarise
 
 
 def episode(case=0, **changes):
@@ -70,12 +69,10 @@ def test_invalid_and_undefined_values_enter_nowhere():
     assert set(cell.figures) == set(FIGURES)
 
 
-def test_cells_are_told_apart_and_pooled_on_request():
-    """Two radios are two cells, in the order of the rows, or one."""
+def test_cells_are_told_apart():
+    """Two radios are two cells, in the order of the rows."""
     rows = [episode(0), episode(0, radio="bursty", crash=True), episode(1)]
     assert [(c.radio, c.episodes) for c in summarise(rows)] == [("clean", 2), ("bursty", 1)]
-    (pooled,) = summarise(rows, pool=("radio",))
-    assert (pooled.radio, pooled.episodes, pooled.figures["crash_rate"].hits) == (POOLED, 3, 1)
 
 
 def test_a_table_fits_80_columns_and_names_its_controllers():
@@ -102,14 +99,15 @@ def test_several_models_have_a_spread():
     ]
     spreads = spread_over(summarise(named), {"a", "b", "c"})
     crash, headway = (
-        next(s for s in spreads if s.figure == figure) for figure in ("crash_rate", "headway_s")
+        next(s for s in spreads if s.heading == heading)
+        for heading in ("crashes, avoidable hazards, %", "headway, s")
     )
-    assert (crash.models, crash.low, crash.middle, crash.high) == (3, 0.1, 0.2, 0.4)
-    assert (headway.low, headway.middle, headway.high) == pytest.approx((1.0, 1.2, 1.6))
-    assert "3 models on clean" in sentence_of(spreads)
-    assert "crashes, avoidable hazards, % 10.0 – 20.0 – 40.0" in sentence_of(spreads)
+    assert crash.values == [0.1, 0.4, 0.2]
+    assert headway.values == pytest.approx([1.0, 1.2, 1.6])
+    assert "3 models on clean" in spread_sentence(spreads)
+    assert "crashes, avoidable hazards, % 10.0 – 20.0 – 40.0" in spread_sentence(spreads)
     text = io.StringIO()
-    Console(file=text, width=80).print(table_of(spreads))
+    Console(file=text, width=80).print(spread_table(spreads))
     assert "spread over 3 models" in text.getvalue()
     assert "1.00 – 1.20 – 1.60" in text.getvalue()
     assert not spread_over(summarise(named), {"a"})

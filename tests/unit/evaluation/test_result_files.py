@@ -10,12 +10,12 @@ import pytest
 
 from ml.commands.tune import TuneOptions, _objective
 from ml.errors import ConfigError, EvaluationError, ScenarioError
-from ml.evaluation.case_set import radio_source
 from ml.evaluation.compare import require_alike
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.plan import Plan
 from ml.evaluation.planning import plan_evaluation, require_same_road
 from ml.evaluation.result import Origin
+from ml.evaluation.store import radio_source
 from ml.parameters import loading
 from ml.sumo.scenarios import SCENARIO_DIR
 

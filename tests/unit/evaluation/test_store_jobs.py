@@ -7,14 +7,12 @@ from support.planted_rows import planted_rows
 
 from ml.commands.evaluate import EvaluateOptions
 from ml.errors import ConfigError, EvaluationError
-from ml.evaluation.case_set import CaseSet, radio_record
-from ml.evaluation.plan import Plan
+from ml.evaluation.plan import SUITE_NAMES, Plan
 from ml.evaluation.planning import plan_evaluation
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import Origin, write_part
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
-from ml.evaluation.store import Part, make_jobs, parts_of, read_parts
-from ml.evaluation.suites.names import SUITE_NAMES
+from ml.evaluation.store import CaseSet, Part, make_jobs, parts_of, radio_record, read_parts
 from ml.evaluation.suites.registry import ENTRIES
 
 ORIGIN = Origin(

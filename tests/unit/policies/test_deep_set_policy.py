@@ -14,8 +14,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 
 from ml.errors import EnvironmentStateError
-from ml.policies.deep_set_policy import DeepSetExtractor, create_deep_set_policy_kwargs
-from ml.policies.study import StudiedExtractor
+from ml.policies.deep_set_policy import (
+    DeepSetExtractor,
+    StudiedExtractor,
+    create_deep_set_policy_kwargs,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,11 @@ from support.planted_result import write_planted_result
 from support.planted_rows import planted_row, planted_rows
 
 from ml.errors import EvaluationError
-from ml.evaluation.crash_grid import by_loss_and_silence, by_peers_and_radio
 from ml.evaluation.recording import Recording
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.selection import (
+    by_loss_and_silence,
+    by_peers_and_radio,
     family_labels,
     load_view,
     representatives,

@@ -20,8 +20,7 @@ from ml.envs.config import EnvConfig
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import CheckpointError
 from ml.onboard.observation.spec import OBSERVATION_VERSION
-from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
-from ml.policies.study import studied
+from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
 from ml.training import checkpoints
 from ml.training.checkpoints import (
     CheckpointStore,

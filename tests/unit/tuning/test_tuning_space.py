@@ -10,8 +10,7 @@ import yaml
 
 from ml.cli import main
 from ml.commands.tune import TuneOptions, _objective
-from ml.controllers.registry import make_controller
-from ml.controllers.tuned import tunable, tuned_controller
+from ml.controllers.registry import make_controller, tunable, tuned_controller
 from ml.errors import ConfigError
 from ml.tuning.space import read_space
 
@@ -119,7 +118,7 @@ def test_a_file_of_parameters_is_a_controller(tmp_path):
     controller = make_controller(f"truth:predictive@{file}")
     assert controller.knows == "truth"
     assert controller.name == "predictive 0.5 s 7.5 m, best, truth"
-    assert controller.inner.URGENT_MPS2 == 4.0
+    assert controller.URGENT_MPS2 == 4.0
     file.write_text("standstil_m: 7.5")
     with pytest.raises(ConfigError, match=r"best.yaml: .* Did you mean 'standstill_m'"):
         make_controller(f"predictive@{file}")
