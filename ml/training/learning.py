@@ -9,13 +9,14 @@ from stable_baselines3.common.logger import Logger
 from ml.errors import EvaluationError
 from ml.training.callbacks import (
     CheckpointCallback,
+    CurriculumCallback,
     ExplorationCallback,
     MetricsCallback,
     ReportsTicks,
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
-from ml.training.config import TrainConfig
+from ml.training.config import CurriculumConfig, TrainConfig
 from ml.training.config_files import as_markdown
 from ml.training.health import HealthCallback, not_learning
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
@@ -82,6 +83,8 @@ def learn(
     policy = config.policy
     if policy.log_std_final is not None:
         callbacks.append(ExplorationCallback(policy.log_std_init, policy.log_std_final, total))
+    if config.curriculum != CurriculumConfig():
+        callbacks.append(CurriculumCallback(environment, config))
     evaluating: EvaluationCallback | None = None
     if child is not None:
         best = BestModel(run, writers, tell, least_gain=config.evaluation.least_gain)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.compiled import compiled
-from ml.envs.config import EnvConfig
+from ml.envs.config import EnvConfig, RewardWeights
 from ml.envs.episodes.drawn import EpisodePlan
 from ml.envs.scoring.reward import fill_terms, weights_of
 from ml.envs.scoring.termination import EpisodeStatus, Rules, decide_status
@@ -36,6 +36,10 @@ class Judge:
         self._rules = Rules(round(config.episode_s / DT_S), road_length_m, config.stop_at_collision)
         self.tracker = EpisodeTracker(num_envs, self._weights)
         self.wrecked, self.needless = np.zeros((2, num_envs), dtype=bool)
+
+    def set_reward_weights(self, weights: RewardWeights) -> None:
+        """Weigh the reward's terms in another way from now on."""
+        self._weights[:] = weights_of(weights)
 
     def reset(self, rows: NDArray[np.int64], start: GroundTruth) -> None:
         """Begin new episodes in the given convoys, whose rows `start` has."""
