@@ -11,7 +11,7 @@ import numpy as np
 
 from ml.arrays import Bools, Floats, Ints
 from ml.envs.arguments import read_kind, read_seed
-from ml.envs.config import EnvConfig, EpisodeKind
+from ml.envs.config import EnvConfig, EpisodeKind, RewardWeights
 from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
 from ml.envs.episodes.peer_director import PeerDirector
 from ml.envs.episodes.source import SupplyMaker
@@ -378,6 +378,10 @@ class ConvoyBatch:
             self.withheld_mps2,
         )
         return reward
+
+    def set_reward_weights(self, weights: RewardWeights) -> None:
+        """Weigh the reward's terms in another way from now on, as a curriculum does."""
+        self._judge.set_reward_weights(weights)
 
     def lose(self, error: Exception) -> Ints:
         """Truncate the running episodes of a SUMO that is lost; the next reset starts another.

@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from ml.arrays import Floats, Ints
 from ml.envs.arguments import read_actions, read_config, read_kind, read_options
-from ml.envs.config import EnvConfig, EpisodeKind
+from ml.envs.config import EnvConfig, EpisodeKind, RewardWeights
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.spaces import observation_space
@@ -250,6 +250,10 @@ class ConvoyVecEnv(BatchVecEnv):
                 self.batch.lose(error)
             else:
                 return
+
+    def set_reward_weights(self, weights: RewardWeights) -> None:
+        """Weigh the reward's terms in another way from now on, as a curriculum does."""
+        self.batch.set_reward_weights(weights)
 
     def tick_metrics(self) -> dict[str, float]:
         """Means over the batch since the last call, named as in TensorBoard."""

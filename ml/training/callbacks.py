@@ -21,6 +21,7 @@ from ml.console import plain_lines
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.scoring.tracker import EpisodeSummary
 from ml.training.checkpoints import CheckpointStore
+from ml.training.config import TrainConfig
 from ml.training.stop_signals import StopSignals
 from ml.vehicle import DT_S
 
@@ -185,6 +186,24 @@ class ExplorationCallback(Bystander):
         with torch.no_grad():
             log_std = self.model.policy.get_parameter("log_std")
             log_std.fill_(self._start + (self._end - self._start) * done)
+
+
+class CurriculumCallback(Bystander):
+    """Raises the reward's weights to those that the run ends with.
+
+    Args:
+        environment: The environment without wrappers.
+        config: The run's.
+    """
+
+    def __init__(self, environment: ConvoyVecEnv, config: TrainConfig) -> None:
+        super().__init__()
+        self._environment, self._config = environment, config
+
+    def _on_rollout_start(self) -> None:
+        done = self.num_timesteps / self._config.total_timesteps
+        weights = self._config.curriculum.weights(self._config.env.reward, done)
+        self._environment.set_reward_weights(weights)
 
 
 def _sentence(figures: Mapping[str, float]) -> str:

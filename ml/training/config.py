@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml.envs.config import EnvConfig
+from ml.envs.config import EnvConfig, RewardWeights
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
@@ -81,6 +81,29 @@ class PolicyConfig(_Section):
     """How the embeddings of the peers become one; mean: for such a study, too."""
 
 
+class CurriculumConfig(_Section):
+    """Reward weights that begin lower than they end, at those of env.reward.
+
+    A policy that explores from nothing brakes and jerks at random. Where that costs too much at
+    first, it learns never to brake hard; where it costs too little at last, it brakes for nothing.
+    """
+
+    comfort: NotNegative | None = None
+    """Weight of comfort at the first step; None: that of env.reward from the start."""
+    false_braking: NotNegative | None = None
+    """The same of false braking."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Share of total_timesteps after which the weights are those of env.reward; linear until
+    then."""
+
+    def weights(self, last: RewardWeights, done: float) -> RewardWeights:
+        """Return the weights when a share `done` of the run is over; `last` are the final ones."""
+        rest = max(1.0 - done / self.share, 0.0)
+        first = {k: v for k, v in self.model_dump(exclude={"share"}).items() if v is not None}
+        between = {k: rest * v + (1.0 - rest) * getattr(last, k) for k, v in first.items()}
+        return last.model_copy(update=between)
+
+
 class EvaluationConfig(_Section):
     """Evaluation during training, in a process of its own, on seeds of its own."""
 
@@ -142,6 +165,7 @@ class TrainConfig(_Section):
     imitation: ImitationConfig = ImitationConfig()
     ppo: PpoConfig = PpoConfig()
     policy: PolicyConfig = PolicyConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
     health: HealthConfig = HealthConfig()

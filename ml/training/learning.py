@@ -11,13 +11,14 @@ from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import EvaluationError, NotLearningError
 from ml.training.callbacks import (
     CheckpointCallback,
+    CurriculumCallback,
     ExplorationCallback,
     MetricsCallback,
     ProgressDisplay,
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
-from ml.training.config import TrainConfig
+from ml.training.config import CurriculumConfig, TrainConfig
 from ml.training.config_files import as_markdown
 from ml.training.health import HealthCallback
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
@@ -71,6 +72,8 @@ def learn(
     policy = config.policy
     if policy.log_std_final is not None:
         callbacks.append(ExplorationCallback(policy.log_std_init, policy.log_std_final, total))
+    if config.curriculum != CurriculumConfig():
+        callbacks.append(CurriculumCallback(environment, config))
     evaluating: EvaluationCallback | None = None
     if child is not None:
         best = BestModel(run, writers, tell, least_gain=config.evaluation.least_gain)

@@ -4,7 +4,7 @@ import numpy as np
 
 from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled
-from ml.envs.config import EnvConfig
+from ml.envs.config import EnvConfig, RewardWeights
 from ml.envs.episodes.drawn import EpisodePlan
 from ml.envs.scoring.reward import TERMS, fill_terms
 from ml.envs.scoring.termination import EpisodeStatus, Rules, decide_status
@@ -34,6 +34,10 @@ class Judge:
         self._rules = Rules(round(config.episode_s / DT_S), road_length_m, config.stop_at_collision)
         self.tracker = EpisodeTracker(num_envs, self._weights)
         self.wrecked, self.needless = np.zeros((2, num_envs), dtype=bool)
+
+    def set_reward_weights(self, weights: RewardWeights) -> None:
+        """Weigh the reward's terms in another way from now on."""
+        self._weights[:] = [getattr(weights, name) for name in TERMS]
 
     def reset(self, rows: Ints, start: GroundTruth) -> None:
         """Begin new episodes in the given convoys, whose rows `start` has."""
