@@ -98,6 +98,7 @@ def as_figures(score: SafetyScore) -> dict[str, float]:
         **parts,
         "avoidable_crashes": float(score.crashes.hits),
         "avoidable_episodes": float(score.crashes.trials),
+        "avoidable_crash_rate": score.crashes.share,
         "avoidable_crash_rate_high": score.crashes.high,
         "jerk_p95_mps3": score.jerk_p95_mps3,
     }

@@ -19,7 +19,6 @@ from ml.training.callbacks import (
 )
 from ml.training.checkpoints import CheckpointStore
 from ml.training.config import CurriculumConfig, TrainConfig
-from ml.training.config_files import as_markdown
 from ml.training.health import HealthCallback
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.periodic_evaluation import BestModel, EvaluationCallback, EvaluationChild
@@ -60,7 +59,7 @@ def learn(
     tell = plain_lines(console)
     done, total = model.num_timesteps, config.total_timesteps
     writers = TensorBoardWriter(run.tensorboard, done), JsonLinesWriter(run.metrics_file)
-    writers[0].writer.add_text("hyperparameters", as_markdown(config), done)
+    writers[0].describe(config, done)
     model.set_logger(Logger(str(run.path), list(writers)))
     progress = ProgressDisplay(console, total)
     store = CheckpointStore(run.checkpoints, config.checkpoints.keep)

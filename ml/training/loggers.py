@@ -7,12 +7,35 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat
+from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from ml.atomic_files import finite, write_atomically
 from ml.errors import CheckpointError
+from ml.training.config import TrainConfig
+from ml.training.config_files import as_markdown, flatten, shown
 
 _FLUSH_S = 30
+_OVERVIEW = {
+    "Overview": {
+        "crashes in avoidable episodes, evaluated": [
+            "Multiline",
+            ["evaluation/avoidable_crash_rate$", "evaluation/avoidable_crash_rate_high$"],
+        ],
+        "crashes in hazards, training": ["Multiline", ["episodes/collision_rate_hazard$"]],
+        "time headway, s": ["Multiline", ["evaluation/time_headway_s$"]],
+        "false brakes per km": ["Multiline", ["evaluation/false_brakes_per_km$"]],
+        "return, evaluated, 95 %": [
+            "Margin",
+            ["evaluation/mean_return", "evaluation/return_low", "evaluation/return_high"],
+        ],
+        "return, training": ["Multiline", ["rollout/ep_rew_mean$"]],
+        "steps per second": ["Multiline", ["time/steps_per_second$"]],
+    }
+}
+"""The curves that matter, on TensorBoard's page of custom scalars; its lines are named by
+patterns."""
+_OUTCOMES = ("evaluation/safety_score", "evaluation/mean_return", "rollout/ep_rew_mean")
 
 
 class TensorBoardWriter(TensorBoardOutputFormat):
@@ -28,9 +51,20 @@ class TensorBoardWriter(TensorBoardOutputFormat):
         purge_step = start_step + 1 if start_step else None
         self.writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=_FLUSH_S)
         self._is_closed = False
+        self.writer.add_custom_scalars(_OVERVIEW)
         # TensorBoard writes in a thread of its own. What fails there is raised here at the next
         # write; the thread's traceback beside it would only frighten.
         self._excepthook, threading.excepthook = threading.excepthook, self._tell_others
+
+    def describe(self, config: TrainConfig, step: int) -> None:
+        """Write a run's configuration: as a table, and as hyperparameters to compare runs by."""
+        self.writer.add_text("hyperparameters", as_markdown(config), step)
+        values = {
+            ".".join(path): value if isinstance(value, bool | int | float) else shown(value)
+            for path, value in flatten(config).items()
+        }
+        for summary in hparams(values, dict.fromkeys(_OUTCOMES)):
+            self.writer._get_file_writer().add_summary(summary)  # noqa: SLF001 (into this run's own)
 
     def close(self) -> None:
         """Write what is left, and end the thread."""

@@ -36,6 +36,7 @@ REMEDY = (
     "Raise --evaluation.deadline-s, or ask for fewer --evaluation.episodes: memory may have run out"
 )
 _POLL_S = 0.2
+_NORMAL_95 = 1.96
 
 
 def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
@@ -60,6 +61,8 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
     return {
         "mean_return": found.mean_return,
         "return_se": found.return_se,
+        "return_low": found.mean_return - _NORMAL_95 * found.return_se,
+        "return_high": found.mean_return + _NORMAL_95 * found.return_se,
         "hazard_collision_rate": found.hazard_crashes.share,
         "other_collision_rate": found.other_crashes.share,
         "false_brakes_per_km": found.false_brakes_per_km,

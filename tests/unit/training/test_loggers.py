@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from ml.errors import CheckpointError
+from ml.training.config import TrainConfig
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter, truncate_metrics
 
 if TYPE_CHECKING:
@@ -35,6 +38,37 @@ def test_a_resumed_curve_has_each_step_once(tmp_path: Path):
     first.rename(first.with_name("events.out.tfevents.0000000001.host.1.0"))
     _write(tmp_path, 20, {30: 33.0, 40: 44.0})
     assert _curve(tmp_path) == [(10, 1.0), (20, 2.0), (30, 33.0), (40, 44.0)]
+
+
+def test_the_curves_that_matter_are_on_one_page(tmp_path: Path):
+    """TensorBoard has a page of custom scalars; each pattern matches one curve and no more."""
+    _write(tmp_path, 0, {10: 1.0})
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    layout = Layout()
+    content = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    layout.ParseFromString(content)
+    (overview,) = layout.category
+    assert overview.title == "Overview"
+    charts = {chart.title: chart for chart in overview.chart}
+    assert list(charts["return, training"].multiline.tag) == ["rollout/ep_rew_mean$"]
+    margin = charts["return, evaluated, 95 %"].margin.series[0]
+    assert (margin.lower, margin.value, margin.upper) == (
+        "evaluation/return_low", "evaluation/mean_return", "evaluation/return_high",
+    )  # fmt: skip
+
+
+def test_runs_can_be_compared_by_their_configuration(tmp_path: Path):
+    """A run's options are hyperparameters in its own folder, by the names of the command line."""
+    writer = TensorBoardWriter(tmp_path, 0)
+    writer.describe(TrainConfig(), 0)
+    writer.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    started = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert started["ppo.learning_rate"].number_value == 3e-4
+    assert started["env.radio"].string_value == "clean"
 
 
 def test_metrics_are_one_json_object_a_line(tmp_path: Path):
