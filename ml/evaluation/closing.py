@@ -1,6 +1,6 @@
-"""The table at the end of a training: does the policy beat doing nothing?"""
+"""The table at the end of a training run: the policy beside its baselines, and a verdict."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from ml.console import WholeTable, markdown_table
 from ml.envs.config import EnvConfig
 from ml.errors import EvaluationError
+from ml.evaluation.compare import compare as compare_paired
 from ml.evaluation.drivers import Driver, make_driver
 from ml.evaluation.episodes import run_drawn
 from ml.evaluation.result import EpisodeRow
@@ -19,7 +20,7 @@ CLOSING_SEED = 1_000_003
 
 _COLUMNS = (
     "driver",
-    ">crashes in hazards [95 %]",
+    ">crashes in avoidable hazards [95 %]",
     ">crashes otherwise [95 %]",
     ">false brakes / km",
     ">time headway",
@@ -32,6 +33,7 @@ class DriverFigures:
     """One row of the table.
 
     Attributes:
+        hazard_crashes: In those hazards that the reference driver survives.
         invalid: Episodes left out (peers collided, a vehicle went missing).
         false_brakes_per_km: In benign and free ones.
         time_headway_s: Mean over the episodes.
@@ -56,22 +58,52 @@ def compare(
     episodes: int,
     seed: int = CLOSING_SEED,
     on_driver: Callable[[str], None] = lambda _: None,
-) -> list[DriverFigures]:
+) -> dict[str, list[EpisodeRow]]:
     """Run every driver through the same episodes, measured as `roadsense evaluate` does.
 
     Returns:
-        A row per driver; `on_driver` is told each one's name before it drives.
+        Episodes by driver, in order; `on_driver` is told each one's name before it drives.
 
     Raises:
-        EvaluationError: Fewer than one episode is asked for, or none was valid.
+        EvaluationError: Fewer than one episode is asked for.
     """
     config = config.model_copy(update={"stop_at_collision": False})
-    figures = []
+    found = {}
     for driver in drivers:
         on_driver(driver.name)
-        rows = run_drawn(driver, config, episodes=episodes, seed=seed)
-        figures.append(figures_of(driver.name, rows))
-    return figures
+        found[driver.name] = run_drawn(driver, config, episodes=episodes, seed=seed)
+    return found
+
+
+def verdict(candidate: str, rival: str, rows: Mapping[str, Sequence[EpisodeRow]]) -> str:
+    """Say in words how a driver compares with another on the same episodes.
+
+    Differences count where they are significant beside all others and larger than what matters
+    (`ml.evaluation.compare`).
+    """
+    found = compare_paired(rows[candidate], rows[rival])
+    crashes = next((d for d in found.differences if d.metric.key == "crash"), None)
+    parts = []
+    for word in ("better", "worse"):
+        told = [
+            f"{d.metric.label} ({d.estimate.candidate:.2f} for {d.estimate.baseline:.2f} "
+            f"{d.metric.unit})"
+            for d in found.differences
+            if d.verdict == word
+        ]
+        if told:
+            parts.append(f"{word} in {', '.join(told)}")
+    said = "; ".join(parts) or "not shown to differ in anything"
+    text = f"Verdict: {candidate} beside {rival}, {found.pairs:,} paired episodes: {said}."
+    if crashes is not None and crashes.verdict == "no difference shown":
+        estimate = crashes.estimate
+        hits = [round(n * estimate.pairs / 100) for n in (estimate.candidate, estimate.baseline)]
+        text += (
+            f" Who crashes less, they cannot tell: {hits[0]} and {hits[1]} of {estimate.pairs:,} "
+            f"avoidable hazards, a difference of {estimate.low:+.1f} to {estimate.high:+.1f} pp; "
+            "`roadsense evaluate` drives more."
+        )
+    return text
 
 
 def figures_of(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
@@ -87,7 +119,7 @@ def figures_of(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
             "missing). Try another road or fewer peers."
         )
     (summary,) = summarise(rows)
-    hazards = [row.crash for row in valid if row.is_hazard]
+    hazards = [row.crash for row in valid if row.is_hazard and row.avoidable]
     others = [row.crash for row in valid if not row.is_hazard]
     returns = np.array([row.mean_return for row in valid])
     return DriverFigures(
@@ -104,7 +136,7 @@ def figures_of(driver: str, rows: Sequence[EpisodeRow]) -> DriverFigures:
 
 
 def baselines() -> list[Driver]:
-    """Who stands beside the policy in the closing table."""
+    """Who stands beside the policy in the closing table; the verdict is about the first."""
     return [make_driver(spec) for spec in ("predictive:0.5", "do-nothing", "always-brake", "sumo")]
 
 

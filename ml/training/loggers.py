@@ -63,8 +63,9 @@ class TensorBoardWriter(TensorBoardOutputFormat):
             ".".join(path): value if isinstance(value, bool | int | float) else shown(value)
             for path, value in flatten(config).items()
         }
-        for summary in hparams(values, dict.fromkeys(_OUTCOMES)):
-            self.writer._get_file_writer().add_summary(summary)  # noqa: SLF001 (into this run's own)
+        into: Any = self.writer.file_writer  # `add_hparams` would begin a run beside this one
+        for summary in hparams(values, dict.fromkeys(_OUTCOMES)):  # type: ignore[no-untyped-call]
+            into.add_summary(summary)
 
     def close(self) -> None:
         """Write what is left, and end the thread."""

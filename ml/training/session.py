@@ -11,7 +11,15 @@ from rich.console import Console
 from ml import __version__
 from ml.atomic_files import check_writable, write_atomically, write_json
 from ml.console import plain_lines
-from ml.evaluation.closing import as_json, as_markdown, as_table, baselines, compare
+from ml.evaluation.closing import (
+    as_json,
+    as_markdown,
+    as_table,
+    baselines,
+    compare,
+    figures_of,
+    verdict,
+)
 from ml.evaluation.drivers import Driver, PolicyDriver
 from ml.installation import code_folder
 from ml.progress import Parts
@@ -40,8 +48,9 @@ _STDERR = 2
 def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console) -> None:
     """Judge the final and the best model beside the baselines, on episodes of their own.
 
-    The table is printed, and goes to `evaluation/closing.md` and `evaluation/closing.json`. SUMO is
-    embedded here, on both ways of running.
+    All meet the same packets: their fates are decided along the reference driver's way. The table
+    and the verdict are printed, and go to `evaluation/closing.md` and `evaluation/closing.json`.
+    SUMO is embedded here, on both ways of running.
 
     Raises:
         RoadSenseError: SUMO failed, or no episode was valid.
@@ -54,14 +63,23 @@ def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console
         drivers.append(PolicyDriver(load_model(run.best_model), "trained policy (best)"))
     time_gap_s = config.interface.time_gap_s  # one reward for all: that of the usual setting
     env_config = config.env.model_copy(
-        update={"backend": "libsumo", "time_gap_s": (time_gap_s, time_gap_s)}
+        update={
+            "backend": "libsumo",
+            "time_gap_s": (time_gap_s, time_gap_s),
+            "radio_position": "reference",
+        }
     )
-    drivers += baselines()
+    kept = drivers[-1 if config.keep == "best" else 0].name
+    rival, *others = baselines()
+    drivers += [rival, *others]
     what = f"closing table, {episodes} episodes per driver"
     with Parts(console, what, total=len(drivers), unit="drivers") as shown:
-        rows = compare(drivers, env_config, episodes=episodes, on_driver=shown.begin)
+        found = compare(drivers, env_config, episodes=episodes, on_driver=shown.begin)
+    rows = [figures_of(driver, of) for driver, of in found.items()]
+    said = verdict(kept, rival.name, found)
     console.print(as_table(rows))
-    write_atomically(run.evaluation / "closing.md", as_markdown(rows))
+    console.print(said, markup=False, highlight=False)
+    write_atomically(run.evaluation / "closing.md", f"{as_markdown(rows)}\n{said}\n")
     write_json(run.evaluation / "closing.json", as_json(rows))
 
 

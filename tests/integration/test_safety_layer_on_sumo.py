@@ -6,7 +6,7 @@ import pytest
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.policy_interface import PolicyInterface
-from ml.evaluation.closing import compare
+from ml.evaluation.closing import compare, figures_of
 from ml.evaluation.drivers import PolicyDriver, make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.seeds import VALIDATION_SEED
@@ -56,7 +56,8 @@ def test_the_layer_is_as_good_as_what_it_hears():
 def test_no_controller_drives_behind_the_layer():
     """What a configuration says of policies is not done to others: doing nothing crashes."""
     config = EnvConfig(radio="ideal", safety_layer=True, action_lag_s=0.3)
-    (figures,) = compare([make_driver("do-nothing")], config, episodes=32, seed=5)
+    found = compare([make_driver("do-nothing")], config, episodes=32, seed=5)
+    figures = figures_of("do-nothing", found["do-nothing"])
     assert figures.hazard_crashes.trials > 10
     assert figures.hazard_crashes.share > 0.9
 

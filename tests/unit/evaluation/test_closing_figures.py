@@ -4,7 +4,7 @@ import pytest
 from support.planted_rows import planted_row
 
 from ml.errors import EvaluationError
-from ml.evaluation.closing import figures_of
+from ml.evaluation.closing import figures_of, verdict
 from ml.evaluation.summary import Rate
 
 
@@ -44,3 +44,29 @@ def test_nothing_but_invalid_episodes_is_an_error():
     """No table is made of nothing."""
     with pytest.raises(EvaluationError, match="none of 1 episodes was valid"):
         figures_of("d", [planted_row(invalid=True)])
+
+
+def test_a_hazard_that_the_reference_driver_does_not_survive_is_charged_to_nobody():
+    """Two hazards, one of them unavoidable and crashed in: no crash in one."""
+    figures = figures_of("d", [planted_row(), planted_row(crash=True, avoidable=False)])
+    assert (figures.hazard_crashes.hits, figures.hazard_crashes.trials) == (0, 1)
+
+
+def test_the_verdict_says_what_is_better_and_what_the_cases_cannot_tell():
+    """Half a second closer in 60 cases, and one crash against none, which tells nothing."""
+    rows = {
+        "ours": [planted_row(case=i, headway_s=1.0 + i / 1000, crash=i == 0) for i in range(60)],
+        "theirs": [planted_row(case=i, headway_s=1.5 + i / 900) for i in range(60)],
+    }
+    said = verdict("ours", "theirs", rows)
+    assert said.startswith(
+        "Verdict: ours beside theirs, 60 paired episodes: better in time headway"
+    )
+    assert "(1.03 for 1.53 s)" in said
+    assert "they cannot tell: 1 and 0 of 60 avoidable hazards" in said
+
+
+def test_the_verdict_on_equals_names_no_difference():
+    """The same driver twice."""
+    rows = {name: [planted_row(case=i) for i in range(20)] for name in ("a", "b")}
+    assert "not shown to differ in anything" in verdict("a", "b", rows)
