@@ -12,7 +12,7 @@ SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor.
 # Files of tests are shared out among at most four cores, those with slow tests first (tests/conftest.py);
 # a process for each core, so that torch's threads would only stand in each other's way.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-# Options for the program a target runs: make train ARGS="--preset fast"
+# Options for the program a target runs: make train ARGS="--preset ppo"
 ARGS ?=
 
 .PHONY: help
@@ -44,7 +44,7 @@ foreign:
 	touch $@
 
 .PHONY: train
-train: .venv/installed ## train with SUMO in the process, five to eight minutes; options: ARGS="--preset fast"
+train: .venv/installed ## train with SUMO in the process, five to eight minutes; options: ARGS="--preset ppo"
 	$(BIN)/roadsense train $(ARGS)
 
 .PHONY: model

@@ -117,7 +117,7 @@ def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> 
         workloads = [
             Learning(build_learner(config, on, config.seed), name)
             for on, name in (
-                (env, "g: preset `fast` with everything on"),
+                (env, "g: preset `ppo` with everything on"),
                 (NoOpVecEnv(config.num_envs), "h: the same on an environment that does nothing"),
             )
         ]

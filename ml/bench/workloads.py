@@ -180,7 +180,7 @@ def plain_learner(env: VecEnv, n_steps: int, batch_size: int, n_epochs: int) -> 
 
 
 def preset_config(num_envs: int, radio: str) -> TrainConfig:
-    """Return what `roadsense train --preset fast --domain-randomisation True` trains with.
+    """Return what `roadsense train --preset ppo --domain-randomisation True` trains with.
 
     So many convoys with one to eight peers; a radio with contention and relays, sensors with their
     errors, all parameters drawn anew per episode. A rollout stays as long as the preset's for each
@@ -190,7 +190,7 @@ def preset_config(num_envs: int, radio: str) -> TrainConfig:
         ConfigError: A number is out of range.
     """
     layers = Layers()
-    layers.put_preset("fast")
+    layers.put_preset("ppo")
     per_env = layers.build().steps_per_env
     layers.put(("num_envs",), num_envs, "--num-envs")
     layers.put(("env", "radio"), radio, "--radio")

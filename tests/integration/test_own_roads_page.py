@@ -63,7 +63,7 @@ def test_the_page_leads_from_an_extract_to_a_convoy(shell, tmp_path):
     assert checks == [2, 0], printed
     assert "50 → 30 km/h" in printed
     assert "note   " in printed
-    assert train == "roadsense train --preset fast --scenario town.sumocfg"
+    assert train == "roadsense train --preset ppo --scenario town.sumocfg"
     done = shell(f"{train} --total-timesteps {ROLLOUT} {' '.join(SMALL)}")
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()

@@ -74,7 +74,7 @@ def test_a_convoy_of_too_many_is_refused():
 def test_everything_on_is_what_the_preset_trains_with():
     """Domain randomisation, relays, one to eight peers; a convoy's rollout is the preset's."""
     config = preset_config(64, "clean")
-    assert config.preset == "fast"
+    assert config.preset == "ppo"
     assert config.env.domain_randomisation
     assert config.env.num_peers == (1, 8)
     assert (config.steps_per_env, config.ppo.batch_size) == (128, 1024)

@@ -99,7 +99,7 @@ def test_configurations_of_damaged_values(tmp_path: Path, tree: Any):
     environ=st.dictionaries(
         st.sampled_from(["PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "SUMO_HOST", "SUMO_PORT",
                          "RUNS_DIR", "MODELS_DIR"]),
-        SCALARS.map(str) | st.sampled_from(["spec", "fast", "fsat", "64", "1e3", "\uff18813"]),
+        SCALARS.map(str) | st.sampled_from(["spec", "ppo", "pppo", "64", "1e3", "\uff18813"]),
     )
 )  # fmt: skip
 def test_environment_variables(environ: dict[str, str]):
@@ -120,7 +120,7 @@ def test_environment_variables(environ: dict[str, str]):
 @given(
     argv=st.lists(
         st.sampled_from(["--radio", "--seed", "--num-envs", "--preset", "--ppo.gamma", "--backend",
-                         "--num-peers", "--config", "--resume", "fast", "clean", "1", "-1", "0",
+                         "--num-peers", "--config", "--resume", "ppo", "clean", "1", "-1", "0",
                          "nan", "1e9", "traci", "--ppo", "--", "--seed=", "-h1", "none.yaml"])
         | st.text(st.characters(exclude_characters="\0"), max_size=6),
         max_size=4,

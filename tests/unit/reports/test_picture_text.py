@@ -148,7 +148,7 @@ def _tuning(folder: Path) -> None:
 
 def _bench(folder: Path) -> None:
     report = BenchReport(num_envs=64, num_peers=5, radio="clean")
-    name = "g: preset `fast` with everything on (relays, sensors, 1 to 8 peers, parameters drawn)"
+    name = "g: preset `ppo` with everything on (relays, sensors, 1 to 8 peers, parameters drawn)"
     report.workloads.append(Measured(name, [104_670.0]))
     report.ratios.append(ratio("g / h: training with everything on", [1.0], [3.0], 0.5))
     report.radio_costs.append(Goal("relays over up to 3 hops", [9.9], 25.0, at_most=True))

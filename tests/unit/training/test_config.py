@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from ml.envs.config import RewardWeights
 from ml.errors import ConfigError
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.training import train_convoy
 from ml.training.command_line import Invocation, option_name, parse_command_line
-from ml.training.config import TrainConfig, check_combinations
+from ml.training.config import CurriculumConfig, TrainConfig, check_combinations
 from ml.training.config_files import Layers, flatten, preset_names, to_yaml
 from ml.training.deployment import read_deployment
 
@@ -71,11 +72,21 @@ def test_a_run_shorter_than_a_round_of_imitation_has_none():
     assert _parse("--total-timesteps", "4096").config.imitation_rounds == 0
 
 
-def test_the_fast_preset():
-    """`--preset fast` rolls out 64 convoys for 128 ticks, in minibatches of 1024, four times."""
-    config = _parse("--preset", "fast").config
+def test_the_preset_from_nothing():
+    """`--preset ppo` rolls out 64 convoys for 128 ticks, in minibatches of 1024, four times."""
+    config = _parse("--preset", "ppo").config
     assert (config.num_envs, config.steps_per_env) == (64, 128)
     assert (config.ppo.batch_size, config.ppo.n_epochs) == (1024, 4)
+
+
+def test_a_curriculum_ends_with_the_rewards_own_weights():
+    """Linear from the first weights to those of env.reward, at half of the run; others stay."""
+    last = RewardWeights(comfort=0.2, false_braking=0.6)
+    curriculum = CurriculumConfig(comfort=0.0, share=0.5)
+    assert curriculum.weights(last, 0.0) == last.model_copy(update={"comfort": 0.0})
+    assert curriculum.weights(last, 0.25).comfort == pytest.approx(0.1)
+    assert curriculum.weights(last, 0.25).false_braking == 0.6
+    assert curriculum.weights(last, 0.5) == curriculum.weights(last, 1.0) == last
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -93,7 +104,7 @@ def test_precedence(tmp_path: Path):
         "total_timesteps: 1\nnum_envs: 2\nseed: 3\nppo: {gamma: 0.5, n_steps: 1024}\n",
     )
     found = _parse(
-        "--preset", "fast", "--config", path, "--total-timesteps", "7",
+        "--preset", "ppo", "--config", path, "--total-timesteps", "7",
         NUM_ENVS="4", TOTAL_TIMESTEPS="6",
     )  # fmt: skip
     config = found.config
@@ -114,8 +125,8 @@ def test_precedence(tmp_path: Path):
 
 def test_preset_from_the_environment():
     """`PRESET` chooses the preset; `--preset` wins over it."""
-    assert _parse(PRESET="fast").config.preset == "fast"
-    assert _parse("--preset", "spec", PRESET="fast").config.preset == "spec"
+    assert _parse(PRESET="ppo").config.preset == "ppo"
+    assert _parse("--preset", "spec", PRESET="ppo").config.preset == "spec"
 
 
 def test_an_empty_variable_is_unset():
@@ -226,9 +237,9 @@ def test_any_text_is_accepted_or_refused_in_words(text: str):
 
 
 def test_an_unknown_preset_gets_the_nearest_match():
-    """`--preset fst` is answered with `fast`."""
-    with pytest.raises(ConfigError, match="Did you mean 'fast'"):
-        _parse("--preset", "fst")
+    """`--preset pppo` is answered with `ppo`."""
+    with pytest.raises(ConfigError, match="Did you mean 'ppo'"):
+        _parse("--preset", "pppo")
 
 
 @pytest.mark.parametrize(
@@ -291,7 +302,7 @@ def test_a_configuration_is_frozen_and_closed():
 def test_help_explains_every_option(capsys: pytest.CaptureFixture[str]):
     """`--help` lists each value with its meaning and the default of the chosen preset."""
     with pytest.raises(SystemExit) as caught:
-        _parse("--help", "--preset", "fast")
+        _parse("--help", "--preset", "ppo")
     assert caught.value.code == 0
     text = capsys.readouterr().out
     for path in flatten(TrainConfig()):
