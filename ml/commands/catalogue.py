@@ -21,6 +21,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train a policy, or resume a run", "5 to 8 min"),
     "evaluate": Command("judge models beside classical controllers, and write a card", "10 min"),
+    "curves": Command("draw the learning curves of runs side by side"),
     "replay": Command("run an episode of an evaluation again, and draw it"),
     "ablate": Command("measure what each part of the recipe is worth", "1.5 h"),
     "targets": Command("run the acceptance tests on models: pass, fail or inconclusive", "40 min"),

@@ -26,6 +26,7 @@ from ml.reports import style
 from ml.reports.acceptance.picture import write_picture
 from ml.reports.calibration.pictures import pictures_of
 from ml.reports.card.card import write_card
+from ml.reports.curves import Curves, write_curves
 from ml.reports.episode.animation import write_animation
 from ml.reports.parameters.picture import draw
 from ml.reports.style import house_style, save_picture
@@ -156,6 +157,13 @@ def _bench(folder: Path) -> None:
     report.draw(folder / "bench.png")
 
 
+def _curves(folder: Path) -> None:
+    names = ("episodes/collision_rate_hazard", "rollout/ep_rew_mean", "evaluation/time_headway_s")
+    points = {name: [(8192 * (i + 1), 1e4 * i) for i in range(9)] for name in names}
+    runs = [Curves(preset, points) for preset in ("convoy", "convoy", "a preset of my own")]
+    write_curves(runs, folder / "curves.png")
+
+
 def _animation(folder: Path) -> None:
     write_animation(planted_recording(num_peers=8), folder / "a.gif", "a title\nof two lines")
 
@@ -165,6 +173,7 @@ KINDS = {
     "reports/calibration/pictures.py": _calibration,
     "reports/card/frontiers.py": _card,
     "reports/card/pictures.py": _card,
+    "reports/curves.py": _curves,
     "reports/episode/panels.py": _card,
     "reports/episode/animation.py": _animation,
     "reports/parameters/picture.py": _parameters,

@@ -1,0 +1,40 @@
+"""`roadsense curves`: how runs learnt, side by side in one picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ml.commands.checks import require_file
+from ml.console import make_console
+from ml.errors import ConfigError
+from ml.evaluation.records import require_distinct
+
+
+@dataclass(frozen=True)
+class CurvesOptions:
+    """Draw the learning curves of training runs, a colour for each preset.
+
+    Crashes and return while training; headway and false brakes of the periodic evaluation.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories, as runs/*-ppo-s*."""
+    out: Path = Path("curves.png")
+    """Picture, .png or .svg."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
+    options = tyro.cli(CurvesOptions, prog="roadsense curves", args=arguments)
+    if not options.runs:
+        raise ConfigError("no run is named: give run directories, as runs/*-ppo-s*")
+    require_distinct("RUN", options.runs)
+    require_file("--out", options.out)
+    from ml.reports.curves import read_curves, write_curves  # noqa: PLC0415 (matplotlib is slow)
+
+    write_curves([read_curves(run) for run in options.runs], options.out)
+    make_console().print(f"picture: {options.out}", soft_wrap=True)
+    return 0
