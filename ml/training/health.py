@@ -96,10 +96,13 @@ def symptoms(means: Mapping[str, float], *, least_explained: float) -> Iterator[
             f"the action's deviation has grown beyond {_WILD_STD:g}, more than the whole range: "
             "actions are noise. Lower --ppo.ent-coef."
         )
+    earned = means.get("reward/headway", 0.0)
     for term in _PENALTIES:
-        if means.get(f"reward_firing/{term}", 0.0) > _FIRING_HIGH:
+        # Exploring is jerky: a penalty that fires all the time may do so as long as it is small.
+        often = means.get(f"reward_firing/{term}", 0.0) > _FIRING_HIGH
+        if often and -means.get(f"reward/{term}", 0.0) > earned:
             yield (
-                f"the penalty {term} fires in more than {_FIRING_HIGH:.0%} of all ticks: it is the "
-                "weather, not a signal. Run `roadsense audit-reward`, and lower "
-                f"--reward.{term.replace('_', '-')}."
+                f"the penalty {term} fires in more than {_FIRING_HIGH:.0%} of all ticks and costs "
+                "more than following earns: the policy learns to stand still. Run `roadsense "
+                f"audit-reward`, and lower --reward.{term.replace('_', '-')}."
             )
