@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from ml.sumo.programs import sumo_environment, sumo_program
+from ml.sumo.sumo_process import sumo_environment, sumo_program
 
 HERE = Path(__file__).resolve().parent
 LENGTH_M = 6000.0
