@@ -20,6 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ml.console import plain_lines
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.scoring.tracker import EpisodeSummary
+from ml.progress import duration
 from ml.training.checkpoints import CheckpointStore
 from ml.training.config import TrainConfig
 from ml.training.stop_signals import StopSignals
@@ -83,6 +84,7 @@ class ProgressDisplay:
 
     def start(self, step: int) -> None:
         """Begin at a step."""
+        self._from_step, self._since_s = step, time.monotonic()
         if self._bar is None:
             self._say(f"step {step:,} / {self._total:,}: training starts")
         else:
@@ -94,7 +96,10 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=escape(figures))
             return
-        self._held_back = f"step {step:,} / {self._total:,}: {figures}"
+        pace_s = (time.monotonic() - self._since_s) / max(step - self._from_step, 1)
+        left_s = pace_s * (self._total - step)
+        left = f", {duration(left_s)} left" if left_s > 0.0 else ""
+        self._held_back = f"step {step:,} / {self._total:,}: {figures}{left}"
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_EVERY_S
             self._tell_last()

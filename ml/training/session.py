@@ -171,6 +171,10 @@ def _prepare_run(
     if run is None:
         run = create_run(invocation.deployment.runs_dir, config.preset, config.seed)
         say(f"run directory: {run.path}")
+        say(
+            f"curves: tensorboard --logdir {run.path.parent} (Custom Scalars, Overview). Ctrl-C "
+            "saves and ends; --resume latest goes on."
+        )
         return run
     check_writable(run.path, "RUNS_DIR")
     truncate_metrics(run.metrics_file, start_step)
