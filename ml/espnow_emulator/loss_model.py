@@ -1,6 +1,7 @@
 """What all models of loss have in common: what moves their links, and what they fill."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Final, NamedTuple
 
@@ -52,10 +53,10 @@ def metres_apart(e: int, xy_m: Floats, i: int, other_xy_m: Floats, j: int) -> fl
     return math.sqrt(east_m * east_m + north_m * north_m)
 
 
-class LossModel:
+class LossModel(ABC):
     """All directed links of a channel: how the chances of their frames are found.
 
-    Words and blackouts are the same for all models; a model says in `move` what the chances are.
+    Keys and blackouts are the same for all models; a model says in `move` what the chances are.
 
     Args:
         num_envs: E.
@@ -77,12 +78,12 @@ class LossModel:
         del node
         self._draw(episodes)
 
-    def clear(self, env_indices: Ints) -> None:
+    def clear(self, env_indices: Ints) -> None:  # noqa: B027 (nothing to forget, by default)
         """Forget when the links of some convoys last moved; their states stay."""
 
+    @abstractmethod
     def move(self, movement: Movement) -> None:
         """Move all links to the present and fill `arrays.chance`."""
-        raise NotImplementedError
 
     def _draw(self, episodes: Episodes) -> None:
         """Fold the keys of the draws per frame, and draw who has blackouts when."""
