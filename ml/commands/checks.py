@@ -18,7 +18,7 @@ def require_counts(options: object, *names: str) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} must be ≥ 1, got {value}")
 
 
-def require_file(option: str, file: Path | None, ending: str = "") -> None:
+def require_file(option: str, file: Path | None, *endings: str) -> None:
     """Refuse a file to write that has another ending, or that cannot be written; None passes.
 
     Raises:
@@ -26,6 +26,6 @@ def require_file(option: str, file: Path | None, ending: str = "") -> None:
     """
     if file is None:
         return
-    if ending and file.suffix.lower() != ending:
-        raise ConfigError(f"{option} must end in {ending}, got {file}")
+    if endings and file.suffix.lower() not in endings:
+        raise ConfigError(f"{option} must end in {' or '.join(endings)}, got {file}")
     check_output(option, file)

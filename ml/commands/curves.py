@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from ml.commands.checks import require_file
-from ml.console import make_console
+from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.evaluation.records import require_distinct
 
@@ -32,9 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     if not options.runs:
         raise ConfigError("no run is named: give run directories, as runs/*-ppo-s*")
     require_distinct("RUN", options.runs)
-    require_file("--out", options.out)
+    require_file("--out", options.out, ".png", ".svg")
     from ml.reports.curves import read_curves, write_curves  # noqa: PLC0415 (matplotlib is slow)
 
     write_curves([read_curves(run) for run in options.runs], options.out)
-    make_console().print(f"picture: {options.out}", soft_wrap=True)
+    plain_lines(make_console())(f"picture: {options.out}")
     return 0

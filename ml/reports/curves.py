@@ -32,7 +32,7 @@ def read_curves(run: Path) -> Curves:
     """
     file = run / "metrics.jsonl"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise ConfigError(
             f"{run} is no run directory ({error.strerror}: {file.name}). Name folders such as "
@@ -43,14 +43,14 @@ def read_curves(run: Path) -> Curves:
         try:
             values = json.loads(line)
             step = int(values.pop("step"))
+            figures = {name: float(value) for name, value in values.items() if value is not None}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"{file}:{number}: no line of figures ({error}). Where a run was killed, "
                 "--resume mends its last line."
             ) from error
-        for name, value in values.items():
-            if value is not None:
-                points.setdefault(name, []).append((step, float(value)))
+        for name, value in figures.items():
+            points.setdefault(name, []).append((step, value))
     if not points:
         raise ConfigError(f"{file} is empty: the run has not finished a rollout yet.")
     preset = run.resolve().name.split("-", 1)[-1].rsplit("-s", 1)[0]
@@ -69,7 +69,7 @@ def write_curves(runs: Sequence[Curves], path: Path) -> None:
         for axes, (title, name) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
             axes.set_title(title)
             axes.set_xlabel("environment steps")
-            axes.set_xscale("log")
+            axes.set_xscale("log", nonpositive="mask")  # a warm start is evaluated at step 0
             named = set()
             for run in runs:
                 if name not in run.points:

@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from ml.commands.curves import main
 from ml.errors import ConfigError
-from ml.reports.curves import read_curves
+from ml.reports import curves
+from ml.reports.curves import Curves, read_curves, write_curves
 
 
 def a_run(folder, *lines):
@@ -20,9 +22,9 @@ def a_run(folder, *lines):
 def test_a_curve_has_its_steps_and_values(tmp_path):
     """By name, in order; what was not finite is no point; the preset is that of the folder."""
     lines = [{"step": s, "rollout/ep_rew_mean": v} for s, v in ((8, 1.5), (16, None), (24, 3.0))]
-    curves = read_curves(a_run(tmp_path, *map(json.dumps, lines)))
-    assert curves.preset == "ppo"
-    assert curves.points == {"rollout/ep_rew_mean": [(8, 1.5), (24, 3.0)]}
+    found = read_curves(a_run(tmp_path, *map(json.dumps, lines)))
+    assert found.preset == "ppo"
+    assert found.points == {"rollout/ep_rew_mean": [(8, 1.5), (24, 3.0)]}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,7 @@ def test_a_curve_has_its_steps_and_values(tmp_path):
         ((), "has not finished a rollout yet"),
         (('{"step": 8, "a": 1}', '{"step": 16, "a"'), "metrics.jsonl:2: no line of figures"),
         (("[1]",), "metrics.jsonl:1: no line of figures"),
+        (('{"step": 8, "a": "b"}',), "metrics.jsonl:1: no line of figures"),
     ],
 )
 def test_what_is_no_curve_is_refused_with_its_place(tmp_path, lines, said):
@@ -52,3 +55,22 @@ def test_runs_become_a_picture(tmp_path):
     run = a_run(tmp_path, '{"step": 8, "rollout/ep_rew_mean": 1.0}')
     assert main([str(run), "--out", str(tmp_path / "c.png")]) == 0
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_has_an_ending_that_pictures_have(tmp_path, capsys):
+    """Which is said before anything is drawn; brackets in its name are told as they are."""
+    run = a_run(tmp_path, '{"step": 8, "rollout/ep_rew_mean": 1.0}')
+    with pytest.raises(ConfigError, match=r"--out must end in \.png or \.svg, got .*c\.txt"):
+        main([str(run), "--out", str(tmp_path / "c.txt")])
+    assert main([str(run), "--out", str(tmp_path / "c[b].svg")]) == 0
+    assert "c[b].svg" in capsys.readouterr().out
+
+
+def test_what_a_warm_start_scores_is_not_drawn_at_another_step(tmp_path, monkeypatch):
+    """Step 0 has no place on a logarithmic axis: no line leads there."""
+    drawn = []
+    monkeypatch.setattr(curves, "save_picture", lambda figure, _path: drawn.append(figure))
+    name = "evaluation/time_headway_s"
+    write_curves([Curves("convoy", {name: [(0, 1.0), (8, 2.0), (16, 3.0)]})], tmp_path / "c.png")
+    (line,) = drawn[0].axes[2].get_lines()
+    assert not np.isfinite(line.get_transform().transform(line.get_xydata())[0]).all()
