@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
     require_counts(options, "rounds", "num_envs", "num_peers")
     require_file("--json", options.json)
-    require_file("--picture", options.picture)
+    require_file("--picture", options.picture, ".png", ".svg")
     from ml.bench.bench import bench, count_parts  # noqa: PLC0415 (torch is slow to import)
     from ml.bench.profile import profile  # noqa: PLC0415
 
@@ -65,5 +65,5 @@ def main(arguments: Sequence[str]) -> int:
         options.json.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
     if options.picture is not None:
         report.draw(options.picture)
-        console.print(f"picture: {options.picture}")
+        console.print(f"picture: {options.picture}", markup=False)
     return 0

@@ -61,6 +61,7 @@ def test_the_bench_states_radio_and_training_with_everything_on(capsys, tmp_path
         (["bench", "--num-peers", "0"], "--num-peers must be ≥ 1"),
         (["bench", "--only", "radio", "--radio", "burst"], "Did you mean 'bursty'"),
         (["bench", "--json", "nowhere/bench.json"], "there is no folder nowhere"),
+        (["bench", "--picture", "bench.txt"], "--picture must end in .png or .svg"),
         (["evaluate", "nothing.zip"], "nothing.zip"),
     ],
 )
