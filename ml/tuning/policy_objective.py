@@ -18,8 +18,8 @@ from ml.tuning.objective import Outcome
 from ml.tuning.space import Space, Value
 from ml.tuning.training_process import TrainingProcess
 
-_ALLOWED = ("ppo.", "imitation.", "policy.", "env.reward.", "env.time_gap_s", "env.action_lag_s",
-            "env.safety_layer", "evaluation.time_gap_s")  # fmt: skip
+_ALLOWED = ("ppo.", "imitation.", "policy.", "curriculum.", "env.reward.", "env.time_gap_s",
+            "env.action_lag_s", "env.safety_layer", "evaluation.time_gap_s")  # fmt: skip
 """What a search may vary. The rest decides the cases, the effort or what is written."""
 
 

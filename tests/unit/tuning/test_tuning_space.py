@@ -74,6 +74,16 @@ def test_a_mistake_is_told_and_nothing_is_written(refused, options, space, says)
     assert says in refused(*options, space=space)
 
 
+def test_a_curriculum_is_part_of_a_recipe(tmp_path):
+    """Its weights and their share of the run may be searched like the reward's."""
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "curriculum.comfort: {low: 0.0, high: 0.1}\ncurriculum.share: {low: 0.1, high: 1}"
+    )
+    objective = _objective(TuneOptions(preset="ppo", space=space))
+    assert objective.usual() == {"curriculum.comfort": 0.02, "curriculum.share": 0.6}
+
+
 @pytest.mark.parametrize("controller", [None, "predictive", "predictive-hard", "idm", "cth"])
 def test_built_in_spaces_fit_and_hold_the_usual_values(controller):
     """Every name exists, every end is allowed, and the first trial can be what is usual."""
