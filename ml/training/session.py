@@ -49,8 +49,9 @@ def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console
     """Judge the final and the best model beside the baselines, on episodes of their own.
 
     All meet the same packets: their fates are decided along the reference driver's way. The table
-    and the verdict are printed, and go to `evaluation/closing.md` and `evaluation/closing.json`.
-    SUMO is embedded here, on both ways of running.
+    and the verdict on the model that `config.keep` asks for are printed and go to
+    `evaluation/closing.md`, the table to `evaluation/closing.json`, too. SUMO is embedded here, on
+    both ways of running.
 
     Raises:
         RoadSenseError: SUMO failed, or no episode was valid.
@@ -144,6 +145,8 @@ def train(
         write_atomically(run.final_model, model_bytes(model))
         which = publish_model(run, config, deployment.models_dir, evaluated=not failure)
     stop.hold(held=False)
+    if failure:  # `publish_model` did not choose, either
+        config = config.model_copy(update={"keep": "final"})
     write_closing_table(run, config, console)
     say(which)
     say(f"run: {run.path} (tensorboard --logdir {deployment.runs_dir})")

@@ -154,10 +154,16 @@ def test_without_an_evaluation_the_last_weights_are_kept(
 def test_the_best_before_a_failed_evaluation_is_no_choice(
     trainer: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """It was compared with nothing that came after: the last weights are kept, and that is said."""
+    """It was compared with nothing that came after: the last weights are kept, and that is said.
+
+    The closing verdict is about them, too.
+    """
+    judged = []
     code = trainer(*SMALL, "--total-timesteps", "480", "--evaluation.every-steps", "160",
-                   "--keep", "best", evaluator=told.evaluate_once)  # fmt: skip
+                   "--keep", "best", evaluator=told.evaluate_once,
+                   close=lambda _run, config, _console: judged.append(config.keep))  # fmt: skip
     assert code == 1
+    assert judged == ["final"]
     assert load_model(only_run(tmp_path) / "best.zip").num_timesteps == 160
     assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == 480
     assert "as an evaluation failed" in capsys.readouterr().out
