@@ -95,7 +95,7 @@ def verdict(candidate: str, rival: str, rows: Mapping[str, Sequence[EpisodeRow]]
             parts.append(f"{word} in {', '.join(told)}")
     said = "; ".join(parts) or "not shown to differ in anything"
     text = f"Verdict: {candidate} beside {rival}, {found.pairs:,} paired episodes: {said}."
-    if crashes is not None and crashes.verdict == "no difference shown":
+    if crashes is not None and not crashes.significant:
         estimate = crashes.estimate
         hits = [round(n * estimate.pairs / 100) for n in (estimate.candidate, estimate.baseline)]
         text += (

@@ -70,3 +70,12 @@ def test_the_verdict_on_equals_names_no_difference():
     """The same driver twice."""
     rows = {name: [planted_row(case=i) for i in range(20)] for name in ("a", "b")}
     assert "not shown to differ in anything" in verdict("a", "b", rows)
+
+
+def test_a_difference_that_is_certain_but_small_is_not_called_unknown():
+    """13 crashes more in 1,400 hazards are certain, and less than what matters."""
+    rows = {
+        name: [planted_row(case=i, crash=i < crashes) for i in range(1400)]
+        for name, crashes in (("a", 13), ("b", 0))
+    }
+    assert verdict("a", "b", rows).endswith("not shown to differ in anything.")
