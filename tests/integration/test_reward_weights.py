@@ -28,3 +28,24 @@ def test_weights_count_from_the_tick_after_they_are_set():
     assert not lost[:20].any()
     assert (lost[20:] >= 0.0).all()
     assert (lost[20:].max(axis=0) > 0.5).all()
+
+
+def test_the_return_is_the_sum_of_the_rewards_whatever_the_weights_were():
+    """Weights that change every few ticks: an episode's return, and its terms, are the paid ones."""
+    env = ConvoyVecEnv(2, EnvConfig(radio="ideal", episode_s=5.0), seed=4)
+    env.reset()
+    earned, ended = np.zeros(2), {}
+    for tick in range(50):
+        if tick % 7 == 0:
+            weight = 0.1 * (tick % 3)
+            env.set_reward_weights(RewardWeights(comfort=weight, false_braking=1.0 - weight))
+        action = np.full((2, 1), 0.3 if tick % 2 else -0.4, np.float32)
+        _, reward, done, infos = env.step(action)
+        earned += reward
+        ended |= {row: infos[row]["episode_summary"] for row in np.flatnonzero(done)}
+    env.close()
+    assert ended.keys() == {0, 1}
+    for row, summary in ended.items():
+        assert summary["return"] == pytest.approx(earned[row], abs=1e-4)
+        terms = sum(value for name, value in summary.items() if name.startswith("reward_"))
+        assert terms == pytest.approx(earned[row], abs=1e-4)

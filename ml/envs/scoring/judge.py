@@ -37,7 +37,7 @@ class Judge:
 
     def set_reward_weights(self, weights: RewardWeights) -> None:
         """Weigh the reward's terms in another way from now on."""
-        self._weights[:] = [getattr(weights, name) for name in TERMS]
+        self.tracker.set_weights(np.array([getattr(weights, name) for name in TERMS]))
 
     def reset(self, rows: Ints, start: GroundTruth) -> None:
         """Begin new episodes in the given convoys, whose rows `start` has."""

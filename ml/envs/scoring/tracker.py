@@ -52,18 +52,26 @@ class EpisodeTracker:
             was_needless=np.zeros(num_envs, dtype=bool),
             window=np.zeros((2, len(TERMS))),
         )
+        # By how much more was paid under earlier weights, per term; 0 without a curriculum.
+        self._paid_otherwise = np.zeros((num_envs, len(TERMS)))
         self._window_ticks = 0
 
     def reset(self, rows: Ints, start: GroundTruth) -> None:
         """Begin new episodes in the given convoys, whose rows `start` has."""
         for sums in self._memory[:-1]:
             sums[rows] = 0
+        self._paid_otherwise[rows] = 0.0
         totals, speed_mps = self._memory.totals, start.speed_mps[:, 0]
         moving = speed_mps > HEADWAY_SPEED_MPS
         headway_s = start.gap_m / np.maximum(speed_mps, HEADWAY_SPEED_MPS)
         totals[rows, _HEADWAY_S] = np.where(moving, headway_s, 0.0)
         totals[rows, _HEADWAY_TICKS] = moving
         totals[rows, _MIN_GAP_M] = start.gap_m
+
+    def set_weights(self, weights: Floats) -> None:
+        """Weigh the terms in another way, (6,), from the next tick on."""
+        self._paid_otherwise += self._memory.terms * (self._weights - weights)
+        self._weights[:] = weights
 
     def begin_tick(self) -> Memory:
         """Count a tick of the whole batch and return what `record_tick` adds it to."""
@@ -75,7 +83,7 @@ class EpisodeTracker:
     ) -> EpisodeSummary:
         """Describe the episode that ends in convoy `row`."""
         totals = dict(zip(_TOTALS, self._memory.totals[row].tolist(), strict=True))
-        terms = self._memory.terms[row]
+        terms, paid = self._memory.terms[row], self._paid_otherwise[row]
         moving = totals["headway_ticks"] > 0
         summary: EpisodeSummary = {
             "episode": episode,
@@ -85,7 +93,7 @@ class EpisodeTracker:
             "status": EpisodeStatus(status).name.lower(),
             "invalid": EpisodeStatus(status).is_invalid,
             "collision": totals["min_gap_m"] <= 0.0,
-            "return": float(terms @ self._weights),
+            "return": float(terms @ self._weights) + float(paid.sum()),
             "duration_s": tick * DT_S,
             "distance_m": totals["distance_m"],
             "headway_s": totals["headway_s"] / totals["headway_ticks"] if moving else float("nan"),
@@ -95,7 +103,7 @@ class EpisodeTracker:
             "max_decel_mps2": totals["max_decel_mps2"],
         }
         for i, name in enumerate(TERMS):
-            summary[f"reward_{name}"] = float(terms[i] * self._weights[i])
+            summary[f"reward_{name}"] = float(terms[i] * self._weights[i] + paid[i])
             summary[f"firing_{name}"] = float(self._memory.firing[row, i])
         return summary
 
