@@ -31,7 +31,7 @@ def test_weights_count_from_the_tick_after_they_are_set():
 
 
 def test_the_return_is_the_sum_of_the_rewards_whatever_the_weights_were():
-    """Weights that change every few ticks: an episode's return, and its terms, are the paid ones."""
+    """Weights change every few ticks: an episode's return, and its terms, are what was paid."""
     env = ConvoyVecEnv(2, EnvConfig(radio="ideal", episode_s=5.0), seed=4)
     env.reset()
     earned, ended = np.zeros(2), {}
