@@ -133,7 +133,8 @@ def save_picture(figure: Figure, file: Path, *, dpi: int = 150) -> None:
         OSError: The file cannot be written.
     """
     lay_out(figure)
-    figure.savefig(file, dpi=dpi, metadata={"Software": None} if file.suffix == ".png" else None)
+    unstable = {".png": "Software", ".svg": "Date"}.get(file.suffix.lower())
+    figure.savefig(file, dpi=dpi, metadata={unstable: None} if unstable else None)
 
 
 def as_picture(figure: Figure, text: str) -> Picture:

@@ -1,6 +1,7 @@
 """Learning curves are read from run directories as people have them."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -48,6 +49,17 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         main([str(tmp_path)])
     with pytest.raises(ConfigError, match="no run is named"):
         main([])
+
+
+@pytest.mark.parametrize("ending", [".png", ".svg"])
+def test_the_same_curves_make_the_same_file(tmp_path, ending):
+    """No date, no version of a program in it."""
+    run = a_run(tmp_path, '{"step": 8, "rollout/ep_rew_mean": 1.0}')
+    files = [tmp_path / f"{name}{ending}" for name in "ab"]
+    for file in files:
+        main([str(run), "--out", str(file)])
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not re.search(rb"<dc:date>|Matplotlib version", files[0].read_bytes())
 
 
 def test_runs_become_a_picture(tmp_path):
