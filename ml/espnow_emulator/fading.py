@@ -5,8 +5,8 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats
 from ml.compiled import compiled
 
 LOWEST_DB: Final = -60.0
@@ -22,7 +22,7 @@ _MARGINS = round((HIGHEST_DB - LOWEST_DB) / STEP_DB) + 1
 
 
 @lru_cache(maxsize=8)
-def reception_table(transition_db: float) -> NDArray[np.float64]:
+def reception_table(transition_db: float) -> Floats:
     """Tabulate E[1 / (1 + exp(−(M + F) / w))], F the power of Nakagami-m fading in dB.
 
     The mean over the fade is a sum over steps of 0.1 dB, which for so smooth an integrand is as
@@ -50,7 +50,7 @@ def reception_table(transition_db: float) -> NDArray[np.float64]:
 
 
 @compiled
-def gets_through(table: NDArray[np.float64], m: float, margin_db: float) -> float:
+def gets_through(table: Floats, m: float, margin_db: float) -> float:
     """Look a chance up in a `reception_table`, linear in m and in the margin.
 
     m lies in [1, 5]; a margin beyond the table has the chance of its end.

@@ -48,7 +48,7 @@ class MacArrays(NamedTuple):
     contention_us: Annotated[Ints, "E N"]  # since when the first one contends
     backoff: Annotated[Ints, "E N"]  # slots that it has left
     idle_from_us: Annotated[Ints, "E"]  # end of the last transmission
-    times: Annotated[Floats, "E 4"]  # indexed by _H_TX (µs), H_RX (µs) and so on
+    times: Annotated[Floats, "E 4"]  # by _H_TX and so on: delays, share that waits, mean wait; µs
     node_keys: Annotated[Ints, "E N"]
     backoff_key: Annotated[Words, "E N"]
     wait_key: Annotated[Words, "E N"]

@@ -31,8 +31,8 @@ import struct
 from typing import Final, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import Floats
 from ml.compiled import compiled
 from ml.errors import EmulatorError
 from ml.espnow_emulator.messages import PayloadField, V2VMessage
@@ -180,7 +180,7 @@ def unpack(data: bytes, reference: GeoReference) -> V2VMessage:
     return message
 
 
-def quantise(payload: NDArray[np.float64], reference: GeoReference) -> None:
+def quantise(payload: Floats, reference: GeoReference) -> None:
     """Round payloads in place to what their bytes carry: `unpack(pack(·))`, bit for bit.
 
     Nothing is checked here; a payload that `pack` would refuse comes out as some number.
@@ -198,7 +198,7 @@ def quantise(payload: NDArray[np.float64], reference: GeoReference) -> None:
 
 
 @compiled
-def _quantise(payload: NDArray[np.float64], reference: GeoReference) -> None:
+def _quantise(payload: Floats, reference: GeoReference) -> None:
     """Round payloads (n, F) in place; see `quantise`."""
     lat_deg, lon_deg, north_m_per_deg, east_m_per_deg = reference
     for row in range(payload.shape[0]):

@@ -2,10 +2,9 @@
 
 from typing import Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from ml.arrays import Floats, Words
 from ml.errors import did_you_mean
 from ml.espnow_emulator import GilbertElliottLoss, RadioParameters
 from ml.keyed_random import Stream, fold, text_key, uniform
@@ -56,9 +55,7 @@ class Parameters(Section):
         return self
 
 
-def draw_episode_parameters(
-    parameters: Parameters, episode_keys: NDArray[np.uint64]
-) -> dict[str, NDArray[np.float64]]:
+def draw_episode_parameters(parameters: Parameters, episode_keys: Words) -> dict[str, Floats]:
     """Draw what is randomised, for some episodes.
 
     A draw depends on the episode and the parameter's name alone: adding or removing another name
@@ -71,7 +68,7 @@ def draw_episode_parameters(
     Returns:
         Dotted name to (K,) float64, for `overrides` of the channel's and the sensors' `reset`.
     """
-    drawn: dict[str, NDArray[np.float64]] = {}
+    drawn: dict[str, Floats] = {}
     for name, (low, high) in parameters.domain_randomisation.items():
         share = uniform(fold(episode_keys, Stream.RADIO_PARAMETERS, text_key(name)))
         drawn[name] = low + (high - low) * share

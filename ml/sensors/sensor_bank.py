@@ -68,6 +68,8 @@ class SensorBank:
     def __init__(self, parameters: SensorParameters, *, num_envs: int, num_vehicles: int) -> None:
         self._parameters = parameters
         self._numbers = EpisodeNumbers(parameters, "sensors.", EnvironmentStateError)
+        # Worked out once: most resets draw nothing, and this takes longer than all else in them.
+        self._usual_sizes = episode_sizes(parameters, self._numbers.draw(1, None))
         self._everyone = np.arange(num_envs)
         self._tick = np.full(num_envs, _NOT_STARTED, dtype=np.int64)
         self._arrays = bank = allocate(
@@ -96,8 +98,10 @@ class SensorBank:
         Raises:
             EnvironmentStateError: An override that the sensors do not know.
         """
-        values = self._numbers.draw(len(env_indices), overrides)
-        sizes = episode_sizes(self._parameters, values)
+        sizes = self._usual_sizes
+        if any(name.startswith("sensors.") for name in overrides or {}):
+            values = self._numbers.draw(len(env_indices), overrides)
+            sizes = episode_sizes(self._parameters, values)
         episode, slot = episode_keys[:, None], np.arange(self._keys.shape[1])
         keys = fold(episode[:, :, None], _STREAMS, slot[:, None], _PARTS)
         self._keys[env_indices] = keys[:, :, : at.NUM_DRAWS]

@@ -34,12 +34,15 @@ def string(text: str) -> bytes:
 
 
 def typed(value: float | str) -> bytes:
-    """Pack a value behind its type: a text, a whole number, or any other number as a double."""
+    """Pack a text, or a number as a double, which SUMO wants for 15 m/s as for 15.0."""
     if isinstance(value, str):
         return bytes((tc.TYPE_STRING,)) + string(value)
-    if isinstance(value, int):
-        return struct.pack("!Bi", tc.TYPE_INTEGER, value)
     return struct.pack("!Bd", tc.TYPE_DOUBLE, value)
+
+
+def typed_int(value: int) -> bytes:
+    """Pack a whole number as such."""
+    return struct.pack("!Bi", tc.TYPE_INTEGER, value)
 
 
 def compound(*values: float | str | bytes) -> bytes:
@@ -76,25 +79,31 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., bytes]]] = {
     "vehicle_add": (
         _VEHICLE,
         tc.ADD_FULL,
-        lambda *words: compound(*words, "current", "max", "current", "", "", "", 0, 0),
+        lambda *words: compound(
+            *words, "current", "max", "current", "", "", "", typed_int(0), typed_int(0)
+        ),
     ),
     "vehicle_changeLane": (
         _VEHICLE,
         tc.CMD_CHANGELANE,
         lambda lane, kept_s: compound(struct.pack("!Bb", tc.TYPE_BYTE, lane), kept_s),
     ),
-    "vehicle_moveTo": (_VEHICLE, tc.VAR_MOVE_TO, lambda *to: compound(*to, tc.MOVE_AUTOMATIC)),
+    "vehicle_moveTo": (
+        _VEHICLE,
+        tc.VAR_MOVE_TO,
+        lambda *to: compound(*to, typed_int(tc.MOVE_AUTOMATIC)),
+    ),
     "vehicle_remove": (
         _VEHICLE,
         tc.REMOVE,
         lambda: struct.pack("!Bb", tc.TYPE_BYTE, tc.REMOVE_VAPORIZED),
     ),
-    "vehicle_setLaneChangeMode": (_VEHICLE, tc.VAR_LANECHANGE_MODE, typed),
+    "vehicle_setLaneChangeMode": (_VEHICLE, tc.VAR_LANECHANGE_MODE, typed_int),
     "vehicle_setMinGap": (_VEHICLE, tc.VAR_MINGAP, typed),
     "vehicle_setPreviousSpeed": (_VEHICLE, tc.VAR_PREV_SPEED, compound),
     "vehicle_setSpeed": (_VEHICLE, tc.VAR_SPEED, typed),
     "vehicle_setSpeedFactor": (_VEHICLE, tc.VAR_SPEED_FACTOR, typed),
-    "vehicle_setSpeedMode": (_VEHICLE, tc.VAR_SPEEDSETMODE, typed),
+    "vehicle_setSpeedMode": (_VEHICLE, tc.VAR_SPEEDSETMODE, typed_int),
     "vehicle_setType": (_VEHICLE, tc.VAR_TYPE, typed),
     "vehicletype_setAccel": (_TYPE, tc.VAR_ACCEL, typed),
     "vehicletype_setDecel": (_TYPE, tc.VAR_DECEL, typed),
@@ -279,7 +288,7 @@ def read_teleports(data: NDArray[np.uint8]) -> tuple[int, int]:
         SimulatorError: The bytes are of another form.
     """
     variable = tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER
-    form = _answer(tc.CMD_GET_SIM_VARIABLE, variable, "", typed(0))
+    form = _answer(tc.CMD_GET_SIM_VARIABLE, variable, "", typed_int(0))
     size = len(form)
     found = data[:size].tobytes()
     if len(found) != size or found[:-4] != form[:-4]:

@@ -55,7 +55,7 @@ class LinkFit:
     levels_db: Floats  # (G,), margin at 20 m of each group, cars in between included
     values: dict[str, float]  # Fitted and fixed ones of `NAMES`
     free: tuple[str, ...]  # Names that were fitted
-    replicates: Floats  # (B, G + F), bootstrap replicates: levels, then free values
+    replicates: Floats  # (B, G + F), bootstrap: levels, then free values on their scales
     at_limit: tuple[str, ...]  # Names that ran into their limits
 
     def interval(self, name: str) -> tuple[float, float]:

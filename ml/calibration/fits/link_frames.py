@@ -105,7 +105,7 @@ def prepare(link: Link, *, standstill_mps: float, group: Ints | None = None) -> 
     rows = np.flatnonzero(np.diff(ticks, prepend=-1.0) > 0.0)
     bias_step = np.full(size, -1, dtype=np.int64)
     bias_step[rows] = _step_bins(np.diff(time_s[rows], prepend=time_s[0]), *STEP_S)
-    near_db, far_db = path_terms_db(link.distance_m)
+    near_db, far_db = path_terms_db(np.nan_to_num(link.distance_m, nan=REFERENCE_M))
     place = (near_db + far_db) / _CELL_DB
     cell = np.floor(place).astype(np.int64)
     beyond = np.nan_to_num(link.distance_m) >= RAYLEIGH_FROM_M

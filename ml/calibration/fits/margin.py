@@ -61,7 +61,7 @@ class MarginFit(NamedTuple):
 
 def path_terms_db(distance_m: Floats) -> tuple[Floats, Floats]:
     """What one unit of the near and of the far exponent costs at distances, in dB."""
-    d = np.maximum(np.nan_to_num(distance_m, nan=REFERENCE_M), NEAREST_M)
+    d = np.maximum(distance_m, NEAREST_M)
     near = 10.0 * np.log10(np.minimum(d, _KNEE_M) / REFERENCE_M)
     return near, 10.0 * np.log10(np.maximum(d, _KNEE_M) / _KNEE_M)
 

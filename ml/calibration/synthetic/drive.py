@@ -9,10 +9,9 @@ the distances at which most frames were recorded. What it is not: a recording.
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from ml.arrays import Floats
+from ml.arrays import Floats, Words
 from ml.keyed_random import Stream, fold, normal, uniform
 from ml.vehicle import DT_S
 
@@ -101,7 +100,7 @@ def reference_drive(num_envs: int) -> Floats:
     return np.repeat(drive[:, None], num_envs, axis=1)
 
 
-def _drawn_speed(ticks: int, key: NDArray[np.uint64]) -> Floats:
+def _drawn_speed(ticks: int, key: Words) -> Floats:
     wanted = np.zeros(ticks + 1)
     begin, leg = 0, 0
     while begin <= ticks:
@@ -141,7 +140,7 @@ def _row_of_cars(leader_m: Floats, speed_mps: Floats, headways_s: list[Floats]) 
     return np.stack(along_m[::-1], axis=-1)
 
 
-def _wandering(ticks: int, key: NDArray[np.uint64]) -> Floats:
+def _wandering(ticks: int, key: Words) -> Floats:
     """Time headways whose logarithm wanders smoothly between knots that are drawn."""
     per_knot = round(_HEADWAY_KNOTS_S / DT_S)
     knots = ticks // per_knot + 3

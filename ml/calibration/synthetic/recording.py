@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ml.arrays import Bools, Floats, Ints
+from ml.arrays import Bools, Floats, Ints, Words
 from ml.calibration.synthetic.drive import Motion, make_drive
 from ml.espnow_emulator import BroadcastChannel, NodeClocks, PayloadField, PeerTable
 from ml.keyed_random import Stream, fold, uniform
@@ -139,9 +138,7 @@ def _stalls_of(seed: int, node: int, duration_s: float) -> Ints:
     return np.rint(1e6 * stalls.reshape(-1, 2)).astype(np.int64)
 
 
-def measure(
-    parameters: Parameters, drives: Sequence[Motion], slot_us: Ints, keys: NDArray[np.uint64]
-) -> Floats:
+def measure(parameters: Parameters, drives: Sequence[Motion], slot_us: Ints, keys: Words) -> Floats:
     """Return what each node believes of itself in its slots, (ticks, E, N, 5)."""
     ticks, num_envs, num_cars = slot_us.shape
     position = parameters.sensors.position.model_copy(update={"mode": "hold"})

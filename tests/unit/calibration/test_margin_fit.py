@@ -73,6 +73,7 @@ def test_the_margin_falls_by_the_exponents():
     assert near - knee == pytest.approx(10.0 * np.log10(3.0))
     assert knee - far == pytest.approx(30.0)
     assert mean_margin_db(margin, 0.0, 0) == mean_margin_db(margin, 3.0, 0)
+    assert np.isnan(expected_loss(margin, np.nan, 0))  # nobody guesses where a board is
 
 
 def test_statistics_of_a_sequence_known_by_hand():

@@ -62,6 +62,21 @@ def test_a_script_packs_the_calls_of_libsumos_functions():
     assert script.numbers == bytes((0xC5, 0xC4))
 
 
+def test_whole_numbers_are_doubles_where_sumo_wants_doubles():
+    """15 m/s is packed as 15.0, as libsumo takes it; modes are integers."""
+    told = []
+    for speed_mps in (15, 15.0):
+        script = wire.Script()
+        script.vehicle_setSpeed("c0000.v01", speed_mps)
+        script.vehicle_setPreviousSpeed("c0000.v01", speed_mps, 0)
+        script.vehicle_moveTo("c0000.v01", "lane", speed_mps)
+        script.vehicle_setSpeedMode("c0000.v01", 0)
+        told.append(bytes(script.body))
+    assert told[0] == told[1]
+    assert told[0].count(struct.pack("!Bd", tc.TYPE_DOUBLE, 15.0)) == 3
+    assert told[0].endswith(struct.pack("!Bi", tc.TYPE_INTEGER, 0))
+
+
 def test_speed_commands_of_a_tick_equal_single_ones():
     """Packing many at once gives the bytes of packing each."""
     names = [vehicle_id(env, slot) for env in range(3) for slot in range(2)]
@@ -142,7 +157,7 @@ def test_answers_of_another_form_are_noticed(data):
 def test_teleports_come_first():
     """The number of teleports is read; anything else in its place is an error."""
     body = bytes((0xBB, tc.VAR_TELEPORT_STARTING_VEHICLES_NUMBER)) + wire.string("")
-    body += wire.typed(259)
+    body += wire.typed_int(259)
     data = ok(0xAB) + bytes((len(body) + 1,)) + body
     assert wire.read_teleports(as_array(data + b"more")) == (259, len(data))
     for other in (data[:-1], b"", data.replace(b"\xbb", b"\xbc")):
