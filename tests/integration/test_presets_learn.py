@@ -21,7 +21,7 @@ class Promise(NamedTuple):
 
 PROMISES = {
     "spec": Promise(0.10, 0.025, 30.0),
-    "ppo": Promise(0.02, 0.02, 35.0),
+    "ppo": Promise(0.05, 0.02, 35.0),
     "convoy": Promise(0.10, 0.03, 20.0),  # on `varied`, where some radios hear next to nothing
 }
 
