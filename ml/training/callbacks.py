@@ -71,6 +71,7 @@ class ProgressDisplay:
         self._say, self._total = plain_lines(console), total
         self._next_line = 0.0
         self._held_back = ""
+        self._paced_from: tuple[int, float] | None = None  # step and time; after SUMO's start
         self._bar: Progress | None = None
         if console.is_terminal and not os.environ.get("CI"):
             self._bar = Progress(
@@ -84,7 +85,6 @@ class ProgressDisplay:
 
     def start(self, step: int) -> None:
         """Begin at a step."""
-        self._from_step, self._since_s = step, time.monotonic()
         if self._bar is None:
             self._say(f"step {step:,} / {self._total:,}: training starts")
         else:
@@ -96,9 +96,12 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=escape(figures))
             return
-        pace_s = (time.monotonic() - self._since_s) / max(step - self._from_step, 1)
-        left_s = pace_s * (self._total - step)
-        left = f", {duration(left_s)} left" if left_s > 0.0 else ""
+        now_s, left = time.monotonic(), ""
+        if self._paced_from is None:
+            self._paced_from = (step, now_s)
+        elif step < self._total:
+            pace_s = (now_s - self._paced_from[1]) / (step - self._paced_from[0])
+            left = f", {duration(pace_s * (self._total - step))} left"
         self._held_back = f"step {step:,} / {self._total:,}: {figures}{left}"
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_EVERY_S

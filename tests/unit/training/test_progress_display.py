@@ -9,17 +9,18 @@ from ml.training.callbacks import ProgressDisplay
 
 
 def test_lines_say_how_long_it_still_takes(monkeypatch):
-    """A quarter in two minutes: six are left; the last line has nothing left to say."""
-    now_s = iter((0.0, 120.0, 120.0, 120.0, 480.0, 480.0, 480.0))
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(now_s))
+    """1,000 steps in two minutes after the first rollout, which is slow: six are left."""
+    now_s = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now_s)
     told = io.StringIO()
-    display = ProgressDisplay(Console(file=told), 4000)
+    display = ProgressDisplay(Console(file=told), 5000)
     display.start(0)
-    display.update(1000, "return 3.0")
-    display.update(4000, "return 9.0")
+    for step, now_s in ((1000, 500.0), (2000, 620.0), (5000, 980.0)):
+        display.update(step, "return 3.0")
     display.close()
     assert told.getvalue().splitlines() == [
-        "step 0 / 4,000: training starts",
-        "step 1,000 / 4,000: return 3.0, about 6 min left",
-        "step 4,000 / 4,000: return 9.0",
+        "step 0 / 5,000: training starts",
+        "step 1,000 / 5,000: return 3.0",
+        "step 2,000 / 5,000: return 3.0, about 6 min left",
+        "step 5,000 / 5,000: return 3.0",
     ]
