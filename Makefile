@@ -57,11 +57,11 @@ tensorboard: .venv/installed ## show the runs on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs $(ARGS)
 
 .PHONY: test-fast
-test-fast: .venv/installed ## run the tests that need neither SUMO nor long, in three minutes on two cores
+test-fast: .venv/installed ## run the tests that need neither SUMO nor long, in two minutes on two cores
 	$(TESTS) -m "not (sumo or slow or compose or soak or statistics)" $(ARGS)
 
 .PHONY: test
-test: .venv/installed ## run all tests that need no Docker, in ten minutes on two cores; ARGS="-n 0" for one core
+test: .venv/installed ## run all tests that need no Docker, in nine minutes on two cores; ARGS="-n 0" for one core
 	$(TESTS) -m "not (compose or soak)" $(ARGS)
 
 .PHONY: soak

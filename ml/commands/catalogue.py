@@ -63,8 +63,8 @@ AROUND = {
     "make train": ("train on this machine, without Docker", COMMANDS["train"].lasts),
     "docker compose up train": ("train in containers", COMMANDS["train"].lasts),
     "make model": ("rebuild the shipped model and its safety card", "20 min"),
-    "make test-fast": ("run the fast tests", "3 min"),
-    "make test": ("run all tests that need no Docker", "10 min"),
+    "make test-fast": ("run the fast tests", "2 min"),
+    "make test": ("run all tests that need no Docker", "9 min"),
     "make lint": ("check style, types, imports, scripts and spelling", "2 min"),
     "make soak": ("run faults, random input and episodes by the thousand", "hours"),
 }
