@@ -22,6 +22,7 @@ from ml.training.checkpoints import load_model
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
+    from ml.envs.config import RewardWeights
     from ml.training.config import TrainConfig
     from ml.training.deployment import Deployment
 
@@ -33,6 +34,8 @@ class TinyConvoys(VecEnv):
     """A batch of `num_envs` games of ten ticks; every other episode ends as a crash."""
 
     render_mode: ClassVar[str | None] = None
+    weights: ClassVar[list[RewardWeights]] = []
+    """What a curriculum has set, of all batches; this game's own reward heeds none."""
 
     def __init__(self, num_envs: int = 4, seed: int = 0) -> None:
         super().__init__(num_envs, observation_space(), spaces.Box(-1.0, 1.0, (1,)))
@@ -56,6 +59,9 @@ class TinyConvoys(VecEnv):
         first, high = observation["peers"][:, :, 0], self.observation_space["peers"].high[0, 0]
         observation["peers"][:, :, 0] = np.where(heard, told * high, first)
         return observation
+
+    def set_reward_weights(self, weights: RewardWeights) -> None:
+        self.weights.append(weights)
 
     def _wanted(self) -> np.ndarray:
         key = fold(self.game_seed, np.arange(self.num_envs), self._episode, self._tick)

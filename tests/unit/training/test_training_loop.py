@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ml.envs.config import RewardWeights
+
 
 @pytest.mark.slow
 def test_it_learns(trainer: Callable[..., int], tmp_path: Path):
@@ -41,6 +43,26 @@ def test_the_spread_of_actions_falls_as_told(trainer: Callable[..., int], tmp_pa
     found = [math.log(line["train/std"]) for line in metrics(only_run(tmp_path))]
     # Each rollout's is set; its update, whose figure this is, moves it a little.
     assert found == pytest.approx([-0.5, -1.5, -1.5, -2.0], abs=0.1)
+
+
+def test_penalties_grow_as_told(trainer: Callable[..., int], monkeypatch: pytest.MonkeyPatch):
+    """From the curriculum's weight to the reward's over the run, and on when it is resumed."""
+    weights: list[RewardWeights] = []
+    monkeypatch.setattr(tiny.TinyConvoys, "weights", weights)
+    grows = ("--reward.comfort", "0.2", "--curriculum.comfort", "0", "--curriculum.share", "1")
+    assert trainer(*SMALL, *NO_EVALUATION, *grows, "--total-timesteps", "320") == 0
+    assert trainer("--resume", "latest", "--total-timesteps", "640") == 0
+    assert [w.comfort for w in weights] == pytest.approx([0.0, 0.1, 0.1, 0.15])
+
+
+def test_a_run_without_a_curriculum_leaves_the_weights_alone(
+    trainer: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+):
+    """The reward's own hold from the first tick."""
+    weights: list[RewardWeights] = []
+    monkeypatch.setattr(tiny.TinyConvoys, "weights", weights)
+    assert trainer(*SMALL, *NO_EVALUATION, "--total-timesteps", "160") == 0
+    assert weights == []
 
 
 def test_the_run_directory_and_the_models(trainer: Callable[..., int], tmp_path: Path):
