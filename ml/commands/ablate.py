@@ -14,7 +14,9 @@ from ml.console import WholeTable, make_console, markdown_table
 from ml.errors import ConfigError, EvaluationError
 
 if TYPE_CHECKING:
+    from ml.evaluation.paired import PairedEstimate
     from ml.evaluation.records import Variant
+    from ml.evaluation.result import EpisodeRow
     from ml.evaluation.summary import CellSummary, Figure
 
 _HISTORY = [
@@ -34,7 +36,7 @@ _COLUMNS = (
     ("false brakes", "false_brakes_per_km", 1.0, "/km"),
     ("jerk p95", "jerk_p95_mps3", 1.0, "m/s³"),
 )
-TITLES = ("radio", "what", *(title for title, *_ in _COLUMNS))
+TITLES = ("radio", "what", *(title for title, *_ in _COLUMNS), "points beside the recipe")
 _TRANSITION_S, _START_S = 4e-4, 15.0
 """Of a training run on two cores: a transition of the warm start or of PPO, and the rest."""
 
@@ -116,7 +118,6 @@ def main(arguments: Sequence[str]) -> int:
     from ml.evaluation.drivers import controller_spec, model_spec  # noqa: PLC0415
     from ml.evaluation.seeds import VALIDATION_SEED  # noqa: PLC0415
     from ml.evaluation.store import CaseSet, parts_of, radio_record, read_parts  # noqa: PLC0415
-    from ml.evaluation.summary import summarise  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
@@ -151,22 +152,50 @@ def main(arguments: Sequence[str]) -> int:
         found += [parts_of(cases, [driver]) for driver in (*drivers, controller_spec(_BASELINE))]
     everything = [part for parts in found for part in parts]
     fill(options.out, everything, workers=options.workers, what="judging", console=console)
-    summaries = [summarise(read_parts(options.out, parts))[0] for parts in found]
+    judged = [read_parts(options.out, parts) for parts in found]
     steps = "the recipe's steps" if options.steps is None else f"{options.steps:,} steps"
     made = (
         f"Preset `{options.preset}`, seed {options.seed}, {steps} each;\n"
         f"{options.episodes} cases of the suite `convoy` per radio, seed {VALIDATION_SEED};\n"
         "95 % intervals."
     )
-    lines = [cells(summary) for summary in summaries]
+    lines = table_lines(judged)
     write_atomically(options.out / _TABLE_FILE, f"{made}\n\n{markdown_table(TITLES, lines)}")
     console.print(WholeTable(*TITLES, rows=lines, title="ablations"))
     console.print(f"table: {options.out / _TABLE_FILE}", markup=False)
     return 0
 
 
+def table_lines(judged: Sequence[Sequence[EpisodeRow]]) -> list[list[str]]:
+    """Return the table's lines under `TITLES`, of episodes by radio, the recipe's first on each."""
+    from ml.evaluation.safety_score import paired_gain, score_of  # noqa: PLC0415
+    from ml.evaluation.summary import summarise  # noqa: PLC0415
+
+    recipe: dict[str, Sequence[float]] = {}
+    lines = []
+    for episodes in judged:
+        (summary,), by_case = summarise(episodes), score_of(episodes).by_case
+        gain = None
+        if summary.controller == BASE:
+            recipe[summary.radio] = by_case
+        elif summary.radio in recipe:
+            gain = paired_gain(by_case, recipe[summary.radio])
+        lines.append([*cells(summary), beside(gain)])
+    return lines
+
+
+def beside(gain: PairedEstimate | None) -> str:
+    """Say in the table's last column how a row's safety score differs from the recipe's."""
+    if gain is None:
+        return "–"
+    from ml.evaluation.safety_score import in_words  # noqa: PLC0415
+
+    word = "better" if gain.low > 0.0 else "worse" if gain.high < 0.0 else "not shown to differ"
+    return f"{in_words(gain)}: {word}"
+
+
 def cells(summary: CellSummary) -> list[str]:
-    """Return a line of the table, under `TITLES`."""
+    """Return a line of the table, under `TITLES`, without the last column."""
 
     def said(figure: Figure, scale: float, unit: str) -> str:
         low, value, high = (scale * v for v in (figure.low, figure.value, figure.high))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
@@ -15,35 +16,70 @@ _EPISODE_S = 0.06
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """Check that the reward ranks drivers as a person would, before anything is trained on it."""
+    """Check that reward, score and targets rank drivers as a person would, before training.
 
+    Drivers of whom it is known who is better drive the same cases: what each term pays them, how
+    they stand to each other in return, safety score and targets, case by case with 95 % intervals.
+    Exits with 1 where the reward pays for the worse one, a penalty fires in ordinary driving, or
+    the three disagree.
+    """
+
+    preset: str = "convoy"
+    """Whose reward and environment."""
     episodes: int = 128
-    """Episodes per driver and kind."""
-    scenario: str = "highway"
-    """Scenario in sumo-configs/, or a sumocfg."""
+    """Episodes per driver: of each kind, and of the preset's mixture."""
+    scenario: str | None = None
+    """Scenario in sumo-configs/, or a sumocfg; default: the preset's."""
     radio: str = "clean"
     """Radio preset, or a parameter file."""
+    json: Path | None = None
+    """File for all figures."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 1 where the ranking is wrong or a penalty fires without cause."""
     options = tyro.cli(AuditOptions, prog="roadsense audit-reward", args=arguments)
     require_counts(options, "episodes")
-    from ml.envs.config import EnvConfig  # noqa: PLC0415 (slow to import)
+    from ml.atomic_files import check_output, finite, write_json  # noqa: PLC0415
+    from ml.evaluation.behaviours import DEAF, TEACHER  # noqa: PLC0415 (slow to import)
     from ml.evaluation.reward_audit import RUNS, audit_reward  # noqa: PLC0415
+    from ml.training.config_files import Layers  # noqa: PLC0415
+    from ml.training.imitation import TeacherDriver  # noqa: PLC0415
 
+    layers = Layers()
+    layers.put_preset(options.preset)
+    layers.put(("env", "radio"), options.radio, "--radio")
+    layers.put(("env", "domain_randomisation"), False, "audit-reward")  # noqa: FBT003
+    if options.scenario is not None:
+        layers.put(("env", "scenario"), options.scenario, "--scenario")
+    recipe = layers.build()
+    interface = recipe.interface
+    config = recipe.env.model_copy(
+        update={"time_gap_s": (interface.time_gap_s,) * 2, "safety_layer": False}
+    )
+    behind = interface.model_copy(update={"safety_layer": True})
+    teachers = [
+        TeacherDriver(TEACHER, behind),
+        TeacherDriver(DEAF, behind, answers_silence=False),
+    ]
+    if options.json is not None:
+        check_output("--json", options.json)
     console = make_console()
-    usual_s = _EPISODE_S * RUNS * options.episodes
-    with Parts(console, "auditing the reward", total=RUNS, unit="runs", usual_s=usual_s) as parts:
+    runs = RUNS + len(teachers)
+    usual_s = _EPISODE_S * runs * options.episodes
+    with Parts(console, "auditing the reward", total=runs, unit="runs", usual_s=usual_s) as parts:
         report = audit_reward(
-            EnvConfig(scenario=options.scenario, radio=options.radio),
+            config,
             episodes=options.episodes,
-            on_cell=lambda driver, kind: parts.begin(f"{kind} episodes: {driver}"),
+            teachers=teachers,
+            on_run=lambda driver, kind: parts.begin(f"{kind} episodes: {driver}"),
         )
     for table in report.tables():
         console.print(table)
     for complaint in report.complaints:
         console.print(f"[red]wrong[/red]  {complaint}")
+    if options.json is not None:
+        write_json(options.json, finite(report.as_json(), digits=6))
     if not report.complaints:
         console.print("[green]ok[/green]  the ranking is right and no penalty fires without cause")
     return 1 if report.complaints else 0

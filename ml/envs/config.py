@@ -4,6 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ml.envs.prices import EPISODE_TICKS, PRICES
+
 EpisodeKind = Literal["hazard", "benign", "free"]
 """`hazard`: a peer brakes so hard and long that an ego holding its speed hits the car in front.
 `benign`: a peer slows by at most 2 m/s² and 30 % of its speed, then recovers. `free`: nobody
@@ -41,14 +43,21 @@ class EpisodeMix(_Model):
 
 
 class RewardWeights(_Model):
-    """What each bounded reward term is multiplied by, per tick (`collision`: once)."""
+    """What each bounded reward term is multiplied by, per tick (`collision`, `overreaction`: once).
+
+    The defaults are the prices of `ml.envs.prices`, and what teaches beside them.
+    """
 
     headway: Annotated[float, Field(ge=0.0)] = 0.1
+    """0.3 s off the gap that is set, a further second costs the price of a second of headway."""
     safety: Annotated[float, Field(ge=0.0)] = 0.2
-    collision: Annotated[float, Field(ge=0.0)] = 40.0
+    collision: Annotated[float, Field(ge=0.0)] = PRICES["crash"]
     comfort: Annotated[float, Field(ge=0.0)] = 0.25
-    false_braking: Annotated[float, Field(ge=0.0)] = 1.0
+    false_braking: Annotated[float, Field(ge=0.0)] = PRICES["false_brakes"] / 12
+    """An event of some 12 ticks costs its price."""
     restraint: Annotated[float, Field(ge=0.0)] = 0.25
+    braking: Annotated[float, Field(ge=0.0)] = PRICES["braking_share"] / EPISODE_TICKS
+    overreaction: Annotated[float, Field(ge=0.0)] = PRICES["overreaction"]
 
 
 class EnvConfig(_Model):

@@ -374,6 +374,7 @@ class ConvoyBatch:
             self._expected,
             self.tick,
             self.plan,
+            self.reference.arrays,
             self.wanted_time_gap_s,
             self.withheld_mps2,
         )

@@ -4,10 +4,10 @@ Run before training: a policy learns what the reward says, not what its author m
 """
 
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -17,19 +17,24 @@ from ml.envs.config import EnvConfig, EpisodeKind, EpisodeMix
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.scoring.reward import PENALTIES, TERMS
 from ml.envs.scoring.tracker import EpisodeSummary
+from ml.evaluation.behaviours import (
+    ALWAYS_BRAKE,
+    DO_NOTHING,
+    FOLLOWING,
+    ORACLE,
+    make_behaviours,
+)
 from ml.evaluation.closing import DriverFigures, figures_of
-from ml.evaluation.drivers import ControllerDriver, Driver, SumoDriver, make_driver
+from ml.evaluation.drivers import ControllerDriver, Driver, make_driver
 from ml.evaluation.episodes import run_drawn
+from ml.evaluation.ranking import Ranking, rank
 from ml.vehicle import DT_S
 
 AUDIT_SEED = 2_000_003
-RUNS = 4 * len(get_args(EpisodeKind))
-"""Drivers times kinds of episodes."""
+RUNS = 4 * len(get_args(EpisodeKind)) + 12
+"""Drivers times kinds of episodes, and the mixture's drivers, without the teachers."""
 MAX_FIRING = 0.05
 """A penalty may fire in at most this share of the ticks of ordinary free driving."""
-
-_DO_NOTHING, _ALWAYS_BRAKE, _ORACLE = "do-nothing", "always-brake", "oracle"
-_FOLLOWING = SumoDriver.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,10 @@ class AuditCell:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """All drivers in all kinds of episode, and what is wrong with the ranking."""
+    """All drivers in all kinds of episode, and on the same cases, and what is wrong."""
 
     cells: dict[tuple[str, EpisodeKind], AuditCell]
+    ranking: Ranking
     complaints: list[str]
 
     def tables(self) -> list[WholeTable]:
@@ -68,7 +74,18 @@ class AuditReport:
                     f"{crashes.share:.0%}",
                 )
             tables.append(table)
-        return tables
+        return [*tables, *self.ranking.tables()]
+
+    def as_json(self) -> dict[str, Any]:
+        """Build all figures for a machine."""
+        return {
+            "kinds": [
+                {"driver": driver, "kind": kind, **asdict(cell)}
+                for (driver, kind), cell in self.cells.items()
+            ],
+            "pairs": [asdict(pair) for pair in self.ranking.pairs],
+            "complaints": self.complaints,
+        }
 
 
 def audit_reward(
@@ -76,20 +93,37 @@ def audit_reward(
     *,
     episodes: int = 128,
     seed: int = AUDIT_SEED,
-    on_cell: Callable[[str, str], None] = lambda *_: None,
+    teachers: Sequence[Driver] = (),
+    on_run: Callable[[str, str], None] = lambda *_: None,
 ) -> AuditReport:
-    """Drive each kind of episode with each baseline and check the ranking by the config's weights.
+    """Drive with those of whom it is known who is better, and check that the reward ranks them so.
 
-    `on_cell` is told (driver, kind) before each run of `episodes` episodes.
+    Each kind of episode alone, for what each term pays; and the configuration's mixture, where
+    reward, safety score and targets are compared (`ml.evaluation.ranking`).
+
+    Args:
+        config: Its weights are audited.
+        episodes: Of a run.
+        seed: Of the cases.
+        teachers: Analytic drivers that rank beside the others.
+        on_run: Told (driver, episodes' kind) before each run.
     """
-    drivers: list[Driver] = list(map(make_driver, (_DO_NOTHING, _ALWAYS_BRAKE, "sumo")))
-    drivers.append(ControllerDriver(Oracle(fmean(config.time_gap_s))))
+    time_gap_s = fmean(config.time_gap_s)
+    drivers: list[Driver] = list(map(make_driver, (DO_NOTHING, ALWAYS_BRAKE, "sumo")))
+    drivers.append(ControllerDriver(Oracle(time_gap_s)))
     cells: dict[tuple[str, EpisodeKind], AuditCell] = {}
     for kind in get_args(EpisodeKind):
         for driver in drivers:
-            on_cell(driver.name, kind)
+            on_run(driver.name, kind)
             cells[driver.name, kind] = _drive(driver, config, kind, episodes, seed)
-    return AuditReport(cells, _complaints(cells))
+    ranking = rank(
+        [*make_behaviours(time_gap_s), *teachers],
+        config,
+        episodes=episodes,
+        seed=seed,
+        on_driver=lambda name: on_run(name, "mixed"),
+    )
+    return AuditReport(cells, ranking, [*_complaints(cells), *ranking.complaints])
 
 
 def _drive(
@@ -127,24 +161,27 @@ def _complaints(cells: dict[tuple[str, EpisodeKind], AuditCell]) -> list[str]:
         ranked = {driver: value for (driver, k), value in returns.items() if k == kind}
         best = max(ranked, key=lambda driver: ranked[driver])
         # SUMO's car-following knows all, too: a tie within the standard errors is no complaint.
-        errors = [cells[driver, kind].figures.return_se for driver in (best, _ORACLE)]
-        if ranked[best] - ranked[_ORACLE] > math.hypot(*errors):
+        errors = [cells[driver, kind].figures.return_se for driver in (best, ORACLE)]
+        if ranked[best] - ranked[ORACLE] > math.hypot(*errors):
             complaints.append(
-                f"{kind}: {best} earns {ranked[best]:.1f}, the oracle only {ranked[_ORACLE]:.1f}; "
+                f"{kind}: {best} earns {ranked[best]:.1f}, the oracle only {ranked[ORACLE]:.1f}; "
                 "perfect knowledge must pay best"
             )
-        worst = min(ranked, key=lambda driver: ranked[driver])
-        if kind != "hazard" and worst != _ALWAYS_BRAKE:
+        # Who crashes may earn less than who stands still.
+        safe = [d for d in ranked if not cells[d, kind].figures.other_crashes.hits]
+        worst = min(safe, key=lambda driver: ranked[driver])
+        if kind != "hazard" and worst != ALWAYS_BRAKE:
             complaints.append(
                 f"{kind}: {worst} earns {ranked[worst]:.1f}, less than always-brake with "
-                f"{ranked[_ALWAYS_BRAKE]:.1f}; standing still must be worst where nothing happens"
+                f"{ranked[ALWAYS_BRAKE]:.1f}; of those who do not crash, standing still must be "
+                "worst where nothing happens"
             )
-    if returns[_DO_NOTHING, "hazard"] >= returns[_FOLLOWING, "hazard"]:
+    if returns[DO_NOTHING, "hazard"] >= returns[FOLLOWING, "hazard"]:
         complaints.append(
-            f"hazard: do-nothing earns {returns[_DO_NOTHING, 'hazard']:.1f}, car-following "
-            f"{returns[_FOLLOWING, 'hazard']:.1f}; crashing must not pay"
+            f"hazard: do-nothing earns {returns[DO_NOTHING, 'hazard']:.1f}, car-following "
+            f"{returns[FOLLOWING, 'hazard']:.1f}; crashing must not pay"
         )
-    for driver in (_FOLLOWING, _ORACLE):
+    for driver in (FOLLOWING, ORACLE):
         for term in PENALTIES:
             firing = cells[driver, "free"].firing[term]
             if firing > MAX_FIRING:

@@ -1,73 +1,79 @@
-"""One number by which models, checkpoints and tuned controllers are ranked.
+"""One number by which models, checkpoints and tuned controllers are ranked: points an episode.
 
-A crash weighs most, and what counts is how many crashes the cases leave possible, not how many
-happened: 0 of 20 proves less than 1 of 5,000. Among drivers that crash alike, the one decides that
-brakes least for nothing, follows closest and drives smoothest.
+    score of an episode = − Σ price · metric,   the score of a driver = their mean
 
-    score = 0.82 crashes + 0.06 false braking + 0.06 headway + 0.06 jerk,   each part in [0, 1]
+with the prices of `ml.envs.prices`, which the reward charges too: 0 is a drive without fault at no
+distance, and more is better. `costs_of` says in which episodes each counts.
 
-* **crashes**: −log10(u) / 4, cut to [0, 1], where u is the upper end of Wilson's 95 % interval of
-  the share of avoidable episodes, of any kind, that ended in a crash. 1 stands for a proven 10⁻⁴
-  (no crash in some 40,000), 0 for a driver of whom nothing good is known. On this scale halving
-  u is worth as much at 10 % as at 0.1 %: 0.062 of the score.
-* **the others**: 1 / (1 + (x / t)²) for a figure x whose target is t: 1 where x is 0, a half on
-  target, 0 far beyond it, without a step anywhere, so that no two figures score the same. The
-  targets are those that the recipe is held to on a clean radio: 0.05 false brakes per km in
-  benign and free episodes, a mean time headway of 1.3 s, a 95th percentile of the jerk of
-  2.0 m/s³ (mean over episodes).
-
-The weights follow from one rule: to halve the bound on crashes is worth more than to take any
-single other figure from hopeless to perfect. What could not be measured scores 0.
+Each case has its score, so two drivers are compared case by case (`paired_gain`): their difference
+spreads far less than the cases do.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Final
 
+import numpy as np
+
+from ml.envs.prices import PRICES
+from ml.envs.scoring.metrics import overreaction_share
 from ml.errors import EvaluationError
+from ml.evaluation.paired import PairedEstimate, paired_ratios
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.summary import Rate
 
-CRASH_WEIGHT = 0.82
-OTHER_WEIGHT = 0.06
-"""Of each of the three other parts."""
-_DECADES = 4.0
-"""Powers of ten between the worst and the best bound on crashes."""
 _M_PER_KM = 1000.0
+INVALID: Final = float("nan")
+"""Stands in for the score of an episode that does not count."""
+
+
+def costs_of(row: EpisodeRow) -> dict[str, float]:
+    """What an episode's faults cost, points by name of the price; the score is minus their sum.
+
+    A crash costs where it was avoidable, braking where there is no hazard, an overreaction to a
+    benign slowing. What is not defined in the episode costs nothing.
+    """
+    amounts = {
+        "crash": float(row.crash and row.avoidable),
+        "headway_s": row.headway_s,
+        "false_brakes": float(row.false_brakes),
+        "braking_share": 0.0 if row.is_hazard else row.braking_share,
+        "overreaction": 0.0 if row.is_hazard else overreaction_share(row.overreaction_mps2),
+        "jerk_p95_mps3": row.jerk_p95_mps3,
+        "progress": max(1.0 - row.progress, 0.0),
+    }
+    return {
+        name: price * amounts[name] if math.isfinite(amounts[name]) else 0.0
+        for name, price in PRICES.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class SafetyScore:
-    """A score and the figures that it comes from; see the module.
+    """A driver's score and the figures that people look at beside it.
 
     Attributes:
+        by_case: Score of each case in the order of the rows, points; not a number where invalid.
+        costs: Mean cost of each fault, points by name of the price.
         crashes: Crashes in avoidable episodes, with the interval of their share.
         false_brakes_per_km: Not a number where no benign or free episode was driven.
         time_headway_s: s; not a number for who never drove faster than 5 m/s.
         jerk_p95_mps3: m/s³; not a number where no episode was long enough.
     """
 
+    by_case: tuple[float, ...]
+    costs: dict[str, float]
     crashes: Rate
     false_brakes_per_km: float
     time_headway_s: float
     jerk_p95_mps3: float
 
     @property
-    def parts(self) -> dict[str, float]:
-        """Its four parts, each in [0, 1]; more is better."""
-        return {
-            "crashes": min(max(-math.log10(self.crashes.high) / _DECADES, 0.0), 1.0),
-            "false_braking": _closeness(self.false_brakes_per_km, 0.05),
-            "headway": _closeness(self.time_headway_s, 1.3),
-            "jerk": _closeness(self.jerk_p95_mps3, 2.0),
-        }
-
-    @property
     def score(self) -> float:
-        """In [0, 1]; more is better."""
-        crashes, *others = self.parts.values()
-        return CRASH_WEIGHT * crashes + OTHER_WEIGHT * sum(others)
+        """Points an episode, mean; at most 0."""
+        return _mean(self.by_case)
 
 
 def score_of(rows: Iterable[EpisodeRow]) -> SafetyScore:
@@ -76,14 +82,18 @@ def score_of(rows: Iterable[EpisodeRow]) -> SafetyScore:
     Raises:
         EvaluationError: None is valid.
     """
-    valid = [row for row in rows if not row.invalid]
+    listed = list(rows)
+    valid = [row for row in listed if not row.invalid]
     if not valid:
         raise EvaluationError("no episode was valid: there is nothing to score a driver by")
     avoidable = [row for row in valid if row.avoidable]
     quiet = [row for row in valid if not row.is_hazard]
     km = sum(row.distance_m for row in quiet) / _M_PER_KM
+    costs = [costs_of(row) for row in valid]
     return SafetyScore(
-        Rate.of(sum(row.crash for row in avoidable), len(avoidable)),
+        by_case=tuple(INVALID if row.invalid else -sum(costs_of(row).values()) for row in listed),
+        costs={name: fmean(cost[name] for cost in costs) for name in PRICES},
+        crashes=Rate.of(sum(row.crash for row in avoidable), len(avoidable)),
         false_brakes_per_km=sum(row.false_brakes for row in quiet) / km if km else math.nan,
         time_headway_s=_mean(row.headway_s for row in valid),
         jerk_p95_mps3=_mean(row.jerk_p95_mps3 for row in valid),
@@ -91,11 +101,10 @@ def score_of(rows: Iterable[EpisodeRow]) -> SafetyScore:
 
 
 def as_figures(score: SafetyScore) -> dict[str, float]:
-    """Name the score and its parts as curves and records do."""
-    parts = {f"safety_score_{name}": part for name, part in score.parts.items()}
+    """Name the score and what it comes from as curves and records do."""
     return {
         "safety_score": score.score,
-        **parts,
+        **{f"cost_{name}": cost for name, cost in score.costs.items()},
         "avoidable_crashes": float(score.crashes.hits),
         "avoidable_episodes": float(score.crashes.trials),
         "avoidable_crash_rate": score.crashes.share,
@@ -104,8 +113,35 @@ def as_figures(score: SafetyScore) -> dict[str, float]:
     }
 
 
-def _closeness(value: float, target: float) -> float:
-    return 1.0 / (1.0 + (value / target) ** 2) if math.isfinite(value) else 0.0
+def paired_gain(candidate: Sequence[float], baseline: Sequence[float]) -> PairedEstimate | None:
+    """Compare two drivers' scores, case by case; None where they have no valid case in common.
+
+    Args:
+        candidate: Scores by case, points; not a number where invalid.
+        baseline: The same cases, in the same order.
+
+    Raises:
+        EvaluationError: They are not as many.
+    """
+    if len(candidate) != len(baseline):
+        raise EvaluationError(
+            f"{len(candidate)} and {len(baseline)} cases cannot be paired: evaluate both on the "
+            "same ones."
+        )
+    scores = np.array([candidate, baseline], dtype=np.float64)
+    ours, theirs = scores[:, np.isfinite(scores).all(axis=0)]
+    if not ours.size:
+        return None
+    ones = np.ones(ours.size)
+    return paired_ratios((ours, ones), (theirs, ones), key="safety score")
+
+
+def in_words(gain: PairedEstimate) -> str:
+    """Say a difference of scores: "+1.20 [+0.31, +2.22] points, 256 paired cases"."""
+    return (
+        f"{gain.difference:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] points, {gain.pairs:,} paired "
+        "cases"
+    )
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -114,9 +114,9 @@ class EvaluationConfig(_Section):
     time_gap_s: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
     """Time gap that the driver usually sets, s: that of all evaluations, and the model's default.
     None: the middle of env.time_gap_s."""
-    least_gain: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """By how much a later model's safety score must be higher to take the best one's place: what
-    is less may be the chance of these episodes."""
+    least_gain: NotNegative = 0.0
+    """By how many points a later model's safety score must be higher to take the best one's place:
+    the lower end of the difference's 95 % interval, paired by case, must be above it."""
     seed: Seed = VALIDATION_SEED
     """Seed of the evaluation's episodes: the validation seed. Keep it apart from the run's."""
     closing_episodes: Annotated[int, Field(ge=0, le=100_000)] = 128

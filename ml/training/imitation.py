@@ -9,8 +9,9 @@ its own mistakes lead (DAgger: Ross, Gordon and Bagnell, AISTATS 2011). At the e
 the returns of what the pupil does. PPO goes on from there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from ml.controllers.predictive import PredictiveHeadway
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.onboard.actuation import action_from_accel
+from ml.envs.policy_interface import PolicyInterface
+from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.onboard.estimator import Lead
 from ml.onboard.observation.spec import Observation
 from ml.onboard.spacing import wanted_gap_m
@@ -57,6 +59,31 @@ def teacher_action(batch: ConvoyBatch) -> NDArray[np.float32]:
         bounds = batch.board.bounds()
         wish = np.minimum(np.maximum(wish, bounds.floor), np.minimum(bounds.soft, bounds.hard))
     return action_from_accel(wish)
+
+
+class TeacherDriver:
+    """The teacher at the wheel, behind its safety layer, as a `Driver` of evaluations.
+
+    Args:
+        name: What tables call it.
+        answers_silence: False lifts the layer's answer to silence, and nothing else.
+    """
+
+    ego_control: Literal["policy", "sumo"] = "policy"
+    needs_observation = False
+
+    def __init__(
+        self, name: str, interface: PolicyInterface, *, answers_silence: bool = True
+    ) -> None:
+        self.name, self._answers_silence = name, answers_silence
+        self.config_changes: Mapping[str, Any] = interface.config_changes()
+
+    def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
+        """Acceleration for the next tick, (num_envs,) float64 m/s²."""
+        del observation
+        if not self._answers_silence:
+            batch.board.bounds().soft[:] = MAX_ACCEL_MPS2  # the bounds that this tick goes by
+        return accel_from_action(teacher_action(batch))
 
 
 def teacher_wish_mps2(

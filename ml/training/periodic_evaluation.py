@@ -15,12 +15,13 @@ from typing import TypeAlias
 
 import torch
 
-from ml.atomic_files import write_atomically, write_json
+from ml.atomic_files import finite, write_atomically, write_json
 from ml.errors import EvaluationError
 from ml.evaluation.closing import figures_of
 from ml.evaluation.drivers import PolicyDriver
 from ml.evaluation.episodes import run_validation
-from ml.evaluation.safety_score import as_figures, score_of
+from ml.evaluation.records import Evaluation
+from ml.evaluation.safety_score import INVALID, as_figures, in_words, paired_gain, score_of
 from ml.training.callbacks import Bystander
 from ml.training.checkpoints import load_model, model_bytes
 from ml.training.child import Child
@@ -30,7 +31,7 @@ from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
 
-EvaluationChild: TypeAlias = Child[bytes, dict[str, float]]
+EvaluationChild: TypeAlias = Child[bytes, Evaluation]
 
 REMEDY = (
     "Raise --evaluation.deadline-s, or ask for fewer --evaluation.episodes: memory may have run out"
@@ -39,15 +40,12 @@ _POLL_S = 0.2
 _NORMAL_95 = 1.96
 
 
-def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
+def evaluate_policy(content: bytes, config: TrainConfig) -> Evaluation:
     """Drive the evaluation's episodes with a model, deterministically, on an embedded SUMO.
 
     Args:
         content: The model, as `model_bytes` returns it.
         config: The run's configuration; episodes and seed are its evaluation section's.
-
-    Returns:
-        Figures by name; `mean_return` and `safety_score` among them.
 
     Raises:
         RoadSenseError: SUMO failed, or no episode was valid.
@@ -57,8 +55,8 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
     rows = run_validation(
         driver, config.env, episodes=config.evaluation.episodes, seed=config.evaluation.seed
     )
-    found = figures_of(driver.name, rows)
-    return {
+    found, score = figures_of(driver.name, rows), score_of(rows)
+    figures = {
         "mean_return": found.mean_return,
         "return_se": found.return_se,
         "return_low": found.mean_return - _NORMAL_95 * found.return_se,
@@ -69,8 +67,9 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
         "time_headway_s": found.time_headway_s,
         "episodes": float(found.episodes),
         "invalid_episodes": float(found.invalid),
-        **as_figures(score_of(rows)),
+        **as_figures(score),
     }
+    return Evaluation(figures, score.by_case)
 
 
 @dataclass(slots=True)
@@ -81,34 +80,42 @@ class BestModel:
     writers: tuple[TensorBoardWriter, JsonLinesWriter]
     tell: Callable[[str], None]
     least_gain: float
-    best_score: float = -math.inf
+    best_by_case: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Take over what an earlier part of the run has found."""
         if self.run.best_record.exists() and self.run.best_model.exists():
             record = json.loads(self.run.best_record.read_text(encoding="utf-8"))
-            self.best_score = float(record["safety_score"])
+            self.best_by_case = tuple(
+                INVALID if score is None else score for score in record["by_case"]
+            )
 
-    def consider(self, step: int, content: bytes, found: dict[str, float]) -> None:
-        """Write the figures down, and the model too if its score is higher by `least_gain`.
+    def consider(self, step: int, content: bytes, found: Evaluation) -> None:
+        """Write the figures down, and the model too if it is shown to be better.
+
+        It is where the 95 % interval of the gain in safety score over the best one so far, paired
+        by case, lies above `least_gain`.
 
         Raises:
             OSError: The disk is full or the directory is gone.
         """
         # A rate over no episodes is not a number; it is no point of a curve either.
-        figures = {name: value for name, value in found.items() if math.isfinite(value)}
+        figures = {name: value for name, value in found.figures.items() if math.isfinite(value)}
         values = {f"evaluation/{name}": value for name, value in figures.items()}
         for writer in self.writers:
             writer.write(values, dict.fromkeys(values, ()), step)
-        score, mean = figures["safety_score"], figures["mean_return"]
-        is_best = score > self.best_score + self.least_gain
+        gain = paired_gain(found.by_case, self.best_by_case) if self.best_by_case else None
+        is_best = not self.best_by_case or (gain is not None and gain.low > self.least_gain)
         if is_best:
-            self.best_score = score
+            self.best_by_case = found.by_case
             write_atomically(self.run.best_model, content)
-            write_json(self.run.best_record, {"step": step, **figures})
-        mark = " (best so far)" if is_best else ""
+            record = {"step": step, **figures, "by_case": found.by_case}
+            write_json(self.run.best_record, finite(record))
+        told = f", {in_words(gain)} to the best before" if gain is not None else ""
+        mark = " (best so far)" if is_best else " (not shown to be better)"
         self.tell(
-            f"evaluation at step {step:,}: safety score {score:.3f}, mean return {mean:.1f}{mark}"
+            f"evaluation at step {step:,}: safety score {figures['safety_score']:.2f}, mean return "
+            f"{figures['mean_return']:.1f}{told}{mark}"
         )
 
 
@@ -173,13 +180,13 @@ class EvaluationCallback(Bystander):
 
     def _take(self, timeout_s: float) -> None:
         try:
-            figures = self._child.poll(timeout_s)
+            found = self._child.poll(timeout_s)
         except EvaluationError as error:
             self.failure = error
             self._best.tell(f"warning: {error}. Training goes on without periodic evaluation.")
             return
-        if figures is not None:
-            self._best.consider(self._asked_step, self._content, figures)
+        if found is not None:
+            self._best.consider(self._asked_step, self._content, found)
 
 
 def publish_model(
@@ -206,13 +213,12 @@ def publish_model(
         why = "without periodic evaluation" if evaluated else "as an evaluation failed"
         return f"model: {target}, the last weights: {why} there is no best model to keep"
     record = json.loads(run.best_record.read_text(encoding="utf-8"))
-    score = f"the best by safety score ({record['safety_score']:.3f})"
+    score = f"the best by safety score ({record['safety_score']:.2f})"
     if record["step"]:
         how = f"{score}, of step {record['step']:,}"
     else:
-        gain = config.evaluation.least_gain
         how = (
-            f"the warm start, as it was before PPO's first step: {score}, which PPO's "
-            f"{config.total_timesteps:,} steps did not better" + (f" by {gain:g}" if gain else "")
+            f"the warm start, as it was before PPO's first step: {score}; none of PPO's "
+            f"{config.total_timesteps:,} steps is shown to have bettered it"
         )
     return f"model: {target}, {how}; the last weights: {run.final_model}"

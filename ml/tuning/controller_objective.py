@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ml.atomic_files import finite
 from ml.controllers.registry import check_parameter, tunable, tuned_controller
 from ml.envs.config import EnvConfig
 from ml.errors import ConfigError, EvaluationError
@@ -96,7 +97,7 @@ class ControllerObjective:
             "time_headway_s": score.time_headway_s,
             "false_brakes_per_km": score.false_brakes_per_km,
         }
-        return Outcome("complete", score.score, [figures])
+        return Outcome("complete", score.score, [figures], by_case=finite(score.by_case))
 
     def record(self) -> dict[str, Any]:
         """Return what the score depends on, beside the parameters."""

@@ -15,12 +15,15 @@ class Outcome:
         score: Mean safety score over the runs; not a number unless complete.
         runs: Figures of each run (training seed), by the names of `safety_score.as_figures`.
         note: Why it is not complete.
+        by_case: Safety score of each validation case, mean over the runs, points; None where a run
+            has no valid episode of it.
     """
 
     state: Literal["complete", "pruned", "failed"]
     score: float = float("nan")
     runs: list[dict[str, float]] = field(default_factory=list)
     note: str = ""
+    by_case: list[float | None] = field(default_factory=list)
 
 
 class Objective(Protocol):

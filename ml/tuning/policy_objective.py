@@ -106,6 +106,7 @@ class PolicyObjective:
     ) -> Outcome:
         """Train once per seed; see `Objective.run`."""
         runs: list[dict[str, float]] = []
+        cases: list[list[float | None]] = []
         for number, seed in enumerate(self._seeds):
             try:
                 config = self.config(values, seed)
@@ -126,7 +127,10 @@ class PolicyObjective:
             if ended.state != "complete":
                 return Outcome(ended.state, note=f"seed {seed}: {ended.note}")
             runs.append({"seed": float(seed), **ended.runs[0]})
-        return Outcome("complete", fmean(run["safety_score"] for run in runs), runs)
+            cases.append(ended.by_case)
+        by_case = [None if None in of else fmean(of) for of in zip(*cases, strict=True)]
+        score = fmean(run["safety_score"] for run in runs)
+        return Outcome("complete", score, runs, by_case=by_case)
 
     def record(self) -> dict[str, Any]:
         """Return what the score depends on, beside the values that are searched."""

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ml.atomic_files import finite, write_atomically, write_json
 from ml.console import WholeTable, markdown_table
+from ml.evaluation.safety_score import INVALID, in_words, paired_gain
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.reports.style import BLACK, BLUE, GREY, WIDTH_IN, house_style, new_figure, save_picture
 from ml.tuning.objective import Objective
@@ -37,7 +38,8 @@ def write_report(
         first = best[0]
         comment = (
             f"{objective.title}: best of {len(tried)} trials, safety score "
-            f"{first.outcome.score:.4f} on seed {VALIDATION_SEED} (trial {first.number})"
+            f"{first.outcome.score:.2f} on seed {VALIDATION_SEED} (trial {first.number}); "
+            f"{beside_usual(tried, first)}"
         )
         write_atomically(folder / WINNER_FILE, objective.winner(first.values, comment))
     trials = [
@@ -62,6 +64,24 @@ def ranking(tried: Sequence[Tried]) -> list[Tried]:
     return sorted(complete, key=lambda trial: -trial.outcome.score)
 
 
+def beside_usual(tried: Sequence[Tried], winner: Tried) -> str:
+    """Say whether the winner is shown to be better than the first trial, the usual values."""
+    usual = tried[0]
+    if winner is usual:
+        return "the usual values"
+    gain = None
+    if usual.outcome.state == "complete":
+        ours, theirs = (
+            [INVALID if score is None else score for score in trial.outcome.by_case]
+            for trial in (winner, usual)
+        )
+        gain = paired_gain(ours, theirs)
+    if gain is None:
+        return f"not compared with trial {usual.number}, which is not complete"
+    word = "better" if gain.low > 0.0 else "not shown to be better"
+    return f"{in_words(gain)} to trial {usual.number}: {word}"
+
+
 def _cells(trial: Tried) -> list[str]:
     runs = trial.outcome.runs
     crashes, episodes = (
@@ -69,7 +89,7 @@ def _cells(trial: Tried) -> list[str]:
     )
     return [
         str(trial.number),
-        f"{trial.outcome.score:.4f}",
+        f"{trial.outcome.score:.2f}",
         f"{crashes} of {episodes}",
         _mean(runs, "false_brakes_per_km", ".3f"),
         _mean(runs, "time_headway_s", ".2f", " s"),
@@ -95,6 +115,7 @@ def _markdown(objective: Objective, tried: Sequence[Tried], importances: dict[st
     )
     text += markdown_table(_COLUMNS, [_cells(trial) for trial in best[:_SHOWN]])
     if best:
+        text += f"\nTrial {best[0].number}: {beside_usual(tried, best[0])}.\n"
         few = best[: _SHOWN // 2]
         rows = [
             [

@@ -204,5 +204,5 @@ def _digest(values: dict[str, Value]) -> str:
 
 def _sentence(outcome: Outcome) -> str:
     if outcome.state == "complete":
-        return f"safety score {outcome.score:.4f}"
+        return f"safety score {outcome.score:.2f}"
     return f"{outcome.state}: {outcome.note}"

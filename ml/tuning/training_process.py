@@ -147,7 +147,8 @@ def _finished(run: RunDirectory) -> Outcome:
     if not run.best_record.exists():
         return Outcome("failed", note=f"{run.path} has no evaluated model")
     best = json.loads(run.best_record.read_text(encoding="utf-8"))
-    return Outcome("complete", best["safety_score"], [best])
+    by_case = best.pop("by_case")
+    return Outcome("complete", best["safety_score"], [best], by_case=by_case)
 
 
 def _scores(run: RunDirectory) -> list[tuple[int, float]]:

@@ -1,12 +1,19 @@
-"""The weights of the reward may change while a run learns."""
+"""What the reward charges in real episodes, and that its weights may change while a run learns."""
 
 import numpy as np
 import pytest
 
-from ml.envs.config import EnvConfig, RewardWeights
+from ml.envs.config import EnvConfig, EpisodeMix, RewardWeights
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.prices import PRICES
+from ml.evaluation.drivers import make_driver
+from ml.evaluation.episodes import run_drawn
+from ml.keyed_random import fold
 
 pytestmark = pytest.mark.sumo
+
+CHARGED_SEED = 77
+"""Of cases among whose first 16 the reference driver survives some."""
 
 
 def test_weights_count_from_the_tick_after_they_are_set():
@@ -49,3 +56,53 @@ def test_the_return_is_the_sum_of_the_rewards_whatever_the_weights_were():
         assert summary["return"] == pytest.approx(earned[row], abs=1e-4)
         terms = sum(value for name, value in summary.items() if name.startswith("reward_"))
         assert terms == pytest.approx(earned[row], abs=1e-4)
+
+
+def test_a_crash_that_the_reference_driver_has_too_is_not_charged():
+    """Everybody else is; what the prediction says at the crash is what the case's end shows."""
+    config = EnvConfig(
+        radio="shadowed",
+        episode_mix=EpisodeMix(hazard=1.0, benign=0.0, free=0.0),
+        radio_position="reference",
+        stop_at_collision=False,
+    )
+    charged = {}
+
+    def note(batch):
+        for row in np.flatnonzero(batch.status).tolist():
+            charged[int(batch.keys[row])] = batch.summary(row)["reward_collision"] < 0.0
+
+    found = run_drawn(
+        make_driver("do-nothing"), config, episodes=16, seed=CHARGED_SEED, on_tick=note
+    )
+    assert all(row.crash for row in found)
+    assert {row.avoidable for row in found} == {True, False}
+    for row in found:
+        (key,) = fold(CHARGED_SEED, row.env_index, 0).tolist()
+        assert charged[key] == row.avoidable
+
+
+def test_a_benign_slowing_is_charged_for_what_is_overdone():
+    """Braking as hard as can be costs the whole overreaction, once, and none in a hazard."""
+    for kind, cost in (("benign", -PRICES["overreaction"]), ("hazard", 0.0), ("free", 0.0)):
+        mix = {**dict.fromkeys(("hazard", "benign", "free"), 0.0), kind: 1.0}
+        config = EnvConfig(episode_mix=EpisodeMix(**mix), episode_s=40.0)
+        ended = []
+
+        def note(batch, ended=ended):
+            for row in np.flatnonzero(batch.status).tolist():
+                ended.append(batch.summary(row)["reward_overreaction"])
+
+        run_drawn(_BrakeLate(), config, episodes=4, seed=3, on_tick=note)
+        assert ended == pytest.approx([cost] * 4), kind
+
+
+class _BrakeLate:
+    """Brakes with all it has from the onset of whatever was planned."""
+
+    name, ego_control, needs_observation, config_changes = "late", "policy", False, {}
+
+    def accel(self, batch, observation):
+        del observation
+        onset = (batch.plan.brake_slot > 0) & (batch.tick > batch.plan.onset_tick)
+        return np.where(onset, -8.0, 0.0)

@@ -14,6 +14,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 from ml.errors import EvaluationError
+from ml.evaluation.records import Evaluation
 
 if TYPE_CHECKING:
     from ml.training.config import TrainConfig
@@ -25,43 +26,44 @@ def _step(content: bytes) -> float:
         return float(json.loads(model.read("data"))["num_timesteps"])
 
 
-def _found(content: bytes, safety_score: float) -> dict[str, float]:
-    """A return that grows with the steps, and a score."""
-    return {"mean_return": _step(content), "safety_score": safety_score}
+def _found(content: bytes, safety_score: float) -> Evaluation:
+    """A return that grows with the steps, and a score, in each of four cases."""
+    figures = {"mean_return": _step(content), "safety_score": safety_score}
+    return Evaluation(figures, (safety_score,) * 4)
 
 
-def evaluate_and_die(content: bytes, config: TrainConfig) -> dict[str, float]:
+def evaluate_and_die(content: bytes, config: TrainConfig) -> Evaluation:
     """End the child as the kernel does when memory runs out."""
     del config
     os.kill(os.getpid(), signal.SIGKILL)
     return _found(content, 0.0)
 
 
-def evaluate_and_fail(content: bytes, config: TrainConfig) -> dict[str, float]:
+def evaluate_and_fail(content: bytes, config: TrainConfig) -> Evaluation:
     """Fail as an evaluation does whose SUMO will not start."""
     raise EvaluationError(f"no valid episode in {config.evaluation.episodes} ({len(content) > 0})")
 
 
-def evaluate_for_ever(content: bytes, config: TrainConfig) -> dict[str, float]:
+def evaluate_for_ever(content: bytes, config: TrainConfig) -> Evaluation:
     """Never answer."""
     del config
     time.sleep(3600.0)
     return _found(content, 0.0)
 
 
-def evaluate_downhill(content: bytes, config: TrainConfig) -> dict[str, float]:
+def evaluate_downhill(content: bytes, config: TrainConfig) -> Evaluation:
     """Find each later model less safe than the one before, for all that its return grows."""
     del config
     return _found(content, 1.0 / _step(content))
 
 
-def evaluate_uphill(content: bytes, config: TrainConfig) -> dict[str, float]:
+def evaluate_uphill(content: bytes, config: TrainConfig) -> Evaluation:
     """Find each later model a little safer: by 0.001 per rollout of 160 steps."""
     del config
     return _found(content, 0.3 + _step(content) / 160_000.0)
 
 
-def evaluate_once(content: bytes, config: TrainConfig) -> dict[str, float]:
+def evaluate_once(content: bytes, config: TrainConfig) -> Evaluation:
     """Answer for the first model, then fail."""
     found = evaluate_downhill(content, config)
-    return found if found["mean_return"] <= 160.0 else evaluate_and_fail(content, config)
+    return found if found.figures["mean_return"] <= 160.0 else evaluate_and_fail(content, config)

@@ -17,7 +17,7 @@ from support.planted_rows import planted_rows
 import ml
 from ml.bench.report import BenchReport, Goal, Measured, ratio
 from ml.calibration.fits.margin import fit_margin
-from ml.commands.ablate import TITLES, cells
+from ml.commands.ablate import TITLES, beside, cells
 from ml.commands.doctor import _table as doctor_table
 from ml.console import WholeTable, make_console
 from ml.doctor.programs import note, wrong
@@ -27,6 +27,7 @@ from ml.evaluation.acceptance.table import Found, Row
 from ml.evaluation.closing import DriverFigures, as_table
 from ml.evaluation.compare import compare
 from ml.evaluation.console import spread_over, spread_table, tables
+from ml.evaluation.paired import PairedEstimate
 from ml.evaluation.reward_audit import AuditCell, AuditReport
 from ml.evaluation.summary import Rate, summarise
 from ml.parameters import load_parameters
@@ -82,6 +83,9 @@ def _audit() -> AuditReport:
     return AuditReport(cells, [])
 
 
+GAIN = PairedEstimate(600, -40.1, -39.0, -1.52, -0.71, 0.001)
+
+
 def _bench() -> BenchReport:
     report = BenchReport(num_envs=64, num_peers=5, radio="clean")
     report.workloads.append(Measured("e: the environment over TraCI, " * 3, [104670.4, 99.5]))
@@ -99,7 +103,9 @@ def _results() -> Iterator[WholeTable]:
     summaries = summarise(rows)
     yield from tables(summaries, models)
     yield spread_table(spread_over(summaries, models))
-    yield WholeTable(*TITLES, rows=map(cells, summaries), title="ablations")
+    yield WholeTable(
+        *TITLES, rows=[[*cells(s), beside(GAIN)] for s in summaries], title="ablations"
+    )
     yield compare(rows[:30], rows[30:60]).table()
 
 

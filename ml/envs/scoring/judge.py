@@ -5,14 +5,19 @@ import numpy as np
 from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled
 from ml.envs.config import EnvConfig, RewardWeights
-from ml.envs.episodes.drawn import EpisodePlan
+from ml.envs.episodes.drawn import BENIGN, HAZARD, EpisodePlan
+from ml.envs.scoring.metrics import overreaction_share
 from ml.envs.scoring.reward import TERMS, fill_terms
 from ml.envs.scoring.termination import EpisodeStatus, Rules, decide_status
 from ml.envs.scoring.tracker import EpisodeTracker, Memory, record_tick
+from ml.envs.truth.escape import would_escape
 from ml.envs.truth.ground_truth import GroundTruth
+from ml.envs.truth.lanes import car_in_front
+from ml.envs.truth.reference_driver import ReferenceArrays
 from ml.vehicle import DT_S
 
-_COLLISION = int(EpisodeStatus.COLLISION)
+# What a compiled loop reads must be a plain number.
+_COLLISION, _HAZARD, _BENIGN = int(EpisodeStatus.COLLISION), int(HAZARD), int(BENIGN)
 
 
 class Judge:
@@ -50,6 +55,7 @@ class Judge:
         expected: Bools,
         tick: Ints,
         plan: EpisodePlan,
+        reference: ReferenceArrays,
         time_gap_s: Floats,
         withheld_mps2: Floats,
     ) -> tuple[Ints, Floats]:
@@ -60,6 +66,7 @@ class Judge:
             expected: (num_envs, num_slots) bool, cars that must be there.
             tick: (num_envs,) int64 ticks since reset, this one included.
             plan: The episodes' plans; a planned braking is cause enough for the ego to brake.
+            reference: The reference egos after the tick; a crash of theirs is not charged.
             time_gap_s: (num_envs,) that each driver has set.
             withheld_mps2: (num_envs,) what the safety layer took off each wish.
 
@@ -72,7 +79,8 @@ class Judge:
             expected,
             tick,
             self._rules,
-            (plan.brake_slot, plan.onset_tick, plan.release_tick),
+            plan,
+            reference,
             self._weights,
             time_gap_s,
             withheld_mps2,
@@ -89,7 +97,8 @@ def _judge(
     expected: Bools,
     tick: Ints,
     rules: Rules,
-    brakings: tuple[Ints, Ints, Ints],
+    plan: EpisodePlan,
+    reference: ReferenceArrays,
     weights: Floats,
     time_gap_s: Floats,
     withheld_mps2: Floats,
@@ -98,23 +107,50 @@ def _judge(
     found: tuple[Ints, Floats, Bools],
 ) -> None:
     """Fill the last one and update the two before; see `Judge.tick`."""
-    (slot, onset_tick, release_tick), (status, reward, needless) = brakings, found
+    status, reward, needless = found
     decide_status(truth, expected, tick, rules, status)
     num_envs = tick.size
-    terms = np.empty((num_envs, weights.size))
-    braking, collided = np.empty((2, num_envs), dtype=np.bool_)
+    terms, overreacted = np.empty((num_envs, weights.size)), np.zeros(num_envs)
+    braking, charged, calm, over = np.zeros((4, num_envs), dtype=np.bool_)
     for e in range(num_envs):
         begun = tick[e] - 1  # commands were given before the tick was counted
-        braking[e] = slot[e] > 0 and onset_tick[e] <= begun < release_tick[e]
+        since_onset = plan.brake_slot[e] > 0 and plan.onset_tick[e] <= begun
+        braking[e] = since_onset and begun < plan.release_tick[e]
+        calm[e] = plan.kind[e] != _HAZARD
+        over[e] = wrecked[e]
         if rules.stop_at_collision:
-            collided[e] = status[e] == _COLLISION
+            collided = status[e] == _COLLISION
         else:
-            collided[e] = truth.gap_m[e] <= 0.0 and not wrecked[e]
-            wrecked[e] |= collided[e]
-    fill_terms(truth, time_gap_s, withheld_mps2, braking, collided, terms, needless)
-    record_tick(truth, terms, needless, wrecked & ~collided, memory)
+            collided = truth.gap_m[e] <= 0.0 and not wrecked[e]
+            wrecked[e] |= collided
+        charged[e] = collided and _avoidable(truth, plan, reference, e)
+        if since_onset and plan.kind[e] == _BENIGN and not (collided or wrecked[e]):
+            before = overreaction_share(memory.hardest_mps2[e] - plan.brake_mps2[e])
+            memory.hardest_mps2[e] = max(memory.hardest_mps2[e], -truth.accel_mps2[e, 0])
+            now = overreaction_share(memory.hardest_mps2[e] - plan.brake_mps2[e])
+            overreacted[e] = now - before
+    fill_terms(
+        truth, time_gap_s, withheld_mps2, braking, charged, calm, overreacted, terms, needless
+    )
+    record_tick(truth, terms, needless, over, memory)
     # Not a matrix product, whose rounding may depend on the batch's size.
     for e in range(num_envs):
         reward[e] = terms[e, 0] * weights[0]
         for t in range(1, weights.size):
             reward[e] += terms[e, t] * weights[t]
+
+
+@compiled
+def _avoidable(truth: GroundTruth, plan: EpisodePlan, reference: ReferenceArrays, e: int) -> bool:
+    """Whether the reference ego of convoy `e` has not crashed, and need not."""
+    if reference.collided[e]:
+        return False
+    if plan.kind[e] != _HAZARD:
+        return True
+    lead = car_in_front(truth.route_pos_m, truth.lateral_m, e, reference.route_pos_m[e])
+    return would_escape(
+        reference.gap_m[e],
+        reference.speed_mps[e],
+        reference.accel_mps2[e],
+        (truth.speed_mps[e, lead], truth.accel_mps2[e, lead], plan.final_speed_mps[e]),
+    )

@@ -21,6 +21,7 @@ HEADWAY_SPEED_MPS = 5.0
 STANDING_MPS = 1.0
 REACTION_MPS2 = 1.0
 OVERREACTION_MPS2 = 1.0
+_OVERREACTION_NONE_MPS2, _OVERREACTION_FULL_MPS2 = 0.5, 1.5
 TTC_CRITICAL_S = 1.5
 """TTC* of the time-exposed and time-integrated measures."""
 RSS_RESPONSE_S, RSS_ACCEL_MPS2, RSS_LEAST_BRAKING_MPS2, RSS_MOST_BRAKING_MPS2 = 1.0, 3.5, 4.0, 8.0
@@ -45,6 +46,16 @@ def has_cause_to_brake(
         if accel_mps2[v] < -CAUSE_PEER_BRAKES_MPS2:
             return True
     return False
+
+
+@compiled
+def overreaction_share(overreaction_mps2: float) -> float:
+    """What share of an overreaction is paid for: 0 up to 0.5 m/s², 1 from 1.5, linear between.
+
+    A half where one begins to count (1 m/s²). `overreaction_mps2` is the metric of that name.
+    """
+    beyond = overreaction_mps2 - _OVERREACTION_NONE_MPS2
+    return min(max(beyond / (_OVERREACTION_FULL_MPS2 - _OVERREACTION_NONE_MPS2), 0.0), 1.0)
 
 
 Episodes = Literal["all", "hazards", "quiet", "crashes"]

@@ -8,20 +8,34 @@
 | `comfort` | [−1, 0] | squares of the jerk beyond 0.8 m/s³ and of the braking beyond 1.5 m/s² |
 | `false_braking` | [−1, 0] | braking harder than 1.5 m/s² without a cause in the traffic |
 | `restraint` | [−1, 0] | wishing more, by over 0.5 m/s², than the safety layer lets pass |
+| `braking` | {−1, 0} | braking harder than 0.2 m/s² in an episode without a hazard |
+| `overreaction` | [−1, 0] | braking harder after a benign slowing's onset than whoever slows |
 
-The last one is silent without a safety layer. Behind one, without it, a wish for too much costs
+The weights are the prices of `ml.envs.prices` by default. `safety` and `restraint` have no price:
+they teach. A crash is charged where the reference driver would not have crashed too
+(`ml.envs.truth.reference_driver`); an overreaction grows in an episode up to `overreaction_share`
+(`ml.envs.scoring.metrics`), and each tick is charged what it adds.
+
+`restraint` is silent without a safety layer. Behind one, without it, a wish for too much costs
 nothing, and a policy learns to ride on the bound.
 """
 
 from ml.arrays import Bools, Floats
 from ml.compiled import compiled
 from ml.envs.config import RewardWeights
-from ml.envs.scoring.metrics import FALSE_BRAKE_MPS2, SHORT_HEADWAY_S, has_cause_to_brake
+from ml.envs.scoring.metrics import (
+    BRAKING_MPS2,
+    FALSE_BRAKE_MPS2,
+    SHORT_HEADWAY_S,
+    has_cause_to_brake,
+)
 from ml.envs.truth.ground_truth import GroundTruth
 from ml.onboard.spacing import wanted_gap_m
 
 TERMS = tuple(RewardWeights.model_fields)
-_HEADWAY, _SAFETY, _COLLISION, _COMFORT, _FALSE_BRAKING, _RESTRAINT = range(len(TERMS))
+_HEADWAY, _SAFETY, _COLLISION, _COMFORT, _FALSE_BRAKING, _RESTRAINT, _BRAKING, _OVERREACTION = (
+    range(len(TERMS))
+)
 PENALTIES = ("safety", "comfort", "false_braking", "restraint")
 """Terms that must be silent in ordinary driving (audited)."""
 
@@ -47,7 +61,9 @@ def fill_terms(
     time_gap_s: Floats,
     withheld_mps2: Floats,
     braking_now: Bools,
-    collided: Bools,
+    charged: Bools,
+    calm: Bools,
+    overreacted: Floats,
     terms: Floats,
     needless: Bools,
 ) -> None:
@@ -58,11 +74,13 @@ def fill_terms(
         time_gap_s: (num_envs,), the time gap that each driver has set.
         withheld_mps2: (num_envs,), what the safety layer took off each wish.
         braking_now: (num_envs,), a planned braking is in progress, which is cause enough.
-        collided: (num_envs,), the ego has just crashed.
-        terms: (num_envs, 6), filled: a column for each of `TERMS`, in the range of the table above.
+        charged: (num_envs,), the ego has just crashed, and is charged for it.
+        calm: (num_envs,), the episode has no hazard.
+        overreacted: (num_envs,), what the tick adds to `overreaction_share`.
+        terms: (num_envs, 8), filled: a column for each of `TERMS`, in the range of the table above.
         needless: (num_envs,), filled: the ego brakes harder than 2 m/s² without cause.
     """
-    for e in range(collided.size):
+    for e in range(charged.size):
         speed, accel, gap = truth.speed_mps[e, 0], truth.accel_mps2[e, 0], truth.gap_m[e]
         ttc_s, drac_mps2 = truth.ttc_s[e], truth.drac_mps2[e]
         error = (gap - wanted_gap_m(speed, time_gap_s[e])) / (_WIDTH_M + _WIDTH_S * speed)
@@ -72,7 +90,7 @@ def fill_terms(
         if speed > _MOVING_MPS:
             danger = max(danger, min(max(1.0 - gap / (SHORT_HEADWAY_S * speed), 0.0), 1.0))
         terms[e, _SAFETY] = -danger
-        terms[e, _COLLISION] = -1.0 if collided[e] else 0.0
+        terms[e, _COLLISION] = -1.0 if charged[e] else 0.0
         rough = _ramp(abs(truth.jerk_mps3[e]), _JERK_FREE_MPS3, _JERK_FULL_MPS3)
         harsh = _ramp(-accel, _HARSH_FREE_MPS2, _HARSH_FULL_MPS2)
         terms[e, _COMFORT] = -min(rough * rough + harsh * harsh, 1.0)
@@ -84,3 +102,5 @@ def fill_terms(
         false = _ramp(-accel, _FALSE_FREE_MPS2, _FALSE_FULL_MPS2) if idle else 0.0
         terms[e, _FALSE_BRAKING] = -false
         terms[e, _RESTRAINT] = -_ramp(withheld_mps2[e], _WITHHELD_FREE_MPS2, _WITHHELD_FULL_MPS2)
+        terms[e, _BRAKING] = -1.0 if calm[e] and accel < -BRAKING_MPS2 else 0.0
+        terms[e, _OVERREACTION] = -overreacted[e]

@@ -26,15 +26,17 @@ class Memory(NamedTuple):
     """What `record_tick` adds a tick to."""
 
     terms: Floats
-    """(num_envs, 6), sums over the running episode; so is the next."""
+    """(num_envs, 8), sums over the running episode; so is the next."""
     firing: Floats
-    """(num_envs, 6), ticks in which a term is not 0."""
+    """(num_envs, 8), ticks in which a term is not 0."""
     totals: Floats
     """(num_envs, 8), a column for each of `_TOTALS`."""
     was_needless: Bools
     """(num_envs,), of the tick before."""
+    hardest_mps2: Floats
+    """(num_envs,), the ego's hardest braking since the onset of a benign slowing."""
     window: Floats
-    """(2, 6), terms and firing, summed over the batch since the last report."""
+    """(2, 8), terms and firing, summed over the batch since the last report."""
 
 
 class EpisodeTracker:
@@ -50,6 +52,7 @@ class EpisodeTracker:
             firing=np.zeros((num_envs, len(TERMS))),
             totals=np.zeros((num_envs, len(_TOTALS))),
             was_needless=np.zeros(num_envs, dtype=bool),
+            hardest_mps2=np.zeros(num_envs),
             window=np.zeros((2, len(TERMS))),
         )
         # By how much more was paid under earlier weights, per term; 0 without a curriculum.
@@ -69,7 +72,7 @@ class EpisodeTracker:
         totals[rows, _MIN_GAP_M] = start.gap_m
 
     def set_weights(self, weights: Floats) -> None:
-        """Weigh the terms in another way, (6,), from the next tick on."""
+        """Weigh the terms in another way, (8,), from the next tick on."""
         self._paid_otherwise += self._memory.terms * (self._weights - weights)
         self._weights[:] = weights
 
@@ -128,7 +131,7 @@ def record_tick(
 
     Args:
         truth: The batch after the tick.
-        terms: (num_envs, 6), as `fill_terms` fills them.
+        terms: (num_envs, 8), as `fill_terms` fills them.
         needless: (num_envs,), the same.
         over: (num_envs,), whose ego has crashed in an earlier tick.
         memory: Updated.

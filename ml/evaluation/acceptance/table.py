@@ -78,6 +78,19 @@ class Row:
         return together(found.verdict for found in self.found.values())
 
 
+def bounds_of(radio: str) -> dict[str, float]:
+    """Upper bounds of a convoy's figures on a radio, by the names of `convoy_figures`."""
+    bounds = {"crash": CRASH.get(radio, 1.0 / NO_CRASH_IN), "overreaction": OVERREACTION}
+    for name, of in (
+        ("headway_s", HEADWAY_S),
+        ("false_brakes_per_km", FALSE_BRAKES_PER_KM),
+        ("jerk_p95_mps3", JERK_MPS3),
+    ):
+        if radio in of:
+            bounds[name] = of[radio]
+    return bounds
+
+
 def make_table(results: Sequence[BenchmarkResult]) -> list[Row]:
     """Put every model to every acceptance test, in the order of the benchmarks."""
     rows: list[Row] = []

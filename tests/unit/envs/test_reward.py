@@ -25,10 +25,11 @@ def traffic(*, gap, own, lead, accel=0.0, lead_accel=0.0, jerk=0.0):
     return truth
 
 
-def scored(truth, *, braking=False, collided=False, withheld=0.0):
+def scored(truth, *, braking=False, collided=False, withheld=0.0, calm=False, overreacted=0.0):
     """The unweighted terms of a batch of one, and whether its ego brakes without cause."""
     terms, needless = np.empty((1, len(TERMS))), np.empty(1, dtype=bool)
-    inputs = (TIME_GAP_S, np.array([withheld]), np.array([braking]), np.array([collided]))
+    flags = (np.array([flag]) for flag in (braking, collided, calm))
+    inputs = (TIME_GAP_S, np.array([withheld]), *flags, np.array([overreacted]))
     fill_terms(truth, *inputs, terms, needless)
     return terms[0], bool(needless[0])
 
@@ -48,6 +49,8 @@ def test_ordinary_following_earns_the_headway_term_and_nothing_else():
         "comfort": 0.0,
         "false_braking": 0.0,
         "restraint": 0.0,
+        "braking": 0.0,
+        "overreaction": 0.0,
     }
 
 

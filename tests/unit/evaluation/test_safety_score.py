@@ -1,96 +1,102 @@
-"""The safety score ranks as its docstring says."""
+"""The safety score charges each fault its price, in the episodes in which it counts."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.planted_rows import planted_row
 
+from ml.envs.prices import PRICES
 from ml.errors import EvaluationError
-from ml.evaluation.safety_score import OTHER_WEIGHT, SafetyScore, as_figures, score_of
-from ml.evaluation.summary import Rate
+from ml.evaluation.safety_score import as_figures, in_words, paired_gain, score_of
 
-AT_TARGET = {"false_brakes_per_km": 0.05, "time_headway_s": 1.3, "jerk_p95_mps3": 2.0}
-PERFECT = dict.fromkeys(AT_TARGET, 0.0)
-FIGURES = st.fixed_dictionaries(dict.fromkeys(AT_TARGET, st.floats(0.0, 1e6)))
-COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
-
-
-def scored(crashes, avoidable, **figures):
-    """The score of some crashes in avoidable episodes, and of the other figures."""
-    return SafetyScore(Rate.of(crashes, avoidable), **figures)
+PERFECT = {
+    "headway_s": 0.0,
+    "false_brakes": 0,
+    "braking_share": 0.0,
+    "overreaction_mps2": float("nan"),
+    "jerk_p95_mps3": 0.0,
+    "progress": 1.0,
+}
 
 
-def test_on_target_is_a_half():
-    """The scale of each figure is its target, and the weights sum to one."""
-    score = scored(0, 10**9, **AT_TARGET)
-    parts = {"crashes": 1.0, "false_braking": 0.5, "headway": 0.5, "jerk": 0.5}
-    assert score.parts == parts
-    assert score.score == pytest.approx(0.82 + 0.5 * 3 * 0.06)
-    assert scored(0, 10**9, **PERFECT).score == pytest.approx(1.0)
+def score(**changes):
+    """The score of an episode without fault, but for the changes."""
+    return score_of([planted_row(**{**PERFECT, **changes})]).score
 
 
-def test_few_cases_prove_little():
-    """0 of 20 is not better than 1 of 5,000, whatever else the first does well."""
-    assert scored(0, 20, **PERFECT).score < scored(1, 5000, **AT_TARGET).score
-    assert scored(0, 0, **AT_TARGET).parts["crashes"] == 0.0
+def test_an_episode_without_fault_costs_nothing():
+    """At no distance, in every kind; getting further than the car in front is no merit."""
+    assert all(score(kind=kind) == 0.0 for kind in ("hazard", "benign", "free"))
+    assert score(progress=1.2) == 0.0
 
 
-@given(COUNTS, FIGURES)
-def test_it_is_bounded(counts, figures):
-    """Whatever was measured, the score and its parts are from 0 to 1."""
-    score = scored(*counts, **figures)
-    for value in (score.score, *score.parts.values()):
-        assert 0.0 <= value <= 1.0 + 1e-12
+@pytest.mark.parametrize(
+    ("changes", "points"),
+    [
+        ({"crash": True}, 4000.0),
+        ({"crash": True, "avoidable": False}, 0.0),
+        ({"crash": True, "kind": "free"}, 4000.0),
+        ({"headway_s": 1.3}, 52.0),
+        ({"headway_s": float("nan"), "progress": 0.5}, 25.0),
+        ({"false_brakes": 2}, 24.0),
+        ({"braking_share": 0.25, "kind": "free"}, 5.0),
+        ({"braking_share": 0.25}, 0.0),
+        ({"overreaction_mps2": 1.0, "kind": "benign"}, 20.0),
+        ({"overreaction_mps2": 9.0, "kind": "benign"}, 40.0),
+        ({"overreaction_mps2": 0.5, "kind": "benign"}, 0.0),
+        ({"overreaction_mps2": 9.0}, 0.0),
+        ({"jerk_p95_mps3": 2.0}, 4.0),
+    ],
+)
+def test_each_fault_costs_its_price_where_it_counts(changes, points):
+    """A crash where avoidable, braking without a hazard, an overreaction to a benign slowing."""
+    assert score(**changes) == pytest.approx(-points)
 
 
-@given(st.integers(0, 199), FIGURES)
-def test_one_more_crash_is_worse(crashes, figures):
-    """Among equal figures and cases fewer crashes win."""
-    fewer, more = (scored(n, 200, **figures).score for n in (crashes, crashes + 1))
-    assert more < fewer
-
-
-@pytest.mark.parametrize("name", sorted(AT_TARGET))
-def test_equal_crashes_are_ranked_by_each_other_figure(name):
-    """Below the target, too, less is better."""
-    better, worse = (
-        scored(1, 200, **AT_TARGET | {name: AT_TARGET[name] * by}).score for by in (0.7, 0.9)
-    )
-    assert better > worse
-
-
-def test_halving_the_bound_on_crashes_outweighs_any_one_other_figure():
-    """From hopeless to perfect in one figure is worth less than half the crashes."""
-    many, half = (scored(n, 10_000, **AT_TARGET) for n in (200, 94))
-    assert half.crashes.high == pytest.approx(many.crashes.high / 2.0, rel=0.03)
-    assert half.score - many.score > OTHER_WEIGHT
-
-
-def test_what_could_not_be_measured_scores_nothing():
-    """A driver that stands has no headway; that is no merit."""
-    score = scored(0, 100, **AT_TARGET | {"time_headway_s": math.nan})
-    assert score.parts["headway"] == 0.0
-    assert math.isfinite(score.score)
-
-
-def test_the_score_of_episodes():
-    """Crashes count where they could be avoided, in quiet episodes too; braking in quiet ones."""
+def test_the_score_of_a_driver():
+    """The mean over valid episodes; what is shown beside it has its own episodes."""
     rows = [
-        planted_row(kind="hazard", avoidable=True, crash=True, false_brakes=7),
-        planted_row(kind="hazard", avoidable=False, crash=True),
-        planted_row(kind="hazard", avoidable=True, invalid=True, crash=True),
-        planted_row(kind="benign", avoidable=True, crash=True, false_brakes=1, distance_m=500.0),
-        planted_row(kind="free", avoidable=True, crash=False, false_brakes=1, distance_m=1500.0),
+        planted_row(**{**PERFECT, "crash": True, "false_brakes": 7}),
+        planted_row(**{**PERFECT, "crash": True, "avoidable": False}),
+        planted_row(**{**PERFECT, "crash": True, "invalid": True}),
+        planted_row(**{**PERFECT, "kind": "benign", "crash": True, "false_brakes": 1}),
+        planted_row(**{**PERFECT, "kind": "free", "false_brakes": 1}),
     ]
-    score = score_of(rows)
-    assert (score.crashes.hits, score.crashes.trials) == (2, 3)
-    assert score.false_brakes_per_km == pytest.approx(1.0)
-    figures = as_figures(score)
-    assert figures["safety_score"] == score.score
+    found = score_of(rows)
+    assert found.by_case[:2] == (-4084.0, 0.0)
+    assert math.isnan(found.by_case[2])
+    assert found.score == pytest.approx(-(2 * PRICES["crash"] + 9 * PRICES["false_brakes"]) / 4)
+    assert found.costs["crash"] == pytest.approx(2000.0)
+    assert (found.crashes.hits, found.crashes.trials) == (2, 3)
+    assert found.false_brakes_per_km == pytest.approx(1.0)
+    figures = as_figures(found)
+    assert figures["safety_score"] == found.score
     assert figures["avoidable_episodes"] == 3.0
     with pytest.raises(EvaluationError, match="no episode was valid"):
         score_of([rows[2]])
+
+
+def test_two_drivers_are_compared_case_by_case():
+    """What cases differ by among themselves does not blur what the drivers differ by.
+
+    A case that is invalid for either is left out.
+    """
+    cases = [-1000.0 * case for case in range(40)]
+    gain = paired_gain([score + 1.0 for score in cases] + [math.nan, 0.0], [*cases, 0.0, math.nan])
+    assert gain is not None
+    assert (gain.pairs, gain.difference) == (40, pytest.approx(1.0))
+    assert gain.low == pytest.approx(1.0)
+    assert in_words(gain) == "+1.00 [+1.00, +1.00] points, 40 paired cases"
+    assert paired_gain([math.nan], [1.0]) is None
+    with pytest.raises(EvaluationError, match="3 and 2 cases cannot be paired"):
+        paired_gain([1.0] * 3, [1.0] * 2)
+
+
+def test_one_crash_more_of_many_cases_is_not_shown_to_be_worse():
+    """It may be chance, and the interval says so."""
+    many = [0.0] * 400
+    gain = paired_gain([-PRICES["crash"], *many[1:]], many)
+    assert gain is not None
+    assert gain.low < gain.difference < 0.0 <= gain.high

@@ -11,6 +11,7 @@ from support import tiny_convoys as tiny
 from support import told_evaluations as told
 from support.tiny_training import NO_EVALUATION, SMALL, metrics, only_run, scalars, stop_at
 
+from ml.evaluation.records import Evaluation
 from ml.training.checkpoints import load_model
 from ml.training.config import EvaluationConfig, TrainConfig
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
@@ -63,7 +64,7 @@ def test_a_later_model_that_is_worse_is_not_kept(
     assert trainer(*resumed, evaluator=told.evaluate_downhill) == 0
     assert load_model(run / "best.zip").num_timesteps == load_model(kept).num_timesteps == 160
     assert load_model(run / "final.zip").num_timesteps == 640
-    assert "best by safety score (0.006), of step 160" in capsys.readouterr().out
+    assert "best by safety score (0.01), of step 160" in capsys.readouterr().out
 
 
 def test_a_gain_that_may_be_chance_is_none(trainer: Callable[..., int], tmp_path: Path):
@@ -87,7 +88,9 @@ def test_what_gain_is_enough(tmp_path: Path, least_gain: float, step: int):
     writers = TensorBoardWriter(run.tensorboard, 0), JsonLinesWriter(run.metrics_file)
     best = BestModel(run, writers, lambda _: None, least_gain=least_gain)
     for at in (160, 320, 480, 640):
-        best.consider(at, b"%d" % at, {"mean_return": 1.0, "safety_score": 0.3 + at / 160_000.0})
+        score = 0.3 + at / 160_000.0
+        figures = {"mean_return": 1.0, "safety_score": score}
+        best.consider(at, b"%d" % at, Evaluation(figures, (score, score)))
     for writer in writers:
         writer.close()
     assert run.best_model.read_bytes() == b"%d" % step
@@ -129,15 +132,13 @@ def test_a_kept_warm_start_is_said_in_plain_words(tmp_path: Path):
     run.evaluation.mkdir()
     for file in (run.final_model, run.best_model):
         file.touch()
-    record = {"step": 0, "safety_score": 0.3901}
+    record = {"step": 0, "safety_score": -39.01}
     (run.evaluation / "best.json").write_text(json.dumps(record))
-    config = TrainConfig(
-        keep="best", total_timesteps=500_000, evaluation=EvaluationConfig(least_gain=0.02)
-    )
+    config = TrainConfig(keep="best", total_timesteps=500_000, evaluation=EvaluationConfig())
     said = publish_model(run, config, tmp_path, evaluated=True)
     assert (
-        "the warm start, as it was before PPO's first step: the best by safety score (0.390), "
-        "which PPO's 500,000 steps did not better by 0.02; the last weights: " in said
+        "the warm start, as it was before PPO's first step: the best by safety score (-39.01); "
+        "none of PPO's 500,000 steps is shown to have bettered it; the last weights: " in said
     )
 
 

@@ -46,7 +46,9 @@ class Hill:
                 return Outcome("pruned", note=f"at {step}")
         if self.changes.get("fails"):
             return Outcome("failed", note="no luck")
-        return Outcome("complete", values["x"], [{**RUN, "safety_score": values["x"]}])
+        runs = [{**RUN, "safety_score": values["x"]}]
+        by_case = [values["x"] - 1.0, values["x"] + 1.0, None]
+        return Outcome("complete", values["x"], runs, by_case=by_case)
 
     def record(self):
         """Say which hill it is."""
@@ -161,7 +163,10 @@ def test_the_report(search, tmp_path):
     assert [trial["values"] for trial in said["trials"]] == [trial.values for trial in tried]
     assert said["importances"]["x"] > said["importances"]["kind"]
     text = (tmp_path / "tuning.md").read_text()
-    assert f"| {best.number} | {best.outcome.score:.4f} | 1 of 20 | – | – | 2.00 m/s³ |" in text
+    gain = best.values["x"] - 0.9
+    beside = f"{gain:+.2f} [{gain:+.2f}, {gain:+.2f}] points, 2 paired cases to trial 0: better"
+    assert f"Trial {best.number}: {beside}." in text
+    assert f"| {best.number} | {best.outcome.score:.2f} | 1 of 20 | – | – | 2.00 m/s³ |" in text
     for picture in ("history.png", "importance.png"):
         assert (tmp_path / picture).stat().st_size > 5000
 
@@ -179,7 +184,8 @@ def test_a_warm_start_is_no_evaluation_of_its_own(tmp_path):
     run.evaluation.mkdir(parents=True)
     run.config_file.write_text("preset: convoy\n")
     run.final_model.write_bytes(b"a finished run")
-    (run.evaluation / "best.json").write_text('{"step": 0, "safety_score": 0.5}')
+    best = {"step": 0, "safety_score": 0.5, "by_case": [0.25, None, 0.75]}
+    (run.evaluation / "best.json").write_text(json.dumps(best))
     scores = {0: 0.5, 100: 0.4, 200: 0.6}
     lines = [{"step": step, "evaluation/safety_score": score} for step, score in scores.items()]
     run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -191,4 +197,6 @@ def test_a_warm_start_is_no_evaluation_of_its_own(tmp_path):
 
     ended = TrainingProcess(tmp_path, "convoy", worse).run()
     assert ended.state == "complete"
+    assert ended.by_case == [0.25, None, 0.75]
+    assert "by_case" not in ended.runs[0]
     assert told == [(0, 0.5), (1, 0.6)]
