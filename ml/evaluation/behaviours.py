@@ -24,8 +24,7 @@ TEACHER, DEAF = "teacher", "teacher that never answers silence"
 DO_NOTHING, ALWAYS_BRAKE, FOLLOWING = "do-nothing", "always-brake", "SUMO's car-following"
 _FURTHER = 1.1
 _SHAKE_MPS2 = 0.06
-"""How far a jerky hand shakes to either side from tick to tick: 1.2 m/s³, more than the oracle's own
-jerk in most ticks."""
+"""How far a jerky hand shakes to either side from tick to tick: a jerk of 1.2 m/s³."""
 RANDOM_SEEDS = range(6)
 _HELD_TICKS = 10
 

@@ -3,6 +3,7 @@
 import sys
 
 from ml.console import markdown_table
+from ml.envs.prices import PRICES
 from ml.envs.scoring.metrics import CURVES, METRICS, OVER_EPISODES
 
 PAGE = """\
@@ -24,6 +25,14 @@ mean (`quiet`: benign and free). *Summary*: the name in the environment's \
 Beside the means; rates have Wilson's 95 % interval.
 
 {many}
+## Prices
+
+What a fault costs in an episode, in points: of the safety score, whose best is 0, and of the \
+reward (`ml/envs/prices.py`). A crash counts in avoidable episodes, braking in quiet ones, an \
+overreaction in benign ones, from 0.5 (nothing) to 1.5 m/s² (all); progress is the share of the \
+way that is missing.
+
+{prices}
 ## TensorBoard
 
 Settled episodes are those that began before every one that still runs, the latest 100 or \
@@ -43,7 +52,13 @@ def page():
         markdown_table(("name", "formula"), [(f"`{name}`", said) for name, said in table.items()])
         for table in (OVER_EPISODES, CURVES)
     )
-    return PAGE.format(episode=markdown_table(columns, rows), many=many, curves=curves)
+    prices = [(f"`{name}`", f"{price:,.0f}") for name, price in PRICES.items()]
+    return PAGE.format(
+        prices=markdown_table(("metric", "points"), prices),
+        episode=markdown_table(columns, rows),
+        many=many,
+        curves=curves,
+    )
 
 
 if __name__ == "__main__":
