@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ml.training.config import TrainConfig
 from ml.training.config_files import as_markdown, flatten, shown
 
 _FLUSH_S = 30
+_LONGEST_WAIT_S = 2.0
+_EVENT_FILES = "events.out.tfevents."
 _OVERVIEW = {
     "Overview": {
         "crashes in avoidable episodes, evaluated": [
@@ -41,6 +44,9 @@ _OUTCOMES = ("evaluation/safety_score", "evaluation/mean_return", "rollout/ep_re
 class TensorBoardWriter(TensorBoardOutputFormat):
     """SB3's TensorBoard output, on a curve that may continue an earlier one.
 
+    Its event file sorts after all that the folder has, which may take until the clock's next
+    second: readers go through event files by name, and a name begins with the second it was made.
+
     Args:
         folder: Where the event files go.
         start_step: Step of the checkpoint that is continued; events beyond it, which the earlier
@@ -49,6 +55,7 @@ class TensorBoardWriter(TensorBoardOutputFormat):
 
     def __init__(self, folder: Path, start_step: int) -> None:
         purge_step = start_step + 1 if start_step else None
+        _wait_for_a_later_second(folder)
         self.writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=_FLUSH_S)
         self._is_closed = False
         self.writer.add_custom_scalars(_OVERVIEW)
@@ -76,6 +83,20 @@ class TensorBoardWriter(TensorBoardOutputFormat):
     def _tell_others(self, failure: threading.ExceptHookArgs) -> None:
         if not isinstance(failure.exc_value, OSError):
             self._excepthook(failure)
+
+
+def _wait_for_a_later_second(folder: Path) -> None:
+    """Wait until an event file made now sorts after those that are there.
+
+    Names are `events.out.tfevents.<second>.<host>.<process>.<number>`. Within a second, host and
+    process decide, as text: a short run and what resumed it would be read the wrong way round, and
+    the purge of what is written again would come before what it purges. Where the clock was set
+    back by more than two seconds no wait helps, and there is none.
+    """
+    parts = [file.name.removeprefix(_EVENT_FILES) for file in folder.glob(f"{_EVENT_FILES}*")]
+    seconds = [int(second) for second in (part.split(".")[0] for part in parts) if second.isdigit()]
+    if seconds and 0.0 < (lacking_s := max(seconds) + 1 - time.time()) <= _LONGEST_WAIT_S:
+        time.sleep(lacking_s)
 
 
 class JsonLinesWriter(KVWriter):
