@@ -1,6 +1,7 @@
 """Where numbers go: TensorBoard events and `metrics.jsonl`, both continued on resume."""
 
 import json
+import struct
 import threading
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -19,6 +21,9 @@ from ml.training.config_files import as_markdown, flatten, shown
 _FLUSH_S = 30
 _LONGEST_WAIT_S = 2.0
 _EVENT_FILES = "events.out.tfevents."
+_PNG_SIZE_AT = 16
+"""Where a PNG says its width and height, as two integers of four bytes, the highest first."""
+_RGBA = 4
 _OVERVIEW = {
     "Overview": {
         "crashes in avoidable episodes, evaluated": [
@@ -73,6 +78,18 @@ class TensorBoardWriter(TensorBoardOutputFormat):
         into: Any = self.writer.file_writer  # `add_hparams` would begin a run beside this one
         for summary in hparams(values, dict.fromkeys(_OUTCOMES)):  # type: ignore[no-untyped-call]
             into.add_summary(summary)
+
+    def add_picture(self, tag: str, content: bytes, step: int) -> None:
+        """Write a picture, a PNG, for TensorBoard's page of images.
+
+        It goes out as it is: `SummaryWriter.add_image` takes pixels and compresses them again.
+        """
+        width, height = struct.unpack_from(">2I", content, _PNG_SIZE_AT)
+        image = Summary.Image(
+            height=height, width=width, colorspace=_RGBA, encoded_image_string=content
+        )
+        into: Any = self.writer.file_writer
+        into.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
     def close(self) -> None:
         """Write what is left, and end the thread."""

@@ -26,39 +26,44 @@ from ml.training.checkpoints import load_model, model_bytes
 from ml.training.child import Child
 from ml.training.config import EvaluationConfig, TrainConfig
 from ml.training.deployment import FINAL_MODEL_NAME
+from ml.training.episode_picture import picture_of
+from ml.training.evaluated import Draw, Evaluated
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
 
-EvaluationChild: TypeAlias = Child[bytes, dict[str, float]]
+EvaluationChild: TypeAlias = Child[bytes, Evaluated]
 
 REMEDY = (
     "Raise --evaluation.deadline-s, or ask for fewer --evaluation.episodes: memory may have run out"
 )
+PICTURE_TAG = "evaluation/episode"
 _POLL_S = 0.2
 _NORMAL_95 = 1.96
 
 
-def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
+def evaluate_policy(content: bytes, config: TrainConfig, draw: Draw | None = None) -> Evaluated:
     """Drive the evaluation's episodes with a model, deterministically, on an embedded SUMO.
 
     Args:
         content: The model, as `model_bytes` returns it.
         config: The run's configuration; episodes and seed are its evaluation section's.
+        draw: Draws one of the episodes; None for no picture.
 
     Returns:
-        Figures by name; `mean_return` and `safety_score` among them.
+        Figures, and the picture. Where that fails the answer says why, and has the figures.
 
     Raises:
         RoadSenseError: SUMO failed, or no episode was valid.
     """
     torch.set_num_threads(1)
-    driver = PolicyDriver(load_model(io.BytesIO(content)))
+    model = load_model(io.BytesIO(content))
+    driver = PolicyDriver(model)
     rows = run_validation(
         driver, config.env, episodes=config.evaluation.episodes, seed=config.evaluation.seed
     )
     found = figures_of(driver.name, rows)
-    return {
+    figures = {
         "mean_return": found.mean_return,
         "return_se": found.return_se,
         "return_low": found.mean_return - _NORMAL_95 * found.return_se,
@@ -71,6 +76,12 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> dict[str, float]:
         "invalid_episodes": float(found.invalid),
         **as_figures(score_of(rows)),
     }
+    if draw is None:
+        return Evaluated(figures)
+    try:
+        return Evaluated(figures, picture_of(driver, config, rows, draw, step=model.num_timesteps))
+    except Exception as error:  # noqa: BLE001 (whatever it was, the figures are worth having)
+        return Evaluated(figures, complaint=f"{type(error).__name__}: {error}")
 
 
 @dataclass(slots=True)
@@ -138,6 +149,7 @@ class EvaluationCallback(Bystander):
         self._from_start = from_start
         self._asked_step = -1
         self._content = b""
+        self._has_complained = False
         self.failure: EvaluationError | None = None
 
     def _on_training_start(self) -> None:
@@ -173,13 +185,24 @@ class EvaluationCallback(Bystander):
 
     def _take(self, timeout_s: float) -> None:
         try:
-            figures = self._child.poll(timeout_s)
+            found = self._child.poll(timeout_s)
         except EvaluationError as error:
             self.failure = error
             self._best.tell(f"warning: {error}. Training goes on without periodic evaluation.")
             return
-        if figures is not None:
-            self._best.consider(self._asked_step, self._content, figures)
+        if found is not None:
+            self._best.consider(self._asked_step, self._content, found.figures)
+            self._show(found)
+
+    def _show(self, found: Evaluated) -> None:
+        if found.picture:
+            self._best.writers[0].add_picture(PICTURE_TAG, found.picture, self._asked_step)
+        if found.complaint and not self._has_complained:
+            self._has_complained = True
+            self._best.tell(
+                f"warning: no picture of an episode in TensorBoard ({found.complaint}). Training "
+                "and evaluation go on; this is said once."
+            )
 
 
 def publish_model(

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from ml.envs.spaces import observation_space
 from ml.keyed_random import fold, uniform
 from ml.training.checkpoints import load_model
+from ml.training.evaluated import Evaluated
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def build_tiny(config: TrainConfig, deployment: Deployment, seed: int) -> TinyCo
     return TinyConvoys(config.num_envs, seed)
 
 
-def evaluate_tiny(content: bytes, config: TrainConfig) -> dict[str, float]:
+def evaluate_tiny(content: bytes, config: TrainConfig) -> Evaluated:
     """Play the game with a model; runs in the evaluation child."""
     model = load_model(io.BytesIO(content))
     env = TinyConvoys(config.evaluation.episodes, config.evaluation.seed)
@@ -138,4 +139,7 @@ def evaluate_tiny(content: bytes, config: TrainConfig) -> dict[str, float]:
         obs, rewards, _, _ = env.step(model.predict(obs, deterministic=True)[0])
         total += float(rewards.mean())
     score = total / 10.0
-    return {"mean_return": total, "safety_score": score, "hazard_collision_rate": float("nan")}
+    nothing = float("nan")
+    return Evaluated(
+        {"mean_return": total, "safety_score": score, "hazard_collision_rate": nothing}
+    )
