@@ -54,7 +54,7 @@ model: .venv/installed ## rebuild the shipped model (ml/models/convoy.zip) and i
 
 .PHONY: tensorboard
 tensorboard: .venv/installed ## show the runs on http://localhost:6006
-	$(BIN)/tensorboard --logdir runs $(ARGS)
+	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=100 $(ARGS)
 
 .PHONY: test-fast
 test-fast: .venv/installed ## run the tests that need neither SUMO nor long, in two minutes on two cores

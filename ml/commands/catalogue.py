@@ -40,7 +40,6 @@ COMMANDS = {
     "scenario": Command("say what keeps convoys off a road of your own, and what mends it"),
     "observation": Command("print the table of the observation's features"),
 }
-_ELSEWHERE = {"train": "ml.training.train_convoy"}  # where the specification has it
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
@@ -55,7 +54,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
     Raises:
         RoadSenseError: A user's mistake, or something failed; with what to do next.
     """
-    module = import_module(_ELSEWHERE.get(name, f"ml.commands.{name.replace('-', '_')}"))
+    module = import_module(f"ml.commands.{name.replace('-', '_')}")
     return cast("int", module.main(arguments))
 
 

@@ -254,6 +254,7 @@ def run_validation(
     episodes: int,
     seed: int,
     cases: Sequence[int] | None = None,
+    on_tick: Callable[[ConvoyBatch], None] | None = None,
 ) -> list[EpisodeRow]:
     """Drive the cases that choices are made on: which checkpoint is kept, what a search tries next.
 
@@ -267,4 +268,4 @@ def run_validation(
     """
     fixed = {"backend": "libsumo", "stop_at_collision": False, "radio_position": "reference"}
     changed = config.model_copy(update=fixed)
-    return run_drawn(driver, changed, episodes=episodes, seed=seed, cases=cases)
+    return run_drawn(driver, changed, episodes=episodes, seed=seed, cases=cases, on_tick=on_tick)

@@ -183,12 +183,18 @@ class Recording:
         return bool(self.lateral_m[0, 1] > 0.0)
 
     @property
-    def window_s(self) -> tuple[float, float]:
-        """The part worth looking at, s: from 4 s before the hazard until 2 s after a crash."""
+    def hazard_window_s(self) -> tuple[float, float]:
+        """From 4 s before the hazard until 16 s after it, s; without one, the whole episode."""
         first, last = 0.0, float(self.time_s[-1])
         if not np.isnan(self.onset_s):
             first = max(float(self.onset_s) - 4.0, 0.0)
             last = min(last, float(self.onset_s) + 16.0)
+        return first, last
+
+    @property
+    def window_s(self) -> tuple[float, float]:
+        """The part worth looking at, s: from 4 s before the hazard until 2 s after a crash."""
+        first, last = self.hazard_window_s
         if not np.isnan(self.crash_s):
             crash_s = float(self.crash_s)
             first = min(first, max(crash_s - 4.0, 0.0))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,15 +15,6 @@ RadioPosition = Literal["reference", "own"]
 """Whose position decides a packet's fate: the reference ego's, or that of the driver under test."""
 Variant = Literal["", "time gap", "no safety layer", "radio off"]
 """How a trained policy may be driven to see what its parts are worth."""
-
-
-class Evaluation(NamedTuple):
-    """What came out for a model on its validation cases."""
-
-    figures: dict[str, float]
-    """By name; `mean_return` and `safety_score` among them."""
-    by_case: tuple[float, ...]
-    """Safety score of each case, points; not a number where it was invalid."""
 
 
 class Record(BaseModel):

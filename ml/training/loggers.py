@@ -1,12 +1,15 @@
 """Where numbers go: TensorBoard events and `metrics.jsonl`, both continued on resume."""
 
 import json
+import struct
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -16,6 +19,11 @@ from ml.training.config import TrainConfig
 from ml.training.config_files import as_markdown, flatten, shown
 
 _FLUSH_S = 30
+_LONGEST_WAIT_S = 2.0
+_EVENT_FILES = "events.out.tfevents."
+_PNG_SIZE_AT = 16
+"""Where a PNG says its width and height, as two integers of four bytes, the highest first."""
+_RGBA = 4
 _OVERVIEW = {
     "Overview": {
         "crashes in avoidable episodes, evaluated": [
@@ -41,6 +49,9 @@ _OUTCOMES = ("evaluation/safety_score", "evaluation/mean_return", "rollout/ep_re
 class TensorBoardWriter(TensorBoardOutputFormat):
     """SB3's TensorBoard output, on a curve that may continue an earlier one.
 
+    Its event file sorts after all that the folder has, which may take until the clock's next
+    second: readers go through event files by name, and a name begins with the second it was made.
+
     Args:
         folder: Where the event files go.
         start_step: Step of the checkpoint that is continued; events beyond it, which the earlier
@@ -49,6 +60,7 @@ class TensorBoardWriter(TensorBoardOutputFormat):
 
     def __init__(self, folder: Path, start_step: int) -> None:
         purge_step = start_step + 1 if start_step else None
+        _wait_for_a_later_second(folder)
         self.writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=_FLUSH_S)
         self._is_closed = False
         self.writer.add_custom_scalars(_OVERVIEW)
@@ -67,6 +79,18 @@ class TensorBoardWriter(TensorBoardOutputFormat):
         for summary in hparams(values, dict.fromkeys(_OUTCOMES)):  # type: ignore[no-untyped-call]
             into.add_summary(summary)
 
+    def add_picture(self, tag: str, content: bytes, step: int) -> None:
+        """Write a picture, a PNG, for TensorBoard's page of images.
+
+        It goes out as it is: `SummaryWriter.add_image` takes pixels and compresses them again.
+        """
+        width, height = struct.unpack_from(">2I", content, _PNG_SIZE_AT)
+        image = Summary.Image(
+            height=height, width=width, colorspace=_RGBA, encoded_image_string=content
+        )
+        into: Any = self.writer.file_writer
+        into.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
     def close(self) -> None:
         """Write what is left, and end the thread."""
         super().close()
@@ -76,6 +100,20 @@ class TensorBoardWriter(TensorBoardOutputFormat):
     def _tell_others(self, failure: threading.ExceptHookArgs) -> None:
         if not isinstance(failure.exc_value, OSError):
             self._excepthook(failure)
+
+
+def _wait_for_a_later_second(folder: Path) -> None:
+    """Wait until an event file made now sorts after those that are there.
+
+    Names are `events.out.tfevents.<second>.<host>.<process>.<number>`. Within a second, host and
+    process decide, as text: a short run and what resumed it would be read the wrong way round, and
+    the purge of what is written again would come before what it purges. Where the clock was set
+    back by more than two seconds no wait helps, and there is none.
+    """
+    parts = [file.name.removeprefix(_EVENT_FILES) for file in folder.glob(f"{_EVENT_FILES}*")]
+    seconds = [int(second) for second in (part.split(".")[0] for part in parts) if second.isdigit()]
+    if seconds and 0.0 < (lacking_s := max(seconds) + 1 - time.time()) <= _LONGEST_WAIT_S:
+        time.sleep(lacking_s)
 
 
 class JsonLinesWriter(KVWriter):

@@ -20,38 +20,45 @@ from ml.errors import EvaluationError
 from ml.evaluation.closing import figures_of
 from ml.evaluation.drivers import PolicyDriver
 from ml.evaluation.episodes import run_validation
-from ml.evaluation.records import Evaluation
 from ml.evaluation.safety_score import INVALID, as_figures, in_words, paired_gain, score_of
 from ml.training.callbacks import Bystander
 from ml.training.checkpoints import load_model, model_bytes
 from ml.training.child import Child
 from ml.training.config import EvaluationConfig, TrainConfig
 from ml.training.deployment import FINAL_MODEL_NAME
+from ml.training.episode_picture import picture_of
+from ml.training.evaluated import Draw, Evaluated
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
 
-EvaluationChild: TypeAlias = Child[bytes, Evaluation]
+EvaluationChild: TypeAlias = Child[bytes, Evaluated]
 
 REMEDY = (
     "Raise --evaluation.deadline-s, or ask for fewer --evaluation.episodes: memory may have run out"
 )
+PICTURE_TAG = "evaluation/episode"
 _POLL_S = 0.2
 _NORMAL_95 = 1.96
 
 
-def evaluate_policy(content: bytes, config: TrainConfig) -> Evaluation:
+def evaluate_policy(content: bytes, config: TrainConfig, draw: Draw | None = None) -> Evaluated:
     """Drive the evaluation's episodes with a model, deterministically, on an embedded SUMO.
 
     Args:
         content: The model, as `model_bytes` returns it.
         config: The run's configuration; episodes and seed are its evaluation section's.
+        draw: Draws one of the episodes; None for no picture.
+
+    Returns:
+        Figures, and the picture. Where that fails the answer says why, and has the figures.
 
     Raises:
         RoadSenseError: SUMO failed, or no episode was valid.
     """
     torch.set_num_threads(1)
-    driver = PolicyDriver(load_model(io.BytesIO(content)))
+    model = load_model(io.BytesIO(content))
+    driver = PolicyDriver(model)
     rows = run_validation(
         driver, config.env, episodes=config.evaluation.episodes, seed=config.evaluation.seed
     )
@@ -69,7 +76,14 @@ def evaluate_policy(content: bytes, config: TrainConfig) -> Evaluation:
         "invalid_episodes": float(found.invalid),
         **as_figures(score),
     }
-    return Evaluation(figures, score.by_case)
+    answer = Evaluated(figures, score.by_case)
+    if draw is None:
+        return answer
+    try:
+        picture = picture_of(driver, config, rows, draw, step=model.num_timesteps)
+        return answer._replace(picture=picture)
+    except Exception as error:  # noqa: BLE001 (whatever it was, the figures are worth having)
+        return answer._replace(complaint=f"{type(error).__name__}: {error}")
 
 
 @dataclass(slots=True)
@@ -90,7 +104,7 @@ class BestModel:
                 INVALID if score is None else score for score in record["by_case"]
             )
 
-    def consider(self, step: int, content: bytes, found: Evaluation) -> None:
+    def consider(self, step: int, content: bytes, found: Evaluated) -> None:
         """Write the figures down, and the model too if it is shown to be better.
 
         It is where the 95 % interval of the gain in safety score over the best one so far, paired
@@ -145,6 +159,7 @@ class EvaluationCallback(Bystander):
         self._from_start = from_start
         self._asked_step = -1
         self._content = b""
+        self._has_complained = False
         self.failure: EvaluationError | None = None
 
     def _on_training_start(self) -> None:
@@ -187,6 +202,17 @@ class EvaluationCallback(Bystander):
             return
         if found is not None:
             self._best.consider(self._asked_step, self._content, found)
+            self._show(found)
+
+    def _show(self, found: Evaluated) -> None:
+        if found.picture:
+            self._best.writers[0].add_picture(PICTURE_TAG, found.picture, self._asked_step)
+        if found.complaint and not self._has_complained:
+            self._has_complained = True
+            self._best.tell(
+                f"warning: no picture of an episode in TensorBoard ({found.complaint}). Training "
+                "and evaluation go on; this is said once."
+            )
 
 
 def publish_model(

@@ -35,6 +35,7 @@ from ml.training.child import Child
 from ml.training.command_line import Invocation
 from ml.training.config import TrainConfig
 from ml.training.environment import build_environment, build_learner, seed_from
+from ml.training.evaluated import Draw
 from ml.training.imitation import imitate
 from ml.training.learning import learn, start_environment
 from ml.training.loggers import truncate_metrics
@@ -85,7 +86,12 @@ def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console
 
 
 def train(
-    invocation: Invocation, argv: Sequence[str], *, console: Console, stop: StopSignals
+    invocation: Invocation,
+    argv: Sequence[str],
+    *,
+    console: Console,
+    stop: StopSignals,
+    draw: Draw | None = None,
 ) -> RunDirectory:
     """Train as asked; what can be checked is checked before anything is written.
 
@@ -94,6 +100,7 @@ def train(
         argv: The command line, for `command.txt`.
         console: Where the user looks.
         stop: Signals, already handled.
+        draw: Draws an episode of each periodic evaluation, for TensorBoard; None for no pictures.
 
     Returns:
         The run's directory. A signal that came in between is in `stop.received`; the state is saved
@@ -133,6 +140,9 @@ def train(
         child = None
         if config.evaluation.every_steps:
             evaluate = partial(evaluate_policy, config=config)
+            if draw is not None:
+                evaluate = partial(evaluate, draw=draw)
+                say("an episode as it is driven after each evaluation: TensorBoard, Images")
             child = open_things.enter_context(Child(evaluate, REMEDY))
         stop.on_first = _announce_stop
         stop.hold(held=True)

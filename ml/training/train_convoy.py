@@ -1,28 +1,39 @@
-"""Train a driving policy: `python -m ml.training.train_convoy`, also `roadsense train`.
+"""Train a driving policy: `python -m ml.training.train_convoy`.
+
+`roadsense train` is this, and has an episode of each evaluation drawn for TensorBoard: drawing is a
+room above this one.
 
 Exit codes: 0 the training is finished; 1 something failed, the last checkpoint is intact;
 2 a mistake in what was asked, nothing was written; 3 it did not learn and was ended, the state is
 saved; 130 stopped by Ctrl-C and 143 by SIGTERM, the state is saved.
 """
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ml.console import make_console
 from ml.errors import RoadSenseError
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 from ml.training.stop_signals import StopRequested, StopSignals
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml.training.evaluated import Draw
+
 __all__ = ["ENTROPY_COEF", "LEARNING_RATE", "N_STEPS", "TOTAL_TIMESTEPS", "main"]
 
 _EXIT_FAILURE = 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, draw: Draw | None = None) -> int:
     """Train, and return the exit code.
 
     Args:
         argv: Options; None for those of the process.
+        draw: Draws an episode of each periodic evaluation, for TensorBoard; None for no pictures.
 
     Raises:
         SystemExit: `--help`, or an option that does not exist.
@@ -37,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             invocation = parse_command_line(arguments)
             from ml.training.session import train  # noqa: PLC0415
 
-            train(invocation, arguments, console=make_console(), stop=stop)
+            train(invocation, arguments, console=make_console(), stop=stop, draw=draw)
         except StopRequested:
             sys.stderr.write("roadsense train: stopped\n")
         except RoadSenseError as error:

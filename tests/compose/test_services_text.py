@@ -71,6 +71,14 @@ def test_last_user_is_not_root(dockerfile: Path) -> None:
     assert users[-1].split(":")[0] not in {"0", "root"}
 
 
+def test_the_container_trains_as_the_command_does() -> None:
+    """It runs `roadsense train`, which draws; the trainer's own module shows no pictures."""
+    entry = dict(instructions(dockerfile_of("train")))["ENTRYPOINT"]
+    assert entry == '["python", "-m", "ml.cli", "train"]'
+    shown = dict(instructions(dockerfile_of("tensorboard")))["ENTRYPOINT"]
+    assert '"--samples_per_plugin=images=100"' in shown
+
+
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
 def test_base_image_is_an_argument(dockerfile: Path) -> None:
     """All images come from one base, which can be replaced without editing a Dockerfile."""

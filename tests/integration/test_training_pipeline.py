@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
+from support.tiny_training import pictures
 from support.training_runs import ROLLOUT, SMALL, Place
 
 from ml.envs.config import EnvConfig
@@ -42,8 +43,9 @@ def _steps(place: Place) -> dict[str, list[int]]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A short training that has ended well."""
+    """A short training that has ended well, started as most people do."""
     place = Place(tmp_path_factory.mktemp("trained"))
+    place.program = ("ml.cli", "train")
     done = place.train(*SHORT, "--total-timesteps", str(STEPS))
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
@@ -114,6 +116,7 @@ def test_the_curves_of_a_real_training(trained: Place):
     assert "episodes/collision_rate" in curves
     assert curves["evaluation/mean_return"] == [0, 2048, 4096]
     assert curves["evaluation/safety_score"] == [0, 2048, 4096]
+    assert sorted(pictures(trained.run)) == [0, 2048, 4096]
     lines = (trained.run / "metrics.jsonl").read_text().splitlines()
     for line in lines:
         said = json.loads(line)

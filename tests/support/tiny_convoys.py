@@ -17,9 +17,9 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from ml.envs.spaces import observation_space
-from ml.evaluation.records import Evaluation
 from ml.keyed_random import fold, uniform
 from ml.training.checkpoints import load_model
+from ml.training.evaluated import Evaluated
 from ml.vehicle import DT_S
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def build_tiny(config: TrainConfig, deployment: Deployment, seed: int) -> TinyCo
     return TinyConvoys(config.num_envs, seed)
 
 
-def evaluate_tiny(content: bytes, config: TrainConfig) -> Evaluation:
+def evaluate_tiny(content: bytes, config: TrainConfig) -> Evaluated:
     """Play the game with a model; runs in the evaluation child."""
     model = load_model(io.BytesIO(content))
     env = TinyConvoys(config.evaluation.episodes, config.evaluation.seed)
@@ -141,4 +141,4 @@ def evaluate_tiny(content: bytes, config: TrainConfig) -> Evaluation:
     score = total / 10.0
     unknown = {"hazard_collision_rate": float("nan")}
     by_case = (score,) * config.evaluation.episodes
-    return Evaluation({"mean_return": total, "safety_score": score, **unknown}, by_case)
+    return Evaluated({"mean_return": total, "safety_score": score, **unknown}, by_case)

@@ -40,6 +40,15 @@ def scalars(run: Path) -> dict[str, list[int]]:
     return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+def pictures(run: Path) -> dict[int, bytes]:
+    """The picture of each evaluation, by its step: a PNG."""
+    events = EventAccumulator(str(run / "tb"), size_guidance={"images": 0})
+    events.Reload()
+    shown = events.Images("evaluation/episode") if events.Tags()["images"] else []
+    assert len({event.step for event in shown}) == len(shown)
+    return {event.step: event.encoded_image_string for event in shown}
+
+
 def stop_at(step: int, number: signal.Signals) -> Callable[..., tiny.TinyConvoys]:
     """Build an environment that sends this process a signal when it reaches a step."""
 

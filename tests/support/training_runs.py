@@ -27,6 +27,9 @@ _DEADLINE_S = 900.0
 class Place:
     """A place of its own to train in."""
 
+    program: tuple[str, ...] = ("ml.training.train_convoy",)
+    """Module that trains, and what comes before a run's options."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.models = path / "models"
@@ -45,7 +48,7 @@ class Place:
     def start(self, *argv: str, **environ: str) -> subprocess.Popen[str]:
         """Start a training run."""
         return subprocess.Popen(
-            [sys.executable, "-m", "ml.training.train_convoy", *argv],
+            [sys.executable, "-m", *self.program, *argv],
             env=self.environ | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

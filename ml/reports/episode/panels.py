@@ -27,11 +27,17 @@ _ROUNDING_S = 1e-6
 class EpisodePanels:
     """Five panels over one time axis: gap, speeds, accelerations, age of messages, arrivals.
 
-    They are drawn into the axes given, from the top, and show the recording's window.
+    They are drawn into the axes given, from the top, and show `window_s`, the recording's own
+    window by default.
     """
 
-    def __init__(self, recording: Recording, axes: list[Axes]) -> None:
-        self._recording, window_s = recording, recording.window_s
+    def __init__(
+        self,
+        recording: Recording,
+        axes: list[Axes],
+        window_s: tuple[float, float] | None = None,
+    ) -> None:
+        self._recording, window_s = recording, window_s or recording.window_s
         self._inside = (recording.time_s >= window_s[0]) & (recording.time_s <= window_s[1])
         self._lines: list[tuple[Line2D, NDArray[np.float64]]] = []
         brake = int(recording.brake_slot)
@@ -159,12 +165,17 @@ class EpisodePanels:
                 )
 
 
-def draw_timeline(recording: Recording) -> Figure:
-    """Draw the part of an episode that is worth looking at; call it in the house style."""
+def draw_timeline(recording: Recording, window_s: tuple[float, float] | None = None) -> Figure:
+    """Draw the part of an episode that is worth looking at; call it in the house style.
+
+    Args:
+        recording: The episode.
+        window_s: First and last moment since the episode's start, s; None for the recording's own.
+    """
     extra_in = _ARRIVAL_ROW_IN * max(recording.num_peers - 4, 0)
     figure = new_figure(WIDTH_IN, 6.6 + extra_in)
     heights = (*PANEL_HEIGHTS[:-1], PANEL_HEIGHTS[-1] + extra_in)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    EpisodePanels(recording, list(axes))
+    EpisodePanels(recording, list(axes), window_s)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, columnspacing=1.2)
     return figure

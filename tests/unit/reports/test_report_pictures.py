@@ -28,6 +28,7 @@ from ml.reports.card.frontiers import FrontierAxis, FrontierPoint, draw_frontier
 from ml.reports.card.pictures import draw_crash_grid, draw_reactions
 from ml.reports.episode.animation import write_animation
 from ml.reports.episode.panels import EpisodePanels, draw_timeline
+from ml.reports.episode.still import draw_still
 from ml.reports.style import as_picture, family_styles, house_style, new_figure
 
 NAN = float("nan")
@@ -271,6 +272,30 @@ def test_after_the_crash_the_ego_is_not_drawn():
     ego = next(line for line in figure.axes[1].get_lines() if line.get_label() == "ego")
     known = ego.get_xdata()[~np.isnan(ego.get_ydata())]
     assert known.max() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("crash_s", [NAN, 7.0])
+def test_pictures_of_one_episode_line_up(crash_s):
+    """Their time axis is the same with a crash and without; a crash is marked in each panel.
+
+    So is the onset of the braking.
+    """
+    recording = planted_recording(crash_s=np.array(crash_s))
+    with house_style():
+        figure = draw_still(recording, "after 0 steps")
+    marks = [
+        {line.get_xdata()[0] for line in axes.get_lines()
+         if line.get_xdata()[0] == line.get_xdata()[-1] and line.get_visible()}
+        for axes in figure.axes
+    ]  # fmt: skip
+    assert len(marks) == 5
+    crash = {2.0} - ({2.0} if np.isnan(crash_s) else set())
+    for axes, marked in zip(figure.axes, marks, strict=True):
+        assert axes.get_xlim() == pytest.approx((-4.0, 15.0))
+        assert marked & {0.0, 2.0} == {0.0} | crash
+    named = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert ("crash" in named) == (not np.isnan(crash_s))
+    assert figure.get_suptitle() == "after 0 steps"
 
 
 def test_the_animated_picture_moves(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,10 +33,13 @@ def _curve(folder: Path) -> list[tuple[int, float]]:
 
 
 def test_a_resumed_curve_has_each_step_once(tmp_path: Path):
-    """Points beyond the checkpoint, written before the kill, give way to the new ones."""
+    """Points beyond the checkpoint, written before the kill, give way to the new ones.
+
+    So they do where both parts began within a second: event files are read in the order of names.
+    """
     _write(tmp_path, 0, {10: 1.0, 20: 2.0, 30: 3.0})
-    (first,) = tmp_path.iterdir()  # event files are ordered by the second in their names
-    first.rename(first.with_name("events.out.tfevents.0000000001.host.1.0"))
+    (first,) = tmp_path.iterdir()
+    first.rename(first.with_name(f"events.out.tfevents.{time.time():010.0f}.~.1.0"))
     _write(tmp_path, 20, {30: 33.0, 40: 44.0})
     assert _curve(tmp_path) == [(10, 1.0), (20, 2.0), (30, 33.0), (40, 44.0)]
 

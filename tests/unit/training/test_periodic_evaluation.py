@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 from support import tiny_convoys as tiny
 from support import told_evaluations as told
-from support.tiny_training import NO_EVALUATION, SMALL, metrics, only_run, scalars, stop_at
+from support.planted_rows import planted_row
+from support.tiny_training import (
+    NO_EVALUATION,
+    SMALL,
+    metrics,
+    only_run,
+    pictures,
+    scalars,
+    stop_at,
+)
 
-from ml.evaluation.records import Evaluation
+from ml.errors import EvaluationError
 from ml.training.checkpoints import load_model
 from ml.training.config import EvaluationConfig, TrainConfig
+from ml.training.episode_picture import telling_episode
+from ml.training.evaluated import Evaluated
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.periodic_evaluation import BestModel, publish_model
 from ml.training.run_directory import RunDirectory
@@ -90,7 +103,7 @@ def test_what_gain_is_enough(tmp_path: Path, least_gain: float, step: int):
     for at in (160, 320, 480, 640):
         score = 0.3 + at / 160_000.0
         figures = {"mean_return": 1.0, "safety_score": score}
-        best.consider(at, b"%d" % at, Evaluation(figures, (score, score)))
+        best.consider(at, b"%d" % at, Evaluated(figures, (score, score)))
     for writer in writers:
         writer.close()
     assert run.best_model.read_bytes() == b"%d" % step
@@ -186,3 +199,55 @@ def test_a_failed_evaluation_fails_the_run_at_its_end(
     assert captured.err.startswith("roadsense train: the evaluation")
     assert load_model(only_run(tmp_path) / "final.zip").num_timesteps == 480
     assert load_model(tmp_path / "models" / "deep_sets_final.zip").num_timesteps == 480
+
+
+def test_each_evaluation_has_its_picture_also_after_a_resume(
+    trainer: Callable[..., int], tmp_path: Path
+):
+    """TensorBoard gets one at the evaluated step; a resumed run goes on, without one twice.
+
+    Pictures of the part that a stop lost give way to those of the part that replaces it.
+    """
+    arguments = ("--total-timesteps", "640", "--checkpoints.every-steps", "160")
+    asked, evaluator = ("--evaluation.every-steps", "160"), told.evaluate_and_draw
+    assert trainer(*SMALL, *arguments, *asked, evaluator=evaluator) == 0
+    run = only_run(tmp_path)
+    shown = pictures(run)
+    assert sorted(shown) == [160, 320, 480, 640]
+    max((run / "checkpoints").glob("step_*.zip")).unlink()  # as if killed before it was written
+    assert trainer("--resume", "latest", "--total-timesteps", "800", evaluator=evaluator) == 0
+    again = pictures(run)
+    assert sorted(again) == [160, 320, 480, 640, 800]
+    assert {step: again[step] for step in shown} == shown
+    for step, content in again.items():
+        with Image.open(io.BytesIO(content)) as picture:
+            assert picture.size == (step // 160, 1)
+
+
+def test_no_picture_is_a_warning_and_no_failure(
+    trainer: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """It is said once, and why; the curves are written and the exit code is 0."""
+    code = trainer(*SMALL, "--total-timesteps", "480", "--evaluation.every-steps", "160",
+                   evaluator=told.evaluate_and_fail_to_draw)  # fmt: skip
+    assert code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("warning: no picture of an episode in TensorBoard (ValueError: no ink)") == 1
+    assert _evaluated(only_run(tmp_path)) == [160, 320, 480]
+    assert pictures(only_run(tmp_path)) == {}
+
+
+def test_the_picture_is_of_a_hazard_that_the_radio_tells_of():
+    """The first avoidable one in which another car than the one in front brakes, crash or not."""
+    rows = [
+        planted_row(case=0, kind="benign", brake_rank=3, num_peers=4),
+        planted_row(case=1, brake_rank=1, num_peers=4),
+        planted_row(case=2, brake_rank=3, num_peers=4, avoidable=False),
+        planted_row(case=3, brake_rank=2, num_peers=4, invalid=True),
+        planted_row(case=4, brake_rank=2, num_peers=4, crash=True),
+        planted_row(case=5, brake_rank=3, num_peers=4),
+    ]
+    assert telling_episode(rows).case == 4
+    assert telling_episode(rows[:4]).case == 1
+    with pytest.raises(EvaluationError, match=r"--evaluation\.episodes"):
+        telling_episode(rows[:1])
