@@ -80,10 +80,10 @@ class EnvConfig(_Model):
     safety_layer: bool = False
     """Bound the ego's acceleration by what the newest messages demand (ml.onboard.safety_layer)."""
     position_common_share: Share = 0.5
-    """Share of a position's error variance that the ego's board takes to be common to the convoy
-    (same satellites, same air), 0 to 1: what is common does not move a distance. It is what the
-    board believes; what the sensors do is sensors.position.common_share of the radio's file. 0, the
-    cautious value, takes all errors for independent and keeps more distance."""
+    """Share of a position's error variance that the ego's board takes to be common to the convoy, 0
+    to 1: the same satellites and the same air move all positions alike, and no distance. 0 is the
+    cautious value: all errors are independent, and the safety layer keeps more distance. It is what
+    the board believes; what the sensors do is position.common_share of the radio's file."""
     ego_receives: bool = True
     """Whether the ego's board is handed what its radio receives. False: its peer table stays empty,
     whatever is on the air."""

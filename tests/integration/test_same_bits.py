@@ -199,7 +199,7 @@ def test_ppo_learns_as_it_did(expected, tmp_path):
         tmp_path,
         *("train", "--preset", "spec", "--num-envs", "8", "--total-timesteps", "1024"),
         *("--ppo.n-steps", "128", "--ppo.batch-size", "64", "--evaluation.every-steps", "0"),
-        *("--env.position-common-share", "0"),  # as when they were recorded
+        *("--position-common-share", "0"),  # as when they were recorded
     )
     (final,) = (tmp_path / "runs").glob("*/final.zip")
     digests = Digests()

@@ -27,9 +27,7 @@ SDS_M = st.floats(0.0, 1e5)
         (2.0, 5.0, 1.0, 3.0),
     ],
 )
-def test_what_is_common_to_both_positions_is_no_error_of_their_distance(
-    peer_m, own_m, share, sd_m
-):
+def test_what_is_common_to_both_positions_is_no_error_of_their_distance(peer_m, own_m, share, sd_m):
     """The root of a² + b² − 2cab: independent errors add in squares, common ones cancel."""
     known = estimate(
         peers({"gap_m": 30.0, "speed_mps": 20.0, "sd_m": peer_m}),
