@@ -205,7 +205,7 @@ def test_a_model_of_ones_own_is_told_how_to_be_loaded(learner: PPO, tmp_path: Pa
 
 def test_a_file_from_before_the_common_share_drives_on_with_independent_errors(learner: PPO):
     """What is trained now believes in what its configuration says; an older file in nothing."""
-    describe(learner, PolicyInterface.of(EnvConfig()))
+    describe(learner, PolicyInterface.of(EnvConfig(position_common_share=0.5)))
     file = io.BytesIO(model_bytes(learner))
     assert load_model(file).interface.config_changes()["position_common_share"] == 0.5
     older = io.BytesIO()

@@ -67,7 +67,7 @@ def test_a_run_names_its_files_by_absolute_paths(project: Path):
 @pytest.mark.usefixtures("project")
 def test_a_run_from_before_the_common_share_goes_on_with_independent_errors():
     """Its `config.yaml` does not name what its policy has never met; one that does is kept to."""
-    run = _begin()
+    run = _begin("--position-common-share", "0.5")
     line = "  position_common_share: 0.5\n"
     text = run.config_file.read_text()
     assert line in text
