@@ -88,6 +88,12 @@ class EnvConfig(_Model):
     """Time constant of the low-pass between the policy's action and the command, s; 0: none."""
     safety_layer: bool = False
     """Bound the ego's acceleration by what the newest messages demand (ml.onboard.safety_layer)."""
+    position_common_share: Share = 0.28
+    """Share of a position's error variance that the ego's board counts on being common to the
+    convoy, 0 to 1: the same satellites and the same air move all positions alike, and no distance.
+    0 is the cautious value: all errors are independent, and the safety layer keeps more distance.
+    The default is less than what the sensors do (position.common_share of the radio's file, 0.5):
+    with that the layer's margin is 2.4 standard deviations of the actual error (ADR 37)."""
     ego_receives: bool = True
     """Whether the ego's board is handed what its radio receives. False: its peer table stays empty,
     whatever is on the air."""

@@ -133,6 +133,7 @@ class ConvoyBatch:
             time_to_live_ms=parameters.radio.time_to_live_ms,
             lag_s=config.action_lag_s,
             safety_layer=config.safety_layer,
+            common_share=config.position_common_share,
         )
         self.age_est_ms = np.zeros((num_envs, 1, self.num_slots - 1))
         self._episodes = (supply or EpisodeSource)(config, self._road)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml.envs.config import EnvConfig
+from ml.envs.config import EnvConfig, Share
 
 
 class PolicyInterface(BaseModel):
@@ -24,6 +24,9 @@ class PolicyInterface(BaseModel):
     """Time constant of the low-pass behind its action, s."""
     safety_layer: bool = False
     """Whether its action is bounded by the safety layer."""
+    position_common_share: Share = 0.0
+    """Share of a position's error variance that its board takes to be common to the convoy. A file
+    that does not say was made when boards took errors for independent: it drives on with 0."""
 
     @classmethod
     def of(cls, config: EnvConfig, usual_time_gap_s: float | None = None) -> Self:
@@ -40,6 +43,7 @@ class PolicyInterface(BaseModel):
             time_gaps_s=(low_s, high_s) if low_s < high_s else None,
             action_lag_s=config.action_lag_s,
             safety_layer=config.safety_layer,
+            position_common_share=config.position_common_share,
         )
 
     def config_changes(self) -> dict[str, Any]:
@@ -48,4 +52,5 @@ class PolicyInterface(BaseModel):
             "time_gap_s": (self.time_gap_s, self.time_gap_s),
             "action_lag_s": self.action_lag_s,
             "safety_layer": self.safety_layer,
+            "position_common_share": self.position_common_share,
         }

@@ -128,6 +128,7 @@ def _of_truth(batch: ConvoyBatch) -> tuple[PeerView, EgoView]:
             accel_mps2=truth.accel_mps2[:, 0],
             position_sd_m=still[:, 0],
             last_command_mps2=batch.commanded_accel_mps2,
+            common_share=still[:, 0],
         ),
     )
 

@@ -36,6 +36,8 @@ class Board:
         time_to_live_ms: A peer whose newest message is older is not shown to a policy.
         lag_s: Time constant of a low-pass between a wish and the command, s; 0 for none.
         safety_layer: Hold commands to `bounds`.
+        common_share: Share of a position's error variance that it takes to be common to the
+            convoy, 0 to 1; 0, the cautious value, for independent errors.
 
     Attributes:
         peers: What is held of the peers; the arrays change with each tick.
@@ -55,6 +57,7 @@ class Board:
         time_to_live_ms: float,
         lag_s: float = 0.0,
         safety_layer: bool = False,
+        common_share: float = 0.0,
     ) -> None:
         num_envs, _, num_sources = table.heard.shape
         self._everyone = np.arange(num_envs)
@@ -63,6 +66,7 @@ class Board:
         self._time_to_live_s = time_to_live_ms / 1000.0
         self._share = 1.0 if lag_s == 0.0 else 1.0 - math.exp(-DT_S / lag_s)
         self._safety_layer = safety_layer
+        self._common_share = np.full(num_envs, common_share)
         age_s, *moved = np.zeros((4, num_envs, num_sources))
         ahead_m = np.zeros((num_envs, num_sources, num_sources))
         sent = np.moveaxis(table.payload[:, 0], -1, 0)  # in the order of both, `PayloadField`
@@ -169,6 +173,7 @@ class Board:
             accel_mps2=measured.accel_mps2[:, 0],
             position_sd_m=measured.position_sd_m[:, 0],
             last_command_mps2=self.memory.commands_mps2[:, 0],
+            common_share=self._common_share,
         )
 
     def _think_once(self) -> None:

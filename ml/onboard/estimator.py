@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from ml.arrays import Bools, Floats, Ints
-from ml.compiled import inlined
+from ml.compiled import compiled, inlined
 from ml.onboard.peer_order import queue_up
 from ml.onboard.prediction import along, turned
 from ml.onboard.views import EgoView, PeerView
@@ -43,8 +43,8 @@ class Estimate(NamedTuple):
             newest message, m; infinite where not heard.
         speed_sent_mps: Its speed then, m/s.
         age_s: Of its newest message.
-        position_sd_m: Standard deviation of the difference of the two positions, if their errors
-            are independent, m.
+        position_sd_m: Standard deviation of the difference of the two positions, m; see
+            `difference_sd_m`.
         room_m: The gap less the lengths of the heard cars between, m: what the ego can close until
             it stands in a row with all of them; infinite where not heard.
         lateral_m: Offset of the message's place to the left of the mean heading, m.
@@ -102,6 +102,26 @@ def estimate(peers: PeerView, ego: EgoView) -> Estimate:
     return found
 
 
+@compiled
+def difference_sd_m(peer_sd_m: float, own_sd_m: float, common_share: float) -> float:
+    """Standard deviation of the difference of two positions whose errors are partly the same, m.
+
+    σ² = a² + b² − 2 c a b. What all receivers of a convoy have in common, by the same satellites
+    and the same air, moves both positions alike and no distance. Only the error of GPS is common,
+    and a and b hold a little more, what came to it since the fix; it is counted as if it were
+    shared, too. At usual parameters that is 1 % of the variance.
+
+    Args:
+        peer_sd_m: a, of the peer's position, as the peer believes, m.
+        own_sd_m: b, of the own position, m.
+        common_share: c, the share of either's variance that is common, 0 to 1.
+    """
+    # The same σ, never the root of a rounding error below 0, and to the last bit the hypotenuse of
+    # a and b where c is 0.
+    alone_m = own_sd_m * math.sqrt(1.0 - common_share * common_share)
+    return math.hypot(peer_sd_m - common_share * own_sd_m, alone_m)
+
+
 @inlined
 def predict(convoys: Ints, peers: PeerView, ego: EgoView, found: Estimate) -> None:
     """Fill the estimate of some convoys, (n,); see `estimate`."""
@@ -124,7 +144,9 @@ def predict(convoys: Ints, peers: PeerView, ego: EgoView, found: Estimate) -> No
             found.gap_m[e, s] = gap_sent + peers.travelled_m[e, s]
             found.speed_mps[e, s] = peers.now_mps[e, s]
             found.accel_mps2[e, s] = peers.now_mps2[e, s]
-            found.position_sd_m[e, s] = math.hypot(peers.position_sd_m[e, s], ego.position_sd_m[e])
+            found.position_sd_m[e, s] = difference_sd_m(
+                peers.position_sd_m[e, s], ego.position_sd_m[e], ego.common_share[e]
+            )
             found.lateral_m[e, s] = north * math.sin(mean) - east * math.cos(mean)
             found.turn_rad[e, s] = turn
         queue_up(

@@ -41,7 +41,7 @@ RELEASE_MPS3 = 2.5
 MARGIN_M = 1.0
 """Distance kept at standstill, if positions were exact; by an urgent braking `RESERVE_M` more."""
 MARGIN_SDS = 2.0
-"""Standard deviations of the two positions' difference that are kept beside it."""
+"""Standard deviations of the two positions' difference, as believed, that are kept beside it."""
 RESERVE_M = 1.0
 """What an urgent braking stops short of that: an error larger by so much is no crash yet. At
 walking pace, with less room than that, such a braking is the hardest there is."""

@@ -57,6 +57,8 @@ class EgoView(NamedTuple):
         position_sd_m: Standard deviation that the node believes its position has, per axis, m.
         last_command_mps2: Acceleration commanded in the last tick, within the vehicle's limits;
             0 in an episode's first tick.
+        common_share: Share of a position's error variance that the board takes to be common to the
+            convoy, 0 to 1; see `ml.onboard.estimator.difference_sd_m`.
     """
 
     x_m: Floats
@@ -66,3 +68,4 @@ class EgoView(NamedTuple):
     accel_mps2: Floats
     position_sd_m: Floats
     last_command_mps2: Floats
+    common_share: Floats

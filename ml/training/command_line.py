@@ -130,6 +130,8 @@ def _layers(
                 f"{'--preset' if early.preset else '--config'}. Single values may be changed, "
                 "for example --total-timesteps."
             )
+        # A run from before there was such a value goes on as it began, with independent errors.
+        layers.put(("env", "position_common_share"), 0.0, "runs that do not name it")
         layers.put_file(run.config_file)
         baseline = layers.build()
         if deployment.sumo_host is not None:  # where SUMO runs is this machine's business

@@ -11,6 +11,7 @@ from ml.evaluation.drivers import PolicyDriver, make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
+from ml.onboard.observation.spec import EGO
 
 pytestmark = pytest.mark.sumo
 
@@ -79,6 +80,23 @@ def test_the_driver_sets_the_time_gap_and_the_policy_is_shown_it():
     assert wanted.min() >= 0.5
     assert wanted.max() <= 1.5
     assert np.ptp(wanted) > 0.3
+
+
+def test_the_board_takes_the_share_of_the_configuration_for_common():
+    """Two nodes alike: the distance's error is 1/√2 of that of independent ones at half."""
+    seen = []
+    for share in (0.0, 0.5):
+        env = ConvoyVecEnv(8, EnvConfig(position_common_share=share, episode_s=10.0), seed=3)
+        try:
+            env.reset()
+            for _ in range(10):
+                after, *_ = env.step(np.zeros((8, 1), dtype=np.float32))
+            seen.append(after["ego"][:, EGO.nearest_sd])
+        finally:
+            env.close()
+    independent, half = seen
+    assert independent.min() > 0.2
+    np.testing.assert_allclose(half, independent * np.sqrt(0.5), rtol=0.01)
 
 
 def rushing_in(case):

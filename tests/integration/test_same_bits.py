@@ -108,6 +108,7 @@ def drive(model, radio, driver, backend):
     """Drive a batch; return digests of all that it was shown and told."""
     digests = Digests()
     changes = {"radio": radio, "backend": backend, "domain_randomisation": True}
+    changes["position_common_share"] = 0.0  # as when they were recorded
     if driver == "model":
         changes |= model.interface.config_changes()
     env = ConvoyVecEnv(NUM_ENVS, EnvConfig(**changes), seed=5)
@@ -198,6 +199,7 @@ def test_ppo_learns_as_it_did(expected, tmp_path):
         tmp_path,
         *("train", "--preset", "spec", "--num-envs", "8", "--total-timesteps", "1024"),
         *("--ppo.n-steps", "128", "--ppo.batch-size", "64", "--evaluation.every-steps", "0"),
+        *("--position-common-share", "0"),  # as when they were recorded
     )
     (final,) = (tmp_path / "runs").glob("*/final.zip")
     digests = Digests()

@@ -48,7 +48,7 @@ def peers(*cars, num_envs=1, sources=None):
     )
 
 
-def ego(speed_mps, *, num_envs=1, accel_mps2=0.0, sd_m=0.0):
+def ego(speed_mps, *, num_envs=1, accel_mps2=0.0, sd_m=0.0, common_share=0.0):
     """Return an ego at the origin."""
     every = np.ones(num_envs)
     return EgoView(
@@ -59,6 +59,7 @@ def ego(speed_mps, *, num_envs=1, accel_mps2=0.0, sd_m=0.0):
         accel_mps2=accel_mps2 * every,
         position_sd_m=sd_m * every,
         last_command_mps2=accel_mps2 * every,
+        common_share=common_share * every,
     )
 
 

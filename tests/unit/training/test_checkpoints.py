@@ -167,7 +167,9 @@ def test_a_model_that_was_loaded_and_saved_can_be_loaded(
     learner: PPO, tiny_convoys: type[TinyConvoys], tmp_path: Path, save: Callable
 ):
     """By its own `save`, however it is called: the same policy in the same vehicle."""
-    interface = PolicyInterface(time_gap_s=0.7, action_lag_s=0.3, safety_layer=True)
+    interface = PolicyInterface(
+        time_gap_s=0.7, action_lag_s=0.3, safety_layer=True, position_common_share=0.4
+    )
     describe(learner, interface)
     loaded = load_model(io.BytesIO(model_bytes(learner)))
     loaded.set_env(tiny_convoys(num_envs=1))
@@ -199,6 +201,25 @@ def test_a_model_of_ones_own_is_told_how_to_be_loaded(learner: PPO, tmp_path: Pa
     learner.save(tmp_path / "own.zip")
     with (tmp_path / "own.zip").open("rb") as file:
         assert load_model(file).interface.safety_layer
+
+
+def test_a_file_from_before_the_common_share_drives_on_with_independent_errors(learner: PPO):
+    """What is trained now believes in what its configuration says; an older file in nothing."""
+    describe(learner, PolicyInterface.of(EnvConfig(position_common_share=0.5)))
+    file = io.BytesIO(model_bytes(learner))
+    assert load_model(file).interface.config_changes()["position_common_share"] == 0.5
+    older = io.BytesIO()
+    with zipfile.ZipFile(file) as new, zipfile.ZipFile(older, "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "data":
+                data = json.loads(content)
+                described = [said for said in data.values() if isinstance(said, dict)]
+                (interface,) = [said for said in described if "position_common_share" in said]
+                del interface["position_common_share"]
+                content = json.dumps(data).encode()
+            old.writestr(name, content)
+    assert load_model(older).interface.config_changes()["position_common_share"] == 0.0
 
 
 def test_files_are_named_by_step_and_pruned(learner: PPO, store: CheckpointStore):

@@ -64,6 +64,18 @@ def test_a_run_names_its_files_by_absolute_paths(project: Path):
     assert "radio: bursty\n" in run.config_file.read_text()
 
 
+@pytest.mark.usefixtures("project")
+def test_a_run_from_before_the_common_share_goes_on_with_independent_errors():
+    """Its `config.yaml` does not name what its policy has never met; one that does is kept to."""
+    run = _begin("--position-common-share", "0.5")
+    line = "  position_common_share: 0.5\n"
+    text = run.config_file.read_text()
+    assert line in text
+    assert _parse("--resume", str(run.path)).env.position_common_share == 0.5
+    run.config_file.write_text(text.replace(line, ""))
+    assert _parse("--resume", str(run.path)).env.position_common_share == 0.0
+
+
 def test_a_link_stays_a_link(project: Path):
     """SUMO reads the network beside the link; what the link leads to may have another."""
     (project / "link.sumocfg").symlink_to(project / "own.sumocfg")
