@@ -1,4 +1,4 @@
-"""The reference driver on real SUMO: it holds, is told by radio alone, and brakes 0.2 s later."""
+"""The reference ego on real SUMO: it holds, is told by radio alone, brakes, and closes up."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,10 @@ from ml.envs import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.episodes.drawn import HAZARD
+from ml.envs.truth.reference_driver import ReferenceDriver
 from ml.errors import ScenarioError
+from ml.evaluation.suites.registry import make_suite
+from ml.vehicle import CALM_STANDSTILL_M
 
 pytestmark = pytest.mark.sumo
 
@@ -93,6 +96,63 @@ def test_told_at_once_it_never_crashes():
     seen, _, _ = drive("hazard", "ideal")
     assert not seen["collided"].any()
     assert seen["informed"].any(axis=0).sum() > 0.8 * NUM_ENVS
+
+
+def test_after_its_stop_it_closes_up_to_its_standstill_gap():
+    """Told of a standing queue, it stops 30 to 60 m off and drives up to 5 m of it, no nearer.
+
+    The queue stands until the end: there is no release to wait for.
+    """
+    suite = make_suite("queue")
+    config = suite.config.model_copy(update={"radio": "ideal", "radio_position": "reference"})
+    batch = ConvoyBatch(config, num_envs=suite.num_cases, supply=suite.supply, observing=False)
+    stopped_m = np.full(suite.num_cases, np.nan)
+    nearest_m = np.full(suite.num_cases, np.inf)
+    try:
+        batch.reset()
+        reference = batch.reference
+        while not batch.status.any():
+            batch.step(np.zeros(suite.num_cases))
+            stops = np.isnan(stopped_m) & (reference.speed_mps == 0.0)
+            stopped_m[stops] = reference.gap_m[stops]
+            np.minimum(nearest_m, reference.gap_m, out=nearest_m)
+        near = stopped_m < 60.0
+        assert near.sum() >= 30
+        assert stopped_m.min() > 25.0
+        assert reference.gap_m[near] == pytest.approx(CALM_STANDSTILL_M, abs=0.6)
+        assert nearest_m.min() >= CALM_STANDSTILL_M
+    finally:
+        batch.close()
+
+
+def test_closing_up_changes_neither_who_is_told_nor_who_crashes():
+    """Beside one that is held where it stopped until the release: told and hit in the same tick."""
+    settings = EnvConfig(radio="shadowed", radio_position="reference", stop_at_collision=False)
+    batch = ConvoyBatch(settings, num_envs=NUM_ENVS, seed=23, observing=False)
+    held = ReferenceDriver(NUM_ENVS)
+    stopped_m, closed_up_m = np.full(NUM_ENVS, np.nan), np.zeros(NUM_ENVS)
+    try:
+        batch.reset(kind="hazard")
+        moving, before = batch.reference, batch.truth
+        held.reset(np.arange(NUM_ENVS), before)
+        while not batch.status.any():
+            batch.step(np.zeros(NUM_ENVS))
+            held.advance(batch.plan, batch.tick, before, batch.truth)
+            held.listen(batch.plan, batch.tick, batch.peer_table)
+            before = batch.truth
+            stops = np.isnan(stopped_m) & held.informed & (held.speed_mps == 0.0)
+            stopped_m[stops] = held.route_pos_m[stops]
+            stays = ~np.isnan(stopped_m) & (batch.tick < batch.plan.release_tick)
+            held.route_pos_m[stays] = stopped_m[stays]
+            held.speed_mps[stays] = held.accel_mps2[stays] = 0.0
+            closed_up_m = np.maximum(closed_up_m, moving.route_pos_m - held.route_pos_m)
+            assert (moving.collided == held.collided).all()
+        assert (closed_up_m > 20.0).sum() >= 10
+        assert moving.collided.any()
+        assert (moving.informed_tick == held.informed_tick).all()
+        assert (moving.informed_us == held.informed_us).all()
+    finally:
+        batch.close()
 
 
 @pytest.mark.parametrize("kind", ["benign", "free"])

@@ -6,10 +6,10 @@ reference ego: what it receives, and whether it crashes, is the same whoever is 
 episode is avoidable if it does not crash.
 
 It follows the car in front on ground truth, calmly, until the planned braking begins. From then on
-it holds its speed until a message has arrived that shows the danger, and brakes from 0.2 s after
-that arrival. A car that cuts in is shown by any of its messages after it has left the lane that it
-came from (`lanes.WANDERING_M`). Once the braking is over and it is no faster than the car in front,
-it follows again.
+it holds its speed until a message has arrived that shows the danger, and brakes fully from 0.2 s
+after that arrival. A car that cuts in is shown by any of its messages after it has left the lane
+that it came from (`lanes.WANDERING_M`). It follows again, and closes up, once it has braked to a
+stop, or once the planned braking is over and it is no faster than the car in front.
 In episodes without a hazard it follows throughout.
 """
 
@@ -79,7 +79,7 @@ class ReferenceArrays(NamedTuple):
         collided: bool, whether it has touched that car in this episode; it then stays at its
             bumper.
         informed: bool, whether it has received a message that shows the danger.
-        over: bool, whether the danger is over.
+        over: bool, whether it follows again after a hazard.
         informed_tick: int64, the first tick at which that message was there; 0 where not informed.
         informed_us: int64, when it arrived, true time since reset; 0 where not informed.
     """
@@ -217,6 +217,10 @@ def _advance(
         began, speed, hazard = tick[e] - 1, ref.speed_mps[e], plan.kind[e] == _HAZARD
         lead = car_in_front(before.route_pos_m, before.lateral_m, e, ref.route_pos_m[e])
         lead_mps = before.speed_mps[e, lead]
+        reacting = ref.informed[e] and began * TICK_US >= ref.informed_us[e] + REACTION_US
+        if reacting and speed == 0.0:
+            # Where it stopped it may be some 60 m behind, and would hear less than any driver.
+            ref.over[e] = True
         if hazard and began >= plan.release_tick[e]:
             ref.over[e] |= speed <= lead_mps
         if not hazard or began < plan.onset_tick[e] or ref.over[e]:
@@ -224,7 +228,7 @@ def _advance(
             error = gap - ref.standstill_m[e] - ref.headway_s[e] * speed
             wish = _GAP_GAIN * error + _SPEED_GAIN * (lead_mps - speed)
             wish = min(max(wish, -MAX_BRAKING_MPS2), MAX_ACCEL_MPS2)
-        elif ref.informed[e] and began * TICK_US >= ref.informed_us[e] + REACTION_US:
+        elif reacting:
             wish = -MAX_BRAKING_MPS2
         else:
             wish = 0.0
