@@ -32,7 +32,7 @@ def test_it_learns(trainer: Callable[..., int], tmp_path: Path):
     assert code == 0
     judge = TrainConfig(evaluation=EvaluationConfig(episodes=200))
     final = (only_run(tmp_path) / "final.zip").read_bytes()
-    assert tiny.evaluate_tiny(final, judge)["mean_return"] > 8.5  # a constant action: 5
+    assert tiny.evaluate_tiny(final, judge).figures["mean_return"] > 8.5  # a constant action: 5
 
 
 def test_the_spread_of_actions_falls_as_told(trainer: Callable[..., int], tmp_path: Path):
