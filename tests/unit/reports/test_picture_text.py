@@ -91,7 +91,7 @@ def _targets(folder: Path) -> None:
             figures={
                 driver.name: {
                     "headway_s": figure(1.1, 1.2 + 0.05 * k, 1.9),
-                    "crash": figure(0.0, 0.001 * k, 0.02),
+                    "crash_rate": figure(0.0, 0.001 * k, 0.02),
                 }
                 for k, driver in enumerate([*models, *variants, *laws])
             },
