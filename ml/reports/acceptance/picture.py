@@ -58,7 +58,9 @@ def _draw(convoys: Sequence[BenchmarkResult]) -> Figure:
             ):
                 bound = bound_of(metric, result.benchmark.bounds, level=level)
                 if bound is not None:
-                    draw(factor * bound, color=style.GREY, linestyle=line, label=level)
+                    draw(
+                        factor * bound, label=level, color=style.GREY, linestyle=line, linewidth=1.0
+                    )
         axes.set_ylim(-0.15 * _LINEAR_BELOW, None)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(str(label), handle)

@@ -22,6 +22,7 @@ from ml.evaluation.result import Origin, write_part
 from ml.evaluation.store import CaseSet, radio_record
 from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
+from ml.evaluation.summary import Rate
 from ml.parameters import load_parameters
 from ml.reports.acceptance.tables import as_json, as_markdown, console_tables
 
@@ -149,12 +150,14 @@ def test_of_a_limit_the_distance_is_told_and_nothing_is_counted(tmp_path):
 
 
 def test_a_limit_at_a_headway_is_not_reached_farther_back(tmp_path):
-    """No crash in 20,000 hazards shows 0.03 %, but at 1.6 s it says nothing of 1.5 s."""
-    of = benchmark("bursty", hazards=20_000, others=2)
+    """No crash in 13,000 hazards shows 0.03 %, but at 1.6 s it says nothing of 1.5 s."""
     verdicts = []
     for headway_s in (1.4, 1.6):
         far = GOOD | {"headway_s": headway_s}
-        rows = make_table([measured(tmp_path / f"{headway_s}", of, {MODEL: far}, 20_000)])
+        result = measured(tmp_path / f"{headway_s}", benchmark("bursty"), {MODEL: far})
+        none = {"crash_rate": Rate.of(0, 13_000).as_figure()}
+        result = replace(result, figures={"policy": result.figures["policy"] | none})
+        rows = make_table([result])
         verdicts.append(next(row.verdict for row in rows if row.target.startswith("≤ 0.03 %")))
     assert verdicts == ["pass", "fail"]
 
@@ -179,25 +182,11 @@ def test_crashes_are_compared_with_baselines_at_equal_headway(tmp_path):
     assert row.found["policy"].said == ("-9.000 [-12.227, -6.368] pp to calm (1.20 s to 1.24 s)")
 
 
-@pytest.mark.parametrize(
-    ("hazards", "crashes", "theirs", "verdict"),
-    [
-        (400, 20, 0, "fail"),
-        (400, 0, 0, "inconclusive"),
-        (15_362, 0, 0, "pass"),
-        (15_361, 0, 0, "inconclusive"),
-    ],
-)
-def test_no_more_crashes_takes_as_many_cases_as_the_margin_asks(
-    hazards, crashes, theirs, verdict, tmp_path
-):
-    """Shown to crash more, too few cases to tell, and enough of them without a crash of either."""
-    of = benchmark(hazards=hazards, others=2)
-    drivers = {
-        MODEL: GOOD | {"crash": lambda c: c < crashes},
-        CALM: GOOD | {"crash": lambda c: c < theirs},
-    }
-    rows = make_table([measured(tmp_path, of, drivers, hazards)])
+@pytest.mark.parametrize(("crashes", "verdict"), [(20, "fail"), (0, "inconclusive")])
+def test_whether_a_model_crashes_no_more_takes_many_cases(crashes, verdict, tmp_path):
+    """20 of 400 to none are shown to be more; none to none show nothing yet."""
+    drivers = {MODEL: GOOD | {"crash": lambda c: c < crashes}, CALM: GOOD}
+    rows = make_table([measured(tmp_path, benchmark(), drivers)])
     row = row_of([r for r in rows if "equal" in r.target], "crashes")
     assert row.verdict == verdict
     assert ("15,362 cases" in row.note) == (verdict == "inconclusive")
@@ -237,8 +226,9 @@ def test_too_few_cases_are_told_with_how_many_would_do(tmp_path):
     crash = rows[0]
     assert crash.verdict == "inconclusive"
     assert crash.note == "6,399 cases without a hit would pass, fewer cannot"
-    of, some = benchmark(hazards=10_000, others=2), GOOD | {"crash": lambda c: c < 3}
-    crash = make_table([measured(tmp_path / "b", of, {MODEL: some}, 10_000)])[0]
+    result = measured(tmp_path / "b", benchmark(), {MODEL: GOOD})
+    some = {"crash_rate": Rate.of(3, 10_000).as_figure()}
+    crash = make_table([replace(result, figures={"policy": result.figures["policy"] | some})])[0]
     assert crash.verdict == "inconclusive"
     assert crash.note == "at the same share of hits 47,995 cases would pass"
 
@@ -423,11 +413,12 @@ def test_what_a_model_crashed_in_is_listed_with_why(tmp_path):
 
 
 def test_a_time_gap_is_driven_where_it_was_asked_for():
-    """One driver for both radios where both name it."""
-    asked = TargetsOptions(models=("m.zip",), bursty_gaps=(0.6, 0.4), shadowed_gaps=(0.4,))
+    """One driver for all radios that name it."""
+    gaps = {"clean_gaps": (0.6,), "bursty_gaps": (0.6, 0.4), "shadowed_gaps": (0.4,)}
+    asked = TargetsOptions(models=("m.zip",), **gaps)
     assert gaps_of(asked) == {
         0.4: {"convoy bursty": "--bursty-gaps", "convoy shadowed": "--shadowed-gaps"},
-        0.6: {"convoy bursty": "--bursty-gaps"},
+        0.6: {"convoy clean": "--clean-gaps", "convoy bursty": "--bursty-gaps"},
     }
     assert gaps_of(TargetsOptions(models=("m.zip",))) == {}
 

@@ -1,5 +1,6 @@
 """When an acceptance test passes, fails, and is inconclusive."""
 
+import numpy as np
 import pytest
 
 from ml.evaluation.acceptance.verdicts import (
@@ -14,7 +15,7 @@ from ml.evaluation.acceptance.verdicts import (
     standing,
     together,
 )
-from ml.evaluation.paired import PairedEstimate
+from ml.evaluation.paired import PairedEstimate, paired_rates
 from ml.evaluation.summary import Figure, Rate
 
 NAN = float("nan")
@@ -108,6 +109,14 @@ def test_how_many_cases_pass_a_rate_at_the_share_of_hits_that_was_found():
 def test_no_more_than_another_is_within_the_margin_and_not_shown_to_be_more(found, verdict):
     """The margin is 0.2; a difference that is shown fails, however small it is."""
     assert no_more(found, 0.2) == verdict
+
+
+def test_two_drivers_without_a_crash_are_alike_once_the_cases_suffice():
+    """A margin of 2.5 in 10,000 takes as many as a bound of that size."""
+    for cases, verdict in ((15_361, "inconclusive"), (15_362, "pass")):
+        none = np.zeros(cases, dtype=bool)
+        assert no_more(paired_rates(none, none), 0.00025) == verdict
+    assert least_cases(0.00025) == 15_362
 
 
 @pytest.mark.parametrize(
