@@ -193,11 +193,11 @@ def test_whether_a_model_crashes_no_more_takes_many_cases(crashes, verdict, tmp_
 
 
 def test_at_equal_headway_a_model_is_compared_at_the_nearest_of_its_gaps(tmp_path):
-    """As set it is far from both; at 0.5 s it keeps the first one's headway; nobody is near 2 s."""
-    near = at_gap(MODEL, 0.5)
+    """As set it is far; at 0.5 s it is nearer than at 0.6 s, which is near, too; none is at 2 s."""
     drivers = {
         MODEL: GOOD | {"headway_s": 1.4},
-        near: GOOD | {"headway_s": 1.1, "crash": lambda c: c < 30},
+        at_gap(MODEL, 0.6): GOOD | {"headway_s": 1.16},
+        at_gap(MODEL, 0.5): GOOD | {"headway_s": 1.1, "crash": lambda c: c < 30},
         CALM: GOOD | {"headway_s": 1.12},
         FAST: GOOD | {"headway_s": 2.0},
     }
