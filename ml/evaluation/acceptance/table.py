@@ -62,12 +62,14 @@ _MEASURES = {
 _CRASHES_OF = {
     "r157": "crashes in avoidable cases, 1.0 s",
     "ncap": "crashes in avoidable CCRb, CCRm",
+    "baselines at equal headway": "crashes at equal headway",
 }
+"""By part, or by who is compared with."""
 _PRESETS_ALONE = {"braking_share"}
 """Not judged beyond training: twice the share of time braking would bind nobody."""
 _THAN = {
     "the best baseline": "≤ the best baseline's",
-    "baselines at equal headway": "no more than baselines at equal headway",
+    "baselines at equal headway": "no more than baselines",
 }
 
 
@@ -205,7 +207,7 @@ def _target_row(result: BenchmarkResult, target: Target) -> Row:
     note = "" if target.level == "limit" else _note(found, target)
     measure = _MEASURES[target.metric][0]
     if target.metric == "crash_rate":
-        measure = _CRASHES_OF.get(target.where, measure)
+        measure = _CRASHES_OF.get(target.than or target.where, measure)
     return Row(result.benchmark.name, measure, _in_words(target), found, target, note)
 
 
