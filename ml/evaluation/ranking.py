@@ -14,8 +14,8 @@ import numpy as np
 from ml.console import WholeTable
 from ml.envs.config import EnvConfig
 from ml.envs.prices import PRICES
+from ml.envs.scoring.targets import targets_of
 from ml.evaluation.acceptance.figures import convoy_figures
-from ml.evaluation.acceptance.table import bounds_of
 from ml.evaluation.acceptance.verdicts import FAILED, at_most
 from ml.evaluation.behaviours import DEAF, TEACHER, Expectation, expectations
 from ml.evaluation.drivers import Driver
@@ -193,9 +193,8 @@ def _gain(
 def _failed(rows: Sequence[EpisodeRow], radio: str) -> frozenset[str]:
     """Name the targets that a driver is shown to miss on a radio; none where it has none."""
     figures = convoy_figures(rows)
-    return frozenset(
-        name for name, bound in bounds_of(radio).items() if at_most(figures[name], bound) == FAILED
-    )
+    own = [t for t in targets_of("convoy", radio) if t.level == "must" and not t.than]
+    return frozenset(t.metric for t in own if at_most(figures[t.metric], t.bound) == FAILED)
 
 
 def _shown(gain: PairedEstimate) -> int:

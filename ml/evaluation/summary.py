@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
+from math import isfinite
 from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.envs.scoring.metrics import METRICS
+from ml.envs.scoring.metrics import METRICS, OVERREACTION_MPS2
 from ml.evaluation.result import EpisodeRow
 from ml.keyed_random import fold, uniform
 
@@ -107,6 +108,7 @@ EPISODES: dict[str, _Test] = {
     "unavoidable hazards": lambda row: row.is_hazard and not row.avoidable,
     "quiet": lambda row: not row.is_hazard,
     "crashes": lambda row: row.crash,
+    "benign slowings": lambda row: row.kind == "benign" and isfinite(row.overreaction_mps2),
 }
 """Which valid episodes a figure is made of."""
 _RATES: dict[str, tuple[str, _Test]] = {
@@ -117,6 +119,10 @@ _RATES: dict[str, tuple[str, _Test]] = {
     "unavoidable_rate": ("hazards", lambda row: not row.avoidable),
     "unavoidable_crash_rate": ("unavoidable hazards", lambda row: row.crash),
     "informed_rate": ("hazards", lambda row: row.informed),
+    "overreaction_rate": (
+        "benign slowings",
+        lambda row: row.overreaction_mps2 > OVERREACTION_MPS2,
+    ),
 }
 """Name to (of which episodes, in which of them it happened)."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,17 +63,25 @@ def test_a_killed_run_goes_on_and_ends_with_a_table(tmp_path, capsys):
     assert 0 < len(before) < 16
     assert not (out / "targets.md").exists()
     assert main(command) == 0
-    assert "of them there already" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "of them there already" in shown.err
+    assert "limits, and the distance to them" in shown.out
+    assert re.search(r"^(fail|inconclusive); must: \d+ of \d+ passed", shown.out, re.MULTILINE)
     after = parts(out)
     assert len(after) == 3 * 3 + 1 + 2 * 3  # three drivers on three radios, IDM on one; plexe
     assert {name: after[name] for name in before} == before
 
     table = (out / "targets.md").read_text(encoding="utf-8")
     assert "| where | measured | target | policy | verdict |" in table
-    assert "| convoy clean | crashes in avoidable hazards | 0 in 10,000 |" in table
+    must, _, limits = table.partition("## Limits, and the distance to them")
+    assert "| convoy clean | crashes in avoidable hazards | ≤ 0.05 % |" in must
+    assert "| convoy clean | crashes in avoidable hazards | 0 in 10,000 |" in limits
     assert "predictive 0.5 s" in table
     found = json.loads((out / "targets.json").read_text(encoding="utf-8"))
-    (ours,) = [r for r in found["rows"] if r["where"] == "convoy clean" and "0 in" in r["target"]]
+    ours = next(row for row in found["rows"] if row["by"]["metric"] == "crash_rate")
+    assert (ours["where"], ours["level"]) == ("convoy clean", "must")
+    assert sum(found["summary"]["must"].values()) > found["summary"]["must"]["pass"]
+    assert found["summary"]["limits"] == 5
     assert ours["verdict"] in {"fail", "inconclusive"}  # twelve hazards show no success
     shadowed = next(c for c in found["benchmarks"] if c["name"] == "convoy shadowed")
     assert [d["name"] for d in shadowed["drivers"]][3] == "IDM 1.1 s"
@@ -115,6 +124,7 @@ def test_on_the_rural_road_cases_are_what_they_are_called():
         (["{model}", "--controllers", "truth:cth:1.1"], "no baseline"),
         (["{model}", "--shadowed-gaps", "4"], "--shadowed-gaps 4: {model} was trained for"),
         (["{model}", "--bursty-gaps", "0.1"], "--bursty-gaps 0.1: {model} was trained for"),
+        (["{model}", "--clean-gaps", "1", "1"], "--clean-gaps: 1.0 is named twice"),
         (["{model}", "--bursty-gaps", "1", "1"], "--bursty-gaps: 1.0 is named twice"),
         (["{model}", "--hazards", "0"], "--hazards must be ≥ 1, got 0"),
     ],

@@ -4,7 +4,7 @@ import sys
 
 from ml.console import markdown_table
 from ml.envs.prices import PRICES
-from ml.envs.scoring.metrics import CURVES, METRICS, OVER_EPISODES
+from ml.envs.scoring.metrics import CURVES, METRICS, OF_ACCEPTANCE, OVER_EPISODES
 
 PAGE = """\
 # Metrics
@@ -22,7 +22,7 @@ mean (`quiet`: benign and free). *Summary*: the name in the environment's \
 {episode}
 ## Many episodes
 
-Beside the means; rates have Wilson's 95 % interval.
+Beside the means; rates have Wilson's 95 % interval. The last two are of `roadsense targets` alone.
 
 {many}
 ## Prices
@@ -50,7 +50,7 @@ def page():
     columns = ("name", "unit", "formula", "threshold", "mean over", "summary")
     many, curves = (
         markdown_table(("name", "formula"), [(f"`{name}`", said) for name, said in table.items()])
-        for table in (OVER_EPISODES, CURVES)
+        for table in (OVER_EPISODES | OF_ACCEPTANCE, CURVES)
     )
     prices = [(f"`{name}`", f"{price:,.0f}") for name, price in PRICES.items()]
     return PAGE.format(

@@ -161,10 +161,18 @@ OVER_EPISODES = {
     "unavoidable_rate": "unavoidable hazards / hazards",
     "unavoidable_crash_rate": "crashes / unavoidable hazards",
     "informed_rate": "informed hazards / hazards",
+    "overreaction_rate": f"benign episodes with overreaction_mps2 > {OVERREACTION_MPS2:g} / those "
+    "that have one",
     "false_brakes_per_km": "Σ false_brakes / Σ distance_m · 1000, quiet episodes",
     "false_brakes_per_h": "Σ false_brakes / Σ duration_s · 3600, quiet episodes",
 }
 """Figures of many episodes that are no mean of a column."""
+
+OF_ACCEPTANCE = {
+    "braking_share_all": "mean of braking_share over all episodes, 60 % of the weight on hazards",
+    "string_gain_l2_p95": "95th percentile of string_gain_l2 over episodes",
+}
+"""More of them, which the acceptance tests alone have."""
 
 CURVES = {
     "rollout/ep_rew_mean": "mean of `return`, of settled episodes",

@@ -20,6 +20,7 @@ from typing import TypeAlias, get_args
 import numpy as np
 
 from ml.envs.config import KINDS
+from ml.envs.scoring.targets import Radio
 from ml.evaluation.acceptance.figures import (
     Differences,
     Figures,
@@ -27,7 +28,7 @@ from ml.evaluation.acceptance.figures import (
     differences,
     manoeuvre_figures,
 )
-from ml.evaluation.acceptance.radios import OTHER_RADIOS, Base, write_radio
+from ml.evaluation.acceptance.radios import OTHER_RADIOS, write_radio
 from ml.evaluation.acceptance.sizes import PARTS, PartName, Sizes
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import EpisodeRow
@@ -36,7 +37,7 @@ from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
 from ml.onboard.observation.spec import MAX_PEERS
 
-_BOTH: tuple[Base, ...] = ("clean", "bursty")
+_BOTH: tuple[Radio, ...] = ("clean", "bursty")
 _LEAST_EPISODES = 40_000
 """Episodes of `convoy` to choose from; more where they do not suffice. The first are the same."""
 
@@ -58,7 +59,7 @@ class Benchmark:
     part: PartName
     name: str
     cases: CaseSet = field(repr=False)
-    bounds: Base
+    bounds: Radio
     beyond: bool = False
     weighted: bool = True
     drivers: tuple[DriverSpec, ...] = field(default=(), repr=False)
@@ -94,13 +95,13 @@ def make_benchmarks(
 
 def _listed(
     part: PartName, sizes: Sizes, radios_folder: Path
-) -> Iterator[tuple[str, Picked, str, Base]]:
+) -> Iterator[tuple[str, Picked, str, Radio]]:
     """Yield name, cases, radio and the preset whose bounds hold."""
     beyond = sizes.beyond_hazards, sizes.beyond_others
     match part:
         case "convoy":
             hazards = sizes.hazards, sizes.bursty_hazards, sizes.shadowed_hazards
-            for base, count in zip(get_args(Base), hazards, strict=True):
+            for base, count in zip(get_args(Radio), hazards, strict=True):
                 yield f"convoy {base}", pick_convoy(count, sizes.others), base, base
             return
         case "radios":

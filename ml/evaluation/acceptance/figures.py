@@ -28,8 +28,8 @@ HAZARD_WEIGHT = 0.6
 """Share of hazards in the suite `convoy`."""
 _LEVEL, _UPPER = 0.95, 0.975
 _P95 = 0.95
-WEIGHTED = ("headway_s", "jerk_p95_mps3", "braking_share")
-COMPARED = ("crash", "headway_s", "false_brakes_per_km", "jerk_p95_mps3")
+WEIGHTED = ("headway_s", "jerk_p95_mps3")
+COMPARED = ("crash_rate", "headway_s", "false_brakes_per_km", "jerk_p95_mps3")
 """What decides which of two drivers dominates the other; less is better in each."""
 
 _NOTHING = Figure(*(float("nan"),) * 3, 0)
@@ -78,9 +78,9 @@ def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
     """Measure one driver on a benchmark of the suite `convoy`; invalid episodes count nowhere.
 
     Returns:
-        `crash` (avoidable hazards), `quiet_crash`, `hazards` (how many were met, avoidable or not),
-        `headway_s`, `jerk_p95_mps3` and `braking_share` (weighted), `quiet_braking_share`,
-        `false_brakes_per_km` and `overreaction` (share of benign episodes); not a number where
+        By names of `ml.envs.scoring.metrics`: `crash_rate`, `quiet_crash_rate`, `braking_share`,
+        `false_brakes_per_km`, `overreaction_rate`; weighted `headway_s`, `jerk_p95_mps3`,
+        `braking_share_all`; and `hazards`, how many were met, avoidable or not. Not a number where
         there is no such episode.
     """
     valid = [row for row in rows if not row.invalid]
@@ -88,10 +88,11 @@ def convoy_figures(rows: Sequence[EpisodeRow]) -> Figures:
     answered = [row for row in quiet if row.kind == "benign" and isfinite(row.overreaction_mps2)]
     figures = {
         **_crashes(valid),
-        "quiet_crash": _rate(quiet, lambda row: row.crash),
-        "quiet_braking_share": _Column.of(quiet, "braking_share").mean(),
+        "quiet_crash_rate": _rate(quiet, lambda row: row.crash),
+        "braking_share": _Column.of(quiet, "braking_share").mean(),
+        "braking_share_all": _Column.of(valid, "braking_share").mean(),
         "false_brakes_per_km": _false_brakes(quiet),
-        "overreaction": _rate(answered, lambda row: row.overreaction_mps2 > OVERREACTION_MPS2),
+        "overreaction_rate": _rate(answered, lambda row: row.overreaction_mps2 > OVERREACTION_MPS2),
     }
     return figures | {name: _Column.of(valid, name).mean() for name in WEIGHTED}
 
@@ -100,14 +101,15 @@ def manoeuvre_figures(rows: Sequence[EpisodeRow]) -> Figures:
     """Measure one driver on a benchmark of manoeuvres.
 
     Returns:
-        `crash`, `hazards`, `gain` (mean at the fundamental), `gain_l2_p95` (95th percentile over
-        episodes, its interval by order statistics); not a number where not defined.
+        By names of `ml.envs.scoring.metrics`: `crash_rate`, `gain_at_fundamental` (mean),
+        `string_gain_l2_p95` (its interval by order statistics); and `hazards`. Not a number where
+        not defined.
     """
     valid = [row for row in rows if not row.invalid]
     return {
         **_crashes(valid),
-        "gain": _Column.of(valid, "gain_at_fundamental").mean(),
-        "gain_l2_p95": percentile_95([row.string_gain_l2 for row in valid]),
+        "gain_at_fundamental": _Column.of(valid, "gain_at_fundamental").mean(),
+        "string_gain_l2_p95": percentile_95([row.string_gain_l2 for row in valid]),
     }
 
 
@@ -115,7 +117,7 @@ def _crashes(valid: Sequence[EpisodeRow]) -> Figures:
     """Share of avoidable hazards that ended in a crash, and how many hazards there were."""
     hazards = [row for row in valid if row.is_hazard]
     crash = _rate([row for row in hazards if row.avoidable], lambda row: row.crash)
-    return {"crash": crash, "hazards": Figure(*(float(len(hazards)),) * 3, len(hazards))}
+    return {"crash_rate": crash, "hazards": Figure(*(float(len(hazards)),) * 3, len(hazards))}
 
 
 def percentile_95(values: Sequence[float]) -> Figure:
@@ -146,22 +148,22 @@ def differences(
     Both have a row per case, in the same order; the bootstrap's draws depend on `key`.
 
     Returns:
-        Candidate − baseline for each of `COMPARED`, and for `quiet_braking_share`. What no pair
-        has is left out.
+        Candidate − baseline for each of `COMPARED`, and for `braking_share` (no hazard). What no
+        pair has is left out.
     """
     pairs = [
         (c, b) for c, b in zip(candidate, baseline, strict=True) if not (c.invalid or b.invalid)
     ]
     found: Differences = {}
     crash = replace(BY_KEY["crash"], scale=1.0)
-    compared = {"crash": crash, "false_brakes_per_km": BY_KEY["false_brakes"]}
+    compared = {"crash_rate": crash, "false_brakes_per_km": BY_KEY["false_brakes"]}
     for name, metric in compared.items():
         estimate = estimated(metric, pairs, key)
         if estimate is not None:
             found[name] = estimate
     quiet = [(c, b) for c, b in pairs if not c.is_hazard]
     if quiet:
-        found["quiet_braking_share"] = _paired_mean(quiet, "braking_share")
+        found["braking_share"] = _paired_mean(quiet, "braking_share")
     if pairs:
         for name in ("headway_s", "jerk_p95_mps3"):
             found[name] = _paired_mean(pairs, name)

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ml.atomic_files import write_atomically
+from ml.envs.scoring.targets import Radio
 from ml.parameters import load_parameters
 from ml.parameters.parameters import Parameters
-
-Base = Literal["clean", "bursty", "shadowed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +26,9 @@ class OtherRadio:
     """
 
     name: str
-    base: Base
-    bounds: Base
-    towards: Base | Literal[""] = ""
+    base: Radio
+    bounds: Radio
+    towards: Radio | Literal[""] = ""
     changes: tuple[tuple[str, float], ...] = ()
 
 

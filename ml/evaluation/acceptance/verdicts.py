@@ -2,7 +2,13 @@
 
 A bound **passes** where the whole 95 % interval keeps to it, **fails** where none of the interval
 does, and is **inconclusive** otherwise: more cases would tell. "0 in N" fails with one crash, and
-passes without any in N cases or more.
+passes without any in N cases or more. "No more than another driver" is a bound on the paired
+difference, and fails as soon as the difference is shown to be above 0.
+
+A bound on a rare event is a bound on its rate, so that what it takes to pass depends on the hits.
+"5 in 10,000" is a rate of 0.05 %: no hit in 7,680 cases passes, or 1 in 11,326, 2 in 14,582, 3 in
+17,639, 4 in 20,568, 5 in 23,407 (`least_cases`). 5 hits in 10,000 do not pass: the interval of
+their rate reaches up to 0.12 %.
 """
 
 import math
@@ -51,12 +57,33 @@ def together(verdicts: Iterable[Verdict]) -> Verdict:
     return PASSED if found and all(v == PASSED for v in found) else INCONCLUSIVE
 
 
-def least_cases(bound: float) -> int:
-    """How many cases without a hit show that a rate is at most `bound`.
+def no_more(apart: PairedEstimate, margin: float) -> Verdict:
+    """Judge whether a figure is no more than a baseline's, by their paired difference.
 
-    Wilson's upper end of 0 in n is z² / (n + z²).
+    It passes where the whole interval of candidate − baseline is at most `margin`, in the figure's
+    unit, and fails where all of it is above 0.
     """
-    return math.ceil(_Z2 * (1.0 / bound - 1.0))
+    if apart.low > 0.0:
+        return FAILED
+    return PASSED if apart.high <= margin else INCONCLUSIVE
+
+
+def least_cases(bound: float, hits: int = 0) -> int:
+    """How many cases, with so many hits among them, show that a rate is at most `bound`.
+
+    Wilson's upper end of x hits in n is b where (x − n b)² = z² n b (1 − b), so that
+    n = (m + √(m² − x²)) / b with m = x + z² (1 − b) / 2.
+    """
+    middle = hits + 0.5 * _Z2 * (1.0 - bound)
+    return math.ceil((middle + math.sqrt(middle**2 - hits**2)) / bound)
+
+
+def cases_at_share(bound: float, share: float) -> int:
+    """How many cases show that a rate is at most `bound`, should a share s < b of them be hits.
+
+    n = z² b (1 − b) / (b − s)², from the same equation with x = s n.
+    """
+    return math.ceil(_Z2 * bound * (1.0 - bound) / (bound - share) ** 2)
 
 
 def standing(differences: Mapping[str, PairedEstimate], compared: Sequence[str]) -> Standing:

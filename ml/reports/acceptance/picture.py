@@ -1,4 +1,4 @@
-"""Crashes over headway with both intervals, a panel per radio, and the tests' bounds."""
+"""Crashes over headway with both intervals, a panel per radio, and the tests' bounds and limits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +8,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ml.envs.scoring.targets import Level, bound_of
 from ml.evaluation.acceptance.benchmarks import BenchmarkResult
-from ml.evaluation.acceptance.table import CRASH, HEADWAY_S
 from ml.evaluation.records import DriverSpec
 from ml.reports import style
 
@@ -17,6 +17,7 @@ _PERCENT = 100.0
 _LINEAR_BELOW = 0.01
 _HEIGHT_IN = 3.4
 _MODEL_MARKERS = "*PXDv^"
+_LINES: dict[Level, str] = {"must": "--", "limit": ":"}
 
 
 def write_picture(results: Sequence[BenchmarkResult], file: Path) -> bool:
@@ -50,10 +51,16 @@ def _draw(convoys: Sequence[BenchmarkResult]) -> Figure:
                 _point(axes, result, driver, style.POLICY_COLOUR, marker)
             else:
                 _point(axes, result, driver, *styles[driver.name][:2])
-        dashed = {"color": style.GREY, "linestyle": "--", "linewidth": 1.0}
-        bounds = result.benchmark.bounds
-        axes.axvline(HEADWAY_S[bounds], label="bound", **dashed)
-        axes.axhline(_PERCENT * CRASH.get(bounds, 0.0), **dashed)
+        for level, line in _LINES.items():
+            for metric, draw, factor in (
+                ("headway_s", axes.axvline, 1.0),
+                ("crash_rate", axes.axhline, _PERCENT),
+            ):
+                bound = bound_of(metric, result.benchmark.bounds, level=level)
+                if bound is not None:
+                    draw(
+                        factor * bound, label=level, color=style.GREY, linestyle=line, linewidth=1.0
+                    )
         axes.set_ylim(-0.15 * _LINEAR_BELOW, None)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(str(label), handle)
@@ -65,7 +72,7 @@ def _draw(convoys: Sequence[BenchmarkResult]) -> Figure:
 def _point(
     axes: Axes, result: BenchmarkResult, driver: DriverSpec, colour: str, marker: str
 ) -> None:
-    headway, crash = (result.figures[driver.name][key] for key in ("headway_s", "crash"))
+    headway, crash = (result.figures[driver.name][key] for key in ("headway_s", "crash_rate"))
     if not np.isfinite(headway.value) or not np.isfinite(crash.value):
         return
     x, low_x, high_x = headway.value, headway.low, headway.high

@@ -10,26 +10,27 @@ from rich.text import Text
 
 from ml.atomic_files import finite
 from ml.console import WholeTable, markdown_table
+from ml.envs.scoring.targets import Level
 from ml.evaluation.acceptance.benchmarks import BenchmarkResult
-from ml.evaluation.acceptance.table import Row, said, standings
+from ml.evaluation.acceptance.table import Row, said, standings, summary_of
 from ml.evaluation.acceptance.verdicts import FAILED, INCONCLUSIVE, PASSED
 from ml.evaluation.result import Origin
 
 _COLOURS: dict[str, str] = {PASSED: "green", FAILED: "bold red", INCONCLUSIVE: "yellow"}
 _CONVOY_COLUMNS = (
-    ("crashes in avoidable hazards", "crash", "%"),
-    ("crashes, no hazard", "quiet_crash", "%"),
+    ("crashes in avoidable hazards", "crash_rate", "%"),
+    ("crashes, no hazard", "quiet_crash_rate", "%"),
     ("time headway, s", "headway_s", "s"),
     ("false brakes / km", "false_brakes_per_km", "per km"),
-    ("time braking, no hazard", "quiet_braking_share", ""),
-    ("time braking", "braking_share", ""),
+    ("time braking, no hazard", "braking_share", ""),
+    ("time braking", "braking_share_all", ""),
     ("jerk p95, m/s³", "jerk_p95_mps3", "m/s³"),
-    ("overreactions, benign", "overreaction", "%"),
+    ("overreactions, benign", "overreaction_rate", "%"),
 )
 _MANOEUVRE_COLUMNS = (
-    ("crashes in avoidable hazards", "crash", "%"),
-    ("gain at the fundamental", "gain", ""),
-    ("L2 gain, p95", "gain_l2_p95", ""),
+    ("crashes in avoidable hazards", "crash_rate", "%"),
+    ("gain at the fundamental", "gain_at_fundamental", ""),
+    ("L2 gain, p95", "string_gain_l2_p95", ""),
 )
 _MOST_CRASHES = 12
 """Listed of a model on a benchmark; how many more there are is said."""
@@ -46,33 +47,47 @@ had to be told: informed, or unavoidable where the reference driver crashes, too
 counts from the car in front; the longest silence is its. Of models alone, and of each
 on a benchmark the first 12; targets.json has all."""
 _RULES = """\
-Each figure stands with its 95 % interval. A bound passes where the whole interval keeps to it,
-fails where none of it does, and is inconclusive otherwise. "0 in N" fails with one crash. Several
-models pass a test where each passes it, and fail it where one fails it.
+Each figure stands with its 95 % interval. What **must** be reached passes where the whole interval
+keeps to its bound, fails where none of it does, and is inconclusive otherwise. "0 in N" fails with
+one crash. Several models pass a test where each passes it, and fail it where one fails it. A
+**stretch** is judged in the same way, and not counted. No driver on these sensors and this radio is
+known to reach a **limit**: the distance to it is told, and how it was derived.
+
 A driver dominates another where it is no worse in crashes, headway, false brakes and jerk, and
 significantly better in one. Over all radios any gap counts that a model was driven with, as a
 controller is a baseline with each of its own. Time braking is compared with the baseline that
-brakes the least of those that do not significantly crash more often than the model. Beyond what was
-trained on, bounds are doubled."""
+brakes the least of those that do not significantly crash more often than the model. Crashes at
+equal headway are compared with every baseline whose mean headway is within 0.05 s of the model's,
+at that of its time gaps where it is nearest: no more where the interval of the difference stays
+below the margin, more where all of it is above 0. Beyond what was trained on, bounds are doubled;
+time braking and limits are of the presets alone."""
 
 
 def as_markdown(
     rows: Sequence[Row], results: Sequence[BenchmarkResult], command: str, seed: int
 ) -> str:
     """Return the tables as a document."""
-    models = _models(rows)
-    found = [
-        [
-            *(row.where, row.measure, _target(row)),
-            *(f"{f.said} **{f.verdict}**" if (f := row.found.get(m)) else "" for m in models),
-            row.verdict,
+    models, summary = _models(rows), summary_of(rows)
+    text = f"# Acceptance tests\n\nMade by `{command}`, seed {seed}.\n\n"
+    text += f"**{summary.verdict.capitalize()}; {summary}.**\n\n{_RULES}\n"
+    judged, limits = _of(rows, "must", "stretch"), _of(rows, "limit")
+    if judged:
+        found = [
+            [*_asked(row), *(_judged(row, model) for model in models), row.verdict]
+            for row in judged
         ]
-        for row in rows
-    ]
-    text = f"# Acceptance tests\n\nMade by `{command}`, seed {seed}.\n\n{_RULES}\n\n"
-    text += markdown_table(["where", "measured", "target", *models, "verdict"], found)
-    notes = [f"* {row.where}, {row.measure}: {row.note}.\n" for row in rows if row.note]
-    text += "".join(["\n", *notes] if notes else [])
+        text += "\n## What must be reached\n\n"
+        text += markdown_table(["where", "measured", "target", *models, "verdict"], found)
+        notes = [f"* {row.where}, {row.measure}: {row.note}.\n" for row in judged if row.note]
+        text += "".join(["\n", *notes] if notes else [])
+    if limits:
+        found = [
+            [*_asked(row), *(_said(row, model) for model in models), row.by.derivation]
+            for row in limits
+            if row.by
+        ]
+        text += "\n## Limits, and the distance to them\n\n"
+        text += markdown_table(["where", "measured", "limit", *models, "how derived"], found)
     for weighted, title, columns in (
         (True, "Figures on `convoy`", _CONVOY_COLUMNS),
         (False, "Figures on manoeuvres", _MANOEUVRE_COLUMNS),
@@ -89,12 +104,25 @@ def as_markdown(
     return text
 
 
+def _of(rows: Sequence[Row], *levels: Level) -> list[Row]:
+    return [row for row in rows if row.level in levels]
+
+
+def _said(row: Row, model: str) -> str:
+    return found.said if (found := row.found.get(model)) else ""
+
+
+def _judged(row: Row, model: str) -> str:
+    return f"{found.said} **{found.verdict}**" if (found := row.found.get(model)) else ""
+
+
 def _models(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.found))
 
 
-def _target(row: Row) -> str:
-    return row.target if row.asked else f"{row.target} (stretch)"
+def _asked(row: Row) -> tuple[str, str, str]:
+    stretch = " (stretch)" if row.level == "stretch" else ""
+    return row.where, row.measure, row.target + stretch
 
 
 def _figures(
@@ -126,22 +154,35 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else ""
 
 
-def console_table(rows: Sequence[Row]) -> WholeTable:
-    """Build the table for a terminal."""
+def console_tables(rows: Sequence[Row]) -> list[WholeTable]:
+    """Build the tables for a terminal: what must be reached, and the limits; those there are."""
+    judged, limits = _of(rows, "must", "stretch"), _of(rows, "limit")
+    title = "acceptance tests: what must be reached"
+    tables = [_console_table(judged, title, judged=True)] if judged else []
+    if limits:
+        title = "limits, and the distance to them; targets.md says how they were derived"
+        tables.append(_console_table(limits, title, judged=False))
+    return tables
+
+
+def _console_table(rows: Sequence[Row], title: str, *, judged: bool) -> WholeTable:
     models = _models(rows)
-    several = ["all"] if len(models) > 1 else []
-    columns = ("where", "measured", "target", *models, *several)
-    table = WholeTable(*columns, title="acceptance tests")
+    several = ["all"] if judged and len(models) > 1 else []
+    columns = ("where", "measured", "target" if judged else "limit", *models, *several)
+    table = WholeTable(*columns, title=title)
     before = ""
     for row in rows:
         if before not in {"", row.where}:
             table.add_section()
-        found = [row.found.get(model) for model in models]
-        cells = [_coloured(f"{f.said}\n", f.verdict) if f else Text() for f in found]
-        cells += [_coloured("", row.verdict) for _ in several]
-        shown = "" if row.where == before else row.where
-        table.add_row(shown, row.measure, _target(row), *cells)
-        before = row.where
+        where, measure, target = _asked(row)
+        if judged:
+            found = [row.found.get(model) for model in models]
+            cells = [_coloured(f"{f.said}\n", f.verdict) if f else Text() for f in found]
+            cells += [_coloured("", row.verdict) for _ in several]
+        else:
+            cells = [Text(_said(row, model).replace("; ", "\n")) for model in models]
+        table.add_row("" if where == before else where, measure, target, *cells)
+        before = where
     return table
 
 
@@ -152,10 +193,12 @@ def _coloured(said: str, verdict: str) -> Text:
 
 def as_json(rows: Sequence[Row], results: Sequence[BenchmarkResult], origin: Origin) -> str:
     """Return everything as JSON; what is no finite number is null."""
+    summary = summary_of(rows)
     content = {
-        "schema_version": 1,
+        "schema_version": 2,
         "origin": origin.model_dump(mode="json"),
-        "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
+        "summary": asdict(summary) | {"verdict": summary.verdict, "said": str(summary)},
+        "rows": [asdict(row) | {"level": row.level, "verdict": row.verdict} for row in rows],
         "benchmarks": [_benchmark(result) for result in results],
     }
     shown = finite(content, digits=8)

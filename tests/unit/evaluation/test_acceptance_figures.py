@@ -69,7 +69,7 @@ def test_an_overreaction_is_more_than_the_peers_deceleration_and_one():
     """Benign episodes alone; those that do not know it are left out."""
     excess = [0.9, 1.0, 1.1, float("nan")]
     rows = episodes(2, 4, overreaction_mps2=lambda c: excess[c - 2] if c >= 2 else 9.0)
-    figure = convoy_figures(rows)["overreaction"]
+    figure = convoy_figures(rows)["overreaction_rate"]
     assert (figure.hits, figure.count) == (1, 3)
 
 
@@ -79,9 +79,9 @@ def test_crashes_count_in_avoidable_hazards_and_invalid_episodes_nowhere():
         10, 2, crash=True, invalid=lambda c: c == 0, avoidable=lambda c: c not in (1, 2)
     )
     figures = convoy_figures(rows)
-    assert (figures["crash"].hits, figures["crash"].count) == (7, 7)
+    assert (figures["crash_rate"].hits, figures["crash_rate"].count) == (7, 7)
     assert figures["hazards"].value == 9
-    assert (figures["quiet_crash"].hits, figures["quiet_crash"].count) == (2, 2)
+    assert (figures["quiet_crash_rate"].hits, figures["quiet_crash_rate"].count) == (2, 2)
 
 
 def test_the_interval_of_a_percentile_needs_enough_values():
@@ -100,9 +100,9 @@ def test_manoeuvres_have_a_gain_and_crashes():
         4, gain_at_fundamental=lambda c: [0.7, 0.9, float("nan"), 0.8][c], string_gain_l2=0.5
     )
     figures = manoeuvre_figures(rows)
-    assert figures["gain"].value == pytest.approx(0.8)
-    assert figures["gain"].count == 3
-    assert figures["gain_l2_p95"].value == 0.5
+    assert figures["gain_at_fundamental"].value == pytest.approx(0.8)
+    assert figures["gain_at_fundamental"].count == 3
+    assert figures["string_gain_l2_p95"].value == 0.5
 
 
 def test_differences_are_of_the_same_cases_and_ours_less_theirs():
@@ -118,10 +118,10 @@ def test_differences_are_of_the_same_cases_and_ours_less_theirs():
         braking_share=0.2,
     )  # fmt: skip
     found = differences(ours, theirs, key="k")
-    assert found["crash"].high < 0.0
+    assert found["crash_rate"].high < 0.0
     assert found["headway_s"].difference == pytest.approx(-0.1)
     assert found["headway_s"].high == pytest.approx(-0.1)
     assert found["false_brakes_per_km"].difference == pytest.approx(1.0)
-    assert found["quiet_braking_share"].difference == pytest.approx(0.1)
+    assert found["braking_share"].difference == pytest.approx(0.1)
     invalid = episodes(200, 50, invalid=lambda c: c < 2)
-    assert differences(ours, invalid, key="k")["crash"].candidate == 0.0
+    assert differences(ours, invalid, key="k")["crash_rate"].candidate == 0.0

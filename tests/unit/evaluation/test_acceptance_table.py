@@ -15,15 +15,16 @@ from ml.evaluation.acceptance.benchmarks import (
 )
 from ml.evaluation.acceptance.radios import OTHER_RADIOS, parameters_of, write_radio
 from ml.evaluation.acceptance.sizes import PARTS, Sizes
-from ml.evaluation.acceptance.table import best_baseline, make_table
+from ml.evaluation.acceptance.table import best_baseline, make_table, summary_of
 from ml.evaluation.planning import short_names
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import Origin, write_part
 from ml.evaluation.store import CaseSet, radio_record
 from ml.evaluation.suites.convoy import balanced
 from ml.evaluation.suites.registry import make_suite
+from ml.evaluation.summary import Rate
 from ml.parameters import load_parameters
-from ml.reports.acceptance.tables import as_json, as_markdown, console_table
+from ml.reports.acceptance.tables import as_json, as_markdown, console_tables
 
 MODEL = DriverSpec(
     name="policy", spec="/m/final.zip", family="policy", knows="radio", sha256="ab12"
@@ -72,25 +73,32 @@ def row_of(rows, measure):
 GOOD = {"headway_s": 1.2, "jerk_p95_mps3": 1.5, "overreaction_mps2": 0.0, "braking_share": 0.2}
 
 
+BRAKING = "≤ the best baseline's"
+EQUAL = "no more than baselines, margin 0.025 %"
+
+
 @pytest.mark.parametrize(
-    ("radio", "beyond", "bounds"),
+    ("radio", "beyond", "bounds", "limits"),
     [
-        ("clean", False, ["0 in 10,000", "≤ 1.3 s", "≤ 0.05 per km", "≤ 2 m/s³", "≤ 2 %"]),
-        ("bursty", False, ["≤ 0.03 %", "≤ 1.5 s", "≤ 0.05 per km", "≤ 3.5 m/s³", "≤ 2 %"]),
-        ("shadowed", False, ["≤ 2 %", "≤ 3 s", "≤ 0.3 per km", "≤ 2 %"]),
-        ("clean", True, ["0 in 5,000", "≤ 2.6 s", "≤ 0.1 per km", "≤ 4 m/s³", "≤ 4 %"]),
-        ("bursty", True, ["≤ 0.06 %", "≤ 3 s", "≤ 0.1 per km", "≤ 7 m/s³", "≤ 4 %"]),
-        ("shadowed", True, ["≤ 4 %", "≤ 6 s", "≤ 0.6 per km", "≤ 4 %"]),
+        ("clean", False,
+         ["≤ 0.05 %", EQUAL, "≤ 1.3 s", "≤ 0.05 per km", "≤ 2 m/s³", "≤ 2 %", BRAKING],
+         ["0 in 10,000"]),
+        ("bursty", False, ["≤ 0.06 %", "≤ 1.5 s", "≤ 0.05 per km", "≤ 3.5 m/s³", "≤ 4 %", "≤ 27 %"],
+         ["≤ 0.03 % at ≤ 1.5 s", "≤ 2 %", "≤ 23 %"]),
+        ("shadowed", False, ["≤ 2 %", "≤ 3 s", "≤ 0.3 per km", BRAKING], ["≤ 2 %"]),
+        ("clean", True, ["≤ 0.1 %", "≤ 2.6 s", "≤ 0.1 per km", "≤ 4 m/s³", "≤ 4 %"], []),
+        ("bursty", True, ["≤ 0.12 %", "≤ 3 s", "≤ 0.1 per km", "≤ 7 m/s³", "≤ 8 %"], []),
+        ("shadowed", True, ["≤ 4 %", "≤ 6 s", "≤ 0.6 per km"], []),
     ],
-)
-def test_each_radio_has_its_bounds_and_beyond_training_they_are_doubled(
-    radio, beyond, bounds, tmp_path
-):
-    """As the tests ask; baselines are compared with on the presets alone."""
+)  # fmt: skip
+def test_each_radio_has_its_bounds_and_its_limits(radio, beyond, bounds, limits, tmp_path):
+    """Beyond training bounds are doubled, and nobody is compared with; limits are the presets'."""
     of = benchmark(radio, part="radios" if beyond else "convoy", beyond=beyond)
     rows = make_table([measured(tmp_path, of, {MODEL: GOOD, CALM: GOOD})])
-    assert [row.target for row in rows][: len(bounds)] == bounds
-    compared = {row.measure for row in rows[len(bounds) :]}
+    assert [row.target for row in rows if row.level == "limit"] == limits
+    must = [row for row in rows if row.level == "must"]
+    assert [row.target for row in must][: len(bounds)] == bounds
+    compared = {row.measure for row in must[len(bounds) :]}
     assert ("dominance" in compared) != beyond
     assert ("crash-headway frontier" in compared) == (radio == "shadowed" and not beyond)
 
@@ -100,23 +108,129 @@ def test_figures_come_to_verdicts(tmp_path):
     changes = GOOD | {"crash": lambda c: c == 5, "jerk_p95_mps3": 2.5}
     changes |= {"overreaction_mps2": 1.5}
     rows = make_table([measured(tmp_path, benchmark(), {MODEL: changes})])
-    verdicts = {row.measure: row.verdict for row in rows}
+    verdicts = {(row.level, row.measure): row.verdict for row in rows}
     assert verdicts == {
-        "crashes in avoidable hazards": "fail",
-        "mean time headway, s": "pass",
-        "false brakes per km, no hazard": "pass",
-        "jerk p95, m/s³": "fail",
-        "overreactions, benign": "fail",
+        ("must", "crashes in avoidable hazards"): "inconclusive",
+        ("must", "mean time headway, s"): "pass",
+        ("must", "false brakes per km, no hazard"): "pass",
+        ("must", "jerk p95, m/s³"): "fail",
+        ("must", "overreactions, benign"): "fail",
+        ("limit", "crashes in avoidable hazards"): "fail",
     }
     assert rows[0].found["policy"].said == "1 of 400 [0.044, 1.402] %"
 
 
+def test_of_a_limit_the_distance_is_told_and_nothing_is_counted(tmp_path):
+    """3 of 400 crash, at 1.6 s; 5 of 100 benign slowings are overdone; a fifth of time braking."""
+    changes = GOOD | {
+        "crash": lambda c: c < 3,
+        "headway_s": lambda c: 1.6 + 0.001 * (c % 7),
+        "overreaction_mps2": lambda c: 2.0 if c < 405 else 0.0,
+    }
+    rows = make_table([measured(tmp_path, benchmark("bursty"), {MODEL: changes})])
+    crash, benign, braking = [row for row in rows if row.level == "limit"]
+    assert crash.found["policy"].said == (
+        "3 of 400 [0.255, 2.182] % at 1.60 s; +0.720 [+0.225, +2.152] pp"
+    )
+    distance = crash.found["policy"].distance
+    assert distance.value == pytest.approx(3 / 400 - 0.0003)
+    assert benign.found["policy"].said == "5 of 100 [2.154, 11.175] %; +3.000 [+0.154, +9.175] pp"
+    assert braking.found["policy"].said == "20.00 [20.00, 20.00] %; -3.000 [-3.000, -3.000] pp"
+    assert [row.verdict for row in (crash, benign, braking)] == ["fail", "fail", "pass"]
+    assert all(row.by.derivation for row in (crash, benign, braking))
+    assert all(
+        of.distance is None for row in rows if row.level == "must" for of in row.found.values()
+    )
+    found = summary_of(rows)
+    assert str(found) == "must: 3 of 6 passed (1 inconclusive); limits: 1 of 3 reached"
+    assert found.verdict == "fail"
+    reached = [replace(row, found={"policy": replace(row.found["policy"], verdict="pass")})
+               for row in rows if row.level == "must"]  # fmt: skip
+    assert summary_of([*reached, crash, benign]).verdict == "pass"
+
+
+def test_a_limit_at_a_headway_is_not_reached_farther_back(tmp_path):
+    """No crash in 13,000 hazards shows 0.03 %, but at 1.6 s it says nothing of 1.5 s."""
+    verdicts = []
+    for headway_s in (1.4, 1.6):
+        far = GOOD | {"headway_s": headway_s}
+        result = measured(tmp_path / f"{headway_s}", benchmark("bursty"), {MODEL: far})
+        none = {"crash_rate": Rate.of(0, 13_000).as_figure()}
+        result = replace(result, figures={"policy": result.figures["policy"] | none})
+        rows = make_table([result])
+        verdicts.append(next(row.verdict for row in rows if row.target.startswith("≤ 0.03 %")))
+    assert verdicts == ["pass", "fail"]
+
+
+def test_stretches_are_judged_and_not_counted(tmp_path):
+    """Manoeuvres on bursty: whoever passes them has passed nothing that was asked for."""
+    of = benchmark("bursty", part="plexe", name="plexe bursty", weighted=False)
+    rows = make_table([measured(tmp_path, of, {MODEL: {"gain_at_fundamental": 0.5}})])
+    assert [(row.level, row.verdict) for row in rows] == [("stretch", "pass"), ("stretch", "pass")]
+    assert str(summary_of(rows)) == "must: 0 of 0 passed (0 inconclusive); limits: 0 of 0 reached"
+    assert "≤ 0.8 (stretch)" in as_markdown(rows, [], "c", SEED)
+
+
+def test_crashes_are_compared_with_baselines_at_equal_headway(tmp_path):
+    """Within 0.05 s: the one that crashes much more, not the one farther back without a crash."""
+    ours = GOOD | {"crash": lambda c: c < 4}
+    worse = GOOD | {"headway_s": 1.24, "crash": lambda c: c < 40}
+    better = GOOD | {"headway_s": 1.26}
+    result = measured(tmp_path, benchmark(), {MODEL: ours, CALM: worse, FAST: better})
+    row = row_of(make_table([result]), "crashes at equal headway")
+    assert row.verdict == "pass"
+    assert row.found["policy"].said == ("-9.000 [-12.227, -6.368] pp to calm (1.20 s to 1.24 s)")
+
+
+@pytest.mark.parametrize(("crashes", "verdict"), [(20, "fail"), (0, "inconclusive")])
+def test_whether_a_model_crashes_no_more_takes_many_cases(crashes, verdict, tmp_path):
+    """20 of 400 to none are shown to be more; none to none show nothing yet."""
+    drivers = {MODEL: GOOD | {"crash": lambda c: c < crashes}, CALM: GOOD}
+    rows = make_table([measured(tmp_path, benchmark(), drivers)])
+    row = row_of(rows, "crashes at equal headway")
+    assert row.verdict == verdict
+    assert ("15,362 cases" in row.note) == (verdict == "inconclusive")
+
+
+def test_at_equal_headway_a_model_is_compared_at_the_nearest_of_its_gaps(tmp_path):
+    """As set it is far; at 0.5 s it is nearer than at 0.6 s, which is near, too; none is at 2 s."""
+    drivers = {
+        MODEL: GOOD | {"headway_s": 1.4},
+        at_gap(MODEL, 0.6): GOOD | {"headway_s": 1.16},
+        at_gap(MODEL, 0.5): GOOD | {"headway_s": 1.1, "crash": lambda c: c < 30},
+        CALM: GOOD | {"headway_s": 1.12},
+        FAST: GOOD | {"headway_s": 2.0},
+    }
+    result = measured(tmp_path, benchmark(), drivers)
+    row = row_of(make_table([result]), "crashes at equal headway")
+    assert row.verdict == "fail"
+    assert row.found["policy"].said.endswith("pp to calm (1.10 s to 1.12 s)")
+    alone = measured(tmp_path / "b", benchmark(), {MODEL: drivers[MODEL], CALM: drivers[CALM]})
+    row = row_of(make_table([alone]), "crashes at equal headway")
+    assert row.verdict == "inconclusive"
+    assert row.found["policy"].said == "no baseline within 0.05 s of 1.40 s"
+
+
+def test_time_braking_on_bursty_has_a_bound_of_its_own(tmp_path):
+    """27 % without a hazard, whatever baselines do and however much is braked in hazards."""
+    for share, verdict in ((0.26, "pass"), (0.28, "fail")):
+        brakes = GOOD | {"braking_share": lambda c, share=share: 0.9 if c < 400 else share}
+        of = benchmark("bursty")
+        rows = make_table([measured(tmp_path / f"{share}", of, {MODEL: brakes, CALM: GOOD})])
+        assert row_of([r for r in rows if r.level == "must"], "time braking").verdict == verdict
+
+
 def test_too_few_cases_are_told_with_how_many_would_do(tmp_path):
-    """400 hazards without a crash cannot show 0.03 %; that takes 12,802."""
+    """0.06 % takes 6,399 hazards without a crash; 0.05 % takes 47,995 with 3 in every 10,000."""
     rows = make_table([measured(tmp_path, benchmark("bursty"), {MODEL: GOOD})])
-    crash = row_of(rows, "crashes")
+    crash = rows[0]
     assert crash.verdict == "inconclusive"
-    assert "12,802 cases" in crash.note
+    assert crash.note == "6,399 cases without a hit would pass, fewer cannot"
+    result = measured(tmp_path / "b", benchmark(), {MODEL: GOOD})
+    some = {"crash_rate": Rate.of(3, 10_000).as_figure()}
+    crash = make_table([replace(result, figures={"policy": result.figures["policy"] | some})])[0]
+    assert crash.verdict == "inconclusive"
+    assert crash.note == "at the same share of hits 47,995 cases would pass"
 
 
 def test_the_best_baseline_brakes_least_of_those_that_are_safe_enough(tmp_path):
@@ -184,7 +298,21 @@ def test_tables_hold_every_model_and_every_driver(tmp_path):
     found = json.loads(as_json(rows, [result], ORIGIN))
     assert found["benchmarks"][0]["standings"].keys() == {"policy", "second"}
     assert found["rows"][0]["verdict"] == "fail"
-    assert console_table(rows).row_count == len(rows)
+    assert found["summary"]["must"] == {"pass": 4, "fail": 4, "inconclusive": 1}
+    assert found["summary"]["verdict"] == "fail"
+    limit = next(row for row in found["rows"] if row["level"] == "limit")
+    assert (limit["by"]["metric"], limit["by"]["bound"]) == ("crash_rate", 0.0)
+    assert limit["found"]["second"]["distance"]["value"] == 1.0
+    said = "**Fail; must: 4 of 9 passed (1 inconclusive); limits: 0 of 1 reached.**"
+    assert said in text
+    head, _, limits = text.partition("## Limits, and the distance to them")
+    assert "| convoy clean | crashes in avoidable hazards | ≤ 0.05 % |" in head
+    assert "0 in 10,000" not in head
+    assert "| convoy clean | crashes in avoidable hazards | 0 in 10,000 |" in limits
+    assert f"| {limit['by']['derivation']} |" in limits
+    must, far = console_tables(rows)
+    assert must.row_count + far.row_count == len(rows)
+    assert [table.row_count for table in console_tables(rows[:1])] == [1]
 
 
 def test_the_cases_of_a_convoy_are_its_first_and_do_not_depend_on_how_many_there_are():
@@ -285,11 +413,12 @@ def test_what_a_model_crashed_in_is_listed_with_why(tmp_path):
 
 
 def test_a_time_gap_is_driven_where_it_was_asked_for():
-    """One driver for both radios where both name it."""
-    asked = TargetsOptions(models=("m.zip",), bursty_gaps=(0.6, 0.4), shadowed_gaps=(0.4,))
+    """One driver for all radios that name it."""
+    gaps = {"clean_gaps": (0.6,), "bursty_gaps": (0.6, 0.4), "shadowed_gaps": (0.4,)}
+    asked = TargetsOptions(models=("m.zip",), **gaps)
     assert gaps_of(asked) == {
         0.4: {"convoy bursty": "--bursty-gaps", "convoy shadowed": "--shadowed-gaps"},
-        0.6: {"convoy bursty": "--bursty-gaps"},
+        0.6: {"convoy clean": "--clean-gaps", "convoy bursty": "--bursty-gaps"},
     }
     assert gaps_of(TargetsOptions(models=("m.zip",))) == {}
 

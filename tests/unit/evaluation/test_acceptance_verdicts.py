@@ -1,19 +1,22 @@
 """When an acceptance test passes, fails, and is inconclusive."""
 
+import numpy as np
 import pytest
 
 from ml.evaluation.acceptance.verdicts import (
     at_most,
     better_frontier,
+    cases_at_share,
     dominates_each,
     least_cases,
+    no_more,
     none_in,
     not_dominated,
     standing,
     together,
 )
-from ml.evaluation.paired import PairedEstimate
-from ml.evaluation.summary import Figure
+from ml.evaluation.paired import PairedEstimate, paired_rates
+from ml.evaluation.summary import Figure, Rate
 
 NAN = float("nan")
 
@@ -69,6 +72,51 @@ def test_how_many_cases_without_a_hit_can_show_a_rate():
     """Wilson's upper end of 0 in n is z² / (n + z²), with z² = 3.8415."""
     for bound in (0.02, 0.001, 0.0003):
         assert least_cases(bound) == pytest.approx(3.8415 * (1.0 / bound - 1.0), abs=1.0)
+
+
+def test_how_many_cases_pass_a_rate_depends_on_the_hits_among_them():
+    """5 in 10,000: the first number of cases whose Wilson interval keeps to it, and no fewer."""
+    needed = [7_680, 11_326, 14_582, 17_639, 20_568, 23_407]
+    assert [least_cases(0.0005, hits) for hits in range(6)] == needed
+    for hits, cases in enumerate(needed):
+        assert Rate.of(hits, cases).high <= 0.0005 < Rate.of(hits, cases - 1).high
+        assert at_most(Rate.of(hits, cases).as_figure(), 0.0005) == "pass"
+    assert at_most(Rate.of(5, 10_000).as_figure(), 0.0005) == "inconclusive"
+    assert [least_cases(0.0006, hits) for hits in (0, 3)] == [6_399, 14_698]
+
+
+def test_how_many_cases_pass_a_rate_at_the_share_of_hits_that_was_found():
+    """At 3 in 10,000 a bound of 5 takes 47,995 cases; at 2 it takes 21,331."""
+    assert cases_at_share(0.0005, 0.0003) == 47_995
+    assert cases_at_share(0.0005, 0.0002) == 21_331
+    assert cases_at_share(0.0005, 0.0) == least_cases(0.0005)
+    for hits in (1, 4, 400):
+        cases = least_cases(0.0005, hits)
+        assert cases_at_share(0.0005, hits / cases) == pytest.approx(cases, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (estimate(-0.2, -0.3, -0.1), "pass"),
+        (estimate(0.0, -0.2, 0.2), "pass"),
+        (estimate(0.0, -0.2, 0.21), "inconclusive"),
+        (estimate(0.1, 0.0, 0.3), "inconclusive"),
+        (estimate(0.3, 0.1, 0.5), "fail"),
+        (estimate(0.1, 0.05, 0.15), "fail"),
+    ],
+)
+def test_no_more_than_another_is_within_the_margin_and_not_shown_to_be_more(found, verdict):
+    """The margin is 0.2; a difference that is shown fails, however small it is."""
+    assert no_more(found, 0.2) == verdict
+
+
+def test_two_drivers_without_a_crash_are_alike_once_the_cases_suffice():
+    """A margin of 2.5 in 10,000 takes as many as a bound of that size."""
+    for cases, verdict in ((15_361, "inconclusive"), (15_362, "pass")):
+        none = np.zeros(cases, dtype=bool)
+        assert no_more(paired_rates(none, none), 0.00025) == verdict
+    assert least_cases(0.00025) == 15_362
 
 
 @pytest.mark.parametrize(

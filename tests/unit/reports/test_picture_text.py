@@ -91,7 +91,7 @@ def _targets(folder: Path) -> None:
             figures={
                 driver.name: {
                     "headway_s": figure(1.1, 1.2 + 0.05 * k, 1.9),
-                    "crash": figure(0.0, 0.001 * k, 0.02),
+                    "crash_rate": figure(0.0, 0.001 * k, 0.02),
                 }
                 for k, driver in enumerate([*models, *variants, *laws])
             },
@@ -212,6 +212,29 @@ def test_a_label_that_is_cut_off_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(style, "lay_out", lambda figure: found.extend(outside(figure)))
     _targets(tmp_path)
     assert "crashes in avoidable hazards, %" in found
+
+
+def test_the_picture_of_the_acceptance_tests_shows_bounds_and_limits_apart(tmp_path, monkeypatch):
+    """Dashed what must be reached, dotted the limit; shadowed has none of crashes."""
+    found: list[list[tuple[str, str, str, float]]] = []
+
+    def seen(figure: Figure) -> None:
+        for axes in figure.axes:
+            lines = [line for line in axes.lines if line.get_label() in {"must", "limit"}]
+            along = [(line, *np.ptp(line.get_xydata(), axis=0).astype(bool)) for line in lines]
+            found.append([
+                (line.get_label(), line.get_linestyle(), "crash", line.get_ydata()[0]) if flat
+                else (line.get_label(), line.get_linestyle(), "headway", line.get_xdata()[0])
+                for line, flat, _ in along
+            ])  # fmt: skip
+
+    monkeypatch.setattr(style, "lay_out", seen)
+    _targets(tmp_path)
+    clean, bursty, shadowed = found
+    assert clean[0] == ("must", "--", "headway", 1.3)
+    assert clean[1:] == [("must", "--", "crash", 0.05), ("limit", ":", "crash", 0.0)]
+    assert [line[3] for line in bursty] == pytest.approx([1.5, 0.06, 0.03])
+    assert [line[0] for line in shadowed] == ["must", "must"]
 
 
 def _calls(file: Path) -> set[str]:
