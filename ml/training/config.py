@@ -219,7 +219,10 @@ def check_combinations(config: TrainConfig) -> None:
             f"minibatch of an epoch would hold {n_steps % batch} samples. "
             f"Use --ppo.batch-size {fitting}."
         )
-    columns_of("ego", config.policy.hidden)
+    try:
+        columns_of("ego", config.policy.hidden)
+    except ConfigError as error:
+        raise ConfigError(f"policy.hidden: {error}") from error
     if batch == 1:
         raise ConfigError(
             "ppo.batch_size = 1: the advantages of one sample cannot be normalised. Use at least 2."

@@ -62,7 +62,16 @@ def _read_config(path: Path, content: bytes) -> None:
     try:
         check_combinations(config)
     except ConfigError as error:
-        require_one_screen(str(error), "ppo.")
+        named = [name for name in ("ppo.", "policy.hidden", "seed") if name in str(error)]
+        require_one_screen(str(error), named[0] if named else "a name")
+
+
+def test_a_hidden_feature_that_is_none_is_named_with_its_place(tmp_path: Path):
+    """An empty name, and one of a part that there is not."""
+    for name in ("''", "egos.speed"):
+        _read_config(tmp_path / "one.yaml", f"policy: {{hidden: [{name}]}}".encode())
+        with pytest.raises(ConfigError, match=r"^policy.hidden: the observation has no feature"):
+            check_combinations(_build(tmp_path / "one.yaml"))
 
 
 @fuzz
