@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _find(options: FindOptions) -> int:
     # Torch and numba are slow to import, and --help needs none of them.
-    from ml.evaluation.critical import PART_CASES, DriveCases, find_cases, write_cases  # noqa: PLC0415
+    from ml.evaluation.critical import DriveCases, find_cases, write_cases  # noqa: PLC0415
     from ml.evaluation.seeds import CASES_SEED  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
@@ -103,7 +103,8 @@ def _find(options: FindOptions) -> int:
         with Parts(console, what, total=max(options.episodes, found.driven), done=found.driven,
                    unit="episodes", usual_s=lasts_s) as shown:  # fmt: skip
             for state in find_cases(found, job, episodes=options.episodes, workers=options.workers):
-                write_cases(state, options.out)
+                command = _command(options, state.driven)  # of what the file holds by now
+                write_cases(state.model_copy(update={"command": command}), options.out)
                 shown.say(f"critical: {len(state.train)} + {len(state.held_out)} held out")
                 shown.advance(state.driven - found.driven)
                 found = state
@@ -128,7 +129,7 @@ def _so_far(options: FindOptions, job: DriveCases) -> CriticalCases:
     from ml.parameters import load_parameters  # noqa: PLC0415
 
     wanted = CriticalCases(
-        command=_command(options),
+        command="",
         definition=DEFINITION,
         driver=job.driver.spec,
         driver_sha256=job.driver.sha256,
@@ -148,15 +149,13 @@ def _so_far(options: FindOptions, job: DriveCases) -> CriticalCases:
             f"--out = {options.out} holds the cases of another search; it differs in "
             f"{', '.join(other)}. Use another --out, or remove the file."
         )
-    if options.episodes <= there.driven:
-        return there
-    return there.model_copy(update={"command": wanted.command})
+    return there
 
 
-def _command(options: FindOptions) -> str:
+def _command(options: FindOptions, episodes: int) -> str:
     radio = () if options.radio is None else ("--radio", options.radio)
     decides = ["--preset", options.preset, *radio, "--driver", options.driver]
-    there = ["--episodes", str(options.episodes), "--out", options.out.name]
+    there = ["--episodes", str(episodes), "--out", options.out.name]
     return shlex.join(["roadsense", "cases", "find", *decides, *there])
 
 
@@ -203,7 +202,8 @@ def _drive(options: DriveOptions) -> int:
             rows[job.driver.name, jobs[job]] = driven
             shown.advance()
     lines = [
-        (job.driver.name, half, *cells_of(rows[job.driver.name, half])) for job, half in jobs.items()
+        (job.driver.name, half, *cells_of(rows[job.driver.name, half]))
+        for job, half in jobs.items()
     ]
     console.print(WholeTable(*_COLUMNS, rows=lines, title=f"critical cases: {options.cases}"))
     console.print(

@@ -9,8 +9,8 @@ import yaml
 
 from ml.atomic_files import write_atomically
 from ml.envs.config import EnvConfig
-from ml.envs.episodes.drawn import HAZARD, EpisodeSource
 from ml.envs.episodes.critical_cases import CriticalCases, is_for_training
+from ml.envs.episodes.drawn import HAZARD, EpisodeSource
 from ml.envs.scoring.metrics import NEAR_MISS_GAP_M, TTC_CRITICAL_S
 from ml.evaluation.drivers import ModelLoader, make_driver
 from ml.evaluation.episodes import run_validation

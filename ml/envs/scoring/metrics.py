@@ -24,7 +24,7 @@ OVERREACTION_MPS2 = 1.0
 TTC_CRITICAL_S = 1.5
 """TTC* of the time-exposed and time-integrated measures."""
 NEAR_MISS_GAP_M = 3.0
-"""A hazard that leaves less was critical: the bounds of the onboard code keep more (10 m)."""
+"""A hazard that leaves less was a near miss: drivers here keep 9 to 10 m where they stand."""
 RSS_RESPONSE_S, RSS_ACCEL_MPS2, RSS_LEAST_BRAKING_MPS2, RSS_MOST_BRAKING_MPS2 = 1.0, 3.5, 4.0, 8.0
 """Defaults of ad-rss-lib (Gassmann et al., IEEE IV 2019)."""
 
