@@ -201,10 +201,8 @@ def _drive(options: DriveOptions) -> int:
         for job, driven in pool.run(list(jobs)):
             rows[job.driver.name, jobs[job]] = driven
             shown.advance()
-    lines = [
-        (job.driver.name, half, *cells_of(rows[job.driver.name, half]))
-        for job, half in jobs.items()
-    ]
+    named = [(job.driver.name, half) for job, half in jobs.items()]
+    lines = [(*names, *cells_of(rows[names])) for names in named]
     console.print(WholeTable(*_COLUMNS, rows=lines, title=f"critical cases: {options.cases}"))
     console.print(
         f"by nature {100.0 * found.natural_share:.2f} % of the episodes are such cases",

@@ -89,7 +89,7 @@ def write_cases(found: CriticalCases, file: Path) -> None:
     """
     heading = f"# Critical cases (docs/ppo.md), made by:\n#   {found.command}\n"
     values = found.model_dump(mode="json")
-    content = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100,
+    content = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=96,
                              default_flow_style=None)  # fmt: skip
     write_atomically(file, heading + content)
 

@@ -163,9 +163,9 @@ class TrainConfig(_Section):
     env: EnvConfig = EnvConfig()
     """Episodes, radio and simulator."""
     cases_weights: Literal["none", "natural"] = "none"
-    """What of the replayed critical cases (env.cases) is corrected when PPO learns. none: nothing, so
-    that they count as often as they are driven. natural: advantages are weighted by natural
-    probability over that of sampling, within 0.1 and 10."""
+    """How much PPO learns from critical cases that are replayed (env.cases). none: as much as from
+    any other episode. natural: advantages are weighted by natural probability over that of
+    sampling, within 0.1 and 10."""
     imitation: ImitationConfig = ImitationConfig()
     ppo: PpoConfig = PpoConfig()
     policy: PolicyConfig = PolicyConfig()

@@ -163,8 +163,8 @@ CURVES = {
     "episodes/finished": "episodes that ended in the rollout",
     "episodes/collision_rate": "`collision`, share of the valid among settled episodes",
     "episodes/collision_rate_<kind>": "the same of hazards, benign and free ones",
-    "episodes/collision_rate_replayed": "of critical cases that are driven again (`env.cases`); all "
-    "other curves of episodes are of the others",
+    "episodes/collision_rate_replayed": "of critical cases that are driven again (`env.cases`); "
+    "all other curves of episodes are of the others",
     "episodes/invalid_share": "`invalid`, share of settled episodes",
     "reward/<term>": "mean per tick of the weighted term (`ml.envs.scoring.reward`)",
     "reward_firing/<term>": "share of ticks in which the term is not 0",
