@@ -98,8 +98,7 @@ class EnvConfig(_Model):
     """Critical cases to drive again: `clean`, `bursty`, or a file that `roadsense cases find` has
     made, for just such an environment."""
     cases_share: Share = 0.0
-    """Share of the episodes that are cases of the train half of `cases`; none in an evaluation,
-    which asks for its cases by their numbers."""
+    """Share of the episodes that are cases of the train half of `cases`; an evaluation has none."""
     audit_causality: bool = False
     """Check at run time that no observation holds a message from the future."""
 

@@ -140,6 +140,6 @@ def test_the_sets_that_come_along_fit_preset_and_radio(name):
     assert all(is_for_training(found.seed, case) for case in found.train)
     assert not any(is_for_training(found.seed, case) for case in found.held_out)
     assert all(0 <= case < found.driven for case in found.train + found.held_out)
-    assert min(len(found.train), len(found.held_out)) >= 40
+    assert min(len(found.train), len(found.held_out)) >= 16
     assert found.seed == CASES_SEED
     assert CASES_SEED not in (TEST_SEED, VALIDATION_SEED)
