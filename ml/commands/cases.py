@@ -221,4 +221,5 @@ def cells_of(rows: Sequence[EpisodeRow]) -> tuple[str, ...]:
         [row.crash for row in valid], [is_critical(row) for row in valid])]  # fmt: skip
     headway_s = fmean(row.headway_s for row in valid)
     jerk = fmean(row.jerk_p95_mps3 for row in valid)
-    return str(rates[0]), str(rates[1]), f"{headway_s:.2f} s", f"{jerk:.2f} m/s³"
+    told = (f"{r.hits} of {r.trials} [{100 * r.low:.1f}, {100 * r.high:.1f}] %" for r in rates)
+    return (*told, f"{headway_s:.2f} s", f"{jerk:.2f} m/s³")
