@@ -425,7 +425,9 @@ class ConvoyBatch:
         summary = self._judge.tracker.summary(
             row, self.plan, int(self.status[row]), int(self.tick[row]), int(self.episode[row])
         )
-        return summary | {"replayed": bool(self.replayed[row])}
+        if self._replay is not None:
+            summary["replayed"] = bool(self.replayed[row])
+        return summary
 
     def drain_metrics(self) -> dict[str, float]:
         """Means over the batch since the last call: reward terms, radio, clipped features."""
