@@ -61,6 +61,8 @@ class Stream(IntEnum):
     ANTENNA = 20
     BLACKOUT = 21
     BEACON_JITTER = 22
+    CASE_SPLIT = 35
+    REPLAYED_CASE = 36
     SYNTHETIC_LOGS = 48
 
 

@@ -109,6 +109,11 @@ class EnvConfig(_Model):
     stop_at_collision: bool = True
     """End an episode when the ego crashes. False (evaluation): the ego stays where it crashed and
     the peers drive on, so that what the case was like is known to its end."""
+    cases: str = ""
+    """Critical cases to drive again: `clean`, `bursty`, or a file that `roadsense cases find` has
+    made, for just such an environment."""
+    cases_share: Share = 0.0
+    """Share of the episodes that are cases of the train half of `cases`; an evaluation has none."""
     audit_causality: bool = False
     """Check at run time that no observation holds a message from the future."""
 
@@ -118,6 +123,15 @@ class EnvConfig(_Model):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} = ({low}, {high}): the first must not exceed the second")
+        return self
+
+    @model_validator(mode="after")
+    def _cases_and_their_share(self) -> Self:
+        if bool(self.cases) != (self.cases_share > 0.0):
+            raise ValueError(
+                f"cases = {self.cases!r} with cases_share = {self.cases_share:g}: give both, as "
+                "cases = clean and cases_share = 0.3, or neither"
+            )
         return self
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 from ml.arrays import Bools, Floats, Ints
 from ml.envs.arguments import read_kind, read_seed
 from ml.envs.config import EnvConfig, EpisodeKind, RewardWeights
+from ml.envs.episodes.critical_cases import CaseReplay
 from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
 from ml.envs.episodes.peer_director import PeerDirector
 from ml.envs.episodes.source import SupplyMaker
@@ -61,7 +62,8 @@ class ConvoyBatch:
     Args:
         config: What an episode is like.
         num_envs: Convoys in the batch.
-        seed: Seed of every draw; episode k of convoy i depends on (seed, i, k) alone.
+        seed: Seed of every draw; episode k of convoy i depends on (seed, i, k) alone, critical
+            cases in its place included.
         first_env_index: Number of the first convoy, so that a convoy of a batch can be run alone.
         sumo: How to get SUMO, with the backend `traci`.
         supply: Makes the source of episodes, for a road; None draws them as `config` says.
@@ -72,6 +74,7 @@ class ConvoyBatch:
         truth: Ground truth after the last tick.
         status: (num_envs,) int64 of `EpisodeStatus`.
         keys: (num_envs,) uint64, of the running episodes.
+        replayed: (num_envs,) bool, they are critical cases (see `EnvConfig.cases`).
         wrecked: (num_envs,) bool, the ego has crashed and its episode goes on without it; only
             where `stop_at_collision` is off.
         needless: (num_envs,) bool, the ego braked hard without cause in the last tick.
@@ -149,6 +152,8 @@ class ConvoyBatch:
         self._env_index = np.arange(first_env_index, first_env_index + num_envs)
         self.episode = np.full(num_envs, -1, dtype=np.int64)
         self.keys = np.zeros(num_envs, dtype=np.uint64)
+        self.replayed = np.zeros(num_envs, dtype=bool)
+        self._replay = CaseReplay(config) if config.cases else None
         self.plan = EpisodePlan.empty(num_envs)
         self.tick = np.zeros(num_envs, dtype=np.int64)
         self._ticks_simulated = 0
@@ -191,6 +196,16 @@ class ConvoyBatch:
         return self.board.memory.time_gap_s
 
     @property
+    def natural_weight(self) -> Floats:
+        """(num_envs,) float64, natural probability of the running episodes over that of sampling.
+
+        See `CaseReplay`; 1 where no critical cases are replayed.
+        """
+        if self._replay is None:
+            return np.ones(self.num_envs)
+        return self._replay.weights[self.replayed.astype(np.int64)]
+
+    @property
     def now_us(self) -> Ints:
         """(num_envs,) int64, true time since reset in µs."""
         return self.tick * TICK_US
@@ -216,7 +231,7 @@ class ConvoyBatch:
 
         Args:
             rows: (n,) convoys; None for all.
-            kind: Force the kind of episode.
+            kind: Force the kind of episode; no critical case is replayed then, nor for `cases`.
             cases: (n,) int64, which case each of them runs: it is then episode 0 of the convoy of
                 that number, whatever its place in the batch. None: each convoy's own next.
 
@@ -241,7 +256,11 @@ class ConvoyBatch:
         else:
             self._env_index[rows] = cases
             self.episode[rows] = 0
-        self.keys[rows] = keys = fold(self.seed, self._env_index[rows], self.episode[rows])
+        keys = fold(self.seed, self._env_index[rows], self.episode[rows])
+        self.replayed[rows] = False
+        if self._replay is not None and cases is None and kind is None:
+            keys, self.replayed[rows] = self._replay.replace(keys)
+        self.keys[rows] = keys
         plan, placement = self._episodes.draw(keys, rows, kind, self._env_index[rows])
         self.simulator.place(placement)
         self.plan.write(rows, plan)
@@ -405,9 +424,12 @@ class ConvoyBatch:
 
     def summary(self, row: int) -> dict[str, float | int | str | bool]:
         """Describe the episode that has just ended in a convoy."""
-        return self._judge.tracker.summary(
+        summary = self._judge.tracker.summary(
             row, self.plan, int(self.status[row]), int(self.tick[row]), int(self.episode[row])
         )
+        if self._replay is not None:
+            summary["replayed"] = bool(self.replayed[row])
+        return summary
 
     def drain_metrics(self) -> dict[str, float]:
         """Means over the batch since the last call: reward terms, radio, clipped features."""

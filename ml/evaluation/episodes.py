@@ -234,8 +234,10 @@ def run_drawn(
 ) -> list[EpisodeRow]:
     """Run a driver through episodes drawn as training draws them; see `run_suite`.
 
-    The radio, and whose position decides packets' fates, are the configuration's.
+    The radio, and whose position decides packets' fates, are the configuration's. No critical case
+    is replayed (`EnvConfig.cases`).
     """
+    config = config.model_copy(update={"cases": "", "cases_share": 0.0})
     return run_suite(
         driver,
         Suite("drawn", config, episodes, EpisodeSource, lambda _: {}),

@@ -5,7 +5,6 @@ the software, which the folder's `Origin` records: what is there is not driven a
 taken for something else. It is there whole or not at all, so that a run that was killed goes on.
 """
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -193,8 +192,7 @@ def radio_record(name: str) -> RadioRecord:
         ParameterError: It cannot be read.
     """
     file = "" if name in PRESET_NAMES else str(Path(name).absolute())
-    content = json.dumps(load_parameters(name).model_dump(mode="json"), sort_keys=True)
-    return RadioRecord(name=name, sha256=sha256(content.encode()).hexdigest(), file=file)
+    return RadioRecord(name=name, sha256=load_parameters(name).sha256, file=file)
 
 
 def radio_source(record: RadioRecord) -> str:

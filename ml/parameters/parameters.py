@@ -1,5 +1,7 @@
 """One set of parameters: radio, sensors, and what of them is drawn anew per episode."""
 
+import json
+from hashlib import sha256
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -35,6 +37,12 @@ class Parameters(Section):
     domain_randomisation: dict[str, tuple[float, float]] = Field(
         default={}, description="Dotted name of a number to the [low, high] it is drawn from."
     )
+
+    @property
+    def sha256(self) -> str:
+        """Of the content, however the file is laid out."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return sha256(content.encode()).hexdigest()
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:

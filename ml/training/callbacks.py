@@ -15,8 +15,10 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
+from ml.arrays import Floats
 from ml.console import plain_lines
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.scoring.tracker import EpisodeSummary
@@ -196,6 +198,42 @@ class ExplorationCallback(Bystander):
             log_std.fill_(self._start + (self._end - self._start) * done)
 
 
+class NaturalWeightsCallback(BaseCallback):
+    """Weighs what is learnt from each step by how often its episode happens by nature.
+
+    Advantages, less their mean over the rollout, are multiplied by the natural weight of the
+    episode that they belong to (`ConvoyBatch.natural_weight`), within `BOUNDS`. Returns are as they
+    are: the critic learns what a state is worth, wherever it is met.
+
+    Args:
+        environment: The environment without wrappers.
+    """
+
+    BOUNDS = (0.1, 10.0)
+
+    def __init__(self, environment: ConvoyVecEnv) -> None:
+        super().__init__()
+        self._environment = environment
+        self._weights: list[Floats] = []
+
+    def _weight(self) -> Floats:
+        return np.clip(self._environment.batch.natural_weight, *self.BOUNDS)
+
+    def _on_rollout_start(self) -> None:
+        self._weights = []
+        self._running = self._weight()
+
+    def _on_step(self) -> bool:
+        self._weights.append(self._running)  # an episode that has just ended is replaced by now
+        self._running = self._weight()
+        return True
+
+    def _on_rollout_end(self) -> None:
+        buffer: RolloutBuffer = self.locals["rollout_buffer"]
+        weights = np.array(self._weights, dtype=np.float32)
+        buffer.advantages = (buffer.advantages - buffer.advantages.mean()) * weights
+
+
 class CurriculumCallback(Bystander):
     """Raises the reward's weights to those that the run ends with.
 
@@ -226,16 +264,25 @@ def episode_figures(episodes: Collection[EpisodeSummary]) -> dict[str, float]:
 
     Returns:
         Mean return and length; collision rates (overall and by kind) over valid episodes, and the
-        share of invalid ones.
+        share of invalid ones: all of those that were drawn by nature. The collision rate of the
+        replayed critical cases stands by itself.
     """
     if not episodes:
         return {}
+    replayed = [e for e in episodes if e.get("replayed") and not e["invalid"]]
+    figures = {}
+    if replayed:
+        rate = fmean(bool(episode["collision"]) for episode in replayed)
+        figures["episodes/collision_rate_replayed"] = rate
+    episodes = [episode for episode in episodes if not episode.get("replayed")]
+    if not episodes:
+        return figures
     valid = [episode for episode in episodes if not episode["invalid"]]
     by_kind: dict[str, list[bool]] = defaultdict(list)
     for episode in valid:
         by_kind["episodes/collision_rate"].append(bool(episode["collision"]))
         by_kind[f"episodes/collision_rate_{episode['kind']}"].append(bool(episode["collision"]))
-    figures = {name: fmean(crashes) for name, crashes in by_kind.items()}
+    figures |= {name: fmean(crashes) for name, crashes in by_kind.items()}
     figures["episodes/invalid_share"] = 1.0 - len(valid) / len(episodes)
     figures["rollout/ep_rew_mean"] = fmean(float(episode["return"]) for episode in episodes)
     seconds = fmean(float(episode["duration_s"]) for episode in episodes)

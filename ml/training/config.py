@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ml.envs.config import EnvConfig, RewardWeights
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import ConfigError
-from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
+from ml.evaluation.seeds import CASES_SEED, TEST_SEED, VALIDATION_SEED
 from ml.onboard.observation.spec import columns_of
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 
@@ -162,6 +162,10 @@ class TrainConfig(_Section):
     evaluation, or it failed)."""
     env: EnvConfig = EnvConfig()
     """Episodes, radio and simulator."""
+    cases_weights: Literal["none", "natural"] = "none"
+    """How much PPO learns from critical cases that are replayed (env.cases). none: as much as from
+    any other episode. natural: advantages are weighted by natural probability over that of
+    sampling, within 0.1 and 10."""
     imitation: ImitationConfig = ImitationConfig()
     ppo: PpoConfig = PpoConfig()
     policy: PolicyConfig = PolicyConfig()
@@ -202,6 +206,11 @@ def check_combinations(config: TrainConfig) -> None:
                 f"that was trained or chosen on its cases cannot be judged by them. Use another, "
                 f"such as {VALIDATION_SEED}, the validation seed."
             )
+        if seed == CASES_SEED:
+            raise ConfigError(
+                f"{name} = {seed}: this is the seed of the search for critical cases, of which one "
+                "half is held out from training. Use another."
+            )
     n_steps, num_envs, batch = config.ppo.n_steps, config.num_envs, config.ppo.batch_size
     if n_steps % num_envs:
         divisors = [n for n in range(1, min(n_steps, 2 * num_envs) + 1) if n_steps % n == 0]
@@ -223,6 +232,11 @@ def check_combinations(config: TrainConfig) -> None:
         columns_of("ego", config.policy.hidden)
     except ConfigError as error:
         raise ConfigError(f"policy.hidden: {error}") from error
+    if config.cases_weights == "natural" and not config.env.cases:
+        raise ConfigError(
+            "cases_weights = natural, but no critical cases are replayed: give --cases and "
+            "--cases-share, too, or leave it out."
+        )
     if batch == 1:
         raise ConfigError(
             "ppo.batch_size = 1: the advantages of one sample cannot be normalised. Use at least 2."

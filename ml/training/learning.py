@@ -14,6 +14,7 @@ from ml.training.callbacks import (
     CurriculumCallback,
     ExplorationCallback,
     MetricsCallback,
+    NaturalWeightsCallback,
     ProgressDisplay,
     StopCallback,
 )
@@ -71,6 +72,8 @@ def learn(
     policy = config.policy
     if policy.log_std_final is not None:
         callbacks.append(ExplorationCallback(policy.log_std_init, policy.log_std_final, total))
+    if config.cases_weights == "natural" and config.env.cases:
+        callbacks.append(NaturalWeightsCallback(environment))
     if config.curriculum != CurriculumConfig():
         callbacks.append(CurriculumCallback(environment, config))
     evaluating: EvaluationCallback | None = None

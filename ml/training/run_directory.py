@@ -72,11 +72,14 @@ def absolute_files(config: EnvConfig) -> dict[str, str]:
     A link stays one: SUMO finds a network beside the link, not beside what it leads to. What is
     not there stays as it was typed, for the message that tells of it.
     """
-    from ml.parameters import PRESET_NAMES  # noqa: PLC0415 (slow to import, and --help needs none)
+    # Slow to import, and --help needs none.
+    from ml.envs.episodes.critical_cases import CASE_SETS  # noqa: PLC0415
+    from ml.parameters import PRESET_NAMES  # noqa: PLC0415
     from ml.sumo.scenarios import BUILTIN_SCENARIOS  # noqa: PLC0415
 
     found = {}
-    for key, known in (("scenario", BUILTIN_SCENARIOS), ("radio", PRESET_NAMES)):
+    builtin = {"scenario": BUILTIN_SCENARIOS, "radio": PRESET_NAMES, "cases": CASE_SETS}
+    for key, known in builtin.items():
         said = getattr(config, key)
         path = expand_home(Path(said))
         if said not in known and path.is_file():

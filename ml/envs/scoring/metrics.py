@@ -24,6 +24,8 @@ OVERREACTION_MPS2 = 1.0
 _OVERREACTION_NONE_MPS2, _OVERREACTION_FULL_MPS2 = 0.5, 1.5
 TTC_CRITICAL_S = 1.5
 """TTC* of the time-exposed and time-integrated measures."""
+NEAR_MISS_GAP_M = 3.0
+"""A hazard that leaves less was a near miss: drivers here keep 9 to 10 m where they stand."""
 RSS_RESPONSE_S, RSS_ACCEL_MPS2, RSS_LEAST_BRAKING_MPS2, RSS_MOST_BRAKING_MPS2 = 1.0, 3.5, 4.0, 8.0
 """Defaults of ad-rss-lib (Gassmann et al., IEEE IV 2019)."""
 
@@ -180,6 +182,8 @@ CURVES = {
     "episodes/finished": "episodes that ended in the rollout",
     "episodes/collision_rate": "`collision`, share of the valid among settled episodes",
     "episodes/collision_rate_<kind>": "the same of hazards, benign and free ones",
+    "episodes/collision_rate_replayed": "of critical cases that are driven again (`env.cases`); "
+    "all other curves of episodes are of the others",
     "episodes/invalid_share": "`invalid`, share of settled episodes",
     "reward/<term>": "mean per tick of the weighted term (`ml.envs.scoring.reward`)",
     "reward_firing/<term>": "share of ticks in which the term is not 0",
