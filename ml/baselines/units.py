@@ -3,7 +3,7 @@
     FOLDER/sb3-sac-s0/     a folder for each unit
         model.zip          of a plain algorithm; a preset's run keeps its own folders
         metrics.jsonl      how it learnt: a line now and then, named as in TensorBoard
-        trained.json       there when the training is over
+        trained.json       how long its training took, s; there when that is over
         judged-1000.jsonl  an episode a line, as `roadsense evaluate` keeps them
 
 Each is made in a process of its own, since libsumo holds one simulation a process.
@@ -145,7 +145,7 @@ def make(unit: Unit) -> bool:
         began_s = time.monotonic()
         (_train_preset if unit.kind == "preset" else _train_plain)(unit)
         seconds = round(time.monotonic() - began_s, 1)
-        write_json(unit.trained, {"steps": unit.config.total_timesteps, "seconds": seconds})
+        write_json(unit.trained, {"seconds": seconds})
     rows = run_validation(
         _driver(unit), unit.config.env, episodes=unit.episodes, seed=VALIDATION_SEED
     )
@@ -203,9 +203,7 @@ def _driver(unit: Unit) -> Driver:
     if unit.kind == "preset":
         return PolicyDriver(load_model(unit.folder / "models" / FINAL_MODEL_NAME), str(unit))
     interface = PolicyInterface.of(unit.config.env, unit.config.evaluation.time_gap_s)
-    return PolicyDriver(
-        load(unit.name, unit.folder / "model.zip"), str(unit), interface=interface
-    )
+    return PolicyDriver(load(unit.name, unit.folder / "model.zip"), str(unit), interface=interface)
 
 
 def work_order(units: Sequence[Unit]) -> list[Unit]:
