@@ -51,7 +51,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     # After each tick of all convoys, so many gradient steps; the buffer holds all of them together.
     "SAC": Algorithm("stable_baselines3", "MultiInputPolicy", lambda _: dict(_OFF_POLICY), 1.5e-3),
     "TQC": Algorithm(CONTRIB, "MultiInputPolicy", lambda _: dict(_OFF_POLICY), 2e-3),
-    # Whole sequences at once, and fewer passes: with its defaults it takes ten times as long as PPO.
+    # Whole sequences at once, and fewer passes: its defaults take several times as long.
     "RecurrentPPO": Algorithm(
         CONTRIB,
         "MultiInputLstmPolicy",
