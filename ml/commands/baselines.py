@@ -104,15 +104,15 @@ def _units(options: BaselinesOptions) -> "list[Unit]":
     configs = [layers.changed({"seed": seed}, "--seeds").build() for seed in options.seeds]
     for config in configs:
         check_combinations(config)
-    units = [
-        Unit(kind, name, config.seed, config, options.episodes, options.out)
-        for kind, names in (("preset", [options.preset]), ("algorithm", options.algorithms))
-        for name in names
-        for config in configs
-    ]
-    first = configs[0]
-    return units + [
-        Unit("controller", name, 0, first, options.episodes, options.out) for name in _CONTROLLERS
+    place = options.episodes, options.out
+    return [
+        *(Unit("preset", options.preset, config.seed, config, *place) for config in configs),
+        *(
+            Unit("algorithm", name, config.seed, config, *place)
+            for name in options.algorithms
+            for config in configs
+        ),
+        *(Unit("controller", name, 0, configs[0], *place) for name in _CONTROLLERS),
     ]
 
 

@@ -29,6 +29,7 @@ class Watched(ConvoyVecEnv):
     """Keeps what ended: by tick and convoy, whether it was cut off, and the last observation."""
 
     def step_wait(self):
+        """Step, and keep the infos of what ended."""
         self.ticks = getattr(self, "ticks", 0) + 1
         result = super().step_wait()
         self.ends = getattr(self, "ends", {})
