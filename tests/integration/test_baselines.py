@@ -87,13 +87,25 @@ def stamps(folder):
 
 
 @pytest.mark.slow
-def test_what_is_there_is_not_made_again_and_nothing_else_is_mixed_in(tmp_path, capsys):
-    """A second call adds an algorithm; other settings are refused by name."""
+def test_a_comparison_that_is_stopped_goes_on_and_is_mixed_with_nothing_else(tmp_path, capsys):
+    """Ctrl-C keeps what is finished; another call makes the rest; another one adds an algorithm."""
+    line = [sys.executable, "-m", "ml.cli", *command(tmp_path, "--workers", "1")]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        wait_until(lambda: list(tmp_path.rglob("judged-4.jsonl")), "judged driver")
+        os.killpg(run.pid, signal.SIGINT)
+        _, said = run.communicate(timeout=_DEADLINE_S)
+    assert run.returncode == 130
+    assert "the same command with --out" in said
+    made = stamps(tmp_path)
+    assert len([file for file in made if file.suffix == ".jsonl"]) < 4
+
     assert main(command(tmp_path)) == 0
+    assert stamps(tmp_path).items() > made.items()
     table = (tmp_path / "baselines.md").read_text("utf-8")
     for driver in ("preset spec", "SAC, plain", "predictive:0.5", "do-nothing"):
         assert f"| {driver} |" in table
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
     made = stamps(tmp_path)
     capsys.readouterr()
     assert main(command(tmp_path, "--algorithms", "SAC", "TQC")) == 0
@@ -101,28 +113,13 @@ def test_what_is_there_is_not_made_again_and_nothing_else_is_mixed_in(tmp_path, 
     assert stamps(tmp_path).items() > made.items()
     drivers = json.loads((tmp_path / "baselines.json").read_text("utf-8"))["drivers"]
     assert {of["group"] for of in drivers} >= {"TQC, plain", "SAC, plain"}
+
     made = stamps(tmp_path)
     assert main(command(tmp_path, "--steps", "1024")) == 2
     assert "steps (512 there, 1024 asked for)" in capsys.readouterr().err
     assert main(command(tmp_path, "--preset", "ppo")) == 2
     assert "preset (spec there, ppo asked for)" in capsys.readouterr().err
     assert stamps(tmp_path) == made
-
-
-@pytest.mark.slow
-def test_ctrl_c_keeps_what_is_finished(tmp_path):
-    """It is told how to go on, and going on makes only the rest."""
-    line = [sys.executable, "-m", "ml.cli", *command(tmp_path, "--workers", "1")]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
-        wait_until(lambda: stamps(tmp_path) and list(tmp_path.rglob("judged-4.jsonl")), "episode")
-        os.killpg(run.pid, signal.SIGINT)
-        _, said = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert "the same command with --out" in said
-    made = stamps(tmp_path)
-    assert len([file for file in made if file.suffix == ".jsonl"]) < 4
-    assert main(command(tmp_path)) == 0
-    assert stamps(tmp_path).items() > made.items()
 
 
 @pytest.mark.parametrize(
