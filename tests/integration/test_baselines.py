@@ -54,13 +54,17 @@ def test_an_episode_that_is_cut_off_is_none_that_ended():
     for (tick, row), info in env.ends.items():
         for key, last in info["terminal_observation"].items():
             assert np.array_equal(buffer.next_observations[key][tick, row], last)
+    seen, after = (it["ego"] for it in (buffer.observations, buffer.next_observations))
+    ticks = np.arange(buffer.pos - 1)
+    goes_on = (after[ticks] == seen[ticks + 1]).all(axis=2)
+    assert (goes_on == (buffer.dones[ticks] == 0)).all()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_an_algorithm_is_trained_and_judged(tmp_path, name):
     """Each of them, in a process of its own; its curve leads to its last step."""
-    config = TrainConfig(num_envs=4, total_timesteps=1024, env=EnvConfig(episode_s=6.0))
+    config = TrainConfig(num_envs=4, total_timesteps=512, env=EnvConfig(episode_s=5.0))
     unit = Unit("algorithm", name, 0, config, 3, tmp_path)
     with Child(make) as child:
         child.ask(str(unit), unit, _DEADLINE_S)
@@ -69,7 +73,7 @@ def test_an_algorithm_is_trained_and_judged(tmp_path, name):
     lines = (unit.folder / "metrics.jsonl").read_text("utf-8").splitlines()
     curve = [json.loads(line) for line in lines]
     assert "rollout/ep_rew_mean" in curve[-1]
-    assert 1024 - 8 < curve[-1]["step"] <= 2048
+    assert 512 - 8 < curve[-1]["step"] <= 2048
     assert unit.left_s == 0.0
     assert unit.share_trained() == 1.0
 
