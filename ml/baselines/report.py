@@ -23,7 +23,7 @@ _COLUMNS = (
     ">false brakes / km",
     ">jerk p95",
     ">mean return",
-    ">training",
+    ">CPU time of training",
 )
 
 
@@ -41,7 +41,7 @@ def write_report(folder: Path, units: Sequence[Unit], settings: Mapping[str, Any
     rows = {unit: unit.rows() for unit in units}
     figures = {unit: figures_of(str(unit), of) for unit, of in rows.items()}
     jerks = {u: summarise(of)[0].figures["jerk_p95_mps3"].value for u, of in rows.items()}
-    seconds = {u: json.loads(u.trained.read_text("utf-8"))["seconds"] if u.trained.exists() else 0.0
+    seconds = {u: json.loads(u.trained.read_text("utf-8"))["cpu_s"] if u.trained.exists() else 0.0
                for u in units}  # fmt: skip
     groups: dict[str, list[Unit]] = {}
     for unit in units:
@@ -61,7 +61,7 @@ def write_report(folder: Path, units: Sequence[Unit], settings: Mapping[str, Any
     content = f"{said}\n{table}\nEach driver, with 95 % intervals:\n\n{every}"
     write_atomically(folder / TABLE_FILE, content)
     record = [
-        {"group": unit.group, "seed": unit.seed, "training_s": seconds[unit],
+        {"group": unit.group, "seed": unit.seed, "training_cpu_s": seconds[unit],
          "jerk_p95_mps3": jerks[unit], **of}
         for unit, of in zip(units, as_json(list(figures.values())), strict=True)
     ]  # fmt: skip
