@@ -24,6 +24,9 @@ COMMANDS = {
     "curves": Command("draw the learning curves of runs side by side"),
     "replay": Command("run an episode of an evaluation again, and draw it"),
     "ablate": Command("measure what each part of the recipe is worth", "1.5 h"),
+    "baselines": Command(
+        "train plain Stable-Baselines3 algorithms beside a preset: a table", "hours"
+    ),
     "targets": Command("run the acceptance tests on models: pass, fail or inconclusive", "40 min"),
     "tune": Command(
         "search for better values of the recipe, or of a controller", "hours, or --minutes"

@@ -148,7 +148,7 @@ class SumoDriver:
 
 
 class PolicyDriver:
-    """A trained Stable-Baselines3 policy, without exploration noise.
+    """A trained Stable-Baselines3 policy, without exploration noise; also one with a memory.
 
     Args:
         model: The policy.
@@ -170,6 +170,7 @@ class PolicyDriver:
     ) -> None:
         self.name = name
         self._model = model
+        self._memory: dict[int, Any] = {}  # of recurrent policies, by the first row of a part
         interface = interface or interface_of(model)
         if radio_off:  # a safety layer that hears others would drive in its place
             interface = interface.model_copy(update={"safety_layer": False})
@@ -189,13 +190,16 @@ class PolicyDriver:
         for start in range(0, num_envs, _ROWS_AT_ONCE):
             rows = slice(start, min(start + _ROWS_AT_ONCE, num_envs))
             padding = _ROWS_AT_ONCE - (rows.stop - start)
+            begun = np.pad(batch.tick[rows] == 0, (0, padding))
             asked = {
                 name: np.concatenate(
                     [values[rows], np.zeros_like(values, shape=(padding, *values.shape[1:]))]
                 )
                 for name, values in observation.items()
             }
-            answer, _ = self._model.predict(asked, deterministic=True)
+            answer, self._memory[start] = self._model.predict(
+                asked, self._memory.get(start), begun, deterministic=True
+            )
             actions[rows] = answer[: rows.stop - start, 0]
         return accel_from_action(actions)
 

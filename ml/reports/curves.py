@@ -8,13 +8,14 @@ from typing import NamedTuple
 from ml.errors import ConfigError
 from ml.reports.style import family_styles, house_style, new_figure, save_picture, say_nothing
 
-_PANELS = (
+PANELS = (
     ("crashes in hazards, share", "episodes/collision_rate_hazard"),
     ("return", "rollout/ep_rew_mean"),
     ("evaluated: time headway, s", "evaluation/time_headway_s"),
     ("evaluated: false brakes per km", "evaluation/false_brakes_per_km"),
 )
-_SIZE_IN = (9.0, 6.0)
+"""Title and name of the figures that people look at first; the first two are of training."""
+_COLUMNS, _PANEL_IN = 2, (4.5, 3.0)
 
 
 class Curves(NamedTuple):
@@ -57,16 +58,24 @@ def read_curves(run: Path) -> Curves:
     return Curves(preset, points)
 
 
-def write_curves(runs: Sequence[Curves], path: Path) -> None:
-    """Draw a panel for each figure that people look at first.
+def write_curves(
+    runs: Sequence[Curves], path: Path, panels: Sequence[tuple[str, str]] = PANELS
+) -> None:
+    """Draw a panel for each figure.
+
+    Args:
+        runs: Those of one `preset` share a colour.
+        path: Picture, .png or .svg.
+        panels: Title and name of each, two or four.
 
     Raises:
         OSError: The file cannot be written.
     """
     styles = family_styles(run.preset for run in runs)
+    lines = len(panels) // _COLUMNS
     with house_style():
-        figure = new_figure(*_SIZE_IN)
-        for axes, (title, name) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
+        figure = new_figure(_COLUMNS * _PANEL_IN[0], lines * _PANEL_IN[1])
+        for axes, (title, name) in zip(figure.subplots(lines, _COLUMNS).flat, panels, strict=True):
             axes.set_title(title)
             axes.set_xlabel("environment steps")
             axes.set_xscale("log", nonpositive="mask")  # a warm start is evaluated at step 0

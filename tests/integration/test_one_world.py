@@ -24,7 +24,7 @@ SEED = 5
 class Sensitive:
     """A model that a changed bit of any observation moves; a policy as far as its driver cares."""
 
-    def predict(self, observation, *, deterministic):
+    def predict(self, observation, *_memory, deterministic):
         """Answer as SB3's models do."""
         assert deterministic
         sums = [values.reshape(len(values), -1).sum(axis=1) for values in observation.values()]

@@ -22,7 +22,7 @@ class Constant:
     def __init__(self, action):
         self.action = action
 
-    def predict(self, observation, *, deterministic):
+    def predict(self, observation, *_memory, deterministic):
         """Answer as SB3's models do."""
         assert deterministic
         return np.full((len(observation["ego"]), 1), self.action, dtype=np.float32), None

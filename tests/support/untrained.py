@@ -10,11 +10,11 @@ from ml.envs.spaces import observation_space
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
 
 
-def untrained_model(seed, *, peer_embed_dim=64, swing=1.0):
+def untrained_model(seed, *, peer_embed_dim=64, swing=1.0, algorithm=PPO):
     """Build a model whose actions differ the more between observations, the larger `swing` is."""
     torch.manual_seed(seed)
-    model = PPO(
-        "MultiInputPolicy",
+    model = algorithm(
+        "MultiInputPolicy" if algorithm is PPO else "MultiInputLstmPolicy",
         env=None,
         n_steps=2,
         batch_size=2,

@@ -39,7 +39,7 @@ def project(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     (folder / "scripts").mkdir(parents=True)
     for file in ("Makefile", "scripts/venv-folder"):
         shutil.copy(ROOT / file, folder / file)
-    for file in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
+    for file in (*(it.name for it in ROOT.glob("requirements*.txt")), "pyproject.toml"):
         (folder / file).touch()
     python = tmp_path / "python"
     python.write_text(STAND_IN.replace("SHEBANG", SHEBANGS[request.param]))

@@ -1,4 +1,4 @@
-"""requirements.txt and pyproject.toml agree."""
+"""The lists of packages and pyproject.toml agree."""
 
 from __future__ import annotations
 
@@ -53,9 +53,23 @@ def test_sumo_has_one_version(dependencies: list[Requirement]) -> None:
     }
 
 
+def test_what_an_extra_asks_for_is_pinned() -> None:
+    """Each has a file of its own; SB3-Contrib has the version of Stable-Baselines3."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for extra, texts in project["optional-dependencies"].items():
+        pinned = pins(f"requirements-{extra}.txt")
+        asked = {canonicalize_name(it.name): it.specifier for it in map(Requirement, texts)}
+        assert pinned.keys() == asked.keys()
+        assert all(asked[name].contains(version) for name, version in pinned.items())
+    plain, contrib = pins("requirements.txt"), pins("requirements-baselines.txt")
+    assert contrib["sb3-contrib"] == plain["stable-baselines3"]
+
+
 def test_no_package_is_pinned_twice() -> None:
-    """The two files can be installed together."""
-    assert not pins("requirements.txt").keys() & pins("requirements-dev.txt").keys()
+    """The files can be installed together."""
+    files = ("requirements.txt", "requirements-baselines.txt", "requirements-dev.txt")
+    names = [name for file in files for name in pins(file)]
+    assert len(names) == len(set(names))
 
 
 def test_torch_carries_neither_local_version_nor_hash() -> None:
