@@ -16,8 +16,7 @@ def test_the_shipped_model_is_of_this_version_and_says_how_it_is_driven():
     assert interface.time_gaps_s == (0.4, 2.0)
     assert interface.time_gap_s == 0.88
     assert interface.action_lag_s == 0.3
-    # As it was trained, until it is trained again: its file is from before there was a share.
-    assert interface.position_common_share == 0.0
+    assert interface.position_common_share == 0.28
 
 
 def test_it_is_small_enough_for_a_board():
