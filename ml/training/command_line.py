@@ -25,6 +25,12 @@ from ml.training.run_directory import RunDirectory, absolute_files, find_run, re
 
 _WITHOUT_PREFIX = "env"
 """The section whose options stand at the top: `--radio`, not `--env.radio`."""
+_ONCE_ZERO: tuple[KeyPath, ...] = (
+    ("env", "position_common_share"),
+    ("env", "reward", "braking"),
+    ("env", "reward", "overreaction"),
+)
+"""Values whose default is not what runs had that were begun before there were such values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +136,10 @@ def _layers(
                 f"{'--preset' if early.preset else '--config'}. Single values may be changed, "
                 "for example --total-timesteps."
             )
-        # A run from before there was such a value goes on as it began, with independent errors.
-        layers.put(("env", "position_common_share"), 0.0, "runs that do not name it")
+        # A run from before there were such values goes on as it began: with independent errors,
+        # and without being charged for what cost nothing.
+        for path in _ONCE_ZERO:
+            layers.put(path, 0.0, "runs that do not name it")
         layers.put_file(run.config_file)
         baseline = layers.build()
         if deployment.sumo_host is not None:  # where SUMO runs is this machine's business

@@ -22,7 +22,12 @@ from ml.training.checkpoints import CheckpointStore
 from ml.training.config import CurriculumConfig, TrainConfig
 from ml.training.health import HealthCallback
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
-from ml.training.periodic_evaluation import BestModel, EvaluationCallback, EvaluationChild
+from ml.training.periodic_evaluation import (
+    BestModel,
+    EvaluationCallback,
+    EvaluationChild,
+    cases_of,
+)
 from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
 
@@ -78,7 +83,8 @@ def learn(
         callbacks.append(CurriculumCallback(environment, config))
     evaluating: EvaluationCallback | None = None
     if child is not None:
-        best = BestModel(run, writers, tell, least_gain=config.evaluation.least_gain)
+        least = config.evaluation.least_gain
+        best = BestModel(run, writers, tell, least_gain=least, cases=cases_of(config))
         warm = config.imitation_rounds > 0 and done == 0 and not run.best_model.exists()
         evaluating = EvaluationCallback(child, best, config.evaluation, stop, from_start=warm)
         callbacks.append(evaluating)

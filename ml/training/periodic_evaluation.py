@@ -5,6 +5,7 @@ has libsumo on both ways of running. It cannot hang the training: an answer has 
 a failure is told of once and ends the evaluations, not the training.
 """
 
+import hashlib
 import io
 import json
 import math
@@ -16,6 +17,7 @@ from typing import TypeAlias
 import torch
 
 from ml.atomic_files import finite, write_atomically, write_json
+from ml.envs.prices import PRICES
 from ml.errors import EvaluationError
 from ml.evaluation.closing import figures_of
 from ml.evaluation.drivers import PolicyDriver
@@ -40,6 +42,8 @@ REMEDY = (
 PICTURE_TAG = "evaluation/episode"
 _POLL_S = 0.2
 _NORMAL_95 = 1.96
+_DECIDES_NO_CASE = {"reward", "backend", "cases", "cases_share", "audit_causality"}
+"""Of the environment, what neither draws an evaluation's cases nor enters a safety score."""
 
 
 def evaluate_policy(content: bytes, config: TrainConfig, draw: Draw | None = None) -> Evaluated:
@@ -86,23 +90,69 @@ def evaluate_policy(content: bytes, config: TrainConfig, draw: Draw | None = Non
         return answer._replace(complaint=f"{type(error).__name__}: {error}")
 
 
+def cases_of(config: TrainConfig) -> str:
+    """Name an evaluation's cases and what they are priced at: a digest.
+
+    Two models whose scores have the same one can be paired, case by case.
+    """
+    evaluation = config.evaluation
+    decides = {
+        "env": config.env.model_dump(mode="json", exclude=_DECIDES_NO_CASE),
+        "episodes": evaluation.episodes,
+        "seed": evaluation.seed,
+        "time_gap_s": config.interface.time_gap_s,
+        "prices": PRICES,
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @dataclass(slots=True)
 class BestModel:
-    """Keeps `best.zip`; its step, score and figures stand in `evaluation/best.json`."""
+    """Keeps `best.zip`; its step, score and figures stand in `evaluation/best.json`.
+
+    Attributes:
+        cases: What it is judged on, see `cases_of`.
+        outdated: `best.zip` is of an earlier part of the run, which judged by other cases or
+            prices, so that nothing can be paired with it until it is judged again (`renew`).
+    """
 
     run: RunDirectory
     writers: tuple[TensorBoardWriter, JsonLinesWriter]
     tell: Callable[[str], None]
     least_gain: float
+    cases: str = ""
     best_by_case: tuple[float, ...] = ()
+    outdated: bool = False
 
     def __post_init__(self) -> None:
         """Take over what an earlier part of the run has found."""
         if self.run.best_record.exists() and self.run.best_model.exists():
             record = json.loads(self.run.best_record.read_text(encoding="utf-8"))
-            self.best_by_case = tuple(
-                INVALID if score is None else score for score in record["by_case"]
-            )
+            self.outdated = record.get("cases") != self.cases
+            if not self.outdated:
+                self.best_by_case = tuple(
+                    INVALID if score is None else score for score in record["by_case"]
+                )
+
+    def renew(self, found: Evaluated) -> None:
+        """Take over `best.zip` as it was judged again.
+
+        Raises:
+            OSError: The disk is full or the directory is gone.
+        """
+        record = json.loads(self.run.best_record.read_text(encoding="utf-8"))
+        self._record(record["step"], found)
+        self.outdated = False
+        self.tell(
+            f"best.zip, of step {record['step']:,}, judged again: safety score "
+            f"{found.figures['safety_score']:.2f}"
+        )
+
+    def _record(self, step: int, found: Evaluated) -> None:
+        self.best_by_case = found.by_case
+        figures = _known(found.figures)
+        record = {"step": step, "cases": self.cases, **figures, "by_case": found.by_case}
+        write_json(self.run.best_record, finite(record))
 
     def consider(self, step: int, content: bytes, found: Evaluated) -> None:
         """Write the figures down, and the model too if it is shown to be better.
@@ -113,18 +163,15 @@ class BestModel:
         Raises:
             OSError: The disk is full or the directory is gone.
         """
-        # A rate over no episodes is not a number; it is no point of a curve either.
-        figures = {name: value for name, value in found.figures.items() if math.isfinite(value)}
+        figures = _known(found.figures)
         values = {f"evaluation/{name}": value for name, value in figures.items()}
         for writer in self.writers:
             writer.write(values, dict.fromkeys(values, ()), step)
         gain = paired_gain(found.by_case, self.best_by_case) if self.best_by_case else None
         is_best = not self.best_by_case or (gain is not None and gain.low > self.least_gain)
         if is_best:
-            self.best_by_case = found.by_case
             write_atomically(self.run.best_model, content)
-            record = {"step": step, **figures, "by_case": found.by_case}
-            write_json(self.run.best_record, finite(record))
+            self._record(step, found)
         told = f", {in_words(gain)} to the best before" if gain is not None else ""
         mark = " (best so far)" if is_best else " (not shown to be better)"
         self.tell(
@@ -133,13 +180,19 @@ class BestModel:
         )
 
 
+def _known(figures: dict[str, float]) -> dict[str, float]:
+    """Leave out what is not a number, as a rate over no episodes: it is no point of a curve."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
 class EvaluationCallback(Bystander):
     """Asks for an evaluation every `every_steps`, and keeps the best model.
 
     Training goes on while the child works. Should the next evaluation be due before the last one
     answered, training waits for it: which models are evaluated does not depend on the machine.
 
-    The weights to begin with are evaluated, too, if `from_start`: those of a warm start.
+    The weights to begin with are evaluated, too, if `from_start`: those of a warm start. So is a
+    `best.zip` that an earlier part of the run has chosen on other cases (`BestModel.outdated`).
 
     Attributes:
         failure: Why no more evaluations come; None while all is well.
@@ -159,10 +212,19 @@ class EvaluationCallback(Bystander):
         self._from_start = from_start
         self._asked_step = -1
         self._content = b""
-        self._has_complained = False
+        self._renewing = self._has_complained = False
         self.failure: EvaluationError | None = None
 
     def _on_training_start(self) -> None:
+        if self._best.outdated:
+            self._best.tell(
+                "best.zip was chosen on other validation cases, or by another score, than this "
+                "part of the run chooses by: it is judged again first"
+            )
+            self._renewing = True
+            content = self._best.run.best_model.read_bytes()
+            self._child.ask("the evaluation of best.zip", content, self._config.deadline_s)
+            self.collect()
         if self._from_start:
             self.ask()
             # A stop in a later rollout would lose these weights: no checkpoint holds them.
@@ -200,9 +262,14 @@ class EvaluationCallback(Bystander):
             self.failure = error
             self._best.tell(f"warning: {error}. Training goes on without periodic evaluation.")
             return
-        if found is not None:
-            self._best.consider(self._asked_step, self._content, found)
-            self._show(found)
+        if found is None:
+            return
+        if self._renewing:
+            self._renewing = False
+            self._best.renew(found)
+            return
+        self._best.consider(self._asked_step, self._content, found)
+        self._show(found)
 
     def _show(self, found: Evaluated) -> None:
         if found.picture:

@@ -8,6 +8,7 @@ from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.prices import PRICES
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_drawn
+from ml.evaluation.safety_score import costs_of
 from ml.keyed_random import fold
 
 pytestmark = pytest.mark.sumo
@@ -95,6 +96,42 @@ def test_a_benign_slowing_is_charged_for_what_is_overdone():
 
         run_drawn(_BrakeLate(), config, episodes=4, seed=3, on_tick=note)
         assert ended == pytest.approx([cost] * 4), kind
+
+
+@pytest.mark.parametrize("seed", [9, 10])
+def test_what_is_charged_is_what_the_safety_score_costs(seed: int):
+    """Crash, quiet braking and overreaction, case by case, where reward and score have one price.
+
+    Among the cases are benign slowings in which whoever slows brakes harder later on, and whoever
+    follows it has to.
+    """
+    config = EnvConfig(
+        radio="bursty",
+        episode_mix=EpisodeMix(hazard=0.2, benign=0.8, free=0.0),
+        radio_position="reference",
+        stop_at_collision=False,
+    )
+    charged, later = {}, set()
+
+    def note(batch):
+        for row in np.flatnonzero(batch.status).tolist():
+            charged[int(batch.keys[row])] = batch.summary(row)
+        slot, rows = batch.plan.brake_slot, np.arange(batch.num_envs)
+        harder = -batch.truth.accel_mps2[rows, slot] > batch.plan.brake_mps2 + 0.05
+        begun = (slot > 0) & (batch.tick > batch.plan.onset_tick)
+        later.update(batch.keys[begun & harder].tolist())
+
+    driver = make_driver("predictive:0.9")
+    rows = run_drawn(driver, config, episodes=64, seed=seed, on_tick=note)
+    names = {"crash": "collision", "braking_share": "braking", "overreaction": "overreaction"}
+    for row in rows:
+        (key,) = fold(seed, row.env_index, 0).tolist()
+        assert row.duration_s == pytest.approx(50.0)  # what the price of a tick is made for
+        for price, term in names.items():
+            paid, cost = charged[key][f"reward_{term}"], costs_of(row)[price]
+            assert paid == pytest.approx(-cost, abs=1e-6), (row.case, term)
+    assert len(later) >= 3
+    assert sum(costs_of(row)["overreaction"] > 0.0 for row in rows) >= 1
 
 
 class _BrakeLate:

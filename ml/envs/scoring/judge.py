@@ -125,9 +125,13 @@ def _judge(
             wrecked[e] |= collided
         charged[e] = collided and _avoidable(truth, plan, reference, e)
         if since_onset and plan.kind[e] == _BENIGN and not (collided or wrecked[e]):
-            before = overreaction_share(memory.hardest_mps2[e] - plan.brake_mps2[e])
-            memory.hardest_mps2[e] = max(memory.hardest_mps2[e], -truth.accel_mps2[e, 0])
-            now = overreaction_share(memory.hardest_mps2[e] - plan.brake_mps2[e])
+            own, peer = memory.hardest_mps2[e], memory.peer_hardest_mps2[e]
+            before = overreaction_share(own - max(peer, plan.brake_mps2[e]))
+            # Whoever slows may brake harder later, as it follows somebody itself.
+            memory.hardest_mps2[e] = own = max(own, -truth.accel_mps2[e, 0])
+            peer = max(peer, -truth.accel_mps2[e, plan.brake_slot[e]])
+            memory.peer_hardest_mps2[e] = peer
+            now = overreaction_share(own - max(peer, plan.brake_mps2[e]))
             overreacted[e] = now - before
     fill_terms(
         truth, time_gap_s, withheld_mps2, braking, charged, calm, overreacted, terms, needless

@@ -9,12 +9,13 @@
 | `false_braking` | [−1, 0] | braking harder than 1.5 m/s² without a cause in the traffic |
 | `restraint` | [−1, 0] | wishing more, by over 0.5 m/s², than the safety layer lets pass |
 | `braking` | {−1, 0} | braking harder than 0.2 m/s² in an episode without a hazard |
-| `overreaction` | [−1, 0] | braking harder after a benign slowing's onset than whoever slows |
+| `overreaction` | [−1, 1] | braking harder after a benign slowing's onset than whoever slows |
 
 The weights are the prices of `ml.envs.prices` by default. `safety` and `restraint` have no price:
 they teach. A crash is charged where the reference driver would not have crashed too
-(`ml.envs.truth.reference_driver`); an overreaction grows in an episode up to `overreaction_share`
-(`ml.envs.scoring.metrics`), and each tick is charged what it adds.
+(`ml.envs.truth.reference_driver`). An overreaction is charged up to `overreaction_share`
+(`ml.envs.scoring.metrics`): each tick what it adds, which is given back where whoever slows brakes
+as hard after all, so that an episode sums up to [−1, 0].
 
 `restraint` is silent without a safety layer. Behind one, without it, a wish for too much costs
 nothing, and a policy learns to ride on the bound.

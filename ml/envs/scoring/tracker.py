@@ -35,6 +35,8 @@ class Memory(NamedTuple):
     """(num_envs,), of the tick before."""
     hardest_mps2: Floats
     """(num_envs,), the ego's hardest braking since the onset of a benign slowing."""
+    peer_hardest_mps2: Floats
+    """(num_envs,), the same of the peer that slows."""
     window: Floats
     """(2, 8), terms and firing, summed over the batch since the last report."""
 
@@ -53,6 +55,7 @@ class EpisodeTracker:
             totals=np.zeros((num_envs, len(_TOTALS))),
             was_needless=np.zeros(num_envs, dtype=bool),
             hardest_mps2=np.zeros(num_envs),
+            peer_hardest_mps2=np.zeros(num_envs),
             window=np.zeros((2, len(TERMS))),
         )
         # By how much more was paid under earlier weights, per term; 0 without a curriculum.

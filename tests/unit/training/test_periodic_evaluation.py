@@ -80,6 +80,52 @@ def test_a_later_model_that_is_worse_is_not_kept(
     assert "best by safety score (0.01), of step 160" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("change", ["fewer cases", "another seed", "an earlier RoadSense"])
+def test_a_best_model_of_other_cases_is_judged_again(
+    trainer: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+):
+    """A resumed run pairs its models with `best.zip` on the cases of now, and loses none of them.
+
+    So it does where the record is one without scores by case, and of another scale.
+    """
+    arguments = ("--total-timesteps", "320", "--evaluation.every-steps", "160")
+    assert trainer(*SMALL, *arguments, evaluator=told.evaluate_downhill) == 0
+    run = only_run(tmp_path)
+    record = run / "evaluation" / "best.json"
+    best = (run / "best.zip").read_bytes()
+    changed = {
+        "fewer cases": ("--evaluation.episodes", "3"),
+        "another seed": ("--evaluation.seed", "4242"),
+        "an earlier RoadSense": (),
+    }[change]
+    if not changed:
+        record.write_text(json.dumps({"step": 160, "safety_score": 0.42}))
+    resumed = ("--resume", "latest", "--total-timesteps", "640", *changed)
+    assert trainer(*resumed, evaluator=told.evaluate_downhill_in_as_many_cases) == 0
+    assert (run / "best.zip").read_bytes() == best
+    said = json.loads(record.read_text())
+    cases = 3 if change == "fewer cases" else 32
+    assert said["step"] == 160
+    assert said["by_case"] == [pytest.approx(1 / 160)] * cases
+    assert said["safety_score"] == pytest.approx(1 / 160)
+    assert _evaluated(run) == [160, 320, 480, 640]
+    told_of = " ".join(capsys.readouterr().out.split())
+    assert "best.zip, of step 160, judged again: safety score 0.01" in told_of
+    assert f"{cases} paired cases to the best before (not shown to be better)" in told_of
+
+
+def test_a_resumed_run_does_not_judge_its_best_model_again(
+    trainer: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Nor where what has changed decides no case: the reward's weights, or how long it runs."""
+    arguments = ("--total-timesteps", "320", "--evaluation.every-steps", "160")
+    assert trainer(*SMALL, *arguments, evaluator=told.evaluate_downhill) == 0
+    resumed = ("--resume", "latest", "--total-timesteps", "480", "--reward.comfort", "0.1")
+    assert trainer(*resumed, evaluator=told.evaluate_downhill) == 0
+    assert "judged again" not in capsys.readouterr().out
+    assert load_model(only_run(tmp_path) / "best.zip").num_timesteps == 160
+
+
 def test_a_gain_that_may_be_chance_is_none(trainer: Callable[..., int], tmp_path: Path):
     """A later model takes the best one's place where its score is higher by `least_gain`.
 

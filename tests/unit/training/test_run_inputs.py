@@ -76,6 +76,21 @@ def test_a_run_from_before_the_common_share_goes_on_with_independent_errors():
     assert _parse("--resume", str(run.path)).env.position_common_share == 0.0
 
 
+@pytest.mark.usefixtures("project")
+def test_a_run_from_before_braking_was_charged_goes_on_without():
+    """What its policy is paid does not change halfway; a run that names the weights keeps them."""
+    run = _begin("--reward.braking", "0.05", "--reward.overreaction", "30")
+    kept = _parse("--resume", str(run.path)).env.reward
+    assert (kept.braking, kept.overreaction) == (0.05, 30.0)
+    text = run.config_file.read_text()
+    older = text.replace("    braking: 0.05\n", "").replace("    overreaction: 30.0\n", "")
+    assert older.count("\n") == text.count("\n") - 2
+    run.config_file.write_text(older)
+    reward = _parse("--resume", str(run.path)).env.reward
+    assert (reward.braking, reward.overreaction) == (0.0, 0.0)
+    assert reward.comfort == kept.comfort
+
+
 def test_a_link_stays_a_link(project: Path):
     """SUMO reads the network beside the link; what the link leads to may have another."""
     (project / "link.sumocfg").symlink_to(project / "own.sumocfg")
