@@ -54,7 +54,9 @@ class Oracle(Follower):
     _GAP_GAIN, _SPEED_GAIN = 0.12, 0.7
     _MARGIN_M = 2.0
     _URGENT_MPS2 = 2.0
-    _CALM_STEP_MPS2 = 4.5 * DT_S
+    _CALM_MPS2 = 1.5
+    """What it brakes with at most where the traffic demands none: nobody behind is startled."""
+    _CALM_STEP_MPS2, _URGENT_STEP_MPS2 = 4.5 * DT_S, 12.65 * DT_S
 
     def __init__(self, time_gap_s: float | None = None) -> None:
         super().__init__(time_gap_s, WANTED_STANDSTILL_M)
@@ -66,11 +68,16 @@ class Oracle(Follower):
         error = lead.gap_m - wanted_gap_m(own, self.time_gap_s)
         wish = self._GAP_GAIN * error + self._SPEED_GAIN * (lead.speed_mps - own) + lead.accel_mps2
         last = ego.accel_mps2
-        wish = np.clip(wish, last - self._CALM_STEP_MPS2, last + self._CALM_STEP_MPS2)
+        wish = np.maximum(wish, np.minimum(lead.accel_mps2, -self._CALM_MPS2))
+        # Hard braking is let go at once when what demanded it is over.
+        release = np.maximum(last + self._CALM_STEP_MPS2, -self._CALM_MPS2)
+        wish = np.clip(wish, last - self._CALM_STEP_MPS2, release)
         room = lead.gap_m - self._MARGIN_M - own * DT_S
         lead_stops_m = lead.speed_mps**2 / (2.0 * np.maximum(-lead.accel_mps2, _HARDLY_MPS2))
         to_stop = braking_within(own, room + lead_stops_m)
         to_match = braking_within(np.maximum(own - lead.speed_mps, 0.0), room)
         needed = np.maximum(to_stop, to_match)
-        wish = np.where(needed > self._URGENT_MPS2, np.minimum(wish, -needed), wish)
+        # It builds up as a careful driver's does: who slows for a tick is no cause to brake hard.
+        urgent = np.maximum(-needed, last - self._URGENT_STEP_MPS2)
+        wish = np.where(needed > self._URGENT_MPS2, np.minimum(wish, urgent), wish)
         return np.clip(wish, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)

@@ -29,6 +29,11 @@ RARE = frozenset({TEACHER, DEAF})
 nothing, and their interval has to say so."""
 
 
+MATTERS = 1.0
+"""Points an episode, 0.025 s of headway or 0.5 m/s³ of jerk, from which on a contradiction between
+two sums counts: near the gap that is set the reward is flat, and the score is not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two drivers on the same cases; differences are first − second, in points an episode.
@@ -62,6 +67,8 @@ class Pair:
                     f"{' and '.join(wrong)} put {self.second} above {self.first} "
                     f"({self._said()}); {self.first} is better: {self.expected}"
                 )
+        signs["the reward"] *= abs(self.paid.difference) > MATTERS
+        signs["the score"] *= abs(self.scored.difference) > MATTERS
         above = [name for name, sign in signs.items() if sign > 0]
         below = [name for name, sign in signs.items() if sign < 0]
         if above and below:

@@ -59,9 +59,15 @@ def test_a_difference_that_is_not_shown_is_no_complaint():
 )
 def test_reward_score_and_targets_must_agree_on_any_pair(changes, words):
     """Whoever is put first: nobody has said who is better, and they contradict each other."""
-    first = rows(mean_return=lambda case: 41.0 - case, **changes)
+    first = rows(mean_return=lambda case: 41.5 - case, **changes)
     (said,) = complaints(first, rows(), names=("a", "b"))
     assert said.startswith(words)
+
+
+def test_a_contradiction_within_a_point_is_none():
+    """Both sums are right to about that."""
+    first = rows(mean_return=lambda case: 40.9 - case, headway_s=1.1)
+    assert complaints(first, rows(), names=("a", "b")) == []
 
 
 def test_rare_crashes_are_not_decided_by_few_cases():
