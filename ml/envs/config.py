@@ -45,19 +45,30 @@ class EpisodeMix(_Model):
 class RewardWeights(_Model):
     """What each bounded reward term is multiplied by, per tick (`collision`, `overreaction`: once).
 
-    The defaults are the prices of `ml.envs.prices`, and what teaches beside them.
+    The defaults follow `ml.envs.prices`. At them an episode of 50 s is charged for a crash, quiet
+    braking and an overreaction just what they cost in the safety score. `headway`, `comfort` and
+    `false_braking` stand in, tick by tick, for a gap, a jerk and events that only an episode has,
+    and are of their prices' size; `safety` and `restraint` have no price: they teach.
     """
 
     headway: Annotated[float, Field(ge=0.0)] = 0.1
-    """0.3 s off the gap that is set, a further second costs the price of a second of headway."""
+    """Earned at the gap that is set, half of it at 5 m + 0.5 s off. 0.3 s off, losing more costs
+    about the price of a second of headway per second."""
     safety: Annotated[float, Field(ge=0.0)] = 0.2
+    """Lost where a crash would take more than 2 m/s² to avoid, or the gap is below 0.5 s."""
     collision: Annotated[float, Field(ge=0.0)] = PRICES["crash"]
+    """Lost in a crash that the reference driver would not have had: the price of one."""
     comfort: Annotated[float, Field(ge=0.0)] = 0.25
+    """Lost by jerk beyond 0.8 m/s³ and braking beyond 1.5 m/s², as their squares: much as the price
+    of jerk where a radio is bad."""
     false_braking: Annotated[float, Field(ge=0.0)] = PRICES["false_brakes"] / 12
-    """An event of some 12 ticks costs its price."""
+    """Lost by braking beyond 1.5 m/s² without cause; an event of some 12 ticks costs its price."""
     restraint: Annotated[float, Field(ge=0.0)] = 0.25
+    """Lost by wishing for more than the safety layer lets pass."""
     braking: Annotated[float, Field(ge=0.0)] = PRICES["braking_share"] / EPISODE_TICKS
+    """Lost by braking where there is no hazard: its price, spread over 50 s."""
     overreaction: Annotated[float, Field(ge=0.0)] = PRICES["overreaction"]
+    """Lost by braking harder than whoever slows in a benign episode: the price of doing so."""
 
 
 class EnvConfig(_Model):
