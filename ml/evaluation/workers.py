@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, Self, TypeVar, cast
@@ -21,6 +22,22 @@ _GOODBYE_S = 2.0
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
+
+
+@contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Start processes that a Ctrl-C does not reach: the parent decides when they end.
+
+    It goes to the whole process group. A signal that is blocked here stays blocked in the child,
+    from its first instruction. The resource tracker of `multiprocessing` unblocks it while it
+    starts, which the first child would else be in the middle of: so the tracker comes before.
+    """
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class WorkerPool(Generic[Job, Answer]):
@@ -34,18 +51,13 @@ class WorkerPool(Generic[Job, Answer]):
     def __init__(self, work: Callable[[Job], Answer], workers: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._processes: dict[Connection, BaseProcess] = {}
-        # Ctrl-C reaches the whole process group, but the parent decides when a worker ends. A
-        # blocked signal stays blocked in the child, from its first instruction.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with deaf_to_ctrl_c():
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, work), daemon=True)
                 process.start()
                 theirs.close()  # so that the worker's death reads as the end of the pipe
                 self._processes[ours] = process
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Answer]]:
         """Yield each job and its answer as it comes.

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, Self, TypeVar
 
 from ml.errors import EvaluationError
+from ml.evaluation.workers import deaf_to_ctrl_c
 
 _GOODBYE_S = 2.0
 
@@ -41,13 +42,8 @@ class Child(Generic[Question, Answer]):
         self._remedy = remedy
         self._asked = ""
         self._limit_s = self._deadline_s = math.inf
-        # Ctrl-C reaches the whole process group, but we decide when the child ends. A blocked
-        # signal stays blocked in the child, from its first instruction.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with deaf_to_ctrl_c():
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()  # so that the child's death reads as the end of the pipe
 
     def __enter__(self) -> Self:

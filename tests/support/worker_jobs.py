@@ -15,3 +15,8 @@ def work(job):
     if job == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     return int(job) ** 2, os.getpid()
+
+
+def blocked(_):
+    """Whether Ctrl-C is kept from this process."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())

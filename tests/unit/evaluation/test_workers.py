@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from support import worker_jobs
@@ -44,3 +46,22 @@ def test_a_worker_that_is_killed_is_not_waited_for(pool):
         EvaluationError, match=rf"die died .exit code -{signal.SIGKILL}.*same command"
     ):
         list(pool.run(["die"]))
+
+
+_FIRST_WORKER = """
+import signal
+from support import worker_jobs
+from ml.evaluation.workers import WorkerPool
+
+with WorkerPool(worker_jobs.blocked, 2) as pool:
+    print(*(blocked for _, blocked in pool.run(["first", "second"])))
+"""
+
+
+def test_ctrl_c_reaches_no_worker_from_its_first_instruction():
+    """Nor the first one of a fresh process, which starts the tracker of multiprocessing, too."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST_WORKER], capture_output=True, text=True, check=False,
+        timeout=120, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert done.stdout.split() == ["True", "True"], done.stderr
