@@ -1,6 +1,5 @@
 """The comparison as a table, a page, a record for machines, and a picture of how they learnt."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -41,8 +40,7 @@ def write_report(folder: Path, units: Sequence[Unit], settings: Mapping[str, Any
     rows = {unit: unit.rows() for unit in units}
     figures = {unit: figures_of(str(unit), of) for unit, of in rows.items()}
     jerks = {u: summarise(of)[0].figures["jerk_p95_mps3"].value for u, of in rows.items()}
-    seconds = {u: json.loads(u.trained.read_text("utf-8"))["cpu_s"] if u.trained.exists() else 0.0
-               for u in units}  # fmt: skip
+    seconds = {unit: unit.training_cpu_s() for unit in units}
     groups: dict[str, list[Unit]] = {}
     for unit in units:
         groups.setdefault(unit.group, []).append(unit)

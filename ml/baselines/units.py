@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Literal
 
 import numpy as np
@@ -113,6 +114,12 @@ class Unit:
         with_metrics = [run for run in found if (run / "metrics.jsonl").exists()]
         return max(with_metrics) if with_metrics else None
 
+    def begin_anew(self) -> None:
+        """Forget a training that was stopped: what its metrics say is not done any more."""
+        if self.kind != "controller" and not self.trained.exists():
+            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+            rmtree(self.folder / "runs", ignore_errors=True)
+
     def share_trained(self) -> float:
         """How much of its training is done, in [0, 1], as its metrics say."""
         run = self.run()
@@ -120,6 +127,22 @@ class Unit:
             return float(self.trained.exists())
         *whole, _ = (run / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
         return json.loads(whole[-1])["step"] / self.config.total_timesteps if whole else 0.0
+
+    def training_cpu_s(self) -> float:
+        """How long its training took on one core, s; 0 for what is not trained.
+
+        Raises:
+            EvaluationError: The record of it is damaged.
+        """
+        if not self.trained.exists():
+            return 0.0
+        try:
+            return float(json.loads(self.trained.read_text(encoding="utf-8"))["cpu_s"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise EvaluationError(
+                f"{self.trained} is damaged ({error}). Delete the folder {self.folder} and run the "
+                "same command again: this driver is made anew, the others stay."
+            ) from error
 
     def rows(self) -> list[EpisodeRow]:
         """Read its episodes.
@@ -170,7 +193,6 @@ def _train_plain(unit: Unit) -> None:
     """Train an algorithm as it comes."""
     env = unit.config.env.model_copy(update={"backend": "libsumo"})
     metrics = unit.folder / "metrics.jsonl"
-    metrics.unlink(missing_ok=True)  # of a training that was stopped
     with (
         closing(ConvoyVecEnv(unit.config.num_envs, env, seed=unit.seed)) as environment,
         closing(JsonLinesWriter(metrics)) as writer,

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("algorithms", "seeds"):
         given = getattr(options, name)
         if not given or len(set(given)) < len(given):
-            raise ConfigError(f"--{name} {' '.join(map(str, given))}: give different ones")
+            raise ConfigError(f"--{name} {' '.join(map(str, given))}: name at least one, each once")
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_writable  # noqa: PLC0415
     from ml.baselines.algorithms import require_algorithms  # noqa: PLC0415
@@ -200,14 +200,15 @@ def _make_all(units: "Sequence[Unit]", workers: int, console: Console) -> None:
         while todo or running:
             while todo and len(running) < workers:
                 unit = todo.pop(0)
+                unit.begin_anew()
                 running[unit] = stack.enter_context(Child(make, _REMEDY))
                 running[unit].ask(str(unit), unit)
-                shown.say(", ".join(map(str, running)))
+                shown.say("; ".join(map(str, running)))
             for unit, child in list(running.items()):
                 if child.poll(_POLL_S):
                     running.pop(unit).close()
                     shown.advance(work=left_s[unit])
-                    shown.say(", ".join(map(str, running)))
+                    shown.say("; ".join(map(str, running)))
                     continue
                 # What its training has done counts, so that the time left is known early.
                 rest_s = max(unit.left_s - unit.training_left_s * unit.share_trained(), 0.0)

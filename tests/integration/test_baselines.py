@@ -16,6 +16,7 @@ from ml.baselines.units import Unit, make
 from ml.cli import main
 from ml.envs.config import EnvConfig, EpisodeMix
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.errors import EvaluationError
 from ml.training.child import Child
 from ml.training.config import TrainConfig
 
@@ -42,7 +43,9 @@ def test_an_episode_that_is_cut_off_is_none_that_ended():
     """A replay buffer gets its last observation, not the next episode's first, and is told so."""
     config = EnvConfig(num_peers=(2, 2), episode_s=15.0, episode_mix=HAZARDS)
     env = Watched(8, config, seed=1)
-    model = SAC("MultiInputPolicy", env, buffer_size=8000, learning_starts=10_000, device="cpu")
+    model = SAC(
+        "MultiInputPolicy", env, buffer_size=8000, learning_starts=10_000, device="cpu", seed=1
+    )
     model.learn(8 * 250)
     env.close()
     buffer = model.replay_buffer
@@ -130,7 +133,7 @@ def test_a_comparison_that_is_stopped_goes_on_and_is_mixed_with_nothing_else(tmp
     ("more", "said"),
     [
         (("--algorithms", "SAK"), "there is no such algorithm. Did you mean 'SAC'"),
-        (("--seeds", "1", "1"), "--seeds 1 1: give different ones"),
+        (("--seeds", "1", "1"), "--seeds 1 1: name at least one, each once"),
         (("--seeds", "9000011"), "this is the test seed"),
         (("--steps", "0"), "--steps must be ≥ 1, got 0"),
         (("--preset", "pop"), "there is no preset 'pop'. Did you mean 'ppo'"),
@@ -152,3 +155,28 @@ def test_a_folder_of_something_else_stays_as_it_is(tmp_path, capsys):
     (tmp_path / "settings.json").write_text('{"steps', "utf-8")
     assert main(command(tmp_path)) == 2
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_damaged_record_of_a_training_is_told_with_the_way_on(tmp_path):
+    """What it took is part of the table; the other drivers stay."""
+    unit = Unit("algorithm", "PPO", 0, TrainConfig(), 1, tmp_path)
+    unit.folder.mkdir(parents=True)
+    unit.trained.write_text('{"cpu_s": ', "utf-8")
+    with pytest.raises(EvaluationError, match=r"trained.json is damaged .*Delete the folder"):
+        unit.training_cpu_s()
+
+
+def test_a_training_that_is_begun_anew_has_done_nothing_yet(tmp_path):
+    """Whatever the one before that was stopped had reached; a finished one stays."""
+    config = TrainConfig(total_timesteps=1000)
+    unit = Unit("algorithm", "PPO", 0, config, 1, tmp_path)
+    unit.folder.mkdir(parents=True)
+    (unit.folder / "metrics.jsonl").write_text('{"step": 500}\n', "utf-8")
+    assert unit.share_trained() == 0.5
+    unit.begin_anew()
+    assert unit.share_trained() == 0.0
+    (unit.folder / "metrics.jsonl").write_text('{"step": 500}\n', "utf-8")
+    unit.trained.write_text('{"cpu_s": 1.0}', "utf-8")
+    unit.begin_anew()
+    assert unit.share_trained() == 1.0
+    assert unit.run() == unit.folder
