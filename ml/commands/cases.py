@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,12 +103,19 @@ def _find(options: FindOptions) -> int:
     if missing:
         with Parts(console, what, total=max(options.episodes, found.driven), done=found.driven,
                    unit="episodes", usual_s=lasts_s) as shown:  # fmt: skip
-            for state in find_cases(found, job, episodes=options.episodes, workers=options.workers):
-                command = _command(options, state.driven)  # of what the file holds by now
-                write_cases(state.model_copy(update={"command": command}), options.out)
-                shown.say(f"critical: {len(state.train)} + {len(state.held_out)} held out")
-                shown.advance(state.driven - found.driven)
-                found = state
+            try:
+                for state in find_cases(
+                    found, job, episodes=options.episodes, workers=options.workers
+                ):
+                    command = _command(options, state.driven)  # of what the file holds by now
+                    write_cases(state.model_copy(update={"command": command}), options.out)
+                    shown.say(f"critical: {len(state.train)} + {len(state.held_out)} held out")
+                    shown.advance(state.driven - found.driven)
+                    found = state
+            except KeyboardInterrupt:
+                kept = f"goes on after {found.driven:,} episodes" if found.driven else "begins anew"
+                sys.stderr.write(f"\nstopped; the same command with --out {options.out} {kept}\n")
+                raise
     console.print(
         f"{len(found.train) + len(found.held_out)} critical cases ({len(found.train)} to train on, "
         f"{len(found.held_out)} held out) in {found.driven} episodes, "
@@ -219,6 +227,8 @@ def cells_of(rows: Sequence[EpisodeRow]) -> tuple[str, ...]:
     valid = [row for row in rows if row.avoidable and not row.invalid]
     rates = [Rate.of(sum(hits), len(hits)) for hits in (
         [row.crash for row in valid], [is_critical(row) for row in valid])]  # fmt: skip
+    if not valid:
+        return "no avoidable hazard", "–", "–", "–"
     headway_s = fmean(row.headway_s for row in valid)
     jerk = fmean(row.jerk_p95_mps3 for row in valid)
     told = (f"{r.hits} of {r.trials} [{100 * r.low:.1f}, {100 * r.high:.1f}] %" for r in rates)

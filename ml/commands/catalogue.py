@@ -31,7 +31,7 @@ COMMANDS = {
     "tune": Command(
         "search for better values of the recipe, or of a controller", "hours, or --minutes"
     ),
-    "cases": Command("find critical cases for training, and drive them", "5 min"),
+    "cases": Command("find critical cases for training, and drive them", "7 min"),
     "audit-reward": Command("check that the reward ranks drivers as a person would", "2 min"),
     "bench": Command("measure training throughput against its ceiling", "5 min"),
     "doctor": Command("look for what this machine lacks; for bug reports"),

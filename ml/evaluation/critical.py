@@ -20,7 +20,7 @@ from ml.evaluation.workers import WorkerPool
 from ml.keyed_random import fold
 from ml.sumo.scenarios import load_scenario
 
-PART_CASES = 640
+PART_CASES = 320
 """Cases that are driven in one go: what a kill costs, times the workers."""
 DEFINITION = (
     f"a valid, avoidable hazard with a crash, min_ttc_s < {TTC_CRITICAL_S:g} s or min_gap_m < "
