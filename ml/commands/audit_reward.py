@@ -81,5 +81,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.json is not None:
         write_json(options.json, finite(report.as_json(), digits=6))
     if not report.complaints:
-        console.print("[green]ok[/green]  the ranking is right and no penalty fires without cause")
+        shown, asked = report.ranking.shown
+        console.print(
+            "[green]ok[/green]  the ranking is right and no penalty fires without cause: of "
+            f"{asked} orders that must hold {shown} are shown, none is contradicted"
+        )
     return 1 if report.complaints else 0

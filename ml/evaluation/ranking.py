@@ -94,6 +94,12 @@ class Ranking:
         """What is wrong, in words."""
         return [words for words in map(Pair.complaint, self.pairs) if words]
 
+    @property
+    def shown(self) -> tuple[int, int]:
+        """How many of the expected orders are shown by return and score, and how many there are."""
+        asked = [pair for pair in self.pairs if pair.expected]
+        return sum(_shown(p.paid) > 0 and _shown(p.scored) > 0 for p in asked), len(asked)
+
     def tables(self) -> list[WholeTable]:
         """Build the console tables: each driver's return and score, and what was expected."""
         drivers = WholeTable(
@@ -107,9 +113,10 @@ class Ranking:
             paid = float(np.mean([row.mean_return for row in valid]))
             cells = (f"{value:.1f}" for value in (paid, -sum(means.values()), *means.values()))
             drivers.add_row(name, *cells)
+        most = max((pair.paid.pairs for pair in self.pairs), default=0)
         pairs = WholeTable(
             *("better", "than", ">return [95 %]", ">score [95 %]", "targets", "as expected"),
-            title="who must be better, points an episode, paired by case",
+            title=f"who must be better, points an episode, paired: {most:,} cases",
         )
         for pair in self.pairs:
             if pair.expected:

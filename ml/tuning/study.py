@@ -20,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from ml.atomic_files import check_writable, write_json
+from ml.envs.prices import PRICES
 from ml.errors import ConfigError, EvaluationError
 from ml.tuning.objective import Objective, Outcome
 from ml.tuning.space import Value
@@ -156,7 +157,7 @@ class Search:
 
     def _compare_record(self) -> None:
         space = {name: d.model_dump(exclude_defaults=True) for name, d in self._space.items()}
-        record = {"space": space, **self._objective.record()}
+        record = {"space": space, "prices": PRICES, **self._objective.record()}
         file = self._folder / _RECORD_FILE
         if not file.exists():
             write_json(file, record)

@@ -22,14 +22,16 @@ from ml.commands.ablate import TITLES, beside, cells
 from ml.commands.doctor import _table as doctor_table
 from ml.console import WholeTable, make_console
 from ml.doctor.programs import note, wrong
-from ml.envs.config import EpisodeKind
+from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.scoring.reward import TERMS
 from ml.envs.scoring.targets import targets_of
 from ml.evaluation.acceptance.table import Found, Row
+from ml.evaluation.behaviours import FURTHER, JERKY, ORACLE
 from ml.evaluation.closing import DriverFigures, as_table
 from ml.evaluation.compare import compare
 from ml.evaluation.console import spread_over, spread_table, tables
 from ml.evaluation.paired import PairedEstimate
+from ml.evaluation.ranking import Ranking, compare_all
 from ml.evaluation.reward_audit import AuditCell, AuditReport
 from ml.evaluation.summary import Rate, summarise
 from ml.parameters import load_parameters
@@ -82,7 +84,11 @@ def _audit() -> AuditReport:
         for driver in ("do-nothing", "SUMO's car-following")
         for kind in get_args(EpisodeKind)
     }
-    return AuditReport(cells, [])
+    rows = {
+        name: planted_rows(30, controller=name, mean_return=mean)
+        for name, mean in ((ORACLE, -1234.5), (JERKY, -1357.9), (FURTHER, -2468.1))
+    }
+    return AuditReport(cells, Ranking(rows, compare_all(rows, EnvConfig())), [])
 
 
 GAIN = PairedEstimate(600, -40.1, -39.0, -1.52, -0.71, 0.001)
