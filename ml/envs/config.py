@@ -47,8 +47,9 @@ class RewardWeights(_Model):
 
     The defaults follow `ml.envs.prices`. At them an episode of 50 s is charged for a crash, quiet
     braking and an overreaction just what they cost in the safety score. `headway`, `comfort` and
-    `false_braking` stand in, tick by tick, for a gap, a jerk and events that only an episode has,
-    and are of their prices' size; `safety` and `restraint` have no price: they teach.
+    `false_braking` stand in, tick by tick, for a gap, a jerk and events that only an episode has:
+    near their prices, but for `false_braking`, which begins sooner and counts by its length.
+    `safety` and `restraint` have no price: they teach.
     """
 
     headway: Annotated[float, Field(ge=0.0)] = 0.1

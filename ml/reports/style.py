@@ -137,6 +137,15 @@ def save_picture(figure: Figure, file: Path, *, dpi: int = 150) -> None:
     figure.savefig(file, dpi=dpi, metadata={unstable: None} if unstable else None)
 
 
+def as_png(figure: Figure, *, dpi: int) -> bytes:
+    """Return a figure as a PNG; call it in the house style."""
+    lay_out(figure)
+    figure.set_layout_engine(None)  # with an engine, `savefig` lays everything out again
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=dpi, format="png")
+    return buffer.getvalue()
+
+
 def as_picture(figure: Figure, text: str) -> Picture:
     """Turn a figure into an SVG inside a URI, sharp on a phone and in print."""
     lay_out(figure)

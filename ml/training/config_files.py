@@ -89,7 +89,7 @@ class Layers:
         if name not in names:
             raise ConfigError(
                 f"there is no preset {name!r}.{did_you_mean(name, names)} Presets: "
-                f"{', '.join(names)}. A file of your own goes to --config."
+                f"{', '.join(names)}. `roadsense train` takes a file of your own as --config."
             )
         text = resources.files("ml.training").joinpath(f"presets/{name}.yaml").read_text("utf-8")
         self.put_yaml(text, f"preset {name}")

@@ -66,7 +66,8 @@ class TeacherDriver:
 
     Args:
         name: What tables call it.
-        answers_silence: False lifts the layer's answer to silence, and nothing else.
+        answers_silence: False lifts the bound with which the layer answers silence, and peers that
+            may be there and were never heard.
     """
 
     ego_control: Literal["policy", "sumo"] = "policy"

@@ -1,12 +1,10 @@
 """An episode as one still picture that lines up with others of the same episode."""
 
-import io
-
 from matplotlib.figure import Figure
 
 from ml.evaluation.recording import Recording
 from ml.reports.episode.panels import draw_timeline
-from ml.reports.style import house_style, lay_out
+from ml.reports.style import as_png, house_style
 
 _DPI = 110
 
@@ -28,10 +26,5 @@ def draw_still(recording: Recording, title: str) -> Figure:
 
 def still_png(recording: Recording, title: str) -> bytes:
     """Return the picture as a PNG; see `draw_still`."""
-    buffer = io.BytesIO()
     with house_style():
-        figure = draw_still(recording, title)
-        lay_out(figure)
-        figure.set_layout_engine(None)  # with an engine, `savefig` lays everything out again
-        figure.savefig(buffer, dpi=_DPI, format="png")
-    return buffer.getvalue()
+        return as_png(draw_still(recording, title), dpi=_DPI)
