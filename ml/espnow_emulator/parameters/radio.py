@@ -87,11 +87,10 @@ class RelayParameters(Section):
         p_j       = p + U(-1, 1) min(s, p, 1 - p)     once per node and episode; its mean is p
         works(t)  = U(j, floor((t + U_j T) / T)) < p_j
 
-    In a slot while it works it sends on all that waits; in one while it is idle all that is
-    forgotten. What keeps a real board from it is not known. A heading or a position in error does
-    not (cars in a row lie far from the edge of the cone), nor does a full queue of 32. That it
-    comes in spells is: drawn anew for each frame, as many forgotten ones leave a receiver without
-    news for half a second at a third of the recorded frequency.
+    In a slot while it works it sends on all that waits; in one while it is idle it forgets that.
+    What keeps a real board from relaying is not known: a full queue of 32 does not happen to three
+    cars. But it comes in spells, of 0.3 s at least: drawn anew for each frame, as many forgotten
+    ones leave a receiver without news for half a second at a third of the recorded frequency.
     """
 
     max_hops: int = number(3, 0, 3, "A message is relayed so often at most; 0: no relays.")
@@ -109,7 +108,7 @@ class RelayParameters(Section):
         0.2, 0.0, 1.0, "Relays have shares of their own, uniformly up to s away from it. [J]"
     )
     forward_time_s: float = drawn(
-        1.0, 0.05, 3600.0, "A relay works, or is idle, for so long at a time. [R]"
+        0.7, 0.05, 3600.0, "A relay works, or is idle, for so long at a time. [R]"
     )
 
 
