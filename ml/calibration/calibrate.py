@@ -17,6 +17,7 @@ from ml.calibration.fits.gps import position_estimates
 from ml.calibration.fits.latency import LatencyFit, latency_estimates
 from ml.calibration.fits.link import LinkFit
 from ml.calibration.fits.loss_estimates import MarginSplit, loss_estimates
+from ml.calibration.fits.relays import relay_estimates
 from ml.calibration.logs.link import Drive, Link
 from ml.calibration.logs.links import read_drive
 from ml.calibration.logs.reader import Log, read_log
@@ -118,6 +119,7 @@ def calibrate(
     fit, split = loss_estimates(links, prior, estimates, on_part)
     estimates += blackout_estimates(blackouts, prior)
     latency = latency_estimates(logs, prior, estimates)
+    relay_estimates(drives, prior, estimates)
     accels = accelerometer_estimates(drives, prior, estimates)
     position_estimates(drives, prior, estimates)
     estimates += [
