@@ -60,10 +60,10 @@ class Stream(IntEnum):
     SLOW_BIAS_COMMON = 19
     ANTENNA = 20
     BLACKOUT = 21
+    RELAYING = 40
     BEACON_JITTER = 22
     CASE_SPLIT = 35
     REPLAYED_CASE = 36
-    RELAYING = 40
     SYNTHETIC_LOGS = 48
 
 

@@ -55,12 +55,30 @@ class Relay(NamedTuple):
         return percentile_interval(self.share_replicates)
 
 
+def own_relays(relays: Sequence[Relay]) -> dict[str, tuple[float, float, float]]:
+    """Return what is known of these very boards, in place of relays at large.
+
+    Dotted name to a value and both ends of its 90 % interval; nothing without relays.
+    """
+    if not relays:
+        return {}
+    shares = np.array([relay.share for relay in relays])
+    means = np.mean([relay.share_replicates for relay in relays], axis=0)
+    spread = float(shares.std() / np.sqrt(_UNIFORM_VARIANCE))
+    return {
+        _SHARE: (float(shares.mean()), *percentile_interval(means)),
+        _SPREAD: (spread, spread, spread),
+    }
+
+
 def relay_estimates(
     drives: Sequence[Drive], prior: Parameters, estimates: list[Estimate]
 ) -> list[Relay]:
     """Judge all boards that relay, and append to `estimates`."""
     rules = prior.radio.relay
-    boards = [(drive, board) for drive in drives for board in drive.boards if board.rx is not None]
+    boards = [
+        (drive, board) for drive in drives for board in drive.boards if _tells_messages_apart(board)
+    ]
     sent_on = [_judged_by_its_own_log(board, rules) for _, board in boards]
     relays = [relay for relay in sent_on if relay is not None]
     if not relays:
@@ -154,10 +172,12 @@ def _judged_by_what_arrived(drive: Drive, board: Board) -> Relay | None:
     """
     if len(drive.boards) != 3:  # noqa: PLR2004 - a source, a relay and a receiver
         return None
+    assert board.rx is not None  # noqa: S101 - the caller has looked
     at_s, copies, expected = [], [], []
     for receiver in drive.boards:
-        if receiver.name == board.name or receiver.rx is None or board.rx is None:
+        if receiver.name == board.name or not _tells_messages_apart(receiver):
             continue
+        assert receiver.rx is not None  # noqa: S101 - it is one of those that tell
         (source,) = {b.name for b in drive.boards} - {board.name, receiver.name}
         copied = _stamps(receiver.rx, source, relayed=True)
         if not copied:
@@ -183,6 +203,12 @@ def _judged_by_what_arrived(drive: Drive, board: Board) -> Relay | None:
     shares = np.clip(came / np.maximum(could, 1.0), 0.0, 1.0)
     share = float(np.clip(parts[0].sum() / max(parts[1].sum(), 1.0), 0.0, 1.0))
     return Relay(board.name, parts[0].size, share, shares, None, np.zeros(0))
+
+
+def _tells_messages_apart(board: Board) -> bool:
+    """Whether both logs of a board name messages by the senders' clocks."""
+    logs = [log for log in (board.tx, board.rx) if log is not None]
+    return len(logs) > 1 and all("msg_timestamp" in log.columns for log in logs)
 
 
 def _messages(log: Log, column: str, rows: Ints) -> list[Message]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ml.calibration.calibrate import calibrate, calibrated
-from ml.calibration.fits.relays import Relay, relay_estimates
+from ml.calibration.fits.relays import Relay, own_relays, relay_estimates
 from ml.calibration.logs.links import read_drive
 from ml.calibration.logs.reader import read_log
 from ml.calibration.synthetic.logs import write_logs
@@ -90,6 +90,12 @@ def test_what_a_board_logs_of_relaying_shows_its_share_and_its_spells(drive):
     low, high = estimates[TIME].interval
     assert low < 1.2 < high
     assert high - low < 0.25
+    mine = own_relays(list(relays.values()))
+    shares = [relays[name].share for name in "ab"]
+    assert mine[SHARE][1] < mine[SHARE][0] < mine[SHARE][2]
+    assert mine[SHARE][0] == pytest.approx(np.mean(shares))
+    assert mine[SHARE][2] - mine[SHARE][1] < 0.08, "of these boards more is known"
+    assert mine[SPREAD][0] == pytest.approx(np.sqrt(3.0) * abs(shares[0] - shares[1]) / 2.0)
     assert "differ" in estimates[SPREAD].why
     assert not estimates[SPREAD].is_fitted
 
