@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ml.calibration.fits.field_tables import TWO_AHEAD
-from ml.calibration.trials.reference_drive import link_two_ahead
+from ml.calibration.trials.two_ahead import link_two_ahead
 from ml.parameters import load_parameters
 
 pytestmark = pytest.mark.statistics
