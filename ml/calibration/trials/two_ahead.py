@@ -1,4 +1,4 @@
-"""The link from two cars ahead on the reference drive: what relays rescue, how long it is silent."""
+"""The link from two cars ahead on the reference drive: what relays rescue, how long it is mute."""
 
 from collections.abc import Mapping
 from typing import Final
