@@ -17,6 +17,7 @@ from ml.calibration.fits.gps import position_estimates
 from ml.calibration.fits.latency import LatencyFit, latency_estimates
 from ml.calibration.fits.link import LinkFit
 from ml.calibration.fits.loss_estimates import MarginSplit, loss_estimates
+from ml.calibration.fits.relays import Relay, relay_estimates
 from ml.calibration.logs.link import Drive, Link
 from ml.calibration.logs.links import read_drive
 from ml.calibration.logs.reader import Log, read_log
@@ -50,6 +51,7 @@ class Calibration:
     split: MarginSplit  # Of its levels
     latency: LatencyFit | None  # Of round trips, None without any
     accelerometers: list[Accelerometer]  # Of the boards
+    relays: list[Relay]  # Boards that send on what they hear
 
     @property
     def notes(self) -> list[str]:
@@ -118,6 +120,7 @@ def calibrate(
     fit, split = loss_estimates(links, prior, estimates, on_part)
     estimates += blackout_estimates(blackouts, prior)
     latency = latency_estimates(logs, prior, estimates)
+    relays = relay_estimates(drives, prior, estimates)
     accels = accelerometer_estimates(drives, prior, estimates)
     position_estimates(drives, prior, estimates)
     estimates += [
@@ -125,9 +128,8 @@ def calibrate(
         for name, reason in _UNIDENTIFIABLE.items()
         if value_at(prior, name) is not None
     ]
-    return Calibration(
-        prior_name, prior, estimates, logs, drives, links, blackouts, fit, split, latency, accels
-    )
+    found = (logs, drives, links, blackouts, fit, split, latency, accels, relays)
+    return Calibration(prior_name, prior, estimates, *found)
 
 
 def _enough(drives: Sequence[Drive]) -> list[Link]:
