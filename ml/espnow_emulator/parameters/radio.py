@@ -89,8 +89,9 @@ class RelayParameters(Section):
 
     In a slot while it works it sends on all that waits; in one while it is idle it forgets that.
     What keeps a real board from relaying is not known: a full queue of 32 does not happen to three
-    cars. But it comes in spells, of half a second at least: drawn anew for each frame, as many forgotten
-    ones leave a receiver without news for half a second at a third of the recorded frequency.
+    cars. But it comes in spells, of half a second at least: drawn anew for each frame, as many
+    forgotten ones leave a receiver without news for half a second at a third of the recorded
+    frequency.
     """
 
     max_hops: int = number(3, 0, 3, "A message is relayed so often at most; 0: no relays.")
