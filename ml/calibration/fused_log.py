@@ -108,7 +108,7 @@ def fused_states(
         out,
         valid,
     )
-    return FusedStates(*out, valid)
+    return FusedStates._make([*out, valid])
 
 
 @compiled

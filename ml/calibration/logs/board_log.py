@@ -65,13 +65,16 @@ class BoardLog(NamedTuple):
 
 
 def read_board_logs(
-    paths: Sequence[Path], on_part: Callable[[str, float], None] = lambda _name, _share: None
+    paths: Sequence[Path],
+    on_part: Callable[[str, float], None] = lambda _name, _share: None,
+    reference: GeoReference | None = None,
 ) -> list[BoardLog]:
     """Read the own rows of every board of which a TX log is named, in order of their names.
 
     Args:
         paths: Logs of one drive, of any kind.
         on_part: Told what is read, and which share of it was.
+        reference: Where the plane of positions touches the earth; by default in their middle.
 
     Raises:
         LogError: A log is malformed, or none is a TX log.
@@ -79,15 +82,20 @@ def read_board_logs(
     logs = []
     for path in paths:
         size = max(path.stat().st_size, 1) if path.is_file() else 1
-        logs.append(read_log(path, lambda at, p=path, n=size: on_part(f"reading {p.name}", at / n)))
+
+        def told(at: int, name: str = path.name, size: int = size) -> None:
+            on_part(f"reading {name}", at / size)
+
+        logs.append(read_log(path, told))
     sent = [log for log in logs if log.kind is LogKind.TX]
     if not sent:
         raise LogError(
             f"{', '.join(map(str, paths))}: no TX log among them. A board is tested by what it "
             "logged of itself: name its TX log."
         )
-    lat, lon = (np.concatenate([log.columns[name] for log in sent]) for name in ("lat", "lon"))
-    reference = reference_for(lat, lon) or GeoReference.at(0.0, 0.0)
+    if reference is None:
+        lat, lon = (np.concatenate([log.columns[name] for log in sent]) for name in ("lat", "lon"))
+        reference = reference_for(lat, lon) or GeoReference.at(0.0, 0.0)
     found = []
     for board in gather(sent):
         columns = [board.of_its_own(name) for name in ("lat", "lon", "speed")]
