@@ -1,8 +1,9 @@
 """A link between two boards and the drive it belongs to: what logs are turned into."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,9 +76,27 @@ class Drive:
         self.dropped.setdefault(str(log.path), Counter()).update(rows)
 
     def translate(self, one: str, other: str, time_ms: Floats) -> Floats:
-        """Translate times of one board's clock into another's; as they are where they never met."""
-        if (one, other) in self.clocks:
-            return self.clocks[one, other].to_receiver(time_ms)
-        if (other, one) in self.clocks:
-            return self.clocks[other, one].to_sender(time_ms)
+        """Translate times of one board's clock into another's; as they are where they never met.
+
+        Two clocks that did not meet themselves are joined by those that both have met.
+        """
+        way = self.clocks_between(one, other)
+        for here, there in pairwise(way or ()):
+            if (here, there) in self.clocks:
+                time_ms = self.clocks[here, there].to_receiver(time_ms)
+            else:
+                time_ms = self.clocks[there, here].to_sender(time_ms)
         return time_ms
+
+    def clocks_between(self, one: str, other: str) -> tuple[str, ...] | None:
+        """Return the fewest boards, both ends included, whose clocks met from one to the other."""
+        ways: dict[str, tuple[str, ...]] = {one: (one,)}
+        waiting = deque(ways)
+        while waiting and other not in ways:
+            here = waiting.popleft()
+            met = sorted({a if b == here else b for a, b in self.clocks if here in (a, b)})
+            for there in met:
+                if there not in ways:
+                    ways[there] = (*ways[here], there)
+                    waiting.append(there)
+        return ways.get(other)

@@ -151,7 +151,7 @@ def _between(drive: Drive, source: str, receiver: str, xy: Floats, stamps: Float
     squared = np.maximum((along**2).sum(axis=1), 1e-6)
     count = np.zeros(stamps.size, dtype=np.int64)
     for name in (board.name for board in drive.boards if board.name not in (source, receiver)):
-        if not {(source, name), (name, source)} & drive.clocks.keys():
+        if drive.clocks_between(source, name) is None:
             continue
         where = drive.ways[name].at(drive.translate(source, name, stamps)) - xy[:, 0]
         share = (where * along).sum(axis=1) / squared
