@@ -19,6 +19,7 @@ _LEAST_ROWS: Final = 20
 _SEGMENTS: Final = 60
 _MOVED_M, _DRIVEN_M = 100.0, 300.0
 _NEAR: Final = 0.12  # of a logarithm: mph and knots are 0.14 apart
+_HARDLY: Final = 0.02
 _FAR: Final = np.log(3.0)
 _CRAWL_MPS: Final = 1.0
 _FASTEST_MPS: Final = 100.0
@@ -124,9 +125,9 @@ def _check_time(log: Log, rows: _Rows) -> None:
         _refuse(log, int(rows.at[1]), rows.time, "us", why)
 
 
-def _way_of(log: Log, rows: _Rows) -> _Way | None:
-    """Return the way of a board that moved, by its fixes or by its speed."""
-    lat, lon = (log.columns[name][rows.at] for name in rows.pose[:2])
+def _way_of(log: Log, rows: _Rows, scale: float = 1.0) -> _Way | None:
+    """Return the way of a board that moved, by its fixes, times a scale, or by its speed."""
+    lat, lon = (scale * log.columns[name][rows.at] for name in rows.pose[:2])
     known = is_somewhere(lat, lon)
     changed = np.zeros(known.size, dtype=bool)
     changed[known] = (np.diff(lat[known], prepend=np.nan) != 0.0) | (
@@ -152,46 +153,65 @@ def _way_of(log: Log, rows: _Rows) -> _Way | None:
     return _Way(rows.at[changed], east, north, time_s[changed], driven)
 
 
-def _check_way(log: Log, rows: _Rows, way: _Way) -> None:
-    """Hold the speed against the way between fixes."""
-    # Parts in which about as much of the way lies, by fixes and by speed.
-    step = np.hypot(
-        np.diff(way.east_m, prepend=way.east_m[0]), np.diff(way.north_m, prepend=way.north_m[0])
-    )
-    measures = [x for x in (np.cumsum(step), way.driven_m - way.driven_m[0]) if x[-1] > 0.0]
-    along = sum((x / x[-1] for x in measures), start=np.zeros(step.size))
+class _Pace(NamedTuple):
+    """What a way's fixes say beside its speeds."""
+
+    ratio: float  # Logarithm of the way between fixes by that of the speed; 0 without a speed
+    by_fixes_mps: float  # Half of the way is driven faster, by its fixes
+    stands: bool  # Whether the speed is 0 all the time
+    row: int  # In the middle of the way
+
+
+def _pace_of(way: _Way) -> _Pace:
+    """Compare parts of a way in which about as much of it lies, by fixes and by speed."""
+    steps = (np.diff(axis, prepend=axis[0]) for axis in (way.east_m, way.north_m))
+    both = (np.cumsum(np.hypot(*steps)), way.driven_m - way.driven_m[0])
+    measures = [x for x in both if x[-1] > 0.0]
+    along = sum((x / x[-1] for x in measures), start=np.zeros(way.rows.size))
     cuts = np.unique(np.searchsorted(along, np.linspace(0.0, along[-1], _SEGMENTS + 1)))
-    cuts = cuts[cuts < step.size]
+    cuts = cuts[cuts < way.rows.size]
     away = np.hypot(np.diff(way.east_m[cuts]), np.diff(way.north_m[cuts]))
     elapsed, driven = np.diff(way.time_s[cuts]), np.diff(way.driven_m[cuts])
-    usual = int(way.rows[cuts[cuts.size // 2]])
-    lat, _, speed = rows.pose
-    told = np.isfinite(driven).all()
-    if told and float(driven.sum()) < 0.02 * float(np.median(away)) * away.size:
-        why = "the fixes move on: leave the column empty if no speed is measured"
-        _refuse(log, usual, speed, None, why)
+    told = bool(np.isfinite(driven).all())
+    stands = told and float(driven.sum()) < _HARDLY * float(np.median(away)) * away.size
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = float(np.log(np.nanmedian(away / driven))) if told else 0.0
+        ratio = float(np.log(np.nanmedian(away / driven))) if told and not stands else 0.0
         by_fixes = float(np.nanmedian(away / elapsed))
-    candidates = (
-        (_KMH, speed, "km/h", f"speed is {np.exp(-ratio):.3g} times the way between fixes"),
-        (_KNOTS, speed, "knots", f"speed is {np.exp(-ratio):.3g} times the way between fixes"),
-        (_MPH, speed, "mph", f"speed is {np.exp(-ratio):.3g} times the way between fixes"),
-        (1000.0, rows.time, "s", f"fixes then move at {by_fixes:,.0f} m/s"),
-        (0.001, rows.time, "us", f"fixes then move at {by_fixes:.3g} m/s"),
-        (np.pi / 180.0, lat, "radians", f"fixes then move at {by_fixes:.3g} m/s"),
-    )
-    _, column, unit, why = min(candidates, key=lambda c: abs(ratio - np.log(c[0])))
-    nearest = min(abs(ratio - np.log(c[0])) for c in candidates)
-    if nearest < min(_NEAR, abs(ratio)):
-        _refuse(log, usual, column, unit, why)
-    if abs(ratio) > _FAR:
-        why = f"the way between fixes is {np.exp(ratio):.3g} times what the speed says"
-        _refuse(log, usual, speed, None, why)
-    if by_fixes > _FASTEST_MPS:
-        in_s = by_fixes / 1000.0 < _FASTEST_MPS / 2.0
-        why = f"fixes then move at {by_fixes:,.0f} m/s"
-        _refuse(log, usual, rows.time if in_s else lat, "s" if in_s else None, why)
+    return _Pace(ratio, by_fixes, stands, int(way.rows[cuts[cuts.size // 2]]))
+
+
+def _check_way(log: Log, rows: _Rows, way: _Way) -> None:
+    """Hold the speed against the way between fixes."""
+    pace = _pace_of(way)
+    lat, _, speed = rows.pose
+    if pace.stands:
+        why = "the fixes move on: leave the column empty if no speed is measured"
+        _refuse(log, pace.row, speed, None, why)
+    of_speed = f"speed is {np.exp(-pace.ratio):.3g} times the way between fixes"
+    of_fixes = f"fixes then move at {pace.by_fixes_mps:,.3g} m/s"
+    candidates = [
+        (pace.ratio - np.log(factor), column, unit, why)
+        for factor, column, unit, why in (
+            (_KMH, speed, "km/h", of_speed),
+            (_KNOTS, speed, "knots", of_speed),
+            (_MPH, speed, "mph", of_speed),
+            (1000.0, rows.time, "s", of_fixes),
+            (0.001, rows.time, "us", of_fixes),
+        )
+    ]
+    if np.nanmax(np.abs(log.columns[lat][rows.at])) <= 0.5 * np.pi:
+        in_degrees = _way_of(log, rows, 180.0 / np.pi)
+        if in_degrees is not None:
+            candidates.append((_pace_of(in_degrees).ratio, lat, "radians", of_fixes))
+    off, column, unit, why = min(candidates, key=lambda candidate: abs(candidate[0]))
+    if abs(off) < min(_NEAR, abs(pace.ratio)):
+        _refuse(log, pace.row, column, unit, why)
+    if abs(pace.ratio) > _FAR:
+        why = f"the way between fixes is {np.exp(pace.ratio):.3g} times what the speed says"
+        _refuse(log, pace.row, speed, None, why)
+    if pace.by_fixes_mps > _FASTEST_MPS:
+        in_s = pace.by_fixes_mps / 1000.0 < 0.5 * _FASTEST_MPS
+        _refuse(log, pace.row, rows.time if in_s else lat, "s" if in_s else None, of_fixes)
 
 
 def _check_heading(log: Log, way: _Way) -> None:

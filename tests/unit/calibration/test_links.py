@@ -148,7 +148,7 @@ def test_a_few_rows_that_the_senders_log_lacks_are_left_out(tmp_path):
 
 @pytest.mark.parametrize("turn_ms", [2.0**32 / 1000.0, 2.0**32])
 def test_a_clock_that_starts_at_0_again_is_read_on(tmp_path, turn_ms):
-    """Board a's clock of 32 bits turns over in mid-drive; the links are those of a drive without."""
+    """Board a's clock of 32 bits turns over in mid-drive; the links are as without that."""
     place = np.arange(ROWS) * 1.5
     cars = {"a": place + 20.0, "b": place}
     lost = {("a", "b"): np.arange(ROWS) % 5 == 0, ("b", "a"): np.arange(ROWS) % 9 == 0}
@@ -174,7 +174,8 @@ def test_a_restarted_board_goes_into_two_folders_with_the_others_logs_in_both(tm
     again = 1500
 
     def restarted(stamp):
-        return f"{float(stamp) - 150_037.0 if float(stamp) >= 1000.0 + 100.0 * again else float(stamp):.3f}"
+        later = float(stamp) >= 1000.0 + 100.0 * again
+        return f"{float(stamp) - (150_037.0 if later else 0.0):.3f}"
 
     for name, column in (
         ("a-tx", "timestamp_local_ms"),
@@ -183,7 +184,7 @@ def test_a_restarted_board_goes_into_two_folders_with_the_others_logs_in_both(tm
     ):
         tables[name][column] = [restarted(t) for t in tables[name][column]]
     whole = small_logs.write(tmp_path / "a-tx.csv", tables["a-tx"])
-    with pytest.raises(LogError, match="line 1502.*a folder of its own, with the other boards'"):
+    with pytest.raises(LogError, match=r"line 1502.*a folder of its own, with the other boards'"):
         read_log(whole)
     for part, rows in (("one", slice(None, again)), ("two", slice(again, None))):
         cut = {name: values[rows] for name, values in tables["a-tx"].items()}
@@ -195,3 +196,138 @@ def test_a_restarted_board_goes_into_two_folders_with_the_others_logs_in_both(tm
         assert link.lost[link.scored].mean() == pytest.approx(0.25, abs=0.001)
         gone = drive.dropped[str(tmp_path / part / "b-rx.csv")]
         assert gone["of another start of the sender"] == pytest.approx(0.75 * again, abs=5)
+
+
+def heard_alone(tables, *names):
+    """Leave RX logs only, with a sequence that counts each sender's beacons from 7 on."""
+    left = {}
+    for name in names:
+        table = dict(tables[f"{name}-rx"])
+        sent = {}
+        for other in set(table["from_vehicle_id"]):
+            stamps = tables[f"{other}-tx"]["msg_timestamp"]
+            sent[other] = {stamp: 7 + k for k, stamp in enumerate(stamps)}
+        pairs = zip(table["from_vehicle_id"], table["msg_timestamp"], strict=True)
+        table["sequence"] = [str(sent[other][stamp]) for other, stamp in pairs]
+        left[f"{name}-rx"] = table
+    return left
+
+
+def test_an_rx_log_alone_counts_losses_by_its_sequence(tmp_path):
+    """No TX log at all: losses, bursts, latency and cars between of two senders, at the right rows.
+
+    What is missing costs only itself: the receiver's own position, so distance and cars between.
+    """
+    lost = np.isin(np.arange(ROWS) % 50, [10, 11, 12])
+    place = np.arange(ROWS) * 1.0
+    tables = small_logs.drive(
+        {"a": place + 30.0, "b": place + 15.0, "c": place}, lost={("a", "c"): lost}
+    )
+    drive = drive_of(tmp_path, heard_alone(tables, "c"))
+    links = {(link.source, link.receiver): link for link in drive.links}
+    assert set(links) == {("a", "c"), ("b", "c")}
+    link = links["a", "c"]
+    np.testing.assert_array_equal(link.lost[:-5], lost[:-5])
+    assert np.diff(link.receiver_s) == pytest.approx(0.1, abs=1e-3)
+    late = link.latency_ms[np.isfinite(link.latency_ms)]
+    assert sorted(set(late.round(1))) == [0.0, 1.0, 2.0]
+    assert np.isnan(link.distance_m).all()
+    assert link.speed_known  # the sender says how fast it is
+    assert links["b", "c"].lost.sum() == 0
+    # The senders' clocks are an hour apart; both links were driven at the same time.
+    assert links["b", "c"].time_s[0] == pytest.approx(link.time_s[0], abs=0.1)
+
+
+def test_the_receivers_tx_log_adds_its_positions(tmp_path):
+    """With it the distance is known, though no sender's log is there."""
+    place = np.arange(ROWS) * 1.0
+    tables = small_logs.drive({"a": place + 30.0, "c": place})
+    logs = heard_alone(tables, "c") | {"c-tx": tables["c-tx"]}
+    (link,) = drive_of(tmp_path, logs).links
+    assert link.distance_m[link.scored] == pytest.approx(30.0, abs=1.0)
+    assert np.count_nonzero(link.scored) > ROWS - 20
+
+
+def test_three_rx_logs_alone_make_six_links_with_cars_between(tmp_path):
+    """Each board is placed by what the others heard of it."""
+    place = np.arange(ROWS) * 1.0
+    tables = small_logs.drive({"a": place + 30.0, "b": place + 15.0, "c": place})
+    drive = drive_of(tmp_path, heard_alone(tables, "a", "b", "c"))
+    assert len(drive.links) == 6
+    for link in drive.links:
+        apart = abs(ord(link.source) - ord(link.receiver))
+        assert (link.between[link.scored] == apart - 1).all()
+        assert link.distance_m[link.scored] == pytest.approx(15.0 * apart, abs=1.0)
+
+
+def test_a_counter_alone_is_enough(tmp_path):
+    """A sniffer's log: local time, a name, and a counter of 8 bits in steps of two; no more.
+
+    Losses are right across the places where the counter is full; latency is unknown.
+    """
+    lost = np.arange(ROWS) % 10 == 3
+    heard = np.flatnonzero(~lost)
+    table = {
+        "timestamp_local_ms": [f"{5000 + 50 * k}" for k in heard],
+        "from_vehicle_id": ["keyfob"] * heard.size,
+        "sequence": [f"{2 * k % 256}" for k in heard],
+    }
+    (link,) = drive_of(tmp_path, {"sniffer": table}).links
+    assert (link.source, link.receiver) == ("keyfob", "sniffer")
+    assert link.outcome.size == ROWS
+    np.testing.assert_array_equal(link.lost, lost)
+    assert link.time_s[[0, -1]] == pytest.approx([5.0, 5.0 + 0.05 * (ROWS - 1)])
+    assert np.isnan(link.latency_ms).all()
+    assert not link.speed_known
+
+
+@pytest.mark.parametrize(
+    ("sequence", "says"),
+    [
+        (lambda k: k % 70, "line 72, column sequence: it falls from 69 to 0"),
+        (
+            lambda k: 1000 * k * k + (k % 7 == 0),
+            "line 201, column sequence: of 'keyfob' it goes from",
+        ),
+    ],
+    ids=["starts anew", "no counter"],
+)
+def test_a_sequence_that_counts_nothing_is_refused(tmp_path, sequence, says):
+    """With file, line, and what to do."""
+    table = {
+        "timestamp_local_ms": [f"{5000 + 50 * k}" for k in range(200)],
+        "from_vehicle_id": ["keyfob"] * 200,
+        "sequence": [f"{sequence(k):d}" for k in range(200)],
+    }
+    with pytest.raises(LogError) as caught:
+        drive_of(tmp_path, {"sniffer": table})
+    assert str(tmp_path / "sniffer.csv") in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_a_given_distance_stands_for_positions(tmp_path):
+    """Two boards on tripods: every frame counts, at 20 m, with nothing travelled."""
+    lost = np.arange(ROWS) % 3 == 0
+    tables = small_logs.drive({"a": np.zeros(ROWS), "b": np.zeros(ROWS)}, lost={("a", "b"): lost})
+    for table in tables.values():
+        table["lat"] = table["lon"] = ["0"] * len(table["lat"])
+    logs = [read_log(path) for path in small_logs.write_all(tmp_path, tables)]
+    drive = read_drive(logs, distance_m=20.0)
+    for link in drive.links:
+        assert (link.distance_m == 20.0).all()
+        assert (link.travel_m == 0.0).all()
+        assert np.count_nonzero(link.scored) > ROWS - 20
+    assert drive.notes == []
+
+
+def test_a_given_distance_is_refused_for_cars_that_moved(tmp_path):
+    """The fixes say otherwise; so do three boards."""
+    place = np.arange(ROWS) * 1.0
+    tables = small_logs.drive({"a": place + 20.0, "b": place})
+    logs = [read_log(path) for path in small_logs.write_all(tmp_path / "moved", tables)]
+    with pytest.raises(LogError, match=r"'a' moved, its fixes lie 2[34].. m apart"):
+        read_drive(logs, distance_m=20.0)
+    tables = small_logs.drive(dict.fromkeys("abc", np.zeros(ROWS)))
+    logs = [read_log(path) for path in small_logs.write_all(tmp_path / "three", tables)]
+    with pytest.raises(LogError, match="these logs hold a, b, c"):
+        read_drive(logs, distance_m=20.0)
