@@ -29,6 +29,7 @@ _LEAST_KNOWN: Final = 0.5
 _BASIS: Final = "likelihood of the losses"
 _NOWHERE: Final = "the logs do not say where both boards were"
 _UNMEASURED: Final = "the logs do not say how fast the cars drove, nor where they were"
+_WANDERS: Final = "without positions, how the distance changed is in it, too"
 _LOSS: Final = "radio.loss."
 _VAGUE_DB: Final = 1e3
 Span = tuple[float, float, float]
@@ -73,6 +74,8 @@ def loss_estimates(
     if not any(link.speed_known for link in links):
         # Fitted all the same, with a speed that is supposed: the spreads need some such memory.
         reasons.setdefault("shadowing_distance_m", _UNMEASURED)
+    if reasons.get("exponent_near") == _NOWHERE:
+        reasons |= dict.fromkeys(("bias_sd_db", "bias_time_s"), _WANDERS)
     estimates += [
         kept(_LOSS + name, prior, reasons[name])
         if name in reasons
