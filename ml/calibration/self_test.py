@@ -17,7 +17,8 @@ import numpy as np
 from ml.arrays import Bools, Floats, Ints
 from ml.calibration.fits.estimates import Z_90, percentile_interval
 from ml.calibration.fits.forward_axis import AxisFit, forward_axis, swings_of
-from ml.calibration.logs.board_log import STANDING_MPS, BoardLog
+from ml.calibration.logs.board_log import BoardLog
+from ml.calibration.logs.trajectories import STANDING_MPS
 from ml.calibration.runs import runs_of
 from ml.sensors import SensorParameters
 
@@ -125,6 +126,8 @@ def _refused(why: str) -> Finding:
 
 
 def _axis(log: BoardLog) -> AxisFit:
+    if not np.isfinite(log.accel_mps2).any():
+        return AxisFit(0, 1, 0.0, 0.0, 0.0, 0, "its log holds no accelerations")
     axis = forward_axis(log.time_s, log.speed_mps, log.accel_mps2)
     if axis.is_told and not _SLOPES[0] <= axis.slope <= _SLOPES[1]:
         why = (

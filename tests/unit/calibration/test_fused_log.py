@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from ml.calibration.fused_log import accuracy_of, fused_states
-from ml.calibration.logs.board_log import read_board_logs
+from ml.calibration.logs.board_log import board_log
+from ml.calibration.logs.boards import gather
+from ml.calibration.logs.reader import read_log
+from ml.calibration.logs.trajectories import trajectory
 from ml.calibration.self_test import self_test
 from ml.calibration.synthetic.drive import Motion, make_drive
 from ml.calibration.synthetic.logs import write_logs
@@ -44,8 +47,11 @@ def drive(tmp_path_factory):
     (recording,) = record(parameters, num_cars=2, duration_s=DURATION_S, seeds=[SEED])
     files = write_logs(recording, parameters, folder, seed=SEED)
     reference = GeoReference.of(parameters.radio.wire)
-    sent = [file for file in files if "tx" in file.name]
-    logs = read_board_logs(sent, reference=reference)
+    boards, _ = gather([read_log(file) for file in files if "tx" in file.name])
+    logs = []
+    for board in boards:
+        columns = [board.of_its_own(name) for name in ("lat", "lon", "speed")]
+        logs.append(board_log(board, trajectory(reference, board.time_ms, *columns)))
     motion, ticks = make_drive(2, DURATION_S, SEED), len(recording.slot_us)
     share = recording.slot_us / TICK_US - np.arange(ticks)[:, None]
     truth = Motion(*((1.0 - share) * v[:-1] + share * v[1:] for v in motion))
@@ -204,7 +210,7 @@ def test_a_board_that_the_self_test_refuses_is_not_fused():
         fused_states(board.log(), board.time_ms / 1000.0)
     log = PlantedBoard().log()
     none = log._replace(fixes=type(log.fixes)(*(values[:0] for values in log.fixes)))
-    with pytest.raises(LogError, match="no row holds both a position and a speed"):
+    with pytest.raises(LogError, match="no row holds position, speed and heading"):
         fused_states(none, log.time_s, self_test(log))
 
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.calibration.logs.board_log import read_board_logs
+from ml.calibration.logs.board_log import BoardLog, board_log
+from ml.calibration.logs.reading import read_logs
 from ml.calibration.self_test import self_test
 from ml.calibration.synthetic.drive import Motion, make_drive
 from ml.cli import main
 from tests.support.planted_board import PlantedBoard
 
 
+def written_and_read(board: PlantedBoard, folder) -> BoardLog:
+    """Write a board's log, and read it as every command does."""
+    _, (drive,) = read_logs([board.write(folder)])
+    (found,) = drive.boards
+    return board_log(found, drive.ways[found.name])
+
+
 def findings(folder, **planted):
     """Write a board's log, and test the board."""
-    (log,) = read_board_logs([PlantedBoard(**planted).write(folder)])
-    return self_test(log)
+    return self_test(written_and_read(PlantedBoard(**planted), folder))
 
 
 def driving(speed_mps: np.ndarray) -> Motion:
@@ -72,6 +79,21 @@ def test_a_parked_board_is_refused_with_what_to_do(tmp_path):
     assert (test.bias.is_told, test.delay.is_told) == (False, False)
 
 
+def test_a_board_that_mostly_stood_shows_its_delay(tmp_path):
+    """A standing car's repeated fix counts as often as a fix comes, not in every row."""
+    speed = make_drive(1, 600.0, 11).speed_mps[:, 0]
+    test = findings(tmp_path, motion=driving(np.concatenate([speed, np.zeros(9000)])))
+    assert test.delay.value == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_log_without_accelerations_is_refused():
+    """As of a board that has no accelerometer."""
+    board = PlantedBoard()
+    board.accel[:] = np.nan
+    test = self_test(board.log())
+    assert test.verdict == "refused: its log holds no accelerations"
+
+
 def test_without_stops_the_bias_is_that_of_driving(tmp_path):
     """A car that never stood shows its bias as what the GPS speed does not explain."""
     tick = np.arange(6001)
@@ -103,12 +125,11 @@ def test_a_drive_at_nearly_even_speed_tells_no_delay(tmp_path):
     assert test.delay_to_apply_s == 0.15
 
 
-def test_accelerations_in_g_are_refused(tmp_path):
+def test_accelerations_in_g_are_refused():
     """An axis that gains a tenth of what the GPS speed gains is in other units."""
     board = PlantedBoard(noise_mps2=0.02)
     board.accel /= 9.81
-    (log,) = read_board_logs([board.write(tmp_path)])
-    test = self_test(log)
+    test = self_test(board.log())
     assert not test.is_usable
     assert "0.1 times what the GPS speed gains" in test.verdict
     assert "in g" in test.verdict
@@ -127,6 +148,17 @@ def test_the_command_shows_each_board_and_refuses_by_its_exit_code(tmp_path, cap
     printed = " ".join(capsys.readouterr().out.split())
     assert "the speed hardly changed" in printed
     assert "b: bias: not told: without a forward axis there is none" in printed
+
+
+def test_the_command_reads_other_formats_by_a_map(tmp_path, capsys):
+    """With `--map`, as every command that reads logs."""
+    path = PlantedBoard(axis=1, sign=-1, bias_mps2=0.4).write(tmp_path)
+    path.write_text(path.read_text().replace("speed,", "v,", 1))
+    assert main(["logs", "check", str(path)]) == 2
+    capsys.readouterr()
+    assert main(["logs", "map", str(path), "--out", str(tmp_path / "map.toml")]) == 0
+    assert main(["logs", "check", str(path), "--map", str(tmp_path / "map.toml")]) == 0
+    assert "-y (slope" in capsys.readouterr().out
 
 
 def test_the_command_needs_a_tx_log(tmp_path, capsys):
