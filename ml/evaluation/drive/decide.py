@@ -16,7 +16,6 @@ import numpy as np
 from ml.controllers.protocol import Knows
 from ml.envs.config import EnvConfig
 from ml.envs.worlds.world import empty_table
-from ml.errors import ConfigError
 from ml.evaluation.drivers import ControllerDriver, PolicyDriver
 from ml.onboard.board import Board
 from ml.onboard.safety_layer import Bounds
@@ -115,23 +114,14 @@ def decide(
 
     Args:
         drive: The drive.
-        drivers: Who decides; distinct objects.
+        drivers: Who decides; distinct objects, and none that goes by ground truth.
         parameters: Give the time to live of a peer.
         on_part: Told what is being done, and how far it is in [0, 1].
 
     Returns:
         (D, T) float64 m/s², what each would command, within its safety layer if it has one, ahead
         of the low-pass of its action; and what was heard.
-
-    Raises:
-        ConfigError: A driver does not drive by the radio.
     """
-    for driver in drivers:
-        if isinstance(driver, ControllerDriver) and driver.controller.knows == "truth":
-            raise ConfigError(
-                f"--controllers: {driver.name} drives by ground truth, which no log holds. Name "
-                "one that drives by the radio."
-            )
     plugs = sorted({Plug.of(driver) for driver in drivers}, reverse=True)
     replay = _Replay(drive, plugs, parameters)
     asked = [_Asked(driver, plugs.index(Plug.of(driver)), replay) for driver in drivers]
