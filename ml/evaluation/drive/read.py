@@ -59,6 +59,7 @@ class RecordedDrive:
     peers: tuple[str, ...]  # Whom it heard, in order of their names
     start_ms: float  # Tick 0, in the ego's clock
     own: Measurement  # (T,) each, what its board believed of itself
+    driven_mps2: Floats  # (T,), what it did in the tick before: its last command, open loop
     known: Bools  # (T,), whether its log tells about the tick
     receptions: Receptions  # What it received
     accel_mps2: dict[str, Floats]  # (T,) of each board that wrote a log, NaN where it tells nothing
@@ -205,6 +206,7 @@ def _met_by(board: Board, log: Log, drive: Drive, notes: list[str]) -> RecordedD
         peers=tuple(sorted(clocks)),
         start_ms=start_ms,
         own=own,
+        driven_mps2=own.accel_mps2,
         known=known,
         receptions=receptions,
         accel_mps2=accel_mps2,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ml.arrays import Bools, Floats
 from ml.atomic_files import finite
-from ml.envs.scoring.metrics import FALSE_BRAKE_MPS2, HEADWAY_SPEED_MPS
+from ml.envs.scoring.metrics import FALSE_BRAKE_MPS2, HEADWAY_SPEED_MPS, WARNED_S
 from ml.evaluation.drive.chance import LEAST_EVENTS, Chance, against_chance
 from ml.evaluation.drive.decide import Heard
 from ml.evaluation.drive.events import (
@@ -29,7 +29,6 @@ HARD_MPS2 = 3.0
 """Braking from which on one is an event, if nothing else is said."""
 Standing = Literal["above chance", "no better than chance", "cannot tell"]
 Comparison = Literal["better", "worse", "no different", "cannot tell"]
-_BEFORE_TICKS = 30
 
 
 class Reception(NamedTuple):
@@ -56,14 +55,14 @@ class Told(NamedTuple):
         receptions: Of the peers.
         message_delay_s: Of a peer's: from its onset to the reception of its first message sent
             since; NaN where none came.
-        leads_s: By driver: lead before the onset of the ego's own braking; of a peer's braking,
-            minus the time to the answer. NaN where it did not fire.
+        fired_s: By driver, NaN where it did not fire: `lead_s` before the onset of the ego's own
+            braking, of a peer's `answer_s` after it.
     """
 
     event: Event
     receptions: list[Reception]
     message_delay_s: float
-    leads_s: dict[str, float]
+    fired_s: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,24 +221,22 @@ def judge(
 
 def _told(event: Event, drive: RecordedDrive, heard: Heard, drivers: Sequence[Figures]) -> Told:
     ego = event.who == drive.ego
-    leads = {}
-    for one in drivers:
-        if ego:
-            lead = lead_ticks(one.firing, event)
-        else:
-            answer = answer_ticks(one.firing, event)
-            lead = None if answer is None else -answer
-        leads[one.name] = float("nan") if lead is None else lead * TICK_US / 1e6
+    find = lead_ticks if ego else answer_ticks
+    fired = {one.name: find(one.firing, event) for one in drivers}
+    seconds = {
+        name: float("nan") if ticks is None else ticks * TICK_US / 1e6
+        for name, ticks in fired.items()
+    }
     names = drive.peers if ego else (event.who,)
     receptions = [_reception(event, name, drive, heard) for name in names if name in drive.peers]
     delay_s = float("nan") if ego else _message_delay_s(event, drive)
-    return Told(event, receptions, delay_s, leads)
+    return Told(event, receptions, delay_s, seconds)
 
 
 def _reception(event: Event, peer: str, drive: RecordedDrive, heard: Heard) -> Reception:
     of, source = drive.receptions, drive.peers.index(peer)
     end_us = event.tick * TICK_US
-    begin_us = end_us - _BEFORE_TICKS * TICK_US
+    begin_us = end_us - round(WARNED_S * 1e6)
     mine = (of.source == source) & (of.generated_us > begin_us) & (of.generated_us <= end_us)
     sent = drive.sent_us.get(peer)
     return Reception(
@@ -294,8 +291,8 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "distance_m": verdict.distance_m,
         "quiet_m": verdict.quiet_m,
         "drivers": drivers,
-        "own_brakings": [_event(told, "lead_s", 1.0) for told in verdict.warnings],
-        "peers_brakings": [_event(told, "answer_s", -1.0) for told in verdict.answers],
+        "own_brakings": [_event(told, "lead_s") for told in verdict.warnings],
+        "peers_brakings": [_event(told, "answer_s") for told in verdict.answers],
     }
     found: dict[str, Any] = finite(content, 6)
     return found
@@ -311,7 +308,7 @@ def _chance(chance: Chance) -> dict[str, Any]:
     }
 
 
-def _event(told: Told, name: str, sign: float) -> dict[str, Any]:
+def _event(told: Told, name: str) -> dict[str, Any]:
     event = told.event
     said = {
         "who": event.who,
@@ -319,7 +316,7 @@ def _event(told: Told, name: str, sign: float) -> dict[str, Any]:
         "lasts_s": (event.end - event.tick) * DT_S,
         "hardest_mps2": event.hardest_mps2,
         "heard": [reception._asdict() for reception in told.receptions],
-        name: {driver: sign * lead_s for driver, lead_s in told.leads_s.items()},
+        name: told.fired_s,
     }
     return said if name == "lead_s" else said | {"message_delay_s": told.message_delay_s}
 
