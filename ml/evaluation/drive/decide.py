@@ -19,7 +19,8 @@ from ml.envs.worlds.world import empty_table
 from ml.evaluation.drivers import ControllerDriver, PolicyDriver
 from ml.onboard.board import Board
 from ml.onboard.safety_layer import Bounds
-from ml.sensors import Measurement, RangingSensor
+from ml.onboard.views import Measurement
+from ml.sensors import RangingSensor
 from ml.vehicle import MAX_BRAKING_MPS2, TICK_US
 
 if TYPE_CHECKING:

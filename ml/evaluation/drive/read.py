@@ -13,16 +13,16 @@ from ml.calibration.logs.boards import Board
 from ml.calibration.logs.clocks import ClockLine, align
 from ml.calibration.logs.link import Drive
 from ml.calibration.logs.reader import Log
+from ml.calibration.self_test import SelfTest
 from ml.errors import ConfigError, LogError, did_you_mean
 from ml.espnow_emulator.message_store import MAX_NODES
 from ml.espnow_emulator.messages import PayloadField
-from ml.evaluation.drive.states import States
-from ml.sensors.sensor_bank import Measurement
+from ml.evaluation.drive.states import States, as_measured
+from ml.onboard.views import Measurement
 from ml.vehicle import TICK_US
 
 OnPart = Callable[[str, float], None]
 _SHORTEST_S: Final = 60.0
-_KNOWN_MS: Final = 500.0
 _GLANCE_MS: Final = 1000.0
 _LEAST_WAY_M: Final = 3.0
 
@@ -189,25 +189,27 @@ def _met_by(board: Board, log: Log, drive: Drive, notes: list[str]) -> RecordedD
     at_ms: Floats = np.arange(start_ms, own_ms[-1], TICK_US / 1000.0)
     clocks = _clocks(board, log, drive, notes)
     states = States(drive)
-    own = states.at(board, at_ms)
-    accel_mps2 = {board.name: _known_accel(states, board, at_ms)}
-    known = np.isfinite(accel_mps2[board.name])
+    believed = states.at(board.name, at_ms)
+    own = as_measured(believed)
+    accel_mps2 = {board.name: np.where(believed.valid, believed.accel_mps2, np.nan)}
     sent_us: dict[str, Ints] = {}
     for other in drive.boards:
         if other.name not in clocks:
             continue
         clock = clocks[other.name]
-        accel_mps2[other.name] = _known_accel(states, other, clock.to_sender(at_ms))
+        theirs = states.at(other.name, clock.to_sender(at_ms))
+        accel_mps2[other.name] = np.where(theirs.valid, theirs.accel_mps2, np.nan)
         stamps = other.of_its_own("msg_timestamp")
         sent_us[other.name] = _since(clock.to_receiver(stamps), start_ms)
-    receptions = _receptions(log, drive, states, clocks, start_ms)
+    receptions = _receptions(log, states, clocks, start_ms)
+    notes += [_said(test) for name, test in states.tests.items() if name in accel_mps2]
     return RecordedDrive(
         ego=board.name,
         peers=tuple(sorted(clocks)),
         start_ms=start_ms,
         own=own,
         driven_mps2=own.accel_mps2,
-        known=known,
+        known=believed.valid,
         receptions=receptions,
         accel_mps2=accel_mps2,
         sent_us=sent_us,
@@ -217,16 +219,17 @@ def _met_by(board: Board, log: Log, drive: Drive, notes: list[str]) -> RecordedD
     )
 
 
-def _known_accel(states: States, board: Board, at_ms: Floats) -> Floats:
-    """A board's acceleration at times (K,) of its own clock, NaN where its log tells nothing."""
-    newest = np.searchsorted(board.time_ms, at_ms, side="right") - 1
-    since_ms = at_ms - board.time_ms[np.maximum(newest, 0)]
-    known = (newest >= 0) & (since_ms <= _KNOWN_MS)
-    return np.where(known, states.at(board, at_ms).accel_mps2, np.nan)
-
-
 def _line(board: Board, row: int) -> int:
     return int(board.tx.lines[board.own][row])
+
+
+def _said(test: SelfTest) -> str:
+    """Say what a self-test found and what was applied."""
+    delay = test.delay_to_apply_s
+    return (
+        f"{test.board}: {test.verdict}. Forward axis {test.axis.name}, bias "
+        f"{test.bias.value:+.2f} m/s², GPS {delay:.2f} s late: applied."
+    )
 
 
 def _since(at_ms: Floats, start_ms: float) -> Ints:
@@ -278,7 +281,7 @@ def _clocks(board: Board, log: Log, drive: Drive, notes: list[str]) -> dict[str,
 
 
 def _receptions(
-    log: Log, drive: Drive, states: States, clocks: Mapping[str, ClockLine], start_ms: float
+    log: Log, states: States, clocks: Mapping[str, ClockLine], start_ms: float
 ) -> Receptions:
     """Take each message as it came first, straight or by relays, in order of reception."""
     place = {name: s for s, name in enumerate(sorted(clocks))}
@@ -292,11 +295,11 @@ def _receptions(
     received_us = _since(log.time_ms[rows], start_ms)
     generated_us = np.empty(rows.size, dtype=np.int64)
     payload = np.empty((rows.size, len(PayloadField)))
-    boards = {board.name: board for board in drive.boards}
     for name, s in place.items():
-        mine = source[rows] == s
+        mine = np.flatnonzero(source[rows] == s)
+        mine = mine[np.argsort(stamps[rows[mine]], kind="stable")]
         generated_us[mine] = _since(clocks[name].to_receiver(stamps[rows[mine]]), start_ms)
-        payload[mine] = states.said_by(boards.get(name), log, rows[mine])
+        payload[mine] = states.said_by(name, log, rows[mine])
     usable = (received_us >= 0) & np.isfinite(payload).all(axis=1)
     return Receptions(
         received_us=received_us[usable],

@@ -4,88 +4,91 @@ from typing import Final
 
 import numpy as np
 
-from ml.arrays import Floats, Ints
-from ml.calibration.fits.accelerometer import Accelerometer, accelerometer_of
-from ml.calibration.logs.boards import Board
+from ml.arrays import Bools, Floats, Ints
+from ml.calibration.fused_log import FusedStates, fused_states
+from ml.calibration.logs.board_log import BoardLog, board_log
 from ml.calibration.logs.link import Drive
 from ml.calibration.logs.reader import Log
 from ml.calibration.logs.trajectories import in_metres, is_somewhere, reference_for
+from ml.calibration.self_test import SelfTest, self_test
 from ml.errors import LogError
 from ml.espnow_emulator.messages import PayloadField
-from ml.sensors.sensor_bank import Measurement
+from ml.onboard.views import Measurement
 
-_COLUMNS: Final = ("lat", "lon", "speed", "heading", "accel_x")
+_NAMES: Final = [field.name.lower() for field in PayloadField]
 _GPS_SD_M: Final = 2.1
 
 
 class States:
-    """The states of the boards of one drive.
+    """The states of the boards of one drive, by their self-tests and the one fusion.
 
     Args:
         drive: The drive.
 
+    Attributes:
+        tests: The self-test of each board that wrote a log of its own.
+
     Raises:
-        LogError: No log has a position.
+        LogError: A log cannot be fused.
     """
 
     def __init__(self, drive: Drive) -> None:
-        lat, lon = (
-            np.concatenate([board.of_its_own(name) for board in drive.boards])
-            for name in ("lat", "lon")
-        )
-        reference = reference_for(lat, lon)
-        if reference is None:
-            files = ", ".join(str(board.tx.path) for board in drive.boards)
-            raise LogError(
-                f"{files}: no row has a position, and a driver goes by positions. Record with GPS."
-            )
-        self._reference = reference
-        self._judged = {board.name: accelerometer_of(board) for board in drive.boards}
+        self._drive = drive
+        self._logs: dict[str, BoardLog] = {}
+        self.tests: dict[str, SelfTest] = {}
+        for board in drive.boards:
+            log = board_log(board, drive.ways[board.name])
+            self._logs[board.name], self.tests[board.name] = log, self_test(log)
 
-    def at(self, board: Board, at_ms: Floats) -> Measurement:
-        """Return what a board believed of itself at times (K,) of its own clock, (K,) each."""
-        rows = np.clip(np.searchsorted(board.time_ms, at_ms, side="right") - 1, 0, None)
-        columns = [board.of_its_own(name) for name in _COLUMNS]
-        believed = self._raw(columns, self._judged[board.name])
-        return Measurement(
-            *(_held(getattr(believed, name))[rows] for name in Measurement.__slots__)
-        )
+    def at(self, name: str, at_ms: Floats) -> FusedStates:
+        """Return what a board believed of itself at times (K,) of its own clock, in order.
 
-    def said_by(self, board: Board | None, log: Log, rows: Ints) -> Floats:
-        """Return what messages said, (K, F), indexed by `PayloadField`; NaN where they do not.
+        Raises:
+            LogError: Its log cannot be fused.
+        """
+        return fused_states(self._logs[name], at_ms / 1000.0, self.tests[name])
+
+    def said_by(self, name: str, log: Log, rows: Ints) -> Floats:
+        """Return what messages said, (K, F), indexed by `PayloadField`; NaN where unusable.
+
+        A board that wrote a log says what it believed at the message's timestamp, fused as the
+        simulated nodes and the board's program do it. Of any other there is what its messages hold.
 
         Args:
-            board: Whose messages they are; None where that board wrote no log.
+            name: Whose messages they are.
             log: The RX log in which they stand.
-            rows: (K,), where in it.
+            rows: (K,), where in it, in the order of their timestamps.
+
+        Raises:
+            LogError: That board's log cannot be fused.
         """
-        columns = [log.columns[name][rows] for name in _COLUMNS]
-        said = self._raw(columns, None if board is None else self._judged[board.name])
-        names = [field.name.lower() for field in PayloadField]
-        return np.stack([getattr(said, name) for name in names], axis=-1)
+        if name not in self._logs:
+            return self._as_logged(log, rows)
+        said = self.at(name, log.columns["msg_timestamp"][rows])
+        values = np.stack([getattr(said, field) for field in _NAMES], axis=-1)
+        return np.where(said.valid[:, None], values, np.nan)
 
-    def _raw(self, columns: list[Floats], judged: Accelerometer | None) -> Measurement:
-        lat, lon, speed_mps, heading_deg, accel_mps2 = columns
-        somewhere = is_somewhere(lat, lon)
-        east_m, north_m = in_metres(self._reference, lat, lon)
-        if judged is not None:
-            accel_mps2 = accel_mps2 - (judged.bias_mps2 or 0.0)
-            accel_mps2 = -accel_mps2 if judged.is_backwards else accel_mps2
-        return Measurement(
-            x_m=np.where(somewhere, east_m, np.nan),
-            y_m=np.where(somewhere, north_m, np.nan),
-            speed_mps=speed_mps,
-            heading_deg=heading_deg % 360.0,
-            accel_mps2=accel_mps2,
-            position_sd_m=np.hypot(_GPS_SD_M, speed_mps),
+    def _as_logged(self, log: Log, rows: Ints) -> Floats:
+        every = [board.tx for board in self._drive.boards]
+        reference = reference_for(
+            *(np.concatenate([one.columns[axis] for one in every]) for axis in ("lat", "lon"))
         )
+        if reference is None:
+            raise LogError(f"{log.path}: no log of its drive holds a position. Record with GPS.")
+        lat, lon, speed = (log.columns[column][rows] for column in ("lat", "lon", "speed"))
+        somewhere: Bools = is_somewhere(lat, lon)
+        values = (
+            *in_metres(reference, lat, lon),
+            speed,
+            log.columns["heading"][rows] % 360.0,
+            log.columns["accel_x"][rows],
+            np.hypot(_GPS_SD_M, speed),
+        )
+        return np.where(somewhere[:, None], np.stack(values, axis=-1), np.nan)
 
 
-def _held(values: Floats) -> Floats:
-    """Fill what is not known with the value before it, and before the first with that one."""
-    known = np.isfinite(values)
-    if not known.any():
-        return values
-    newest = np.maximum.accumulate(np.where(known, np.arange(values.size), -1))
-    filled: Floats = values[np.where(newest >= 0, newest, int(np.argmax(known)))]
-    return filled
+def as_measured(states: FusedStates) -> Measurement:
+    """Return states as a board's sensors give them, (T,); where unknown, those before."""
+    newest = np.maximum.accumulate(np.where(states.valid, np.arange(states.valid.size), -1))
+    rows = np.where(newest >= 0, newest, int(np.argmax(states.valid)))
+    return Measurement(*(getattr(states, name)[rows] for name in Measurement.__slots__))
