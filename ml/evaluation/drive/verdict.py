@@ -9,7 +9,14 @@ import numpy as np
 from ml.arrays import Bools, Floats
 from ml.atomic_files import finite
 from ml.envs.scoring.metrics import FALSE_BRAKE_MPS2, HEADWAY_SPEED_MPS, WARNED_S
-from ml.evaluation.drive.chance import LEAST_EVENTS, Chance, against_chance
+from ml.evaluation.drive.chance import (
+    LEAST_EVENTS,
+    SIGNIFICANT,
+    Beside,
+    Chance,
+    against_chance,
+    beside,
+)
 from ml.evaluation.drive.decide import Heard
 from ml.evaluation.drive.events import (
     Event,
@@ -22,7 +29,6 @@ from ml.evaluation.drive.events import (
     warning_spans,
 )
 from ml.evaluation.drive.read import RecordedDrive
-from ml.evaluation.paired import paired_ratios
 from ml.vehicle import DT_S, TICK_US
 
 HARD_MPS2 = 3.0
@@ -109,28 +115,15 @@ class Verdict:
         """Whether any driver is shown to be better than chance."""
         return any(one.standing == "above chance" for one in self.drivers)
 
-    def against_rule(self, name: str) -> tuple[Comparison, float, float, float]:
-        """Compare a driver with the rule, event by event, each less its own chance.
-
-        The difference is the mean over the ego's hard brakings of (hit − expected) of the driver
-        less that of the rule, with the 95 % interval of a bootstrap over events.
-
-        Returns:
-            How it stands, the difference and its interval.
-        """
+    def against_rule(self, name: str) -> tuple[Comparison, Beside]:
+        """Compare a driver with the rule by the ego's own hard brakings."""
         one, rule = self.of(name).warned, self.of(self.rule).warned
+        found = beside(one, rule)
         if not one.enough:
-            return "cannot tell", float("nan"), float("nan"), float("nan")
-        ones = np.ones(one.hit.size)
-        found = paired_ratios(
-            (one.hit - one.expected, ones), (rule.hit - rule.expected, ones), key="judge-drive"
-        )
-        standing: Comparison = "no different"
-        if found.low > 0.0:
-            standing = "better"
-        elif found.high < 0.0:
-            standing = "worse"
-        return standing, found.difference, found.low, found.high
+            return "cannot tell", found
+        if found.p_more <= SIGNIFICANT:
+            return "better", found
+        return ("worse" if found.p_fewer <= SIGNIFICANT else "no different"), found
 
     @property
     def line(self) -> str:
@@ -260,7 +253,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
     """Return all that the page shows, in SI units; None where something is not a number."""
     drivers = []
     for one in verdict.drivers:
-        standing, difference, low, high = verdict.against_rule(one.name)
+        standing, found = verdict.against_rule(one.name)
         drivers.append(
             {
                 "name": one.name,
@@ -269,11 +262,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
                 "starts_per_km": one.starts_per_km,
                 "own_brakings": _chance(one.warned),
                 "peers_brakings": _chance(one.answered),
-                "against_rule": {
-                    "standing": standing,
-                    "difference": difference,
-                    "interval_95": [low, high],
-                },
+                "against_rule": {"standing": standing, **found._asdict()},
             }
         )
     drive = verdict.drive
@@ -294,8 +283,8 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "own_brakings": [_event(told, "lead_s") for told in verdict.warnings],
         "peers_brakings": [_event(told, "answer_s") for told in verdict.answers],
     }
-    found: dict[str, Any] = finite(content, 6)
-    return found
+    figures: dict[str, Any] = finite(content, 6)
+    return figures
 
 
 def _chance(chance: Chance) -> dict[str, Any]:

@@ -44,10 +44,8 @@ def _drivers(verdict: Verdict) -> HtmlTable:
     for one in verdict.drivers:
         against = NOTHING
         if one.name != verdict.rule:
-            standing, difference, low, high = verdict.against_rule(one.name)
-            against = standing
-            if math.isfinite(difference):
-                against += f" ({difference:+.2f}, {low:+.2f} … {high:+.2f})"
+            standing, found = verdict.against_rule(one.name)
+            against = f"{standing} ({found.more:+d} of {len(verdict.warnings)})"
         cells = [
             Cell(one.name),
             *_chance(one.warned),
@@ -71,7 +69,7 @@ def _drivers(verdict: Verdict) -> HtmlTable:
         ">p",
         ">fires | % of moving ticks",
         ">starts per km | while nobody brakes",
-        "beside the rule | hit − chance, difference, 95 %",
+        "than the rule | warned of",
     ]
     return table_of(columns, rows)
 
