@@ -71,10 +71,11 @@ class PlantedDrive:
         """Write the logs of some boards, and return the files."""
         files = []
         for name in names:
-            lines = [TX_HEADER]
-            for at_ms in self.beacons_ms(name).tolist():
-                lines.append(f"{at_ms + OFFSET_MS[name]},{self.message(name, at_ms)}")
-            files.append(_written(folder / f"{name}-tx.csv", lines))
+            rows = [
+                f"{at_ms + OFFSET_MS[name]},{self.message(name, at_ms)}"
+                for at_ms in self.beacons_ms(name).tolist()
+            ]
+            files.append(_written(folder / f"{name}-tx.csv", [TX_HEADER, *rows]))
         for name in set(names) & set(receivers):
             entries = [
                 (at_ms + LATENCY_MS, other, at_ms)
@@ -83,10 +84,11 @@ class PlantedDrive:
                 for at_ms in self.beacons_ms(other).tolist()
                 if not self.lost(other, name, at_ms)
             ]
-            lines = [RX_HEADER]
-            for local_ms, other, at_ms in sorted(entries):
-                lines.append(f"{local_ms + OFFSET_MS[name]},{self.message(other, at_ms)}")
-            files.append(_written(folder / f"{name}-rx.csv", lines))
+            rows = [
+                f"{local_ms + OFFSET_MS[name]},{self.message(other, at_ms)}"
+                for local_ms, other, at_ms in sorted(entries)
+            ]
+            files.append(_written(folder / f"{name}-rx.csv", [RX_HEADER, *rows]))
         return sorted(files)
 
 

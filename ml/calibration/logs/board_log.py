@@ -89,7 +89,7 @@ def read_board_logs(
     lat, lon = (np.concatenate([log.columns[name] for log in sent]) for name in ("lat", "lon"))
     reference = reference_for(lat, lon) or GeoReference.at(0.0, 0.0)
     found = []
-    for board in gather(sent):
+    for board in gather(sent)[0]:
         columns = [board.of_its_own(name) for name in ("lat", "lon", "speed")]
         found.append(board_log(board, trajectory(reference, board.time_ms, *columns)))
     return found

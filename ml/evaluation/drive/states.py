@@ -1,44 +1,75 @@
-"""What boards believed of themselves, at any moment of their own clocks."""
+"""What boards believed of themselves at any moment of their own clocks: self-tested, and fused."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from ml.arrays import Bools, Floats, Ints
+from ml.arrays import Bools, Floats
 from ml.calibration.fused_log import FusedStates, fused_states
-from ml.calibration.logs.board_log import BoardLog, board_log
+from ml.calibration.logs.board_log import BoardLog, board_log, log_of_rows
 from ml.calibration.logs.link import Drive
 from ml.calibration.logs.reader import Log
-from ml.calibration.logs.trajectories import in_metres, is_somewhere, reference_for
+from ml.calibration.logs.schema import LogKind
+from ml.calibration.logs.trajectories import reference_for, trajectory
 from ml.calibration.self_test import SelfTest, self_test
 from ml.errors import LogError
 from ml.espnow_emulator.messages import PayloadField
 from ml.onboard.views import Measurement
 
 _NAMES: Final = [field.name.lower() for field in PayloadField]
-_GPS_SD_M: Final = 2.1
+_COLUMNS: Final = ("lat", "lon", "speed", "heading", "accel_x", "accel_y", "accel_z")
 
 
 class States:
-    """The states of the boards of one drive, by their self-tests and the one fusion.
+    """The states of the boards of one drive, by the one fusion.
+
+    What a board says of itself is what it believed at the time of its message, as the simulated
+    nodes and the board's program do it: its rows fused, not the rows. Of a board without a log of
+    its own the rows are those that the ego received.
 
     Args:
         drive: The drive.
-
-    Attributes:
-        tests: The self-test of each board that wrote a log of its own.
-
-    Raises:
-        LogError: A log cannot be fused.
+        logs: Those it was read from.
     """
 
-    def __init__(self, drive: Drive) -> None:
-        self._drive = drive
+    def __init__(self, drive: Drive, logs: Sequence[Log]) -> None:
+        own = [log for log in logs if log.kind is not LogKind.RX]
+        self._plane = reference_for(
+            *(np.concatenate([log.columns[axis] for log in own]) for axis in ("lat", "lon"))
+        )
         self._logs: dict[str, BoardLog] = {}
         self.tests: dict[str, SelfTest] = {}
+        """The self-test of each board, by its name."""
         for board in drive.boards:
-            log = board_log(board, drive.ways[board.name])
-            self._logs[board.name], self.tests[board.name] = log, self_test(log)
+            self._add(board_log(board, drive.ways[board.name]))
+
+    def hear(self, name: str, log: Log, stamps_ms: Floats) -> None:
+        """Take a board without a log by what was received of it.
+
+        Args:
+            name: The board's.
+            log: The ego's RX log.
+            stamps_ms: (rows,) timestamps of all rows, in the sender's clock.
+
+        Raises:
+            LogError: The log has no position, or lacks a column.
+        """
+        missing = [column for column in _COLUMNS if column not in log.columns]
+        if missing or self._plane is None:
+            raise LogError(
+                f"{log.path}, line 1: {missing[0] if missing else 'lat'} says nothing, and {name} "
+                "has no TX log: nobody knows what it said of itself. Add its TX log."
+            )
+        rows = np.flatnonzero(log.names["from_vehicle_id"] == name)
+        rows = rows[np.unique(stamps_ms[rows], return_index=True)[1]]
+        lat, lon, speed, heading, *accel = (log.columns[column][rows] for column in _COLUMNS)
+        way = trajectory(self._plane, stamps_ms[rows], lat, lon, speed)
+        pose = (speed, heading, None)
+        self._add(log_of_rows(name, str(log.path), way, np.stack(accel, axis=-1), pose))
+
+    def _add(self, log: BoardLog) -> None:
+        self._logs[log.name], self.tests[log.name] = log, self_test(log)
 
     def at(self, name: str, at_ms: Floats) -> FusedStates:
         """Return what a board believed of itself at times (K,) of its own clock, in order.
@@ -48,47 +79,26 @@ class States:
         """
         return fused_states(self._logs[name], at_ms / 1000.0, self.tests[name])
 
-    def said_by(self, name: str, log: Log, rows: Ints) -> Floats:
-        """Return what messages said, (K, F), indexed by `PayloadField`; NaN where unusable.
+    def said_by(self, name: str, stamps_ms: Floats) -> Floats:
+        """Return what a board's messages said, (K, F), indexed by `PayloadField`.
 
-        A board that wrote a log says what it believed at the message's timestamp, fused as the
-        simulated nodes and the board's program do it. Of any other there is what its messages hold.
+        NaN where the board did not know: such a message cannot be used.
 
         Args:
             name: Whose messages they are.
-            log: The RX log in which they stand.
-            rows: (K,), where in it, in the order of their timestamps.
+            stamps_ms: (K,) their timestamps, in order.
 
         Raises:
             LogError: That board's log cannot be fused.
         """
-        if name not in self._logs:
-            return self._as_logged(log, rows)
-        said = self.at(name, log.columns["msg_timestamp"][rows])
+        said = self.at(name, stamps_ms)
         values = np.stack([getattr(said, field) for field in _NAMES], axis=-1)
         return np.where(said.valid[:, None], values, np.nan)
 
-    def _as_logged(self, log: Log, rows: Ints) -> Floats:
-        every = [board.tx for board in self._drive.boards]
-        reference = reference_for(
-            *(np.concatenate([one.columns[axis] for one in every]) for axis in ("lat", "lon"))
-        )
-        if reference is None:
-            raise LogError(f"{log.path}: no log of its drive holds a position. Record with GPS.")
-        lat, lon, speed = (log.columns[column][rows] for column in ("lat", "lon", "speed"))
-        somewhere: Bools = is_somewhere(lat, lon)
-        values = (
-            *in_metres(reference, lat, lon),
-            speed,
-            log.columns["heading"][rows] % 360.0,
-            log.columns["accel_x"][rows],
-            np.hypot(_GPS_SD_M, speed),
-        )
-        return np.where(somewhere[:, None], np.stack(values, axis=-1), np.nan)
-
 
 def as_measured(states: FusedStates) -> Measurement:
-    """Return states as a board's sensors give them, (T,); where unknown, those before."""
-    newest = np.maximum.accumulate(np.where(states.valid, np.arange(states.valid.size), -1))
-    rows = np.where(newest >= 0, newest, int(np.argmax(states.valid)))
+    """Return states as a board's sensors give them, (T,); where unknown, those known last."""
+    valid: Bools = states.valid
+    newest = np.maximum.accumulate(np.where(valid, np.arange(valid.size), -1))
+    rows = np.where(newest >= 0, newest, int(np.argmax(valid)))
     return Measurement(*(getattr(states, name)[rows] for name in Measurement.__slots__))

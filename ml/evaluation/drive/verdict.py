@@ -8,7 +8,14 @@ import numpy as np
 
 from ml.arrays import Bools, Floats
 from ml.atomic_files import finite
-from ml.envs.scoring.metrics import FALSE_BRAKE_MPS2, HEADWAY_SPEED_MPS, WARNED_S
+from ml.envs.scoring.metrics import (
+    ANSWERED_S,
+    FALSE_BRAKE_MPS2,
+    HEADWAY_SPEED_MPS,
+    REACTION_MPS2,
+    WARNED_S,
+)
+from ml.espnow_emulator.messages import PayloadField
 from ml.evaluation.drive.chance import (
     LEAST_EVENTS,
     SIGNIFICANT,
@@ -59,8 +66,8 @@ class Told(NamedTuple):
     Attributes:
         event: The hard braking.
         receptions: Of the peers.
-        message_delay_s: Of a peer's: from its onset to the reception of its first message sent
-            since; NaN where none came.
+        message_delay_s: Of a peer's: from its onset to the reception of the first message that
+            shows it; NaN where none came.
         fired_s: By driver, NaN where it did not fire: `lead_s` before the onset of the ego's own
             braking, of a peer's `answer_s` after it.
     """
@@ -244,9 +251,13 @@ def _message_delay_s(event: Event, drive: RecordedDrive) -> float:
     if event.who not in drive.peers:
         return float("nan")
     of, onset_us = drive.receptions, event.tick * TICK_US
-    shows = (of.source == drive.peers.index(event.who)) & (of.generated_us >= onset_us)
-    first = np.flatnonzero(shows)
-    return float(of.received_us[first].min() - onset_us) / 1e6 if first.size else float("nan")
+    # The onset is somewhere in its tick: a message of that tick may be the one that shows it.
+    shows = (of.source == drive.peers.index(event.who)) & (of.generated_us > onset_us - TICK_US)
+    shows &= of.payload[:, PayloadField.ACCEL_MPS2] <= -REACTION_MPS2
+    received_us = of.received_us[shows]
+    if received_us.size == 0 or received_us.min() > event.end * TICK_US + ANSWERED_S * 1e6:
+        return float("nan")
+    return max(float(received_us.min() - onset_us) / 1e6, 0.0)
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:

@@ -67,25 +67,24 @@ def test_events_and_leads_are_exact_to_a_tick(verdict):
         for at_s, lost in zip(PEER_S, (0, 3, 0, 0), strict=True)
     ]
     leads = [told.event.tick - tick for told, tick in zip(verdict.warnings, fires, strict=True)]
-    assert leads == [14, 0, 27, 0]
+    assert leads == [14, 1, 27, 0]
     found = [told.fired_s[RULE] / DT_S for told in verdict.warnings]
     assert found == pytest.approx(leads)
 
 
 def test_of_a_peers_braking_is_said_what_came_and_when(verdict):
     """Age at the onset, losses of the 3 s before, and the first message sent since."""
-    onsets = [told.event.tick for told in verdict.answers]
+    lost = (0, 3, 0, 0)
     assert {told.event.who for told in verdict.answers} == {"b"}
-    assert onsets == pytest.approx([at_s / DT_S for at_s in PEER_S], abs=1.01)
-    for told, at_s, lost in zip(verdict.answers, PEER_S, (0, 3, 0, 0), strict=True):
-        onset_s = told.event.tick * DT_S
-        came_s = first_message_s(onset_s, max(lost - 1, 0) if lost else 0)
-        assert told.message_delay_s == pytest.approx(came_s - onset_s, abs=0.002)
-        (heard,) = told.receptions
-        assert heard.peer == "b"
-        assert heard.sent == 30
-        assert heard.sent - heard.received == (1 if lost else 0)
+    onsets = [tick_after(first_message_s(at_s)) for at_s in PEER_S]
+    assert [told.event.tick for told in verdict.answers] == onsets
+    for told, at_s, count in zip(verdict.answers, PEER_S, lost, strict=True):
+        onset_s, came_s = told.event.tick * DT_S, first_message_s(at_s, count)
+        assert told.message_delay_s == pytest.approx(max(came_s - onset_s, 0.0))
         assert told.fired_s[RULE] == pytest.approx(tick_after(came_s) * DT_S - onset_s)
+        (heard,) = told.receptions
+        assert (heard.peer, heard.sent) == ("b", 30)
+        assert heard.sent - heard.received == min(count, 1)
 
 
 def test_before_the_egos_braking_all_peers_are_told_of(verdict):
@@ -93,7 +92,7 @@ def test_before_the_egos_braking_all_peers_are_told_of(verdict):
     heard = {one.peer: one for one in verdict.warnings[1].receptions}
     assert {name: one.sent - one.received for name, one in heard.items()} == {"b": 3, "c": 1}
     now_ms = verdict.warnings[1].event.tick * 100
-    assert heard["b"].age_s == pytest.approx((now_ms - 90_330) / 1000.0 - LATENCY_MS / 1000.0)
+    assert heard["b"].age_s == pytest.approx((now_ms - 90_430 - LATENCY_MS) / 1000.0)
 
 
 def test_the_rule_fires_nowhere_else(verdict):
@@ -184,7 +183,7 @@ def test_two_drives_are_refused(logs, tmp_path):
     lines = late.read_text().splitlines()
     shifted = [lines[0]] + [moved(line, 7_000_050) for line in lines[1:]]
     late.write_text("\n".join(shifted) + "\n")
-    with pytest.raises(LogError, match=r"b-tx\.csv|b is left out|of different drives"):
+    with pytest.raises(LogError, match=r"a-rx\.csv.*b-tx\.csv.*different drives"):
         read_recorded_drive(sorted(mixed.glob("*.csv")), None)
 
 
@@ -205,7 +204,7 @@ def test_clocks_that_never_meet_are_refused(tmp_path):
     rx = folder / "a-rx.csv"
     lines = rx.read_text().splitlines()
     rx.write_text("\n".join(lines[:6]) + "\n")
-    with pytest.raises(LogError, match=r"a-rx\.csv, lines 2 to 6: .*5 of c.*--ego"):
+    with pytest.raises(LogError, match=r"(?s)a-rx\.csv, lines 2 to 6: .*5 of c.*--ego"):
         read_recorded_drive(files, "a")
 
 
