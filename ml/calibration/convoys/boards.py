@@ -83,8 +83,8 @@ def _base(drive: Drive, boards: Sequence[Board], where: str) -> Board:
         if all((board.name, name) in met or (name, board.name) in met for name in others):
             return board
     raise LogError(
-        f"{where}: no board of {', '.join(b.name for b in boards)} has heard, or was heard by, each "
-        "of the others, so their clocks cannot be aligned. Add the RX log of a board that heard "
+        f"{where}: none of the boards {', '.join(b.name for b in boards)} heard, or was heard by, "
+        "each of the others, so their clocks cannot be aligned. Add the RX log of a board that heard "
         "them all, or leave out the logs of a board that none heard."
     )
 
@@ -145,7 +145,7 @@ def _in_order(
 
 
 def _gap_m(ahead_xy: Floats, ahead_mps: Floats, behind_xy: Floats, behind_mps: Floats) -> Floats:
-    """Bumper gap in m of a car to the one ahead, along the way that this one took, (n,); NaN unknown."""
+    """Bumper gaps, (n,) m, of a car to the one ahead along this one's way; NaN where unknown."""
     driven_m = np.concatenate(([0.0], np.cumsum(np.nan_to_num(ahead_mps)[1:] * DT_S)))
     known = np.isfinite(ahead_xy).all(axis=1) & (np.diff(driven_m, prepend=-1.0) > 0.0)
     if known.sum() < 2:  # noqa: PLR2004

@@ -148,7 +148,7 @@ def _header(
     Raises:
         LogError: There is none.
     """
-    keys = {}
+    keys: dict[str, list[str]] = {}
     for number, fields in islice(lines, _MOST_LINES_BEFORE):
         names = [field.strip() for field in fields]
         if names[:1] == [_TIME]:
@@ -156,8 +156,8 @@ def _header(
         if names:
             keys[names[0]] = names[1:]
     raise LogError(
-        f"{path}: none of its first {_MOST_LINES_BEFORE} lines is a header that begins with Time. A "
-        "recording in OpenACC's layout has one: docs/drives.md."
+        f"{path}: none of its first {_MOST_LINES_BEFORE} lines is a header that begins with Time. "
+        "A recording in OpenACC's layout has one: docs/drives.md."
     )
 
 
