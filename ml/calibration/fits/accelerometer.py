@@ -54,7 +54,7 @@ def accelerometer_estimates(
     Raises:
         LogError: A noise that no accelerometer has.
     """
-    every = [_fitted(board) for drive in drives for board in drive.boards]
+    every = [accelerometer_of(board) for drive in drives for board in drive.boards]
     name = "sensors.accelerometer.white_sd_mps2"
     stood = [one for one in every if one.white_sd_mps2 is not None]
     if stood:
@@ -73,7 +73,7 @@ def accelerometer_estimates(
     return every
 
 
-def _fitted(board: Board) -> Accelerometer:
+def accelerometer_of(board: Board) -> Accelerometer:
     """Judge the forward axis of a board by its TX log."""
     time_s, accel = board.time_ms / 1000.0, board.of_its_own("accel_x")
     speed = np.nan_to_num(board.of_its_own("speed"))
