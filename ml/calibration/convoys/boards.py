@@ -1,8 +1,9 @@
 """Make a recorded convoy of boards' own logs: who drives behind whom, and how far behind."""
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -50,24 +51,42 @@ def convoy_of(logs: Sequence[Log]) -> RecordedConvoy:
             "the TX log of each board."
         )
     base = _base(drive, boards, str(folder))
-    begin_ms, end_ms = base.time_ms[0], base.time_ms[-1]
-    time_ms = np.arange(np.ceil(begin_ms), end_ms, _DT_MS)
-    times = {b.name: drive.translate(base.name, b.name, time_ms) for b in boards}
-    xy = {b.name: drive.ways[b.name].at(times[b.name]) for b in boards}
-    speed = {b.name: _sampled(b, times[b.name]) for b in boards}
-    names = _in_order([b.name for b in boards], xy, speed, str(folder))
+    time_ms = np.arange(np.ceil(base.time_ms[0]), base.time_ms[-1], _DT_MS)
+    times_ms = {b.name: drive.translate(base.name, b.name, time_ms) for b in boards}
+    digest = sha256("".join(sorted(board.tx.sha256 for board in boards)).encode())
+    return lay_out(drive, times_ms, folder, digest.hexdigest())
+
+
+def lay_out(
+    drive: Drive, times_ms: Mapping[str, Floats], source: Path, digest: str
+) -> RecordedConvoy:
+    """Put boards one behind another at given moments, 0.1 s apart.
+
+    Args:
+        drive: What was read of their logs.
+        times_ms: The moments by the clock of each board that is to be there, (n,) each.
+        source: Where the logs are.
+        digest: Of them.
+
+    Raises:
+        LogError: Two cars overtake one another, or never drove at the same time.
+    """
+    boards = {board.name: board for board in drive.boards if board.name in times_ms}
+    xy = {name: drive.ways[name].at(times_ms[name]) for name in boards}
+    speed = {name: _sampled(board, times_ms[name]) for name, board in boards.items()}
+    names = _in_order(list(boards), xy, speed, str(source))
     gaps = [
         _gap_m(xy[ahead], speed[ahead], xy[behind], speed[behind])
-        for behind, ahead in itertools.pairwise(names)
+        for behind, ahead in pairwise(names)
     ]
-    digest = sha256("".join(sorted(board.tx.sha256 for board in boards)).encode())
+    rows = speed[names[0]].size
     return RecordedConvoy(
-        time_s=(time_ms - time_ms[0]) / 1000.0,
+        time_s=np.arange(rows, dtype=np.float64) * DT_S,
         speed_mps=np.stack([speed[name] for name in names], axis=1),
-        gap_m=np.stack(gaps, axis=1),
+        gap_m=np.stack(gaps, axis=1) if gaps else np.zeros((rows, 0)),
         names=tuple(names),
-        source=folder,
-        sha256=digest.hexdigest(),
+        source=source,
+        sha256=digest,
     )
 
 
@@ -83,9 +102,9 @@ def _base(drive: Drive, boards: Sequence[Board], where: str) -> Board:
         if all((board.name, name) in met or (name, board.name) in met for name in others):
             return board
     raise LogError(
-        f"{where}: none of the boards {', '.join(b.name for b in boards)} heard, or was heard by, "
-        "each of the others, so their clocks cannot be aligned. Add the RX log of a board that heard "
-        "them all, or leave out the logs of a board that none heard."
+        f"{where}: none of {', '.join(b.name for b in boards)} has heard, or was heard by, each of "
+        "the others, so their clocks cannot be aligned. Add the RX log of a board that heard them "
+        "all, or leave out the logs of a board that none heard."
     )
 
 

@@ -38,7 +38,7 @@ class RecordedCase:
         start_row: Its first row there.
         speed_mps: (T + 1, cars) float64: at these speeds the cars are where the recording has them.
         gap_m: (T + 1, cars − 1) float64, recorded, bumper to bumper.
-        brake_car: Which car braked first, 1 or more.
+        brake_car: Which car braked first, 1 or more; 0 for nobody.
         onset_tick: The tick in which that began.
         release_tick: The first one after all brakings of the case.
         hardest_mps2: Hardest braking of a car ahead, negative.
@@ -67,7 +67,8 @@ class RecordedCase:
     @property
     def headway_s(self) -> float:
         """The real last car's mean time headway, gap over speed, above 1 m/s; NaN if it stood."""
-        speed = self.convoy.speed_mps[self.start_row : self.start_row + TICKS + 1, 0]
+        rows = slice(self.start_row, self.start_row + self.gap_m.shape[0])
+        speed = self.convoy.speed_mps[rows, 0]
         moving = speed > _HEADWAY_SPEED_MPS
         return float((self.gap_m[moving, 0] / speed[moving]).mean()) if moving.any() else np.nan
 
@@ -92,33 +93,45 @@ def cut_cases(convoy: RecordedConvoy) -> tuple[list[RecordedCase], Counter[str]]
     cases, refused = [], Counter[str]()
     brakings = _brakings(convoy)
     while brakings:
-        first = brakings[0]
-        start, end = first.onset - BEFORE_TICKS, first.onset - BEFORE_TICKS + TICKS
-        within = [braking for braking in brakings if braking.onset < end]
+        start = brakings[0].onset - BEFORE_TICKS
+        within = [braking for braking in brakings if braking.onset < start + TICKS]
         brakings = brakings[len(within) :]
-        why = _why_not(convoy, start, end)
-        if why:
-            refused[why] += 1
-            continue
-        rows = slice(start, end + 1)
-        gap_m = convoy.gap_m[rows]
-        speed_mps, off_m = follow(convoy.speed_mps[rows], gap_m)
-        if off_m > FOLLOWS_WITHIN_M:
-            refused["speeds and gaps disagree"] += 1
-            continue
-        cases.append(
-            RecordedCase(
-                convoy=convoy,
-                start_row=start,
-                speed_mps=speed_mps,
-                gap_m=gap_m,
-                brake_car=first.car,
-                onset_tick=BEFORE_TICKS,
-                release_tick=min(max(b.end for b in within) - start, TICKS),
-                hardest_mps2=min(b.hardest_mps2 for b in within),
-            )
-        )
+        found = _piece(convoy, start, start + TICKS, within)
+        if isinstance(found, str):
+            refused[found] += 1
+        else:
+            cases.append(found)
     return cases, refused
+
+
+def piece_of(convoy: RecordedConvoy, start: int, end: int) -> RecordedCase | str:
+    """Cut out the rows from `start` to `end`, whatever happens there; or say why that cannot be."""
+    within = [braking for braking in _brakings(convoy) if start <= braking.onset < end]
+    return _piece(convoy, start, end, within)
+
+
+def _piece(
+    convoy: RecordedConvoy, start: int, end: int, brakings: list[_Braking]
+) -> RecordedCase | str:
+    """Cut out rows in which such brakings begin, or say why that cannot be."""
+    why = _why_not(convoy, start, end)
+    if why:
+        return why
+    rows = slice(start, end + 1)
+    gap_m = convoy.gap_m[rows]
+    speed_mps, off_m = follow(convoy.speed_mps[rows], gap_m)
+    if off_m > FOLLOWS_WITHIN_M:
+        return "speeds and gaps disagree"
+    return RecordedCase(
+        convoy=convoy,
+        start_row=start,
+        speed_mps=speed_mps,
+        gap_m=gap_m,
+        brake_car=brakings[0].car if brakings else 0,
+        onset_tick=brakings[0].onset - start if brakings else 0,
+        release_tick=min(max(b.end for b in brakings), end) - start if brakings else 0,
+        hardest_mps2=min((b.hardest_mps2 for b in brakings), default=0.0),
+    )
 
 
 def nearest_cars(convoy: RecordedConvoy, peers: int) -> RecordedConvoy:

@@ -52,6 +52,7 @@ _EXTRAS: Final = (
     _optional("rssi_dbm", -130.0, 20.0),
     _optional("rate_kbps", 0.0, 100_000.0),
     _optional("fix_age_ms", 0.0, 1e9),
+    _optional("position_sd_m", 0.0, 1e5),
 )
 _MESSAGE: Final = (
     _time("timestamp_local_ms"),

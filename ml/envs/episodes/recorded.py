@@ -43,12 +43,12 @@ def manoeuvre(case: RecordedCase) -> ManoeuvreCase:
     """Turn a recorded case into an episode with given traffic.
 
     It is a hazard where an ego that holds its speed from the onset on hits the car in front, else
-    benign: somebody brakes, but who follows need not.
+    benign: somebody brakes, but who follows need not. Gaps are taken to the millimetre.
     """
     cars = case.speed_mps.shape[1]
     return ManoeuvreCase(
         kind=_kind(case),
-        gaps_m=tuple(case.gap_m[0].tolist()),
+        gaps_m=tuple(case.gap_m[0].round(3).tolist()),
         speed_mps=tuple(case.speed_mps[0].tolist()),
         script_mps={car: case.speed_mps[1:, car] for car in range(1, cars)},
         brake_rank=case.brake_car,
@@ -66,6 +66,8 @@ def manoeuvre(case: RecordedCase) -> ManoeuvreCase:
 
 
 def _kind(case: RecordedCase) -> EpisodeKind:
+    if case.brake_car == 0:
+        return "free"
     after = slice(case.onset_tick, None)
     gap_m, ahead_mps = float(case.gap_m[after, 0][0]), case.speed_mps[after, 1]
     driven_m = np.cumsum(0.5 * (ahead_mps[1:] + ahead_mps[:-1])) * DT_S

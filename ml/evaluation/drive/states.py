@@ -1,5 +1,6 @@
 """What boards believed of themselves, at any moment of their own clocks."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from ml.sensors.sensor_bank import Measurement
 
 _COLUMNS: Final = ("lat", "lon", "speed", "heading", "accel_x")
 _GPS_SD_M: Final = 2.1
+_SD: Final = "position_sd_m"
 
 
 class States:
@@ -23,6 +25,9 @@ class States:
 
     Args:
         drive: The drive.
+
+    Attributes:
+        reference: Whose plane all positions are in.
 
     Raises:
         LogError: No log has a position.
@@ -39,7 +44,7 @@ class States:
             raise LogError(
                 f"{files}: no row has a position, and a driver goes by positions. Record with GPS."
             )
-        self._reference = reference
+        self.reference = reference
         self._judged = {board.name: accelerometer_of(board) for board in drive.boards}
 
     def at(self, board: Board, at_ms: Floats) -> Measurement:
@@ -61,13 +66,16 @@ class States:
         """
         columns = [log.columns[name][rows] for name in _COLUMNS]
         said = self._raw(columns, None if board is None else self._judged[board.name])
+        if _SD in log.columns:
+            told = log.columns[_SD][rows]
+            said = replace(said, position_sd_m=np.where(np.isnan(told), said.position_sd_m, told))
         names = [field.name.lower() for field in PayloadField]
         return np.stack([getattr(said, name) for name in names], axis=-1)
 
     def _raw(self, columns: list[Floats], judged: Accelerometer | None) -> Measurement:
         lat, lon, speed_mps, heading_deg, accel_mps2 = columns
         somewhere = is_somewhere(lat, lon)
-        east_m, north_m = in_metres(self._reference, lat, lon)
+        east_m, north_m = in_metres(self.reference, lat, lon)
         if judged is not None:
             accel_mps2 = accel_mps2 - (judged.bias_mps2 or 0.0)
             accel_mps2 = -accel_mps2 if judged.is_backwards else accel_mps2
