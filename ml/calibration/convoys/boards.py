@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from ml.arrays import Bools, Floats
+from ml.arrays import Bools, Floats, Ints
 from ml.calibration.convoys.recorded import RecordedConvoy
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.link import Drive
@@ -19,14 +19,16 @@ from ml.errors import LogError
 from ml.vehicle import CAR_LENGTH_M, DT_S
 
 _DT_MS: Final = 1000.0 * DT_S
-_LONGEST_HOLE_MS: Final = 500.0
+_LONGEST_HOLE_MS: Final = 2500.0
+"""Loggers stall while they write to a card: speeds go straight over so long a hole."""
+_LEAST_HELD_ROWS: Final = 3
 _FARTHEST_M: Final = 400
 _MOVING_MPS: Final = 2.0
 _HEADING_ROWS: Final = 10
 _MOST_REVERSED: Final = 0.05
-_SMOOTHED_ROWS: Final = 201
-"""Speeds say how a gap changes, positions how large it is: over twenty seconds, in which the error
-of a GPS position hardly moves."""
+_SMOOTHED_ROWS: Final = 601
+"""Speeds say how a gap changes, positions how large it is: over a minute, in which the error
+of a GPS position averages out."""
 _ROWS_AT_ONCE: Final = 2000
 
 
@@ -109,7 +111,7 @@ def _base(drive: Drive, boards: Sequence[Board], where: str) -> Board:
 
 
 def _sampled(board: Board, at_ms: Floats) -> Floats:
-    """Speed of a board at times of its own clock; NaN where it logged none for half a second."""
+    """Speed of a board at times of its own clock; NaN where none is known."""
     speed, time_ms = board.of_its_own("speed"), board.time_ms
     known = np.isfinite(speed)
     speed, time_ms = speed[known], time_ms[known]
@@ -118,10 +120,27 @@ def _sampled(board: Board, at_ms: Floats) -> Floats:
     right = np.searchsorted(time_ms, at_ms)
     before = time_ms[np.clip(right - 1, 0, None)]
     after = time_ms[np.clip(right, None, time_ms.size - 1)]
-    found = np.interp(at_ms, time_ms, speed)
+    knots = _knots(speed)
+    found = np.interp(at_ms, time_ms[knots], speed[knots])
     outside = (at_ms < time_ms[0]) | (at_ms > time_ms[-1])
     found[outside | (after - before > _LONGEST_HOLE_MS)] = np.nan
     return found
+
+
+def _knots(speed_mps: Floats) -> Ints:
+    """Rows between which a speed goes straight: all, or the ends of steps where it has such.
+
+    A receiver holds its speed until the next fix. As a staircase it would brake with 10 m/s² once a
+    second, so it goes from one value to the next in as many rows as a value is usually held.
+    """
+    every = np.arange(speed_mps.size)
+    begins = np.flatnonzero(np.diff(speed_mps, prepend=np.nan) != 0.0)
+    held = np.diff(begins)[speed_mps[begins[:-1]] > 0.0]
+    usual = int(np.median(held)) if held.size else 1
+    if usual < _LEAST_HELD_ROWS:
+        return every
+    still = begins[1:] - usual
+    return np.unique(np.concatenate([begins, still[still > begins[:-1]], every[-1:]]))
 
 
 def _direction(xy: Floats, speed_mps: Floats) -> Floats:
@@ -165,7 +184,7 @@ def _in_order(
 
 def _gap_m(ahead_xy: Floats, ahead_mps: Floats, behind_xy: Floats, behind_mps: Floats) -> Floats:
     """Bumper gaps, (n,) m, of a car to the one ahead along this one's way; NaN where unknown."""
-    driven_m = np.concatenate(([0.0], np.cumsum(np.nan_to_num(ahead_mps)[1:] * DT_S)))
+    driven_m = _driven_m(ahead_mps)
     known = np.isfinite(ahead_xy).all(axis=1) & (np.diff(driven_m, prepend=-1.0) > 0.0)
     if known.sum() < 2:  # noqa: PLR2004
         return np.full(driven_m.size, np.nan)
@@ -193,12 +212,17 @@ def _gap_m(ahead_xy: Floats, ahead_mps: Floats, behind_xy: Floats, behind_mps: F
 
 
 def _smoothed(gap_m: Floats, opening_mps: Floats) -> Floats:
-    """Take the changes of a gap from speeds, and what it is over twenty seconds from positions."""
-    opening = np.nan_to_num(opening_mps)
-    opened_m = np.concatenate(([0.0], np.cumsum(0.5 * (opening[1:] + opening[:-1]) * DT_S)))
+    """Take the changes of a gap from speeds, and what it is over a minute from positions."""
+    opened_m = _driven_m(opening_mps)
     rest = gap_m - opened_m
     known = np.isfinite(rest)
     weight = uniform_filter1d(known.astype(float), _SMOOTHED_ROWS, mode="constant")
     mean = uniform_filter1d(np.where(known, rest, 0.0), _SMOOTHED_ROWS, mode="constant")
     found = opened_m + np.divide(mean, weight, out=np.full(rest.size, np.nan), where=weight > 0.0)
     return np.where(known, found, np.nan)
+
+
+def _driven_m(speed_mps: Floats) -> Floats:
+    """What was driven since the first row, (n,), as SUMO moves cars; nothing where not known."""
+    known = np.nan_to_num(speed_mps)
+    return np.concatenate(([0.0], np.cumsum(0.5 * (known[1:] + known[:-1]) * DT_S)))
