@@ -11,6 +11,7 @@ from ml.calibration.logs.link import Drive
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.policy_interface import PolicyInterface
+from ml.espnow_emulator import GeoReference
 from ml.evaluation.drive.decide import decide
 from ml.evaluation.drive.read import Receptions, RecordedDrive
 from ml.evaluation.drivers import PolicyDriver, make_driver
@@ -73,6 +74,7 @@ class Recorder:
             accel_mps2={"a": own.accel_mps2},
             sent_us={},
             clocks={},
+            reference=GeoReference.at(0.0, 0.0),
             drive=Drive([]),
         )
 

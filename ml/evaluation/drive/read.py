@@ -17,6 +17,7 @@ from ml.calibration.logs.reading import read_logs
 from ml.calibration.logs.schema import CLOCK_TURNS_MS
 from ml.calibration.self_test import SelfTest
 from ml.errors import ConfigError, LogError, did_you_mean
+from ml.espnow_emulator import GeoReference
 from ml.espnow_emulator.message_store import MAX_NODES
 from ml.evaluation.drive.states import States, as_measured
 from ml.onboard.views import Measurement
@@ -66,6 +67,7 @@ class RecordedDrive:
     accel_mps2: dict[str, Floats]  # (T,) of each board that wrote a log, NaN where it tells nothing
     sent_us: dict[str, Ints]  # When each peer that wrote a log sent its beacons, since tick 0
     clocks: dict[str, ClockLine]  # From each peer's clock to the ego's
+    reference: GeoReference  # Whose plane all positions are in
     drive: Drive  # The logs
     notes: list[str] = field(default_factory=list)  # What else is to be said
 
@@ -219,6 +221,7 @@ def _met_by(
         accel_mps2=accel_mps2,
         sent_us=sent_us,
         clocks={name: one.clock for name, one in messages.items()},
+        reference=states.reference,
         drive=drive,
         notes=notes,
     )
@@ -255,17 +258,15 @@ def _messages(
         clock = drive.clocks.get((name, board.name))
         if clock is None and name not in boards:
             clock = align(stamps[straight], log.time_ms[rows][straight], f"{name} in {log.path}")
-            every = np.full(log.rows, np.nan)
-            every[rows] = stamps
             if clock is not None:
-                states.hear(name, log, every)
+                states.hear(name, log, rows, stamps)
         if clock is None:
             notes.append(
                 f"{name} is left out: {int(straight.sum())} of its messages came straight to "
                 f"{board.name}, too few to tell its clock."
             )
-        elif not states.tests[name].is_usable:
-            notes.append(f"{name} is left out, and heard by nobody: {states.tests[name].verdict}.")
+        elif refusal := states.refusal(name):
+            notes.append(f"{name} is left out, and heard by nobody: {refusal}.")
         else:
             found[name] = _Messages(clock, rows, stamps)
     if not found:
@@ -318,7 +319,7 @@ def _receptions(
             timestamp_ms=np.floor(of.stamps_ms).astype(np.int64),
             generated_us=_since(of.clock.to_receiver(of.stamps_ms), start_ms),
             hops=log.columns["hop_count"][of.rows].astype(np.int64),
-            payload=states.said_by(name, of.stamps_ms),
+            payload=states.said_by(name, log, of.rows, of.stamps_ms),
         )
         for source, (name, of) in enumerate(messages.items())
     ]
