@@ -39,6 +39,9 @@ class SynthOptions:
     """Of everything that is drawn."""
     parked: bool = False
     """Nobody moves: shows how GPS wanders."""
+    hard_brakings: int = 0
+    """How often the leader brakes hard, and the cars behind it a second later each; fewer where
+    the drive has no room for so many."""
     artefacts: bool = True
     """With duplicates, glitches, missing fixes, relayed rows in TX logs, stalls of the loggers and
     a board that is mounted backwards, as real logs have them."""
@@ -113,6 +116,7 @@ def _synth(options: SynthOptions) -> int:
             echo=options.cars == 2,  # noqa: PLR2004 - a pair
             stalls=options.artefacts,
             parked=options.parked,
+            hard_brakings=options.hard_brakings,
             on_tick=lambda k, n: parts.at("driving", k / n),
         )
         parts.at("writing", 1.0)
