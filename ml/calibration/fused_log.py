@@ -88,10 +88,10 @@ def fused_states(
             f"{log.source}: board {log.name}: {test.verdict}. Its log cannot be fused; "
             "`roadsense logs check` shows the self-test of each board."
         )
-    if not log.fixes.row.size:
+    if not np.isfinite(log.fixes.heading_deg).any():
         raise LogError(
-            f"{log.source}: board {log.name}: no row holds both a position and a speed. Its log "
-            "cannot be fused; record again with a GPS fix."
+            f"{log.source}: board {log.name}: no row holds position, speed and heading. Its log "
+            "cannot be fused; record again with a GPS fix and with all three."
         )
     age_s = np.maximum(log.fixes.age_s + test.delay_to_apply_s, 0.0)
     kept_s = float(age_s.max()) + _MOST_ROW_AGE_S
@@ -108,7 +108,7 @@ def fused_states(
         out,
         valid,
     )
-    return FusedStates(*out, valid)
+    return FusedStates._make([*out, valid])
 
 
 @compiled

@@ -2,9 +2,9 @@
 
 * Axis and sign: `ml.calibration.fits.forward_axis`.
 * Bias: the mean of the forward axis in stops; without any, its mean less what the GPS speed gained.
-* Delay: over about a second the GPS speed gains what the accelerometer, integrated, gained a while
-  before. The delay is the shift at which a straight line through both leaves the least. It is that
-  of a fix's moment behind the accelerometer's, beyond the age that the log gives.
+* Delay: over some three seconds the GPS speed gains what the accelerometer, integrated, gained a
+  while before. The delay is the shift at which a straight line through both leaves the least. It is
+  that of a fix's moment behind the accelerometer's, beyond the age that the log gives.
 
 What the log cannot tell is refused, in words. Intervals are 90 %: of the bias from the spread of
 its blocks of 5 s, of the delay from blocks of 20 s drawn anew.
@@ -17,7 +17,8 @@ import numpy as np
 from ml.arrays import Bools, Floats, Ints
 from ml.calibration.fits.estimates import Z_90, percentile_interval
 from ml.calibration.fits.forward_axis import AxisFit, forward_axis, swings_of
-from ml.calibration.logs.board_log import STANDING_MPS, BoardLog
+from ml.calibration.logs.board_log import BoardLog
+from ml.calibration.logs.trajectories import STANDING_MPS
 from ml.calibration.runs import runs_of
 from ml.sensors import SensorParameters
 
@@ -31,8 +32,9 @@ _SLOW_S: Final = 20.0
 _MOST_BIAS_ERROR_MPS2: Final = 0.3
 # Delay.
 _DELAYS_S: Final = np.arange(-0.3, 2.001, 0.02)
-_APART_S: Final = 1.0
-_MOST_APART_S: Final = 5.0
+_APART_S: Final = 3.0
+"""Over a second GPS speed gains little beside its own error, which goes on for some seconds."""
+_MOST_APART_S: Final = 8.0
 _GAP_S: Final = 0.5
 _LEAST_PAIRS: Final = 60
 _LEAST_CORRELATION: Final = 0.5
@@ -124,6 +126,8 @@ def _refused(why: str) -> Finding:
 
 
 def _axis(log: BoardLog) -> AxisFit:
+    if not np.isfinite(log.accel_mps2).any():
+        return AxisFit(0, 1, 0.0, 0.0, 0.0, 0, "its log holds no accelerations")
     axis = forward_axis(log.time_s, log.speed_mps, log.accel_mps2)
     if axis.is_told and not _SLOPES[0] <= axis.slope <= _SLOPES[1]:
         why = (
@@ -144,7 +148,7 @@ def _bias(log: BoardLog, accel: Floats) -> Finding:
         key = stop[used] * 10**6 + (log.time_s[used] // _BLOCK_S).astype(np.int64)
         block = np.unique(key, return_inverse=True)[1]
         means = np.bincount(block, accel[used]) / np.bincount(block)
-        error = Z_90 * float(means.std()) / np.sqrt(means.size)
+        error = Z_90 * float(means.std(ddof=1)) / np.sqrt(means.size)
         return _within(float(accel[used].mean()), error, f"{standing_s:.0f} s in stops")
     swings = swings_of(log.time_s, log.speed_mps, accel[:, None])
     left = swings.mean_mps2[:, 0] - swings.gained_mps2
@@ -190,7 +194,7 @@ def _delay(log: BoardLog, accel: Floats) -> Finding:
     moment_s, block, gained, ran = _gains(log, accel)
     if moment_s.size < _LEAST_PAIRS:
         return _refused(
-            f"{moment_s.size} pairs of fixes about a second apart, needed are {_LEAST_PAIRS}"
+            f"{moment_s.size} pairs of fixes some {_APART_S:g} s apart, needed are {_LEAST_PAIRS}"
         )
     moments = _block_sums(block, gained, ran)
     generator = np.random.Generator(np.random.PCG64(_SEED))
@@ -216,7 +220,7 @@ def _delay(log: BoardLog, accel: Floats) -> Finding:
 
 
 def _gains(log: BoardLog, accel: Floats) -> tuple[Floats, Ints, Floats, Floats]:
-    """Pairs of fixes about a second apart: moments and blocks (P,), gains (P,) and (D, P).
+    """Pairs of fixes some seconds apart: moments and blocks (P,), gains (P,) and (D, P).
 
     The gains are those of the GPS speed, and of the integrated acceleration at each delay.
     """

@@ -40,8 +40,10 @@ COMMANDS = {
     "calibrate": Command(
         "turn logs of real boards into a parameter file", "1 min; --coverage 10 min"
     ),
-    "logs": Command("make up logs of any radio, to try that without boards"),
-    "judge-drive": Command("judge a policy on the logs of a recorded drive", "30 s"),
+    "logs": Command("make up logs to try that without boards; map logs of other formats"),
+    "judge-drive": Command(
+        "judge a policy on the logs of a recorded drive", "30 s; --closed-loop 2 min"
+    ),
     "scenario": Command("say what keeps convoys off a road of your own, and what mends it"),
     "observation": Command("print the table of the observation's features"),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ml.console import WholeTable, make_console
-from ml.errors import ConfigError
+from ml.errors import ConfigError, LogError
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -26,23 +26,34 @@ class CheckOptions:
     """
 
     logs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Logs of boards (CSV). Of RX and RTT logs among them nothing is taken."""
+    """Logs of boards. Of RX and RTT logs among them nothing is tested."""
+    map: Path | None = None
+    """How logs in other formats are read: a map (TOML), as `roadsense logs map` proposes it."""
 
 
 def check(options: CheckOptions) -> int:
     """Run `roadsense logs check`; return the exit code."""
     if not options.logs:
         raise ConfigError("which logs? Name the TX logs of the boards: roadsense logs check *.csv")
-    from ml.calibration.logs.board_log import read_board_logs  # noqa: PLC0415 (slow to import)
+    from ml.calibration.logs.board_log import board_log  # noqa: PLC0415 (slow to import)
+    from ml.calibration.logs.log_map import read_log_map  # noqa: PLC0415
+    from ml.calibration.logs.reading import read_logs  # noqa: PLC0415
     from ml.calibration.self_test import self_test  # noqa: PLC0415
 
     console = make_console()
+    log_map = None if options.map is None else read_log_map(options.map)
     tests = []
     with Parts(console, "reading") as parts:
-        logs = read_board_logs(options.logs, parts.at)
-        for k, log in enumerate(logs):
-            parts.at(f"testing {log.name}", k / len(logs))
-            tests.append(self_test(log))
+        _, drives = read_logs(options.logs, parts.at, log_map=log_map)
+        boards = [(board, drive.ways[board.name]) for drive in drives for board in drive.boards]
+        if not boards:
+            raise LogError(
+                f"{', '.join(map(str, options.logs))}: no TX log among them. A board is tested by "
+                "what it logged of itself: name its TX log."
+            )
+        for k, (board, way) in enumerate(boards):
+            parts.at(f"testing {board.name}", k / len(boards))
+            tests.append(self_test(board_log(board, way)))
     columns = ("board", "forward axis", ">bias, m/s²", ">GPS delay, s", "verdict")
     table = WholeTable(*columns, title="self-test of the boards")
     for test in tests:

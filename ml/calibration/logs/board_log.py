@@ -1,20 +1,13 @@
 """What one board logged of itself: rows of its accelerometer, and the fixes that came in them."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from ml.arrays import Bools, Floats, Ints
-from ml.calibration.logs.boards import Board, gather
-from ml.calibration.logs.reader import read_log
-from ml.calibration.logs.schema import LogKind
-from ml.calibration.logs.trajectories import Trajectory, reference_for, trajectory
-from ml.errors import LogError
-from ml.espnow_emulator import GeoReference
+from ml.calibration.logs.boards import Board
+from ml.calibration.logs.trajectories import STANDING_MPS, Trajectory
 
-STANDING_MPS: Final = 0.5
 _LATE_PERIODS: Final = 1.5
 
 
@@ -64,37 +57,6 @@ class BoardLog(NamedTuple):
         return float(np.median(steps[steps > 0.0])) if (steps > 0.0).any() else 0.0
 
 
-def read_board_logs(
-    paths: Sequence[Path], on_part: Callable[[str, float], None] = lambda _name, _share: None
-) -> list[BoardLog]:
-    """Read the own rows of every board of which a TX log is named, in order of their names.
-
-    Args:
-        paths: Logs of one drive, of any kind.
-        on_part: Told what is read, and which share of it was.
-
-    Raises:
-        LogError: A log is malformed, or none is a TX log.
-    """
-    logs = []
-    for path in paths:
-        size = max(path.stat().st_size, 1) if path.is_file() else 1
-        logs.append(read_log(path, lambda at, p=path, n=size: on_part(f"reading {p.name}", at / n)))
-    sent = [log for log in logs if log.kind is LogKind.TX]
-    if not sent:
-        raise LogError(
-            f"{', '.join(map(str, paths))}: no TX log among them. A board is tested by what it "
-            "logged of itself: name its TX log."
-        )
-    lat, lon = (np.concatenate([log.columns[name] for log in sent]) for name in ("lat", "lon"))
-    reference = reference_for(lat, lon) or GeoReference.at(0.0, 0.0)
-    found = []
-    for board in gather(sent)[0]:
-        columns = [board.of_its_own(name) for name in ("lat", "lon", "speed")]
-        found.append(board_log(board, trajectory(reference, board.time_ms, *columns)))
-    return found
-
-
 def board_log(board: Board, way: Trajectory) -> BoardLog:
     """Take a board's own rows from its TX log.
 
@@ -131,15 +93,18 @@ def log_of_rows(
     """
     speed_mps, heading_deg, age_ms = speed_heading_age
     time_ms = way.rows_ms
-    row = np.searchsorted(time_ms, way.time_ms)
+    # A trajectory holds a standing car's fix in every row.
+    moved = [np.diff(axis, prepend=np.nan) != 0.0 for axis in (way.east_m, way.north_m)]
+    new = np.flatnonzero(moved[0] | moved[1])
+    row = np.searchsorted(time_ms, way.time_ms[new])
     row, of_fix = _with_repeats(time_ms, row, np.nan_to_num(speed_mps, nan=np.inf) < STANDING_MPS)
     age_s = np.zeros(row.size) if age_ms is None else np.nan_to_num(age_ms[row]) / 1000.0
     known = np.isfinite(speed_mps[row])
     fixes = Fixes(
         row[known],
         age_s[known],
-        way.east_m[of_fix][known],
-        way.north_m[of_fix][known],
+        way.east_m[new][of_fix][known],
+        way.north_m[new][of_fix][known],
         speed_mps[row][known],
         heading_deg[row][known],
     )

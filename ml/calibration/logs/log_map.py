@@ -44,6 +44,16 @@ QUANTITY: Final = {
 """Of our columns that have a unit, what they measure."""
 
 
+class WrongUnitError(LogError):
+    """A column is in another unit than it is taken to be in."""
+
+    def __init__(self, message: str, column: str, unit: str | None) -> None:
+        """Remember our name of the column, and the unit that would fit, if one would."""
+        super().__init__(message)
+        self.column = column
+        self.unit = unit
+
+
 class LogFormat(BaseModel):
     """How the files of one format are read."""
 
@@ -65,18 +75,22 @@ class LogFormat(BaseModel):
     @model_validator(mode="after")
     def _known(self) -> LogFormat:
         known = [column.name for column in SCHEMAS[self.kind]]
-        for name in (*self.columns, *self.constants):
-            if name not in known:
-                raise ValueError(
-                    f"{name}: no column of {self.kind} logs.{did_you_mean(name, known)}"
-                )
+        for section, content in (("columns", self.columns), ("constants", self.constants)):
+            for name in content:
+                if name not in known:
+                    raise ValueError(
+                        f"{section}.{name}: no column of {self.kind} logs."
+                        f"{did_you_mean(name, known)}"
+                    )
         for name, unit in self.units.items():
             quantity = QUANTITY.get(name, name)
             if quantity not in UNITS:
-                raise ValueError(f"{name}: has no unit.{did_you_mean(name, [*UNITS, *QUANTITY])}")
+                raise ValueError(
+                    f"units.{name}: has no unit.{did_you_mean(name, [*UNITS, *QUANTITY])}"
+                )
             if unit not in UNITS[quantity]:
                 allowed = ", ".join(UNITS[quantity])
-                raise ValueError(f"{name} = {unit!r}: allowed is {allowed}.")
+                raise ValueError(f"units.{name} = {unit!r}: allowed is {allowed}.")
         if self.decimal_comma and self.delimiter == ",":
             raise ValueError("decimal-comma: then the delimiter cannot be a comma, too.")
         return self
@@ -211,16 +225,14 @@ def _said(path: Path, text: str, number: int, item: Any) -> str:
     """Say what is wrong with the numbered [[log]] of a map, and in which line."""
     where = ".".join(str(part) for part in item["loc"])
     message = str(item["msg"]).removeprefix("Value error, ")
-    key = str(item["loc"][-1]) if item["loc"] else message.split(":")[0].split(" = ")[0]
-    lines = text.splitlines()
+    parts = [str(part) for part in item["loc"]] or re.split(r"[: ]", message)[0].split(".")
+    key, lines = parts[-1], text.splitlines()
     heads = [k for k, line in enumerate(lines) if re.match(r"\s*\[\[\s*log\s*\]\]", line)]
-    begin = heads[number - 1] if number <= len(heads) else 0
-    found = (
-        k
-        for k in range(begin, len(lines))
-        if re.search(rf"(?<![\w-]){re.escape(key)}(?![\w-])", lines[k])
-    )
-    line = next(found, begin) + 1
+    line = heads[number - 1] if number <= len(heads) else 0
+    for part in parts:
+        word = re.compile(rf"(?<![\w-]){re.escape(part)}(?![\w-])")
+        line = next((k for k in range(line, len(lines)) if word.search(lines[k])), line)
+    line += 1
     if item["type"] == "extra_forbidden":
         known = [name.replace("_", "-") for name in LogFormat.model_fields]
         message = f"unknown key.{did_you_mean(key, known)} Known are {', '.join(known)}"

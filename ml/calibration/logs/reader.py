@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.arrays import Bools, Floats, Ints
-from ml.calibration.logs.log_map import QUANTITY, LogFormat, remedy_for, unit_that_fits
+from ml.calibration.logs.log_map import (
+    QUANTITY,
+    LogFormat,
+    WrongUnitError,
+    remedy_for,
+    unit_that_fits,
+)
 from ml.calibration.logs.schema import (
     CLOCK_TURNS_MS,
     KIND_IN_NAME,
@@ -481,11 +487,13 @@ def _refuse(table: _Table, line: int, fields: list[str], index: int, column: Col
         )
     made = float(table.form.converter(column.name)([text])[0])
     unit = table.form.unit(column.name) if column.name in QUANTITY else "no unit"
-    raise LogError(
-        f"{table.path}, line {line}, column {table.form.columns[column.name]!r}: {_short(text)!r} "
-        f"in {unit} makes {column.name} = {made:g}; allowed is {kind}{bounds}{empty}. "
+    theirs = table.form.columns[column.name]
+    said = (
+        f"{table.path}, line {line}, column {theirs!r}: {_short(text)!r} in {unit} makes "
+        f"{column.name} = {made:g}; allowed is {kind}{bounds}{empty}. "
         f"{remedy or 'Correct the line, or the map.'}"
     )
+    raise WrongUnitError(said, column.name, fits) if fits else LogError(said)
 
 
 def _short(text: str) -> str:

@@ -129,6 +129,8 @@ def counted(log: Log, name: str, rows: Ints) -> tuple[Sender, Ints, Floats] | No
     rows, sequence = rows[order], sequence[order]
     new = np.diff(sequence, prepend=-1.0) > 0.0
     rows, sequence = rows[new], sequence[new]
+    if rows.size < LEAST_PAIRED:
+        return None
     step = float(np.gcd.reduce(np.diff(sequence).astype(np.int64)))
     number = (sequence - sequence[0]) / step
     if number[-1] + 1.0 > min(MOST_ROWS, _MOST_LOST * rows.size):

@@ -51,7 +51,7 @@ _POSE: Final = (
     Column("heading", -360.0, 360.0, may_be_empty=True),
 )
 _EXTRAS: Final = (
-    _optional("rssi_dbm", -130.0, 20.0),
+    _optional("rssi_dbm", -160.0, 20.0),
     _optional("rate_kbps", 0.0, 100_000.0),
     _optional("fix_age_ms", 0.0, 1e9),
     _optional("position_sd_m", 0.0, 1e5),

@@ -9,11 +9,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ml.arrays import Floats, Ints
-from ml.calibration.logs.log_map import UNITS, remedy_for
+from ml.calibration.logs.log_map import UNITS, WrongUnitError, remedy_for
 from ml.calibration.logs.reader import Log
 from ml.calibration.logs.schema import TIME_COLUMN, LogKind
 from ml.calibration.logs.trajectories import in_metres, is_somewhere, reference_for
-from ml.errors import LogError
 
 _LEAST_ROWS: Final = 20
 _SEGMENTS: Final = 60
@@ -91,9 +90,8 @@ def _refuse(log: Log, row: int, column: str, unit: str | None, why: str) -> None
         if unit
         else "No unit that is known would fit: look at what this column holds."
     )
-    raise LogError(
-        f"{log.path}, line {int(log.lines[row])}, column {theirs}: {value:g}, but {why}. {fits}"
-    )
+    where = f"{log.path}, line {int(log.lines[row])}, column {theirs}"
+    raise WrongUnitError(f"{where}: {value:.10g}, but {why}. {fits}", column, unit)
 
 
 def _check_time(log: Log, rows: _Rows) -> None:
