@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 from ml.atomic_files import check_writable
+from ml.commands.logs_check import CheckOptions, check
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -47,8 +48,10 @@ class SynthOptions:
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense logs`; return the exit code."""
     options = tyro.extras.subcommand_cli_from_dict(
-        {"synth": SynthOptions}, prog="roadsense logs", args=arguments
+        {"synth": SynthOptions, "check": CheckOptions}, prog="roadsense logs", args=arguments
     )
+    if isinstance(options, CheckOptions):
+        return check(options)
     if not _SHORTEST_MIN <= options.minutes <= _LONGEST_MIN:
         allowed = f"from {_SHORTEST_MIN:g} to {_LONGEST_MIN:g}"
         raise ConfigError(f"--minutes must be {allowed}, got {options.minutes:g}")

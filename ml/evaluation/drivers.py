@@ -179,6 +179,9 @@ class PolicyDriver:
         name: What tables call it.
         radio_off: Show it nobody: what the radio is worth to it is the difference.
         interface: How it is plugged in; None as its file says.
+
+    Attributes:
+        model: The policy.
     """
 
     ego_control: Literal["policy", "sumo"] = "policy"
@@ -193,7 +196,7 @@ class PolicyDriver:
         interface: PolicyInterface | None = None,
     ) -> None:
         self.name = name
-        self._model = model
+        self.model = model
         self._memory: dict[int, Any] = {}  # of recurrent policies, by the first row of a part
         interface = interface or interface_of(model)
         if radio_off:  # a safety layer that hears others would drive in its place
@@ -226,7 +229,7 @@ class PolicyDriver:
                 )
                 for name, values in observation.items()
             }
-            answer, self._memory[start] = self._model.predict(
+            answer, self._memory[start] = self.model.predict(
                 asked, self._memory.get(start), begun, deterministic=True
             )
             actions[rows] = answer[: rows.stop - start, 0]

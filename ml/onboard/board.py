@@ -20,9 +20,7 @@ from ml.onboard.observation.spec import Observation
 from ml.onboard.peer_order import compare_pairs
 from ml.onboard.safety_layer import Bounds, Demands, bound
 from ml.onboard.silent_cars import follow_on
-from ml.onboard.views import EgoView, PeerView
-from ml.sensors.ranging import RangingSensor
-from ml.sensors.sensor_bank import Measurement
+from ml.onboard.views import EgoView, Measurement, PeerView, Ranging
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 
@@ -52,7 +50,7 @@ class Board:
     def __init__(
         self,
         table: PeerTable,
-        ranging: RangingSensor,
+        ranging: Ranging,
         *,
         time_to_live_ms: float,
         lag_s: float = 0.0,

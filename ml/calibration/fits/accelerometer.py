@@ -54,7 +54,7 @@ def accelerometer_estimates(
     Raises:
         LogError: A noise that no accelerometer has.
     """
-    every = [accelerometer_of(board) for drive in drives for board in drive.boards]
+    every = [_fitted(board) for drive in drives for board in drive.boards]
     name = "sensors.accelerometer.white_sd_mps2"
     stood = [one for one in every if one.white_sd_mps2 is not None]
     if stood:
@@ -73,11 +73,11 @@ def accelerometer_estimates(
     return every
 
 
-def accelerometer_of(board: Board) -> Accelerometer:
+def _fitted(board: Board) -> Accelerometer:
     """Judge the forward axis of a board by its TX log."""
     time_s, accel = board.time_ms / 1000.0, board.of_its_own("accel_x")
     speed = np.nan_to_num(board.of_its_own("speed"))
-    stop = _stops(time_s, speed)
+    stop = _stops(time_s, np.nan_to_num(board.of_its_own("speed"), nan=np.inf))
     standing = stop >= 0
     standing_s = float(np.count_nonzero(standing)) * board.period_ms / 1000.0
     slope = _slope(time_s, accel, speed)

@@ -88,6 +88,33 @@ def against_chance(firing: Bools, moving: Bools, spans: Spans) -> Chance:
     )
 
 
+class Beside(NamedTuple):
+    """One driver's hits held against another's of the same events.
+
+    Attributes:
+        more: By how many events it hits more.
+        p_more: One-sided, of so many more or still more: (1 + #≥) / (1 + shifts).
+        p_fewer: One-sided, of so many fewer or still fewer.
+    """
+
+    more: int
+    p_more: float
+    p_fewer: float
+
+
+def beside(one: Chance, other: Chance) -> Beside:
+    """Compare two drivers by what chance makes of the difference.
+
+    Both firing series are shifted by the same, and D(s) is how many events more the one hits.
+    p = (1 + #(D(s) ≥ D(0))) / (1 + shifts), and with ≤ for fewer. So who merely fires more often
+    has to hit more than that brings.
+    """
+    more = one.hits_of_shifts - other.hits_of_shifts
+    if more.size == 0:
+        return Beside(0, 1.0, 1.0)
+    return Beside(int(more[0]), float((more >= more[0]).mean()), float((more <= more[0]).mean()))
+
+
 def _ticks_to_next(fires: Bools) -> Ints:
     """Ticks from each to the next that fires, itself included, in a circle; n where none does."""
     n = fires.size

@@ -31,7 +31,6 @@ from ml.espnow_emulator import GeoReference
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.wire import quantise
 from ml.evaluation.drive.read import Receptions, RecordedDrive
-from ml.evaluation.drive.states import States
 from ml.evaluation.drivers import Driver
 from ml.evaluation.episodes import CaseRunner
 from ml.evaluation.result import EpisodeRow
@@ -192,7 +191,9 @@ class _Place:
         self._drive = drive
         own = drive.own
         self._xy_m = np.stack([own.x_m, own.y_m], axis=-1)
-        self._of_messages = States(drive.drive).reference
+        if drive.plane is None:
+            raise LogError(f"the logs of {drive.ego} hold no position. Record with GPS.")
+        self._of_messages = drive.plane
         self._of_road = GeoReference.of(load_parameters(radio).radio.wire)
         self._road = None if scenario is None else load_scenario(scenario).road
         steps = 0.5 * (own.speed_mps[1:] + own.speed_mps[:-1]) * DT_S

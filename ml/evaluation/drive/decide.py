@@ -19,7 +19,8 @@ from ml.envs.worlds.world import empty_table
 from ml.evaluation.drivers import ControllerDriver, PolicyDriver
 from ml.onboard.board import Board
 from ml.onboard.safety_layer import Bounds
-from ml.sensors import Measurement, RangingSensor
+from ml.onboard.views import Measurement
+from ml.sensors import RangingSensor
 from ml.vehicle import MAX_BRAKING_MPS2, TICK_US
 
 if TYPE_CHECKING:
@@ -123,18 +124,36 @@ def decide(
         of the low-pass of its action; and what was heard.
     """
     plugs = sorted({Plug.of(driver) for driver in drivers}, reverse=True)
+    rows = [plugs.index(Plug.of(driver)) for driver in drivers]
     replay = _Replay(drive, plugs, parameters)
-    asked = [_Asked(driver, plugs.index(Plug.of(driver)), replay) for driver in drivers]
+    # A policy with and without its safety layer wishes the same.
+    wishes: dict[tuple[int, int], _Wishes] = {}
+    for driver, row in zip(drivers, rows, strict=True):
+        wishes.setdefault(_key(driver, row), _Wishes(driver, row, replay))
+    held = sorted({row for driver, row in zip(drivers, rows, strict=True) if _is_held(driver)})
+    bounds = np.zeros((drive.ticks, len(plugs), 3))
     on_part("driving", 0.0)
     for tick in range(drive.ticks):
         if tick % _TOLD_EVERY == 0:
             on_part("driving", tick / drive.ticks)
         replay.advance(tick)
-        for one in asked:
+        for row in held:
+            bounds[tick, row] = [values[row] for values in replay.board.bounds()]
+        for one in wishes.values():
             one.ask(tick)
-    for one in asked:
-        one.finish()
-    return np.stack([one.decided_mps2 for one in asked]), replay.heard
+    decided = np.empty((len(drivers), drive.ticks))
+    for place, (driver, row) in enumerate(zip(drivers, rows, strict=True)):
+        wish = wishes[_key(driver, row)].finish()
+        decided[place] = Bounds(*bounds[:, row].T).hold(wish) if _is_held(driver) else wish
+    return decided, replay.heard
+
+
+def _key(driver: PolicyDriver | ControllerDriver, row: int) -> tuple[int, int]:
+    return id(driver.model if isinstance(driver, PolicyDriver) else driver), row
+
+
+def _is_held(driver: PolicyDriver | ControllerDriver) -> bool:
+    return bool(driver.config_changes.get("safety_layer", False))
 
 
 class _Replay:
@@ -168,7 +187,7 @@ class _Replay:
             now_us = tick * TICK_US
             self._deliver(now_us)
             age_ms = self._table.poll(np.full(num, now_us))
-            self.board.note_driven(np.full(num, drive.own.accel_mps2[tick]))
+            self.board.note_driven(np.full(num, drive.driven_mps2[tick]))
             self.board.hear(age_ms, measured)
             if self._listening.size:
                 row = self._listening[0]
@@ -194,47 +213,40 @@ class _Replay:
             self._next = k + 1
 
 
-class _Asked:
-    """A driver, and what it has decided so far."""
+class _Wishes:
+    """What a driver on one of the boards wishes, (T,), asked tick by tick."""
 
     def __init__(self, driver: PolicyDriver | ControllerDriver, row: int, replay: _Replay) -> None:
         self._driver, self._row, self._replay = driver, row, replay
-        ticks = replay.heard.age_s.shape[0]
-        self.decided_mps2 = np.zeros(ticks)
-        self._is_held = bool(driver.config_changes.get("safety_layer", False))
-        self._bounds = np.zeros((ticks, 3))
+        self._wish_mps2 = np.zeros(replay.heard.age_s.shape[0])
         self._waiting: list[Observation] = []
 
     def ask(self, tick: int) -> None:
         """Ask it, or keep what it is to be shown together with later ticks."""
-        board, row = self._replay.board, self._row
-        if self._is_held:
-            self._bounds[tick] = [values[row] for values in board.bounds()]
+        row = self._row
         if isinstance(self._driver, ControllerDriver):
             num = len(self._replay.plugs)
-            seat = Seat(num, np.full(num, tick), board)
-            self.decided_mps2[tick] = self._driver.accel(seat, {})[row]
+            seat = Seat(num, np.full(num, tick), self._replay.board)
+            self._wish_mps2[tick] = self._driver.accel(seat, {})[row]
             return
         seen = self._replay.observation
         self._waiting.append({name: values[row : row + 1] for name, values in seen.items()})
         if tick == 0 or self._driver.remembers or len(self._waiting) == _TOGETHER:
             self._ask_waiting(tick)
 
-    def finish(self) -> None:
-        """Ask it about what still waits, and hold all to the safety layer."""
-        self._ask_waiting(self.decided_mps2.size - 1)
-        if self._is_held:
-            self.decided_mps2 = Bounds(*self._bounds.T).hold(self.decided_mps2)
+    def finish(self) -> Floats:
+        """Ask it about what still waits, and return all, (T,) m/s²."""
+        self._ask_waiting(self._wish_mps2.size - 1)
+        return self._wish_mps2
 
     def _ask_waiting(self, last: int) -> None:
         if not self._waiting or not isinstance(self._driver, PolicyDriver):
             return
-        count = len(self._waiting)
         together = {
             name: np.concatenate([seen[name] for seen in self._waiting])
             for name in self._waiting[0]
         }
-        ticks = np.arange(last + 1 - count, last + 1)
-        seat = Seat(count, ticks, self._replay.board)
-        self.decided_mps2[ticks] = self._driver.accel(seat, together)
+        ticks = np.arange(last + 1 - len(self._waiting), last + 1)
+        seat = Seat(ticks.size, ticks, self._replay.board)
+        self._wish_mps2[ticks] = self._driver.accel(seat, together)
         self._waiting = []

@@ -1,6 +1,7 @@
 """Who is asked on a recorded drive."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from ml.errors import ConfigError
 from ml.evaluation.drivers import (
@@ -29,7 +30,8 @@ def line_up(
         ConfigError: There is no such controller, or it does not drive by the radio.
         CheckpointError: The model cannot be loaded.
     """
-    interface = interface_of(load_model(model))
+    load_once = cache(load_model)  # variants are the same network, and are asked together
+    interface = interface_of(load_once(model))
     variants: list[tuple[str, Variant]] = [("policy", "")]
     if interface.safety_layer:
         variants.append(("policy, no safety layer", "no safety layer"))
@@ -43,5 +45,5 @@ def line_up(
             )
         specs.append(spec)
     require_distinct("--controllers", [spec.name for spec in specs])
-    drivers = [make_driver(spec, load_model) for spec in specs]
+    drivers = [make_driver(spec, load_once) for spec in specs]
     return [one for one in drivers if isinstance(one, PolicyDriver | ControllerDriver)]

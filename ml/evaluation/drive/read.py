@@ -8,21 +8,23 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ml.arrays import Bools, Floats, Ints
-from ml.calibration.calibrate import read_logs
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.clocks import ClockLine, align
 from ml.calibration.logs.link import Drive
+from ml.calibration.logs.log_map import LogMap
 from ml.calibration.logs.reader import Log
+from ml.calibration.logs.reading import read_logs
+from ml.calibration.logs.schema import CLOCK_TURNS_MS
+from ml.calibration.self_test import SelfTest
 from ml.errors import ConfigError, LogError, did_you_mean
+from ml.espnow_emulator import GeoReference
 from ml.espnow_emulator.message_store import MAX_NODES
-from ml.espnow_emulator.messages import PayloadField
-from ml.evaluation.drive.states import States
-from ml.sensors.sensor_bank import Measurement
+from ml.evaluation.drive.states import States, as_measured
+from ml.onboard.views import Measurement
 from ml.vehicle import TICK_US
 
 OnPart = Callable[[str, float], None]
 _SHORTEST_S: Final = 60.0
-_KNOWN_MS: Final = 500.0
 _GLANCE_MS: Final = 1000.0
 _LEAST_WAY_M: Final = 3.0
 
@@ -59,12 +61,14 @@ class RecordedDrive:
     peers: tuple[str, ...]  # Whom it heard, in order of their names
     start_ms: float  # Tick 0, in the ego's clock
     own: Measurement  # (T,) each, what its board believed of itself
+    driven_mps2: Floats  # (T,), what it did in the tick before: its last command, open loop
     known: Bools  # (T,), whether its log tells about the tick
     receptions: Receptions  # What it received
     accel_mps2: dict[str, Floats]  # (T,) of each board that wrote a log, NaN where it tells nothing
     sent_us: dict[str, Ints]  # When each peer that wrote a log sent its beacons, since tick 0
     clocks: dict[str, ClockLine]  # From each peer's clock to the ego's
     drive: Drive  # The logs
+    plane: GeoReference | None = None  # Whose metres positions are in
     notes: list[str] = field(default_factory=list)  # What else is to be said
 
     @property
@@ -74,7 +78,11 @@ class RecordedDrive:
 
 
 def read_recorded_drive(
-    paths: Sequence[Path], ego: str | None, on_part: OnPart = lambda _what, _share: None
+    paths: Sequence[Path],
+    ego: str | None,
+    on_part: OnPart = lambda _what, _share: None,
+    *,
+    log_map: LogMap | None = None,
 ) -> RecordedDrive:
     """Read the logs of one drive, and turn them into what one board met.
 
@@ -82,12 +90,13 @@ def read_recorded_drive(
         paths: Logs of the boards, in one folder.
         ego: The board at whose wheel drivers are put; None for the last of the convoy.
         on_part: Told what is being done, and how far it is in [0, 1].
+        log_map: How logs in other formats are read.
 
     Raises:
-        LogError: Logs that cannot be read, or are not of one drive.
+        LogError: Logs that cannot be read, are not of one drive, or cannot be fused.
         ConfigError: There is no such ego.
     """
-    _, drives = read_logs(paths, on_part)
+    logs, drives = read_logs(paths, on_part, log_map=log_map)
     if len(drives) > 1:
         folders = sorted({str(path.parent) for path in paths})
         raise LogError(
@@ -97,7 +106,7 @@ def read_recorded_drive(
     (drive,) = drives
     board, log, why = choose_ego(drive, ego)
     on_part("what its board received", 0.0)
-    return _met_by(board, log, drive, [why])
+    return _met_by(board, log, drive, States(drive, logs), [why])
 
 
 def choose_ego(drive: Drive, asked: str | None) -> tuple[Board, Log, str]:
@@ -162,7 +171,7 @@ def _share_ahead(board: Board, drive: Drive) -> float:
     drives = np.hypot(*course.T) > _LEAST_WAY_M
     ahead = seen = 0
     for other in drive.boards:
-        if other is board or not _have_met(drive, board.name, other.name):
+        if other is board or drive.clocks_between(board.name, other.name) is None:
             continue
         there = drive.ways[other.name].at(drive.translate(board.name, other.name, at_ms))
         along = ((there - here) * course).sum(axis=1)[drives]
@@ -171,11 +180,9 @@ def _share_ahead(board: Board, drive: Drive) -> float:
     return ahead / seen if seen else 0.0
 
 
-def _have_met(drive: Drive, one: str, other: str) -> bool:
-    return bool({(one, other), (other, one)} & drive.clocks.keys())
-
-
-def _met_by(board: Board, log: Log, drive: Drive, notes: list[str]) -> RecordedDrive:
+def _met_by(
+    board: Board, log: Log, drive: Drive, states: States, notes: list[str]
+) -> RecordedDrive:
     """Put together what one board met; see `read_recorded_drive`."""
     own_ms = board.time_ms
     lasts_s = (float(own_ms[-1]) - float(own_ms[0])) / 1000.0
@@ -186,87 +193,96 @@ def _met_by(board: Board, log: Log, drive: Drive, notes: list[str]) -> RecordedD
         )
     start_ms = float(own_ms[0])
     at_ms: Floats = np.arange(start_ms, own_ms[-1], TICK_US / 1000.0)
-    clocks = _clocks(board, log, drive, notes)
-    states = States(drive)
-    own = states.at(board, at_ms)
-    accel_mps2 = {board.name: _known_accel(states, board, at_ms)}
-    known = np.isfinite(accel_mps2[board.name])
+    believed = states.at(board.name, at_ms)
+    if not believed.valid.any():
+        raise LogError(f"{board.tx.path}: at no time is its position known. Record with a GPS fix.")
+    messages = _messages(board, log, drive, states, notes)
+    own = as_measured(believed)
+    accel_mps2 = {board.name: np.where(believed.valid, believed.accel_mps2, np.nan)}
     sent_us: dict[str, Ints] = {}
     for other in drive.boards:
-        if other.name not in clocks:
+        if other.name not in messages:
             continue
-        clock = clocks[other.name]
-        accel_mps2[other.name] = _known_accel(states, other, clock.to_sender(at_ms))
+        clock = messages[other.name].clock
+        theirs = states.at(other.name, clock.to_sender(at_ms))
+        accel_mps2[other.name] = np.where(theirs.valid, theirs.accel_mps2, np.nan)
         stamps = other.of_its_own("msg_timestamp")
         sent_us[other.name] = _since(clock.to_receiver(stamps), start_ms)
-    receptions = _receptions(log, drive, states, clocks, start_ms)
+    tested = [board.name, *messages]
+    notes += [_said(test) for name, test in states.tests.items() if name in tested]
     return RecordedDrive(
         ego=board.name,
-        peers=tuple(sorted(clocks)),
+        peers=tuple(messages),
         start_ms=start_ms,
         own=own,
-        known=known,
-        receptions=receptions,
+        driven_mps2=own.accel_mps2,
+        known=believed.valid,
+        receptions=_receptions(log, states, messages, start_ms),
         accel_mps2=accel_mps2,
         sent_us=sent_us,
-        clocks=clocks,
+        clocks={name: one.clock for name, one in messages.items()},
         drive=drive,
+        plane=states.plane,
         notes=notes,
     )
 
 
-def _known_accel(states: States, board: Board, at_ms: Floats) -> Floats:
-    """A board's acceleration at times (K,) of its own clock, NaN where its log tells nothing."""
-    newest = np.searchsorted(board.time_ms, at_ms, side="right") - 1
-    since_ms = at_ms - board.time_ms[np.maximum(newest, 0)]
-    known = (newest >= 0) & (since_ms <= _KNOWN_MS)
-    return np.where(known, states.at(board, at_ms).accel_mps2, np.nan)
+class _Messages(NamedTuple):
+    """What the ego received of one board, each message as it came first, in order of timestamps."""
+
+    clock: ClockLine  # From its clock to the ego's
+    rows: Ints  # (K,) of the ego's RX log
+    stamps_ms: Floats  # (K,) in its own clock
 
 
-def _line(board: Board, row: int) -> int:
-    return int(board.tx.lines[board.own][row])
-
-
-def _since(at_ms: Floats, start_ms: float) -> Ints:
-    since: Ints = np.rint((at_ms - start_ms) * 1000.0).astype(np.int64)
-    return since
-
-
-def _clocks(board: Board, log: Log, drive: Drive, notes: list[str]) -> dict[str, ClockLine]:
-    """Find how the clock of each peer that the ego heard runs against the ego's.
+def _messages(
+    board: Board, log: Log, drive: Drive, states: States, notes: list[str]
+) -> dict[str, _Messages]:
+    """Find the messages of each peer, in order of their names, and how its clock runs.
 
     Raises:
-        LogError: None of them does, or the logs are of different drives.
+        LogError: There is none that is of use: the logs are of different drives.
     """
-    found: dict[str, ClockLine] = {}
-    senders = log.names["from_vehicle_id"]
-    paths = {other.name: other.tx.path for other in drive.boards}
-    names = sorted(set(senders.tolist()) - {board.name})
-    for name in names:
-        rows = (senders == name) & (log.columns["hop_count"] == 0)
-        line = drive.clocks.get((name, board.name)) or align(
-            log.columns["msg_timestamp"][rows],
-            log.time_ms[rows],
-            f"{paths.get(name, name)} and {log.path}",
+    if "msg_timestamp" not in log.columns:
+        raise LogError(
+            f"{log.path}, line 1: the column msg_timestamp is missing, so nobody knows how old a "
+            "message was. Log it, or name its column in a map."
         )
-        if line is None:
+    senders = log.names["from_vehicle_id"]
+    boards = {other.name: other for other in drive.boards}
+    names = sorted(set(senders.tolist()) - {board.name})
+    found: dict[str, _Messages] = {}
+    for name in names:
+        rows, stamps = _of_sender(log, name, boards.get(name))
+        straight = log.columns["hop_count"][rows] == 0.0
+        clock = drive.clocks.get((name, board.name))
+        if clock is None and name not in boards:
+            clock = align(stamps[straight], log.time_ms[rows][straight], f"{name} in {log.path}")
+            every = np.full(log.rows, np.nan)
+            every[rows] = stamps
+            if clock is not None:
+                states.hear(name, log, every)
+        if clock is None:
             notes.append(
-                f"{name} is left out: {int(rows.sum())} of its messages came straight to "
+                f"{name} is left out: {int(straight.sum())} of its messages came straight to "
                 f"{board.name}, too few to tell its clock."
             )
+        elif not states.tests[name].is_usable:
+            notes.append(f"{name} is left out, and heard by nobody: {states.tests[name].verdict}.")
         else:
-            found[name] = line
+            found[name] = _Messages(clock, rows, stamps)
     if not found:
         heard = ", ".join(f"{int((senders == name).sum())} of {name}" for name in names) or "none"
         raise LogError(
             f"{log.path}, lines {int(log.lines[0])} to {int(log.lines[-1])}: messages of others "
-            f"are {heard}. So no clock can be set against that of {board.name}: the logs are of "
-            "different drives, or this is the RX log of another board. Name logs of one drive, or "
-            "another ego with --ego."
+            f"are {heard}, and none is of use.\n  "
+            + "".join(f"{note}\n  " for note in notes[1:])
+            + "The logs are of different drives, or this is the RX log of another board. Name the "
+            "logs of one drive, or another ego with --ego."
         )
-    strangers = [other.name for other in drive.boards if other.name not in {*found, board.name}]
-    if strangers:
-        notes.append(f"{board.name} has heard nothing of {', '.join(strangers)}: left out.")
+    silent = sorted(boards.keys() - {board.name, *names})
+    if silent:
+        notes.append(f"{board.name} has heard nothing of {', '.join(silent)}.")
     if len(found) >= MAX_NODES:
         raise LogError(
             f"{log.path}: {len(found)} boards are heard, allowed are {MAX_NODES - 1}. Leave out "
@@ -275,32 +291,60 @@ def _clocks(board: Board, log: Log, drive: Drive, notes: list[str]) -> dict[str,
     return found
 
 
+def _of_sender(log: Log, name: str, sender: Board | None) -> tuple[Ints, Floats]:
+    """Rows (K,) with a board's messages as each came first, and their timestamps, in order.
+
+    Those that its own log lacks are of no use: nobody knows what it believed then.
+    """
+    rows = np.flatnonzero(log.names["from_vehicle_id"] == name)
+    rows = rows[np.argsort(log.time_ms[rows], kind="stable")]
+    stamps = log.columns["msg_timestamp"][rows]
+    if sender is not None:
+        sent = sender.of_its_own("msg_timestamp")
+        for turn in CLOCK_TURNS_MS:  # its log reads on where its clock began at 0 again
+            again = ~np.isin(stamps, sent) & np.isin(stamps + turn, sent)
+            stamps = np.where(again, stamps + turn, stamps)
+        known = np.isin(stamps, sent)
+        rows, stamps = rows[known], stamps[known]
+    stamps, first = np.unique(stamps, return_index=True)
+    return rows[first], stamps
+
+
 def _receptions(
-    log: Log, drive: Drive, states: States, clocks: Mapping[str, ClockLine], start_ms: float
+    log: Log, states: States, messages: Mapping[str, _Messages], start_ms: float
 ) -> Receptions:
-    """Take each message as it came first, straight or by relays, in order of reception."""
-    place = {name: s for s, name in enumerate(sorted(clocks))}
-    source = np.array([place.get(name, -1) for name in log.names["from_vehicle_id"]])
-    order = np.argsort(log.time_ms, kind="stable")
-    order = order[source[order] >= 0]
-    stamps = log.columns["msg_timestamp"]
-    keys = np.stack([source[order].astype(np.float64), stamps[order]], axis=-1)
-    _, first = np.unique(keys, axis=0, return_index=True)
-    rows = order[np.sort(first)]
-    received_us = _since(log.time_ms[rows], start_ms)
-    generated_us = np.empty(rows.size, dtype=np.int64)
-    payload = np.empty((rows.size, len(PayloadField)))
-    boards = {board.name: board for board in drive.boards}
-    for name, s in place.items():
-        mine = source[rows] == s
-        generated_us[mine] = _since(clocks[name].to_receiver(stamps[rows[mine]]), start_ms)
-        payload[mine] = states.said_by(boards.get(name), log, rows[mine])
-    usable = (received_us >= 0) & np.isfinite(payload).all(axis=1)
-    return Receptions(
-        received_us=received_us[usable],
-        source=source[rows][usable],
-        timestamp_ms=np.floor(stamps[rows]).astype(np.int64)[usable],
-        generated_us=np.minimum(generated_us, received_us)[usable],
-        hops=log.columns["hop_count"][rows].astype(np.int64)[usable],
-        payload=payload[usable],
+    """Put the messages of all peers in order of reception."""
+    of_each = [
+        Receptions(
+            received_us=_since(log.time_ms[of.rows], start_ms),
+            source=np.full(of.rows.size, source, dtype=np.int64),
+            timestamp_ms=np.floor(of.stamps_ms).astype(np.int64),
+            generated_us=_since(of.clock.to_receiver(of.stamps_ms), start_ms),
+            hops=log.columns["hop_count"][of.rows].astype(np.int64),
+            payload=states.as_sent(log, of.rows, states.said_by(name, of.stamps_ms)),
+        )
+        for source, (name, of) in enumerate(messages.items())
+    ]
+    every = Receptions._make(map(np.concatenate, zip(*of_each, strict=True)))
+    # The clock's line lies beneath all receptions but for what is rounded.
+    every = every._replace(generated_us=np.minimum(every.generated_us, every.received_us))
+    usable = np.flatnonzero((every.received_us >= 0) & np.isfinite(every.payload).all(axis=1))
+    order = usable[np.argsort(every.received_us[usable], kind="stable")]
+    return Receptions._make(values[order] for values in every)
+
+
+def _line(board: Board, row: int) -> int:
+    return int(board.tx.lines[board.own][row])
+
+
+def _said(test: SelfTest) -> str:
+    """Say what a self-test found and what was applied."""
+    return (
+        f"{test.board}: {test.verdict}. Forward axis {test.axis.name}, bias "
+        f"{test.bias.value:+.2f} m/s², GPS {test.delay_to_apply_s:.2f} s late: applied."
     )
+
+
+def _since(at_ms: Floats, start_ms: float) -> Ints:
+    since: Ints = np.rint((at_ms - start_ms) * 1000.0).astype(np.int64)
+    return since

@@ -8,8 +8,22 @@ import numpy as np
 
 from ml.arrays import Bools, Floats
 from ml.atomic_files import finite
-from ml.envs.scoring.metrics import FALSE_BRAKE_MPS2, HEADWAY_SPEED_MPS
-from ml.evaluation.drive.chance import LEAST_EVENTS, Chance, against_chance
+from ml.envs.scoring.metrics import (
+    ANSWERED_S,
+    FALSE_BRAKE_MPS2,
+    HEADWAY_SPEED_MPS,
+    REACTION_MPS2,
+    WARNED_S,
+)
+from ml.espnow_emulator.messages import PayloadField
+from ml.evaluation.drive.chance import (
+    LEAST_EVENTS,
+    SIGNIFICANT,
+    Beside,
+    Chance,
+    against_chance,
+    beside,
+)
 from ml.evaluation.drive.decide import Heard
 from ml.evaluation.drive.events import (
     Event,
@@ -22,14 +36,12 @@ from ml.evaluation.drive.events import (
     warning_spans,
 )
 from ml.evaluation.drive.read import RecordedDrive
-from ml.evaluation.paired import paired_ratios
 from ml.vehicle import DT_S, TICK_US
 
 HARD_MPS2 = 3.0
 """Braking from which on one is an event, if nothing else is said."""
 Standing = Literal["above chance", "no better than chance", "cannot tell"]
 Comparison = Literal["better", "worse", "no different", "cannot tell"]
-_BEFORE_TICKS = 30
 
 
 class Reception(NamedTuple):
@@ -54,16 +66,16 @@ class Told(NamedTuple):
     Attributes:
         event: The hard braking.
         receptions: Of the peers.
-        message_delay_s: Of a peer's: from its onset to the reception of its first message sent
-            since; NaN where none came.
-        leads_s: By driver: lead before the onset of the ego's own braking; of a peer's braking,
-            minus the time to the answer. NaN where it did not fire.
+        message_delay_s: Of a peer's: from its onset to the reception of the first message that
+            shows it; NaN where none came.
+        fired_s: By driver, NaN where it did not fire: `lead_s` before the onset of the ego's own
+            braking, of a peer's `answer_s` after it.
     """
 
     event: Event
     receptions: list[Reception]
     message_delay_s: float
-    leads_s: dict[str, float]
+    fired_s: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,28 +122,15 @@ class Verdict:
         """Whether any driver is shown to be better than chance."""
         return any(one.standing == "above chance" for one in self.drivers)
 
-    def against_rule(self, name: str) -> tuple[Comparison, float, float, float]:
-        """Compare a driver with the rule, event by event, each less its own chance.
-
-        The difference is the mean over the ego's hard brakings of (hit − expected) of the driver
-        less that of the rule, with the 95 % interval of a bootstrap over events.
-
-        Returns:
-            How it stands, the difference and its interval.
-        """
+    def against_rule(self, name: str) -> tuple[Comparison, Beside]:
+        """Compare a driver with the rule by the ego's own hard brakings."""
         one, rule = self.of(name).warned, self.of(self.rule).warned
+        found = beside(one, rule)
         if not one.enough:
-            return "cannot tell", float("nan"), float("nan"), float("nan")
-        ones = np.ones(one.hit.size)
-        found = paired_ratios(
-            (one.hit - one.expected, ones), (rule.hit - rule.expected, ones), key="judge-drive"
-        )
-        standing: Comparison = "no different"
-        if found.low > 0.0:
-            standing = "better"
-        elif found.high < 0.0:
-            standing = "worse"
-        return standing, found.difference, found.low, found.high
+            return "cannot tell", found
+        if found.p_more <= SIGNIFICANT:
+            return "better", found
+        return ("worse" if found.p_fewer <= SIGNIFICANT else "no different"), found
 
     @property
     def line(self) -> str:
@@ -222,24 +221,22 @@ def judge(
 
 def _told(event: Event, drive: RecordedDrive, heard: Heard, drivers: Sequence[Figures]) -> Told:
     ego = event.who == drive.ego
-    leads = {}
-    for one in drivers:
-        if ego:
-            lead = lead_ticks(one.firing, event)
-        else:
-            answer = answer_ticks(one.firing, event)
-            lead = None if answer is None else -answer
-        leads[one.name] = float("nan") if lead is None else lead * TICK_US / 1e6
+    find = lead_ticks if ego else answer_ticks
+    fired = {one.name: find(one.firing, event) for one in drivers}
+    seconds = {
+        name: float("nan") if ticks is None else ticks * TICK_US / 1e6
+        for name, ticks in fired.items()
+    }
     names = drive.peers if ego else (event.who,)
     receptions = [_reception(event, name, drive, heard) for name in names if name in drive.peers]
     delay_s = float("nan") if ego else _message_delay_s(event, drive)
-    return Told(event, receptions, delay_s, leads)
+    return Told(event, receptions, delay_s, seconds)
 
 
 def _reception(event: Event, peer: str, drive: RecordedDrive, heard: Heard) -> Reception:
     of, source = drive.receptions, drive.peers.index(peer)
     end_us = event.tick * TICK_US
-    begin_us = end_us - _BEFORE_TICKS * TICK_US
+    begin_us = end_us - round(WARNED_S * 1e6)
     mine = (of.source == source) & (of.generated_us > begin_us) & (of.generated_us <= end_us)
     sent = drive.sent_us.get(peer)
     return Reception(
@@ -254,16 +251,20 @@ def _message_delay_s(event: Event, drive: RecordedDrive) -> float:
     if event.who not in drive.peers:
         return float("nan")
     of, onset_us = drive.receptions, event.tick * TICK_US
-    shows = (of.source == drive.peers.index(event.who)) & (of.generated_us >= onset_us)
-    first = np.flatnonzero(shows)
-    return float(of.received_us[first].min() - onset_us) / 1e6 if first.size else float("nan")
+    # The onset is somewhere in its tick: a message of that tick may be the one that shows it.
+    shows = (of.source == drive.peers.index(event.who)) & (of.generated_us > onset_us - TICK_US)
+    shows &= of.payload[:, PayloadField.ACCEL_MPS2] <= -REACTION_MPS2
+    received_us = of.received_us[shows]
+    if received_us.size == 0 or received_us.min() > event.end * TICK_US + ANSWERED_S * 1e6:
+        return float("nan")
+    return max(float(received_us.min() - onset_us) / 1e6, 0.0)
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
     """Return all that the page shows, in SI units; None where something is not a number."""
     drivers = []
     for one in verdict.drivers:
-        standing, difference, low, high = verdict.against_rule(one.name)
+        standing, found = verdict.against_rule(one.name)
         drivers.append(
             {
                 "name": one.name,
@@ -272,11 +273,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
                 "starts_per_km": one.starts_per_km,
                 "own_brakings": _chance(one.warned),
                 "peers_brakings": _chance(one.answered),
-                "against_rule": {
-                    "standing": standing,
-                    "difference": difference,
-                    "interval_95": [low, high],
-                },
+                "against_rule": {"standing": standing, **found._asdict()},
             }
         )
     drive = verdict.drive
@@ -294,11 +291,11 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "distance_m": verdict.distance_m,
         "quiet_m": verdict.quiet_m,
         "drivers": drivers,
-        "own_brakings": [_event(told, "lead_s", 1.0) for told in verdict.warnings],
-        "peers_brakings": [_event(told, "answer_s", -1.0) for told in verdict.answers],
+        "own_brakings": [_event(told, "lead_s") for told in verdict.warnings],
+        "peers_brakings": [_event(told, "answer_s") for told in verdict.answers],
     }
-    found: dict[str, Any] = finite(content, 6)
-    return found
+    figures: dict[str, Any] = finite(content, 6)
+    return figures
 
 
 def _chance(chance: Chance) -> dict[str, Any]:
@@ -311,7 +308,7 @@ def _chance(chance: Chance) -> dict[str, Any]:
     }
 
 
-def _event(told: Told, name: str, sign: float) -> dict[str, Any]:
+def _event(told: Told, name: str) -> dict[str, Any]:
     event = told.event
     said = {
         "who": event.who,
@@ -319,7 +316,7 @@ def _event(told: Told, name: str, sign: float) -> dict[str, Any]:
         "lasts_s": (event.end - event.tick) * DT_S,
         "hardest_mps2": event.hardest_mps2,
         "heard": [reception._asdict() for reception in told.receptions],
-        name: {driver: sign * lead_s for driver, lead_s in told.leads_s.items()},
+        name: told.fired_s,
     }
     return said if name == "lead_s" else said | {"message_delay_s": told.message_delay_s}
 

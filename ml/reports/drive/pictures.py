@@ -52,7 +52,7 @@ def _course(verdict: Verdict) -> Picture:
     )
     top.plot(minutes, _KMH * verdict.drive.own.speed_mps, color=GREY, linewidth=1.0)
     top.set_ylabel("ego, km/h")
-    top.set_ylim(bottom=0.0)
+    top.set_ylim(0.0, 1.3 * _KMH * float(verdict.drive.own.speed_mps.max()))
     for events, colour, marker, name in (
         (verdict.answers, BLUE, "v", "a peer brakes hard"),
         (verdict.warnings, POLICY_COLOUR, "D", "the ego's driver brakes hard"),
@@ -78,11 +78,9 @@ def _course(verdict: Verdict) -> Picture:
 def _spans(axes: Axes, one: Figures, lane: int, shortest: float, verdict: Verdict) -> None:
     colour = POLICY_COLOUR if one.name == verdict.policy else BLACK
     minute = DT_S / 60.0
-    bars = [
-        (begin * minute, max((end - begin) * minute, shortest))
-        for begin, end in runs_of(one.firing)
-    ]
-    axes.broken_barh(bars, (lane - 0.35, 0.7), color=colour, linewidth=0.0)
+    begin, end = minute * runs_of(one.firing).T
+    rows = np.full(begin.size, lane)
+    axes.hlines(rows, begin, np.maximum(end, begin + shortest), color=colour, linewidth=11.0)
 
 
 def _name_lanes(axes: Axes, drivers: Sequence[Figures]) -> None:
@@ -98,13 +96,13 @@ def _events(verdict: Verdict) -> Picture:
     figure = new_figure(_WIDE_IN, 1.1 + _EVENT_IN * len(shown))
     columns = figure.subplots(1, len(drivers), sharey=True, squeeze=False)[0]
     for axes, one in zip(columns, drivers, strict=True):
-        for row, told in enumerate(shown):
-            onset = told.event.tick
-            begin = max(onset - before, 0)
-            part: Bools = one.firing[begin : onset + after + 1]
-            bars = [((begin + a - onset) * DT_S, (b - a) * DT_S) for a, b in runs_of(part)]
-            colour = POLICY_COLOUR if one.name == verdict.policy else BLACK
-            axes.broken_barh(bars, (row - 0.35, 0.7), color=colour, linewidth=0.0)
+        bars = [
+            (row, (at - before) * DT_S, (end - before) * DT_S)
+            for row, told in enumerate(shown)
+            for at, end in runs_of(_around(one.firing, told.event.tick, before, after))
+        ]
+        colour = POLICY_COLOUR if one.name == verdict.policy else BLACK
+        axes.hlines(*np.array(bars).reshape(-1, 3).T, color=colour, linewidth=7.0)
         axes.axvline(0.0, color=ORANGE, linewidth=1.2)
         axes.set_xlim(-WARNED_S, LATE_S)
         axes.set_title(one.name.replace(", ", ",\n").replace(": ", ":\n"), fontsize=8)
@@ -120,6 +118,13 @@ def _events(verdict: Verdict) -> Picture:
     )
 
 
+def _around(firing: Bools, onset: int, before: int, after: int) -> Bools:
+    """The firing from so many ticks before an onset to so many after it; none beyond the drive."""
+    padded = np.pad(firing, (before, after))
+    part: Bools = padded[onset : onset + before + after + 1]
+    return part
+
+
 def _chance(verdict: Verdict) -> Picture:
     """How many events the shifted firing series hit, and the real one, of each driver."""
     drivers = verdict.drivers
@@ -130,7 +135,7 @@ def _chance(verdict: Verdict) -> Picture:
         if hits.size == 0:
             say_nothing(axes, "the ego never moves")
             break
-        low, high = np.percentile(hits, [0.5, 95.0])
+        low, high = np.percentile(hits, [0.0, 95.0])
         axes.broken_barh([(low, max(high - low, 0.15))], (lane - 0.3, 0.6), color=PALE)
         axes.plot([one.warned.expected.sum()], [lane], "|", color=GREY, markersize=14)
         colour = POLICY_COLOUR if one.name == verdict.policy else BLACK

@@ -44,10 +44,8 @@ def _drivers(verdict: Verdict) -> HtmlTable:
     for one in verdict.drivers:
         against = NOTHING
         if one.name != verdict.rule:
-            standing, difference, low, high = verdict.against_rule(one.name)
-            against = standing
-            if math.isfinite(difference):
-                against += f" ({difference:+.2f}, {low:+.2f} … {high:+.2f})"
+            standing, found = verdict.against_rule(one.name)
+            against = f"{standing} ({found.more:+d} of {len(verdict.warnings)})"
         cells = [
             Cell(one.name),
             *_chance(one.warned),
@@ -71,7 +69,7 @@ def _drivers(verdict: Verdict) -> HtmlTable:
         ">p",
         ">fires | % of moving ticks",
         ">starts per km | while nobody brakes",
-        "beside the rule | hit − chance, difference, 95 %",
+        "than the rule | warned of",
     ]
     return table_of(columns, rows)
 
@@ -88,7 +86,7 @@ def _chance(chance: Chance) -> list[Cell]:
 
 def _median_lead(one: Figures, verdict: Verdict) -> float:
     leads = sorted(
-        told.leads_s[one.name] for told in verdict.warnings if told.leads_s[one.name] >= 0.0
+        told.fired_s[one.name] for told in verdict.warnings if told.fired_s[one.name] >= 0.0
     )
     return leads[len(leads) // 2] if leads else math.nan
 
@@ -105,9 +103,9 @@ def _events(events: Sequence[Told], drivers: Sequence[Figures], *, is_own: bool)
         if not is_own:
             cells.append(Cell(_said(told.message_delay_s, "{:.2f}")))
         for one in drivers:
-            lead_s = told.leads_s[one.name] if is_own else -told.leads_s[one.name]
-            mark = "better" if is_own and lead_s >= 0.0 else ""
-            cells.append(Cell(_said(abs(lead_s) if lead_s == 0.0 else lead_s, "{:.1f}"), mark=mark))
+            fired_s = told.fired_s[one.name]
+            mark = "better" if is_own and fired_s >= 0.0 else ""
+            cells.append(Cell(_said(fired_s, "{:.1f}"), mark=mark))
         rows.append(Line(cells))
     columns = ["onset", ">hardest | m/s²", "heard | age at the onset, lost of the 3 s before"]
     if not is_own:
@@ -117,7 +115,7 @@ def _events(events: Sequence[Told], drivers: Sequence[Figures], *, is_own: bool)
 
 
 def _heard(reception: Reception) -> str:
-    age = _said(reception.age_s, "{:.2f} s") if reception.age_s == reception.age_s else "never"
+    age = f"{reception.age_s:.2f} s" if math.isfinite(reception.age_s) else "never"
     if reception.sent is None:
         return f"{reception.peer} {age}, {reception.received} came"
     lost = max(reception.sent - reception.received, 0)
