@@ -44,6 +44,7 @@ COMMANDS = {
     "judge-drive": Command(
         "judge a policy on the logs of a recorded drive", "30 s; --closed-loop 2 min"
     ),
+    "drives": Command("say which recorded convoys and cases a folder holds"),
     "scenario": Command("say what keeps convoys off a road of your own, and what mends it"),
     "observation": Command("print the table of the observation's features"),
 }
