@@ -35,7 +35,7 @@ class CalibrateOptions:
     """
 
     logs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Logs of the boards: RTT, TX and RX files (CSV)."""
+    """Logs of the boards: RTT, TX and RX files (CSV); beside them NMEA, UBX and pcap files."""
     out: Path = Path("params.json")
     """The parameter file to write."""
     report: Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ml.errors import ConfigError
 from ml.progress import Parts
 
 if TYPE_CHECKING:
-    from ml.evaluation.drive.verdict import Verdict
+    from ml.evaluation.drive.verdict import Closed, Verdict
     from ml.evaluation.drivers import ControllerDriver, PolicyDriver
 
 _NONE = "none"
@@ -49,6 +50,11 @@ class JudgeDriveOptions:
     """Board at whose wheel they sit; default: the last of the convoy that has an RX log."""
     brakes_at_mps2: float = 3.0
     """Braking from which on one is a hard one, m/s²."""
+    map: Path | None = None
+    """How logs in other formats are read (TOML): `roadsense logs map FILE` proposes one."""
+    closed_loop: bool = False
+    """Let them really drive, too: in SUMO, behind the peers' recorded ways, around each hard
+    braking ahead, with packets lost and late as recorded."""
     out: Path = Path("judge-drive.html")
     """The page to write, with a .json beside it; neither may be there yet."""
 
@@ -58,9 +64,11 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(JudgeDriveOptions, prog="roadsense judge-drive", args=arguments)
     _check(options)
     from ml.atomic_files import write_atomically  # noqa: PLC0415 (torch and numba are slow)
+    from ml.calibration.logs.log_map import read_log_map  # noqa: PLC0415
+    from ml.evaluation.drive.closed_loop import closed_loop  # noqa: PLC0415
     from ml.evaluation.drive.decide import decide  # noqa: PLC0415
     from ml.evaluation.drive.read import read_recorded_drive  # noqa: PLC0415
-    from ml.evaluation.drive.verdict import as_json, judge  # noqa: PLC0415
+    from ml.evaluation.drive.verdict import as_json, closed_figures, judge  # noqa: PLC0415
     from ml.parameters import load_parameters  # noqa: PLC0415
     from ml.reports.drive.report import render  # noqa: PLC0415
 
@@ -68,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
     parameters = load_parameters("clean")
     with Parts(console, "reading") as parts:
         drivers = _drivers(options, parameters.radio.time_to_live_ms / 1000.0)
-        drive = read_recorded_drive(options.logs, options.ego, parts.at)
+        log_map = None if options.map is None else read_log_map(options.map)
+        drive = read_recorded_drive(options.logs, options.ego, parts.at, log_map=log_map)
         decided, heard = decide(drive, drivers, parameters, parts.at)
         parts.at("judging", 1.0)
         names = [driver.name for driver in drivers]
@@ -80,12 +89,20 @@ def main(arguments: Sequence[str]) -> int:
             rule=names[-1],
             hard_mps2=options.brakes_at_mps2,
         )
+        closed: list[Closed] = []
+        refused: Counter[str] | None = None
+        if options.closed_loop:
+            rows, refused = closed_loop(drive, _line_up(options), on_part=parts.at)
+            closed = closed_figures(rows)
         parts.at("drawing", 1.0)
-        page = render(verdict, command=shlex.join(["roadsense", "judge-drive", *arguments]))
+        command = shlex.join(["roadsense", "judge-drive", *arguments])
+        page = render(verdict, command=command, closed=closed, refused=refused)
     beside = options.out.with_suffix(".json")
-    write_atomically(beside, json.dumps(as_json(verdict), indent=1) + "\n")
+    write_atomically(beside, json.dumps(as_json(verdict, closed, refused), indent=1) + "\n")
     write_atomically(options.out, page)
-    _print(verdict)
+    _print(verdict, closed)
+    for why, count in (refused or {}).items():
+        console.print(f"closed loop: {count} cases refused: {why}", highlight=False, markup=False)
     console.print(f"report: {options.out}   figures: {beside}", highlight=False)
     return 0 if verdict.any_above_chance else _NOT_SHOWN
 
@@ -119,16 +136,21 @@ def _drivers(
 ) -> list[PolicyDriver | ControllerDriver]:
     """Build all drivers: the policy first, the rule last."""
     from ml.evaluation.drive.decide import AnyPeerBrakes  # noqa: PLC0415
-    from ml.evaluation.drive.line_up import line_up  # noqa: PLC0415
     from ml.evaluation.drivers import ControllerDriver  # noqa: PLC0415
+
+    return [*_line_up(options), ControllerDriver(AnyPeerBrakes(time_to_live_s))]
+
+
+def _line_up(options: JudgeDriveOptions) -> list[PolicyDriver | ControllerDriver]:
+    """Build those that can drive: all but the rule."""
+    from ml.evaluation.drive.line_up import line_up  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     asked = () if options.controllers == (_NONE,) else options.controllers
-    drivers = line_up(str(options.model), asked, load_model)
-    return [*drivers, ControllerDriver(AnyPeerBrakes(time_to_live_s))]
+    return line_up(str(options.model), asked, load_model)
 
 
-def _print(verdict: Verdict) -> None:
+def _print(verdict: Verdict, closed: Sequence[Closed]) -> None:
     console = make_console()
     table = WholeTable(
         "driver", ">warned", ">by chance", ">p", ">fires\n% of moving", ">starts\nper km, quiet"
@@ -144,6 +166,13 @@ def _print(verdict: Verdict) -> None:
             f"{one.starts_per_km:.2f}",
         )
     console.print(table)
+    if closed:
+        driven = WholeTable("closed loop", ">cases", ">crashes", ">smallest gap\nm", ">headway\ns")
+        for each in closed:
+            figures = f"{each.min_gap_m:.1f}", f"{each.headway_s:.2f}"
+            crashes = str(each.crashes) if each.name else "–"
+            driven.add_row(each.name or "the real follower", str(each.cases), crashes, *figures)
+        console.print(driven)
     for note in verdict.drive.notes:
         console.print(f"[yellow]note[/yellow]  {note}", highlight=False)
     console.print(verdict.line, highlight=False, markup=False)

@@ -80,6 +80,7 @@ class ConvoyBatch:
             where `stop_at_collision` is off.
         needless: (num_envs,) bool, the ego braked hard without cause in the last tick.
         tick: (num_envs,) int64, ticks since reset.
+        recorded: Recorded convoys that are mixed in (see `EnvConfig.episodes_from`); None without.
         keeper: Starts SUMO, and starts it again where it was lost.
         stack: Sensors and radio.
         reference: The egos that decide what was avoidable, independent of who drives.
@@ -141,10 +142,10 @@ class ConvoyBatch:
         )
         self.age_est_ms = np.zeros((num_envs, 1, self.num_slots - 1))
         self._episodes = (supply or EpisodeSource)(config, self._road)
-        self._recorded = RecordedMix(config, self._road) if config.episodes_from else None
+        self.recorded = RecordedMix(config, self._road) if config.episodes_from else None
         script_mps = self._episodes.script_mps(np.zeros(num_envs, dtype=np.int64))
-        if self._recorded is not None:
-            script_mps = self._recorded.no_script_mps(num_envs, self.num_slots)
+        if self.recorded is not None:
+            script_mps = self.recorded.no_script_mps(num_envs, self.num_slots)
         self._director = PeerDirector(self._road.fastest_mps, script_mps)
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._judge = Judge(config, num_envs, self._road.length_m)
@@ -268,9 +269,9 @@ class ConvoyBatch:
         self.keys[rows] = keys
         plan, placement = self._episodes.draw(keys, rows, kind, self._env_index[rows])
         script_mps = self._episodes.script_mps(self._env_index[rows])
-        if self._recorded is not None:
+        if self.recorded is not None:
             may = ~self.replayed[rows] & (cases is None and kind is None)
-            placement, script_mps = self._recorded.replace(keys, may, plan, placement)
+            placement, script_mps = self.recorded.replace(keys, may, plan, placement)
         self.simulator.place(placement)
         self.plan.write(rows, plan)
         self._expected[rows] = placement.present

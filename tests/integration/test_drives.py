@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,19 @@ import pytest
 from support.recorded_convoys import Convoy
 
 from ml.calibration.convoys.folder import is_for_training
+from ml.cli import main
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.episodes.recorded import recordings_in
-from ml.errors import ConfigError, LogError
+from ml.errors import CheckpointError, ConfigError, LogError
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_drawn, run_suite
+from ml.evaluation.result import read_rows
 from ml.evaluation.suites.registry import make_suite
 from ml.evaluation.together import run_together
+from ml.training.command_line import parse_command_line
+from ml.training.deployment import read_deployment
+from ml.training.run_directory import create_run, require_same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +124,73 @@ def test_a_suite_and_training_share_no_recording(folder: Path):
         make_suite("drives")
     with pytest.raises(LogError, match="no such folder"):
         make_suite("drives:nowhere")
+
+
+def test_the_command_shows_the_real_one_beside_and_what_was_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """`roadsense drives` and `evaluate` count cases; the table has the real last car's figures."""
+    mine = tmp_path / "mine"
+    shutil.copytree(folder, mine)
+    Convoy(brakes_s=(8.0, 40.0)).write(mine / "short.csv")
+    assert main(["drives", str(mine)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "7 recordings" in said
+    assert "1 (begins less than 20 s before it)" in said
+    wanted = ["--controllers", "predictive:0.5", "--radio", "clean", "--worst", "0"]
+    suite = f"drives-all:{mine}"
+    out = tmp_path / "out"
+    assert main(["evaluate", "--suite", suite, *wanted, "--out", str(out), "--csv"]) == 0
+    said = capsys.readouterr().out
+    assert f"{suite}: 1 refused (begins less than 20 s before it)" in said.replace("\n", "")
+    (line,) = [line for line in said.splitlines() if "the real last car" in line]
+    rows = read_rows(out)
+    assert len(rows) == 7
+    gaps = [row.labels["real_min_gap_m"] for row in rows]
+    assert f" {min(gaps):.1f} " in line
+    assert "label_real_headway_s" in (out / "episodes.csv").read_text().splitlines()[0]
+
+
+def test_a_run_names_its_recordings_and_notices_others(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Absolute path and digests stand in the run; to resume on other recordings is refused."""
+    copy = tmp_path / "mine"
+    shutil.copytree(folder, copy)
+    monkeypatch.chdir(tmp_path)
+    asked = parse_command_line(["--preset", "spec", "--episodes-from", "mine"], read_deployment({}))
+    env = asked.config.env
+    assert env.episodes_from == str(copy)
+    assert env.episodes_from_share == 0.3
+    run = create_run(tmp_path / "runs", "spec", 0)
+    run.write_start(asked.config, [], 0)
+    require_same(run.inputs_file, env, env)
+    (copy / "new.csv").write_text("new")
+    with pytest.raises(CheckpointError, match=r"new\.csv was not there when the run began"):
+        require_same(run.inputs_file, env, env)
+    (copy / "new.csv").unlink()
+    (copy / "0.csv").write_text("other")
+    with pytest.raises(CheckpointError, match=r"episodes_from .*0\.csv has changed"):
+        require_same(run.inputs_file, env, env)
+
+
+def test_a_training_says_which_recordings_it_drives(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """It runs to its end with them, and says how many cases they are and their share."""
+    for name in ("RUNS_DIR", "MODELS_DIR"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    small = ["--num-envs", "8", "--ppo.n-steps", "800", "--ppo.batch-size", "200",
+             "--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0"]  # fmt: skip
+    wanted = ["--episodes-from", str(folder), "--total-timesteps", "800", "--preset", "spec"]
+    assert main(["train", *wanted, *small]) == 0
+    trains = sum(is_for_training(c.sha256) for c in recordings_in(str(folder)))
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"recorded convoys: {trains} cases of {trains} recordings in 30% of episodes" in said
 
 
 def _training(folder: Path | str, **options) -> ConvoyBatch:

@@ -74,7 +74,7 @@ class Recorder:
             accel_mps2={"a": own.accel_mps2},
             sent_us={},
             clocks={},
-            reference=GeoReference.at(0.0, 0.0),
+            plane=GeoReference.at(0.0, 0.0),
             drive=Drive([]),
         )
 

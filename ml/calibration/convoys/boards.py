@@ -93,20 +93,18 @@ def lay_out(
 
 
 def _base(drive: Drive, boards: Sequence[Board], where: str) -> Board:
-    """Return a board whose clock has met that of every other.
+    """Return a board whose clock can be set against that of every other.
 
     Raises:
         LogError: There is none.
     """
-    met = drive.clocks.keys()
     for board in boards:
-        others = [other.name for other in boards if other is not board]
-        if all((board.name, name) in met or (name, board.name) in met for name in others):
+        if all(drive.clocks_between(board.name, other.name) for other in boards):
             return board
     raise LogError(
-        f"{where}: none of {', '.join(b.name for b in boards)} has heard, or was heard by, each of "
-        "the others, so their clocks cannot be aligned. Add the RX log of a board that heard them "
-        "all, or leave out the logs of a board that none heard."
+        f"{where}: the clocks of {', '.join(b.name for b in boards)} never meet: no board has heard "
+        "all of them, or was heard by others that did. Add RX logs, or leave out the logs of a "
+        "board that nobody heard."
     )
 
 

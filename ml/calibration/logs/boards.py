@@ -69,11 +69,14 @@ class Sender:
     tx: Log | None  # Its TX log, None where others' logs are all there is
     sent_ms: Floats  # (K,) when, in its own clock
     stamps_ms: Floats  # (K,) what the beacons say of that
+    sequence: Floats | None = None  # (K,) their numbers by its TX log, None where it has none
 
 
 def sender_of(board: Board) -> Sender:
     """Return what a board's TX log says that it sent."""
-    return Sender(board.name, board.tx, board.time_ms, board.of_its_own("msg_timestamp"))
+    numbers = board.of_its_own("sequence") if "sequence" in board.tx.columns else None
+    stamps_ms = board.of_its_own("msg_timestamp")
+    return Sender(board.name, board.tx, board.time_ms, stamps_ms, numbers)
 
 
 def gather(logs: Sequence[Log]) -> tuple[list[Board], list[Receiver]]:

@@ -12,7 +12,14 @@ from ml.calibration.logs.boards import STALLED_PERIODS, Receiver, Sender, gather
 from ml.calibration.logs.clocks import ClockLine, align
 from ml.calibration.logs.link import LEFT_OUT, LOST, RECEIVED, Drive, Link
 from ml.calibration.logs.reader import Log
-from ml.calibration.logs.receptions import LEAST_PAIRED, counted, first_hand, gaps_of, matched
+from ml.calibration.logs.receptions import (
+    LEAST_PAIRED,
+    by_sequence,
+    counted,
+    first_hand,
+    gaps_of,
+    matched,
+)
 from ml.calibration.logs.schema import LogKind
 from ml.calibration.logs.trajectories import Trajectory, reference_for, trajectory
 from ml.calibration.logs.units import check_units
@@ -126,8 +133,9 @@ def _heard(drive: Drive, receiver: Receiver, name: str, sender: Sender | None) -
     log, to = receiver.rx, receiver.name
     rows = first_hand(log, name)
     own_clock = "msg_timestamp" in log.columns
-    if sender is not None and own_clock:
-        rows, stamps, dropped = matched(log, sender, rows)
+    if sender is not None:
+        rows, stamps, dropped = (matched if own_clock else by_sequence)(log, sender, rows)
+        own_clock = True
         drive.drop(log, dropped)
         who = f"{sender.tx.path if sender.tx else name} and {log.path}"
     elif "sequence" in log.columns:

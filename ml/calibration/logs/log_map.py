@@ -20,6 +20,7 @@ from ml.calibration.logs.schema import SCHEMAS, Column, LogKind
 from ml.errors import LogError, did_you_mean
 from ml.espnow_emulator import GeoReference
 
+_MOMENTS: Final = ("timestamp_local_ms", "msg_timestamp", "send_time_ms", "recv_time_ms")
 _LARGEST_BYTES: Final = 100_000
 _PLANE: Final = GeoReference.at(0.0, 0.0)
 _PLANE_LON_DEG: Final = 10.0  # away from 0, 0, which means no fix
@@ -70,6 +71,7 @@ class LogFormat(BaseModel):
     constants: dict[str, str | float] = {}
     units: dict[str, str] = {}
     origin: tuple[float, float] = (0.0, 0.0)
+    clock_start: str | None = None
     forward_axis: Literal["x", "-x", "y", "-y", "z", "-z"] = "x"
 
     @model_validator(mode="after")
@@ -91,6 +93,11 @@ class LogFormat(BaseModel):
             if unit not in UNITS[quantity]:
                 allowed = ", ".join(UNITS[quantity])
                 raise ValueError(f"units.{name} = {unit!r}: allowed is {allowed}.")
+        if self.clock_start is not None and np.isnan(_moment(self.clock_start)):
+            raise ValueError(
+                f"clock-start = {self.clock_start!r}: allowed is a time such as "
+                "2031-05-02T10:00:00Z."
+            )
         if self.decimal_comma and self.delimiter == ",":
             raise ValueError("decimal-comma: then the delimiter cannot be a comma, too.")
         return self
@@ -115,6 +122,8 @@ class LogFormat(BaseModel):
             return lambda texts: np.array([_moment(text) for text in texts])
         factor = UNITS[QUANTITY[column]][unit] if unit else 1.0
         shift, less = 0.0, 0.0
+        if column in _MOMENTS and self.clock_start is not None:
+            shift = _moment(self.clock_start)
         if unit == "metres":
             is_lat = column.endswith("lat")
             less = self.origin[1] if is_lat else self.origin[0]

@@ -15,7 +15,7 @@ LEAST_PAIRED: Final = 20
 _MOST_UNKNOWN: Final = 0.05
 _RESTART_MS: Final = 1_000.0
 _EPOCH_SHARE: Final = 0.5
-_COUNTERS: Final = (2.0**8, 2.0**16, 2.0**32)
+_COUNTERS: Final = (2.0**8, 2.0**12, 2.0**16, 2.0**32)  # 12 bits: of IEEE 802.11
 _MOST_LOST: Final = 1_000
 _REORDERED: Final = 16.0
 
@@ -104,6 +104,38 @@ def _refuse_unknown(log: Log, sender: Sender, rows: Ints, stamps: Floats) -> Non
         f"msg_timestamp that {sender.tx.path} does not have, such as {stamps[0]:.10g} in line "
         f"{int(log.lines[rows[0]])}; nearest is {sent[nearest]:.10g} in line {line} there. {guess}"
     )
+
+
+def by_sequence(log: Log, sender: Sender, rows: Ints) -> tuple[Ints, Floats, dict[str, int]]:
+    """Find received messages that carry no timestamp in the sender's TX log, by their sequence.
+
+    Args:
+        log: RX log with a sequence and without timestamps.
+        sender: With a TX log.
+        rows: (K,) of the RX log, first-hand.
+
+    Returns:
+        As `matched`.
+
+    Raises:
+        LogError: The sender's log has no sequence, or another one.
+    """
+    assert sender.tx is not None  # noqa: S101 - the caller has looked
+    counts = np.full(1, np.nan) if sender.sequence is None else sender.sequence
+    order = np.argsort(counts, kind="stable")
+    heard = log.columns["sequence"][rows]
+    place = order[np.clip(np.searchsorted(counts[order], heard), 0, counts.size - 1)]
+    known = counts[place] == heard
+    if rows.size and np.count_nonzero(~known) > _MOST_UNKNOWN * rows.size:
+        row = rows[~known][0]
+        raise LogError(
+            f"{log.path}, line {int(log.lines[row])}: it has no msg_timestamp, and "
+            f"{sender.tx.path} does not have its sequence {log.columns['sequence'][row]:.0f}, so "
+            "that the two cannot be held against one another. Log msg_timestamp or one sequence "
+            f"in both, or leave {sender.tx.path.name} out."
+        )
+    dropped = {"not in the sender's log": int((~known).sum())}
+    return rows[known], sender.stamps_ms[place[known]], dropped
 
 
 def counted(log: Log, name: str, rows: Ints) -> tuple[Sender, Ints, Floats] | None:

@@ -6,8 +6,7 @@ share of the drawn ones (`EnvConfig.episodes_from`).
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,13 @@ import numpy as np
 
 from ml.arrays import Bools, Floats, Ints, Words
 from ml.calibration.convoys.cases import RecordedCase
-from ml.calibration.convoys.folder import Cut, cut_all, read_folder, require_cases
+from ml.calibration.convoys.folder import (
+    Cut,
+    cut_all,
+    read_folder,
+    require_cases,
+    told_of,
+)
 from ml.calibration.convoys.recorded import RecordedConvoy
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import EpisodePlan
@@ -29,14 +34,25 @@ REAL_GAP, REAL_HEADWAY = "real_min_gap_m", "real_headway_s"
 """Labels: what the real last car kept."""
 
 
-@lru_cache(maxsize=4)
-def recordings_in(folder: str) -> tuple[RecordedConvoy, ...]:
-    """Read a folder's recordings, once in a process.
+_Files = tuple[tuple[str, int, int], ...]
+_read: dict[str, tuple[_Files, tuple[RecordedConvoy, ...]]] = {}
+
+
+def recordings_in(
+    folder: str, on_recording: Callable[[int, int], None] = lambda *_: None
+) -> tuple[RecordedConvoy, ...]:
+    """Read a folder's recordings, once in a process while they stay as they are.
+
+    `on_recording` is told (read, in all).
 
     Raises:
         LogError: With file, line and value of what is wrong, and the remedy.
     """
-    return tuple(read_folder(Path(folder)))
+    stats = ((path, path.stat()) for path in sorted(Path(folder).rglob("*.csv")))
+    files = tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)
+    if folder not in _read or _read[folder][0] != files:
+        _read[folder] = files, tuple(read_folder(Path(folder), on_recording))
+    return _read[folder][1]
 
 
 def manoeuvre(case: RecordedCase) -> ManoeuvreCase:
@@ -113,6 +129,13 @@ class RecordedMix:
         self._share = config.episodes_from_share
         self._ticks = round(config.episode_s / DT_S)
         self._supply = ManoeuvreSupply([manoeuvre(case) for case in cases], config, road)
+
+    def __str__(self) -> str:
+        refused = told_of(self.refused)
+        return (
+            f"recorded convoys: {self.num_cases} cases of {self.num_recordings} recordings"
+            f"{f', {refused},' if refused else ''}"
+        )
 
     def no_script_mps(self, rows: int, num_slots: int) -> Floats:
         """Script nothing, (rows, num_slots, ticks), with room for what recorded episodes script."""

@@ -191,7 +191,9 @@ class _Place:
         self._drive = drive
         own = drive.own
         self._xy_m = np.stack([own.x_m, own.y_m], axis=-1)
-        self._of_messages = drive.reference
+        if drive.plane is None:
+            raise LogError(f"the logs of {drive.ego} hold no position. Record with GPS.")
+        self._of_messages = drive.plane
         self._of_road = GeoReference.of(load_parameters(radio).radio.wire)
         self._road = None if scenario is None else load_scenario(scenario).road
         steps = 0.5 * (own.speed_mps[1:] + own.speed_mps[:-1]) * DT_S

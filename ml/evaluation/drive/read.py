@@ -67,8 +67,8 @@ class RecordedDrive:
     accel_mps2: dict[str, Floats]  # (T,) of each board that wrote a log, NaN where it tells nothing
     sent_us: dict[str, Ints]  # When each peer that wrote a log sent its beacons, since tick 0
     clocks: dict[str, ClockLine]  # From each peer's clock to the ego's
-    reference: GeoReference  # Whose plane all positions are in
     drive: Drive  # The logs
+    plane: GeoReference | None = None  # Whose metres positions are in
     notes: list[str] = field(default_factory=list)  # What else is to be said
 
     @property
@@ -221,8 +221,8 @@ def _met_by(
         accel_mps2=accel_mps2,
         sent_us=sent_us,
         clocks={name: one.clock for name, one in messages.items()},
-        reference=states.reference,
         drive=drive,
+        plane=states.plane,
         notes=notes,
     )
 

@@ -37,7 +37,7 @@ class States:
         logs: Those it was read from.
 
     Attributes:
-        reference: Whose plane all positions are in.
+        plane: Whose metres all positions are in.
         tests: The self-test of each board whose rows are fused here, by its name.
 
     Raises:
@@ -46,15 +46,15 @@ class States:
 
     def __init__(self, drive: Drive, logs: Sequence[Log]) -> None:
         own = [log for log in logs if log.kind is not LogKind.RX]
-        reference = reference_for(
+        plane = reference_for(
             *(np.concatenate([log.columns[axis] for log in own]) for axis in ("lat", "lon"))
         )
-        if reference is None:
+        if plane is None:
             files = ", ".join(str(log.path) for log in own)
             raise LogError(
                 f"{files}: no row has a position, and a driver goes by positions. Record with GPS."
             )
-        self.reference = reference
+        self.plane = plane
         self._logs: dict[str, BoardLog] = {}
         self._believed: dict[str, tuple[Log, Ints]] = {}
         self.tests: dict[str, SelfTest] = {}
@@ -88,7 +88,7 @@ class States:
                 "nobody knows what it said of itself. Add its TX log."
             )
         lat, lon, speed, heading, *accel = (log.columns[column][rows] for column in _COLUMNS)
-        way = trajectory(self.reference, stamps_ms, lat, lon, speed)
+        way = trajectory(self.plane, stamps_ms, lat, lon, speed)
         pose = (speed, heading, None)
         self._add(log_of_rows(name, str(log.path), way, np.stack(accel, axis=-1), pose))
 
@@ -138,7 +138,7 @@ class States:
     def _as_logged(self, log: Log, rows: Ints) -> Floats:
         lat, lon, speed, heading, accel = (log.columns[name][rows] for name in _COLUMNS[:5])
         somewhere: Bools = is_somewhere(lat, lon)
-        east_m, north_m = in_metres(self.reference, lat, lon)
+        east_m, north_m = in_metres(self.plane, lat, lon)
         sd_m = log.columns[BELIEVED][rows]
         values = np.stack([east_m, north_m, speed, heading % 360.0, accel, sd_m], axis=-1)
         return np.where(somewhere[:, None], values, np.nan)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ml.arrays import Bools, Floats
 from ml.atomic_files import finite
+from ml.envs.episodes.recorded import REAL_GAP, REAL_HEADWAY
 from ml.envs.scoring.metrics import (
     ANSWERED_S,
     FALSE_BRAKE_MPS2,
@@ -36,6 +37,7 @@ from ml.evaluation.drive.events import (
     warning_spans,
 )
 from ml.evaluation.drive.read import RecordedDrive
+from ml.evaluation.result import EpisodeRow
 from ml.vehicle import DT_S, TICK_US
 
 HARD_MPS2 = 3.0
@@ -219,6 +221,49 @@ def judge(
     )
 
 
+class Closed(NamedTuple):
+    """What came of it where a driver really drove, over the cases of a drive.
+
+    Attributes:
+        name: The driver; "" for the real one.
+        cases: How many.
+        crashes: In how many the ego crashed.
+        min_gap_m: Smallest gap of all.
+        headway_s: Mean over cases of their mean time headway.
+        max_decel_mps2: Hardest braking of all; NaN of the real driver.
+    """
+
+    name: str
+    cases: int
+    crashes: int
+    min_gap_m: float
+    headway_s: float
+    max_decel_mps2: float
+
+
+def closed_figures(rows: Sequence[EpisodeRow]) -> list[Closed]:
+    """Sum up what `closed_loop` returns: a line per driver, and the real follower's last."""
+    found = []
+    for name in dict.fromkeys(row.controller for row in rows):
+        mine = [row for row in rows if row.controller == name]
+        found.append(
+            Closed(
+                name=name,
+                cases=len(mine),
+                crashes=sum(row.crash for row in mine),
+                min_gap_m=min(row.min_gap_m for row in mine),
+                headway_s=float(np.nanmean([row.headway_s for row in mine])),
+                max_decel_mps2=max(row.max_decel_mps2 for row in mine),
+            )
+        )
+    if rows:
+        labels = {row.case: row.labels for row in rows}.values()
+        gaps, headways = ([float(one[name]) for one in labels] for name in (REAL_GAP, REAL_HEADWAY))
+        least, mean = min(gaps), float(np.nanmean(headways))
+        found.append(Closed("", len(labels), 0, least, mean, float("nan")))
+    return found
+
+
 def _told(event: Event, drive: RecordedDrive, heard: Heard, drivers: Sequence[Figures]) -> Told:
     ego = event.who == drive.ego
     find = lead_ticks if ego else answer_ticks
@@ -260,8 +305,16 @@ def _message_delay_s(event: Event, drive: RecordedDrive) -> float:
     return max(float(received_us.min() - onset_us) / 1e6, 0.0)
 
 
-def as_json(verdict: Verdict) -> dict[str, Any]:
-    """Return all that the page shows, in SI units; None where something is not a number."""
+def as_json(
+    verdict: Verdict, closed: Sequence[Closed] = (), refused: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Return all that the page shows, in SI units; None where something is not a number.
+
+    Args:
+        verdict: The drive, judged open loop.
+        closed: What came of it in closed loop.
+        refused: How many cases could not be driven there, by reason; None: it was not asked for.
+    """
     drivers = []
     for one in verdict.drivers:
         standing, found = verdict.against_rule(one.name)
@@ -277,7 +330,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
             }
         )
     drive = verdict.drive
-    content = {
+    content: dict[str, Any] = {
         "verdict": verdict.line,
         "above_chance": verdict.any_above_chance,
         "policy": verdict.policy,
@@ -294,6 +347,12 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "own_brakings": [_event(told, "lead_s") for told in verdict.warnings],
         "peers_brakings": [_event(told, "answer_s") for told in verdict.answers],
     }
+    if refused is not None:
+        content["closed_loop"] = {
+            "drivers": [one._asdict() for one in closed if one.name],
+            "real_follower": [one._asdict() for one in closed if not one.name],
+            "refused": dict(refused),
+        }
     figures: dict[str, Any] = finite(content, 6)
     return figures
 

@@ -1,18 +1,24 @@
 """A judged drive on one self-contained HTML page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ml.evaluation.drive.chance import LEAST_EVENTS, Chance
-from ml.evaluation.drive.verdict import Figures, Reception, Told, Verdict
+from ml.evaluation.drive.verdict import Closed, Figures, Reception, Told, Verdict
 from ml.reports.drive.pictures import clock, pictures_of
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 from ml.reports.style import render_page
 from ml.vehicle import DT_S
 
 
-def render(verdict: Verdict, *, command: str) -> str:
-    """Return the page of a judged drive."""
+def render(
+    verdict: Verdict,
+    *,
+    command: str,
+    closed: Sequence[Closed] = (),
+    refused: Mapping[str, int] | None = None,
+) -> str:
+    """Return the page of a judged drive; see `as_json` for the arguments."""
     drive = verdict.drive
     minutes = drive.ticks * DT_S / 60.0
     moving = verdict.moving.sum() * DT_S / 60.0
@@ -34,6 +40,9 @@ def render(verdict: Verdict, *, command: str) -> str:
         pictures=pictures_of(verdict),
         warnings=_events(verdict.warnings, verdict.drivers, is_own=True),
         answers=_events(verdict.answers, verdict.drivers, is_own=False),
+        is_closed=refused is not None,
+        closed=_closed(closed, verdict.policy),
+        refused=[f"{count} cases were refused: {why}." for why, count in (refused or {}).items()],
         files=_files(verdict),
         command=command,
     )
@@ -112,6 +121,25 @@ def _events(events: Sequence[Told], drivers: Sequence[Figures], *, is_own: bool)
         columns.append(">first message | s after the onset")
     what = "s before the onset" if is_own else "s after the onset"
     return table_of([*columns, *(f">{one.name} | {what}" for one in drivers)], rows)
+
+
+def _closed(closed: Sequence[Closed], policy: str) -> HtmlTable:
+    rows = [
+        Line(
+            [
+                Cell(one.name or "the real follower"),
+                Cell(f"{one.cases}"),
+                Cell(f"{one.crashes}" if one.name else NOTHING),
+                Cell(_said(one.min_gap_m, "{:.1f}")),
+                Cell(_said(one.headway_s, "{:.2f}")),
+                Cell(_said(one.max_decel_mps2, "{:.1f}")),
+            ],
+            "policy" if one.name == policy else "" if one.name else "bound",
+        )
+        for one in closed
+    ]
+    columns = ["driver", ">cases", ">crashes", ">smallest gap | m", ">headway | s"]
+    return table_of([*columns, ">hardest braking | m/s²"], rows)
 
 
 def _heard(reception: Reception) -> str:

@@ -128,9 +128,6 @@ accel_y = "ay"
 accel_z = "az"
 [log.constants]
 vehicle_id = "car"
-heading = 90.0
-hop_count = 0.0
-source_mac = "-"
 [log.units]
 time = "s"
 speed = "km/h"
@@ -153,7 +150,7 @@ def test_a_tx_log_in_other_words_is_read_with_its_forward_axis(tmp_path):
     [
         (('speed = "km/h"', 'speed = "m/s"'), ["car.txt, line 6", "column v:", '`speed = "km/h"`']),
         (('time = "s"', 'time = "ms"'), ["car.txt, line 3, column Seconds", "would fit as s"]),
-        (('speed = "km/h"', 'speed = "kmh"'), ["map.toml, line 23", "allowed is m/s, km/h"]),
+        (('speed = "km/h"', 'speed = "kmh"'), ["map.toml, line 20", "allowed is m/s, km/h"]),
         (("lon = ", "lng = "), ["map.toml, line 11", "no column of TX logs. Did you mean 'lon'"]),
         (("forward-axis", "forward_axes"), ["map.toml, line 6", "unknown key"]),
         (('"Breite"', '"Höhe"'), ["car.txt, line 1", "'Höhe', which stands nowhere in"]),
