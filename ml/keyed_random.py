@@ -64,6 +64,7 @@ class Stream(IntEnum):
     BEACON_JITTER = 22
     CASE_SPLIT = 35
     REPLAYED_CASE = 36
+    RECORDED_EPISODE = 37
     SYNTHETIC_LOGS = 48
 
 

@@ -1,5 +1,6 @@
-"""`roadsense logs`: made-up logs of any radio, in the formats of the boards."""
+"""`roadsense logs`: made-up logs of any radio, and maps for logs in other formats."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Literal
 
 import tyro
 
-from ml.atomic_files import check_writable
+from ml.atomic_files import check_writable, write_atomically
+from ml.commands.checks import require_file
+from ml.commands.logs_check import CheckOptions, check
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -36,16 +39,60 @@ class SynthOptions:
     """Of everything that is drawn."""
     parked: bool = False
     """Nobody moves: shows how GPS wanders."""
+    hard_brakings: int = 0
+    """How often the leader brakes hard, and the cars behind it a second later each; fewer where
+    the drive has no room for so many."""
     artefacts: bool = True
     """With duplicates, glitches, missing fixes, relayed rows in TX logs, stalls of the loggers and
     a board that is mounted backwards, as real logs have them."""
 
 
+@dataclass(frozen=True)
+class MapOptions:
+    """Propose a map, so that a log in another format can be read.
+
+    It is found by the names of the file's columns and by its values, and tried: what still stands
+    against reading the file so is said at its end. Correct it, and give it to the commands that
+    read logs as --map. docs/logs.md explains what can stand in a map.
+    """
+
+    file: tyro.conf.Positional[Path]
+    """A log: text with one row per line."""
+    out: Path | None = None
+    """The map to write (TOML); printed by default."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense logs`; return the exit code."""
     options = tyro.extras.subcommand_cli_from_dict(
-        {"synth": SynthOptions}, prog="roadsense logs", args=arguments
+        {"synth": SynthOptions, "map": MapOptions, "check": CheckOptions},
+        prog="roadsense logs",
+        args=arguments,
     )
+    if isinstance(options, CheckOptions):
+        return check(options)
+    return _map(options) if isinstance(options, MapOptions) else _synth(options)
+
+
+def _map(options: MapOptions) -> int:
+    require_file("--out", options.out, ".toml")
+    from ml.calibration.logs.proposal import propose  # noqa: PLC0415 (scipy is slow)
+
+    proposal = propose(options.file)
+    text = proposal.toml(options.file.name)
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    write_atomically(options.out, text)
+    make_console().print(
+        f"next: read {options.out}, correct it, and run\n"
+        f"roadsense calibrate {options.file} --map {options.out}",
+        highlight=False,
+    )
+    return 0
+
+
+def _synth(options: SynthOptions) -> int:
     if not _SHORTEST_MIN <= options.minutes <= _LONGEST_MIN:
         allowed = f"from {_SHORTEST_MIN:g} to {_LONGEST_MIN:g}"
         raise ConfigError(f"--minutes must be {allowed}, got {options.minutes:g}")
@@ -69,6 +116,7 @@ def main(arguments: Sequence[str]) -> int:
             echo=options.cars == 2,  # noqa: PLR2004 - a pair
             stalls=options.artefacts,
             parked=options.parked,
+            hard_brakings=options.hard_brakings,
             on_tick=lambda k, n: parts.at("driving", k / n),
         )
         parts.at("writing", 1.0)

@@ -77,7 +77,7 @@ def _fitted(board: Board) -> Accelerometer:
     """Judge the forward axis of a board by its TX log."""
     time_s, accel = board.time_ms / 1000.0, board.of_its_own("accel_x")
     speed = np.nan_to_num(board.of_its_own("speed"))
-    stop = _stops(time_s, speed)
+    stop = _stops(time_s, np.nan_to_num(board.of_its_own("speed"), nan=np.inf))
     standing = stop >= 0
     standing_s = float(np.count_nonzero(standing)) * board.period_ms / 1000.0
     slope = _slope(time_s, accel, speed)

@@ -56,6 +56,7 @@ def record(
     echo: bool = False,
     stalls: bool = True,
     parked: bool = False,
+    hard_brakings: int = 0,
     on_tick: Callable[[int, int], None] = lambda _tick, _ticks: None,
 ) -> list[Recording]:
     """Drive, and record all receptions; several drives at once, each with a seed of its own.
@@ -73,9 +74,13 @@ def record(
         echo: The second node echoes the frames of the first.
         stalls: Boards stand still now and then.
         parked: Nobody moves.
+        hard_brakings: How often the leader brakes hard on each drive; see `make_drive`.
         on_tick: Told (tick, ticks) now and then.
     """
-    drives = [make_drive(num_cars, duration_s, seed, parked=parked) for seed in seeds]
+    drives = [
+        make_drive(num_cars, duration_s, seed, parked=parked, hard_brakings=hard_brakings)
+        for seed in seeds
+    ]
     ticks, nodes, everybody = len(drives[0].xy_m) - 1, num_cars + 1, np.arange(len(seeds))
     receivers = tuple(range(1, nodes))
     channel = BroadcastChannel(
