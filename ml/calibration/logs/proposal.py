@@ -29,7 +29,7 @@ _NAMES: Final[dict[str, str]] = {
     "recv_time_ms": r"(recv|receive\w*|sub\w*|rx|reply|echo)\b.*(time|stamp|ts)|^(recv|sub)$",
     "lost": r"^(lost|loss|dropped|missing)$",
     "sequence": r"seq|count|packet|number|^(no|nr|num|id|pkt|n|fcnt|zahler|zaehler)$|msg ?id",
-    "from_vehicle_id": r"from|sender|source|src|device|node|address|adresse|mac|eui",
+    "from_vehicle_id": r"from|sender|source|src|device|node|addr|adr|mac|eui",
     "vehicle_id": r"vehicle|car|board|receiver ?id|gateway",
     "msg_timestamp": r"(msg|message|sender|remote|gen\w*)\b.*(time|stamp)",
     "timestamp_local_ms": r"time|stamp|zeit|date|uptime|millis|micros|^t$",
@@ -50,7 +50,7 @@ _NAMES: Final[dict[str, str]] = {
 """Our columns, and how others call them, in the order in which they choose."""
 _SAID: Final = (
     (r"km ?/? ?h\b|kph", "speed", "km/h"),
-    (r"kno?ts?\b|\bkn\b", "speed", "knots"),
+    (r"knots?\b|\bkts?\b|\bkn\b", "speed", "knots"),
     (r"\bmph\b", "speed", "mph"),
     (r"\bm ?/ ?s\b|\bmps\b", "speed", "m/s"),
     (r"\brad(ians?)?\b", "angle", "radians"),
@@ -128,7 +128,10 @@ def propose(path: Path) -> Proposal:
     numbers = {name: _numbers(values, comma=comma) for name, values in texts.items()}
     units = dict(_units(columns, texts, numbers))
     origin = (0.0, 0.0)
-    if units.get("position") == "metres" and {"lat", "lon"} <= columns.keys():
+    placed = {"lat", "lon"} <= columns.keys() and all(
+        np.isfinite(numbers[columns[c]]).any() for c in ("lat", "lon")
+    )
+    if units.get("position") == "metres" and placed:
         east, north = (
             float(np.nanmedian(numbers[columns[c]]) // _ORIGIN_M * _ORIGIN_M)
             for c in ("lon", "lat")
@@ -237,7 +240,7 @@ def _units(
     """Yield the units of columns that are not ours, by their names, else by their values."""
     for ours, theirs in columns.items():
         quantity = QUANTITY.get(ours)
-        if quantity is None:
+        if quantity is None or theirs == ours:
             continue
         plain = _plain(theirs)
         said = [u for pattern, q, u in _SAID if q == quantity and re.search(pattern, plain)]
@@ -265,7 +268,8 @@ def _time_by_values(ours: str, texts: Sequence[str], known: Floats) -> str:
     for least, unit in ((1e15, "us"), (1e12, "ms"), (1e9, "s")):  # since 1970
         if least <= known.max() < 3.0 * least:
             return unit
-    step = float(np.median(np.diff(known))) if known.size > 1 else 100.0
+    steps = np.diff(known)[np.diff(known) > 0.0]
+    step = float(np.median(steps)) if steps.size else 100.0
     return "s" if step < 2.0 else "us" if step > 20_000.0 else "ms"  # noqa: PLR2004
 
 
