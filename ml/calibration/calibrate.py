@@ -55,10 +55,7 @@ class Calibration:
     def notes(self) -> list[str]:
         """What else is to be said."""
         return [note for drive in self.drives for note in drive.notes] + [
-            f"The accelerometer of {one.board} is mounted backwards: braking reads as "
-            f"accelerating (slope {one.slope:.2f} against its GPS). Turn it, or negate it."
-            for one in self.accelerometers
-            if one.is_backwards
+            one.note for one in self.accelerometers if one.note
         ]
 
 

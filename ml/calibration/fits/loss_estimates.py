@@ -139,7 +139,9 @@ def _refusals(links: Sequence[Link]) -> dict[str, str]:
             f"the distance hardly changed ({low:.0f} to {high:.0f} m): fall back and close up"
         )
     beyond = far > 0.0
-    if beyond.sum() < _LEAST_FAR or far[beyond].std() < _LEAST_FAR_SPREAD_DB:
+    if known.mean() < _LEAST_KNOWN:
+        reasons["exponent_far"] = _NOWHERE
+    elif beyond.sum() < _LEAST_FAR or far[beyond].std() < _LEAST_FAR_SPREAD_DB:
         farthest_m = np.max(distance[known], initial=0.0)
         reasons["exponent_far"] = (
             f"{int(beyond.sum())} frames from beyond 60 m, up to {farthest_m:.0f} m; "

@@ -109,16 +109,19 @@ def _boards(calibration: Calibration) -> HtmlTable:
     found = {a.board: a for a in calibration.accelerometers}
     rows = []
     for name in sorted(gains.keys() | found.keys()):
-        gain, bias, noise, slope = [NOTHING] * 4
+        gain, axis, bias, noise, slope = [NOTHING] * 5
         if name in gains:
             gain = "{:+.1f} dB ({:+.1f} … {:+.1f})".format(*gains[name])
         if (accel := found.get(name)) is not None:
             bias = _said(accel.bias_mps2, "{:+.3f} m/s²")
             noise = _said(accel.white_sd_mps2, "{:.3f} m/s²")
-            slope = _said(accel.slope, "{:+.2f}" + (", backwards" if accel.is_backwards else ""))
-        rows.append(Line([*map(Cell, (name, gain, bias, noise, slope))]))
-    columns = ["board", ">against the mean board", ">accelerometer bias", ">noise at standstill"]
-    return table_of([*columns, ">slope against GPS"], rows)
+            if accel.axis.is_told:
+                axis = f"{accel.axis.name} (correlation {accel.axis.correlation:.2f})"
+            if accel.axis.is_told and accel.slope_interval is not None:
+                slope = "{:.2f} ({:.2f} … {:.2f})".format(accel.axis.slope, *accel.slope_interval)
+        rows.append(Line([*map(Cell, (name, gain, axis, bias, noise, slope))]))
+    columns = ["board", ">against the mean board", ">forward axis", ">accelerometer bias"]
+    return table_of([*columns, ">noise at standstill", ">slope against GPS"], rows)
 
 
 def _links(calibration: Calibration) -> HtmlTable:
