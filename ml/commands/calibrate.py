@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from ml.commands.checks import require_counts, require_file
 from ml.console import WholeTable, make_console
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         read_logs,
     )
     from ml.calibration.trials.logged_drive import judge_links  # noqa: PLC0415
+    from ml.reports.calibration.pictures import pictures_of  # noqa: PLC0415
     from ml.reports.calibration.report import render  # noqa: PLC0415
 
     with Parts(console, "reading") as parts:
@@ -85,19 +87,24 @@ def main(arguments: Sequence[str]) -> int:
                 raise ConfigError("--held-out: these logs hold no link to judge on.")
         calibration = calibrate(options.logs, prior, options.prior, on_part)
         parameters = calibrated(calibration)
+        # Whatever judging or drawing meets, what was fitted is there.
+        write_atomically(options.out, parameters.model_dump_json(indent=2) + "\n")
         links, levels_db = held_out or calibration.links, calibration.fit.levels
         judgement = judge_links(links, parameters, levels_db, on_part)
         on_part("drawing", 0.5)
+        gallery = pictures_of(judgement, calibration.latency)
         page = render(
             calibration,
             judgement,
+            gallery,
             title=f"Calibration {options.out.stem}",
             command=shlex.join(["roadsense", "calibrate", *arguments]),
             held_out=[path.name for path in options.held_out],
         )
-    write_atomically(options.out, parameters.model_dump_json(indent=2) + "\n")
     write_atomically(report, page)
     _print(calibration, console)
+    for failure in gallery.failed:
+        console.print(f"[yellow]note[/yellow]  {escape(failure)}")
     met = sum(gate.met for gate in judgement.gates)
     console.print(f"{met} of {len(judgement.gates)} figures of the losses met within noise")
     console.print(f"parameters: {options.out}   report: {report}", highlight=False)
@@ -120,7 +127,7 @@ def _print(calibration: Calibration, console: Console) -> None:
     console.print(table)
     console.print(kept)
     for note in calibration.notes:
-        console.print(f"[yellow]note[/yellow]  {note}")
+        console.print(f"[yellow]note[/yellow]  {escape(note)}")
 
 
 def _study(options: CalibrateOptions, file: Path, console: Console) -> int:

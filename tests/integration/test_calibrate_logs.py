@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ml.calibration.trials import logged_drive
 from ml.cli import main
 from ml.parameters import load_parameters
+from ml.reports.calibration import pictures
 
 DOCUMENTED = "sequence,send_time_ms,recv_time_ms,rtt_ms,lat,lon,speed,heading,lost"
 
@@ -32,4 +34,49 @@ def test_the_documented_columns_of_round_trips_are_enough(tmp_path):
         assert reason in parameters.provenance
         prior = load_parameters("clean").radio.loss
         assert getattr(parameters.radio.loss, name) == getattr(prior, name)
-    assert "histogram of 2,6" in parameters.provenance or "histogram of 2,7" in parameters.provenance
+    assert (
+        "histogram of 2,6" in parameters.provenance or "histogram of 2,7" in parameters.provenance
+    )
+
+
+@pytest.mark.parametrize("share", [0.002, 0.05])
+def test_round_trips_that_took_very_long_leave_file_and_report(tmp_path, share):
+    """Hiccups beyond 118 ms: what the others took is fitted all the same, and drawn."""
+    rng = np.random.Generator(np.random.PCG64(3))
+    spent = 5.2 + rng.integers(0, 32, (2, 4000)).sum(axis=0) * 0.02 + rng.exponential(1.5, 4000)
+    rtt = np.where(rng.random(4000) < share, rng.uniform(118.0, 900.0, 4000), spent)
+    log = write_pings(tmp_path / "a-rtt.csv", rtt.astype(int), np.zeros(4000, dtype=bool))
+    out = tmp_path / "params.json"
+    assert main(["calibrate", str(log), "--out", str(out)]) == 0
+    assert "<h1>" in (page := out.with_suffix(".html").read_text(encoding="utf-8"))
+    assert "could not be drawn" not in page
+    assert load_parameters(out).radio.mac.wait_mean_ms < 2.5
+
+
+def test_a_picture_that_fails_is_told_and_the_rest_is_written(tmp_path, monkeypatch, capsys):
+    """The parameter file is there, the report has the other pictures, and both say which failed."""
+    rng = np.random.Generator(np.random.PCG64(4))
+    log = write_pings(tmp_path / "a-rtt.csv", rng.integers(5, 12, 3000), rng.random(3000) < 0.1)
+
+    def broken(*_):
+        raise IndexError("[no] bin")
+
+    monkeypatch.setattr(pictures, "_latency", broken)
+    out = tmp_path / "params.json"
+    assert main(["calibrate", str(log), "--out", str(out)]) == 0
+    assert load_parameters(out).radio.mac.enabled
+    page = out.with_suffix(".html").read_text(encoding="utf-8")
+    assert page.count("data:image/svg+xml") == 4
+    told = "The picture 'Latency' could not be drawn (IndexError: [no] bin)"
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert "could not be drawn (IndexError" in page
+
+
+def test_the_parameter_file_does_not_wait_for_the_report(tmp_path, monkeypatch):
+    """A judgement that breaks down leaves what was fitted."""
+    rng = np.random.Generator(np.random.PCG64(5))
+    log = write_pings(tmp_path / "a-rtt.csv", rng.integers(5, 12, 3000), rng.random(3000) < 0.1)
+    monkeypatch.setattr(logged_drive, "judge_links", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["calibrate", str(log), "--out", str(tmp_path / "params.json")])
+    assert load_parameters(tmp_path / "params.json").radio.mac.enabled

@@ -107,9 +107,7 @@ def _fitted(board: Board) -> Accelerometer:
     standing = (stop >= 0) & np.isfinite(accel)
     standing_s = float(np.count_nonzero(standing)) * board.period_ms / 1000.0
     if standing_s < LEAST_STANDING_S:
-        return Accelerometer(
-            board.name, axis, standing_s, None, None, np.zeros(0), slope_interval
-        )
+        return Accelerometer(board.name, axis, standing_s, None, None, np.zeros(0), slope_interval)
     at, a = time_s[standing], accel[standing]
     key = stop[standing] * 10**6 + (at // _BLOCK_S).astype(np.int64)
     block = np.unique(key, return_inverse=True)[1]
@@ -131,9 +129,7 @@ def _stops(time_s: Floats, speed: Floats) -> Ints:
     return stop
 
 
-def _slope_interval(
-    time_s: Floats, accel: Floats, speed: Floats
-) -> tuple[float, float] | None:
+def _slope_interval(time_s: Floats, accel: Floats, speed: Floats) -> tuple[float, float] | None:
     swings = swings_of(time_s, speed, accel[:, None])
     if not swings.tell:
         return None

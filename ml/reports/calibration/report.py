@@ -6,7 +6,7 @@ import numpy as np
 
 from ml.calibration.calibrate import Calibration, rows_of
 from ml.calibration.trials.logged_drive import Judgement
-from ml.reports.calibration.pictures import pictures_of
+from ml.reports.calibration.pictures import Gallery
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 from ml.reports.style import render_page
 
@@ -14,6 +14,7 @@ from ml.reports.style import render_page
 def render(
     calibration: Calibration,
     judgement: Judgement,
+    gallery: Gallery,
     *,
     title: str,
     command: str,
@@ -37,10 +38,10 @@ def render(
         title=title,
         subtitle=_subtitle(calibration),
         brief=_brief(calibration, judgement),
-        notes=calibration.notes,
+        notes=[*calibration.notes, *gallery.failed],
         prior_name=calibration.prior_name,
         estimates=_estimates(calibration),
-        pictures=pictures_of(judgement, calibration.latency),
+        pictures=gallery.pictures,
         judged_on=on,
         gates=_gates(judgement),
         boards=_boards(calibration),

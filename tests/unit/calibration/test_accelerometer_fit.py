@@ -49,7 +49,11 @@ def judged(board):
         (lambda _, forward: (0.0 * forward, forward, 9.81 + 0.0 * forward), "y", 0.4),
         (lambda _, forward: (0.0 * forward, -forward, 9.81 + 0.0 * forward), "-y", 0.4),
         (
-            lambda rng, forward: (rng.normal(0.0, 0.9, forward.size), 0.0 * forward, 9.81 - forward),
+            lambda rng, forward: (
+                rng.normal(0.0, 0.9, forward.size),
+                0.0 * forward,
+                9.81 - forward,
+            ),
             "-z",
             0.4 - 9.81,
         ),
