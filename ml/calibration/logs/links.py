@@ -10,6 +10,7 @@ from scipy.ndimage import median_filter
 from ml.arrays import Bools, Floats, Ints
 from ml.calibration.logs.boards import STALLED_PERIODS, Board, gather
 from ml.calibration.logs.clocks import align
+from ml.calibration.logs.echoes import echoed_positions, when_fixed
 from ml.calibration.logs.link import LEFT_OUT, LOST, RECEIVED, Drive, Link
 from ml.calibration.logs.reader import Log
 from ml.calibration.logs.schema import LogKind
@@ -197,8 +198,10 @@ def _round_trip(log: Log, reference: GeoReference, drive: Drive) -> Link:
     outcome = np.where(lost, LOST, RECEIVED).astype(np.int8)
     if "peer_lat" in columns and "peer_lon" in columns:
         back = ~lost & ~double
-        of_peer = (columns[name][back] for name in ("peer_lat", "peer_lon", "speed"))
-        there = trajectory(reference, sent_ms[back], *of_peer).at(sent_ms)
+        of_peer = [columns[name][back] for name in ("peer_lat", "peer_lon", "speed")]
+        fixed_ms = when_fixed(sent_ms[back], *of_peer[:2])
+        way = trajectory(reference, fixed_ms, *of_peer)
+        there = echoed_positions(way, me, sent_ms)
         nowhere = ~np.isfinite(here + there).all(axis=1)
         missing = int((nowhere & ~double & ~stalled).sum())
         drive.drop(log, {"no position of one of the two": missing})
