@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -41,6 +41,10 @@ class CalibrateOptions:
     """The report to write; the parameter file's name with .html by default."""
     prior: str = "clean"
     """Preset or parameter file: values where the logs cannot tell, and the ranges known before."""
+    boards: Literal["mine", "at-large"] = "mine"
+    """Whose radio the file is. mine: these very boards on another drive. at-large: others of their
+    kind, which differ as the prior's boards do. The file holds both: `--radio FILE:at-large` takes
+    the other one. Either way what was fitted is drawn from its interval in every episode."""
     held_out: tuple[Path, ...] = field(default_factory=tuple)
     """Logs to judge on instead of those that are fitted to."""
     coverage: Path | None = None
@@ -86,11 +90,16 @@ def main(arguments: Sequence[str]) -> int:
             if not held_out:
                 raise ConfigError("--held-out: these logs hold no link to judge on.")
         calibration = calibrate(options.logs, prior, options.prior, on_part)
-        parameters = calibrated(calibration)
+        parameters = calibrated(calibration, options.boards)
         # Whatever judging or drawing meets, what was fitted is there.
         write_atomically(options.out, parameters.model_dump_json(indent=2) + "\n")
-        links, levels_db = held_out or calibration.links, calibration.fit.levels
-        judgement = judge_links(links, parameters, levels_db, on_part)
+        judgement = judge_links(
+            held_out or calibration.links,
+            parameters.of_boards("mine"),
+            calibration.fit.levels,
+            on_part,
+            fitted_to=calibration.links,
+        )
         on_part("drawing", 0.5)
         gallery = pictures_of(judgement, calibration.latency)
         page = render(
@@ -105,10 +114,14 @@ def main(arguments: Sequence[str]) -> int:
     _print(calibration, console)
     for failure in gallery.failed:
         console.print(f"[yellow]note[/yellow]  {escape(failure)}")
-    met = sum(gate.met for gate in judgement.gates)
-    console.print(f"{met} of {len(judgement.gates)} figures of the losses met within noise")
+    console.print(judgement.summary, highlight=False)
     console.print(f"parameters: {options.out}   report: {report}", highlight=False)
+    for boards, found in parameters.board_sets.items():
+        chosen = ", as the file says" if boards == options.boards else ""
+        console.print(f"boards {boards}{chosen}: {found.purpose}", highlight=False)
     console.print(f"next: roadsense train --radio {options.out}", highlight=False)
+    (other,) = parameters.board_sets.keys() - {options.boards}
+    console.print(f"or:   roadsense train --radio {options.out}:{other}", highlight=False)
     return 0
 
 

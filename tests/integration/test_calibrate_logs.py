@@ -100,3 +100,61 @@ def test_round_trips_alone_tell_how_losses_grow_with_distance(tmp_path, seed):
     assert (
         f"radio.loss.exponent_near = {value:.4g} [{low:.4g}, {high:.4g}]" in parameters.provenance
     )
+
+
+@pytest.fixture(scope="module")
+def blacked_out(tmp_path_factory):
+    """Logs of six minutes of two boards whose receivers lose frames in step with their clocks."""
+    folder = tmp_path_factory.mktemp("blacked") / "out"
+    synth = ["logs", "synth", "--out", str(folder), "--minutes", "6", "--preset", "blackout"]
+    assert main([*synth, "--seed", "2"]) == 0
+    return sorted(map(str, folder.glob("*.csv")))
+
+
+@pytest.mark.slow
+def test_a_calibrated_file_is_of_the_boards_that_logged_and_holds_others(
+    blacked_out, tmp_path, capsys
+):
+    """Own boards have their own level and no spread; others differ as the prior's do.
+
+    Of both everything that was fitted is drawn, whether or not training randomises; the share of
+    receivers with blackouts is the one that was measured, and nobody draws the prior's.
+    """
+    out = tmp_path / "params.json"
+    assert main(["calibrate", *blacked_out, "--out", str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "boards mine, as the file says: The boards that logged" in said
+    assert f"or: roadsense train --radio {out}:at-large" in said
+    mine, others = load_parameters(out), load_parameters(f"{out}:at-large")
+    assert mine.boards == "mine"
+    level, spread, door, share = (
+        f"radio.loss.{name}"
+        for name in ("margin_20m_db", "antenna_sd_db", "door_share", "blackout.share")
+    )
+    own, large = mine.ranges(randomise=False), others.ranges(randomise=False)
+    assert own.keys() - large.keys() - {level} == {spread, door}
+    assert np.ptp(own[level]) < 0.6 * np.ptp(others.ranges()[level])
+    assert own[spread] == own[door] == (0.0, 0.0)
+    assert mine.radio.loss.antenna_sd_db == 0.0
+    assert others.radio.loss.antenna_sd_db == 3.0
+    assert "radio.loss.shadowing_sd_db" in own
+    measured = mine.radio.loss.blackout.share
+    assert measured in {0.5, 1.0}
+    assert own[share] == (measured, measured)
+    assert large[share][0] < measured <= large[share][1]
+    assert others.ranges()[share] == others.domain_randomisation[share] == large[share]
+    assert mine.ranges()[share] == (measured, measured)
+
+
+@pytest.mark.slow
+def test_whose_boards_a_file_is_of_can_be_said_beforehand(blacked_out, tmp_path):
+    """With --boards at-large the file alone is the radio of others; it holds the same."""
+    files = [tmp_path / "mine.json", tmp_path / "large.json"]
+    assert main(["calibrate", *blacked_out, "--out", str(files[0])]) == 0
+    large = ["--out", str(files[1]), "--boards", "at-large"]
+    assert main(["calibrate", *blacked_out, *large]) == 0
+    assert load_parameters(files[1]).boards == "at-large"
+    for boards in ("mine", "at-large"):
+        one, other = (load_parameters(f"{file}:{boards}") for file in files)
+        assert one.radio == other.radio
+        assert one.ranges() == other.ranges()

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
+from scipy.stats import beta
 
 from ml.arrays import Bools, Floats
 from ml.calibration.fits.estimates import Estimate, percentile_interval, value_at
@@ -36,6 +37,7 @@ _WAY_FRAMES, _WAY_M = 10, 0.5  # by how much a distance changes in a second befo
 _FRAMES_OF_BIN, _MOST_BINS = 250, 40
 _PARTS, _LEAST_OF_PART = 3, 0.3
 _SEED: Final = 22
+SHARE: Final = "radio.loss.blackout.share"
 _USUAL: Final = {"loss": 0.42, "length_s": 1.25, "period_s": 10.0}
 
 
@@ -76,7 +78,11 @@ def find_blackouts(
 
 
 def blackout_estimates(blackouts: Found, prior: Parameters) -> list[Estimate]:
-    """Return what the clearest of all blackouts says of their loss, length and period."""
+    """Return how many have them, and what the clearest says of their loss, length and period.
+
+    The share is that of the receivers that logged; its interval is that of receivers at large
+    (Jeffreys).
+    """
     found = [b for b in blackouts.values() if b is not None]
     best = max(found, key=lambda b: b.strength, default=None)
     estimates = []
@@ -93,6 +99,14 @@ def blackout_estimates(blackouts: Found, prior: Parameters) -> list[Estimate]:
             interval = min(low, value), max(high, value)
             why = f"folded losses; {len(found)} of {len(blackouts)} receivers have them"
             estimates.append(Estimate(dotted, value, interval, before, why))
+    if best is not None:
+        have, all_of_them = len(found), len(blackouts)
+        share, before = have / all_of_them, value_at(prior, SHARE)
+        low = float(beta.ppf(0.05, have + 0.5, all_of_them - have + 0.5))
+        high = float(beta.ppf(0.95, have + 0.5, all_of_them - have + 0.5))
+        interval = min(low, share), max(high, share)
+        why = f"{have} of {all_of_them} receivers have them"
+        estimates.append(Estimate(SHARE, share, interval, before or 0.0, why))
     return estimates
 
 

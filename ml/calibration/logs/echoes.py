@@ -65,9 +65,9 @@ def when_fixed(time_ms: Floats, lat_deg: Floats, lon_deg: Floats) -> Floats:
 def echoed_positions(way: Trajectory, me: Trajectory, time_ms: Floats) -> Floats:
     """Return where the echoing board was at times (K,), (K, 2); NaN where nothing holds it.
 
-    Between two fixes it went from one to the other as the pinging board did, as far as it went along
-    with that one: a car of a convoy keeps its distance while both brake and set off; one that is
-    parked stays. Up to 30 s are bridged so, for to leave them out would leave out losses alone.
+    Between two fixes it went from one to the other as the pinging board did, as far as it went
+    along with that one: a car of a convoy keeps its distance while both brake and set off; one that
+    is parked stays. Up to 30 s are bridged so, for to leave them out would leave out losses alone.
     """
     if way.time_ms.size < 2:  # noqa: PLR2004 - two ends
         return way.at(time_ms)

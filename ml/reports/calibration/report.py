@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ml.calibration.calibrate import Calibration, rows_of
-from ml.calibration.trials.logged_drive import Judgement
+from ml.calibration.trials.logged_drive import Judgement, Verdict
 from ml.reports.calibration.pictures import Gallery
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 from ml.reports.style import render_page
@@ -64,13 +64,12 @@ def _subtitle(calibration: Calibration) -> str:
 def _brief(calibration: Calibration, judgement: Judgement) -> list[str]:
     fitted = sum(e.is_fitted for e in calibration.estimates)
     untold = len(calibration.estimates) - fitted
-    gates, loss = judgement.gates, judgement.gates[0]
+    loss = judgement.gates[0]
     lost, loses = 100.0 * loss.measured, 100.0 * loss.models[0]
-    figures = f"{sum(g.met for g in gates)} of {len(gates)} figures of the losses"
     lines = [
         f"{fitted} parameters are fitted, {untold} cannot be told by these logs.",
         f"{lost:.1f} % of the frames were lost; the fitted radio loses {loses:.1f} % there.",
-        f"{figures} are met within the log's own noise.",
+        f"{judgement.summary.capitalize()}.",
     ]
     blackouts = [name for (_, name), found in calibration.blackouts.items() if found is not None]
     if blackouts:
@@ -95,14 +94,15 @@ def _gates(judgement: Judgement) -> HtmlTable:
             [
                 *map(Cell, (g.name, f"{g.measured:.3g}", f"{g.noise:.2g}")),
                 *(Cell(f"{m:.3g}") for m in g.models),
-                Cell("met" if g.met else "not met", mark="verdict"),
+                Cell(f"±{g.tolerance:.2g}"),
+                Cell(g.words, mark="verdict"),
             ],
-            "near" if g.met else "far",
+            "far" if g.verdict is Verdict.NOT_MET else "near",
         )
         for g in judgement.gates
     ]
     models = (f">{name}" for name in judgement.models)
-    return table_of(["figure", ">measured", ">noise", *models, "verdict"], rows)
+    return table_of(["figure", ">measured", ">noise", *models, ">tolerance", "verdict"], rows)
 
 
 def _boards(calibration: Calibration) -> HtmlTable:
