@@ -126,7 +126,7 @@ def find_blackout(links: Sequence[Link]) -> Blackout | None:
     slots = ((time - origin) / _BIN_S).astype(np.int64)
     left = lost - expected
     left -= left.mean()
-    excess = np.bincount(slots, left)
+    excess = np.bincount(slots, left).astype(np.float64)
     scale = float(np.sqrt((expected * (1.0 - expected)).sum()))
     periods = _periods(time[-1] - origin)
     generator = np.random.Generator(np.random.PCG64(_SEED))

@@ -9,6 +9,7 @@ places do not tell a car in the way from two good boards beside a bad one.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -64,12 +65,14 @@ def loss_estimates(
     reasons = _refusals(links)
     fit = _fitted(links, prior, loss, reasons, on_part)
     levels = fit.groups, fit.levels_db, fit.level_covariance
-    costs = {"antenna_sd_db": loss.antenna_sd_db, "next_car_db": loss.car_next_db}
-    split = split_levels(*levels, **costs)
+    split_them = partial(
+        split_levels, *levels, antenna_sd_db=loss.antenna_sd_db, next_car_db=loss.car_next_db
+    )
+    split = split_them()
     # These boards have the levels that they have: what the logs cannot part is parted by the prior.
     low, high = prior.domain_randomisation.get(_LOSS + "car_first_db", (loss.car_first_db,) * 2)
     car_db = loss.car_first_db, max((high - low) / (2.0 * Z_90), 0.1)
-    own = split_levels(*levels, **costs, first_car_db=car_db)
+    own = split_them(first_car_db=car_db)
     split = split._replace(
         own_db=own.own_db, own_spread_db=own.own_spread_db, own_first_car_db=own.first_car_db
     )
@@ -201,10 +204,10 @@ def split_levels(
     at = np.append(x, own @ x)
     half = Z_90 * np.sqrt(np.append(np.diag(posterior), own @ posterior @ own))
     ends = np.stack([at, at - half, at + half], axis=-1).tolist()
-    margin_db, first_car_db, *boards_db, own_db = map(tuple, ends)
+    margin_db, cost_db, *boards_db, own_db = map(tuple, ends)
     return MarginSplit(
         margin_db,
-        first_car_db if design[:, 1].any() else None,
+        cost_db if design[:, 1].any() else None,
         dict(zip(boards, boards_db, strict=True)),
         own_db,
         round(float(x[2:].std()), 6),
