@@ -137,7 +137,7 @@ def test_a_calibrated_file_is_of_the_boards_that_logged_and_holds_others(
     assert own[spread] == own[door] == (0.0, 0.0)
     assert mine.radio.loss.antenna_sd_db == 0.0
     assert others.radio.loss.antenna_sd_db == 3.0
-    assert "radio.loss.shadowing_sd_db" in own
+    assert "radio.loss.floor_loss" in own
     measured = mine.radio.loss.blackout.share
     assert measured in {0.5, 1.0}
     assert own[share] == (measured, measured)
