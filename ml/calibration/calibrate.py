@@ -23,7 +23,7 @@ from ml.calibration.logs.reader import Log, read_log
 from ml.errors import LogError
 from ml.espnow_emulator import MarginLoss
 from ml.parameters import Boards, Parameters
-from ml.section import limits, numbers_of
+from ml.section import is_drawn, limits, numbers_of
 
 LEAST_FRAMES: Final = 3000
 _MARGIN: Final = "radio.loss.margin_20m_db"
@@ -116,6 +116,8 @@ def calibrate(
             f"the parameters {prior_name!r} have the loss model {prior.radio.loss.model!r}; only "
             "'margin' can be calibrated. Name another with --prior, such as clean."
         )
+    if prior.boards is not None:  # what was known before is known of boards, not of these
+        prior = prior.of_boards("at-large")
     logs, drives = read_logs(paths, on_part)
     what = "looking for blackouts"
     on_part(what, 0.0)
@@ -176,10 +178,13 @@ def calibrated(calibration: Calibration, boards: Boards = "mine") -> Parameters:
         ends: list[float] = np.clip(numbers, *limits(fields[name])).tolist()
         return ends
 
-    values, drawn = {}, {}
+    values: dict[str, float] = {}
+    drawn: dict[str, list[float]] = {}
     for e in calibration.estimates:
         if e.interval is not None:
-            values[e.name], *drawn[e.name] = cut(e.value, *e.interval, name=e.name)
+            values[e.name], *ends = cut(e.value, *e.interval, name=e.name)
+            if is_drawn(fields[e.name]):
+                drawn[e.name] = ends
     content["domain_randomisation"] |= drawn
     own_values, own_drawn = {**values}, {**drawn}
     for name, (value, low, high) in _own_boards(calibration).items():

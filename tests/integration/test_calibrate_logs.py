@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ml.calibration.trials import logged_drive
+from ml.calibration.trials.convoy import drawn_always
 from ml.cli import main
 from ml.parameters import load_parameters
 from ml.reports.calibration import pictures
@@ -144,6 +145,8 @@ def test_a_calibrated_file_is_of_the_boards_that_logged_and_holds_others(
     assert large[share][0] < measured <= large[share][1]
     assert others.ranges()[share] == others.domain_randomisation[share] == large[share]
     assert mine.ranges()[share] == (measured, measured)
+    tried = drawn_always(mine, 50)[level]  # by `params show`
+    assert own[level][0] <= tried.min() < tried.max() <= own[level][1]
 
 
 @pytest.mark.slow
