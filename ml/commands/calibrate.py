@@ -106,6 +106,7 @@ def main(arguments: Sequence[str]) -> int:
             calibration,
             judgement,
             gallery,
+            parameters,
             title=f"Calibration {options.out.stem}",
             command=shlex.join(["roadsense", "calibrate", *arguments]),
             held_out=[path.name for path in options.held_out],

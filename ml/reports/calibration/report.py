@@ -6,6 +6,7 @@ import numpy as np
 
 from ml.calibration.calibrate import Calibration, rows_of
 from ml.calibration.trials.logged_drive import Judgement, Verdict
+from ml.parameters import Parameters
 from ml.reports.calibration.pictures import Gallery
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 from ml.reports.style import render_page
@@ -15,12 +16,13 @@ def render(
     calibration: Calibration,
     judgement: Judgement,
     gallery: Gallery,
+    parameters: Parameters,
     *,
     title: str,
     command: str,
     held_out: Sequence[str] = (),
 ) -> str:
-    """Return the page of a calibration, and of its links held against models.
+    """Return the page of a calibration, of its links held against models, and of its parameters.
 
     `held_out` names the logs judged on, where they are not those fitted to.
     """
@@ -37,7 +39,7 @@ def render(
         "calibration.html",
         title=title,
         subtitle=_subtitle(calibration),
-        brief=_brief(calibration, judgement),
+        brief=_brief(calibration, judgement, parameters),
         notes=[*calibration.notes, *gallery.failed],
         prior_name=calibration.prior_name,
         estimates=_estimates(calibration),
@@ -61,7 +63,7 @@ def _subtitle(calibration: Calibration) -> str:
     return f"{logs}, {rows:,} rows, {seconds / 60.0:.0f} minutes"
 
 
-def _brief(calibration: Calibration, judgement: Judgement) -> list[str]:
+def _brief(calibration: Calibration, judgement: Judgement, parameters: Parameters) -> list[str]:
     fitted = sum(e.is_fitted for e in calibration.estimates)
     untold = len(calibration.estimates) - fitted
     loss = judgement.gates[0]
@@ -74,6 +76,9 @@ def _brief(calibration: Calibration, judgement: Judgement) -> list[str]:
     blackouts = [name for (_, name), found in calibration.blackouts.items() if found is not None]
     if blackouts:
         lines.append("Blackouts locked to the receiver's clock: " + ", ".join(blackouts))
+    for boards, found in parameters.board_sets.items():
+        chosen = ", which the file is of" if boards == parameters.boards else ""
+        lines.append(f"Boards “{boards}”{chosen}: {found.purpose}")
     return lines
 
 
