@@ -128,7 +128,7 @@ def _curves(judgement: Judgement, statistic: Callable[[LossLog], Floats], count:
 
 
 def _ages(log: LossLog) -> Floats:
-    return np.array([losses.older_than(log, n) for n in _AGES])
+    return losses.age_shares(log, _AGES[-1])
 
 
 def _memory(log: LossLog) -> Floats:
