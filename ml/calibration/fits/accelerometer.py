@@ -134,14 +134,12 @@ def _slope_interval(time_s: Floats, accel: Floats, speed: Floats) -> tuple[float
     if not swings.tell:
         return None
     x, y = swings.gained_mps2, swings.mean_mps2[:, 0]
-    generator = np.random.Generator(np.random.PCG64(_SEED))
     blocks = np.arange(x.size) // round(_BLOCK_S / WINDOW_S)
-    slopes = []
-    for _ in range(_REPLICATES // 2):
-        drawn = generator.integers(0, blocks[-1] + 1, blocks[-1] + 1)
-        rows = np.concatenate([np.flatnonzero(blocks == b) for b in drawn])
-        slopes.append(np.polyfit(x[rows], y[rows], 1)[0])
-    return percentile_interval(np.array(slopes))
+    sums = np.stack([np.bincount(blocks, v) for v in (np.ones(x.size), x, y, x * x, x * y)])
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    picks = generator.integers(0, blocks[-1] + 1, (_REPLICATES, blocks[-1] + 1))
+    n, sx, sy, sxx, sxy = sums[:, picks].sum(axis=-1)
+    return percentile_interval((n * sxy - sx * sy) / (n * sxx - sx * sx))
 
 
 def _resampled(block: Ints, values: Floats) -> Floats:
