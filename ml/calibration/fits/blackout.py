@@ -1,10 +1,10 @@
 """Blackouts of a receiver, found by folding its losses over periods.
 
 Losses that are locked to a clock stand out when time is taken modulo their period. A car that goes
-to and fro loses frames in step with its laps, too: so what the distance says of each loss is taken
-off first, and what stands out must do so in each part of the log, for laps slip and a clock does
-not. How far it must stand out is learnt from the log itself: pieces of what is left are shifted
-against one another, which keeps bursts and destroys any period.
+there and back again loses frames in step with its laps, too: so what the distance says of each loss
+is taken off first, and what stands out must do so in each part of the log, for laps slip and a
+clock does not. How far it must stand out is learnt from the log itself: pieces of what is left are
+shifted against one another, which keeps bursts and destroys any period.
 """
 
 import os

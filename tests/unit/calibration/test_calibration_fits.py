@@ -201,7 +201,7 @@ def test_blackouts_are_found_where_they_are_and_nowhere_else():
     assert find_blackout([link_of(bursts)]) is None
 
 
-def to_and_fro(rng, frames):
+def there_and_back(rng, frames):
     """True and logged distances of a car that goes 10 to 85 m from another and back, at 8 m/s.
 
     Laps differ by a tenth in speed; fixes are held for a second, late, and wander by metres.
@@ -220,10 +220,10 @@ def to_and_fro(rng, frames):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_laps_of_a_to_and_fro_drive_are_no_blackouts(seed):
+def test_laps_there_and_back_are_no_blackouts(seed):
     """Losses by distance alone, half an hour: nothing is found, and blackouts there still are."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    true_m, logged_m = to_and_fro(rng, 18_000)
+    true_m, logged_m = there_and_back(rng, 18_000)
     by_distance = rng.random(18_000) < 0.02 + 0.9 / (1.0 + (true_m / 50.0) ** -3.6)
     assert find_blackout([link_of(by_distance, logged_m)]) is None
     time = np.arange(18_000) * 0.1
