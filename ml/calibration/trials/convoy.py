@@ -16,6 +16,7 @@ from ml.espnow_emulator import (
     RadioParameters,
 )
 from ml.keyed_random import Stream, fold, uniform
+from ml.parameters import Parameters, draw_episode_parameters
 
 CRUISE_MPS: Final = 10.6
 """Speed where none is given: the mean of the recorded convoy drive."""
@@ -51,6 +52,16 @@ def straight(position_m: Floats, ticks: int) -> Floats:
 def without_relays(radio: RadioParameters) -> RadioParameters:
     """Return the radio with relays off."""
     return radio.model_copy(update={"relay": radio.relay.model_copy(update={"max_hops": 0})})
+
+
+def drawn_always(parameters: Parameters, count: int) -> dict[str, Floats]:
+    """Draw what is drawn in every episode, whether or not training randomises, for some convoys.
+
+    Returns:
+        Dotted name to (count,), for the `overrides` below; none of a preset.
+    """
+    keys = fold(_SEED, np.arange(count))
+    return draw_episode_parameters(parameters, keys, randomise=False)
 
 
 def record_direct_links(
@@ -97,10 +108,13 @@ def record_direct_links(
     return DirectLinks(latency_ms, generated_us)
 
 
-def sample_ages_s(radio: RadioParameters, position_m: Floats) -> Floats:
+def sample_ages_s(
+    radio: RadioParameters, position_m: Floats, *, overrides: Mapping[str, Floats] | None = None
+) -> Floats:
     """Broadcast from every node and sample the true age of what node 0 knows, relays as given.
 
-    Nodes are at `position_m` (ticks + 1, E, N) along a straight road.
+    Nodes are at `position_m` (ticks + 1, E, N) along a straight road; `overrides` are those of
+    `BroadcastChannel.reset`.
 
     Returns:
         (ticks, E, S) at the end of each tick; infinite where nothing was heard yet.
@@ -110,7 +124,7 @@ def sample_ages_s(radio: RadioParameters, position_m: Floats) -> Floats:
     beacons = BeaconSchedule(radio, channel.node_clocks)
     rows = np.arange(num_envs)
     keys = fold(_SEED, rows)
-    channel.reset(rows, keys)
+    channel.reset(rows, keys, overrides=overrides)
     beacons.reset(rows, keys)
     ages_s = np.full((steps - 1, num_envs, num_nodes - 1), np.inf)
     for tick in range(1, steps):
