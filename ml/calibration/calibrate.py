@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +13,13 @@ from ml.calibration.fits.accelerometer import Accelerometer, accelerometer_estim
 from ml.calibration.fits.blackout import SHARE, Found, blackout_estimates, find_blackouts
 from ml.calibration.fits.estimates import Estimate, kept, value_at
 from ml.calibration.fits.gps import position_estimates
-from ml.calibration.fits.latency import LatencyFit, latency_estimates
+from ml.calibration.fits.latency import LEAST_ROUND_TRIPS, LatencyFit, latency_estimates
 from ml.calibration.fits.link import LinkFit
 from ml.calibration.fits.loss_estimates import NOWHERE, MarginSplit, loss_estimates
 from ml.calibration.logs.link import Drive, Link
-from ml.calibration.logs.links import read_drive
-from ml.calibration.logs.reader import Log, read_log
+from ml.calibration.logs.log_map import LogMap
+from ml.calibration.logs.reader import Log
+from ml.calibration.logs.reading import read_logs
 from ml.errors import LogError
 from ml.espnow_emulator import MarginLoss
 from ml.parameters import Boards, Parameters
@@ -68,37 +68,14 @@ class Calibration:
         ]
 
 
-def read_logs(
-    paths: Sequence[Path], on_part: Callable[[str, float], None] = lambda _what, _share: None
-) -> tuple[list[Log], list[Drive]]:
-    """Read logs; those in one folder are of one drive.
-
-    Raises:
-        LogError: Whatever is wrong with one of them.
-    """
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise LogError("a log is named twice. Name each once.")
-    sizes = [path.stat().st_size if path.is_file() else 1 for path in paths]
-    logs: list[Log] = []
-    for path, before in zip(paths, accumulate(sizes, initial=0), strict=False):
-
-        def on_bytes(at: int, path: Path = path, before: int = before) -> None:
-            on_part(f"reading {path.name}", min((before + at) / max(sum(sizes), 1), 1.0))
-
-        on_bytes(0)
-        logs.append(read_log(path, on_bytes))
-    on_part("aligning clocks", 1.0)
-    drives: dict[Path, list[Log]] = {}
-    for log in logs:
-        drives.setdefault(log.path.resolve().parent, []).append(log)
-    return logs, [read_drive(drive, number) for number, drive in enumerate(drives.values())]
-
-
 def calibrate(
     paths: Sequence[Path],
     prior: Parameters,
     prior_name: str,
     on_part: Callable[[str, float], None] = lambda _what, _share: None,
+    *,
+    log_map: LogMap | None = None,
+    distance_m: float | None = None,
 ) -> Calibration:
     """Calibrate.
 
@@ -107,6 +84,8 @@ def calibrate(
         prior: What the file holds where the logs cannot tell.
         prior_name: Its name.
         on_part: Told what is being done, and how far it is in [0, 1].
+        log_map: How logs in other formats are read.
+        distance_m: Between two boards that stood, where no log holds a position.
 
     Raises:
         LogError: Logs that cannot be read, hold too little, or fit nothing plausible.
@@ -118,7 +97,7 @@ def calibrate(
         )
     if prior.boards is not None:  # what was known before is known of boards, not of these
         prior = prior.of_boards("at-large")
-    logs, drives = read_logs(paths, on_part)
+    logs, drives = read_logs(paths, on_part, log_map=log_map, distance_m=distance_m)
     what = "looking for blackouts"
     on_part(what, 0.0)
     blackouts, links = find_blackouts(_enough(drives), lambda at: on_part(what, at))
@@ -152,10 +131,15 @@ def _enough(drives: Sequence[Drive]) -> list[Link]:
             "RX log of at least one of them, of the same drive and in one folder."
             + "".join(f"\n  {note}" for drive in drives for note in drive.notes)
         )
-    if scored < LEAST_FRAMES:
+    trips = sum(
+        int(np.isfinite(link.latency_ms).sum()) for drive in drives for link in drive.round_trips
+    )
+    if scored == 0 or (scored < LEAST_FRAMES and trips < LEAST_ROUND_TRIPS):
         raise LogError(
             f"{scored} frames can be judged; allowed are {LEAST_FRAMES} or more (five minutes of "
-            "10 Hz). Record longer: half an hour tells most."
+            f"10 Hz), or {LEAST_ROUND_TRIPS} round trips for latency alone. Record longer: half an "
+            "hour tells most."
+            + "".join(f"\n  {x}" for drive in drives for x in [*drive.left_out(), *drive.notes])
         )
     return links
 

@@ -17,6 +17,8 @@ from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
 
+_FARTHEST_M = 5000.0
+
 if TYPE_CHECKING:
     from ml.calibration.calibrate import Calibration
     from ml.calibration.logs.link import Link
@@ -34,7 +36,7 @@ class CalibrateOptions:
     """
 
     logs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Logs of the boards: RTT, TX and RX files (CSV)."""
+    """Logs of the boards: RTT, TX and RX files (CSV); beside them NMEA, UBX and pcap files."""
     out: Path = Path("params.json")
     """The parameter file to write."""
     report: Path | None = None
@@ -47,6 +49,10 @@ class CalibrateOptions:
     the other one. Either way what was fitted is drawn from its interval in every episode."""
     held_out: tuple[Path, ...] = field(default_factory=tuple)
     """Logs to judge on instead of those that are fitted to."""
+    map: Path | None = None
+    """How logs in other formats are read (TOML): `roadsense logs map FILE` proposes one."""
+    distance_m: float | None = None
+    """Distance of two boards that stood all the time, such as on tripods; needs no positions."""
     coverage: Path | None = None
     """Study the intervals instead: calibrate from synthetic drives whose truth is known, and write
     a table of how often the intervals hold it into this file. Needs no logs."""
@@ -76,20 +82,35 @@ def main(arguments: Sequence[str]) -> int:
     from ml.calibration.calibrate import (  # noqa: PLC0415 (scipy is slow)
         calibrate,
         calibrated,
-        read_logs,
     )
+    from ml.calibration.logs.log_map import read_log_map  # noqa: PLC0415
+    from ml.calibration.logs.reading import read_logs  # noqa: PLC0415
     from ml.calibration.trials.logged_drive import judge_links  # noqa: PLC0415
     from ml.reports.calibration.pictures import pictures_of  # noqa: PLC0415
     from ml.reports.calibration.report import render  # noqa: PLC0415
 
+    if options.distance_m is not None and not 0.0 < options.distance_m <= _FARTHEST_M:
+        raise ConfigError(
+            f"--distance-m must be above 0 and up to {_FARTHEST_M:g}, got {options.distance_m:g}"
+        )
+    log_map = None if options.map is None else read_log_map(options.map)
     with Parts(console, "reading") as parts:
         on_part = parts.at
         held_out: list[Link] = []
         if options.held_out:
-            held_out = [x for d in read_logs(options.held_out, on_part)[1] for x in d.links]
+            held_out = [
+                x for d in read_logs(options.held_out, on_part, log_map=log_map)[1] for x in d.links
+            ]
             if not held_out:
                 raise ConfigError("--held-out: these logs hold no link to judge on.")
-        calibration = calibrate(options.logs, prior, options.prior, on_part)
+        calibration = calibrate(
+            options.logs,
+            prior,
+            options.prior,
+            on_part,
+            log_map=log_map,
+            distance_m=options.distance_m,
+        )
         parameters = calibrated(calibration, options.boards)
         # Whatever judging or drawing meets, what was fitted is there.
         write_atomically(options.out, parameters.model_dump_json(indent=2) + "\n")

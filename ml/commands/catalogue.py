@@ -40,7 +40,7 @@ COMMANDS = {
     "calibrate": Command(
         "turn logs of real boards into a parameter file", "1 min; --coverage 10 min"
     ),
-    "logs": Command("make up logs of any radio, to try that without boards"),
+    "logs": Command("make up logs to try that without boards; map logs of other formats"),
     "scenario": Command("say what keeps convoys off a road of your own, and what mends it"),
     "observation": Command("print the table of the observation's features"),
 }

@@ -1,5 +1,6 @@
-"""`roadsense logs`: made-up logs of any radio, in the formats of the boards."""
+"""`roadsense logs`: made-up logs of any radio, and maps for logs in other formats."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Literal
 
 import tyro
 
-from ml.atomic_files import check_writable
+from ml.atomic_files import check_writable, write_atomically
+from ml.commands.checks import require_file
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -41,11 +43,48 @@ class SynthOptions:
     a board that is mounted backwards, as real logs have them."""
 
 
+@dataclass(frozen=True)
+class MapOptions:
+    """Propose a map, so that a log in another format can be read.
+
+    It is found by the names of the file's columns and by its values, and tried: what still stands
+    against reading the file so is said at its end. Correct it, and give it to the commands that
+    read logs as --map. docs/logs.md explains what can stand in a map.
+    """
+
+    file: tyro.conf.Positional[Path]
+    """A log: text with one row per line."""
+    out: Path | None = None
+    """The map to write (TOML); printed by default."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense logs`; return the exit code."""
     options = tyro.extras.subcommand_cli_from_dict(
-        {"synth": SynthOptions}, prog="roadsense logs", args=arguments
+        {"synth": SynthOptions, "map": MapOptions}, prog="roadsense logs", args=arguments
     )
+    return _map(options) if isinstance(options, MapOptions) else _synth(options)
+
+
+def _map(options: MapOptions) -> int:
+    require_file("--out", options.out, ".toml")
+    from ml.calibration.logs.proposal import propose  # noqa: PLC0415 (scipy is slow)
+
+    proposal = propose(options.file)
+    text = proposal.toml(options.file.name)
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    write_atomically(options.out, text)
+    make_console().print(
+        f"next: read {options.out}, correct it, and run\n"
+        f"roadsense calibrate {options.file} --map {options.out}",
+        highlight=False,
+    )
+    return 0
+
+
+def _synth(options: SynthOptions) -> int:
     if not _SHORTEST_MIN <= options.minutes <= _LONGEST_MIN:
         allowed = f"from {_SHORTEST_MIN:g} to {_LONGEST_MIN:g}"
         raise ConfigError(f"--minutes must be {allowed}, got {options.minutes:g}")

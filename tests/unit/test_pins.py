@@ -67,7 +67,8 @@ def test_what_an_extra_asks_for_is_pinned() -> None:
 
 def test_no_package_is_pinned_twice() -> None:
     """The files can be installed together."""
-    files = ("requirements.txt", "requirements-baselines.txt", "requirements-dev.txt")
+    extras = ("requirements-baselines.txt", "requirements-logs.txt")
+    files = ("requirements.txt", *extras, "requirements-dev.txt")
     names = [name for file in files for name in pins(file)]
     assert len(names) == len(set(names))
 

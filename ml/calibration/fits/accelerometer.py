@@ -103,7 +103,7 @@ def _fitted(board: Board) -> Accelerometer:
     axis = forward_axis(time_s, logged_mps, axes)
     accel, speed = axis.sign * axes[:, axis.axis], np.nan_to_num(logged_mps)
     slope_interval = _slope_interval(time_s, accel, speed)
-    stop = _stops(time_s, speed)
+    stop = _stops(time_s, np.nan_to_num(logged_mps, nan=np.inf))
     standing = (stop >= 0) & np.isfinite(accel)
     standing_s = float(np.count_nonzero(standing)) * board.period_ms / 1000.0
     if standing_s < LEAST_STANDING_S:

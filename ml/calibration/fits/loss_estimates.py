@@ -30,6 +30,8 @@ _LEAST_KNOWN: Final = 0.5
 _BASIS: Final = "likelihood of the losses"
 NOWHERE: Final = "the logs do not say where both boards were"
 """Why nothing is said of margin and exponents."""
+_UNMEASURED: Final = "the logs do not say how fast the cars drove, nor where they were"
+_WANDERS: Final = "without positions, how the distance changed is in it, too"
 _LOSS: Final = "radio.loss."
 _VAGUE_DB: Final = 1e3
 Span = tuple[float, float, float]
@@ -64,7 +66,7 @@ def loss_estimates(
     assert isinstance(loss, MarginLoss)  # noqa: S101 - the caller has looked
     reasons = _refusals(links)
     fit = _fitted(links, prior, loss, reasons, on_part)
-    levels = fit.groups, fit.levels_db, fit.level_covariance
+    levels = _placed_levels(fit, links)
     split_them = partial(
         split_levels, *levels, antenna_sd_db=loss.antenna_sd_db, next_car_db=loss.car_next_db
     )
@@ -84,6 +86,11 @@ def loss_estimates(
         basis = f"levels of the pairs; {boards} boards that may differ by {sd_db:g} dB each"
         value, low, high = split.margin_db
         estimates.append(judged(name, value, (low, high), prior, basis))
+    if not any(link.speed_known for link in links):
+        # Fitted all the same, with a speed that is supposed: the spreads need some such memory.
+        reasons.setdefault("shadowing_distance_m", _UNMEASURED)
+    if reasons.get("exponent_near") == NOWHERE:
+        reasons |= dict.fromkeys(("bias_sd_db", "bias_time_s"), _WANDERS)
     estimates += [
         kept(_LOSS + name, prior, reasons[name])
         if name in reasons
@@ -101,6 +108,14 @@ def loss_estimates(
         found = replace(found, why=found.why + remedy)
     estimates.append(found)
     return fit, split
+
+
+def _placed_levels(fit: LinkFit, links: Sequence[Link]) -> tuple[tuple[Group, ...], Floats, Floats]:
+    """Return groups, levels and covariance of pairs whose distance is known, of all without any."""
+    placed = {link.pair for link in links if np.isfinite(link.distance_m[link.scored]).any()}
+    at = [k for k, group in enumerate(fit.groups) if group[:2] in placed or not placed]
+    covariance = fit.level_covariance[np.ix_(at, at)]
+    return tuple(fit.groups[k] for k in at), fit.levels_db[at], covariance
 
 
 def _fitted(

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from ml.arrays import Bools, Floats
 from ml.calibration.logs.reader import Log
-from ml.calibration.logs.schema import KIND_IN_NAME, LogKind
+from ml.calibration.logs.schema import CLOCK_TURNS_MS, KIND_IN_NAME, TIME_COLUMN, LogKind
 from ml.errors import LogError
 
 STALLED_PERIODS: Final = 2.5
@@ -38,11 +38,52 @@ class Board:
         return self.tx.columns[name][self.own]
 
 
-def gather(logs: Sequence[Log]) -> list[Board]:
-    """Make boards of TX and RX logs, in order of their names.
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A board that logged what it received, with or without a TX log of its own."""
+
+    name: str  # Its vehicle_id, else that of its file
+    rx: Log  # Its RX log
+    board: Board | None  # What its TX log says, None without one
+
+    @property
+    def span_ms(self) -> tuple[float, float]:
+        """When it listened, in its own clock: its first and last row, and its last whole period."""
+        if self.board is None:
+            return float(self.rx.time_ms[0]), float(self.rx.time_ms[-1])
+        times = self.board.tx.time_ms, self.rx.time_ms
+        begin, end = min(t[0] for t in times), max(t[-1] for t in times)
+        return float(begin), float(end) - self.board.period_ms
+
+    @property
+    def stalls_ms(self) -> Floats:
+        """(S, 2), spells in which it logged nothing; without a TX log none are known."""
+        return np.zeros((0, 2)) if self.board is None else self.board.stalls_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The beacons that a board sent, by its own TX log or by the sequence that others heard."""
+
+    name: str  # Its vehicle_id
+    tx: Log | None  # Its TX log, None where others' logs are all there is
+    sent_ms: Floats  # (K,) when, in its own clock
+    stamps_ms: Floats  # (K,) what the beacons say of that
+    sequence: Floats | None = None  # (K,) their numbers by its TX log, None where it has none
+
+
+def sender_of(board: Board) -> Sender:
+    """Return what a board's TX log says that it sent."""
+    numbers = board.of_its_own("sequence") if "sequence" in board.tx.columns else None
+    stamps_ms = board.of_its_own("msg_timestamp")
+    return Sender(board.name, board.tx, board.time_ms, stamps_ms, numbers)
+
+
+def gather(logs: Sequence[Log]) -> tuple[list[Board], list[Receiver]]:
+    """Make boards of TX logs and receivers of RX logs, in order of their names.
 
     Raises:
-        LogError: Two TX logs of one board, or an RX log whose board cannot be told.
+        LogError: Two logs of a kind of one board, or an RX log whose board cannot be told.
     """
     boards: dict[str, Board] = {}
     for log in logs:
@@ -51,19 +92,31 @@ def gather(logs: Sequence[Log]) -> list[Board]:
             if board.name in boards:
                 raise LogError(
                     f"{log.path} and {boards[board.name].tx.path} are both of the board "
-                    f"{board.name!r}. Calibrate with the logs of one drive, or name the boards "
-                    "apart (vehicle_id)."
+                    f"{board.name!r}. Calibrate with the logs of one drive, put parts of a drive "
+                    "into a folder each, or name the boards apart (vehicle_id)."
                 )
             boards[board.name] = board
+    receivers: dict[str, Receiver] = {}
     for log in logs:
         if log.kind is LogKind.RX:
-            owner = _owner(log, boards)
-            if owner.rx is not None:
+            name = _owner(log, boards)
+            if name in receivers:
                 raise LogError(
-                    f"{log.path} and {owner.rx.path} are both RX logs of {owner.name!r}."
+                    f"{log.path} and {receivers[name].rx.path} are both RX logs of {name!r}."
                 )
-            owner.rx = log
-    return [boards[name] for name in sorted(boards)]
+            if name in boards:
+                log = boards[name].rx = _in_step(log, boards[name].tx)  # noqa: PLW2901
+            receivers[name] = Receiver(name, log, boards.get(name))
+    return [boards[name] for name in sorted(boards)], [receivers[n] for n in sorted(receivers)]
+
+
+def _in_step(rx: Log, tx: Log) -> Log:
+    """Return an RX log in its board's clock, if that has started at 0 again before it begins."""
+    for turn in CLOCK_TURNS_MS:
+        if tx.time_ms[-1] > turn and rx.time_ms[-1] < tx.time_ms[0]:
+            name = TIME_COLUMN[LogKind.RX]
+            return replace(rx, columns=rx.columns | {name: rx.columns[name] + turn})
+    return rx
 
 
 def _sender(log: Log) -> Board:
@@ -81,7 +134,7 @@ def _sender(log: Log) -> Board:
             f"{log.path}: {rows} rows of the board's own, allowed are {_LEAST_OWN} or more (5 s). "
             "Record longer."
         )
-    own = first_hand & (names == name)
+    own: Bools = first_hand & (names == name)
     times = log.time_ms[own]
     gaps = np.diff(times)
     period = float(np.median(gaps[gaps > 0.0])) if (gaps > 0.0).any() else 0.0
@@ -99,29 +152,30 @@ def _stalls(times_ms: Floats, period_ms: float) -> Floats:
     return np.stack([times_ms[wide], times_ms[wide + 1]], axis=-1).reshape(-1, 2)
 
 
-def _owner(log: Log, boards: dict[str, Board]) -> Board:
+def _owner(log: Log, boards: dict[str, Board]) -> str:
+    """Return the name of the board that wrote an RX log."""
     if "vehicle_id" in log.names:
         counted = Counter(log.names["vehicle_id"].tolist())
-        name = counted.most_common(1)[0][0]
         if len(counted) > 1:
             raise LogError(
                 f"{log.path}: its column vehicle_id, the board that logged, holds "
                 f"{len(counted)} names. An RX log is of one board."
             )
-        if name not in boards:
-            raise LogError(f"{log.path} is of the board {name!r}, whose TX log is missing: add it.")
-        return boards[name]
+        return str(counted.most_common(1)[0][0])
     stem = KIND_IN_NAME.sub(r"\1*", log.path.stem)
     same = [b for b in boards.values() if KIND_IN_NAME.sub(r"\1*", b.tx.path.stem) == stem]
     same = [b for b in same if b.tx.path.parent == log.path.parent] or same
     if len(same) == 1:
-        return same[0]
+        return same[0].name
     heard = set(log.names["from_vehicle_id"].tolist())
-    silent = [board for name, board in boards.items() if name not in heard]
+    silent = [name for name in boards if name not in heard]
     if len(silent) == 1:
         return silent[0]
-    raise LogError(
-        f"{log.path}: which board logged this? No TX log has the same name with tx for rx, and "
-        f"{'none' if not silent else 'more than one'} of the boards {', '.join(sorted(boards))} is "
-        "not heard in it. Name the files such as car1-tx.csv and car1-rx.csv."
-    )
+    if silent:
+        raise LogError(
+            f"{log.path}: which board logged this? No TX log has the same name with tx for rx, and "
+            f"of the boards {', '.join(sorted(boards))} more than one is not heard in it. Name the "
+            "files such as car1-tx.csv and car1-rx.csv."
+        )
+    name = KIND_IN_NAME.sub("", log.path.stem).strip("-_. ") or log.path.stem
+    return f"{name} (receiver)" if name in heard else name

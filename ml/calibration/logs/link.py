@@ -1,8 +1,9 @@
 """A link between two boards and the drive it belongs to: what logs are turned into."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +28,12 @@ class Link:
     receiver_s: Floats  # (K,) in the receiver's clock; for pings in the sender's
     outcome: NDArray[np.int8]  # (K,) int8, LOST, RECEIVED or LEFT_OUT
     distance_m: Floats  # (K,) between the antennas, NaN where unknown
-    travel_m: Floats  # (K,), the mean of what both cars travelled since the row before
+    travel_m: Floats  # (K,), the mean of what both cars travelled since the row before; see below
     between: Ints  # (K,), cars that stood between
     latency_ms: Floats  # (K,), in excess of the fastest; for pings the round trip; NaN where lost
     drive: int = 0  # Number of the drive
     taken: Floats | None = None  # (K,), share that the receiver's blackouts take
+    speed_known: bool = True  # False: `travel_m` is that of cars at 10 m/s, for want of a speed
 
     @property
     def name(self) -> str:
@@ -69,15 +71,43 @@ class Drive:
     ways: dict[str, Trajectory] = field(default_factory=dict)  # Of each board
     dropped: dict[str, Counter[str]] = field(default_factory=dict)  # File to reason to rows
     notes: list[str] = field(default_factory=list)  # What else was noticed
+    distance_m: float | None = None  # Between all boards, as the user says; they do not move
 
     def drop(self, log: Log, rows: Mapping[str, int]) -> None:
         """Count rows of a log that are left out, by reason."""
         self.dropped.setdefault(str(log.path), Counter()).update(rows)
 
+    def left_out(self) -> list[str]:
+        """Say of each file how many rows went for which reason."""
+        return [
+            f"{path}: left out are "
+            + ", ".join(f"{count:,} {why}" for why, count in reasons.items() if count)
+            for path, reasons in self.dropped.items()
+            if any(reasons.values())
+        ]
+
     def translate(self, one: str, other: str, time_ms: Floats) -> Floats:
-        """Translate times of one board's clock into another's; as they are where they never met."""
-        if (one, other) in self.clocks:
-            return self.clocks[one, other].to_receiver(time_ms)
-        if (other, one) in self.clocks:
-            return self.clocks[other, one].to_sender(time_ms)
+        """Translate times of one board's clock into another's; as they are where they never met.
+
+        Two clocks that did not meet themselves are joined by those that both have met.
+        """
+        way = self.clocks_between(one, other)
+        for here, there in pairwise(way or ()):
+            if (here, there) in self.clocks:
+                time_ms = self.clocks[here, there].to_receiver(time_ms)
+            else:
+                time_ms = self.clocks[there, here].to_sender(time_ms)
         return time_ms
+
+    def clocks_between(self, one: str, other: str) -> tuple[str, ...] | None:
+        """Return the fewest boards, both ends included, whose clocks met from one to the other."""
+        ways: dict[str, tuple[str, ...]] = {one: (one,)}
+        waiting = deque(ways)
+        while waiting and other not in ways:
+            here = waiting.popleft()
+            met = sorted({a if b == here else b for a, b in self.clocks if here in (a, b)})
+            for there in met:
+                if there not in ways:
+                    ways[there] = (*ways[here], there)
+                    waiting.append(there)
+        return ways.get(other)
