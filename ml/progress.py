@@ -112,6 +112,10 @@ class Parts:
         if self._bar is not None:
             self._bar.update(self._task, description=now, completed=share)
 
+    def count(self, done: int, total: int) -> None:
+        """Show how many parts are done, where their number was not known beforehand."""
+        self.at(f"{self.what}: {done} of {total}", done / total)
+
     @property
     def _count(self) -> str:
         return f"{self.done}/{self.total}" if self.total else ""

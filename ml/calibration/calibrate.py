@@ -16,6 +16,7 @@ from ml.calibration.fits.gps import position_estimates
 from ml.calibration.fits.latency import LEAST_ROUND_TRIPS, LatencyFit, latency_estimates
 from ml.calibration.fits.link import LinkFit
 from ml.calibration.fits.loss_estimates import NOWHERE, MarginSplit, loss_estimates
+from ml.calibration.fits.relays import Relay, own_relays, relay_estimates
 from ml.calibration.logs.link import Drive, Link
 from ml.calibration.logs.log_map import LogMap
 from ml.calibration.logs.reader import Log
@@ -59,6 +60,7 @@ class Calibration:
     split: MarginSplit  # Of its levels
     latency: LatencyFit | None  # Of round trips, None without any
     accelerometers: list[Accelerometer]  # Of the boards
+    relays: list[Relay]  # Boards that send on what they hear
 
     @property
     def notes(self) -> list[str]:
@@ -105,6 +107,7 @@ def calibrate(
     fit, split = loss_estimates(links, prior, estimates, on_part)
     estimates += blackout_estimates(blackouts, prior)
     latency = latency_estimates(logs, prior, estimates)
+    relays = relay_estimates(drives, prior, estimates)
     accels = accelerometer_estimates(drives, prior, estimates)
     position_estimates(drives, prior, estimates)
     estimates += [
@@ -112,9 +115,8 @@ def calibrate(
         for name, reason in _UNIDENTIFIABLE.items()
         if value_at(prior, name) is not None
     ]
-    return Calibration(
-        prior_name, prior, estimates, logs, drives, links, blackouts, fit, split, latency, accels
-    )
+    found = (logs, drives, links, blackouts, fit, split, latency, accels, relays)
+    return Calibration(prior_name, prior, estimates, *found)
 
 
 def _enough(drives: Sequence[Drive]) -> list[Link]:
@@ -196,7 +198,7 @@ def _own_boards(calibration: Calibration) -> dict[str, tuple[float, float, float
     share = next((e.value for e in calibration.estimates if e.name == SHARE), None)
     if share is not None:
         own[SHARE] = (share,) * 3
-    return own
+    return own | own_relays(calibration.relays)
 
 
 def provenance(calibration: Calibration) -> str:

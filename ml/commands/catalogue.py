@@ -40,7 +40,11 @@ COMMANDS = {
     "calibrate": Command(
         "turn logs of real boards into a parameter file", "1 min; --coverage 10 min"
     ),
-    "logs": Command("make up logs to try that without boards; map logs of other formats"),
+    "logs": Command("make up logs to try that without boards; map other formats; test boards"),
+    "judge-drive": Command(
+        "judge a policy on the logs of a recorded drive", "30 s; --closed-loop 2 min"
+    ),
+    "drives": Command("say which recorded convoys and cases a folder holds"),
     "scenario": Command("say what keeps convoys off a road of your own, and what mends it"),
     "observation": Command("print the table of the observation's features"),
 }

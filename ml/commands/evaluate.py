@@ -83,6 +83,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     models = options.models
     if other is not None and not other_is_result:
         models = (*models, str(other))
+    _read_recordings(options, console)
     interfaces = {}
     for model in models:  # now, so that a wrong file is told of before anything is written
         interfaces[model] = load_model(model).interface
@@ -111,7 +112,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
             workers=options.workers,
             on_part=lambda part: shown.say(f"card: {part}"),
         )
-    _print_tables(options, manifest, summaries, console)
+    _print_tables(options, manifest, summaries, rows, console)
     if comparison is not None:
         console.print(comparison.table())
     console.print(f"card: {card}", markup=False)
@@ -120,15 +121,38 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     return 0 if comparison is None else comparison.exit_code
 
 
+def _read_recordings(options: EvaluateOptions, console: Console) -> None:
+    """Read the folders of recorded convoys that are named, and say how far that is."""
+    from ml.envs.episodes.recorded import recordings_in  # noqa: PLC0415
+    from ml.evaluation.suites.registry import folder_of  # noqa: PLC0415
+    from ml.progress import Parts  # noqa: PLC0415
+
+    for named in filter(None, map(folder_of, options.suite)):
+        with Parts(console, f"reading {named[1]}") as shown:
+            recordings_in(str(named[1].absolute()), shown.count)
+
+
 def _print_tables(
-    options: EvaluateOptions, manifest: Manifest, summaries: Sequence[CellSummary], console: Console
+    options: EvaluateOptions,
+    manifest: Manifest,
+    summaries: Sequence[CellSummary],
+    rows: Sequence[EpisodeRow],
+    console: Console,
 ) -> None:
+    from ml.evaluation.beside_real import beside_real, beside_table  # noqa: PLC0415
     from ml.evaluation.console import spread_over, spread_table, tables  # noqa: PLC0415
 
     in_all = manifest.in_every_suite()
     for table in tables(summaries, in_all):
         console.print(table)
     alike = [c for c in manifest.controllers if c.is_model and not c.variant]
+    shown = [row for row in rows if row.controller in in_all]
+    beside = beside_real(shown)
+    if beside:
+        console.print(beside_table(beside))
+    for suite, about in manifest.suites.items():
+        if about.get("refused"):
+            console.print(f"{suite}: {about['refused']}", markup=False, highlight=False)
     spreads = spread_over(summaries, [c.name for c in alike if c.spec != options.against])
     if spreads:
         console.print(spread_table(spreads))

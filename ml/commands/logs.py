@@ -10,6 +10,7 @@ import tyro
 
 from ml.atomic_files import check_writable, write_atomically
 from ml.commands.checks import require_file
+from ml.commands.logs_check import CheckOptions, check
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -38,6 +39,9 @@ class SynthOptions:
     """Of everything that is drawn."""
     parked: bool = False
     """Nobody moves: shows how GPS wanders."""
+    hard_brakings: int = 0
+    """How often the leader brakes hard, and the cars behind it a second later each; fewer where
+    the drive has no room for so many."""
     artefacts: bool = True
     """With duplicates, glitches, missing fixes, relayed rows in TX logs, stalls of the loggers and
     a board that is mounted backwards, as real logs have them."""
@@ -61,8 +65,12 @@ class MapOptions:
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense logs`; return the exit code."""
     options = tyro.extras.subcommand_cli_from_dict(
-        {"synth": SynthOptions, "map": MapOptions}, prog="roadsense logs", args=arguments
+        {"synth": SynthOptions, "map": MapOptions, "check": CheckOptions},
+        prog="roadsense logs",
+        args=arguments,
     )
+    if isinstance(options, CheckOptions):
+        return check(options)
     return _map(options) if isinstance(options, MapOptions) else _synth(options)
 
 
@@ -108,6 +116,7 @@ def _synth(options: SynthOptions) -> int:
             echo=options.cars == 2,  # noqa: PLR2004 - a pair
             stalls=options.artefacts,
             parked=options.parked,
+            hard_brakings=options.hard_brakings,
             on_tick=lambda k, n: parts.at("driving", k / n),
         )
         parts.at("writing", 1.0)

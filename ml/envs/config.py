@@ -127,6 +127,11 @@ class EnvConfig(_Model):
     made, for just such an environment."""
     cases_share: Share = 0.0
     """Share of the episodes that are cases of the train half of `cases`; an evaluation has none."""
+    episodes_from: str = ""
+    """Folder of recorded convoys (docs/drives.md) whose cars ahead drive as recorded in a share of
+    the episodes of training; the half of the files that evaluation never sees (by content)."""
+    episodes_from_share: Share = 0.3
+    """Share of the episodes that are recorded ones, where there is `episodes_from`."""
     audit_causality: bool = False
     """Check at run time that no observation holds a message from the future."""
 

@@ -15,6 +15,7 @@ from ml.envs.config import EnvConfig, EpisodeKind, RewardWeights
 from ml.envs.episodes.critical_cases import CaseReplay
 from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
 from ml.envs.episodes.peer_director import PeerDirector
+from ml.envs.episodes.recorded import RecordedMix
 from ml.envs.episodes.source import SupplyMaker
 from ml.envs.scoring.judge import Judge
 from ml.envs.scoring.termination import EpisodeStatus
@@ -79,6 +80,7 @@ class ConvoyBatch:
             where `stop_at_collision` is off.
         needless: (num_envs,) bool, the ego braked hard without cause in the last tick.
         tick: (num_envs,) int64, ticks since reset.
+        recorded: Recorded convoys that are mixed in (see `EnvConfig.episodes_from`); None without.
         keeper: Starts SUMO, and starts it again where it was lost.
         stack: Sensors and radio.
         reference: The egos that decide what was avoidable, independent of who drives.
@@ -140,7 +142,10 @@ class ConvoyBatch:
         )
         self.age_est_ms = np.zeros((num_envs, 1, self.num_slots - 1))
         self._episodes = (supply or EpisodeSource)(config, self._road)
+        self.recorded = RecordedMix(config, self._road) if config.episodes_from else None
         script_mps = self._episodes.script_mps(np.zeros(num_envs, dtype=np.int64))
+        if self.recorded is not None:
+            script_mps = self.recorded.no_script_mps(num_envs, self.num_slots)
         self._director = PeerDirector(self._road.fastest_mps, script_mps)
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._judge = Judge(config, num_envs, self._road.length_m)
@@ -231,7 +236,8 @@ class ConvoyBatch:
 
         Args:
             rows: (n,) convoys; None for all.
-            kind: Force the kind of episode; no critical case is replayed then, nor for `cases`.
+            kind: Force the kind of episode; no critical case is replayed then, nor for `cases`, and
+                no recorded convoy driven.
             cases: (n,) int64, which case each of them runs: it is then episode 0 of the convoy of
                 that number, whatever its place in the batch. None: each convoy's own next.
 
@@ -262,6 +268,10 @@ class ConvoyBatch:
             keys, self.replayed[rows] = self._replay.replace(keys)
         self.keys[rows] = keys
         plan, placement = self._episodes.draw(keys, rows, kind, self._env_index[rows])
+        script_mps = self._episodes.script_mps(self._env_index[rows])
+        if self.recorded is not None:
+            may = ~self.replayed[rows] & (cases is None and kind is None)
+            placement, script_mps = self.recorded.replace(keys, may, plan, placement)
         self.simulator.place(placement)
         self.plan.write(rows, plan)
         self._expected[rows] = placement.present
@@ -272,7 +282,7 @@ class ConvoyBatch:
             placement.present, placement.route_pos_m, placement.speed_mps, aside_m
         )
         self.truth.write(rows, start)
-        self._director.reset(rows, keys, self._episodes.script_mps(self._env_index[rows]))
+        self._director.reset(rows, keys, script_mps)
         self.reference.reset(rows, start)
         if self.config.radio_position == "reference":
             self.reference.require_road(rows)

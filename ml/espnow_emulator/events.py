@@ -31,18 +31,19 @@ from ml.espnow_emulator.message_store import (
     source_of,
 )
 from ml.espnow_emulator.messages import FrameField
-from ml.espnow_emulator.peer_table import TableArrays, move_on, note_reception
+from ml.espnow_emulator.peer_table import TableArrays, enter, move_on
 from ml.espnow_emulator.relays import (
     RelayArrays,
     has_seen,
     keep_for_relay,
     mark_seen,
     note_own_pose,
+    works,
 )
 from ml.keyed_random import extend_one, uniform_one
 
 _FRAMES_AT_FIRST = 8
-_SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US, _HOPS = (int(field) for field in FrameField)
+_GENERATED_US = int(FrameField.GENERATED_US)
 
 
 class FlightArrays(NamedTuple):
@@ -155,7 +156,7 @@ def _next_slot(store: StoreArrays, e: int) -> tuple[int, int]:
 
 @inlined
 def _have_slot(e: int, node: int, t_us: int, world: World) -> None:
-    """A node hands its own frame and all that it relays to its MAC."""
+    """A node hands its own frame to its MAC, and all that it relays if it does so now."""
     store, relays, counters = world.store, world.relays, world.counters
     sequence = max(store.next_slot[e, node], store.next_sequence[e, node] - DEPTH)
     counters.total[count.EXPIRED] += sequence - store.next_slot[e, node]
@@ -167,6 +168,8 @@ def _have_slot(e: int, node: int, t_us: int, world: World) -> None:
         counters.total[count.QUEUE_DROPS] += 1
         if node > 0:
             _count_own_frame(e, node, 0, world)
+    if relays.waiting[e, node] > 0 and not works(relays, e, node, t_us):
+        relays.waiting[e, node] = 0
     for k in range(relays.waiting[e, node]):
         word = relays.word[e, node, k]
         if is_expired(store, e, source_of(word), sequence_of(word)):
@@ -327,28 +330,8 @@ def _arrive(e: int, t_us: int, world: World, flight: FlightArrays) -> None:
 def _enter(
     table: TableArrays, store: StoreArrays, e: int, r: int, word: int, arrival_us: int
 ) -> None:
-    """Let a message of a source other than node 0 arrive at row `r` of the table, in time's order.
-
-    Newest is by boot epoch, then timestamp; of doubles the first to arrive stays.
-    """
-    node = table.receivers[r]
+    """Let a message of a source other than node 0 arrive at row `r` of the table."""
     source, place = source_of(word), sequence_of(word) % DEPTH
-    s = source - 1
-    elapsed_ms = elapsed_one_ms(arrival_us, table.clock_drift_ppm[e, node])
-    local_ms = elapsed_ms + table.clock_offset_ms[e, node]
-    epoch = store.numbers[e, source, place, _EPOCH]
-    timestamp_ms = store.numbers[e, source, place, _TIMESTAMP_MS]
-    note_reception(table.window, (e, r, s), local_ms - timestamp_ms, elapsed_ms, epoch)
-    known = (table.numbers[_EPOCH, e, r, s], table.numbers[_TIMESTAMP_MS, e, r, s])
-    if table.heard[e, r, s] and (epoch, timestamp_ms) <= known:
-        return
-    table.heard[e, r, s] = True
-    table.received_us[e, r, s] = arrival_us
-    table.received_local_ms[e, r, s] = local_ms
-    table.numbers[_SEQUENCE, e, r, s] = sequence_of(word)
-    table.numbers[_EPOCH, e, r, s] = epoch
-    table.numbers[_TIMESTAMP_MS, e, r, s] = timestamp_ms
-    table.numbers[_GENERATED_US, e, r, s] = store.numbers[e, source, place, _GENERATED_US]
-    table.numbers[_HOPS, e, r, s] = hops_of(word)
-    for field in range(table.payload.shape[3]):
-        table.payload[e, r, s, field] = store.payload[e, source, place, field]
+    frame = (e, source, place)
+    link = (e, r, source - 1)
+    enter(table, link, store.numbers, store.payload, frame, hops_of(word), arrival_us)

@@ -14,7 +14,8 @@ DEPTH: Final = 16
 """So many messages of each source are kept; what refers to an older one is dropped."""
 MAX_NODES: Final = 32
 LONG_AGO_US: Final = -(2**62)
-_REBOOT_MS = 1000
+REBOOT_MS: Final = 1000
+"""A timestamp older by more than this than the newest of its source is of a new start."""
 _SOURCE_BITS = 5
 _WORD_BITS = 8
 
@@ -97,7 +98,7 @@ def accept_frames(frames: Frames, store: StoreArrays) -> None:
             if not frames.sending[e, n]:
                 continue
             timestamp_ms, generated_us = frames.timestamp_ms[e, n], frames.t_generated_us[e, n]
-            if timestamp_ms < store.newest_ms[e, n] - _REBOOT_MS:
+            if timestamp_ms < store.newest_ms[e, n] - REBOOT_MS:
                 store.epoch[e, n] += 1
                 store.newest_ms[e, n] = timestamp_ms
             store.newest_ms[e, n] = max(store.newest_ms[e, n], timestamp_ms)

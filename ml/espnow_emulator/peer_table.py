@@ -7,14 +7,16 @@ from numpy.typing import NDArray
 
 from ml.arrays import Bools, Floats, Ints, allocate
 from ml.compiled import inlined
+from ml.errors import EmulatorError
 from ml.espnow_emulator.clock import NodeClocks, elapsed_one_ms
+from ml.espnow_emulator.message_store import REBOOT_MS
 from ml.espnow_emulator.messages import FrameField, PayloadField
 
 WINDOW_BUCKETS: Final = 12
 BUCKET_MS: Final = 5_000
 EMPTY_MS: Final = int(np.iinfo(np.int64).max)
 _LONG_AGO: Final = np.iinfo(np.int64).min // 4
-_TIMESTAMP_MS: Final = int(FrameField.TIMESTAMP_MS)
+_SEQUENCE, _EPOCH, _TIMESTAMP_MS, _GENERATED_US, _HOPS = (int(field) for field in FrameField)
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -146,6 +148,60 @@ class PeerTable:
         _estimate_age(now_us, self.arrays, age_ms)
         return age_ms
 
+    def receive(
+        self,
+        env_indices: Ints,
+        source: int,
+        *,
+        timestamp_ms: int,
+        payload: Floats,
+        t_generated_us: int,
+        received_us: int,
+        hops: int = 0,
+    ) -> None:
+        """Let a message arrive that no channel brought: of a real board, or of a recording.
+
+        It is treated as one of the channel: an older message, or a double, replaces none, and a
+        timestamp that jumps back by more than `REBOOT_MS` is a new start of its source. Messages
+        are numbered as they come. Call it in the order of reception, and `poll` at each tick.
+
+        Args:
+            env_indices: (K,) int64, the convoys whose first receiver hears it.
+            source: s, whose message it is, from 0 on.
+            timestamp_ms: When the state was sampled, in the source's clock.
+            payload: (F,) float64, indexed by `PayloadField`.
+            t_generated_us: The same moment in true time, for metrics alone.
+            received_us: When it arrived, in true time since the start.
+            hops: How often it was relayed.
+
+        Raises:
+            EmulatorError: There is no such source, or a value is not finite.
+        """
+        if not 0 <= source < self.heard.shape[2]:
+            raise EmulatorError(
+                f"source is {source}, allowed are 0 to {self.heard.shape[2] - 1}: make the table "
+                "for more nodes."
+            )
+        if payload.shape != (len(PayloadField),) or not np.isfinite(payload).all():
+            raise EmulatorError(
+                f"the payload of source {source} is {payload.tolist()}, allowed are "
+                f"{len(PayloadField)} finite numbers: leave the message out, or correct it."
+            )
+        numbers = np.array([0, 0, timestamp_ms, t_generated_us], dtype=np.int64)
+        frame = (numbers.reshape(1, 1, 1, -1), payload.reshape(1, 1, 1, -1))
+        _receive(env_indices, source, *frame, hops, received_us, self.arrays)
+
+    def poll(self, now_us: Ints) -> Floats:
+        """Move the receivers' memory of time to now, and return `age_est_ms`, (E, R, S).
+
+        For tables that `receive` fills; a channel does it by itself.
+
+        Args:
+            now_us: (E,) int64, true time; it may not run back.
+        """
+        _move_all_on(now_us, self.arrays)
+        return self.age_est_ms(now_us)
+
     def clear(self, env_indices: Ints) -> None:
         """Forget every message of the given convoys (called by the channel)."""
         memory = self.arrays
@@ -216,3 +272,71 @@ def note_reception(
         cell = (env, receiver, source, bucket % WINDOW_BUCKETS)
         window.bucket_ms[cell] = min(window.bucket_ms[cell], offset_ms)
         window.smallest_ms[link] = min(window.smallest_ms[link], offset_ms)
+
+
+@inlined
+def enter(
+    table: TableArrays,
+    link: tuple[int, int, int],
+    numbers: Ints,
+    payload: Floats,
+    frame: tuple[int, int, int],
+    hops: int,
+    arrival_us: int,
+) -> None:
+    """Let a message arrive on a link (convoy, receiver, source), in time's order.
+
+    Newest is by boot epoch, then timestamp; of doubles the first to arrive stays. What it carries
+    stands at place `frame` in `numbers`, by the first four of `FrameField`, and in `payload`.
+    """
+    e, r, s = link
+    at, of, place = frame
+    elapsed_ms = elapsed_one_ms(arrival_us, table.clock_drift_ppm[e, table.receivers[r]])
+    local_ms = elapsed_ms + table.clock_offset_ms[e, table.receivers[r]]
+    epoch, timestamp_ms = numbers[at, of, place, _EPOCH], numbers[at, of, place, _TIMESTAMP_MS]
+    note_reception(table.window, link, local_ms - timestamp_ms, elapsed_ms, epoch)
+    known = (table.numbers[_EPOCH, e, r, s], table.numbers[_TIMESTAMP_MS, e, r, s])
+    if table.heard[e, r, s] and (epoch, timestamp_ms) <= known:
+        return
+    table.heard[e, r, s] = True
+    table.received_us[e, r, s] = arrival_us
+    table.received_local_ms[e, r, s] = local_ms
+    table.numbers[_SEQUENCE, e, r, s] = numbers[at, of, place, _SEQUENCE]
+    table.numbers[_EPOCH, e, r, s] = epoch
+    table.numbers[_TIMESTAMP_MS, e, r, s] = timestamp_ms
+    table.numbers[_GENERATED_US, e, r, s] = numbers[at, of, place, _GENERATED_US]
+    table.numbers[_HOPS, e, r, s] = hops
+    for field in range(table.payload.shape[3]):
+        table.payload[e, r, s, field] = payload[at, of, place, field]
+
+
+@inlined
+def _receive(
+    convoys: Ints,
+    source: int,
+    numbers: Ints,
+    payload: Floats,
+    hops: int,
+    received_us: int,
+    table: TableArrays,
+) -> None:
+    """Let one message, at place (0, 0, 0) of its arrays, arrive in convoys (K,)."""
+    for e in convoys:
+        drift_ppm = table.clock_drift_ppm[e, table.receivers[0]]
+        move_on(table.window, e, 0, elapsed_one_ms(received_us, drift_ppm))
+        numbers[0, 0, 0, _SEQUENCE] = numbers[0, 0, 0, _EPOCH] = 0
+        if table.heard[e, 0, source]:
+            newest_ms = table.numbers[_TIMESTAMP_MS, e, 0, source]
+            is_new_start = numbers[0, 0, 0, _TIMESTAMP_MS] < newest_ms - REBOOT_MS
+            numbers[0, 0, 0, _SEQUENCE] = table.numbers[_SEQUENCE, e, 0, source] + 1
+            numbers[0, 0, 0, _EPOCH] = table.numbers[_EPOCH, e, 0, source] + is_new_start
+        enter(table, (e, 0, source), numbers, payload, (0, 0, 0), hops, received_us)
+
+
+@inlined
+def _move_all_on(now_us: Ints, table: TableArrays) -> None:
+    """Move all windows to now (E,)."""
+    for e in range(now_us.size):
+        for r in range(table.receivers.size):
+            drift_ppm = table.clock_drift_ppm[e, table.receivers[r]]
+            move_on(table.window, e, r, elapsed_one_ms(now_us[e], drift_ppm))

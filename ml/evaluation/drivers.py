@@ -18,6 +18,7 @@ from ml.envs.truth.lanes import WANDERING_M
 from ml.errors import CheckpointError, EvaluationError
 from ml.evaluation.records import POLICY_FAMILY, DriverSpec, Variant, sha256_of
 from ml.onboard.actuation import accel_from_action, action_from_accel
+from ml.onboard.board import Board
 from ml.onboard.observation.spec import Observation
 from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
@@ -40,6 +41,20 @@ def interface_of(model: BaseAlgorithm) -> PolicyInterface:
     """Return how a model is plugged in; the plain way if it does not say."""
     interface: PolicyInterface = getattr(model, "interface", PolicyInterface())
     return interface
+
+
+class Seats(Protocol):
+    """What a driver by the radio sits in: a `ConvoyBatch`, or anything else that fills a board.
+
+    Attributes:
+        num_envs: Egos that are driven at once.
+        tick: (num_envs,) int64, ticks since each one's episode began.
+        board: What their boards hold.
+    """
+
+    num_envs: int
+    tick: NDArray[np.int64]
+    board: Board
 
 
 class Driver(Protocol):
@@ -77,13 +92,22 @@ class ControllerDriver:
         changes = {**_AS_TOLD, "ego_receives": controller.knows != "nothing"}
         self.config_changes: Mapping[str, Any] = changes
 
-    def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
-        """Begin the episodes that are at their first tick, then ask the controller."""
+    def accel(self, batch: Seats, observation: Observation) -> NDArray[np.float64]:
+        """Begin the episodes that are at their first tick, then ask the controller.
+
+        Raises:
+            EvaluationError: It drives by ground truth, and there is none.
+        """
         del observation
         begun = np.flatnonzero(batch.tick == 0)
         if begun.size:
             self.controller.reset(begun, batch.num_envs)
         if self.controller.knows == "truth":
+            if not isinstance(batch, ConvoyBatch):
+                raise EvaluationError(
+                    f"{self.name} drives by ground truth, which only a simulation has. Name one "
+                    "that drives by the radio."
+                )
             peers, ego = _of_truth(batch)
         else:
             peers, ego = batch.board.peers, batch.board.ego
@@ -155,6 +179,9 @@ class PolicyDriver:
         name: What tables call it.
         radio_off: Show it nobody: what the radio is worth to it is the difference.
         interface: How it is plugged in; None as its file says.
+
+    Attributes:
+        model: The policy.
     """
 
     ego_control: Literal["policy", "sumo"] = "policy"
@@ -169,7 +196,7 @@ class PolicyDriver:
         interface: PolicyInterface | None = None,
     ) -> None:
         self.name = name
-        self._model = model
+        self.model = model
         self._memory: dict[int, Any] = {}  # of recurrent policies, by the first row of a part
         interface = interface or interface_of(model)
         if radio_off:  # a safety layer that hears others would drive in its place
@@ -179,7 +206,12 @@ class PolicyDriver:
             "ego_receives": not radio_off,
         }
 
-    def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
+    @property
+    def remembers(self) -> bool:
+        """Whether it has shown a memory of its own: its ticks must be asked for one by one."""
+        return any(memory is not None for memory in self._memory.values())
+
+    def accel(self, batch: Seats, observation: Observation) -> NDArray[np.float64]:
         """Ask the policy, always for the same number of convoys at once.
 
         A matrix product's last bits depend on how many rows it has: padded, a convoy's action is
@@ -197,7 +229,7 @@ class PolicyDriver:
                 )
                 for name, values in observation.items()
             }
-            answer, self._memory[start] = self._model.predict(
+            answer, self._memory[start] = self.model.predict(
                 asked, self._memory.get(start), begun, deterministic=True
             )
             actions[rows] = answer[: rows.stop - start, 0]

@@ -235,9 +235,9 @@ def run_drawn(
     """Run a driver through episodes drawn as training draws them; see `run_suite`.
 
     The radio, and whose position decides packets' fates, are the configuration's. No critical case
-    is replayed (`EnvConfig.cases`).
+    is replayed (`EnvConfig.cases`), no recorded convoy driven (`EnvConfig.episodes_from`).
     """
-    config = config.model_copy(update={"cases": "", "cases_share": 0.0})
+    config = config.model_copy(update={"cases": "", "cases_share": 0.0, "episodes_from": ""})
     return run_suite(
         driver,
         Suite("drawn", config, episodes, EpisodeSource, lambda _: {}),

@@ -19,7 +19,8 @@ class Plan:
     """Models that `roadsense train` saved (.zip)."""
     suite: tuple[str, ...] = SUITE_NAMES
     """Suites, as NAME or NAME:NUMBER: convoy:episodes, r157:time-gap, others:repeats; with
-    @SCENARIO behind it on another road, as convoy@rural or convoy:300@my.sumocfg."""
+    @SCENARIO behind it on another road, as convoy@rural or convoy:300@my.sumocfg. drives:FOLDER:
+    recorded convoys that training never sees; drives-all:FOLDER: all of them (docs/drives.md)."""
     radio: tuple[str, ...] = ()
     """Radio presets or parameter files; default: each suite's own."""
     controllers: tuple[str, ...] = ()

@@ -20,9 +20,9 @@ from ml.evaluation.plan import Plan
 from ml.evaluation.records import DriverSpec, RadioRecord, Variant, require_distinct
 from ml.evaluation.result import Manifest, Origin, PartRecord
 from ml.evaluation.store import CaseSet, Part, parts_of, radio_record, road_sha256
-from ml.evaluation.suites.registry import entry_of, make_suite
+from ml.evaluation.suites.registry import entry_of, folder_of, make_suite
 from ml.folders import expand_home
-from ml.sumo.scenarios import BUILTIN_SCENARIOS
+from ml.sumo.scenarios import BUILTIN_SCENARIOS, DEFAULT_SCENARIO
 
 LineUp: TypeAlias = dict[DriverSpec, frozenset[str]]
 """Drivers, and the benchmarks that they drive on; none named: all."""
@@ -97,26 +97,46 @@ def plan_evaluation(
 def _completed(spec: str, episodes: int | None, radios: int) -> str:
     """Complete a specification, so that it means the same in any folder and of any number.
 
-    The episodes of `convoy` are shared out among its radios; a sumocfg gets its absolute path.
+    The episodes of `convoy` are shared out among its radios; files get their absolute paths.
     """
+    of_folder = folder_of(spec)
+    if of_folder is not None:
+        name, folder, road = of_folder
+        road = "" if road == DEFAULT_SCENARIO else f"@{_lasting(road)}"
+        return f"{name}:{folder.absolute()}{road}"
     plain, at, scenario = spec.partition("@")
-    if at and scenario not in BUILTIN_SCENARIOS:
-        # Links stay links, as SUMO follows them.
-        scenario = os.path.abspath(expand_home(Path(scenario)))  # noqa: PTH100
+    if at:
+        scenario = _lasting(scenario)
     if plain == MAIN_SUITE:
         total = episodes if episodes is not None else int(entry_of(spec).number)
         plain = f"{plain}:{-(-total // radios)}"
     return f"{plain}{at}{scenario}"
 
 
+def _lasting(scenario: str) -> str:
+    """Return a scenario's name, or the absolute path of a sumocfg."""
+    if scenario in BUILTIN_SCENARIOS:
+        return scenario
+    # Links stay links, as SUMO follows them.
+    return os.path.abspath(expand_home(Path(scenario)))  # noqa: PTH100
+
+
 def require_same_road(manifest: Manifest, suite: str) -> None:
     """Check that a suite's road is what it was when a result was made.
 
     Raises:
-        EvaluationError: It is another.
+        EvaluationError: It is another, or the recordings are.
         ScenarioError: It is gone.
+        LogError: The recordings are gone.
     """
-    was = manifest.suites[suite].get("road_sha256")
+    options = manifest.suites[suite]
+    recorded = options.get("recordings_sha256")
+    if recorded is not None and make_suite(suite).options["recordings_sha256"] != recorded:
+        raise EvaluationError(
+            f"the recordings of {suite} have changed since the result was made. Put them back as "
+            "they were, or evaluate again into another --out."
+        )
+    was = options.get("road_sha256")
     if was is not None and road_sha256(suite) != was:
         raise EvaluationError(
             f"the road of {suite} has changed since the result was made. Put its network and route "

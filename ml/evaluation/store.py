@@ -24,11 +24,11 @@ from ml.evaluation.result import (
     slug,
     write_part,
 )
-from ml.evaluation.suites.registry import make_suite
+from ml.evaluation.suites.registry import folder_of, make_suite
 from ml.evaluation.together import run_together
 from ml.evaluation.workers import WorkerPool
 from ml.parameters import PRESET_NAMES, load_parameters
-from ml.sumo.scenarios import load_scenario
+from ml.sumo.scenarios import DEFAULT_SCENARIO, load_scenario
 
 PART_CASES = 960
 """Cases that are driven in one go: what a kill costs, times the drivers that share a world."""
@@ -64,6 +64,8 @@ class CaseSet:
     def decides(self) -> list[Any]:
         """Return what rows depend on, beside the driver and the software."""
         where = [self.suite, self.road_sha256, self.radio.sha256, self.radio_position]
+        recorded = make_suite(self.suite).options.get("recordings_sha256")
+        where += [str(recorded)] if recorded else []
         return [*where, self.seed, list(self.cases)]
 
 
@@ -217,9 +219,10 @@ def road_sha256(suite: str) -> str:
     Raises:
         ScenarioError: There is no such road, or the suite's cases do not fit on it.
     """
-    if "@" not in suite:
-        return ""
     built = make_suite(suite)
+    of_folder = folder_of(suite)
+    if "@" not in suite or (of_folder and of_folder[2] == DEFAULT_SCENARIO):
+        return ""
     scenario = load_scenario(built.config.scenario)
     built.supply(built.config, scenario.road)
     content = scenario.net_file.read_bytes() + " ".join(scenario.route_edges).encode()

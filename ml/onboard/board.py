@@ -20,10 +20,8 @@ from ml.onboard.observation.spec import Observation
 from ml.onboard.peer_order import compare_pairs
 from ml.onboard.safety_layer import Bounds, Demands, bound
 from ml.onboard.silent_cars import follow_on
-from ml.onboard.views import EgoView, PeerView
-from ml.sensors.ranging import RangingSensor
-from ml.sensors.sensor_bank import Measurement
-from ml.vehicle import DT_S, MAX_ACCEL_MPS2
+from ml.onboard.views import EgoView, Measurement, PeerView, Ranging
+from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
 
 class Board:
@@ -37,7 +35,7 @@ class Board:
         lag_s: Time constant of a low-pass between a wish and the command, s; 0 for none.
         safety_layer: Hold commands to `bounds`.
         common_share: Share of a position's error variance that it takes to be common to the
-            convoy, 0 to 1; 0, the cautious value, for independent errors.
+            convoy, 0 to 1; 0, the cautious value, for independent errors. One for all, or (E,).
 
     Attributes:
         peers: What is held of the peers; the arrays change with each tick.
@@ -52,12 +50,12 @@ class Board:
     def __init__(
         self,
         table: PeerTable,
-        ranging: RangingSensor,
+        ranging: Ranging,
         *,
         time_to_live_ms: float,
         lag_s: float = 0.0,
         safety_layer: bool = False,
-        common_share: float = 0.0,
+        common_share: float | Floats = 0.0,
     ) -> None:
         num_envs, _, num_sources = table.heard.shape
         self._everyone = np.arange(num_envs)
@@ -163,6 +161,18 @@ class Board:
             withheld_mps2,
         )
         return withheld_mps2
+
+    def note_driven(self, accel_mps2: Floats) -> None:
+        """Take note of what the egos did in a tick in which somebody else drove, as in a recording.
+
+        In the place of `command`: the last command is what the vehicle really did.
+
+        Args:
+            accel_mps2: (E,) float64, held to what a vehicle can do.
+        """
+        commands = self.memory.commands_mps2
+        commands[:, 1] = commands[:, 0]
+        commands[:, 0] = np.clip(accel_mps2, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
 
     def _look(self, measured: Measurement) -> EgoView:
         return EgoView(

@@ -27,6 +27,8 @@ distance and not safety. All of it can be computed on the board.
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from ml.arrays import Floats, Ints
 from ml.compiled import compiled, inlined
 from ml.onboard.estimator import Estimate
@@ -101,6 +103,10 @@ class Bounds(NamedTuple):
     soft: Floats
     hard: Floats
     floor: Floats
+
+    def hold(self, wish_mps2: Floats) -> Floats:
+        """Hold wishes (E,), m/s², to the bounds: what is commanded where no low-pass is between."""
+        return np.minimum(np.clip(wish_mps2, self.floor, self.soft), self.hard)
 
 
 class Demands(NamedTuple):

@@ -1,6 +1,7 @@
 """What the ego's board holds of the peers, and what its own sensors say."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from ml.arrays import Bools, Floats, Ints
 
@@ -69,3 +70,31 @@ class EgoView(NamedTuple):
     position_sd_m: Floats
     last_command_mps2: Floats
     common_share: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the nodes believe of themselves; float64 arrays (E, V).
+
+    `position_sd_m` is the standard deviation per axis that a node believes its position has: from
+    its parameters and the age of its newest fix, not the error it has, which no node knows.
+    """
+
+    x_m: Floats  # east
+    y_m: Floats  # north
+    speed_mps: Floats  # never below 0; in mode fused of the last fix and the accelerometer since
+    heading_deg: Floats  # clockwise from north, [0, 360)
+    accel_mps2: Floats  # along the vehicle
+    position_sd_m: Floats
+
+
+class Ranging(Protocol):
+    """A sensor at the ego's front that measures the distance to the car ahead; arrays (E,)."""
+
+    @property
+    def range_m(self) -> Floats:
+        """The newest measurement; 0 where it is not valid."""
+
+    @property
+    def is_valid(self) -> Bools:
+        """Whether there is one."""

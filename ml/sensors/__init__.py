@@ -1,5 +1,6 @@
 """What a node believes of itself: GPS, speed, heading and acceleration, with their errors."""
 
+from ml.onboard.views import Measurement
 from ml.sensors.layout import Truth
 from ml.sensors.parameters import (
     AccelerometerFaults,
@@ -14,7 +15,7 @@ from ml.sensors.parameters import (
     SpeedParameters,
 )
 from ml.sensors.ranging import RangingSensor
-from ml.sensors.sensor_bank import Measurement, SensorBank
+from ml.sensors.sensor_bank import SensorBank
 
 __all__ = [
     "AccelerometerFaults",

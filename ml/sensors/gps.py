@@ -1,53 +1,17 @@
 """What a GPS receiver says of one moment, with its errors and faults, in a compiled loop."""
 
-import math
-from typing import Final
-
 import numpy as np
 
-from ml.compiled import compiled, inlined
+from ml.compiled import inlined
 from ml.keyed_random import extend_one, normal_pair_one, uniform_one
+from ml.onboard.fusion import Pose, full_circle, heading_growth
 from ml.sensors import layout as at
-from ml.sensors.layout import Pose, SensorArrays
-
-_SLOWEST_MPS: Final = 0.1
-_FULL_CIRCLE_DEG: Final = 360.0
-_HALF_CIRCLE_DEG: Final = 180.0
-
-
-@compiled
-def full_circle(heading_deg: float) -> float:
-    """Bring a heading into [0, 360)."""
-    if 0.0 <= heading_deg < _FULL_CIRCLE_DEG:
-        return heading_deg
-    turned_deg = heading_deg % _FULL_CIRCLE_DEG
-    # The remainder of a tiny negative angle rounds to 360.
-    return turned_deg if turned_deg < _FULL_CIRCLE_DEG else 0.0
-
-
-@compiled
-def turn_between(from_deg: float, to_deg: float) -> float:
-    """Return the shorter turn from one heading to another, in [−180, 180)."""
-    turn_deg = to_deg - from_deg
-    if -_HALF_CIRCLE_DEG <= turn_deg < _HALF_CIRCLE_DEG:
-        return turn_deg
-    return (
-        turn_deg - math.floor((turn_deg + _HALF_CIRCLE_DEG) / _FULL_CIRCLE_DEG) * _FULL_CIRCLE_DEG
-    )
+from ml.sensors.layout import SensorArrays
 
 
 @inlined
-def heading_growth(speed_mps: float, full_mps: float, hold_mps: float) -> float:
-    """By how much a heading is worse at a speed than at full accuracy.
-
-    Below full accuracy it grows as 1 / speed, but is no worse than when last valid.
-    """
-    return max(full_mps / max(speed_mps, hold_mps, _SLOWEST_MPS), 1.0)
-
-
-@inlined
-def take_fix(env: int, car: int, fix_us: int, truth: Pose, bank: SensorArrays) -> int:
-    """Put what a car's receiver will say of a moment into its ring; return the fix's place there.
+def take_fix(env: int, car: int, fix_us: int, truth: Pose, bank: SensorArrays) -> None:
+    """Put what a car's receiver will say of a moment into its ring.
 
     `truth` is x, y, speed and heading at that moment.
     """
@@ -89,14 +53,13 @@ def take_fix(env: int, car: int, fix_us: int, truth: Pose, bank: SensorArrays) -
         last = (number - 1) & at.RING_MASK
         for field in range(at.FIX_X, at.FIX_HAS_HEADING + 1):
             rings[car, place, field] = rings[car, last, field]
-        return place
+        return
     rings[car, place, at.FIX_X] = x_m + east_m
     rings[car, place, at.FIX_Y] = y_m + north_m
     rings[car, place, at.FIX_SPEED] = speed
     turned_deg = heading_deg + sizes[env, at.HEADING_SD_DEG] * growth * turn
     rings[car, place, at.FIX_HEADING] = full_circle(turned_deg)
     rings[car, place, at.FIX_HAS_HEADING] = speed >= hold_mps or first
-    return place
 
 
 @inlined

@@ -9,22 +9,20 @@ NUM_DRAWS: Final = 6
 OWN, WHITE, SPEED_HEADING, ACCELERATION, FREEZE, JUMP = range(NUM_DRAWS)
 
 # What a vehicle remembers. Errors of unit variance; what an episode gives it; the truth at its last
-# sample; what it believes; how far its GPS is off in a jump.
-NUM_MEMORIES: Final = 17
+# sample; how far its GPS is off in a jump. What it believes is its board's, `ml.onboard.fusion`.
+NUM_MEMORIES: Final = 13
 OWN_EAST, OWN_NORTH, SPEED_ERROR = range(3)
 LAGGED_ACCEL, ACCEL_BIAS, ACCEL_GAIN, GYRO_BIAS = range(3, 7)
 TRUE_X, TRUE_Y, TRUE_SPEED, TRUE_HEADING = range(7, 11)
-X, Y, SPEED, HEADING = range(11, 15)
-JUMP_EAST, JUMP_NORTH = range(15, 17)
+JUMP_EAST, JUMP_NORTH = range(11, 13)
 
 # Its times in µs, and how many fixes were taken and delivered.
-NUM_TIMES: Final = 7
-SAMPLED, NEXT_FIX, NEWEST_FIX, FROZEN_UNTIL, JUMPED_UNTIL, TAKEN, DELIVERED = range(NUM_TIMES)
+NUM_TIMES: Final = 6
+SAMPLED, NEXT_FIX, FROZEN_UNTIL, JUMPED_UNTIL, TAKEN, DELIVERED = range(NUM_TIMES)
 
-# A fix between its taking and its delivery: when, what it says, and what the node believed then.
-NUM_FIX_FIELDS: Final = 10
-FIX_US, FIX_X, FIX_Y, FIX_SPEED, FIX_HEADING, FIX_HAS_HEADING = range(6)
-THEN_X, THEN_Y, THEN_SPEED, THEN_HEADING = range(6, 10)
+# A fix between its taking and its delivery: when, and what it says.
+NUM_FIX_FIELDS: Final = 6
+FIX_US, FIX_X, FIX_Y, FIX_SPEED, FIX_HEADING, FIX_HAS_HEADING = range(NUM_FIX_FIELDS)
 # Two fixes fit into a delay, two more into the longest time between two samples; a power of two.
 RING: Final = 8
 RING_MASK: Final = RING - 1
@@ -42,10 +40,6 @@ COMMON_EAST, COMMON_NORTH = range(27, 29)
 # The rows of what is measured, in the order of `Measurement`.
 NUM_MEASURED: Final = 6
 OUT_X, OUT_Y, OUT_SPEED, OUT_HEADING, OUT_ACCEL, OUT_SD = range(NUM_MEASURED)
-
-
-# x, y, speed and heading of a car at a moment.
-Pose = tuple[float, float, float, float]
 
 
 class SensorArrays(NamedTuple):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,13 +9,15 @@ from ml.arrays import Floats, Ints, Words, allocate
 from ml.compiled import inlined
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
+from ml.onboard.fusion import Fusion, Pose, blank, start
+from ml.onboard.views import Measurement
 from ml.section import EpisodeNumbers
 from ml.sensors import layout as at
 from ml.sensors.episode_sizes import episode_sizes, faulty_accelerometers
-from ml.sensors.layout import Pose, SensorArrays, Truth
+from ml.sensors.layout import SensorArrays, Truth
 from ml.sensors.navigation import believed_sd_m, navigate
 from ml.sensors.parameters import SensorParameters
-from ml.vehicle import TICK_US
+from ml.vehicle import DT_S, TICK_US
 
 _NOT_STARTED = -2
 # Of the draws, in the order of the layout; then the bias, the gyroscope's and the fixes' phase.
@@ -33,22 +34,6 @@ _STREAMS, _PARTS = np.array(
         (Stream.GPS, 2),
     ]
 ).T
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What the nodes believe of themselves; float64 arrays (E, V).
-
-    `position_sd_m` is the standard deviation per axis that a node believes its position has: from
-    its parameters and the age of its newest fix, not the error it has, which no node knows.
-    """
-
-    x_m: Floats  # east
-    y_m: Floats  # north
-    speed_mps: Floats  # never below 0; in mode fused of the last fix and the accelerometer since
-    heading_deg: Floats  # clockwise from north, [0, 360)
-    accel_mps2: Floats  # along the vehicle
-    position_sd_m: Floats
 
 
 class SensorBank:
@@ -75,6 +60,9 @@ class SensorBank:
         self._arrays = bank = allocate(
             SensorArrays, vars(at) | {"E": num_envs, "CARS": num_envs * num_vehicles}
         )
+        position = parameters.position
+        late_s = 0.0 if position.mode == "continuous" else position.hold_delay_s
+        self._fused = blank(num_envs * num_vehicles, math.ceil(late_s / DT_S))
         # The loops see a row per car; here the same memory has one for each car of a convoy.
         shape = (num_envs, num_vehicles, -1)
         self._keys = bank.keys.reshape(shape)
@@ -181,7 +169,7 @@ class SensorBank:
 
     def _measure(self, rows: Ints, sampled_us: Ints, truth: Truth) -> Measurement:
         out = np.empty((at.NUM_MEASURED, *truth.x_m.shape))
-        _sense(rows, self._tick, sampled_us, truth, self._arrays, out)
+        _sense(rows, self._tick, sampled_us, truth, self._arrays, self._fused, out)
         return Measurement(*out)
 
 
@@ -192,6 +180,7 @@ def _sense(
     sampled_us: Ints,
     truth: Truth,
     bank: SensorArrays,
+    fused: Fusion,
     out: Floats,
 ) -> None:
     """Measure convoys `rows` (K,) once and fill `out` (6, K, V), by the rows of `layout`.
@@ -202,10 +191,10 @@ def _sense(
     num_cars = truth.x_m.shape[1]
     for k, env in enumerate(rows):
         tick = ticks[env]
-        start = tick == 0
+        is_first = tick == 0
         # At tick 0 an error is all new, which is its stationary distribution.
-        keep = 0.0 if start else sizes[env, at.KEEP_COMMON]
-        renew = 1.0 if start else sizes[env, at.RENEW_COMMON]
+        keep = 0.0 if is_first else sizes[env, at.KEEP_COMMON]
+        renew = 1.0 if is_first else sizes[env, at.RENEW_COMMON]
         east, north = normal_pair_one(extend_one(bank.common_keys[env], tick))
         sizes[env, at.COMMON_EAST] = keep * sizes[env, at.COMMON_EAST] + renew * east
         sizes[env, at.COMMON_NORTH] = keep * sizes[env, at.COMMON_NORTH] + renew * north
@@ -218,8 +207,8 @@ def _sense(
                 truth.heading_deg[k, v],
             )
             step_us, lag_keep = 0, 0.0
-            if start:
-                _begin(env, car, now_us, pose, bank)
+            if is_first:
+                _begin(env, car, now_us, pose, bank, fused)
             else:
                 step_us = now_us - times[car, at.SAMPLED]
                 lag_keep = sizes[env, at.LAG_KEEP]
@@ -238,17 +227,17 @@ def _sense(
                 gained_mps = pose[2] - memory[car, at.TRUE_SPEED]
                 gained_mps -= sizes[env, at.LAG_S] * (lagged - was)
                 mean = gain * (1e6 * gained_mps / step_us) + bias + noise
-            navigate(env, car, now_us, mean, pose, bank)
-            out[at.OUT_X, k, v] = memory[car, at.X]
-            out[at.OUT_Y, k, v] = memory[car, at.Y]
-            out[at.OUT_SPEED, k, v] = memory[car, at.SPEED]
-            out[at.OUT_HEADING, k, v] = memory[car, at.HEADING]
+            navigate(env, car, now_us, mean, pose, bank, fused)
+            out[at.OUT_X, k, v] = fused.x_m[car]
+            out[at.OUT_Y, k, v] = fused.y_m[car]
+            out[at.OUT_SPEED, k, v] = fused.speed_mps[car]
+            out[at.OUT_HEADING, k, v] = fused.heading_deg[car]
             out[at.OUT_ACCEL, k, v] = gain * lagged + bias + noise
-            out[at.OUT_SD, k, v] = believed_sd_m(env, car, now_us, bank)
+            out[at.OUT_SD, k, v] = believed_sd_m(env, car, now_us, bank, fused)
 
 
 @inlined
-def _begin(env: int, car: int, now_us: int, pose: Pose, bank: SensorArrays) -> None:
+def _begin(env: int, car: int, now_us: int, pose: Pose, bank: SensorArrays, fused: Fusion) -> None:
     """Put a node back to the last fix that it has received by now.
 
     Before an episode the car drove straight at its first speed, so that an episode has no warm-up.
@@ -261,8 +250,9 @@ def _begin(env: int, car: int, now_us: int, pose: Pose, bank: SensorArrays) -> N
         fix_us -= int(sizes[env, at.PERIOD_US])
     way_m = speed_mps * (now_us - fix_us) * 1e-6
     direction = math.radians(heading_deg)
-    memory[car, at.X] = memory[car, at.TRUE_X] = x_m - way_m * math.sin(direction)
-    memory[car, at.Y] = memory[car, at.TRUE_Y] = y_m - way_m * math.cos(direction)
-    memory[car, at.SPEED] = memory[car, at.TRUE_SPEED] = speed_mps
-    memory[car, at.HEADING] = memory[car, at.TRUE_HEADING] = heading_deg
+    was_x_m = x_m - way_m * math.sin(direction)
+    was_y_m = y_m - way_m * math.cos(direction)
+    start(car, fix_us, (was_x_m, was_y_m, speed_mps, heading_deg), fused)
+    memory[car, at.TRUE_X], memory[car, at.TRUE_Y] = was_x_m, was_y_m
+    memory[car, at.TRUE_SPEED], memory[car, at.TRUE_HEADING] = speed_mps, heading_deg
     times[car, at.SAMPLED] = times[car, at.NEXT_FIX] = fix_us

@@ -42,7 +42,10 @@ REMEDY = (
 PICTURE_TAG = "evaluation/episode"
 _POLL_S = 0.2
 _NORMAL_95 = 1.96
-_DECIDES_NO_CASE = {"reward", "backend", "cases", "cases_share", "audit_causality"}
+_DECIDES_NO_CASE = {
+    *("reward", "backend", "audit_causality"),
+    *("cases", "cases_share", "episodes_from", "episodes_from_share"),
+}
 """Of the environment, what neither draws an evaluation's cases nor enters a safety score."""
 
 

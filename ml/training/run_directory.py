@@ -85,11 +85,17 @@ def absolute_files(config: EnvConfig) -> dict[str, str]:
         path = expand_home(Path(file))
         if said not in known and path.is_file():
             found[key] = f"{path.absolute()}:{boards}" if boards else str(path.absolute())
+    folder = expand_home(Path(config.episodes_from))
+    if config.episodes_from and folder.is_dir():
+        found["episodes_from"] = str(folder.absolute())
     return found
 
 
 def digests(config: EnvConfig) -> dict[str, dict[str, str]]:
-    """Return the SHA-256 of each file, by key and absolute path; of a road, its network's, too."""
+    """Return the SHA-256 of each file, by key and absolute path; of a road, its network's, too.
+
+    Of a folder of recordings those of all files in it.
+    """
     from ml.parameters import split_boards  # noqa: PLC0415 (as below)
 
     found = {}
@@ -97,6 +103,8 @@ def digests(config: EnvConfig) -> dict[str, dict[str, str]]:
         files = [Path(split_boards(name)[0])]
         if key == "scenario":
             files += _named_in(files[0])
+        if key == "episodes_from":
+            files = sorted(Path(name).rglob("*.csv"))
         found[key] = {str(file): _digest(file) for file in files}
     return found
 
@@ -120,11 +128,14 @@ def require_same(recorded: Path, was: EnvConfig, now: EnvConfig) -> None:
     for key, files in before.items():
         if getattr(was, key) != getattr(now, key):
             continue
-        for name, digest in files.items():
+        new = digests(now).get(key, {}) if key == "episodes_from" else {}
+        for name, digest in (new | files).items():
             file = Path(name)
-            if file.is_file() and _digest(file) == digest:
+            if name in files and file.is_file() and _digest(file) == digest:
                 continue
             happened = "has changed since the run began" if file.exists() else "is gone"
+            if name not in files:
+                happened = "was not there when the run began"
             raise CheckpointError(
                 f"{recorded.parent} was trained with the {key} {getattr(was, key)}, and {file} "
                 f"{happened}. Put it back as it was. To go on with something else on purpose, name "

@@ -11,6 +11,7 @@ from rich.console import Console
 from ml import __version__
 from ml.atomic_files import check_writable, write_atomically, write_json
 from ml.console import plain_lines
+from ml.envs.episodes.recorded import recordings_in
 from ml.evaluation.closing import (
     as_json,
     as_markdown,
@@ -121,8 +122,12 @@ def train(
     start_step = checkpoint.step if checkpoint else 0
     seed = seed_from(config.seed, start_step)
     with ExitStack() as open_things:
+        if config.env.episodes_from:
+            _read_recordings(config.env.episodes_from, console)
         environment = build_environment(config, deployment, seed)
         open_things.callback(environment.close)
+        if config.env.episodes_from and environment.batch.recorded is not None:
+            say(f"{environment.batch.recorded} in {config.env.episodes_from_share:.0%} of episodes")
         model = build_learner(config, environment, seed)
         if checkpoint is not None:
             restore(model, checkpoint)
@@ -163,6 +168,12 @@ def train(
     if failure is not None:
         raise failure
     return run
+
+
+def _read_recordings(folder: str, console: Console) -> None:
+    """Read recorded convoys, and say how far that is."""
+    with Parts(console, f"reading {folder}") as shown:
+        recordings_in(folder, shown.count)
 
 
 def _find_checkpoint(invocation: Invocation, say: Callable[[str], None]) -> Checkpoint | None:

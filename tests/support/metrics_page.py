@@ -4,7 +4,13 @@ import sys
 
 from ml.console import markdown_table
 from ml.envs.prices import PRICES
-from ml.envs.scoring.metrics import CURVES, METRICS, OF_ACCEPTANCE, OVER_EPISODES
+from ml.envs.scoring.metrics import (
+    CURVES,
+    METRICS,
+    OF_ACCEPTANCE,
+    OF_RECORDED_DRIVE,
+    OVER_EPISODES,
+)
 
 PAGE = """\
 # Metrics
@@ -25,6 +31,12 @@ mean (`quiet`: benign and free). *Summary*: the name in the environment's \
 Beside the means; rates have Wilson's 95 % interval. The last two are of `roadsense targets` alone.
 
 {many}
+## A recorded drive
+
+Of `roadsense judge-drive`. A hard braking is one beyond a threshold, 3 m/s² if nothing else is \
+said, that begins while the ego moves. `distance_m` and `message_delay_s` are those of an episode.
+
+{recorded}
 ## Prices
 
 What a fault costs in an episode, in points: of the safety score, whose best is 0, and of the \
@@ -48,15 +60,16 @@ def page():
         for m in METRICS
     ]
     columns = ("name", "unit", "formula", "threshold", "mean over", "summary")
-    many, curves = (
+    many, recorded, curves = (
         markdown_table(("name", "formula"), [(f"`{name}`", said) for name, said in table.items()])
-        for table in (OVER_EPISODES | OF_ACCEPTANCE, CURVES)
+        for table in (OVER_EPISODES | OF_ACCEPTANCE, OF_RECORDED_DRIVE, CURVES)
     )
     prices = [(f"`{name}`", f"{price:,.0f}") for name, price in PRICES.items()]
     return PAGE.format(
         prices=markdown_table(("metric", "points"), prices),
         episode=markdown_table(columns, rows),
         many=many,
+        recorded=recorded,
         curves=curves,
     )
 

@@ -40,6 +40,7 @@ def test_the_board_may_know_neither_the_simulator_nor_the_truth(tree):
     lines = [
         "from ml.sumo.road import Road",
         "from ml.envs.truth.ground_truth import GroundTruth",
+        "from ml.sensors.sensor_bank import SensorBank",
         "import gymnasium",
         "import torch",
     ]

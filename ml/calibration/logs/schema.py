@@ -54,6 +54,7 @@ _EXTRAS: Final = (
     _optional("rssi_dbm", -160.0, 20.0),
     _optional("rate_kbps", 0.0, 100_000.0),
     _optional("fix_age_ms", 0.0, 1e9),
+    _optional("position_sd_m", 0.0, 1e5),
 )
 _ACCEL: Final = tuple(Column(f"accel_{axis}", -_G_LIMIT, _G_LIMIT) for axis in "xyz")
 _HOPS: Final = Column("hop_count", 0.0, 255.0)

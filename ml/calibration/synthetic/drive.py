@@ -26,7 +26,9 @@ _HEADWAY_SPREAD, _HEADWAY_KNOTS_S = 0.65, 25.0
 _HEADWAYS_S: Final = (0.5, 6.0)
 _BEND_DEG, _BEND_M = 35.0, 700.0
 _STEP_M: Final = 5.0
-_LEGS, _STANDS, _CRUISES, _HEADWAYS = range(4)
+_LEGS, _STANDS, _CRUISES, _HEADWAYS, _HARD = range(5)
+_HARD_MPS2, _HARD_S, _RECOVERS_MPS2, _HARD_AFTER_S = 5.0, 1.2, 1.5, 1.0
+_HARD_FROM_MPS, _HARD_SETTLED_S, _HARD_APART_S = 9.0, 5.0, 14.0
 # The drive that is like the recorded one. Of each leg: cruising speed in m/s, seconds from its
 # beginning to the next, and of these the seconds in which the leader brakes and stands.
 _REFERENCE_S: Final = 582.0
@@ -56,11 +58,14 @@ class Motion(NamedTuple):
         return np.stack([self.x_m, self.y_m], axis=-1)
 
 
-def make_drive(num_cars: int, duration_s: float, seed: int, *, parked: bool = False) -> Motion:
+def make_drive(
+    num_cars: int, duration_s: float, seed: int, *, parked: bool = False, hard_brakings: int = 0
+) -> Motion:
     """Drive with stops, at distances that wander: some 8 to 80 m between neighbours.
 
-    The last of N cars leads, car 0 is the rearmost; nobody moves if `parked`. The same seed gives
-    the same drive.
+    The last of N cars leads, car 0 is the rearmost; nobody moves if `parked`. So many times, or
+    as often as there is room for it, the leader brakes at 5 m/s² for 1.2 s, everyone behind it a
+    second after the car ahead, and all speed up again. The same seed gives the same drive.
     """
     ticks = round(duration_s / DT_S)
     key = fold(seed, Stream.SYNTHETIC_LOGS, 1)
@@ -69,7 +74,47 @@ def make_drive(num_cars: int, duration_s: float, seed: int, *, parked: bool = Fa
     keep = np.exp(-DT_S / _FOLLOWS_S)
     smooth_mps, _ = lfilter([1.0 - keep], [1.0, -keep], speed_mps, zi=[keep * speed_mps[0]])
     headways_s = [_wandering(ticks, fold(key, _HEADWAYS, car)) for car in range(1, num_cars)]
-    return _on_road(_row_of_cars(1000.0 + np.cumsum(speed_mps) * DT_S, smooth_mps, headways_s))
+    along_m = _row_of_cars(1000.0 + np.cumsum(speed_mps) * DT_S, smooth_mps, headways_s)
+    for tick in hard_braking_ticks(speed_mps, seed, hard_brakings):
+        _brake_hard(along_m, tick)
+    return _on_road(along_m)
+
+
+def hard_braking_ticks(speed_mps: Floats, seed: int, count: int) -> list[int]:
+    """Draw when the leader brakes hard, so far apart that each braking is over before the next.
+
+    It cruises then: from 5 s before on, until all have made up for it.
+
+    Args:
+        speed_mps: (ticks + 1,), the leader's speed without these brakings.
+        seed: Of the drive.
+        count: How many at most.
+    """
+    key = fold(seed, Stream.SYNTHETIC_LOGS, _HARD)[0]
+    lasts = round(_HARD_APART_S / DT_S)
+    slow = np.concatenate([[0], np.cumsum(speed_mps < _HARD_FROM_MPS)])
+    before = round(_HARD_SETTLED_S / DT_S)
+    starts = np.arange(before, max(speed_mps.size - lasts, before))
+    room = starts[slow[starts + lasts] == slow[starts - before]]
+    found: list[int] = []
+    for tick in room[np.argsort(uniform(fold(key, room)), kind="stable")].tolist():
+        if len(found) == count:
+            break
+        if all(abs(tick - other) > lasts for other in found):
+            found.append(tick)
+    return sorted(found)
+
+
+def _brake_hard(along_m: Floats, tick: int) -> None:
+    """Let all cars of a row (K, N), leader last, brake hard and recover, one behind another."""
+    brakes, recovers = round(_HARD_S / DT_S), round(_HARD_S * _HARD_MPS2 / _RECOVERS_MPS2 / DT_S)
+    accel = np.concatenate([np.full(brakes, -_HARD_MPS2), np.full(recovers, _RECOVERS_MPS2)])
+    way_m = np.cumsum(np.cumsum(accel)) * DT_S * DT_S
+    for behind in range(along_m.shape[1]):
+        begin = tick + round(behind * _HARD_AFTER_S / DT_S)
+        car = along_m[begin:, along_m.shape[1] - 1 - behind]
+        car[: way_m.size] += way_m[: car.size]
+        car[way_m.size :] += way_m[-1]
 
 
 def reference_speed_mps() -> Floats:

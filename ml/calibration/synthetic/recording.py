@@ -32,6 +32,7 @@ class Recording:
 
     slot_us: Ints  # (ticks, N), true time at which each node had its slot
     sent: Bools  # (ticks, N); False where the board stalled
+    relays: Bools  # (ticks, N); whether in that slot the node sends on what it has heard
     measured: Floats  # (ticks, N, 5), x, y, speed, heading and acceleration as the node had them
     receptions: Ints  # (K, 5), receiver, source, tick of the frame, hops, true time in µs
     round_trip_us: Ints | None  # (ticks,), of pings; 0: did not come back; None: no pings
@@ -55,6 +56,7 @@ def record(
     echo: bool = False,
     stalls: bool = True,
     parked: bool = False,
+    hard_brakings: int = 0,
     on_tick: Callable[[int, int], None] = lambda _tick, _ticks: None,
 ) -> list[Recording]:
     """Drive, and record all receptions; several drives at once, each with a seed of its own.
@@ -72,9 +74,13 @@ def record(
         echo: The second node echoes the frames of the first.
         stalls: Boards stand still now and then.
         parked: Nobody moves.
+        hard_brakings: How often the leader brakes hard on each drive; see `make_drive`.
         on_tick: Told (tick, ticks) now and then.
     """
-    drives = [make_drive(num_cars, duration_s, seed, parked=parked) for seed in seeds]
+    drives = [
+        make_drive(num_cars, duration_s, seed, parked=parked, hard_brakings=hard_brakings)
+        for seed in seeds
+    ]
     ticks, nodes, everybody = len(drives[0].xy_m) - 1, num_cars + 1, np.arange(len(seeds))
     receivers = tuple(range(1, nodes))
     channel = BroadcastChannel(
@@ -94,6 +100,8 @@ def record(
         for n, window in enumerate(windows):
             for begin, end in window:
                 sent[(slot_us[:, e, n] >= begin) & (slot_us[:, e, n] < end), e, n] = False
+    nobody_us = np.zeros((ticks, len(seeds), 1), dtype=np.int64)
+    relays = np.stack([channel.relays_at(t) for t in np.append(nobody_us, slot_us, axis=2)])
     measured = measure(parameters, drives, slot_us, keys)
     receptions, round_trip_us = _broadcast(
         channel, drives, slot_us, sent, measured, echo=echo, on_tick=on_tick
@@ -102,6 +110,7 @@ def record(
         Recording(
             slot_us[:, e],
             sent[:, e],
+            relays[:, e, 1:],
             measured[:, e],
             receptions[receptions[:, 0] == e, 1:],
             round_trip_us[:, e] if echo else None,

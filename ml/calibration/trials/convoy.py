@@ -101,7 +101,7 @@ def record_direct_links(
     generated_us = np.zeros((steps - 1, num_envs, num_nodes - 1), np.int64)
     for tick in range(1, steps):
         t_us = (tick - 1) * BEACON_PERIOD_US + phase_us
-        table = _drive_on(channel, tick, t_us, position_m[tick])
+        table = drive_on(channel, tick, t_us, position_m[tick])
         fresh = table.heard & (table.sequence == tick - 1)
         latency_ms[tick - 1][fresh] = table.age_at_reception_ms[fresh]
         generated_us[tick - 1] = t_us[:, 1:]
@@ -129,15 +129,22 @@ def sample_ages_s(
     ages_s = np.full((steps - 1, num_envs, num_nodes - 1), np.inf)
     for tick in range(1, steps):
         t_us = beacons.generated_us(np.full(num_envs, tick))
-        table = _drive_on(channel, tick, t_us, position_m[tick])
+        table = drive_on(channel, tick, t_us, position_m[tick])
         now_us = np.full(num_envs, tick * BEACON_PERIOD_US)
         heard = table.heard[:, 0]
         ages_s[tick - 1][heard] = table.age_true_us(now_us)[:, 0][heard] / 1e6
     return ages_s
 
 
-def _drive_on(channel: BroadcastChannel, tick: int, t_us: Ints, along_m: Floats) -> PeerTable:
-    """Send one frame of every node, (E, N), all of them going north at cruising speed."""
+def drive_on(channel: BroadcastChannel, tick: int, t_us: Ints, along_m: Floats) -> PeerTable:
+    """Let convoys that go north at cruising speed send a frame each, and deliver to a tick's end.
+
+    Args:
+        channel: Of E convoys of N nodes.
+        tick: Which one, from 1 on.
+        t_us: (E, N), true times of sampling within it.
+        along_m: (E, N), where the nodes are at its end.
+    """
     payload = np.zeros((*along_m.shape, len(PayloadField)))
     payload[..., PayloadField.Y_M] = along_m
     payload[..., PayloadField.SPEED_MPS] = CRUISE_MPS

@@ -60,6 +60,7 @@ class ManoeuvreCase:
         release_tick: First tick after its braking.
         start_m: Route position of the ego's front bumper.
         cut_in: Who starts in another lane; None where all drive in one.
+        leader_mps: Speed that the first car likes once its script has ended; None: its initial one.
         labels: What tables and pictures say of the case.
     """
 
@@ -72,6 +73,7 @@ class ManoeuvreCase:
     release_tick: int
     start_m: float = START_M
     cut_in: CutIn | None = None
+    leader_mps: float | None = None
     labels: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
@@ -146,6 +148,8 @@ class ManoeuvreSupply:
         plan.onset_tick[row] = case.onset_tick
         plan.release_tick[row] = case.release_tick
         plan.leader_speed_mps[row] = case.speed_mps[-1]
+        if case.leader_mps is not None:
+            plan.leader_speed_mps[row] = case.leader_mps
         if case.cut_in is None:
             return
         if not road.left_lane_ids or not 1 <= case.cut_in.slot < peers:

@@ -1,11 +1,13 @@
 """Suites by name: a specification such as `r157:2` names one and its parameter.
 
 `convoy:300@rural` is `convoy:300` on another road: a scenario's name or the path of a sumocfg.
+`drives:FOLDER` and `drives-all:FOLDER` take recorded convoys.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from ml.envs.episodes.scripted import ManoeuvreCase
@@ -13,8 +15,11 @@ from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.plan import SUITE_NAMES
 from ml.evaluation.suites import cut_in, eebl, ncap, plexe, queue
 from ml.evaluation.suites.convoy import convoy
+from ml.evaluation.suites.drives import HALVES, drives
 from ml.evaluation.suites.r157 import TIME_GAP_S, r157
 from ml.evaluation.suites.suite import Suite, scripted_suite
+from ml.folders import expand_home
+from ml.sumo.scenarios import BUILTIN_SCENARIOS, DEFAULT_SCENARIO
 
 ALL_RADIOS = ("clean", "bursty", "shadowed")
 
@@ -58,16 +63,51 @@ ENTRIES: dict[str, Entry] = {
 }
 
 
+def folder_of(spec: str) -> tuple[str, Path, str] | None:
+    """Take the specification of a suite of recorded convoys apart: name, folder and scenario.
+
+    A folder's name may hold `:` and `@`; what follows the last `@` is a road if it is called so.
+
+    Returns:
+        None for another suite.
+
+    Raises:
+        ConfigError: It names no folder.
+    """
+    name, _, rest = spec.partition(":")
+    if name.partition("@")[0] not in HALVES:
+        return None
+    folder, at, scenario = rest.rpartition("@")
+    if not at or not (scenario in BUILTIN_SCENARIOS or scenario.endswith(".sumocfg")):
+        folder, scenario = rest, DEFAULT_SCENARIO
+    if name not in HALVES or not folder:
+        raise ConfigError(f"suite {spec!r}: name a folder of recordings, as drives:my-drives")
+    return name, expand_home(Path(folder)), scenario
+
+
+def _recorded(name: str, _: float) -> Suite:
+    found = folder_of(name)
+    assert found is not None  # noqa: S101 - whoever calls has looked
+    kind, folder, scenario = found
+    return drives(name, folder, HALVES[kind], scenario)
+
+
+_OF_FOLDER = Entry(_recorded, 1)
+
+
 def entry_of(spec: str) -> Entry:
     """Find the kind of suite that a specification names.
 
     Raises:
         ConfigError: There is no such suite.
     """
+    if folder_of(spec):
+        return _OF_FOLDER
     name = spec.partition("@")[0].partition(":")[0]
     if name not in ENTRIES:
-        hint = did_you_mean(name, SUITE_NAMES)
-        raise ConfigError(f"there is no suite {name!r}.{hint} Known: {', '.join(SUITE_NAMES)}")
+        known = (*SUITE_NAMES, *HALVES)
+        hint = did_you_mean(name, known)
+        raise ConfigError(f"there is no suite {name!r}.{hint} Known: {', '.join(known)}")
     return ENTRIES[name]
 
 
@@ -77,8 +117,11 @@ def make_suite(spec: str) -> Suite:
 
     Raises:
         ConfigError: There is no such suite, the number is none, or the scenario has no name.
+        LogError: A recording is wrong, or a folder has none.
     """
     entry = entry_of(spec)
+    if entry is _OF_FOLDER:
+        return entry.build(spec, entry.number)
     plain, at, scenario = spec.partition("@")
     if at and not scenario:
         raise ConfigError(f"suite {spec!r}: name a road behind the @, as {plain}@rural")

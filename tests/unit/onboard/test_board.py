@@ -5,7 +5,7 @@ import pytest
 from support.boards import HandFed
 
 from ml.onboard.safety_layer import RELEASE_MPS3
-from ml.vehicle import CAR_LENGTH_M, DT_S
+from ml.vehicle import CAR_LENGTH_M, DT_S, MAX_ACCEL_MPS2
 
 STANDING_M = 35.0
 
@@ -56,3 +56,21 @@ def test_what_is_estimated_is_what_is_observed():
     seen = fed.board.observe()
     assert seen["peers"][0, 0, 0] == np.float32(known.gap_m[0, 0] / 100.0)
     assert seen["peer_mask"].tolist() == [[1.0] + [0.0] * 7]
+
+
+def test_where_somebody_else_drives_the_last_command_is_what_the_car_did():
+    """The two newest are kept, as of commands, within what a vehicle can do; the ego sees them."""
+    fed = facing_a_standing_car()
+    for did_mps2 in (-3.0, 9.0):
+        fed.board.note_driven(np.array([did_mps2]))
+        fed.tick()
+    assert fed.board.memory.commands_mps2.tolist() == [[MAX_ACCEL_MPS2, -3.0]]
+    assert fed.board.ego.last_command_mps2.tolist() == [MAX_ACCEL_MPS2]
+
+
+def test_bounds_hold_a_wish_as_a_command_does():
+    """Without a low-pass, whatever is wished."""
+    for wish_mps2 in (-8.0, -2.0, 1.0, 2.6):
+        fed = facing_a_standing_car(safety_layer=True)
+        held = fed.board.bounds().hold(np.array([wish_mps2]))
+        assert held[0] == pytest.approx(commanded(fed, wish_mps2)[0])

@@ -59,6 +59,17 @@ def test_every_preset_loads_and_so_does_its_copy(tmp_path: Path):
         assert load_parameters(str(copy)) == parameters
 
 
+def test_a_file_from_before_relays_forgot_anything_gets_the_default(tmp_path: Path, clean: dict):
+    """Where a file says nothing of what relays forget, they forget as in the measured presets."""
+    for name in [name for name in clean["radio"]["relay"] if name.startswith("forward_")]:
+        del clean["radio"]["relay"][name], clean["domain_randomisation"][f"radio.relay.{name}"]
+    path = tmp_path / "older.json"
+    path.write_text(json.dumps(clean), encoding="utf-8")
+    relay = load_parameters(path).radio.relay
+    assert relay.forward_probability == 0.63
+    assert relay == load_parameters("clean").radio.relay
+
+
 def test_an_unknown_preset_gets_the_nearest_and_the_list():
     """A slip in a preset's name is answered with the name that was probably meant."""
     with pytest.raises(ParameterError) as refused:
@@ -94,7 +105,7 @@ def test_a_wrong_key_gets_the_nearest_and_the_list(tmp_path: Path, burst: dict):
     text = _refusal(tmp_path, burst)
     assert "2 mistakes" in text
     assert "radio.relay.hops: unknown key. Did you mean 'max_hops'?" in text
-    assert "Allowed here: max_hops, front_cone, cone_half_angle_deg." in text
+    assert "Allowed here: max_hops, front_cone, cone_half_angle_deg, forward_probability" in text
     assert "radio.loss.by_distance[1].probabilty: unknown key. Did you mean 'probability'?" in text
 
 

@@ -1,0 +1,1 @@
+"""Recorded convoys: how fast each car drove and how far it was behind the next one."""

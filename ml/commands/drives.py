@@ -1,0 +1,69 @@
+"""`roadsense drives FOLDER`: which recorded convoys there are, and which cases can be driven."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ml.console import WholeTable, make_console
+
+_MINUTE_S = 60.0
+
+
+@dataclass(frozen=True)
+class DrivesOptions:
+    """Say which recorded convoys a folder holds, and which cases were cut out of them.
+
+    A recording is a file in the layout of the OpenACC database, or the TX and RX logs of one folder
+    together. A case is cut around each braking below −3 m/s² of a car ahead of the last one, 20 s
+    before to 25 s after it; one with holes is refused and counted here. Half of the recordings, by
+    their content, are for training (roadsense train --episodes-from FOLDER), the others for
+    evaluation (roadsense evaluate --suite drives:FOLDER). docs/drives.md says where to get some.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Folder of recordings; folders in it are looked through, too."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `roadsense drives`; return the exit code."""
+    options = tyro.cli(DrivesOptions, prog="roadsense drives", args=arguments)
+    from ml.calibration.convoys.folder import (  # noqa: PLC0415 (numba is slow to import)
+        cut_all,
+        is_for_training,
+        read_folder,
+        told_of,
+    )
+    from ml.progress import Parts  # noqa: PLC0415
+
+    console = make_console()
+    with Parts(console, "reading") as shown:
+        convoys = read_folder(options.folder, shown.count)
+    table = WholeTable("recording", "half", ">cars", ">minutes", ">cases", "refused")
+    cuts = cut_all(convoys)
+    cases: Counter[str] = Counter()
+    for cut in cuts:
+        convoy = cut.convoy
+        half = "train" if is_for_training(convoy.sha256) else "held out"
+        cases[half] += len(cut.cases)
+        table.add_row(
+            str(convoy.source.relative_to(options.folder)),
+            half,
+            str(len(convoy.names)),
+            f"{convoy.duration_s / _MINUTE_S:.1f}",
+            str(len(cut.cases)),
+            told_of(cut.refused).replace(" refused", "") or "–",
+        )
+    console.print(table)
+    refused = sum(sum(cut.refused.values()) for cut in cuts)
+    console.print(
+        f"{len(cuts)} recordings; {cases['train']} cases for training, {cases['held out']} held "
+        f"out, {refused} refused",
+        highlight=False,
+    )
+    return 0

@@ -1,0 +1,193 @@
+"""What a firing series would hit by chance."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ml.evaluation.drive.chance import against_chance, beside
+from ml.evaluation.drive.events import (
+    Event,
+    Spans,
+    answer_ticks,
+    answering_spans,
+    hard_brakings,
+    lead_ticks,
+    quiet_ticks,
+    starts,
+    warning_spans,
+)
+
+TICKS = 9000
+SHUFFLES = 400
+
+
+def bursts(rng, count=45, ticks=TICKS):
+    """A driver that fires now and then, for a second or so each time."""
+    firing = np.zeros(ticks, dtype=bool)
+    for begin in rng.integers(0, ticks - 40, count):
+        firing[begin : begin + int(rng.integers(3, 40))] = True
+    return firing
+
+
+def events_at(onsets):
+    """Hard brakings of the ego with these onsets."""
+    return [Event("a", int(tick), int(tick) + 10, 5.0) for tick in np.sort(onsets)]
+
+
+def moving_but_for_stops(rng):
+    """The ego stands three times."""
+    moving = np.ones(TICKS, dtype=bool)
+    for begin in rng.integers(0, TICKS - 600, 3):
+        moving[begin : begin + 500] = False
+    return moving
+
+
+@pytest.mark.parametrize("kind", [warning_spans, lambda events: answering_spans(events, TICKS)])
+def test_p_is_uniform_where_events_have_nothing_to_do_with_the_firing(kind):
+    """Over 400 shuffles of the events' times on a drive with stops, by Kolmogorov and Smirnov."""
+    rng = np.random.default_rng(11)
+    found = []
+    for _ in range(SHUFFLES):
+        moving = moving_but_for_stops(rng)
+        firing = bursts(rng) & moving
+        onsets = rng.choice(np.flatnonzero(moving), 14, replace=False)
+        found.append(against_chance(firing, moving, kind(events_at(onsets))).p_value)
+    assert stats.kstest(found, "uniform").pvalue > 0.01
+    assert 0.02 <= np.mean(np.array(found) <= 0.05) <= 0.09
+
+
+def test_p_is_small_where_firing_comes_before_the_events():
+    """A driver that fires a second before each of fourteen is above chance; after them it is not.
+
+    No shift but those by less than the span itself does as well.
+    """
+    rng = np.random.default_rng(3)
+    onsets = 300 + 600 * np.arange(14) + rng.integers(0, 200, 14)
+    moving = np.ones(TICKS, dtype=bool)
+    before, after = np.zeros((2, TICKS), dtype=bool)
+    for tick in onsets:
+        before[tick - 10 : tick - 5] = True
+        after[tick + 1 : tick + 6] = True
+    spans = warning_spans(events_at(onsets))
+    warned = against_chance(before, moving, spans)
+    assert warned.hits == 14
+    assert warned.is_above
+    assert warned.p_value < 0.01
+    late = against_chance(after, moving, spans)
+    assert late.hits == 0
+    assert not late.is_above
+    assert late.p_value == 1.0
+
+
+def test_hits_of_every_shift_are_those_of_the_shifted_series():
+    """All shifts at once are as each alone, by numpy's roll over the ticks in which it moves."""
+    rng = np.random.default_rng(5)
+    moving = rng.random(300) < 0.8
+    firing = (rng.random(300) < 0.05) & moving
+    onsets = np.sort(rng.choice(np.flatnonzero(moving), 6, replace=False))
+    spans = warning_spans(events_at(onsets))
+    found = against_chance(firing, moving, spans)
+    place = np.cumsum(moving) - 1
+    series = firing[moving]
+    hits = []
+    for shift in range(series.size):
+        shifted = np.roll(series, shift)
+        inside = [
+            shifted[place[np.flatnonzero(moving[b:e]) + b]].any()
+            for b, e in zip(spans.begin, spans.end, strict=True)
+        ]
+        hits.append(sum(inside))
+    assert found.hits_of_shifts.tolist() == hits
+    assert found.expected.sum() == pytest.approx(np.mean(hits))
+
+
+def test_of_equal_hits_the_earlier_ones_count_more():
+    """A shift that hits as many events later does not count as doing as well."""
+    firing = np.zeros(40, dtype=bool)
+    firing[8] = True
+    spans = Spans(np.array([5]), np.array([11]))
+    found = against_chance(firing, np.ones(40, dtype=bool), spans)
+    # As early or earlier: the shifts by −1, −2, −3.
+    assert found.p_value == pytest.approx((1 + 3) / 40)
+
+
+def test_nobody_is_above_chance_with_few_events():
+    """Nine hits of nine are too few to tell; ten of ten are not."""
+    onsets = 400 + 800 * np.arange(10) + 37 * np.arange(10) ** 2 % 301
+    firing = np.zeros(TICKS, dtype=bool)
+    firing[onsets - 10] = True
+    moving = np.ones(TICKS, dtype=bool)
+    nine = against_chance(firing, moving, warning_spans(events_at(onsets[:9])))
+    assert nine.hits == 9
+    assert nine.p_value < 0.01
+    assert not nine.is_above
+    assert against_chance(firing, moving, warning_spans(events_at(onsets))).is_above
+
+
+def test_who_fires_always_is_neither_above_chance_nor_better_than_who_aims():
+    """It hits everything, as every shift of it does."""
+    rng = np.random.default_rng(8)
+    onsets = 300 + 600 * np.arange(14) + rng.integers(0, 200, 14)
+    moving, aimed = np.ones(TICKS, dtype=bool), np.zeros(TICKS, dtype=bool)
+    for tick in onsets[:9]:
+        aimed[tick - 10 : tick - 5] = True
+    spans = warning_spans(events_at(onsets))
+    always = against_chance(np.ones(TICKS, dtype=bool), moving, spans)
+    aims = against_chance(aimed, moving, spans)
+    assert (always.hits, always.p_value) == (14, 1.0)
+    compared = beside(always, aims)
+    assert compared.more == 5
+    assert compared.p_more > 0.5
+    assert compared.p_fewer < 0.01
+    assert beside(aims, always).p_more < 0.01
+    assert beside(aims, aims) == (0, 1.0, 1.0)
+
+
+def test_an_ego_that_never_moves_has_no_chance_level():
+    """No tick counts, and nothing fails."""
+    nothing = np.zeros(100, dtype=bool)
+    found = against_chance(nothing, nothing, warning_spans([]))
+    assert (found.hits, found.p_value, found.is_above) == (0, 1.0, False)
+
+
+def test_a_braking_begins_at_the_threshold_and_ends_at_one():
+    """What swings around the threshold is one event; who stands has none; the hardest is told."""
+    accel = np.zeros(60)
+    accel[[10, 11, 12, 13, 14]] = [-1.5, -3.0, -2.9, -4.5, -1.2]
+    accel[[30, 31]] = [-3.5, 0.0]
+    accel[[50]] = -6.0
+    moving = np.ones(60, dtype=bool)
+    moving[50] = False
+    found = hard_brakings("a", accel, moving, 3.0)
+    assert [(e.tick, e.end, e.hardest_mps2) for e in found] == [(11, 15, 4.5), (30, 31, 3.5)]
+    accel[12] = np.nan
+    assert [e.tick for e in hard_brakings("a", accel, moving, 3.0)] == [11, 13, 30]
+
+
+def test_leads_are_counted_from_the_first_firing_in_the_span():
+    """3 s before to 1 s after an own braking, 3 s after a peer's; outside nothing counts."""
+    event = Event("a", 100, 110, 5.0)
+    firing = np.zeros(200, dtype=bool)
+    for tick, lead in ((110, -10), (100, 0), (87, 13), (70, 30)):
+        firing[tick] = True
+        assert lead_ticks(firing, event) == lead
+    firing[:] = False
+    firing[[69, 111]] = True
+    assert lead_ticks(firing, event) is None
+    assert answer_ticks(firing, event) == 11
+    firing[111] = False
+    firing[[99, 131]] = True
+    assert answer_ticks(firing, event) is None
+    firing[130] = True
+    assert answer_ticks(firing, event) == 30
+
+
+def test_quiet_is_where_nobody_brakes_within_three_seconds():
+    """Of any board that wrote a log, the ego's too; what is not known is no braking."""
+    a, b = np.zeros((2, 200))
+    a[50], b[120], b[121] = -1.1, -0.9, np.nan
+    moving = np.ones(200, dtype=bool)
+    moving[199] = False
+    quiet = quiet_ticks({"a": a, "b": b}, moving)
+    assert np.flatnonzero(~quiet).tolist() == [*range(20, 81), 199]
+    assert np.flatnonzero(starts(np.array([1, 1, 0, 1, 0], dtype=bool))).tolist() == [0, 3]

@@ -1,0 +1,220 @@
+"""A recorded drive, from logs to who fired: planted brakings, counted by hand."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from support.planted_drive import LATENCY_MS, PHASE_MS, PlantedDrive, tick_after
+from support.untrained import untrained_model
+
+from ml.errors import ConfigError, LogError
+from ml.evaluation.drive.decide import AnyPeerBrakes, decide
+from ml.evaluation.drive.read import read_recorded_drive
+from ml.evaluation.drive.verdict import as_json, judge
+from ml.evaluation.drivers import ControllerDriver, PolicyDriver
+from ml.parameters import load_parameters
+from ml.vehicle import DT_S
+
+PEER_S = (70.0, 90.03, 110.05, 130.0)
+EGO_S = tuple(at_s + after for at_s, after in zip(PEER_S, (1.5, 0.4, 2.8, 0.05), strict=True))
+RULE = "rule: any peer ≤ −2.5 m/s²"
+
+
+def in_the_braking_at_90(sender, receiver, at_ms):
+    """Three of b's beacons from its second braking on do not reach a, and one of c's earlier."""
+    if receiver != "a":
+        return False
+    return (sender == "b" and 90_030 <= at_ms < 90_330) or (sender == "c" and at_ms == 88_065)
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """Logs of three minutes in which b brakes hard four times, and a after it."""
+    folder = tmp_path_factory.mktemp("drive")
+    planted = PlantedDrive(3.2, {"b": PEER_S, "a": EGO_S}, in_the_braking_at_90)
+    return planted.write(folder)
+
+
+@pytest.fixture(scope="module")
+def verdict(logs):
+    """The rule, judged."""
+    return judged(read_recorded_drive(logs, None))
+
+
+def judged(drive, **how):
+    """Judge the rule alone, beside itself."""
+    parameters = load_parameters("clean")
+    rule = ControllerDriver(AnyPeerBrakes(parameters.radio.time_to_live_ms / 1000.0))
+    decided, heard = decide(drive, [rule], parameters)
+    return judge(drive, {rule.name: decided[0]}, heard, policy=rule.name, rule=rule.name, **how)
+
+
+def first_message_s(at_s, lost=0):
+    """When the first beacon that b sends from a moment on has come, or one so many later."""
+    sent_ms = PHASE_MS["b"] + 100 * (tick_after(at_s - PHASE_MS["b"] / 1000.0) + lost)
+    return (sent_ms + LATENCY_MS) / 1000.0
+
+
+def test_events_and_leads_are_exact_to_a_tick(verdict):
+    """Onsets are the ticks planted; the rule fires in the tick after the message came."""
+    assert verdict.drive.ego == "a"
+    assert [told.event.tick for told in verdict.warnings] == [tick_after(at_s) for at_s in EGO_S]
+    assert all(told.event.hardest_mps2 == pytest.approx(6.0, abs=0.05) for told in verdict.warnings)
+    fires = [
+        tick_after(first_message_s(at_s, lost))
+        for at_s, lost in zip(PEER_S, (0, 3, 0, 0), strict=True)
+    ]
+    leads = [told.event.tick - tick for told, tick in zip(verdict.warnings, fires, strict=True)]
+    assert leads == [14, 1, 27, 0]
+    found = [told.fired_s[RULE] / DT_S for told in verdict.warnings]
+    assert found == pytest.approx(leads)
+
+
+def test_of_a_peers_braking_is_said_what_came_and_when(verdict):
+    """Age at the onset, losses of the 3 s before, and the first message sent since."""
+    lost = (0, 3, 0, 0)
+    assert {told.event.who for told in verdict.answers} == {"b"}
+    onsets = [tick_after(first_message_s(at_s)) for at_s in PEER_S]
+    assert [told.event.tick for told in verdict.answers] == onsets
+    for told, at_s, count in zip(verdict.answers, PEER_S, lost, strict=True):
+        onset_s, came_s = told.event.tick * DT_S, first_message_s(at_s, count)
+        assert told.message_delay_s == pytest.approx(max(came_s - onset_s, 0.0))
+        assert told.fired_s[RULE] == pytest.approx(tick_after(came_s) * DT_S - onset_s)
+        (heard,) = told.receptions
+        assert (heard.peer, heard.sent) == ("b", 30)
+        assert heard.sent - heard.received == min(count, 1)
+
+
+def test_before_the_egos_braking_all_peers_are_told_of(verdict):
+    """Of each its age and its losses; one of c's beacons and three of b's were lost."""
+    heard = {one.peer: one for one in verdict.warnings[1].receptions}
+    assert {name: one.sent - one.received for name, one in heard.items()} == {"b": 3, "c": 1}
+    now_ms = verdict.warnings[1].event.tick * 100
+    assert heard["b"].age_s == pytest.approx((now_ms - 90_430 - LATENCY_MS) / 1000.0)
+
+
+def test_the_rule_fires_nowhere_else(verdict):
+    """Its share of moving ticks is that of the brakings' messages; it never starts in the calm."""
+    rule = verdict.of(RULE)
+    moving_s = verdict.moving.sum() * DT_S
+    assert rule.firing_share == pytest.approx(
+        (10 + 7 + 10 + 10) * DT_S / moving_s, abs=2 * DT_S / moving_s
+    )
+    assert rule.starts_per_km == 0.0
+    assert verdict.quiet.any()
+    assert verdict.distance_m == pytest.approx(1500.0, rel=0.2)
+
+
+def test_four_events_are_too_few(verdict):
+    """The line says so, and nobody is above chance."""
+    assert verdict.line.startswith("Cannot tell: the drive has 4 hard brakings")
+    assert not verdict.any_above_chance
+    figures = as_json(verdict)
+    assert figures["drivers"][0]["standing"] == "cannot tell"
+    assert figures["own_brakings"][0]["lead_s"][RULE] == pytest.approx(1.4)
+
+
+def test_a_threshold_makes_other_events(logs):
+    """Beyond 6.5 m/s² nobody brakes; beyond 1.2 the stop at the end counts, too."""
+    drive = read_recorded_drive(logs, None)
+    assert judged(drive, hard_mps2=6.5).warnings == []
+    assert len(judged(drive, hard_mps2=1.2).warnings) == 5
+
+
+def test_a_driver_without_a_radio_hears_nothing(logs):
+    """The policy with its radio off decides the same whatever was received, the other does not."""
+    drive = read_recorded_drive(logs, None)
+    model = untrained_model(0, swing=30.0)
+    drivers = [PolicyDriver(model, "on"), PolicyDriver(model, "off", radio_off=True)]
+    parameters = load_parameters("clean")
+    (on, off), heard = decide(drive, drivers, parameters)
+    assert np.isfinite(heard.age_s[-1]).all()
+    of = drive.receptions
+    deaf = type(of)(*(values[:0] for values in of))
+    (on_deaf, off_deaf), _ = decide(replaced(drive, deaf), drivers, parameters)
+    assert off.tolist() == off_deaf.tolist()
+    assert on.tolist() != on_deaf.tolist()
+    assert on_deaf.tolist() == off.tolist()
+
+
+def replaced(drive, receptions):
+    """The same drive on which other messages came."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    return replace(drive, receptions=receptions)
+
+
+def test_the_last_of_the_convoy_is_the_ego_and_another_can_be_named(logs):
+    """The others are ahead of it; `ego` names any that has an RX log."""
+    assert "100% of the time" in read_recorded_drive(logs, None).notes[0]
+    assert read_recorded_drive(logs, "b").ego == "b"
+    assert read_recorded_drive(logs, "b").peers == ("a", "c")
+
+
+def test_an_ego_that_is_not_there_is_refused_with_the_nearest(logs):
+    """By its name, with all that there are."""
+    with pytest.raises(ConfigError, match=r"--ego bb: .*Did you mean 'b'\?.*a, b, c"):
+        read_recorded_drive(logs, "bb")
+
+
+def test_an_ego_without_an_rx_log_is_refused(logs):
+    """Nobody knows what it heard; who else can be the ego is said."""
+    few = [file for file in logs if file.name != "a-rx.csv"]
+    with pytest.raises(LogError, match=r"--ego a: .*a-tx\.csv.*no RX log.*b or c"):
+        read_recorded_drive(few, "a")
+    assert read_recorded_drive(few, None).ego == "b"
+    with pytest.raises(LogError, match=r"no board has an RX log"):
+        read_recorded_drive([file for file in logs if "-tx" in file.name], None)
+
+
+def test_two_drives_are_refused(logs, tmp_path):
+    """In two folders: one drive at a time. In one: clocks that do not belong together."""
+    other = PlantedDrive(2.0, {})
+    files = other.write(tmp_path)
+    with pytest.raises(LogError, match=r"logs of 2 folders"):
+        read_recorded_drive([*logs, *files], None)
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for file in logs:
+        shutil.copy(files[0].parent / file.name if file.name == "b-tx.csv" else file, mixed)
+    late = mixed / "b-tx.csv"
+    lines = late.read_text().splitlines()
+    shifted = [lines[0]] + [moved(line, 7_000_050) for line in lines[1:]]
+    late.write_text("\n".join(shifted) + "\n")
+    with pytest.raises(LogError, match=r"a-rx\.csv.*b-tx\.csv.*different drives"):
+        read_recorded_drive(sorted(mixed.glob("*.csv")), None)
+
+
+def moved(line, by_ms):
+    """A row of a board whose clock shows something else."""
+    local, stamp, rest = line.split(",", 2)
+    return f"{int(local) + by_ms},{int(stamp) + by_ms},{rest}"
+
+
+def test_clocks_that_never_meet_are_refused(tmp_path):
+    """The ego's RX log holds nobody: file, lines, and what to do."""
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    planted = PlantedDrive(
+        2.0, {}, lambda sender, receiver, _at_ms: receiver == "a" and sender != "c"
+    )
+    files = planted.write(folder)
+    rx = folder / "a-rx.csv"
+    lines = rx.read_text().splitlines()
+    rx.write_text("\n".join(lines[:6]) + "\n")
+    with pytest.raises(LogError, match=r"(?s)a-rx\.csv, lines 2 to 6: .*5 of c.*--ego"):
+        read_recorded_drive(files, "a")
+
+
+def test_a_drive_of_seconds_is_refused(tmp_path):
+    """With the lines between which it lies."""
+    short = PlantedDrive(3.2, {}).write(tmp_path)
+    for file in short:
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join(lines[:500]) + "\n")
+    with pytest.raises(
+        LogError, match=r"a-tx\.csv: 49\.8 s from line 2 to line 500, allowed are 60 s"
+    ):
+        read_recorded_drive(short, "a")
