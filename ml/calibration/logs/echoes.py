@@ -67,7 +67,8 @@ def echoed_positions(way: Trajectory, me: Trajectory, time_ms: Floats) -> Floats
 
     Between two fixes it went from one to the other as the pinging board did, as far as it went
     along with that one: a car of a convoy keeps its distance while both brake and set off; one that
-    is parked stays. Up to 30 s are bridged so, for to leave them out would leave out losses alone.
+    is parked stays. Up to 30 s are bridged so, and any time between two fixes at one place: to
+    leave rows out there would leave out losses alone.
     """
     if way.time_ms.size < 2:  # noqa: PLR2004 - two ends
         return way.at(time_ms)
@@ -82,5 +83,6 @@ def echoed_positions(way: Trajectory, me: Trajectory, time_ms: Floats) -> Floats
     bow = me.at(time_ms) - (mine[left] + share * i_went)
     xy: Floats = fixes[left] + share * went + np.clip(along, 0.0, 1.0)[:, None] * bow
     beyond_ms = np.maximum(begin_ms - time_ms, time_ms - end_ms)
-    xy[(end_ms - begin_ms > _LONGEST_GAP_MS) | (beyond_ms > _BEYOND_END_MS)] = np.nan
+    stood = ~went.any(axis=1)
+    xy[(~stood & (end_ms - begin_ms > _LONGEST_GAP_MS)) | (beyond_ms > _BEYOND_END_MS)] = np.nan
     return xy
