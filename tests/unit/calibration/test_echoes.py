@@ -38,7 +38,8 @@ def where(at_m, me_m, back):
     me = trajectory(reference, TIME_MS, mine, lon, speed)
     fixed_ms = when_fixed(TIME_MS[back], lat[back], lon[back])
     assert (np.diff(fixed_ms) > 0.0).all()
-    way = trajectory(reference, fixed_ms, lat[back], lon[back], speed[back])
+    of_peer = lat[back], lon[back], speed[back]
+    way = trajectory(reference, fixed_ms, *of_peer, own_speed=False)
     north_m = echoed_positions(way, me, TIME_MS)[:, 1]
     truth_m = (32.0 - reference.lat_deg) / DEG_PER_M + at_m
     return north_m - truth_m * DEG_PER_M * reference.north_m_per_deg
@@ -89,3 +90,15 @@ def test_long_gaps_are_bridged_as_the_other_car_drove(ahead):
     off_m = where(at_m, me_m, back & (rng.random(FRAMES) < 0.8))
     assert np.isfinite(off_m).all()
     assert np.abs(off_m[~back]).max() < 2.0
+
+
+def test_a_parked_board_stays_through_any_gap():
+    """A fix that is the same before and after three quarters of a minute of losses is its place."""
+    me_m = 5.0 * TIME_MS / 1000.0
+    back = np.ones(FRAMES, dtype=bool)
+    back[2000:2450] = False
+    off_m = where(np.full(FRAMES, 300.0), me_m, back)
+    assert np.isfinite(off_m).all()
+    assert np.abs(off_m).max() < 0.1
+    off_m = where(300.0 + 0.5 * me_m, me_m, back)  # it drove, and nobody knows how
+    assert np.isnan(off_m[2100:2400]).all()
