@@ -140,10 +140,10 @@ class Verdict:
         policy, rule = self.of(self.policy), self.of(self.rule)
         count, warned, ruled = len(self.warnings), policy.warned, rule.warned
         if not warned.enough:
+            brakings = "hard braking" if count == 1 else "hard brakings"
             return (
-                f"Cannot tell: the drive has {count} hard braking{'' if count == 1 else 's'} of its "
-                f"own driver, and at least {LEAST_EVENTS} are needed. Record more, or lower "
-                "--brakes-at-mps2."
+                f"Cannot tell: the drive has {count} {brakings} of its own driver, and at least "
+                f"{LEAST_EVENTS} are needed. Record more, or lower --brakes-at-mps2."
             )
         than_chance = "better than chance" if warned.is_above else "no better than chance"
         standing = self.against_rule(self.policy)[0]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from support.planted_drive import LATENCY_MS, PHASE_MS, PlantedDrive, tick_after
 from support.untrained import untrained_model
 
 from ml.errors import ConfigError, LogError
+from ml.evaluation.drive.chance import against_chance
 from ml.evaluation.drive.decide import AnyPeerBrakes, decide
+from ml.evaluation.drive.events import Event, warning_spans
 from ml.evaluation.drive.read import read_recorded_drive
 from ml.evaluation.drive.verdict import as_json, judge
 from ml.evaluation.drivers import ControllerDriver, PolicyDriver
@@ -116,6 +120,30 @@ def test_four_events_are_too_few(verdict):
     assert figures["own_brakings"][0]["lead_s"][RULE] == pytest.approx(1.4)
 
 
+def test_p_is_uniform_where_labels_are_shuffled(tmp_path):
+    """Fourteen planted events: the rule is above chance; with their times drawn anew p is uniform.
+
+    400 shuffles, held against the uniform distribution by Kolmogorov and Smirnov.
+    """
+    rng = np.random.default_rng(9)
+    peer_s = 60.0 + np.cumsum(12.0 + 9.0 * rng.random(14))
+    planted = PlantedDrive(6.5, {"b": peer_s.tolist(), "a": (peer_s + 1.2).tolist()})
+    found = judged(read_recorded_drive(planted.write(tmp_path), None))
+    rule = found.of(RULE)
+    assert rule.warned.hits == 14
+    assert rule.warned.p_value < 0.01
+    assert found.any_above_chance
+    assert "better than chance (it warned of 14 of 14" in found.line
+    moving = np.flatnonzero(found.moving)
+    shuffled = []
+    for _ in range(400):
+        onsets = np.sort(rng.choice(moving, 14, replace=False))
+        events = [Event("a", tick, tick + 10, 6.0) for tick in onsets.tolist()]
+        spans = warning_spans(events)
+        shuffled.append(against_chance(rule.firing, found.moving, spans).p_value)
+    assert stats.kstest(shuffled, "uniform").pvalue > 0.01
+
+
 def test_a_threshold_makes_other_events(logs):
     """Beyond 6.5 m/s² nobody brakes; beyond 1.2 the stop at the end counts, too."""
     drive = read_recorded_drive(logs, None)
@@ -141,8 +169,6 @@ def test_a_driver_without_a_radio_hears_nothing(logs):
 
 def replaced(drive, receptions):
     """The same drive on which other messages came."""
-    from dataclasses import replace  # noqa: PLC0415
-
     return replace(drive, receptions=receptions)
 
 
