@@ -94,7 +94,8 @@ def fused_states(
             "cannot be fused; record again with a GPS fix and with all three."
         )
     age_s = np.maximum(log.fixes.age_s + test.delay_to_apply_s, 0.0)
-    kept_s = float(age_s.max()) + _MOST_ROW_AGE_S
+    # A fix that is older than any that counts is not worth the memory.
+    kept_s = min(float(age_s.max()), _MOST_FIX_AGE_S) + _MOST_ROW_AGE_S
     fused = blank(1, math.ceil(kept_s / max(log.period_s, 1e-3)))
     out = np.zeros((_SD + 1, tick_times_s.size))
     valid = np.zeros(tick_times_s.size, dtype=bool)

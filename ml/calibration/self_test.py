@@ -35,6 +35,8 @@ _DELAYS_S: Final = np.arange(-0.3, 2.001, 0.02)
 _APART_S: Final = 3.0
 """Over a second GPS speed gains little beside its own error, which goes on for some seconds."""
 _MOST_APART_S: Final = 8.0
+_EVERY_S: Final = 0.5
+"""Gains that begin closer together than this tell hardly more."""
 _GAP_S: Final = 0.5
 _LEAST_PAIRS: Final = 60
 _LEAST_CORRELATION: Final = 0.5
@@ -194,7 +196,8 @@ def _delay(log: BoardLog, accel: Floats) -> Finding:
     moment_s, block, gained, ran = _gains(log, accel)
     if moment_s.size < _LEAST_PAIRS:
         return _refused(
-            f"{moment_s.size} pairs of fixes some {_APART_S:g} s apart, needed are {_LEAST_PAIRS}"
+            f"{moment_s.size} pairs of fixes some {_APART_S:g} s apart, needed are {_LEAST_PAIRS}: "
+            "drive for longer"
         )
     moments = _block_sums(block, gained, ran)
     generator = np.random.Generator(np.random.PCG64(_SEED))
@@ -229,10 +232,11 @@ def _gains(log: BoardLog, accel: Floats) -> tuple[Floats, Ints, Floats, Floats]:
     ran = np.cumsum(np.where(is_gap, 0.0, accel * steps_s))
     gaps = np.cumsum(is_gap)
     moment_s = log.time_s[log.fixes.row] - log.fixes.age_s
-    period_s = float(np.median(np.diff(moment_s))) if moment_s.size > 1 else _APART_S
-    apart = max(round(_APART_S / max(period_s, 1e-3)), 1)
     order = np.argsort(moment_s, kind="stable")
-    moment_s, speed = moment_s[order], log.fixes.speed_mps[order]
+    period_s = float(np.median(np.diff(moment_s[order]))) if order.size > 1 else _APART_S
+    every = max(round(_EVERY_S / max(period_s, 1e-3)), 1)
+    moment_s, speed = moment_s[order[::every]], log.fixes.speed_mps[order[::every]]
+    apart = max(round(_APART_S / max(every * period_s, 1e-3)), 1)
     first, last = moment_s[:-apart], moment_s[apart:]
     ends_s = [
         np.clip(ends - extreme, log.time_s[0], log.time_s[-1])

@@ -40,7 +40,7 @@ COMMANDS = {
     "calibrate": Command(
         "turn logs of real boards into a parameter file", "1 min; --coverage 10 min"
     ),
-    "logs": Command("make up logs to try that without boards; map logs of other formats"),
+    "logs": Command("make up logs to try that without boards; map other formats; test boards"),
     "judge-drive": Command(
         "judge a policy on the logs of a recorded drive", "30 s; --closed-loop 2 min"
     ),

@@ -29,7 +29,8 @@ class PlantedBoard:
         axis: Which of x, y, z points forward.
         sign: -1 where it points backwards.
         bias_mps2: Of the forward acceleration.
-        delay_ms: From a fix's moment to the first row that holds it, whole rows; one a second.
+        delay_ms: From a fix's moment to the first row that holds it, whole rows.
+        rows_per_fix: 10 for one a second.
         noise_mps2: Of each axis.
         speed_sd_mps: White, of a fix's speed.
         position_sd_m: White, of a fix's position per axis.
@@ -42,6 +43,7 @@ class PlantedBoard:
     sign: int = 1
     bias_mps2: float = 0.0
     delay_ms: int = 300
+    rows_per_fix: int = 10
     noise_mps2: float = 0.15
     speed_sd_mps: float = 0.1
     position_sd_m: float = 0.0
@@ -57,10 +59,10 @@ class PlantedBoard:
         rows = np.arange(self.truth.x_m.size)
         self.time_ms = START_MS + PERIOD_MS * rows
         late = self.delay_ms // PERIOD_MS
-        # Fixes are of the moments of every tenth row; none had come in the first rows.
-        self.fix_row = (rows - late) // 10 * 10
+        # Fixes are of the moments of some rows; none had come in the first rows.
+        self.fix_row = (rows - late) // self.rows_per_fix * self.rows_per_fix
         fixes = np.maximum(self.fix_row, 0)
-        at = fixes // 10
+        at = fixes // self.rows_per_fix
         count = at[-1] + 1
         self.speed = np.maximum(
             self.truth.speed_mps[fixes] + self.speed_sd_mps * rng.normal(size=count)[at], 0.0

@@ -64,6 +64,19 @@ def test_a_delay_comes_back_whatever_it_is(tmp_path, delay_ms):
     assert test.delay.value == pytest.approx(delay_ms / 1000.0, abs=0.05)
 
 
+def test_the_delay_of_a_receiver_with_ten_fixes_a_second_comes_back(tmp_path):
+    """Most of its fixes come while others are under way."""
+    test = findings(tmp_path, rows_per_fix=1, speed_sd_mps=0.2)
+    assert test.delay.value == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_log_of_a_few_fixes_tells_no_delay(tmp_path):
+    """With fewer gains of speed than are needed: how many there are, and what to do."""
+    motion = Motion(*(values[:901] for values in make_drive(1, 600.0, 11)))
+    test = findings(tmp_path, motion=motion, rows_per_fix=20)
+    assert "pairs of fixes some 3 s apart, needed are 60: drive for longer" in test.delay.refusal
+
+
 def test_an_age_that_the_log_gives_is_no_delay(tmp_path):
     """Where the log says how old each fix is, nothing is left to find; 0.5 s late as they are."""
     test = findings(tmp_path, delay_ms=500, fix_age=True)
