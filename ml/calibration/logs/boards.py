@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from ml.arrays import Bools, Floats
 from ml.calibration.logs.reader import Log
-from ml.calibration.logs.schema import KIND_IN_NAME, LogKind
+from ml.calibration.logs.schema import CLOCK_TURNS_MS, KIND_IN_NAME, TIME_COLUMN, LogKind
 from ml.errors import LogError
 
 STALLED_PERIODS: Final = 2.5
@@ -104,10 +104,19 @@ def gather(logs: Sequence[Log]) -> tuple[list[Board], list[Receiver]]:
                 raise LogError(
                     f"{log.path} and {receivers[name].rx.path} are both RX logs of {name!r}."
                 )
-            receivers[name] = Receiver(name, log, boards.get(name))
             if name in boards:
-                boards[name].rx = log
+                log = boards[name].rx = _in_step(log, boards[name].tx)  # noqa: PLW2901
+            receivers[name] = Receiver(name, log, boards.get(name))
     return [boards[name] for name in sorted(boards)], [receivers[n] for n in sorted(receivers)]
+
+
+def _in_step(rx: Log, tx: Log) -> Log:
+    """Return an RX log in its board's clock, if that has started at 0 again before it begins."""
+    for turn in CLOCK_TURNS_MS:
+        if tx.time_ms[-1] > turn and rx.time_ms[-1] < tx.time_ms[0]:
+            name = TIME_COLUMN[LogKind.RX]
+            return replace(rx, columns=rx.columns | {name: rx.columns[name] + turn})
+    return rx
 
 
 def _sender(log: Log) -> Board:

@@ -29,7 +29,7 @@ _NAMES: Final[dict[str, str]] = {
     "recv_time_ms": r"(recv|receive\w*|sub\w*|rx|reply|echo)\b.*(time|stamp|ts)|^(recv|sub)$",
     "lost": r"^(lost|loss|dropped|missing)$",
     "sequence": r"seq|count|packet|number|^(no|nr|num|id|pkt|n|fcnt|zahler|zaehler)$|msg ?id",
-    "from_vehicle_id": r"from|sender|source|src|device|node|address|adresse|mac|eui",
+    "from_vehicle_id": r"from|sender|source|src|device|node|addr|adr|mac|eui",
     "vehicle_id": r"vehicle|car|board|receiver ?id|gateway",
     "msg_timestamp": r"(msg|message|sender|remote|gen\w*)\b.*(time|stamp)",
     "timestamp_local_ms": r"time|stamp|zeit|date|uptime|millis|micros|^t$",
@@ -50,7 +50,7 @@ _NAMES: Final[dict[str, str]] = {
 """Our columns, and how others call them, in the order in which they choose."""
 _SAID: Final = (
     (r"km ?/? ?h\b|kph", "speed", "km/h"),
-    (r"kno?ts?\b|\bkn\b", "speed", "knots"),
+    (r"knots?\b|\bkts?\b|\bkn\b", "speed", "knots"),
     (r"\bmph\b", "speed", "mph"),
     (r"\bm ?/ ?s\b|\bmps\b", "speed", "m/s"),
     (r"\brad(ians?)?\b", "angle", "radians"),
@@ -128,7 +128,10 @@ def propose(path: Path) -> Proposal:
     numbers = {name: _numbers(values, comma=comma) for name, values in texts.items()}
     units = dict(_units(columns, texts, numbers))
     origin = (0.0, 0.0)
-    if units.get("position") == "metres" and {"lat", "lon"} <= columns.keys():
+    placed = {"lat", "lon"} <= columns.keys() and all(
+        np.isfinite(numbers[columns[c]]).any() for c in ("lat", "lon")
+    )
+    if units.get("position") == "metres" and placed:
         east, north = (
             float(np.nanmedian(numbers[columns[c]]) // _ORIGIN_M * _ORIGIN_M)
             for c in ("lon", "lat")

@@ -172,10 +172,12 @@ def _pace_of(way: _Way) -> _Pace:
     elapsed, driven = np.diff(way.time_s[cuts]), np.diff(way.driven_m[cuts])
     told = bool(np.isfinite(driven).all())
     stands = told and float(driven.sum()) < _HARDLY * float(np.median(away)) * away.size
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = float(np.log(np.nanmedian(away / driven))) if told and not stands else 0.0
-        by_fixes = float(np.nanmedian(away / elapsed))
-    return _Pace(ratio, by_fixes, stands, int(way.rows[cuts[cuts.size // 2]]))
+    by_fixes = away[elapsed > 0.0] / elapsed[elapsed > 0.0]
+    ratio, fixes_mps = 0.0, float(np.median(by_fixes)) if by_fixes.size else 0.0
+    if told and not stands and (driven > 0.0).any():
+        with np.errstate(divide="ignore"):
+            ratio = float(np.log(np.median(away[driven > 0.0] / driven[driven > 0.0])))
+    return _Pace(ratio, fixes_mps, stands, int(way.rows[cuts[cuts.size // 2]]))
 
 
 def _check_way(log: Log, rows: _Rows, way: _Way) -> None:

@@ -166,6 +166,26 @@ def test_a_clock_that_starts_at_0_again_is_read_on(tmp_path, turn_ms):
         np.testing.assert_allclose(np.diff(turned.time_s), np.diff(plain.time_s), atol=0.01)
 
 
+def test_boards_that_first_hear_one_another_after_a_clock_began_again_are_aligned(tmp_path):
+    """Nothing is heard for the 150 s before board a's clock is at 0 again, nor in 50 s after."""
+    turn_ms, place = 2.0**32 / 1000.0, np.arange(ROWS) * 1.5
+    lost = np.arange(ROWS) < 2000
+    tables = small_logs.drive(
+        {"a": place + 20.0, "b": place},
+        lost={("a", "b"): lost, ("b", "a"): lost},
+        offsets_ms={"a": turn_ms - 150_000.0, "b": 5000.0},
+    )
+    for name, table in tables.items():
+        for column in ("timestamp_local_ms", "msg_timestamp"):
+            if column == "msg_timestamp" or name.startswith("a"):
+                table[column] = [f"{float(v) % turn_ms:.3f}" for v in table[column]]
+    drive = drive_of(tmp_path, tables)
+    assert len(drive.links) == 2
+    for link in drive.links:
+        np.testing.assert_array_equal(link.lost[10:-10], lost[10:-10])
+        assert link.distance_m[link.scored] == pytest.approx(20.0, abs=1.0)
+
+
 def test_a_restarted_board_goes_into_two_folders_with_the_others_logs_in_both(tmp_path):
     """What the error of a restart advises gives two drives, each with its part's losses."""
     place = np.arange(ROWS) * 1.5
@@ -236,6 +256,25 @@ def test_an_rx_log_alone_counts_losses_by_its_sequence(tmp_path):
     assert links["b", "c"].lost.sum() == 0
     # The senders' clocks are an hour apart; both links were driven at the same time.
     assert links["b", "c"].time_s[0] == pytest.approx(link.time_s[0], abs=0.1)
+
+
+def test_a_sequence_in_both_logs_stands_for_timestamps(tmp_path):
+    """An RX log without the sender's clock: held against the TX log by number, link for link."""
+    lost = np.arange(ROWS) % 8 == 2
+    place = np.arange(ROWS) * 1.0
+    tables = small_logs.drive({"a": place + 30.0, "c": place}, lost={("a", "c"): lost})
+    logs = {name: tables[name] for name in ("a-tx", "c-tx", "c-rx")}
+    logs["a-tx"]["sequence"] = [str(7 + k) for k in range(ROWS)]
+    plain = drive_of(tmp_path / "plain", logs).links[0]
+    logs["c-rx"] = heard_alone(tables, "c")["c-rx"]
+    del logs["c-rx"]["msg_timestamp"]
+    (link,) = drive_of(tmp_path / "numbers", logs).links
+    np.testing.assert_array_equal(link.outcome, plain.outcome)
+    np.testing.assert_array_equal(link.distance_m, plain.distance_m)
+    np.testing.assert_array_equal(link.latency_ms, plain.latency_ms)
+    del logs["a-tx"]["sequence"]
+    with pytest.raises(LogError, match="does not have its sequence 7, so that the two cannot"):
+        drive_of(tmp_path / "neither", logs)
 
 
 def test_the_receivers_tx_log_adds_its_positions(tmp_path):
