@@ -179,8 +179,13 @@ def test_a_peer_without_a_log_says_what_came_of_it(logs, verdict):
 
 
 def test_what_a_board_has_fused_itself_stands(logs, tmp_path):
-    """Messages with the spread that their sender believed in are taken as they are."""
+    """Messages with the spread that their sender believed in are taken as they are.
+
+    One of the senders, b, wrote no log of its own.
+    """
     for file in logs:
+        if file.name.startswith("b-"):
+            continue
         head, *rows = file.read_text().splitlines()
         believed = [f"{head},position_sd_m", *(f"{row},2.5" for row in rows)]
         (tmp_path / file.name).write_text("\n".join(believed) + "\n")
