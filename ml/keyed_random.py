@@ -60,6 +60,7 @@ class Stream(IntEnum):
     SLOW_BIAS_COMMON = 19
     ANTENNA = 20
     BLACKOUT = 21
+    RELAYING = 40
     BEACON_JITTER = 22
     CASE_SPLIT = 35
     REPLAYED_CASE = 36

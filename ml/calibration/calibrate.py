@@ -10,22 +10,32 @@ import numpy as np
 
 from ml import __version__
 from ml.calibration.fits.accelerometer import Accelerometer, accelerometer_estimates
-from ml.calibration.fits.blackout import Found, blackout_estimates, find_blackouts
+from ml.calibration.fits.blackout import SHARE, Found, blackout_estimates, find_blackouts
 from ml.calibration.fits.estimates import Estimate, kept, value_at
 from ml.calibration.fits.gps import position_estimates
 from ml.calibration.fits.latency import LEAST_ROUND_TRIPS, LatencyFit, latency_estimates
 from ml.calibration.fits.link import LinkFit
-from ml.calibration.fits.loss_estimates import MarginSplit, loss_estimates
+from ml.calibration.fits.loss_estimates import NOWHERE, MarginSplit, loss_estimates
+from ml.calibration.fits.relays import Relay, own_relays, relay_estimates
 from ml.calibration.logs.link import Drive, Link
 from ml.calibration.logs.log_map import LogMap
 from ml.calibration.logs.reader import Log
 from ml.calibration.logs.reading import read_logs
 from ml.errors import LogError
 from ml.espnow_emulator import MarginLoss
-from ml.parameters import Parameters
+from ml.parameters import Boards, Parameters
 from ml.section import is_drawn, limits, numbers_of
 
 LEAST_FRAMES: Final = 3000
+_MARGIN: Final = "radio.loss.margin_20m_db"
+_MINE: Final = (
+    "The boards that logged, on another drive: their own level, without the spread of boards. For "
+    "training and judging what these very boards will drive with."
+)
+_AT_LARGE: Final = (
+    "Other boards of their kind, in other cars: they differ as the prior's boards do, by far more "
+    "than one pair shows. For training a policy that boards nobody has measured will carry."
+)
 _UNIDENTIFIABLE: Final = {
     "radio.loss.fading_m": "loss alone does not show it: it trades against the margin",
     "radio.loss.transition_db": "loss alone does not show it",
@@ -50,15 +60,13 @@ class Calibration:
     split: MarginSplit  # Of its levels
     latency: LatencyFit | None  # Of round trips, None without any
     accelerometers: list[Accelerometer]  # Of the boards
+    relays: list[Relay]  # Boards that send on what they hear
 
     @property
     def notes(self) -> list[str]:
         """What else is to be said."""
         return [note for drive in self.drives for note in drive.notes] + [
-            f"The accelerometer of {one.board} is mounted backwards: braking reads as "
-            f"accelerating (slope {one.slope:.2f} against its GPS). Turn it, or negate it."
-            for one in self.accelerometers
-            if one.is_backwards
+            one.note for one in self.accelerometers if one.note
         ]
 
 
@@ -89,6 +97,8 @@ def calibrate(
             f"the parameters {prior_name!r} have the loss model {prior.radio.loss.model!r}; only "
             "'margin' can be calibrated. Name another with --prior, such as clean."
         )
+    if prior.boards is not None:  # what was known before is known of boards, not of these
+        prior = prior.of_boards("at-large")
     logs, drives = read_logs(paths, on_part, log_map=log_map, distance_m=distance_m)
     what = "looking for blackouts"
     on_part(what, 0.0)
@@ -97,6 +107,7 @@ def calibrate(
     fit, split = loss_estimates(links, prior, estimates, on_part)
     estimates += blackout_estimates(blackouts, prior)
     latency = latency_estimates(logs, prior, estimates)
+    relays = relay_estimates(drives, prior, estimates)
     accels = accelerometer_estimates(drives, prior, estimates)
     position_estimates(drives, prior, estimates)
     estimates += [
@@ -104,9 +115,8 @@ def calibrate(
         for name, reason in _UNIDENTIFIABLE.items()
         if value_at(prior, name) is not None
     ]
-    return Calibration(
-        prior_name, prior, estimates, logs, drives, links, blackouts, fit, split, latency, accels
-    )
+    found = (logs, drives, links, blackouts, fit, split, latency, accels, relays)
+    return Calibration(prior_name, prior, estimates, *found)
 
 
 def _enough(drives: Sequence[Drive]) -> list[Link]:
@@ -136,32 +146,59 @@ def _enough(drives: Sequence[Drive]) -> list[Link]:
     return links
 
 
-def calibrated(calibration: Calibration) -> Parameters:
+def calibrated(calibration: Calibration, boards: Boards = "mine") -> Parameters:
     """Return the prior with everything that was fitted in place.
 
-    What was fitted is drawn, in training, from its interval; what was not, as before.
+    What was fitted is drawn from its interval in every episode; what was not, as before. The set
+    `mine` holds the boards that logged, `at-large` others of their kind, which differ as the
+    prior's do.
     """
     content: dict[str, Any] = json.loads(calibration.prior.model_dump_json())
     content["provenance"] = provenance(calibration)
-    ranges, content["domain_randomisation"] = content["domain_randomisation"], {}
-    found = [b for b in calibration.blackouts.values() if b is not None]
-    if found:
-        content["radio"]["loss"]["blackout"] = {"share": len(found) / len(calibration.blackouts)}
+    if any(b is not None for b in calibration.blackouts.values()):
+        content["radio"]["loss"]["blackout"] = content["radio"]["loss"]["blackout"] or {}
     plain = Parameters.model_validate_json(json.dumps(content))
     fields = {name: field for name, field, _ in numbers_of(plain)}
+
+    def cut(*numbers: float, name: str) -> list[float]:
+        ends: list[float] = np.clip(numbers, *limits(fields[name])).tolist()
+        return ends
+
+    values: dict[str, float] = {}
+    drawn: dict[str, list[float]] = {}
     for e in calibration.estimates:
-        if e.interval is None:
-            continue
-        *way, last = e.name.split(".")
-        section = content
-        for part in way:
-            section = section[part]
-        value, *ends = np.clip([e.value, *e.interval], *limits(fields[e.name])).tolist()
-        section[last] = value
-        if is_drawn(fields[e.name]):
-            ranges[e.name] = ends
-    content["domain_randomisation"] = ranges
-    return Parameters.model_validate_json(json.dumps(content))
+        if e.interval is not None:
+            values[e.name], *ends = cut(e.value, *e.interval, name=e.name)
+            if is_drawn(fields[e.name]):
+                drawn[e.name] = ends
+    content["domain_randomisation"] |= drawn
+    own_values, own_drawn = {**values}, {**drawn}
+    for name, (value, low, high) in _own_boards(calibration).items():
+        own_values[name], *own_drawn[name] = cut(value, low, high, name=name)
+    before = {name: float(value_at(plain, name) or 0.0) for name in own_values}
+    content["board_sets"] = {
+        "mine": {"purpose": _MINE, "values": own_values, "drawn": own_drawn},
+        "at-large": {"purpose": _AT_LARGE, "values": before | values, "drawn": drawn},
+    }
+    content["boards"] = boards
+    return Parameters.model_validate_json(json.dumps(content)).of_boards()
+
+
+def _own_boards(calibration: Calibration) -> dict[str, tuple[float, float, float]]:
+    """What differs from boards at large for the boards that logged: dotted name to value, ends."""
+    own: dict[str, tuple[float, float, float]] = {}
+    split = calibration.split
+    margin = next(e for e in calibration.estimates if e.name == _MARGIN)
+    if margin.why != NOWHERE:
+        own[_MARGIN] = split.own_db
+        own["radio.loss.antenna_sd_db"] = (split.own_spread_db,) * 3
+        own["radio.loss.door_share"] = (0.0, 0.0, 0.0)
+        if split.own_first_car_db is not None:
+            own["radio.loss.car_first_db"] = split.own_first_car_db
+    share = next((e.value for e in calibration.estimates if e.name == SHARE), None)
+    if share is not None:
+        own[SHARE] = (share,) * 3
+    return own | own_relays(calibration.relays)
 
 
 def provenance(calibration: Calibration) -> str:

@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from ml.commands.checks import require_counts, require_file
 from ml.console import WholeTable, make_console
@@ -42,6 +43,10 @@ class CalibrateOptions:
     """The report to write; the parameter file's name with .html by default."""
     prior: str = "clean"
     """Preset or parameter file: values where the logs cannot tell, and the ranges known before."""
+    boards: Literal["mine", "at-large"] = "mine"
+    """Whose radio the file is. mine: these very boards on another drive. at-large: others of their
+    kind, which differ as the prior's boards do. The file holds both: `--radio FILE:at-large` takes
+    the other one. Either way what was fitted is drawn from its interval in every episode."""
     held_out: tuple[Path, ...] = field(default_factory=tuple)
     """Logs to judge on instead of those that are fitted to."""
     map: Path | None = None
@@ -81,6 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     from ml.calibration.logs.log_map import read_log_map  # noqa: PLC0415
     from ml.calibration.logs.reading import read_logs  # noqa: PLC0415
     from ml.calibration.trials.logged_drive import judge_links  # noqa: PLC0415
+    from ml.reports.calibration.pictures import pictures_of  # noqa: PLC0415
     from ml.reports.calibration.report import render  # noqa: PLC0415
 
     if options.distance_m is not None and not 0.0 < options.distance_m <= _FARTHEST_M:
@@ -105,24 +111,39 @@ def main(arguments: Sequence[str]) -> int:
             log_map=log_map,
             distance_m=options.distance_m,
         )
-        parameters = calibrated(calibration)
-        links, levels_db = held_out or calibration.links, calibration.fit.levels
-        judgement = judge_links(links, parameters, levels_db, on_part)
+        parameters = calibrated(calibration, options.boards)
+        # Whatever judging or drawing meets, what was fitted is there.
+        write_atomically(options.out, parameters.model_dump_json(indent=2) + "\n")
+        judgement = judge_links(
+            held_out or calibration.links,
+            parameters.of_boards("mine"),
+            calibration.fit.levels,
+            on_part,
+            fitted_to=calibration.links,
+        )
         on_part("drawing", 0.5)
+        gallery = pictures_of(judgement, calibration.latency)
         page = render(
             calibration,
             judgement,
+            gallery,
+            parameters,
             title=f"Calibration {options.out.stem}",
             command=shlex.join(["roadsense", "calibrate", *arguments]),
             held_out=[path.name for path in options.held_out],
         )
-    write_atomically(options.out, parameters.model_dump_json(indent=2) + "\n")
     write_atomically(report, page)
     _print(calibration, console)
-    met = sum(gate.met for gate in judgement.gates)
-    console.print(f"{met} of {len(judgement.gates)} figures of the losses met within noise")
+    for failure in gallery.failed:
+        console.print(f"[yellow]note[/yellow]  {escape(failure)}")
+    console.print(judgement.summary, highlight=False)
     console.print(f"parameters: {options.out}   report: {report}", highlight=False)
+    for boards, found in parameters.board_sets.items():
+        chosen = ", as the file says" if boards == options.boards else ""
+        console.print(f"boards {boards}{chosen}: {found.purpose}", highlight=False)
     console.print(f"next: roadsense train --radio {options.out}", highlight=False)
+    (other,) = parameters.board_sets.keys() - {options.boards}
+    console.print(f"or:   roadsense train --radio {options.out}:{other}", highlight=False)
     return 0
 
 
@@ -141,7 +162,7 @@ def _print(calibration: Calibration, console: Console) -> None:
     console.print(table)
     console.print(kept)
     for note in calibration.notes:
-        console.print(f"[yellow]note[/yellow]  {note}")
+        console.print(f"[yellow]note[/yellow]  {escape(note)}")
 
 
 def _study(options: CalibrateOptions, file: Path, console: Console) -> int:

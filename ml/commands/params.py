@@ -96,6 +96,9 @@ def _show(options: ShowOptions, console: Console) -> None:
 
     console.print(f"radio {name}", style="bold", highlight=False, markup=False)
     console.print(f"{parameters.provenance}\n", highlight=False, markup=False)
+    if parameters.boards is not None:
+        purpose = parameters.board_sets[parameters.boards].purpose
+        console.print(f"boards {parameters.boards}: {purpose}\n", highlight=False, markup=False)
     for table in tables_of(parameters):
         console.print(table)
     if options.meanings:

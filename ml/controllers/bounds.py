@@ -53,7 +53,7 @@ class Oracle(Follower):
     knows: Knows = "truth"
     _GAP_GAIN, _SPEED_GAIN = 0.12, 0.7
     _MARGIN_M = 2.0
-    _URGENT_MPS2 = 2.0
+    _URGENT_MPS2, _AT_ONCE_MPS2 = 2.0, 5.0
     _CALM_MPS2 = 1.5
     """What it brakes with at most where the traffic demands none: nobody behind is startled."""
     _CALM_STEP_MPS2, _URGENT_STEP_MPS2 = 4.5 * DT_S, 12.65 * DT_S
@@ -77,7 +77,9 @@ class Oracle(Follower):
         to_stop = braking_within(own, room + lead_stops_m)
         to_match = braking_within(np.maximum(own - lead.speed_mps, 0.0), room)
         needed = np.maximum(to_stop, to_match)
-        # It builds up as a careful driver's does: who slows for a tick is no cause to brake hard.
-        urgent = np.maximum(-needed, last - self._URGENT_STEP_MPS2)
+        # It builds up as a careful driver's does, since who slows for a tick is no cause to brake
+        # hard; but at once where the room is nearly gone, as it is behind a car that cuts in.
+        built_up = np.maximum(-needed, last - self._URGENT_STEP_MPS2)
+        urgent = np.where(needed > self._AT_ONCE_MPS2, -needed, built_up)
         wish = np.where(needed > self._URGENT_MPS2, np.minimum(wish, urgent), wish)
         return np.clip(wish, -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)

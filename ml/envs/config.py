@@ -82,7 +82,8 @@ class EnvConfig(_Model):
     num_peers: tuple[_Peers, _Peers] = (1, 8)
     """Fewest and most cars ahead of the ego; drawn uniformly per episode."""
     radio: str = "clean"
-    """Name of a radio preset, or the path of a parameter file."""
+    """Name of a radio preset, or the path of a parameter file; of a calibrated one, FILE:at-large
+    is the radio of other boards than those that logged."""
     domain_randomisation: bool = False
     """Draw the radio's and the sensors' parameters anew per episode, from the file's ranges."""
     episode_s: Annotated[float, Field(ge=1.0, le=3600.0)] = 50.0

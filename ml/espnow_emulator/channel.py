@@ -26,7 +26,7 @@ from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.parameters.loss import MarginLoss
 from ml.espnow_emulator.parameters.radio import RadioParameters
 from ml.espnow_emulator.peer_table import PeerTable
-from ml.espnow_emulator.relays import RelayArrays
+from ml.espnow_emulator.relays import RelayArrays, all_work
 from ml.espnow_emulator.wire import GeoReference, quantise
 from ml.keyed_random import fold
 from ml.section import EpisodeNumbers
@@ -145,6 +145,7 @@ class BroadcastChannel:
         self.node_clocks.reset(env_indices, episode_keys, node_keys=keys)
         episodes = Episodes(env_indices, episode_keys, keys, values)
         self._world.mac.reset(episodes)
+        self._world.relays.reset(episodes)
         self._links.reset(episodes)
         self._world.store.reset(env_indices)
         self.clear(env_indices)
@@ -180,6 +181,7 @@ class BroadcastChannel:
         values = {name: kept[here] for name, kept in self._values.items()}
         episode = Episodes(here, key, keys, values)
         self._world.mac.rekey(episode)
+        self._world.relays.rekey(episode)
         self._links.admit(episode, node)
 
     def transmit(
@@ -240,6 +242,12 @@ class BroadcastChannel:
             self._flight = self._flight.doubled()
         self._delivered_us[:] = now_us
         return self.table
+
+    def relays_at(self, t_us: Ints) -> Bools:
+        """Tell which nodes send on what they have heard, in slots at (E, N) true times in µs."""
+        work = np.zeros(t_us.shape, dtype=bool)
+        all_work(self._world.relays, t_us, work)
+        return work
 
     def drain_counters(self) -> dict[str, float]:
         """Return what was counted since the last call; see `CounterArrays.drain`."""

@@ -38,6 +38,7 @@ from ml.espnow_emulator.relays import (
     keep_for_relay,
     mark_seen,
     note_own_pose,
+    works,
 )
 from ml.keyed_random import extend_one, uniform_one
 
@@ -155,7 +156,7 @@ def _next_slot(store: StoreArrays, e: int) -> tuple[int, int]:
 
 @inlined
 def _have_slot(e: int, node: int, t_us: int, world: World) -> None:
-    """A node hands its own frame and all that it relays to its MAC."""
+    """A node hands its own frame to its MAC, and all that it relays if it does so now."""
     store, relays, counters = world.store, world.relays, world.counters
     sequence = max(store.next_slot[e, node], store.next_sequence[e, node] - DEPTH)
     counters.total[count.EXPIRED] += sequence - store.next_slot[e, node]
@@ -167,6 +168,8 @@ def _have_slot(e: int, node: int, t_us: int, world: World) -> None:
         counters.total[count.QUEUE_DROPS] += 1
         if node > 0:
             _count_own_frame(e, node, 0, world)
+    if relays.waiting[e, node] > 0 and not works(relays, e, node, t_us):
+        relays.waiting[e, node] = 0
     for k in range(relays.waiting[e, node]):
         word = relays.word[e, node, k]
         if is_expired(store, e, source_of(word), sequence_of(word)):

@@ -6,7 +6,8 @@ from typing import Annotated, NamedTuple, Self
 import numpy as np
 
 from ml.arrays import Bools, Floats, Ints, Words, allocate
-from ml.compiled import inlined
+from ml.compiled import compiled, inlined
+from ml.espnow_emulator.loss_model import Episodes
 from ml.espnow_emulator.message_store import (
     DEPTH,
     StoreArrays,
@@ -18,10 +19,13 @@ from ml.espnow_emulator.message_store import (
 )
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.parameters.radio import RelayParameters
+from ml.keyed_random import Stream, extend, extend_one, fold, uniform, uniform_one
 
 _MASK_BITS = 64
 _ALL_ROUND_DEG = 180.0
 _ONE = np.uint64(1)
+_US_PER_S = 1e6
+_SPELL, _LEVEL, _PHASE = range(3)
 _X_M, _Y_M, _HEADING_DEG = (
     int(field) for field in (PayloadField.X_M, PayloadField.Y_M, PayloadField.HEADING_DEG)
 )
@@ -36,7 +40,7 @@ class RelayRules(NamedTuple):
 
 
 class RelayArrays(NamedTuple):
-    """What all nodes have seen, and what waits for their slots; `clear` before use."""
+    """What all nodes have seen, and what waits for their slots; `reset` before use."""
 
     rules: RelayRules
     newest: Annotated[Ints, "E N N"]  # node, source: the newest message seen, -1 for none
@@ -45,6 +49,10 @@ class RelayArrays(NamedTuple):
     waiting: Annotated[Ints, "E N"]  # how many those are
     pose: Annotated[Floats, "E N 4"]  # x, y, sine and cosine of the heading in its newest frame
     has_pose: Annotated[Bools, "E N"]  # whether there was one
+    works_share: Annotated[Floats, "E N"]  # of the time in which a node sends on what waits
+    spell_us: Annotated[Ints, "E"]  # how long it works or is idle at a time
+    spell_start_us: Annotated[Ints, "E N"]  # when the first spell began, at most so long before 0
+    spell_key: Annotated[Words, "E N"]  # of the draw per spell
 
     @classmethod
     def of(cls, parameters: RelayParameters, num_envs: int, num_nodes: int) -> Self:
@@ -56,12 +64,47 @@ class RelayArrays(NamedTuple):
         rules = RelayRules(parameters.max_hops, parameters.front_cone, cosine)
         return allocate(cls, sizes, rules=rules)
 
+    def reset(self, episodes: Episodes) -> None:
+        """Begin episodes."""
+        self.rekey(episodes)
+        self.clear(episodes.env_indices)
+
+    def rekey(self, episodes: Episodes) -> None:
+        """Draw how much each node works; see `RelayParameters`."""
+        here, values = episodes.env_indices, episodes.values
+        share, spread, time_s = (
+            values[f"relay.forward_{name}"][:, None] for name in ("probability", "spread", "time_s")
+        )
+        key = fold(episodes.keys[:, None], Stream.RELAYING, episodes.node_keys)
+        within = np.minimum(spread, np.minimum(share, 1.0 - share))
+        spell_us = np.rint(time_s * _US_PER_S)
+        self.works_share[here] = share + (2.0 * uniform(extend(key, _LEVEL)) - 1.0) * within
+        self.spell_us[here] = spell_us[:, 0]
+        self.spell_start_us[here] = -np.floor(uniform(extend(key, _PHASE)) * spell_us)
+        self.spell_key[here] = extend(key, _SPELL)
+
     def clear(self, env_indices: Ints) -> None:
         """Forget what was seen and what waits."""
         self.newest[env_indices] = -1
         self.mask[env_indices] = 0
         self.waiting[env_indices] = 0
         self.has_pose[env_indices] = False
+
+
+@inlined
+def works(relays: RelayArrays, env: int, node: int, t_us: int) -> bool:
+    """Tell whether a node sends on what waits, in a slot at a time."""
+    spell = (t_us - relays.spell_start_us[env, node]) // relays.spell_us[env]
+    draw = uniform_one(extend_one(relays.spell_key[env, node], spell))
+    return bool(draw < relays.works_share[env, node])
+
+
+@compiled
+def all_work(relays: RelayArrays, t_us: Ints, work: Bools) -> None:
+    """Fill `work` (E, N): whether each node sends on what waits, in a slot at `t_us` (E, N)."""
+    for env in range(t_us.shape[0]):
+        for node in range(t_us.shape[1]):
+            work[env, node] = works(relays, env, node, t_us[env, node])
 
 
 @inlined

@@ -1,6 +1,15 @@
 """Parameter files: radio and sensors in one validated JSON, and the presets."""
 
-from ml.parameters.loading import PRESET_NAMES, load_parameters
-from ml.parameters.parameters import Parameters, draw_episode_parameters
+from ml.parameters.loading import PRESET_NAMES, load_parameters, split_boards
+from ml.parameters.parameters import BOARDS, Boards, BoardSet, Parameters, draw_episode_parameters
 
-__all__ = ["PRESET_NAMES", "Parameters", "draw_episode_parameters", "load_parameters"]
+__all__ = [
+    "BOARDS",
+    "PRESET_NAMES",
+    "BoardSet",
+    "Boards",
+    "Parameters",
+    "draw_episode_parameters",
+    "load_parameters",
+    "split_boards",
+]

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from ml.errors import ParameterError, did_you_mean
 from ml.espnow_emulator.parameters.loss import LOSS_MODELS
-from ml.parameters.parameters import Parameters
+from ml.parameters.parameters import BOARDS, Boards, Parameters
 from ml.section import allowed, plain
 
 _PRESETS = Path(__file__).parent / "presets"
@@ -39,15 +39,18 @@ _LONGEST_LINE = 400
 def load_parameters(name_or_file: str | Path) -> Parameters:
     """Load a preset by its name or a JSON file by its path.
 
-    A bare word is a preset's name; what has a suffix or holds a path separator is a file.
+    A bare word is a preset's name; what has a suffix or holds a path separator is a file. Of a file
+    that `roadsense calibrate` has written, `params.json:at-large` is the radio of other boards, and
+    `params.json:mine` that of those that logged, whichever of the two the file itself names.
 
     Raises:
         ParameterError: An unknown preset, a file that is missing, has another suffix or cannot be
-            read, or content that is not allowed.
+            read, or content that is not allowed; boards that the file knows nothing of.
     """
     text = os.fspath(name_or_file)
     if text in PRESET_NAMES:
         return _load_file(_PRESETS / f"{text}.json")
+    text, boards = split_boards(text)
     path = Path(text)
     if not (isinstance(name_or_file, Path) or path.suffix or os.sep in text):
         raise ParameterError(
@@ -60,7 +63,21 @@ def load_parameters(name_or_file: str | Path) -> Parameters:
             f"parameter file {path}: its name {found}, allowed is {_SUFFIX}, for its content is "
             f"JSON.\nRename the file, or use a preset: {_PRESETS_NAMED}."
         )
-    return _load_file(path)
+    try:
+        return _load_file(path).of_boards(boards)
+    except ValueError as error:
+        raise ParameterError(
+            f"parameter file {path}: {error}.\nName the file alone, or one that `roadsense "
+            "calibrate` has written."
+        ) from error
+
+
+def split_boards(name: str) -> tuple[str, Boards | None]:
+    """Part the path of a parameter file from the boards that are asked for behind a colon."""
+    for boards in BOARDS:
+        if name.endswith(f":{boards}"):
+            return name.removesuffix(f":{boards}"), boards
+    return name, None
 
 
 def _load_file(path: Path) -> Parameters:

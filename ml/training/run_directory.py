@@ -74,16 +74,17 @@ def absolute_files(config: EnvConfig) -> dict[str, str]:
     """
     # Slow to import, and --help needs none.
     from ml.envs.episodes.critical_cases import CASE_SETS  # noqa: PLC0415
-    from ml.parameters import PRESET_NAMES  # noqa: PLC0415
+    from ml.parameters import PRESET_NAMES, split_boards  # noqa: PLC0415
     from ml.sumo.scenarios import BUILTIN_SCENARIOS  # noqa: PLC0415
 
     found = {}
     builtin = {"scenario": BUILTIN_SCENARIOS, "radio": PRESET_NAMES, "cases": CASE_SETS}
     for key, known in builtin.items():
         said = getattr(config, key)
-        path = expand_home(Path(said))
+        file, boards = split_boards(said) if key == "radio" else (said, None)
+        path = expand_home(Path(file))
         if said not in known and path.is_file():
-            found[key] = str(path.absolute())
+            found[key] = f"{path.absolute()}:{boards}" if boards else str(path.absolute())
     folder = expand_home(Path(config.episodes_from))
     if config.episodes_from and folder.is_dir():
         found["episodes_from"] = str(folder.absolute())
@@ -95,9 +96,11 @@ def digests(config: EnvConfig) -> dict[str, dict[str, str]]:
 
     Of a folder of recordings those of all files in it.
     """
+    from ml.parameters import split_boards  # noqa: PLC0415 (as below)
+
     found = {}
     for key, name in absolute_files(config).items():
-        files = [Path(name)]
+        files = [Path(split_boards(name)[0])]
         if key == "scenario":
             files += _named_in(files[0])
         if key == "episodes_from":

@@ -40,7 +40,7 @@ CROWD = Style(
 )
 EVERYTHING: dict[str, Any] = {
     "loss": {"model": "margin", "blackout": {"length_s": 0.3, "period_s": 1.0}},
-    "relay": {"max_hops": 3, "front_cone": False},
+    "relay": {"max_hops": 3, "front_cone": False, "forward_time_s": 0.5},
 }
 MARGIN = {"model": "margin"}
 NO_OBSTRUCTION = {"car_first_db": 0.0, "car_next_db": 0.0, "cars_cap_db": 0.0}

@@ -237,6 +237,8 @@ class OracleRadio:
         node = self.nodes[j]
         if node.own is None or message.seq > node.own.seq:
             node.own = message
+        if not self._works(t_us, j):
+            node.relays.clear()
         relays = [frame for frame in node.relays if not self._is_expired(frame.message)]
         self.expired += len(node.relays) - len(relays)
         for frame in [Frame(message, 0), *relays]:
@@ -246,6 +248,16 @@ class OracleRadio:
                 self._push(t_us, Kind.AIR_START, j, AirStart(sender=j, frame=frame))
         node.relays.clear()
         self._plan_air_start()
+
+    def _works(self, t_us: int, j: int) -> bool:
+        """A relay works or is idle for a while, then the dice are cast again."""
+        relay, key = self.parameters.relay, (Stream.RELAYING, self.node_keys[j])
+        spell_us = round(relay.forward_time_s * 1e6)
+        begun_us = int(draw_uniform(self.key, *key, 2) * spell_us)
+        mean = relay.forward_probability
+        widest = min(relay.forward_spread, mean, 1.0 - mean)
+        share = mean + (2.0 * draw_uniform(self.key, *key, 1) - 1.0) * widest
+        return draw_uniform(self.key, *key, 0, (t_us + begun_us) // spell_us) < share
 
     def _queue(self, t_us: int, j: int, frame: Frame) -> None:
         if len(self.nodes[j].queue) == _QUEUE_CAPACITY:

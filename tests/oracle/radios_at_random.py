@@ -80,6 +80,9 @@ def radios(draw: st.DrawFn) -> dict[str, Any]:
             "max_hops": draw(st.sampled_from((0, 3, 3, 2, 1))),
             "front_cone": draw(st.booleans()),
             "cone_half_angle_deg": draw(st.sampled_from((90.0, 90.0, 30.0, 180.0))),
+            "forward_probability": draw(st.sampled_from((0.63, 0.63, 1.0, 0.0, 0.95))),
+            "forward_spread": draw(st.sampled_from((0.2, 0.0, 1.0))),
+            "forward_time_s": draw(st.sampled_from((1.0, 0.05, 0.3))),
         },
         "clock": {"drift_sd_ppm": 300.0, "drift_limit_ppm": 900.0},
     }

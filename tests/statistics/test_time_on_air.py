@@ -126,7 +126,11 @@ def test_a_relayed_copy_waits_for_the_relayers_slot():
     """
     envs, ticks = 700, 110
     # The last car hears its neighbour, but never the first car, 30 m away.
-    radio = _radio(loss=_independent(0.0, (16.0, 29.0)), mac={"h_rx_ms": 0.15})
+    radio = _radio(
+        loss=_independent(0.0, (16.0, 29.0)),
+        mac={"h_rx_ms": 0.15},
+        relay={"forward_probability": 1.0},
+    )
     key = fold(110, Stream.BEACON_PHASE, np.arange(envs))
     relayer_us = np.full(envs, 50_000)
     first_us = np.floor((55_000 + 90_000 * uniform(key)) % T_US).astype(np.int64)

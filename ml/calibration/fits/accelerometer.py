@@ -7,6 +7,7 @@ import numpy as np
 
 from ml.arrays import Floats, Ints
 from ml.calibration.fits.estimates import Estimate, judged, kept, percentile_interval
+from ml.calibration.fits.forward_axis import WINDOW_S, AxisFit, forward_axis, swings_of
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.link import Drive
 from ml.calibration.runs import runs_of
@@ -18,32 +19,51 @@ _SETTLED_S: Final = 2.0
 _BLOCK_S: Final = 20.0
 _REPLICATES: Final = 1000
 _SEED: Final = 23
-_SLOPE_S: Final = 5.0
-_LEAST_SWING: Final = 0.3
-_LEAST_WINDOWS: Final = 12  # a minute
-_LEAST_IN_WINDOW: Final = 10  # windows that are not mostly a gap
 _LEAST_BOARDS: Final = 6
+_LEAST_SPREAD_MPS2: Final = 1e-3  # far below the step of any 16-bit accelerometer's noise
 
 
 class Accelerometer(NamedTuple):
     """One board's forward axis; None where it hardly stood, or hardly changed its speed.
 
-    The slope is that of the measured on the GPS acceleration over 5 s: 1 where all is well, -1
-    where the board is mounted backwards.
+    All is of the axis that was found, its sign turned: -1 times y where that points forward.
     """
 
     board: str  # Its name
+    axis: AxisFit  # Which one points forward; x where the log cannot tell
     standing_s: float  # How long it stood
     bias_mps2: float | None  # Mean at standstill
     white_sd_mps2: float | None  # Spread at standstill within stops
     white_replicates: Floats  # Of that spread, from blocks of 20 s drawn anew
-    slope: float | None
-    slope_interval: tuple[float, float] | None  # 90 %
+    slope_interval: tuple[float, float] | None  # 90 %, of the axis on the GPS acceleration
 
     @property
-    def is_backwards(self) -> bool:
-        """Whether the sign is clearly the wrong one."""
-        return self.slope_interval is not None and self.slope_interval[1] < 0.0
+    def is_dead(self) -> bool:
+        """Whether the axis shows the same value whatever happens."""
+        return self.white_sd_mps2 is not None and self.white_sd_mps2 < _LEAST_SPREAD_MPS2
+
+    @property
+    def note(self) -> str:
+        """What there is to say of it; empty where x points forward."""
+        if self.is_dead:
+            return (
+                f"The accelerometer of {self.board} shows no noise at standstill on its axis "
+                f"{self.axis.name}: it is not connected, or not logged. Nothing is taken from it."
+            )
+        if not self.axis.is_told:
+            return (
+                f"Which axis of the accelerometer of {self.board} points forward cannot be told: "
+                f"{self.axis.refusal}. Its x is taken."
+            )
+        if self.axis.name == "x":
+            return ""
+        backwards = " is mounted backwards (braking reads as accelerating):"
+        how = backwards if self.axis.name == "-x" else ":"
+        return (
+            f"The accelerometer of {self.board}{how} its axis {self.axis.name} points forward "
+            f"(correlation {self.axis.correlation:.2f} with its GPS speed, slope "
+            f"{self.axis.slope:.2f}), and is taken here. Turn the board, or tell its program."
+        )
 
 
 def accelerometer_estimates(
@@ -56,7 +76,8 @@ def accelerometer_estimates(
     """
     every = [_fitted(board) for drive in drives for board in drive.boards]
     name = "sensors.accelerometer.white_sd_mps2"
-    stood = [one for one in every if one.white_sd_mps2 is not None]
+    stood = [one for one in every if one.white_sd_mps2 is not None and not one.is_dead]
+    dead = [one.board for one in every if one.is_dead]
     if stood:
         weights = np.array([one.standing_s for one in stood])
         squares = np.average([one.white_replicates**2 for one in stood], axis=0, weights=weights)
@@ -67,6 +88,8 @@ def accelerometer_estimates(
         estimates.append(judged(name, value, interval, prior, basis))
     else:
         reason = f"no board stood for {LEAST_STANDING_S:g} s with its accelerations logged"
+        if dead:
+            reason = f"the accelerometer of {', '.join(dead)} shows no noise at all: it is dead"
         estimates.append(kept(name, prior, reason))
     reason = f"{len(stood)} boards show their biases; {_LEAST_BOARDS} are needed for a spread"
     estimates.append(kept("sensors.accelerometer.bias_sd_mps2", prior, reason))
@@ -75,14 +98,16 @@ def accelerometer_estimates(
 
 def _fitted(board: Board) -> Accelerometer:
     """Judge the forward axis of a board by its TX log."""
-    time_s, accel = board.time_ms / 1000.0, board.of_its_own("accel_x")
-    speed = np.nan_to_num(board.of_its_own("speed"))
-    stop = _stops(time_s, np.nan_to_num(board.of_its_own("speed"), nan=np.inf))
-    standing = stop >= 0
+    time_s, logged_mps = board.time_ms / 1000.0, board.of_its_own("speed")
+    axes = np.stack([board.of_its_own(f"accel_{axis}") for axis in "xyz"], axis=-1)
+    axis = forward_axis(time_s, logged_mps, axes)
+    accel, speed = axis.sign * axes[:, axis.axis], np.nan_to_num(logged_mps)
+    slope_interval = _slope_interval(time_s, accel, speed)
+    stop = _stops(time_s, np.nan_to_num(logged_mps, nan=np.inf))
+    standing = (stop >= 0) & np.isfinite(accel)
     standing_s = float(np.count_nonzero(standing)) * board.period_ms / 1000.0
-    slope = _slope(time_s, accel, speed)
     if standing_s < LEAST_STANDING_S:
-        return Accelerometer(board.name, standing_s, None, None, np.zeros(0), *slope)
+        return Accelerometer(board.name, axis, standing_s, None, None, np.zeros(0), slope_interval)
     at, a = time_s[standing], accel[standing]
     key = stop[standing] * 10**6 + (at // _BLOCK_S).astype(np.int64)
     block = np.unique(key, return_inverse=True)[1]
@@ -91,7 +116,7 @@ def _fitted(board: Board) -> Accelerometer:
     squares = _resampled(block, within**2) * a.size / freedom
     white_sd = float(np.sqrt((within**2).sum() / freedom))
     bias, replicates = float(a.mean()), np.sqrt(squares)
-    return Accelerometer(board.name, standing_s, bias, white_sd, replicates, *slope)
+    return Accelerometer(board.name, axis, standing_s, bias, white_sd, replicates, slope_interval)
 
 
 def _stops(time_s: Floats, speed: Floats) -> Ints:
@@ -104,28 +129,17 @@ def _stops(time_s: Floats, speed: Floats) -> Ints:
     return stop
 
 
-def _slope(
-    time_s: Floats, accel: Floats, speed: Floats
-) -> tuple[float | None, tuple[float, float] | None]:
-    edges = np.arange(time_s[0], time_s[-1], _SLOPE_S)
-    if edges.size < _LEAST_WINDOWS:
-        return None, None
-    gained = np.diff(np.interp(edges, time_s, speed)) / _SLOPE_S
-    window = np.clip(np.searchsorted(edges, time_s, side="right") - 1, 0, edges.size - 2)
-    count = np.bincount(window, minlength=edges.size - 1)
-    mean = np.bincount(window, accel, minlength=edges.size - 1) / np.maximum(count, 1)
-    used = count > _LEAST_IN_WINDOW
-    x, y = gained[used], mean[used]
-    if x.size < _LEAST_WINDOWS or x.std() < _LEAST_SWING:
-        return None, None
+def _slope_interval(time_s: Floats, accel: Floats, speed: Floats) -> tuple[float, float] | None:
+    swings = swings_of(time_s, speed, accel[:, None])
+    if not swings.tell:
+        return None
+    x, y = swings.gained_mps2, swings.mean_mps2[:, 0]
+    blocks = np.arange(x.size) // round(_BLOCK_S / WINDOW_S)
+    sums = np.stack([np.bincount(blocks, v) for v in (np.ones(x.size), x, y, x * x, x * y)])
     generator = np.random.Generator(np.random.PCG64(_SEED))
-    blocks = np.arange(x.size) // round(_BLOCK_S / _SLOPE_S)
-    slopes = []
-    for _ in range(_REPLICATES // 2):
-        drawn = generator.integers(0, blocks[-1] + 1, blocks[-1] + 1)
-        rows = np.concatenate([np.flatnonzero(blocks == b) for b in drawn])
-        slopes.append(np.polyfit(x[rows], y[rows], 1)[0])
-    return float(np.polyfit(x, y, 1)[0]), percentile_interval(np.array(slopes))
+    picks = generator.integers(0, blocks[-1] + 1, (_REPLICATES, blocks[-1] + 1))
+    n, sx, sy, sxx, sxy = sums[:, picks].sum(axis=-1)
+    return percentile_interval((n * sxy - sx * sy) / (n * sxx - sx * sx))
 
 
 def _resampled(block: Ints, values: Floats) -> Floats:

@@ -1,8 +1,10 @@
 """Blackouts of a receiver, found by folding its losses over periods.
 
-Losses that are locked to a clock stand out when time is taken modulo their period. How far they
-must stand out is learnt from the log itself: its pieces are shifted against one another, which
-keeps bursts and destroys any period.
+Losses that are locked to a clock stand out when time is taken modulo their period. A car that goes
+there and back again loses frames in step with its laps, too: so what the distance says of each loss
+is taken off first, and what stands out must do so in each part of the log, for laps slip and a
+clock does not. How far it must stand out is learnt from the log itself: pieces of what is left are
+shifted against one another, which keeps bursts and destroys any period.
 """
 
 import os
@@ -12,8 +14,9 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
+from scipy.stats import beta
 
-from ml.arrays import Floats
+from ml.arrays import Bools, Floats
 from ml.calibration.fits.estimates import Estimate, percentile_interval, value_at
 from ml.calibration.logs.link import Link
 from ml.compiled import compiled_without_gil
@@ -30,7 +33,11 @@ _PIECE_S: Final = 30.0
 _CLEARLY: Final = 1.4
 _REPLICATES: Final = 100
 _LEAST_S: Final = 240.0
+_WAY_FRAMES, _WAY_M = 10, 0.5  # by how much a distance changes in a second before it counts
+_FRAMES_OF_BIN, _MOST_BINS = 250, 40
+_PARTS, _LEAST_OF_PART = 3, 0.3
 _SEED: Final = 22
+SHARE: Final = "radio.loss.blackout.share"
 _USUAL: Final = {"loss": 0.42, "length_s": 1.25, "period_s": 10.0}
 
 
@@ -71,7 +78,11 @@ def find_blackouts(
 
 
 def blackout_estimates(blackouts: Found, prior: Parameters) -> list[Estimate]:
-    """Return what the clearest of all blackouts says of their loss, length and period."""
+    """Return how many have them, and what the clearest says of their loss, length and period.
+
+    The share is that of the receivers that logged; its interval is that of receivers at large
+    (Jeffreys).
+    """
     found = [b for b in blackouts.values() if b is not None]
     best = max(found, key=lambda b: b.strength, default=None)
     estimates = []
@@ -88,6 +99,14 @@ def blackout_estimates(blackouts: Found, prior: Parameters) -> list[Estimate]:
             interval = min(low, value), max(high, value)
             why = f"folded losses; {len(found)} of {len(blackouts)} receivers have them"
             estimates.append(Estimate(dotted, value, interval, before, why))
+    if best is not None:
+        have, all_of_them = len(found), len(blackouts)
+        share, before = have / all_of_them, value_at(prior, SHARE)
+        low = float(beta.ppf(0.05, have + 0.5, all_of_them - have + 0.5))
+        high = float(beta.ppf(0.95, have + 0.5, all_of_them - have + 0.5))
+        interval = min(low, share), max(high, share)
+        why = f"{have} of {all_of_them} receivers have them"
+        estimates.append(Estimate(SHARE, share, interval, before or 0.0, why))
     return estimates
 
 
@@ -98,21 +117,24 @@ def find_blackout(links: Sequence[Link]) -> Blackout | None:
     """
     time = np.concatenate([link.receiver_s[link.scored] for link in links])
     lost = np.concatenate([link.lost[link.scored] for link in links]).astype(np.float64)
+    expected = np.concatenate([_by_distance(link) for link in links])
     order = np.argsort(time, kind="stable")
-    time, lost = time[order], lost[order]
+    time, lost, expected = time[order], lost[order], expected[order]
     if time.size == 0 or time[-1] - time[0] < _LEAST_S or lost.sum() == 0:
         return None
     origin = float(time[0])
     slots = ((time - origin) / _BIN_S).astype(np.int64)
-    count = np.bincount(slots).astype(np.float64)
-    losses = np.bincount(slots, lost).astype(np.float64)
+    left = lost - expected
+    left -= left.mean()
+    excess = np.bincount(slots, left).astype(np.float64)
+    scale = float(np.sqrt((expected * (1.0 - expected)).sum()))
     periods = _periods(time[-1] - origin)
     generator = np.random.Generator(np.random.PCG64(_SEED))
     piece = round(_PIECE_S / _BIN_S)
-    mixed = [_shuffled(losses, count, piece, generator) for _ in range(_SHIFTED)]
+    mixed = [_shuffled(excess, piece, generator) for _ in range(_SHIFTED)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        searched = [(losses, count), *mixed]
-        gains, *others = pool.map(lambda one: _search(one[0], one[1], periods), searched)
+        searched = [excess, *mixed]
+        gains, *others = pool.map(lambda one: _fold_all(one, _BIN_S, periods) / scale, searched)
     strongest = max(float(shuffled.max()) for shuffled in others)
     strength = float(gains.max()) / max(strongest, 1e-9)
     if strength < _CLEARLY:
@@ -121,6 +143,8 @@ def find_blackout(links: Sequence[Link]) -> Blackout | None:
     near = _near(float(periods[int(np.argmax(gains))]), time, 61)
     period = max(near.tolist(), key=lambda candidate: _best_box(time, lost, candidate).gain)
     best = _best_box(time, lost, period)
+    if not _is_steady((time - best.begin_s) % period < best.length_s, left):
+        return None
     replicates = _replicates(time, lost, period, generator)
     begin_s = (origin + best.begin_s) % period
     return Blackout(best.share, best.length_s, period, begin_s, replicates, strength)
@@ -137,12 +161,38 @@ def _periods(duration_s: float) -> Floats:
     return np.array(periods)
 
 
-def _search(losses: Floats, count: Floats, periods: Floats) -> Floats:
-    """Best excess of losses within a box, in standard deviations, for every period."""
-    base = losses.sum() / count.sum()
-    scale = np.sqrt(base * (1.0 - base) * count.sum())
-    gains: Floats = _fold_all(losses - base * count, _BIN_S, periods) / scale
-    return gains
+def _by_distance(link: Link) -> Floats:
+    """What distance, and whether it grows or shrinks, say of the loss of each scored frame.
+
+    Chances (K,), joined by straight lines between bins of as many frames; positions lag, and boards
+    send better one way than the other, so that going there and coming back are apart.
+    """
+    distance_m, lost = link.distance_m[link.scored], link.lost[link.scored].astype(np.float64)
+    expected = np.full(lost.size, lost.mean() if lost.size else 0.0)
+    steps = np.zeros(lost.size)
+    half = _WAY_FRAMES // 2
+    if lost.size > _WAY_FRAMES:
+        steps[half:-half] = distance_m[_WAY_FRAMES:] - distance_m[:-_WAY_FRAMES]
+    way = np.where(np.abs(steps) > _WAY_M, np.sign(steps), 0.0)
+    for towards in (-1.0, 0.0, 1.0):
+        mine = np.flatnonzero((way == towards) & np.isfinite(distance_m))
+        mine = mine[np.argsort(distance_m[mine], kind="stable")]
+        bins = np.array_split(mine, min(max(mine.size // _FRAMES_OF_BIN, 1), _MOST_BINS))
+        if mine.size:
+            at_m, share = np.array([(distance_m[b].mean(), lost[b].mean()) for b in bins]).T
+            expected[mine] = np.interp(distance_m[mine], at_m, share)
+    return expected
+
+
+def _is_steady(inside: Bools, excess: Floats) -> bool:
+    """Whether each part of a log has a fair share of the excess (K,) of losses within spells."""
+    usual = excess[inside].mean() - excess[~inside].mean()
+    parts = zip(np.array_split(inside, _PARTS), np.array_split(excess, _PARTS), strict=True)
+    return all(
+        bool(spell.any())
+        and float(part[spell].mean() - part[~spell].mean()) > _LEAST_OF_PART * usual
+        for spell, part in parts
+    )
 
 
 @compiled_without_gil
@@ -174,17 +224,13 @@ def _fold_all(excess: Floats, bin_s: float, periods: Floats) -> Floats:
     return gains
 
 
-def _shuffled(
-    losses: Floats, count: Floats, piece: int, generator: np.random.Generator
-) -> tuple[Floats, Floats]:
+def _shuffled(excess: Floats, piece: int, generator: np.random.Generator) -> Floats:
     """Shift pieces of time within themselves and put them in another order."""
     parts = []
-    for begin in range(0, count.size, piece):
+    for begin in range(0, excess.size, piece):
         by = int(generator.integers(0, piece))
-        parts.append([np.roll(values[begin : begin + piece], by) for values in (losses, count)])
-    order = generator.permutation(len(parts))
-    mixed_losses, mixed_count = zip(*(parts[i] for i in order), strict=True)
-    return np.concatenate(mixed_losses), np.concatenate(mixed_count)
+        parts.append(np.roll(excess[begin : begin + piece], by))
+    return np.concatenate([parts[i] for i in generator.permutation(len(parts))])
 
 
 def _near(period: float, time: Floats, count: int) -> Floats:

@@ -8,14 +8,15 @@ import numpy as np
 from ml.arrays import Floats
 from ml.errors import LogError
 from ml.parameters import Parameters
+from ml.section import limits, numbers_of
 
 Z_90: Final = 1.645
 """Half the width of a 90 % interval, in standard deviations of a normal distribution."""
 # A fit beyond these is no radio and no receiver, but a mistake in the logs.
 PLAUSIBLE: Final = {
     "radio.loss.margin_20m_db": (-45.0, 65.0),
-    "radio.loss.exponent_near": (-0.9, 5.5),
-    "radio.loss.exponent_far": (-0.9, 7.5),
+    "radio.loss.exponent_near": (-1.0, 5.5),
+    "radio.loss.exponent_far": (-1.0, 7.5),
     "radio.loss.shadowing_sd_db": (0.0, 17.0),
     "radio.loss.bias_sd_db": (0.0, 11.5),
     "radio.loss.floor_loss": (0.0, 0.5),
@@ -25,6 +26,8 @@ PLAUSIBLE: Final = {
     "sensors.position.sd_m": (0.0, 100.0),
     "sensors.accelerometer.white_sd_mps2": (0.0, 8.0),
 }
+GROWING: Final = ("radio.loss.exponent_near", "radio.loss.exponent_far")
+"""What is above 0 for every radio: a fit that is not is never called one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ def judged(
 ) -> Estimate:
     """Accept a fit, or refuse it where it says no more than was known before.
 
-    Known before is the range that training draws the parameter from, where it has one.
+    Known before is the range that training draws the parameter from, where it has one. An accepted
+    value and its interval are cut to what a parameter file can hold, so that all say the same.
 
     Raises:
         LogError: The value is not plausible.
@@ -75,6 +79,12 @@ def judged(
             "is in them than driving boards: look at units, at which log is whose, and whether "
             "all are of one drive. Nothing was written."
         )
+    if name in GROWING and value <= 0.0:
+        why = (
+            f"the logs give {value:.2g} [{interval[0]:.2g}, {interval[1]:.2g}]: losses that do not "
+            "grow with distance. No radio is like that; look at the positions"
+        )
+        return kept(name, parameters, why)
     known = parameters.domain_randomisation.get(name)
     width = interval[1] - interval[0]
     if known is not None and known[1] > known[0] and width >= known[1] - known[0]:
@@ -83,7 +93,9 @@ def judged(
             f"{known[0]:g} to {known[1]:g} that was known before"
         )
         return kept(name, parameters, why)
-    return replace(kept(name, parameters, basis), value=value, interval=interval)
+    ends = limits(next(field for number, field, _ in numbers_of(parameters) if number == name))
+    value, low, high = np.clip([value, *interval], *ends).tolist()
+    return replace(kept(name, parameters, basis), value=value, interval=(low, high))
 
 
 def percentile_interval(replicates: Floats) -> tuple[float, float]:

@@ -70,6 +70,9 @@ def forward_axis(time_s: Floats, speed_mps: Floats, accel_mps2: Floats) -> AxisF
     Returns:
         The axis; where the log cannot tell it, x with a reason.
     """
+    for what, values in (("speed", speed_mps), ("acceleration", accel_mps2)):
+        if not np.isfinite(values).any():
+            return _untold(0, f"the log holds no {what}")
     swings = swings_of(time_s, speed_mps, accel_mps2)
     count = swings.gained_mps2.size
     if not swings.tell:

@@ -67,9 +67,9 @@ class LinkFit:
         return percentile_interval(self.replicates[:, group])
 
     @property
-    def levels(self) -> dict[Group, float]:
-        """Level of each group, in dB."""
-        return dict(zip(self.groups, self.levels_db.tolist(), strict=True))
+    def levels(self) -> dict[Group, tuple[float, float]]:
+        """90 % interval of the level of each group, in dB."""
+        return {group: self.level_interval(k) for k, group in enumerate(self.groups)}
 
     @property
     def level_covariance(self) -> Floats:

@@ -9,6 +9,7 @@ places do not tell a car in the way from two good boards beside a bad one.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,7 +28,8 @@ _LEAST_SPREAD_DB: Final = 0.7
 _LEAST_FAR, _LEAST_FAR_SPREAD_DB = 1500, 0.6
 _LEAST_KNOWN: Final = 0.5
 _BASIS: Final = "likelihood of the losses"
-_NOWHERE: Final = "the logs do not say where both boards were"
+NOWHERE: Final = "the logs do not say where both boards were"
+"""Why nothing is said of margin and exponents."""
 _UNMEASURED: Final = "the logs do not say how fast the cars drove, nor where they were"
 _WANDERS: Final = "without positions, how the distance changed is in it, too"
 _LOSS: Final = "radio.loss."
@@ -42,6 +44,9 @@ class MarginSplit(NamedTuple):
     margin_db: Span  # M20
     first_car_db: Span | None  # Cost of the first car in between, None where none stood there
     boards_db: dict[str, Span]  # Name to offset
+    own_db: Span  # Margin at 20 m of two of these very boards, nothing between
+    own_spread_db: float  # How these boards differ from one another, standard deviation
+    own_first_car_db: Span | None = None  # What a car costs that fits the two above
 
 
 def loss_estimates(
@@ -62,10 +67,20 @@ def loss_estimates(
     reasons = _refusals(links)
     fit = _fitted(links, prior, loss, reasons, on_part)
     levels = _placed_levels(fit, links)
-    split = split_levels(*levels, antenna_sd_db=loss.antenna_sd_db, next_car_db=loss.car_next_db)
+    split_them = partial(
+        split_levels, *levels, antenna_sd_db=loss.antenna_sd_db, next_car_db=loss.car_next_db
+    )
+    split = split_them()
+    # These boards have the levels that they have: what the logs cannot part is parted by the prior.
+    low, high = prior.domain_randomisation.get(_LOSS + "car_first_db", (loss.car_first_db,) * 2)
+    car_db = loss.car_first_db, max((high - low) / (2.0 * Z_90), 0.1)
+    own = split_them(first_car_db=car_db)
+    split = split._replace(
+        own_db=own.own_db, own_spread_db=own.own_spread_db, own_first_car_db=own.first_car_db
+    )
     name, car_name = _LOSS + "margin_20m_db", _LOSS + "car_first_db"
-    if reasons.get("exponent_near") == _NOWHERE:
-        estimates.append(kept(name, prior, _NOWHERE))
+    if reasons.get("exponent_near") == NOWHERE:
+        estimates.append(kept(name, prior, NOWHERE))
     else:
         boards, sd_db = len(split.boards_db), loss.antenna_sd_db
         basis = f"levels of the pairs; {boards} boards that may differ by {sd_db:g} dB each"
@@ -74,7 +89,7 @@ def loss_estimates(
     if not any(link.speed_known for link in links):
         # Fitted all the same, with a speed that is supposed: the spreads need some such memory.
         reasons.setdefault("shadowing_distance_m", _UNMEASURED)
-    if reasons.get("exponent_near") == _NOWHERE:
+    if reasons.get("exponent_near") == NOWHERE:
         reasons |= dict.fromkeys(("bias_sd_db", "bias_time_s"), _WANDERS)
     estimates += [
         kept(_LOSS + name, prior, reasons[name])
@@ -147,14 +162,16 @@ def _refusals(links: Sequence[Link]) -> dict[str, str]:
     near, far = path_terms_db(distance[known])
     reasons = {}
     if known.mean() < _LEAST_KNOWN:
-        reasons["exponent_near"] = _NOWHERE
+        reasons["exponent_near"] = NOWHERE
     elif near.std() < _LEAST_SPREAD_DB:
         low, high = np.percentile(distance[known], [5.0, 95.0])
         reasons["exponent_near"] = (
             f"the distance hardly changed ({low:.0f} to {high:.0f} m): fall back and close up"
         )
     beyond = far > 0.0
-    if beyond.sum() < _LEAST_FAR or far[beyond].std() < _LEAST_FAR_SPREAD_DB:
+    if known.mean() < _LEAST_KNOWN:
+        reasons["exponent_far"] = NOWHERE
+    elif beyond.sum() < _LEAST_FAR or far[beyond].std() < _LEAST_FAR_SPREAD_DB:
         farthest_m = np.max(distance[known], initial=0.0)
         reasons["exponent_far"] = (
             f"{int(beyond.sum())} frames from beyond 60 m, up to {farthest_m:.0f} m; "
@@ -173,11 +190,13 @@ def split_levels(
     *,
     antenna_sd_db: float,
     next_car_db: float,
+    first_car_db: tuple[float, float] | None = None,
 ) -> MarginSplit:
     """Split the levels (G,) of G groups, of covariance (G, G).
 
     `antenna_sd_db` is σ_G, which is not fitted since a handful of boards does not show a spread;
-    nor is `next_car_db`, what each further car costs.
+    nor is `next_car_db`, what each further car costs. `first_car_db`, mean and standard deviation,
+    is what is known of the first one's cost; default: nothing.
     """
     boards = sorted({name for one, other, _ in groups for name in (one, other)})
     design = np.zeros((len(groups), 2 + len(boards)))
@@ -189,15 +208,22 @@ def split_levels(
         design[row, 2 + boards.index(other)] += 1.0
         shifted[row] += next_car_db * max(between - 1, 0)
     spread = max(antenna_sd_db, 1e-3)
-    precision = np.diag([_VAGUE_DB**-2, _VAGUE_DB**-2, *([spread**-2] * len(boards))])
+    car_db, car_sd_db = first_car_db or (0.0, _VAGUE_DB)
+    known = np.array([_VAGUE_DB**-2, car_sd_db**-2, *([spread**-2] * len(boards))])
+    pull = np.array([0.0, car_db * car_sd_db**-2, *([0.0] * len(boards))])
     weight = np.linalg.inv(covariance + 1e-6 * np.eye(len(groups)))
-    posterior = np.linalg.inv(design.T @ weight @ design + precision)
-    x = posterior @ design.T @ weight @ shifted
-    half = Z_90 * np.sqrt(np.diag(posterior))
-    ends = np.stack([x, x - half, x + half], axis=-1).tolist()
-    margin_db, first_car_db, *boards_db = map(tuple, ends)
+    posterior = np.linalg.inv(design.T @ weight @ design + np.diag(known))
+    x = posterior @ (design.T @ weight @ shifted + pull)
+    # Of these boards: two of them have the margin and twice the mean offset.
+    own = np.array([1.0, 0.0, *([2.0 / len(boards)] * len(boards))])
+    at = np.append(x, own @ x)
+    half = Z_90 * np.sqrt(np.append(np.diag(posterior), own @ posterior @ own))
+    ends = np.stack([at, at - half, at + half], axis=-1).tolist()
+    margin_db, cost_db, *boards_db, own_db = map(tuple, ends)
     return MarginSplit(
         margin_db,
-        first_car_db if design[:, 1].any() else None,
+        cost_db if design[:, 1].any() else None,
         dict(zip(boards, boards_db, strict=True)),
+        own_db,
+        round(float(x[2:].std()), 6),
     )

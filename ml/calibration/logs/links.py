@@ -10,6 +10,7 @@ from scipy.ndimage import median_filter
 from ml.arrays import Bools, Floats, Ints
 from ml.calibration.logs.boards import STALLED_PERIODS, Receiver, Sender, gather, sender_of
 from ml.calibration.logs.clocks import ClockLine, align
+from ml.calibration.logs.echoes import echoed_positions, when_fixed
 from ml.calibration.logs.link import LEFT_OUT, LOST, RECEIVED, Drive, Link
 from ml.calibration.logs.reader import Log
 from ml.calibration.logs.receptions import (
@@ -372,9 +373,10 @@ def _round_trip(log: Log, reference: GeoReference, drive: Drive) -> Link:
     outcome = np.where(lost, LOST, RECEIVED).astype(np.int8)
     if "peer_lat" in columns and "peer_lon" in columns:
         back = ~lost & ~double
-        of_peer = (columns[name][back] for name in ("peer_lat", "peer_lon", "speed"))
-        peer = trajectory(reference, sent_ms[back], *of_peer, own_speed=False)
-        there = peer.at(sent_ms)
+        of_peer = [columns[name][back] for name in ("peer_lat", "peer_lon", "speed")]
+        fixed_ms = when_fixed(sent_ms[back], *of_peer[:2])
+        peer = trajectory(reference, fixed_ms, *of_peer, own_speed=False)
+        there = echoed_positions(peer, me, sent_ms)
     distance, nowhere = _placed(drive, np.stack([here, there], axis=1), ~double & ~stalled)
     missing = int((nowhere & ~double & ~stalled).sum())
     drive.drop(log, {"no position of one of the two": missing})

@@ -240,7 +240,7 @@ def _units(
     """Yield the units of columns that are not ours, by their names, else by their values."""
     for ours, theirs in columns.items():
         quantity = QUANTITY.get(ours)
-        if quantity is None:
+        if quantity is None or theirs == ours:
             continue
         plain = _plain(theirs)
         said = [u for pattern, q, u in _SAID if q == quantity and re.search(pattern, plain)]
@@ -268,7 +268,8 @@ def _time_by_values(ours: str, texts: Sequence[str], known: Floats) -> str:
     for least, unit in ((1e15, "us"), (1e12, "ms"), (1e9, "s")):  # since 1970
         if least <= known.max() < 3.0 * least:
             return unit
-    step = float(np.median(np.diff(known))) if known.size > 1 else 100.0
+    steps = np.diff(known)[np.diff(known) > 0.0]
+    step = float(np.median(steps)) if steps.size else 100.0
     return "s" if step < 2.0 else "us" if step > 20_000.0 else "ms"  # noqa: PLR2004
 
 

@@ -131,12 +131,12 @@ def _tx_lines(
 def _relayed(
     recording: Recording, boards: list[_Board], n: int, own: Ints
 ) -> list[tuple[int, int, str]]:
-    """What a board sends on in its own slots: what it has heard from those ahead."""
+    """What a board sends on in its own slots, unless it is idle: what it has heard from ahead."""
     entries = []
-    slots_us = recording.slot_us[own, n]
+    slots_us, works = recording.slot_us[own, n], recording.relays[own, n]
     for receiver, source, tick, hops, received_us in recording.receptions.tolist():
         next_slot = int(np.searchsorted(slots_us, received_us))
-        if receiver == n and source > n and next_slot < own.size:
+        if receiver == n and source > n and next_slot < own.size and works[next_slot]:
             time_ms = int(boards[n].timestamp_ms[own[next_slot]])
             entries.append((time_ms, 1 + source, boards[source].message(tick, hops + 1)))
     return entries

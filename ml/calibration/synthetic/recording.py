@@ -32,6 +32,7 @@ class Recording:
 
     slot_us: Ints  # (ticks, N), true time at which each node had its slot
     sent: Bools  # (ticks, N); False where the board stalled
+    relays: Bools  # (ticks, N); whether in that slot the node sends on what it has heard
     measured: Floats  # (ticks, N, 5), x, y, speed, heading and acceleration as the node had them
     receptions: Ints  # (K, 5), receiver, source, tick of the frame, hops, true time in µs
     round_trip_us: Ints | None  # (ticks,), of pings; 0: did not come back; None: no pings
@@ -99,6 +100,8 @@ def record(
         for n, window in enumerate(windows):
             for begin, end in window:
                 sent[(slot_us[:, e, n] >= begin) & (slot_us[:, e, n] < end), e, n] = False
+    nobody_us = np.zeros((ticks, len(seeds), 1), dtype=np.int64)
+    relays = np.stack([channel.relays_at(t) for t in np.append(nobody_us, slot_us, axis=2)])
     measured = measure(parameters, drives, slot_us, keys)
     receptions, round_trip_us = _broadcast(
         channel, drives, slot_us, sent, measured, echo=echo, on_tick=on_tick
@@ -107,6 +110,7 @@ def record(
         Recording(
             slot_us[:, e],
             sent[:, e],
+            relays[:, e, 1:],
             measured[:, e],
             receptions[receptions[:, 0] == e, 1:],
             round_trip_us[:, e] if echo else None,

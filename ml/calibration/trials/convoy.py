@@ -16,6 +16,7 @@ from ml.espnow_emulator import (
     RadioParameters,
 )
 from ml.keyed_random import Stream, fold, uniform
+from ml.parameters import Parameters, draw_episode_parameters
 
 CRUISE_MPS: Final = 10.6
 """Speed where none is given: the mean of the recorded convoy drive."""
@@ -51,6 +52,16 @@ def straight(position_m: Floats, ticks: int) -> Floats:
 def without_relays(radio: RadioParameters) -> RadioParameters:
     """Return the radio with relays off."""
     return radio.model_copy(update={"relay": radio.relay.model_copy(update={"max_hops": 0})})
+
+
+def drawn_always(parameters: Parameters, count: int) -> dict[str, Floats]:
+    """Draw what is drawn in every episode, whether or not training randomises, for some convoys.
+
+    Returns:
+        Dotted name to (count,), for the `overrides` below; none of a preset.
+    """
+    keys = fold(_SEED, np.arange(count))
+    return draw_episode_parameters(parameters, keys, randomise=False)
 
 
 def record_direct_links(
@@ -90,17 +101,20 @@ def record_direct_links(
     generated_us = np.zeros((steps - 1, num_envs, num_nodes - 1), np.int64)
     for tick in range(1, steps):
         t_us = (tick - 1) * BEACON_PERIOD_US + phase_us
-        table = _drive_on(channel, tick, t_us, position_m[tick])
+        table = drive_on(channel, tick, t_us, position_m[tick])
         fresh = table.heard & (table.sequence == tick - 1)
         latency_ms[tick - 1][fresh] = table.age_at_reception_ms[fresh]
         generated_us[tick - 1] = t_us[:, 1:]
     return DirectLinks(latency_ms, generated_us)
 
 
-def sample_ages_s(radio: RadioParameters, position_m: Floats) -> Floats:
+def sample_ages_s(
+    radio: RadioParameters, position_m: Floats, *, overrides: Mapping[str, Floats] | None = None
+) -> Floats:
     """Broadcast from every node and sample the true age of what node 0 knows, relays as given.
 
-    Nodes are at `position_m` (ticks + 1, E, N) along a straight road.
+    Nodes are at `position_m` (ticks + 1, E, N) along a straight road; `overrides` are those of
+    `BroadcastChannel.reset`.
 
     Returns:
         (ticks, E, S) at the end of each tick; infinite where nothing was heard yet.
@@ -110,20 +124,27 @@ def sample_ages_s(radio: RadioParameters, position_m: Floats) -> Floats:
     beacons = BeaconSchedule(radio, channel.node_clocks)
     rows = np.arange(num_envs)
     keys = fold(_SEED, rows)
-    channel.reset(rows, keys)
+    channel.reset(rows, keys, overrides=overrides)
     beacons.reset(rows, keys)
     ages_s = np.full((steps - 1, num_envs, num_nodes - 1), np.inf)
     for tick in range(1, steps):
         t_us = beacons.generated_us(np.full(num_envs, tick))
-        table = _drive_on(channel, tick, t_us, position_m[tick])
+        table = drive_on(channel, tick, t_us, position_m[tick])
         now_us = np.full(num_envs, tick * BEACON_PERIOD_US)
         heard = table.heard[:, 0]
         ages_s[tick - 1][heard] = table.age_true_us(now_us)[:, 0][heard] / 1e6
     return ages_s
 
 
-def _drive_on(channel: BroadcastChannel, tick: int, t_us: Ints, along_m: Floats) -> PeerTable:
-    """Send one frame of every node, (E, N), all of them going north at cruising speed."""
+def drive_on(channel: BroadcastChannel, tick: int, t_us: Ints, along_m: Floats) -> PeerTable:
+    """Let convoys that go north at cruising speed send a frame each, and deliver to a tick's end.
+
+    Args:
+        channel: Of E convoys of N nodes.
+        tick: Which one, from 1 on.
+        t_us: (E, N), true times of sampling within it.
+        along_m: (E, N), where the nodes are at its end.
+    """
     payload = np.zeros((*along_m.shape, len(PayloadField)))
     payload[..., PayloadField.Y_M] = along_m
     payload[..., PayloadField.SPEED_MPS] = CRUISE_MPS

@@ -113,12 +113,20 @@ def inter_reception_shares(log: LossLog) -> Floats:
 
 def older_than(log: LossLog, periods: int) -> float:
     """Share of frames at which the newest message was older than so many periods."""
+    return float(age_shares(log, periods)[-1])
+
+
+def age_shares(log: LossLog, most: int) -> Floats:
+    """Share of frames at which the newest message was older than 1 … `most` periods, (most,)."""
     at = np.arange(len(log.lost))
-    old = 0
+    count = np.zeros(most + 1)
     for lost, scored in log.links():
         lost_in_a_row = at - np.maximum.accumulate(np.where(lost, -1, at))
-        old += int((lost_in_a_row[scored] >= periods).sum())
-    return old / int(log.scored.sum()) if log.scored.any() else float("nan")
+        count += np.bincount(np.minimum(lost_in_a_row[scored], most), minlength=most + 1)
+    if count.sum() == 0.0:
+        return np.full(most, np.nan)
+    older: Floats = np.cumsum(count[:0:-1])[::-1] / count.sum()
+    return older
 
 
 def window_spread(log: LossLog) -> float:

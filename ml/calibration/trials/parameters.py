@@ -1,13 +1,15 @@
 """What a parameter set does to a convoy: the numbers behind its picture and its figures."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from ml.arrays import Bools, Floats
 from ml.calibration.synthetic.drive import reference_drive
-from ml.calibration.trials.convoy import record_direct_links, sample_ages_s, straight
+from ml.calibration.trials.convoy import drawn_always, record_direct_links, sample_ages_s, straight
 from ml.espnow_emulator import RadioParameters
 from ml.parameters import Parameters
 from ml.vehicle import DT_S
@@ -46,18 +48,21 @@ class Behaviour:
 
 def behaviour_of(parameters: Parameters) -> Behaviour:
     """Try a parameter set: some 2 million frames."""
-    radio = parameters.radio
+    radio, drawn = parameters.radio, partial(drawn_always, parameters)
     convoy_m = np.arange(max(AHEAD) + 1) * SPACING_M
-    ages_s = sample_ages_s(radio, straight(np.tile(convoy_m, (_AGE_CONVOYS, 1)), _AGE_TICKS))
+    along_m = straight(np.tile(convoy_m, (_AGE_CONVOYS, 1)), _AGE_TICKS)
+    ages_s = sample_ages_s(radio, along_m, overrides=drawn(_AGE_CONVOYS))
     heard = ages_s[_AGE_TICKS // 10 :]  # what an episode begins with is not of interest
     return Behaviour(
-        delivery={k: _delivery(radio, k) for k in range(_MOST_BETWEEN + 1)},
+        delivery={k: _delivery(radio, k, drawn(_DRAWS)) for k in range(_MOST_BETWEEN + 1)},
         ages_s={rank: np.sort(heard[..., rank - 1], axis=None) for rank in AHEAD},
-        minute=_minute(radio),
+        minute=_minute(radio, drawn(_MINUTE_CONVOYS)),
     )
 
 
-def _delivery(radio: RadioParameters, between: int) -> tuple[Floats, Floats]:
+def _delivery(
+    radio: RadioParameters, between: int, drawn: Mapping[str, Floats]
+) -> tuple[Floats, Floats]:
     """Measure delivery over distance between two cars with others evenly between them."""
     nodes = between + 2
     fitting = _DISTANCES_M[_DISTANCES_M / (between + 1) >= _LEAST_GAP_M]
@@ -65,15 +70,17 @@ def _delivery(radio: RadioParameters, between: int) -> tuple[Floats, Floats]:
     along = straight(gaps_m[:, None] * np.arange(nodes), _DELIVERY_TICKS)
     # The same boards drive at every distance, so that the curve shows the distance alone.
     boards = np.tile(np.arange(_DRAWS), fitting.size)
-    lost = record_direct_links(radio, along, seed=_SEED, identities=boards).lost[:, :, 0, -1]
+    overrides = {name: values[boards] for name, values in drawn.items()}
+    links = record_direct_links(radio, along, seed=_SEED, identities=boards, overrides=overrides)
+    lost = links.lost[:, :, 0, -1]
     return fitting, 1.0 - lost.reshape(_DELIVERY_TICKS, fitting.size, _DRAWS).mean(axis=(0, 2))
 
 
-def _minute(radio: RadioParameters) -> Minute:
+def _minute(radio: RadioParameters, drawn: Mapping[str, Floats]) -> Minute:
     """Take a minute of the reference drive at cruising speed, of the middle one of some convoys."""
     drive = reference_drive(_MINUTE_CONVOYS)
     part = drive[_MINUTE_BEGINS : _MINUTE_BEGINS + _MINUTE_TICKS + 1]
-    links = record_direct_links(radio, part, seed=_SEED)
+    links = record_direct_links(radio, part, seed=_SEED, overrides=drawn)
     lost = links.lost[:, :, 0, 0]
     middle = int(np.argsort(lost.mean(axis=0), kind="stable")[_MINUTE_CONVOYS // 2])
     heard = ~lost[:, middle]

@@ -7,7 +7,7 @@ import numpy as np
 
 from ml.arrays import Floats, Ints
 from ml.calibration.synthetic.drive import reference_drive
-from ml.calibration.trials.convoy import record_direct_links
+from ml.calibration.trials.convoy import drawn_always, record_direct_links
 from ml.calibration.trials.loss_statistics import (
     LossLog,
     autocorrelation_at,
@@ -47,8 +47,13 @@ def neighbours_on_reference_drive(
 
 
 def drive_statistics(parameters: Parameters) -> dict[str, float]:
-    """Return what the reference drive is like with a radio, over many convoys."""
-    return statistics_of(*neighbours_on_reference_drive(parameters.radio, _CONVOYS))
+    """Return what the reference drive is like with a radio, over many convoys.
+
+    What logs of one's boards leave open is drawn for each.
+    """
+    overrides = drawn_always(parameters, _CONVOYS)
+    drives = neighbours_on_reference_drive(parameters.radio, _CONVOYS, overrides=overrides)
+    return statistics_of(*drives)
 
 
 def statistics_of(latency_ms: Floats, generated_us: Ints) -> dict[str, float]:

@@ -67,7 +67,7 @@ class Stack(ABC):
             present: (n, num_slots) bool.
             truth: Rows (n, …) of where the cars were placed.
         """
-        drawn = draw_episode_parameters(self._parameters, keys) if self._randomise else {}
+        drawn = draw_episode_parameters(self._parameters, keys, randomise=self._randomise)
         self._reset_radio(rows, keys, present, drawn)
         self.sensors.reset(rows, keys, overrides=drawn)
         self.ranging.reset(rows, keys)

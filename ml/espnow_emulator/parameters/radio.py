@@ -80,13 +80,37 @@ class MacParameters(Section):
 
 
 class RelayParameters(Section):
-    """Each node sends on what it hears, in its own next slot, after its own frame."""
+    """Each node sends on what it hears, in its own next slot, after its own frame, or forgets it.
+
+    Node j is at work or idle for `forward_time_s` T at a time, each time drawn anew::
+
+        p_j       = p + U(-1, 1) min(s, p, 1 - p)     once per node and episode; its mean is p
+        works(t)  = U(j, floor((t + U_j T) / T)) < p_j
+
+    In a slot while it works it sends on all that waits; in one while it is idle it forgets that.
+    What keeps a real board from relaying is not known: a full queue of 32 does not happen to three
+    cars. But it comes in spells, of half a second at least: drawn anew for each frame, as many
+    forgotten ones leave a receiver without news for half a second at a third of the recorded
+    frequency.
+    """
 
     max_hops: int = number(3, 0, 3, "A message is relayed so often at most; 0: no relays.")
     front_cone: bool = Field(
         default=True, description="Relay only what comes from ahead, as the boards do. [R]"
     )
     cone_half_angle_deg: float = number(90.0, 0.0, 180.0, "Half the opening of that cone. [J]")
+    forward_probability: float = drawn(
+        0.63,
+        0.0,
+        1.0,
+        "Share p of the time in which a relay sends on what it hears: of one recording. [R]",
+    )
+    forward_spread: float = drawn(
+        0.2, 0.0, 1.0, "Relays have shares of their own, uniformly up to s away from it. [J]"
+    )
+    forward_time_s: float = drawn(
+        0.7, 0.05, 3600.0, "A relay works, or is idle, for so long at a time. [R]"
+    )
 
 
 class ClockParameters(Section):

@@ -1,6 +1,7 @@
 """The pictures of a calibration: measured, emulated and the naive models beside one another."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -35,46 +36,75 @@ _HEIGHT_IN: Final = 3.4
 _MOST_BETWEEN: Final = 3
 _AGES: Final = tuple(range(1, 51))
 _LEAST: Final = 1e-4
+_SHOWN: Final = 0.9995  # of the round trips
 _LOOKS: Final = ((VERMILION, "-"), (BLUE, "--"), (GREEN, ":"))
 """Colour and dash of each model: the fitted radio first."""
 
 
-def pictures_of(judgement: Judgement, latency: LatencyFit | None) -> list[Picture]:
-    """Draw all pictures of a calibration."""
+class Gallery(NamedTuple):
+    """The pictures of a calibration, and what is to be said of those that could not be drawn."""
+
+    pictures: list[Picture]
+    failed: list[str]  # A sentence for each
+
+
+def pictures_of(judgement: Judgement, latency: LatencyFit | None) -> Gallery:
+    """Draw all pictures of a calibration; one that fails takes no other with it."""
+    gallery = Gallery([], [])
     with house_style():
-        return [as_picture(figure, text) for figure, text in figures_of(judgement, latency)]
+        for name, draw in _drawings(judgement, latency):
+            try:
+                gallery.pictures.append(as_picture(*draw()))
+            except Exception as error:  # noqa: BLE001 - a picture is worth no parameter
+                gallery.failed.append(
+                    f"The picture {name!r} could not be drawn ({type(error).__name__}: {error}); "
+                    "all else stands. That is a fault of RoadSense: please report it."
+                )
+    return gallery
 
 
-def figures_of(judgement: Judgement, latency: LatencyFit | None) -> Iterator[tuple[Figure, str]]:
-    """Yield each picture and what it shows; call it in the house style."""
+def _drawings(
+    judgement: Judgement, latency: LatencyFit | None
+) -> Iterator[tuple[str, Callable[[], tuple[Figure, str]]]]:
+    """Yield the name of each picture, and what draws it and says what it shows."""
     for between in np.unique(judgement.measured.between[judgement.measured.scored])[:_MOST_BETWEEN]:
         if not np.isnan(losses.delivery_by_distance(judgement.measured, int(between))).all():
-            yield _delivery(judgement, int(between))
-    yield _tail(
-        judgement,
-        losses.run_shares,
-        RUNS[:30],
-        ("Loss bursts", "bursts of at least … frames", "share of bursts"),
-        "How long losses last. Measured with 90 % of the log's own noise.",
+            name = f"Delivery over distance, {cars_between(int(between))}"
+            yield name, partial(_delivery, judgement, int(between))
+    yield (
+        "Loss bursts",
+        lambda: _tail(
+            judgement,
+            losses.run_shares,
+            RUNS[:30],
+            ("Loss bursts", "bursts of at least … frames", "share of bursts"),
+            "How long losses last. Measured with 90 % of the log's own noise.",
+        ),
     )
-    yield _tail(
-        judgement,
-        losses.inter_reception_shares,
-        [r / 10.0 for r in RUNS],
-        ("Time between receptions", "time to the next reception of at least … s",
-         "share of receptions"),
-        "Packet inter-reception time in periods of 0.1 s.",
+    yield (
+        "Time between receptions",
+        lambda: _tail(
+            judgement,
+            losses.inter_reception_shares,
+            [r / 10.0 for r in RUNS],
+            ("Time between receptions", "time to the next reception of at least … s",
+             "share of receptions"),
+            "Packet inter-reception time in periods of 0.1 s.",
+        ),
     )  # fmt: skip
-    yield _autocorrelation(judgement)
-    yield _tail(
-        judgement,
-        _ages,
-        [n / 10.0 for n in _AGES],
-        ("Age of the news", "age of the newest message (s)", "share of time it is older"),
-        "How old the newest message is, latency and beacon phase left out.",
+    yield "Memory of losses", partial(_autocorrelation, judgement)
+    yield (
+        "Age of the news",
+        lambda: _tail(
+            judgement,
+            _ages,
+            [n / 10.0 for n in _AGES],
+            ("Age of the news", "age of the newest message (s)", "share of time it is older"),
+            "How old the newest message is, latency and beacon phase left out.",
+        ),
     )
     if latency is not None:
-        yield _latency(latency)
+        yield "Latency", partial(_latency, latency)
 
 
 class _Curves(NamedTuple):
@@ -98,7 +128,7 @@ def _curves(judgement: Judgement, statistic: Callable[[LossLog], Floats], count:
 
 
 def _ages(log: LossLog) -> Floats:
-    return np.array([losses.older_than(log, n) for n in _AGES])
+    return losses.age_shares(log, _AGES[-1])
 
 
 def _memory(log: LossLog) -> Floats:
@@ -187,7 +217,8 @@ def _autocorrelation(judgement: Judgement) -> tuple[Figure, str]:
 
 def _latency(fit: LatencyFit) -> tuple[Figure, str]:
     middle = (fit.edges_ms[1:] + fit.edges_ms[:-1]) / 2.0
-    last = int(np.flatnonzero(np.cumsum(fit.measured) < 0.9995)[-1]) + 3  # noqa: PLR2004
+    # The last bin holds whatever took longer, and that may be more than what is left out here.
+    last = min(int(np.searchsorted(np.cumsum(fit.measured), _SHOWN)) + 3, middle.size)
     width = fit.edges_ms[1] - fit.edges_ms[0]
     mean = np.average(middle, weights=fit.measured)
     sd = np.sqrt(np.average((middle - mean) ** 2, weights=fit.measured))

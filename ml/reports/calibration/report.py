@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ml.calibration.calibrate import Calibration, rows_of
-from ml.calibration.trials.logged_drive import Judgement
-from ml.reports.calibration.pictures import pictures_of
+from ml.calibration.trials.logged_drive import Judgement, Verdict
+from ml.parameters import Parameters
+from ml.reports.calibration.pictures import Gallery
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 from ml.reports.style import render_page
 
@@ -14,12 +15,14 @@ from ml.reports.style import render_page
 def render(
     calibration: Calibration,
     judgement: Judgement,
+    gallery: Gallery,
+    parameters: Parameters,
     *,
     title: str,
     command: str,
     held_out: Sequence[str] = (),
 ) -> str:
-    """Return the page of a calibration, and of its links held against models.
+    """Return the page of a calibration, of its links held against models, and of its parameters.
 
     `held_out` names the logs judged on, where they are not those fitted to.
     """
@@ -36,11 +39,11 @@ def render(
         "calibration.html",
         title=title,
         subtitle=_subtitle(calibration),
-        brief=_brief(calibration, judgement),
-        notes=calibration.notes,
+        brief=_brief(calibration, judgement, parameters),
+        notes=[*calibration.notes, *gallery.failed],
         prior_name=calibration.prior_name,
         estimates=_estimates(calibration),
-        pictures=pictures_of(judgement, calibration.latency),
+        pictures=gallery.pictures,
         judged_on=on,
         gates=_gates(judgement),
         boards=_boards(calibration),
@@ -60,20 +63,22 @@ def _subtitle(calibration: Calibration) -> str:
     return f"{logs}, {rows:,} rows, {seconds / 60.0:.0f} minutes"
 
 
-def _brief(calibration: Calibration, judgement: Judgement) -> list[str]:
+def _brief(calibration: Calibration, judgement: Judgement, parameters: Parameters) -> list[str]:
     fitted = sum(e.is_fitted for e in calibration.estimates)
     untold = len(calibration.estimates) - fitted
-    gates, loss = judgement.gates, judgement.gates[0]
+    loss = judgement.gates[0]
     lost, loses = 100.0 * loss.measured, 100.0 * loss.models[0]
-    figures = f"{sum(g.met for g in gates)} of {len(gates)} figures of the losses"
     lines = [
         f"{fitted} parameters are fitted, {untold} cannot be told by these logs.",
         f"{lost:.1f} % of the frames were lost; the fitted radio loses {loses:.1f} % there.",
-        f"{figures} are met within the log's own noise.",
+        f"{judgement.summary.capitalize()}.",
     ]
     blackouts = [name for (_, name), found in calibration.blackouts.items() if found is not None]
     if blackouts:
         lines.append("Blackouts locked to the receiver's clock: " + ", ".join(blackouts))
+    for boards, found in parameters.board_sets.items():
+        chosen = ", which the file is of" if boards == parameters.boards else ""
+        lines.append(f"Boards “{boards}”{chosen}: {found.purpose}")
     return lines
 
 
@@ -94,14 +99,15 @@ def _gates(judgement: Judgement) -> HtmlTable:
             [
                 *map(Cell, (g.name, f"{g.measured:.3g}", f"{g.noise:.2g}")),
                 *(Cell(f"{m:.3g}") for m in g.models),
-                Cell("met" if g.met else "not met", mark="verdict"),
+                Cell(f"±{g.tolerance:.2g}"),
+                Cell(g.words, mark="verdict"),
             ],
-            "near" if g.met else "far",
+            "far" if g.verdict is Verdict.NOT_MET else "near",
         )
         for g in judgement.gates
     ]
     models = (f">{name}" for name in judgement.models)
-    return table_of(["figure", ">measured", ">noise", *models, "verdict"], rows)
+    return table_of(["figure", ">measured", ">noise", *models, ">tolerance", "verdict"], rows)
 
 
 def _boards(calibration: Calibration) -> HtmlTable:
@@ -109,16 +115,19 @@ def _boards(calibration: Calibration) -> HtmlTable:
     found = {a.board: a for a in calibration.accelerometers}
     rows = []
     for name in sorted(gains.keys() | found.keys()):
-        gain, bias, noise, slope = [NOTHING] * 4
+        gain, axis, bias, noise, slope = [NOTHING] * 5
         if name in gains:
             gain = "{:+.1f} dB ({:+.1f} … {:+.1f})".format(*gains[name])
         if (accel := found.get(name)) is not None:
             bias = _said(accel.bias_mps2, "{:+.3f} m/s²")
             noise = _said(accel.white_sd_mps2, "{:.3f} m/s²")
-            slope = _said(accel.slope, "{:+.2f}" + (", backwards" if accel.is_backwards else ""))
-        rows.append(Line([*map(Cell, (name, gain, bias, noise, slope))]))
-    columns = ["board", ">against the mean board", ">accelerometer bias", ">noise at standstill"]
-    return table_of([*columns, ">slope against GPS"], rows)
+            if accel.axis.is_told:
+                axis = f"{accel.axis.name} (correlation {accel.axis.correlation:.2f})"
+            if accel.axis.is_told and accel.slope_interval is not None:
+                slope = "{:.2f} ({:.2f} … {:.2f})".format(accel.axis.slope, *accel.slope_interval)
+        rows.append(Line([*map(Cell, (name, gain, axis, bias, noise, slope))]))
+    columns = ["board", ">against the mean board", ">forward axis", ">accelerometer bias"]
+    return table_of([*columns, ">noise at standstill", ">slope against GPS"], rows)
 
 
 def _links(calibration: Calibration) -> HtmlTable:

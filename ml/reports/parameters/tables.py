@@ -59,13 +59,14 @@ def unit_of(name: str) -> str:
 
 def list_values(parameters: Parameters) -> list[Entry]:
     """List all values of a parameter set, in the order of its file."""
+    drawn = parameters.ranges()
     return [
         Entry(
             name=name,
             value=value,
             unit=unit_of(name.rpartition(".")[2]),
             allowed=_briefly(field),
-            drawn=parameters.domain_randomisation.get(name),
+            drawn=drawn.get(name),
             basis=basis_of(field.description or ""),
             meaning=_TAG.sub("", field.description or "").strip().rstrip(".") + ".",
         )

@@ -201,6 +201,48 @@ def test_blackouts_are_found_where_they_are_and_nowhere_else():
     assert find_blackout([link_of(bursts)]) is None
 
 
+def there_and_back(rng, frames):
+    """True and logged distances of a car that goes 10 to 85 m from another and back, at 8 m/s.
+
+    Laps differ by a tenth in speed; fixes are held for a second, late, and wander by metres.
+    """
+    true_m, step_m = np.empty(frames), 0.8
+    at_m = 10.0
+    for k in range(frames):
+        at_m += step_m
+        if at_m >= 85.0 or at_m <= 10.0:
+            step_m = -np.sign(step_m) * 0.8 * rng.uniform(0.9, 1.1)
+        true_m[k] = at_m
+    knots = np.arange(0, frames, 10)
+    wander_m = np.interp(np.arange(frames), knots[::60], rng.normal(0.0, 2.0, knots[::60].size))
+    held_m = np.interp(np.arange(frames), knots, true_m[np.maximum(knots - 2, 0)])
+    return true_m, np.maximum(held_m + wander_m, 1.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_laps_there_and_back_are_no_blackouts(seed):
+    """Losses by distance alone, half an hour: nothing is found, and blackouts there still are."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    true_m, logged_m = there_and_back(rng, 18_000)
+    by_distance = rng.random(18_000) < 0.02 + 0.9 / (1.0 + (true_m / 50.0) ** -3.6)
+    assert find_blackout([link_of(by_distance, logged_m)]) is None
+    time = np.arange(18_000) * 0.1
+    spells = ((time - 2.0) % 10.3 < 1.2) & (rng.random(18_000) < 0.5)
+    found = find_blackout([link_of(by_distance | spells, logged_m)])
+    assert found is not None
+    assert found.period_s == pytest.approx(10.3, abs=0.02)
+    assert found.length_s == pytest.approx(1.2, abs=0.15)
+    assert found.loss == pytest.approx(0.5, abs=0.06)
+
+
+def test_what_one_part_of_a_log_shows_alone_is_no_blackout():
+    """Spells locked to a clock for a third of half an hour are no blackouts of the receiver."""
+    rng = np.random.Generator(np.random.PCG64(7))
+    time = np.arange(18_000) * 0.1
+    spells = ((time - 2.0) % 10.3 < 1.2) & (rng.random(18_000) < 0.5) & (time < 600.0)
+    assert find_blackout([link_of((rng.random(18_000) < 0.06) | spells)]) is None
+
+
 def test_clocks_are_aligned_to_the_fastest_messages():
     """Offset and drift come back within a millisecond and a ppm, whatever the latencies are."""
     sent = np.arange(0.0, 1.2e6, 100.0)
@@ -291,6 +333,19 @@ def test_a_fit_that_says_no_more_than_was_known_is_refused():
     assert wide.value == 5.2
     assert "known before" in wide.why
     assert judged(name, 5.0, (4.0, 6.0), clean, "").value == 5.0
+
+
+@pytest.mark.parametrize("name", ["radio.loss.exponent_near", "radio.loss.exponent_far"])
+def test_a_radio_that_gets_better_with_distance_is_refused(name):
+    """An exponent of 0 or less keeps the prior; one above is cut to what a file can hold."""
+    clean = load_parameters("clean")
+    for value in (-0.42, 0.0):
+        refused = judged(name, value, (value - 0.3, value + 0.3), clean, "")
+        assert not refused.is_fitted
+        assert refused.value == refused.prior > 0.0
+        assert "do not grow with distance" in refused.why
+    taken = judged(name, 0.2, (-0.1, 0.5), clean, "")
+    assert (taken.value, taken.interval) == (0.2, (0.0, 0.5))
 
 
 def test_an_implausible_fit_is_an_error():

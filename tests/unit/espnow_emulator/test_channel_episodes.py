@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from support.small_radio import frame_arrays, loss_of, open_channel, plain_radio, poll, send
 
 from ml.espnow_emulator import (
@@ -15,6 +16,7 @@ from ml.espnow_emulator import (
     LossKnot,
     MarginLoss,
     NodeClocks,
+    PayloadField,
     RadioParameters,
     RelayParameters,
     V2VMessage,
@@ -124,7 +126,7 @@ def test_an_admitted_node_is_as_if_it_had_been_there():
 
 def test_a_node_that_was_long_silent_relays_what_is_still_kept():
     """Its buffer of 3 · 16 places, when full, drops all but the 16 newest; counted by hand."""
-    radio = plain_radio(relay=RelayParameters(front_cone=False))
+    radio = plain_radio(relay=RelayParameters(front_cone=False, forward_probability=1.0))
     channel = open_channel(radio, 1, 3)
     for k in range(101):
         if k == 100:
@@ -135,6 +137,48 @@ def test_a_node_that_was_long_silent_relays_what_is_still_kept():
     # It was full after the messages 47 and 80, so 66 to 99 wait; the store begins at 85.
     assert report["radio/expired"] == 85 - 66
     assert report["radio/airtime_share"] == (2 + 100 - 85) * 1256 / TICK_US
+
+
+def test_a_relay_forgets_at_its_own_times_whoever_else_is_there():
+    """Spells are the node's, by its key: neither its place nor who is absent changes one."""
+    relay = RelayParameters(forward_probability=0.5, forward_time_s=0.3)
+    channels = [open_channel(plain_radio(relay=relay), 1, 3) for _ in range(3)]
+    keys = ([5, 6, 7], [7, 5, 6], [5, 6, 8])
+    only = np.zeros(1, dtype=np.int64)
+    for channel, node_keys in zip(channels, keys, strict=True):
+        present = np.array([True, True, channel is not channels[1]])
+        channel.reset(only, fold(7, only), node_keys=np.array(node_keys), present=present)
+    channels[2].admit(0, 2, 7)
+    at_us = np.arange(-40, 400)[:, None] * TICK_US + np.array([0, 1, 2])
+    work = [np.stack([channel.relays_at(t_us[None])[0] for t_us in at_us]) for channel in channels]
+    assert (work[0] == work[1][:, [1, 2, 0]]).all()
+    assert (work[0] == work[2]).all()
+    assert len({tuple(column) for column in work[0].T}) == 3
+    assert (work[0].mean(axis=0) > 0.2).all()
+    assert (work[0].mean(axis=0) < 0.8).all()
+
+
+def test_relays_that_forget_take_no_airtime():
+    """Of three cars in a row each idle slot of the two relays saves its frames on the air."""
+    relay = RelayParameters(forward_probability=0.5, forward_spread=0.0, forward_time_s=0.3)
+    channel = open_channel(plain_radio(relay=relay), 1, 3)
+    phase_us = np.array([[60_000, 30_000, 0]])
+    payload = np.zeros((1, 3, len(PayloadField)))
+    payload[0, :, PayloadField.Y_M] = [0.0, 25.0, 50.0]
+    frames = 0
+    for k in range(401):
+        if k == 1:
+            channel.drain_counters()  # before its first own frame nobody knows what lies ahead
+        t_us = k * TICK_US + phase_us
+        now_us = np.array([(k + 1) * TICK_US])
+        send(channel, 0, t_generated_us=t_us, now_us=now_us, payload=payload)
+        poll(channel, (k + 1) * TICK_US)
+        work = channel.relays_at(t_us)[0]
+        # Node 1 passes on node 2's frame; node 0 that of node 1, and that of node 2 by either way.
+        frames += (3 + work[1] + 2 * work[0]) * (k > 0)
+    report = channel.drain_counters()
+    assert report["radio/airtime_share"] == pytest.approx(frames * 1256 / (400 * TICK_US))
+    assert 3.6 < frames / 400 < 5.4
 
 
 def test_the_counters_say_what_happened():

@@ -14,6 +14,7 @@ from ml.vehicle import TICK_US
 NUM_NODES = 10
 SECONDS = 30
 AIR_S = 1_256e-6
+TIRELESS = {"max_hops": 3, "forward_probability": 1.0}
 
 
 def _row_of_cars(seconds: int = SECONDS) -> Script:
@@ -55,7 +56,7 @@ def test_relays_with_the_front_cone_cost_half_of_everything_squared():
     Each message is passed on once by everybody behind it. No frame may collide here
     (`vulnerable_us` 0), since a lost frame is not passed on.
     """
-    sections = {"mac": {"vulnerable_us": 0}, "relay": {"max_hops": 3, "front_cone": True}}
+    sections = {"mac": {"vulnerable_us": 0}, "relay": TIRELESS}
     counters = _counters(sections)
     frames_per_s = counters["radio/airtime_share"] / AIR_S
     assert frames_per_s == pytest.approx(550.0, rel=0.002)
@@ -73,11 +74,11 @@ def test_a_relay_storm_shows():
     1,000 frames a second would take 126 % of it. At the boards' contention collisions eat what
     is too much, and with it a fifth of what is said; at half the rate queues overflow, too.
     """
-    calm = _counters({"relay": {"max_hops": 3, "front_cone": True}})
-    storm = _counters({"relay": {"max_hops": 3, "front_cone": False}})
+    calm = _counters({"relay": TIRELESS})
+    storm = _counters({"relay": TIRELESS | {"front_cone": False}})
     assert storm["radio/airtime_share"] > calm["radio/airtime_share"] + 0.2 > 0.85
     assert storm["radio/collision_share"] > 4.0 * calm["radio/collision_share"]
     assert storm["radio/delivery_ratio"] < calm["radio/delivery_ratio"] - 0.1
-    slow = {"mac": {"rate_kbps": 500.0}, "relay": {"max_hops": 3, "front_cone": False}}
+    slow = {"mac": {"rate_kbps": 500.0}, "relay": TIRELESS | {"front_cone": False}}
     assert _counters(slow)["radio/queue_drops"] > 500.0
     assert calm["radio/queue_drops"] == 0.0

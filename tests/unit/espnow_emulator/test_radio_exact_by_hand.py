@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,8 @@ TIMES = {"h_tx_ms": 1.1, "h_rx_ms": 0.15, "difs_us": 50, "slot_us": 20, "vulnera
 QUIET = TIMES | {"wait_probability": 0.0, "cw": 0}  # DIFS and nothing more
 DIRECT_US = 1_100 + 50 + AIR_US + 150
 NO_RELAYS = {"max_hops": 0}
-OPEN_RELAYS = {"max_hops": 3, "front_cone": False}
+TIRELESS = {"max_hops": 3, "forward_probability": 1.0}
+OPEN_RELAYS = TIRELESS | {"front_cone": False}
 NEIGHBOURS_ONLY = {
     "model": "independent",
     "by_distance": [
@@ -196,7 +198,7 @@ def test_a_relay_leaves_in_the_relayers_own_next_slot(play):
     story = Story(4).tick({3: 50_000, 2: 10_000, 1: 30_000})
     for _ in range(2):
         story.tick({3: 50_000, 2: 10_000, 1: 30_000})
-    sections = {"loss": NEIGHBOURS_ONLY, "mac": QUIET, "relay": {"max_hops": 3, "front_cone": True}}
+    sections = {"loss": NEIGHBOURS_ONLY, "mac": QUIET, "relay": TIRELESS}
     first, second, third = play(story, **sections)
     assert arrivals(first)[2, 3] == (0, 0, 50_000 + DIRECT_US)
     assert (1, 3) not in arrivals(first)
@@ -211,7 +213,7 @@ def test_a_relay_leaves_in_the_relayers_own_next_slot(play):
     # In the first tick node 1 had not sent yet, and so did not know what lies ahead.
     assert (0, 2) not in arrivals(first)
     assert arrivals(second)[0, 2] == (1, 1, TICK_US + 30_000 + after_own_us)
-    shorter = sections | {"relay": {"max_hops": 1, "front_cone": True}}
+    shorter = sections | {"relay": TIRELESS | {"max_hops": 1}}
     assert (0, 3) not in arrivals(play(story, **shorter)[-1])
     assert arrivals(play(story, **shorter)[-1])[1, 3][1] == 1
 
@@ -223,6 +225,32 @@ def test_a_relay_waits_while_its_relayer_is_silent(play):
     assert all((0, 2) not in arrivals(snapshot) for snapshot in silent)
     at_us = 3 * TICK_US + 60_000 + DIRECT_US + 50 + AIR_US
     assert arrivals(last)[0, 2] == (0, 1, at_us)
+
+
+def test_a_relay_works_for_a_while_and_is_idle_for_a_while(play):
+    """Node 1 passes on all of node 2's messages of a spell, or none, as its one draw for it says.
+
+    Its share of the time is its own: the mean, give or take what the spread allows.
+    """
+    mean, spread, spell_us = 0.5, 0.3, 700_000
+    story = Story(3).tick({1: 10_000})
+    for _ in range(90):
+        story.tick({1: 10_000, 2: 50_000})
+    times = {"forward_spread": spread, "forward_time_s": spell_us / 1e6}
+    relay = OPEN_RELAYS | times | {"forward_probability": mean}
+    snapshots = play(story, loss=NEIGHBOURS_ONLY, mac=QUIET, relay=relay)
+    share = mean + (2.0 * draw(Stream.RELAYING, 1, 1) - 1.0) * spread
+    begun_us = int(draw(Stream.RELAYING, 1, 2) * spell_us)
+    works = [
+        draw(Stream.RELAYING, 1, 0, (k * TICK_US + 10_000 + begun_us) // spell_us) < share
+        for k in range(2, 91)
+    ]
+    held = [arrivals(snapshot).get((0, 2), (-1,))[0] for snapshot in snapshots[1:]]
+    assert [now > before for before, now in pairwise(held)] == works
+    assert 0.2 < np.mean(works) < 0.8
+    assert 4 < np.count_nonzero(np.diff(works)) < 20
+    never = play(story, loss=NEIGHBOURS_ONLY, mac=QUIET, relay=relay | {"forward_probability": 0.0})
+    assert (0, 2) not in arrivals(never[-1])
 
 
 def test_only_what_lies_ahead_is_relayed_with_the_front_cone(play):
@@ -238,7 +266,7 @@ def test_only_what_lies_ahead_is_relayed_with_the_front_cone(play):
     ):
         story = Story(3, headings_deg=(90.0, heading_deg, 90.0))
         story.tick({1: 10_000, 2: 50_000}).tick({1: 10_000})
-        relay = {"max_hops": 3, "front_cone": True, "cone_half_angle_deg": half_deg}
+        relay = TIRELESS | {"cone_half_angle_deg": half_deg}
         last = play(story, loss=NEIGHBOURS_ONLY, mac=QUIET, relay=relay)[-1]
         assert ((0, 2) in arrivals(last)) == relayed, heading_deg
 

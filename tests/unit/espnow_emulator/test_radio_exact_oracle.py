@@ -95,7 +95,7 @@ def test_long_episodes_of_the_margin_model_agree(which):
     """Twelve seconds of ten cars: correlated states drift apart if one step of them differs."""
     sections = {
         "loss": {"model": "margin"} | MARGINS[which],
-        "relay": {"front_cone": which % 2 == 0},
+        "relay": {"front_cone": which % 2 == 0, "forward_probability": 0.8},
     }
     oracle = judge(sections, LONG)
     assert len(oracle.receptions) > 500
@@ -114,7 +114,7 @@ def test_doubles_are_received_and_passed_on_once():
             "by_distance": [{"distance_m": 0.0, "probability": 0.5}],
         },
         "mac": {"h_rx_ms": 25.0},
-        "relay": {"max_hops": 3, "front_cone": False},
+        "relay": {"max_hops": 3, "front_cone": False, "forward_probability": 1.0},
     }
     style = replace(LONG, num_nodes=6, absent=0, reboots=False, odd_delivers=False)
     oracle = judge(sections, style)
@@ -152,6 +152,9 @@ RANDOMISED = {
     "loss.blackout.loss": (0.2, 0.7),
     "loss.blackout.length_s": (0.1, 0.5),
     "loss.blackout.period_s": (0.6, 2.0),
+    "relay.forward_probability": (0.3, 0.9),
+    "relay.forward_spread": (0.0, 0.5),
+    "relay.forward_time_s": (0.1, 1.0),
 }
 
 
@@ -165,7 +168,11 @@ def test_a_convoy_with_overrides_is_one_with_these_parameters():
     channel = open_channel(radio(**plain), scripts, overrides=overrides)
     played = play_on_channel(radio(**plain), scripts, channel=channel)
     for env, ours in enumerate(played):
-        sections: dict[str, Any] = {"mac": {}, "loss": {"model": "margin", "blackout": {}}}
+        sections: dict[str, Any] = {
+            "mac": {},
+            "relay": {},
+            "loss": {"model": "margin", "blackout": {}},
+        }
         for name, values in drawn.items():
             *path, last = name.split(".")
             section = sections

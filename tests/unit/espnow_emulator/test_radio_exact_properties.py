@@ -34,7 +34,7 @@ def test_the_episode_that_the_identities_are_shown_on_is_a_busy_one():
     last = snapshots[-1]
     assert last.heard.mean() > 0.5
     assert len(np.unique(last.hops[last.heard])) > 1
-    assert len(np.unique(np.stack([s.received_us for s in snapshots]))) > 300
+    assert len(np.unique(np.stack([s.received_us for s in snapshots]))) > 250
 
 
 def test_runs_and_processes_hear_the_same():

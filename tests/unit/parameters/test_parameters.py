@@ -59,6 +59,17 @@ def test_every_preset_loads_and_so_does_its_copy(tmp_path: Path):
         assert load_parameters(str(copy)) == parameters
 
 
+def test_a_file_from_before_relays_forgot_anything_gets_the_default(tmp_path: Path, clean: dict):
+    """Where a file says nothing of what relays forget, they forget as in the measured presets."""
+    for name in [name for name in clean["radio"]["relay"] if name.startswith("forward_")]:
+        del clean["radio"]["relay"][name], clean["domain_randomisation"][f"radio.relay.{name}"]
+    path = tmp_path / "older.json"
+    path.write_text(json.dumps(clean), encoding="utf-8")
+    relay = load_parameters(path).radio.relay
+    assert relay.forward_probability == 0.63
+    assert relay == load_parameters("clean").radio.relay
+
+
 def test_an_unknown_preset_gets_the_nearest_and_the_list():
     """A slip in a preset's name is answered with the name that was probably meant."""
     with pytest.raises(ParameterError) as refused:
@@ -94,7 +105,7 @@ def test_a_wrong_key_gets_the_nearest_and_the_list(tmp_path: Path, burst: dict):
     text = _refusal(tmp_path, burst)
     assert "2 mistakes" in text
     assert "radio.relay.hops: unknown key. Did you mean 'max_hops'?" in text
-    assert "Allowed here: max_hops, front_cone, cone_half_angle_deg." in text
+    assert "Allowed here: max_hops, front_cone, cone_half_angle_deg, forward_probability" in text
     assert "radio.loss.by_distance[1].probabilty: unknown key. Did you mean 'probability'?" in text
 
 
@@ -232,3 +243,82 @@ def test_episode_parameters_are_drawn_uniformly_and_by_name():
     )
     assert np.array_equal(draw_episode_parameters(fewer, keys[7:9])[name], drawn[name][7:9])
     assert draw_episode_parameters(load_parameters("ideal"), keys) == {}
+
+
+@pytest.fixture
+def of_own_boards(clean, tmp_path):
+    """A file of two boards that logged: their level, and others of their kind."""
+    name, spread = "radio.loss.margin_20m_db", "radio.loss.antenna_sd_db"
+    clean["boards"] = "mine"
+    clean["board_sets"] = {
+        "mine": {
+            "purpose": "these boards",
+            "values": {name: 9.0, spread: 0.0},
+            "drawn": {name: [8.5, 9.5], spread: [0.0, 0.0]},
+        },
+        "at-large": {
+            "purpose": "others",
+            "values": {name: 10.0, spread: 3.0},
+            "drawn": {name: [4.0, 16.0]},
+        },
+    }
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps(clean))
+    return file
+
+
+def test_a_file_of_own_boards_holds_others_of_their_kind_as_well(of_own_boards):
+    """The file says which of the two it is, and whoever loads it may ask for the other."""
+    for asked, boards, margin_db, spread_db in (
+        ("", "mine", 9.0, 0.0),
+        (":mine", "mine", 9.0, 0.0),
+        (":at-large", "at-large", 10.0, 3.0),
+    ):
+        found = load_parameters(f"{of_own_boards}{asked}")
+        assert found.boards == boards
+        assert found.radio.loss.margin_20m_db == margin_db
+        assert found.radio.loss.antenna_sd_db == spread_db
+        assert found.board_sets["at-large"].purpose == "others"
+    mine, others = load_parameters(of_own_boards), load_parameters(f"{of_own_boards}:at-large")
+    assert mine.sha256 != others.sha256
+    assert others.of_boards("mine").sha256 == mine.sha256
+
+
+def test_what_logs_leave_open_is_drawn_without_randomisation_too(of_own_boards):
+    """Of own boards their level without a spread; of others the spread that training draws."""
+    keys = fold(3, np.arange(500), 0)
+    name, spread = "radio.loss.margin_20m_db", "radio.loss.antenna_sd_db"
+    mine, others = load_parameters(of_own_boards), load_parameters(f"{of_own_boards}:at-large")
+    drawn = draw_episode_parameters(mine, keys, randomise=False)
+    assert set(drawn) == {name, spread}
+    assert 8.5 <= drawn[name].min() < 8.6
+    assert 9.4 < drawn[name].max() <= 9.5
+    assert not drawn[spread].any()
+    assert set(draw_episode_parameters(others, keys, randomise=False)) == {name}
+    drawn = draw_episode_parameters(mine, keys)
+    assert set(drawn) == set(mine.domain_randomisation)
+    assert drawn[name].max() <= 9.5
+    assert not drawn[spread].any()
+    assert draw_episode_parameters(others, keys)[spread].max() > 5.0
+    assert draw_episode_parameters(load_parameters("clean"), keys, randomise=False) == {}
+
+
+@pytest.mark.usefixtures("of_own_boards")
+def test_boards_that_a_file_knows_nothing_of_are_an_error(clean, tmp_path):
+    """Asked of a file that nobody calibrated, or misspelt in one; and values that cannot be."""
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps(load_parameters("clean").model_dump(mode="json")))
+    assert load_parameters(plain).sha256 == load_parameters("clean").sha256
+    with pytest.raises(ParameterError, match="it knows none, for it is not calibrated"):
+        load_parameters(f"{plain}:mine")
+    for change, said in (
+        ({"boards": "yours"}, "'mine' or 'at-large'"),
+        ({"board_sets": {}}, "board_sets holds no such set"),
+    ):
+        assert said in _refusal(tmp_path, clean | change)
+    margin = clean["board_sets"]["mine"]["values"]
+    margin["radio.loss.margin_20_db"] = margin.pop("radio.loss.margin_20m_db")
+    assert "unknown name 'radio.loss.margin_20_db'. Did you mean" in _refusal(tmp_path, clean)
+    del margin["radio.loss.margin_20_db"]
+    clean["board_sets"]["mine"]["drawn"]["radio.loss.antenna_sd_db"] = [0.0, 99.0]
+    assert "board_sets.mine: drawn: radio.loss.antenna_sd_db = [0, 99]" in _refusal(tmp_path, clean)

@@ -122,7 +122,8 @@ def _calibration(_: Path) -> None:
     models = {name: [log(0.3), log(0.3)] for name in ("emulated", "Gilbert–Elliott", "independent")}
     shares = np.diff(np.array([0.0, 0.5, 0.8, 0.95, 0.999, *np.ones(8)]))
     latency = LatencyFit(1.0, 0.1, 2.0, np.ones((3, 2)), 12_345, np.arange(13.0), shares, shares)
-    assert len(pictures_of(Judgement(log(0.3), models, []), latency)) == 7
+    gallery = pictures_of(Judgement(log(0.3), models, []), latency)
+    assert (len(gallery.pictures), gallery.failed) == (7, [])
 
 
 def _parameters(folder: Path) -> None:

@@ -135,3 +135,13 @@ def test_a_file_that_has_changed_is_named_with_ways_to_go_on(
     assert _parse("--config", str(run.config_file)).env.radio == f"{project}/own.json"
     (project / name).write_bytes(was)
     assert _parse("--resume", str(run.path)).env.radio == f"{project}/own.json"
+
+
+def test_a_run_on_other_boards_of_a_file_remembers_both(project: Path):
+    """`own.json:at-large` gets an absolute path, keeps its boards, and the file its digest."""
+    run = _begin("--radio", "./own.json:at-large")
+    layers = Layers()
+    layers.put_file(run.config_file)
+    assert layers.build().env.radio == f"{project}/own.json:at-large"
+    found = json.loads(run.inputs_file.read_text())
+    assert list(found["radio"]) == [f"{project}/own.json"]

@@ -1,0 +1,67 @@
+"""`roadsense calibrate` on logs in other formats and without positions, as a user runs it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ml.cli import main
+from ml.parameters import load_parameters
+from tests.support import small_logs
+
+ROWS = 2400
+MAP = """
+[[log]]
+files = "*.txt"
+kind = "RX"
+delimiter = ";"
+[log.columns]
+timestamp_local_ms = "when"
+from_vehicle_id = "who"
+sequence = "number"
+[log.units]
+time = "s"
+"""
+
+
+def sniffer(folder):
+    """Write what a sniffer heard of a sender on a tripod: a third of the frames is lost."""
+    heard = np.flatnonzero(np.random.Generator(np.random.PCG64(9)).random(ROWS * 2) > 0.33)
+    table = {
+        "when": [f"{5.0 + 0.1 * k:.3f}" for k in heard],
+        "who": ["fob"] * heard.size,
+        "number": [str(k % 256) for k in heard],
+    }
+    (folder / "map.toml").write_text(MAP)
+    return small_logs.write(folder / "sniffer.txt", table, delimiter=";")
+
+
+@pytest.mark.slow
+def test_a_counter_and_a_distance_are_enough_for_a_file(tmp_path):
+    """The file holds what losses tell; slopes are refused, since the distance did not change."""
+    log, out = sniffer(tmp_path), tmp_path / "params.json"
+    options = ["--map", str(tmp_path / "map.toml"), "--distance-m", "20", "--out", str(out)]
+    assert main(["calibrate", str(log), *options]) == 0
+    told = load_parameters(out).provenance
+    assert "the distance hardly changed (20 to 20 m)" in told
+    assert "sniffer.txt" in told
+    assert "the logs do not say where" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--distance-m", "0"], "--distance-m must be above 0"),
+        (["--map", "nowhere.toml"], "nowhere.toml: cannot be read"),
+        ([], "its columns are separated by semicolons"),
+    ],
+)
+def test_without_the_right_options_nothing_is_written(tmp_path, options, says, capsys):
+    """Exit code 2, on one screen; of a format that is not ours the error names the way."""
+    log, out = sniffer(tmp_path), tmp_path / "params.json"
+    assert main(["calibrate", str(log), *options, "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert says in said.replace("\n", " ")
+    assert ("roadsense logs map FILE" in said) is (options != ["--distance-m", "0"])
+    assert not out.exists()
+    assert not out.with_suffix(".html").exists()
