@@ -102,8 +102,8 @@ def _base(drive: Drive, boards: Sequence[Board], where: str) -> Board:
         if all(drive.clocks_between(board.name, other.name) for other in boards):
             return board
     raise LogError(
-        f"{where}: the clocks of {', '.join(b.name for b in boards)} never meet: no board has heard "
-        "all of them, or was heard by others that did. Add RX logs, or leave out the logs of a "
+        f"{where}: the clocks of {', '.join(b.name for b in boards)} never meet: none heard all "
+        "the others, or was heard by others that did. Add RX logs, or leave out the logs of a "
         "board that nobody heard."
     )
 

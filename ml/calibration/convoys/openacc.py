@@ -113,7 +113,7 @@ def _read(path: Path, raw: bytes) -> _Table:
             f"{path}: byte 0x{raw[error.start]:02x} at place {error.start} is not UTF-8 text. Save "
             "the file as UTF-8."
         ) from error
-    lines = enumerate(csv.reader(StringIO(text)), start=1)
+    lines = _lines(path, text)
     keys, names, head = _header(path, lines)
     wanted = [k for k, name in enumerate(names) if name == _TIME or _CAR.fullmatch(name)]
     doubles = [names[k] for k in wanted if names.count(names[k]) > 1]
@@ -140,6 +140,27 @@ def _read(path: Path, raw: bytes) -> _Table:
     return _Table(path, columns, np.array(numbers, dtype=np.int64), keys)
 
 
+def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the cells of each line.
+
+    Raises:
+        LogError: A line is no CSV.
+    """
+    rows = csv.reader(StringIO(text))
+    number = 0
+    while True:
+        number += 1
+        try:
+            yield number, next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise LogError(
+                f"{path}, line {number}: no cells with commas between them ({error}). Save the "
+                "file as CSV again."
+            ) from error
+
+
 def _header(
     path: Path, lines: Iterator[tuple[int, list[str]]]
 ) -> tuple[dict[str, list[str]], list[str], int]:
@@ -163,18 +184,26 @@ def _header(
 
 def _numbers(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) -> Floats:
     """Read a column; empty cells are NaN."""
-    values = np.empty(len(cells))
-    for row, cell in enumerate(cells):
-        try:
-            values[row] = float(cell) if cell.strip() else np.nan
-        except ValueError:
-            values[row] = np.inf
-        if np.isinf(values[row]):
-            raise LogError(
-                f"{path}, line {lines[row]}, column {name}: {cell[:40]!r}, allowed is a number, or "
-                "nothing where it is not known. Correct the cell, or empty it."
-            )
+    try:
+        values = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
+    except ValueError:
+        values = np.array([_number(cell) for cell in cells])
+    wrong = np.flatnonzero(np.isinf(values))
+    if wrong.size:
+        row = int(wrong[0])
+        raise LogError(
+            f"{path}, line {lines[row]}, column {name}: {cells[row][:40]!r}, allowed is a number, "
+            "or nothing where it is not known. Correct the cell, or empty it."
+        )
     return values
+
+
+def _number(cell: str) -> float:
+    """Read a cell: NaN if it is empty, infinite if it is no number."""
+    try:
+        return float(cell) if cell.strip() else np.nan
+    except ValueError:
+        return np.inf
 
 
 def _cars(table: _Table) -> list[int]:
@@ -252,18 +281,19 @@ def _check_units(table: _Table, cars: Sequence[int]) -> None:
         if f"E{car}" not in columns or f"N{car}" not in columns:
             continue
         way_m = np.hypot(*(_changes(columns[f"{axis}{car}"]) for axis in "EN"))
-        moving = way_m > _MOVING_M
+        driven_m = _driven_m(columns, car)
+        moving = (way_m > _MOVING_M) & np.isfinite(driven_m)
         if moving.sum() >= _LEAST_COMPARED:
-            ratio = float(np.nanmedian(_driven_m(columns, car)[moving] / way_m[moving]))
+            ratio = float(np.median(driven_m[moving] / way_m[moving]))
             _refuse_unit(table, f"Speed{car}", ratio, "the positions")
     for ahead, behind in pairwise(cars):
         opened_m = _driven_m(columns, ahead) - _driven_m(columns, behind)
         found_m = _changes(columns[f"IVS{ahead}"])
-        wide = np.abs(opened_m) > _MOVING_M
+        wide = (np.abs(opened_m) > _MOVING_M) & np.isfinite(found_m)
         if wide.sum() < _LEAST_COMPARED:
             continue
         with np.errstate(divide="ignore"):
-            ratio = float(np.nanmedian(opened_m[wide] / found_m[wide]))
+            ratio = float(np.median(opened_m[wide] / found_m[wide]))
         if ratio < 0.0:
             table.refuse(
                 int(np.flatnonzero(wide)[0]), f"IVS{ahead}",

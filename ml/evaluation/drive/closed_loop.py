@@ -253,10 +253,10 @@ class _Place:
 
 
 def _nearest_m(road: Road, xy_m: Floats) -> float:
-    """Find the place along a road that is nearest to a position, to the millimetre."""
+    """Find the place along a road that is nearest to a position, to the centimetre."""
     places_m = np.arange(0.0, road.length_m, 1.0)
     x_m, y_m, heading_deg = road.pose(places_m)
     k = int(np.argmin(np.hypot(x_m - xy_m[0], y_m - xy_m[1])))
     turn = np.radians(heading_deg[k])
     beyond_m = (xy_m[0] - x_m[k]) * np.sin(turn) + (xy_m[1] - y_m[k]) * np.cos(turn)
-    return round(float(places_m[k] + beyond_m), 3)
+    return round(float(places_m[k] + beyond_m), 2)

@@ -140,8 +140,9 @@ class Verdict:
         policy, rule = self.of(self.policy), self.of(self.rule)
         count, warned, ruled = len(self.warnings), policy.warned, rule.warned
         if not warned.enough:
+            brakings = "hard braking" if count == 1 else "hard brakings"
             return (
-                f"Cannot tell: the drive has {count} hard brakings of its own driver, and at least "
+                f"Cannot tell: the drive has {count} {brakings} of its own driver, and at least "
                 f"{LEAST_EVENTS} are needed. Record more, or lower --brakes-at-mps2."
             )
         than_chance = "better than chance" if warned.is_above else "no better than chance"

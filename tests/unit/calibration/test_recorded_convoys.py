@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.random_edits import damaged_bytes, fuzz, require_one_screen
 from support.recorded_convoys import Convoy
 
 from ml.calibration.convoys.cases import TICKS, cut_cases, follow, nearest_cars
@@ -214,6 +217,25 @@ def test_a_recording_counts_once(tmp_path: Path):
     Convoy().write(tmp_path / "b.csv")
     with pytest.raises(LogError, match=r"b\.csv and .*a\.csv are the same recording"):
         read_folder(tmp_path)
+
+
+SMALL = Convoy(cars=2, duration_s=6.0, brakes_s=())
+
+
+@fuzz
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused(tmp_path_factory, data):
+    """Whatever is in it: a convoy, or an error of one screen that names the file."""
+    file = tmp_path_factory.mktemp("damaged") / "a.csv"
+    content = SMALL.write(file).read_bytes()
+    file.write_bytes(data.draw(damaged_bytes(content)))
+    try:
+        convoy = read_openacc(file)
+    except LogError as error:
+        require_one_screen(str(error), file.name)
+    else:
+        assert convoy.speed_mps.shape[1] == 1 + convoy.gap_m.shape[1]
+        cut_cases(convoy)
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path):

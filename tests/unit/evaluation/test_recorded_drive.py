@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.planted_drive import LATENCY_MS, PHASE_MS, PlantedDrive, tick_after
+from scipy import stats
+from support.planted_drive import LATENCY_MS, OFFSET_MS, PHASE_MS, PlantedDrive, tick_after
 from support.untrained import untrained_model
 
 from ml.errors import ConfigError, LogError
+from ml.espnow_emulator import PayloadField
+from ml.evaluation.drive.chance import against_chance
 from ml.evaluation.drive.decide import AnyPeerBrakes, decide
+from ml.evaluation.drive.events import Event, warning_spans
 from ml.evaluation.drive.read import read_recorded_drive
 from ml.evaluation.drive.verdict import as_json, judge
 from ml.evaluation.drivers import ControllerDriver, PolicyDriver
@@ -116,6 +121,84 @@ def test_four_events_are_too_few(verdict):
     assert figures["own_brakings"][0]["lead_s"][RULE] == pytest.approx(1.4)
 
 
+def test_p_is_uniform_where_labels_are_shuffled(tmp_path):
+    """Fourteen planted events: the rule is above chance; with their times drawn anew p is uniform.
+
+    400 shuffles, held against the uniform distribution by Kolmogorov and Smirnov.
+    """
+    rng = np.random.default_rng(9)
+    peer_s = 60.0 + np.cumsum(12.0 + 9.0 * rng.random(14))
+    planted = PlantedDrive(6.5, {"b": peer_s.tolist(), "a": (peer_s + 1.2).tolist()})
+    found = judged(read_recorded_drive(planted.write(tmp_path), None))
+    rule = found.of(RULE)
+    assert rule.warned.hits == 14
+    assert rule.warned.p_value < 0.01
+    assert found.any_above_chance
+    assert "better than chance (it warned of 14 of 14" in found.line
+    moving = np.flatnonzero(found.moving)
+    shuffled = []
+    for _ in range(400):
+        onsets = np.sort(rng.choice(moving, 14, replace=False))
+        events = [Event("a", tick, tick + 10, 6.0) for tick in onsets.tolist()]
+        spans = warning_spans(events)
+        shuffled.append(against_chance(rule.firing, found.moving, spans).p_value)
+    assert stats.kstest(shuffled, "uniform").pvalue > 0.01
+
+
+def test_a_relayed_message_is_heard_when_it_came_first(tmp_path):
+    """B's first message of its second braking reaches a by c alone: the rule fires by it."""
+    planted = PlantedDrive(3.2, {"b": PEER_S, "a": EGO_S}, in_the_braking_at_90)
+    files = planted.write(tmp_path)
+    rx = tmp_path / "a-rx.csv"
+    head, *rows = rx.read_text().splitlines()
+    for hops, came_ms in ((1, 90_112), (2, 90_180)):
+        said = planted.message("b", 90_030).rsplit(",", 2)
+        rows.append(f"{came_ms + OFFSET_MS['a']},{said[0]},{hops},{said[2]}")
+    rows.sort(key=lambda row: int(row.split(",", 1)[0]))
+    rx.write_text("\n".join([head, *rows]) + "\n")
+    found = judged(read_recorded_drive(files, None))
+    assert found.answers[1].fired_s[RULE] / DT_S == pytest.approx(902 - 901)
+    assert found.warnings[1].fired_s[RULE] / DT_S == pytest.approx(905 - 902)
+    of = found.drive.receptions
+    assert of.hops[of.received_us == 90_112_000].tolist() == [1]
+    assert not (of.received_us == 90_180_000).any()
+
+
+def test_a_peer_without_a_log_says_what_came_of_it(logs, verdict):
+    """By its messages alone the rule fires as before; what it sent and how it braked is unknown."""
+    few = [file for file in logs if not file.name.startswith("b-")]
+    found = judged(read_recorded_drive(few, "a"))
+    assert found.drive.peers == ("b", "c")
+    assert found.answers == []
+    assert [told.fired_s for told in found.warnings] == [t.fired_s for t in verdict.warnings]
+    heard = {one.peer: one for one in found.warnings[1].receptions}
+    assert (heard["b"].sent, heard["b"].received) == (None, 27)
+    assert heard["c"].sent == 30
+    whole = verdict.drive.receptions
+    assert found.drive.receptions.received_us.tolist() == whole.received_us.tolist()
+
+
+def test_what_a_board_has_fused_itself_stands(logs, tmp_path):
+    """Messages with the spread that their sender believed in are taken as they are.
+
+    One of the senders, b, wrote no log of its own.
+    """
+    for file in logs:
+        if file.name.startswith("b-"):
+            continue
+        head, *rows = file.read_text().splitlines()
+        believed = [f"{head},position_sd_m", *(f"{row},2.5" for row in rows)]
+        (tmp_path / file.name).write_text("\n".join(believed) + "\n")
+    drive = read_recorded_drive(sorted(tmp_path.glob("*.csv")), "a")
+    payload, source = drive.receptions.payload, drive.receptions.source
+    assert set(payload[:, PayloadField.POSITION_SD_M].tolist()) == {2.5}
+    planted = PlantedDrive(3.2, {"b": PEER_S, "a": EGO_S}, in_the_braking_at_90)
+    stamps_ms = drive.receptions.timestamp_ms[source == 0] - OFFSET_MS["b"]
+    exact = planted.accel["b"][stamps_ms]
+    assert payload[source == 0, PayloadField.ACCEL_MPS2] == pytest.approx(exact, abs=1e-3)
+    assert judged(drive).warnings[0].fired_s[RULE] == pytest.approx(1.4)
+
+
 def test_a_threshold_makes_other_events(logs):
     """Beyond 6.5 m/s² nobody brakes; beyond 1.2 the stop at the end counts, too."""
     drive = read_recorded_drive(logs, None)
@@ -141,8 +224,6 @@ def test_a_driver_without_a_radio_hears_nothing(logs):
 
 def replaced(drive, receptions):
     """The same drive on which other messages came."""
-    from dataclasses import replace  # noqa: PLC0415
-
     return replace(drive, receptions=receptions)
 
 

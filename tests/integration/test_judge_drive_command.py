@@ -1,0 +1,141 @@
+"""`roadsense judge-drive` from logs to a page, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from support.planted_drive import PlantedDrive
+
+from ml.cli import main
+from ml.vehicle import CAR_LENGTH_M
+
+MODEL = str(Path(__file__).parents[2] / "ml" / "models" / "convoy.zip")
+PEER_S = [60.0 + 14.0 * k + 1.3 * (k % 3) for k in range(12)]
+RULE = "rule: any peer ≤ −2.5 m/s²"
+NAMES = ["policy", "policy, no safety layer", "policy, radio off", "predictive 0.5 s", RULE]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Logs of five minutes: b brakes hard twelve times, a 1.2 s after it."""
+    folder = tmp_path_factory.mktemp("drive")
+    PlantedDrive(5.0, {"b": PEER_S, "a": [at_s + 1.2 for at_s in PEER_S]}).write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """Logs of three minutes with one hard braking."""
+    folder = tmp_path_factory.mktemp("calm")
+    PlantedDrive(3.0, {"b": [90.0], "a": [91.5]}).write(folder)
+    return folder
+
+
+def judge(folder, *options):
+    """Run the command on the logs in a folder."""
+    logs = [str(file) for file in sorted(folder.glob("*.csv"))]
+    return main(["judge-drive", *logs, "--model", MODEL, *map(str, options)])
+
+
+def test_a_drive_is_judged_on_one_page_with_figures_beside_it(folder, tmp_path, capsys):
+    """Every driver, every event with its lead, and one line; the page needs nothing else."""
+    out = tmp_path / "drive.html"
+    assert judge(folder, "--out", out) == 0
+    figures = json.loads((tmp_path / "drive.json").read_text())
+    assert [one["name"] for one in figures["drivers"]] == NAMES
+    by_name = {one["name"]: one for one in figures["drivers"]}
+    assert by_name[RULE]["own_brakings"]["hits"] == 12
+    assert by_name[RULE]["standing"] == "above chance"
+    assert by_name["policy, radio off"]["own_brakings"]["hits"] == 0
+    assert by_name["policy, radio off"]["against_rule"]["standing"] == "worse"
+    assert len(figures["own_brakings"]) == 12
+    assert {round(event["lead_s"][RULE], 6) for event in figures["own_brakings"]} == {1.1}
+    assert {event["who"] for event in figures["peers_brakings"]} == {"b"}
+    page = out.read_text()
+    assert figures["verdict"] in page
+    assert all(name in page for name in NAMES)
+    assert page.count("data:image/svg+xml;base64,") == 3
+    assert not re.search(r"""(?:src|href)=["'](?!#|data:)""", page)
+    assert "prefers-color-scheme: dark" in page
+    said = " ".join(capsys.readouterr().out.split())
+    assert figures["verdict"] in said
+    assert "a: good. Forward axis x" in said
+
+
+def test_where_nobody_is_above_chance_the_exit_code_says_so(calm, tmp_path, capsys):
+    """One hard braking cannot tell; the page is there all the same."""
+    out = tmp_path / "calm.html"
+    assert judge(calm, "--controllers", "none", "--out", out) == 3
+    assert "Cannot tell: the drive has 1 hard braking of" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    figures = json.loads(out.with_suffix(".json").read_text())
+    assert not figures["above_chance"]
+    assert out.exists()
+
+
+@pytest.mark.sumo
+def test_in_closed_loop_they_really_drive(calm, tmp_path, capsys):
+    """Beside the real follower; who does nothing loses the 12 m by which b falls back."""
+    out = tmp_path / "closed.html"
+    judge(calm, "--controllers", "predictive:0.5", "do-nothing", "--closed-loop", "--out", out)
+    found = json.loads(out.with_suffix(".json").read_text())["closed_loop"]
+    assert found["refused"] == {}
+    driven = {one["name"]: one for one in found["drivers"]}
+    assert list(driven) == [*NAMES[:4], "do-nothing"]
+    assert {one["cases"] for one in driven.values()} == {1}
+    assert driven["policy"]["crashes"] == 0
+    assert driven["do-nothing"]["min_gap_m"] == pytest.approx(40.0 - CAR_LENGTH_M - 12.0, abs=0.3)
+    (real,) = found["real_follower"]
+    assert real["min_gap_m"] == pytest.approx(28.2, abs=0.5)
+    assert "the real follower" in out.read_text()
+    assert "closed loop" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--ego", "z"), r"--ego z: no board of that name"),
+        (("--controllers", "truth:idm"), r"truth:idm: it drives by ground truth"),
+        (("--controllers", "predictve:0.5"), r"Did you mean 'predictive'"),
+        (("--controllers", "predictive:0.5", "predictive:0.5"), r"named twice"),
+        (("--brakes-at-mps2", "0"), r"--brakes-at-mps2 must be above 0"),
+        (("--model", "nothing.zip"), r"nothing\.zip"),
+        (("--map", "nothing.toml"), r"nothing\.toml"),
+    ],
+)
+def test_wrong_options_are_refused_and_nothing_is_written(calm, tmp_path, capsys, options, said):
+    """With what is wrong, and what there is."""
+    out = tmp_path / "page.html"
+    assert judge(calm, "--out", out, *options) == 2
+    assert re.search(said, " ".join(capsys.readouterr().err.split()))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.json"])
+def test_a_report_that_is_there_is_not_replaced(calm, tmp_path, capsys, name):
+    """Neither the page nor the figures beside it."""
+    (tmp_path / name).write_text("mine")
+    assert judge(calm, "--out", tmp_path / "page.html") == 2
+    assert f"{name} is there already" in capsys.readouterr().err
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+
+
+def test_two_drives_are_refused_and_nothing_is_written(calm, folder, tmp_path, capsys):
+    """Logs of two folders are two drives."""
+    logs = [str(file) for one in (calm, folder) for file in sorted(one.glob("*.csv"))]
+    out = tmp_path / "page.html"
+    assert main(["judge-drive", *logs, "--model", MODEL, "--out", str(out)]) == 2
+    assert "each is a drive of its own" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_logs_or_a_model_it_says_what_is_missing(capsys):
+    """And how to try it without boards."""
+    assert main(["judge-drive", "--model", MODEL]) == 2
+    assert "roadsense logs synth" in capsys.readouterr().err
+    assert main(["judge-drive", "a.csv"]) == 2
+    assert "--model is missing" in capsys.readouterr().err
