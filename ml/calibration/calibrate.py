@@ -136,6 +136,13 @@ def _enough(drives: Sequence[Drive]) -> list[Link]:
     trips = sum(
         int(np.isfinite(link.latency_ms).sum()) for drive in drives for link in drive.round_trips
     )
+    if scored == 0 and trips > 0:
+        raise LogError(
+            f"no lost frame can be told, though {trips:,} round trips came back, and a radio is "
+            "fitted to losses. Log the pings that were lost, too: a row each, with lost = 1, or a "
+            "sequence that counts them."
+            + "".join(f"\n  {x}" for drive in drives for x in [*drive.left_out(), *drive.notes])
+        )
     if scored == 0 or (scored < LEAST_FRAMES and trips < LEAST_ROUND_TRIPS):
         raise LogError(
             f"{scored} frames can be judged; allowed are {LEAST_FRAMES} or more (five minutes of "

@@ -99,7 +99,11 @@ def main(arguments: Sequence[str]) -> int:
         held_out: list[Link] = []
         if options.held_out:
             held_out = [
-                x for d in read_logs(options.held_out, on_part, log_map=log_map)[1] for x in d.links
+                link
+                for drive in read_logs(
+                    options.held_out, on_part, log_map=log_map, distance_m=options.distance_m
+                )[1]
+                for link in drive.links
             ]
             if not held_out:
                 raise ConfigError("--held-out: these logs hold no link to judge on.")

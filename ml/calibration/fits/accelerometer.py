@@ -101,8 +101,8 @@ def _fitted(board: Board) -> Accelerometer:
     time_s, logged_mps = board.time_ms / 1000.0, board.of_its_own("speed")
     axes = np.stack([board.of_its_own(f"accel_{axis}") for axis in "xyz"], axis=-1)
     axis = forward_axis(time_s, logged_mps, axes)
-    accel, speed = axis.sign * axes[:, axis.axis], np.nan_to_num(logged_mps)
-    slope_interval = _slope_interval(time_s, accel, speed)
+    accel = axis.sign * axes[:, axis.axis]
+    slope_interval = _slope_interval(time_s, accel, logged_mps)
     stop = _stops(time_s, np.nan_to_num(logged_mps, nan=np.inf))
     standing = (stop >= 0) & np.isfinite(accel)
     standing_s = float(np.count_nonzero(standing)) * board.period_ms / 1000.0

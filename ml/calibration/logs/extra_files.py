@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 
-from ml.arrays import Bools, Floats
+from ml.arrays import Floats
 from ml.calibration.logs.reader import Log
 from ml.calibration.logs.schema import KIND_IN_NAME, TIME_COLUMN, LogKind
 from ml.calibration.logs.trajectories import BRIDGED_MS, is_somewhere
@@ -136,35 +136,25 @@ def _placed(log: Log, fixes: Fixes) -> Log:
             f"{fixes.path}. Say with a map when its clock was 0: "
             'clock-start = "2031-05-02T10:00:00Z".'
         )
-    known = _near(time_ms, fixes.time_ms)
+    # A row says what its board knew: the newest fix, never what lies between it and the next one.
+    newest = np.searchsorted(fixes.time_ms, time_ms, side="right") - 1
+    age_ms = time_ms - fixes.time_ms[newest]
+    known = (newest >= 0) & (age_ms <= BRIDGED_MS)
     if not known.any():
         raise LogError(
             f"{fixes.path}: its fixes are from {_said(fixes.time_ms[0])} to "
             f"{_said(fixes.time_ms[-1])}, the rows of {log.path} from {_said(time_ms[0])} to "
             f"{_said(time_ms[-1])}. Name the files of one drive."
         )
-    turns = np.unwrap(np.nan_to_num(fixes.lon_deg), period=360.0)
-    columns = dict(log.columns)
-    for name, values in (("lat", fixes.lat_deg), ("lon", turns), ("speed", fixes.speed_mps)):
-        columns[prefix + name] = np.where(known, np.interp(time_ms, fixes.time_ms, values), np.nan)
-    columns[prefix + "lon"] = (columns[prefix + "lon"] + 180.0) % 360.0 - 180.0
+    said = {"lat": fixes.lat_deg, "lon": fixes.lon_deg, "speed": fixes.speed_mps}
     if not prefix:
-        newest = np.clip(np.searchsorted(fixes.time_ms, time_ms, side="right") - 1, 0, None)
-        columns["heading"] = np.where(known, fixes.heading_deg[newest], np.nan)
+        said["heading"] = fixes.heading_deg
+    columns = dict(log.columns)
+    for name, values in said.items():
+        columns[prefix + name] = np.where(known, values[newest], np.nan)
+    if not prefix:
+        columns["fix_age_ms"] = np.where(known, age_ms, np.nan)
     return replace(log, columns=columns)
-
-
-def _near(time_ms: Floats, fix_ms: Floats) -> Bools:
-    """Tell at which times (K,) there are fixes on both sides, near one another."""
-    right = np.searchsorted(fix_ms, time_ms)
-    inside = (right > 0) & (right < fix_ms.size)
-    gap = (
-        fix_ms[np.clip(right, 1, fix_ms.size - 1)] - fix_ms[np.clip(right, 1, None) - 1]
-        if fix_ms.size > 1
-        else np.full(time_ms.size, np.inf)
-    )
-    near: Bools = inside & (gap <= BRIDGED_MS)
-    return near
 
 
 def _said(time_ms: float) -> str:

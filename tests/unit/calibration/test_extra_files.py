@@ -97,6 +97,18 @@ def test_a_receivers_file_gives_its_board_positions(tmp_path, message, ending):
     assert drive.ways["a"].speed_mps[50] == 0.0
 
 
+def test_a_row_holds_what_its_board_knew_and_how_old_that_was(tmp_path):
+    """Between a fix at 0 m/s and the next one at 15 m/s a row says 0, and nothing of the next."""
+    paths, where = pair_without_positions(tmp_path)
+    files = [gps_file(tmp_path / f"{name}.nmea", where[name], nmea) for name in "ab"]
+    logs, _ = read_logs([*paths, *files])
+    (log,) = (log for log in logs if log.path.name == "a-tx.csv")
+    rows = slice(90, 101)
+    assert log.columns["speed"][rows].tolist() == [0.0] * 10 + [pytest.approx(15.0, abs=0.01)]
+    assert log.columns["fix_age_ms"][rows].tolist() == [*np.arange(0.0, 1000.0, 100.0), 0.0]
+    assert np.unique(log.columns["lon"][rows]).size == 2
+
+
 def test_a_board_that_counts_from_its_start_needs_to_say_when_that_was(tmp_path):
     """Refused with the remedy, which works: clock-start in a map."""
     paths, where = pair_without_positions(tmp_path, zero_ms=0.0)
