@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import tyro
 
 from ml.console import WholeTable, make_console
@@ -13,6 +14,7 @@ from ml.errors import ConfigError, LogError
 from ml.progress import Parts
 
 if TYPE_CHECKING:
+    from ml.calibration.logs.boards import Board
     from ml.calibration.self_test import Finding, SelfTest
 
 
@@ -42,7 +44,7 @@ def check(options: CheckOptions) -> int:
 
     console = make_console()
     log_map = None if options.map is None else read_log_map(options.map)
-    tests = []
+    tests, as_they_are = [], []
     with Parts(console, "reading") as parts:
         _, drives = read_logs(options.logs, parts.at, log_map=log_map)
         boards = [(board, drive.ways[board.name]) for drive in drives for board in drive.boards]
@@ -53,17 +55,29 @@ def check(options: CheckOptions) -> int:
             )
         for k, (board, way) in enumerate(boards):
             parts.at(f"testing {board.name}", k / len(boards))
-            tests.append(self_test(board_log(board, way)))
+            if _fuses_by_itself(board):
+                as_they_are.append(board.name)
+            else:
+                tests.append(self_test(board_log(board, way)))
     columns = ("board", "forward axis", ">bias, m/s²", ">GPS delay, s", "verdict")
     table = WholeTable(*columns, title="self-test of the boards")
     for test in tests:
         table.add_row(test.board, _axis(test), _told(test.bias), _told(test.delay), test.verdict)
+    for name in as_they_are:
+        table.add_row(
+            name, *3 * ("–",), "fuses by itself (position_sd_m): its rows stand as logged"
+        )
     console.print(table)
     for test in tests:
         for what, finding in (("bias", test.bias), ("delay", test.delay)):
             said = finding.basis if finding.is_told else f"not told: {finding.refusal}"
             console.print(f"{test.board}: {what}: {said}", highlight=False)
     return 0 if all(test.is_usable for test in tests) else 1
+
+
+def _fuses_by_itself(board: Board) -> bool:
+    column = "position_sd_m"
+    return column in board.tx.columns and bool(np.isfinite(board.of_its_own(column)).any())
 
 
 def _axis(test: SelfTest) -> str:

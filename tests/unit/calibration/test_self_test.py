@@ -176,6 +176,19 @@ def test_the_command_reads_other_formats_by_a_map(tmp_path, capsys, monkeypatch)
     assert "-y (slope" in capsys.readouterr().out
 
 
+def test_a_board_that_fuses_by_itself_is_not_tested(tmp_path, capsys, monkeypatch):
+    """What it logs is what it believed: nothing is to be found or applied."""
+    monkeypatch.setenv("COLUMNS", "200")
+    path = PlantedBoard(motion=make_drive(1, 600.0, 11, parked=True)).write(tmp_path)
+    assert main(["logs", "check", str(path)]) == 1
+    head, *rows = path.read_text().splitlines()
+    path.write_text(
+        "\n".join([head + ",position_sd_m", rows[0] + ",", *(r + ",1.5" for r in rows[1:])])
+    )
+    assert main(["logs", "check", str(path)]) == 0
+    assert "fuses by itself" in capsys.readouterr().out
+
+
 def test_the_command_needs_a_tx_log(tmp_path, capsys):
     """RX logs alone hold nothing that a board said of itself in its own time."""
     text = PlantedBoard().write(tmp_path).read_text()
