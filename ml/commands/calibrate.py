@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ml.commands.checks import require_counts, require_file
-from ml.console import WholeTable, make_console
+from ml.console import WholeTable, make_console, plain_lines
 from ml.errors import ConfigError
 from ml.progress import Parts
 
@@ -141,13 +141,14 @@ def main(arguments: Sequence[str]) -> int:
     for failure in gallery.failed:
         console.print(f"[yellow]note[/yellow]  {escape(failure)}")
     console.print(judgement.summary, highlight=False)
-    console.print(f"parameters: {options.out}   report: {report}", highlight=False)
+    tell = plain_lines(console)
+    tell(f"parameters: {options.out}   report: {report}")
     for boards, found in parameters.board_sets.items():
         chosen = ", as the file says" if boards == options.boards else ""
         console.print(f"boards {boards}{chosen}: {found.purpose}", highlight=False)
-    console.print(f"next: roadsense train --radio {options.out}", highlight=False)
+    tell(f"next: roadsense train --radio {options.out}")
     (other,) = parameters.board_sets.keys() - {options.boards}
-    console.print(f"or:   roadsense train --radio {options.out}:{other}", highlight=False)
+    tell(f"or:   roadsense train --radio {options.out}:{other}")
     return 0
 
 
