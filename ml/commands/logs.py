@@ -76,6 +76,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _map(options: MapOptions) -> int:
     require_file("--out", options.out, ".toml")
+    if options.out is not None and options.out.exists():
+        raise ConfigError(
+            f"--out {options.out} is there, perhaps with your corrections. Use another --out, or "
+            "remove it."
+        )
     from ml.calibration.logs.proposal import propose  # noqa: PLC0415 (scipy is slow)
 
     proposal = propose(options.file)

@@ -57,6 +57,12 @@ def load_parameters(name_or_file: str | Path) -> Parameters:
             f"unknown radio preset {text!r}.{did_you_mean(text, PRESET_NAMES)}\n"
             f"Allowed are {_PRESETS_NAMED}, or the path of a parameter file (.json)."
         )
+    file, _, asked = text.rpartition(":")
+    if boards is None and file.endswith(_SUFFIX):
+        raise ParameterError(
+            f"parameter file {file}: it holds no boards {asked!r}.{did_you_mean(asked, BOARDS)}\n"
+            f"Allowed are {' and '.join(BOARDS)}, behind a colon, or the file alone."
+        )
     if path.suffix != _SUFFIX and not path.is_dir():
         found = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise ParameterError(

@@ -50,6 +50,8 @@ def files_in(folder: Path) -> list[list[Path]]:
     Raises:
         LogError: It is no folder, or holds no CSV file.
     """
+    if folder.is_file():
+        raise LogError(f"{folder} is a file. Name the folder that it is in: {folder.parent}.")
     if not folder.is_dir():
         raise LogError(f"{folder}: no such folder. Name one with recordings (docs/drives.md).")
     files = sorted(folder.rglob("*.csv"))

@@ -189,9 +189,14 @@ def _check_way(log: Log, rows: _Rows, way: _Way) -> None:
         _refuse(log, pace.row, speed, None, why)
     of_speed = f"speed is {np.exp(-pace.ratio):.3g} times the way between fixes"
     of_fixes = f"fixes then move at {pace.by_fixes_mps:,.3g} m/s"
+    taken_for = [(1.0 / UNITS["speed"][unit], unit) for unit in ("km/h", "knots", "mph")]
     candidates = [
         (pace.ratio - np.log(factor), column, unit, why)
         for factor, column, unit, why in (
+            *(
+                (factor, speed, "m/s" if log.form else None, f"{of_speed}, as if m/s were {unit}")
+                for factor, unit in taken_for
+            ),
             (_KMH, speed, "km/h", of_speed),
             (_KNOTS, speed, "knots", of_speed),
             (_MPH, speed, "mph", of_speed),

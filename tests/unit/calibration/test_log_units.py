@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from ml.calibration.logs.links import read_drive
+from ml.calibration.logs.log_map import read_log_map
 from ml.calibration.logs.reader import read_log
+from ml.calibration.logs.reading import read_logs
 from ml.errors import LogError
 from tests.support import small_logs
 
@@ -82,6 +84,29 @@ def test_a_wrong_unit_is_named_with_file_line_and_column(tmp_path, change, colum
     assert f", column {named}" in said
     assert f"It would fit as {unit}." in said
     assert "roadsense logs map FILE" in said
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(1.0 / 3.6, "km/h"), (0.514444, "knots"), (0.44704, "mph")]
+)
+def test_a_speed_that_was_converted_though_it_was_in_mps_is_refused(tmp_path, factor, unit):
+    """On the way to the log, where nothing fits; or by a map, which then says m/s."""
+    tables = pair()
+    right = small_logs.write_all(tmp_path / "right", tables)
+    form = tmp_path / "map.toml"
+    entries = [
+        f'[[log]]\nkind = "{kind.upper()}"\nfiles = "*-{kind}.csv"\n[log.columns]\n'
+        + "".join(f'{name} = "{name}"\n' for name in tables[f"a-{kind}"])
+        + f'[log.units]\nspeed = "{unit}"\n'
+        for kind in ("tx", "rx")
+    ]
+    form.write_text("".join(entries))
+    said = f"times the way between fixes, as if m/s were {unit}"
+    with pytest.raises(LogError, match=rf"column speed: .*{said}.* would fit as m/s\."):
+        read_logs(right, log_map=read_log_map(form))
+    scaled(factor, "speed")(tables)
+    with pytest.raises(LogError, match=f"column speed: .*{said}"):
+        read_logs(small_logs.write_all(tmp_path / "wrong", tables))
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(1000.0, "us"), (0.001, "s")])

@@ -311,6 +311,8 @@ def test_boards_that_a_file_knows_nothing_of_are_an_error(clean, tmp_path):
     assert load_parameters(plain).sha256 == load_parameters("clean").sha256
     with pytest.raises(ParameterError, match="it knows none, for it is not calibrated"):
         load_parameters(f"{plain}:mine")
+    with pytest.raises(ParameterError, match=r"no boards 'at-lrge'\. Did you mean 'at-large'"):
+        load_parameters(f"{plain}:at-lrge")
     for change, said in (
         ({"boards": "yours"}, "'mine' or 'at-large'"),
         ({"board_sets": {}}, "board_sets holds no such set"),
