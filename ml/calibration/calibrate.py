@@ -129,9 +129,9 @@ def _enough(drives: Sequence[Drive]) -> list[Link]:
     scored = sum(int(link.scored.sum()) for link in links)
     if not links:
         raise LogError(
-            "these logs hold no link of some length: needed are an RTT log; or an RX log that numbers "
-            "what it received (a column sequence); or an RX log and its senders' TX logs, of the "
-            "same drive and in one folder."
+            "these logs hold no link of some length: needed are an RTT log; or an RX log that "
+            "numbers what it received (a column sequence); or an RX log and its senders' TX logs, "
+            "of the same drive and in one folder."
             + "".join(f"\n  {note}" for drive in drives for note in drive.notes)
         )
     trips = sum(
