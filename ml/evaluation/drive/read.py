@@ -256,8 +256,10 @@ def _messages(
         rows, stamps = _of_sender(log, name, boards.get(name))
         straight = log.columns["hop_count"][rows] == 0.0
         clock = drive.clocks.get((name, board.name))
-        if clock is None and name not in boards:
-            clock = align(stamps[straight], log.time_ms[rows][straight], f"{name} in {log.path}")
+        if name not in boards:
+            if clock is None:  # a log with a sequence has told it already
+                who = f"{name} in {log.path}"
+                clock = align(stamps[straight], log.time_ms[rows][straight], who)
             if clock is not None:
                 states.hear(name, log, rows, stamps)
         if clock is None:

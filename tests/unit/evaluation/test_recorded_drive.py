@@ -178,6 +178,26 @@ def test_a_peer_without_a_log_says_what_came_of_it(logs, verdict):
     assert found.drive.receptions.received_us.tolist() == whole.received_us.tolist()
 
 
+def with_column(files, folder, column, value):
+    """Copies of logs with one column more, filled by what is said of a file and its row number."""
+    for file in files:
+        head, *rows = file.read_text().splitlines()
+        more = [f"{row},{value(file.name, k)}" for k, row in enumerate(rows)]
+        (folder / file.name).write_text("\n".join([f"{head},{column}", *more]) + "\n")
+    return sorted(folder.glob("*.csv"))
+
+
+def test_a_peer_without_a_log_is_heard_the_same_with_a_sequence(logs, tmp_path):
+    """Whether or not the ego's RX log numbers the messages, the same is received."""
+    few = [file for file in logs if file.name in ("a-tx.csv", "a-rx.csv")]
+    plain = read_recorded_drive(few, "a")
+    files = with_column(few, tmp_path, "sequence", lambda _name, k: k)
+    numbered = read_recorded_drive(files, "a")
+    assert numbered.peers == plain.peers == ("b", "c")
+    for one, other in zip(numbered.receptions, plain.receptions, strict=True):
+        assert one == pytest.approx(other, abs=1e-9)
+
+
 def test_what_a_board_has_fused_itself_stands(logs, tmp_path):
     """Messages with the spread that their sender believed in are taken as they are.
 
