@@ -117,7 +117,7 @@ class States:
         x_m, y_m = x_m + way_m * np.sin(course), y_m + way_m * np.cos(course)
         return FusedStates(x_m, y_m, speed, heading_deg, accel, sd_m, valid)
 
-    def said_by(self, name: str, log: Log, rows: Ints, stamps_ms: Floats) -> Floats:
+    def said_by(self, name: str, log: Log, rows: Ints, sent_ms: Floats) -> Floats:
         """Return what a board's messages said, (K, F), indexed by `PayloadField`.
 
         NaN where the board did not know: such a message cannot be used.
@@ -126,14 +126,15 @@ class States:
             name: Whose messages they are.
             log: The RX log in which they stand.
             rows: (K,), where in it.
-            stamps_ms: (K,) their timestamps, in order.
+            sent_ms: (K,) times of the rows that the board wrote with them, in order; where it has
+                no log, their timestamps.
 
         Raises:
             LogError: That board's log cannot be fused.
         """
         if _is_believed(log):
             return self._as_logged(log, rows)
-        said = self.at(name, stamps_ms)
+        said = self.at(name, sent_ms)
         values = np.stack([getattr(said, field) for field in _NAMES], axis=-1)
         return np.where(said.valid[:, None], values, np.nan)
 

@@ -198,6 +198,60 @@ def test_a_peer_without_a_log_is_heard_the_same_with_a_sequence(logs, tmp_path):
         assert one == pytest.approx(other, abs=1e-9)
 
 
+def with_row_times(files, folder, row_time, stamp=lambda ms: ms):
+    """Copies of logs whose senders write other times beside their stamps, or other stamps."""
+    for file in files:
+        head, *rows = file.read_text().splitlines()
+        written = [head]
+        for row in rows:
+            local, stamped, rest = row.split(",", 2)
+            local = row_time(int(local)) if "-tx" in file.name else local
+            written.append(f"{local},{stamp(int(stamped))},{rest}")
+        (folder / file.name).write_text("\n".join(written) + "\n")
+    return sorted(folder.glob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("row_time", "stamp"),
+    [
+        (lambda ms: f"{ms}.600", lambda ms: ms),
+        (lambda ms: ms, lambda ms: ms + 5_000_000),
+    ],
+    ids=["row later than its floored stamp", "stamps of another clock"],
+)
+def test_a_message_says_what_its_own_row_says(logs, verdict, tmp_path, row_time, stamp):
+    """Whatever the row's time is beside the stamp; peers brake in the ticks planted, too."""
+    drive = read_recorded_drive(with_row_times(logs, tmp_path, row_time, stamp), "a")
+    planted = PlantedDrive(3.2, {"b": PEER_S, "a": EGO_S}, in_the_braking_at_90)
+    of, source = drive.receptions, drive.receptions.source
+    assert drive.peers == ("b", "c")
+    stamps_ms = of.timestamp_ms[source == 0] - stamp(OFFSET_MS["b"])
+    said = of.payload[source == 0, PayloadField.ACCEL_MPS2]
+    assert said == pytest.approx(planted.accel["b"][stamps_ms], abs=0.01)
+    assert stamps_ms.size == (verdict.drive.receptions.source == 0).sum()
+    expected = [told.event.tick for told in verdict.answers]
+    assert [told.event.tick for told in judged(drive).answers] == expected
+
+
+def test_messages_that_are_of_no_use_are_counted(logs, tmp_path):
+    """Those that the sender's log lacks, and those sent without a fix; who has none left is out."""
+    for file in logs:
+        head, *rows = file.read_text().splitlines()
+        if file.name == "b-tx.csv":
+            del rows[-700:-680]
+        if file.name == "c-tx.csv":  # it has a fix for the last seconds alone, in which none came
+            heads = [row.split(",") for row in rows]
+            rows = [",".join([*r[:3], "", "", *r[5:]]) for r in heads[:-40]] + rows[-40:]
+        if file.name == "a-rx.csv":
+            last = max(k for k, row in enumerate(rows) if ",c," in row)
+            rows = [row for k, row in enumerate(rows) if ",c," not in row or k < last - 200]
+        (tmp_path / file.name).write_text("\n".join([head, *rows]) + "\n")
+    drive = read_recorded_drive(sorted(tmp_path.glob("*.csv")), "a")
+    assert any("left out are 20 that b's own log lacks" in note for note in drive.notes)
+    assert drive.peers == ("b",)
+    assert any("c is left out" in note for note in drive.notes)
+
+
 def test_what_a_board_has_fused_itself_stands(logs, tmp_path):
     """Messages with the spread that their sender believed in are taken as they are.
 
