@@ -373,3 +373,25 @@ def test_a_drive_of_seconds_is_refused(tmp_path):
         LogError, match=r"a-tx\.csv: 49\.8 s from line 2 to line 500, allowed are 60 s"
     ):
         read_recorded_drive(short, "a")
+
+
+def test_a_board_that_fuses_may_not_know_its_spread_at_first(logs, tmp_path):
+    """Rows without a spread are no beliefs, the others stand; each sender of a log for itself."""
+    few = [file for file in logs if not file.name.startswith("b-")]
+    for file in few:
+        head, *rows = file.read_text().splitlines()
+        believed = [f"{head},position_sd_m"]
+        for k, row in enumerate(rows):
+            fuses = ",c," not in row  # c does not fuse
+            believed.append(f"{row},{'2.5' if fuses and k >= 100 else ''}")
+        (tmp_path / file.name).write_text("\n".join(believed) + "\n")
+    drive = read_recorded_drive(sorted(tmp_path.glob("*.csv")), "a")
+    of = drive.receptions
+    spread = of.payload[:, PayloadField.POSITION_SD_M]
+    assert drive.peers == ("b", "c")
+    assert set(spread[of.source == 0].tolist()) == {2.5}
+    assert 2.5 not in spread[of.source == 1]
+    assert (of.source == 0).sum() == pytest.approx(1917 - 50, abs=1)
+    assert (of.source == 1).sum() > 1900
+    assert not drive.known[:100].any()
+    assert drive.known[100:].all()
