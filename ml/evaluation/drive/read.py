@@ -64,7 +64,7 @@ class RecordedDrive:
     driven_mps2: Floats  # (T,), what it did in the tick before: its last command, open loop
     known: Bools  # (T,), whether its log tells about the tick
     receptions: Receptions  # What it received
-    accel_mps2: dict[str, Floats]  # (T,) of each board that wrote a log, NaN where it tells nothing
+    accel_mps2: dict[str, Floats]  # (T,) of each board by its log, else as heard; NaN where unknown
     sent_us: dict[str, Ints]  # When each peer that wrote a log sent its beacons, since tick 0
     clocks: dict[str, ClockLine]  # From the clock of each peer's rows to the ego's
     drive: Drive  # The logs
@@ -205,14 +205,13 @@ def _met_by(
     own = as_measured(believed)
     accel_mps2 = {board.name: np.where(believed.valid, believed.accel_mps2, np.nan)}
     sent_us: dict[str, Ints] = {}
-    for other in drive.boards:
-        if other.name not in messages:
-            continue
-        of = messages[other.name]
-        theirs = states.at(other.name, of.row_clock.to_sender(at_ms))
-        accel_mps2[other.name] = np.where(theirs.valid, theirs.accel_mps2, np.nan)
-        stamps = other.of_its_own("msg_timestamp")
-        sent_us[other.name] = _since(of.clock.to_receiver(stamps), start_ms)
+    boards = {other.name: other for other in drive.boards}
+    for name, of in messages.items():
+        theirs = states.at(name, of.row_clock.to_sender(at_ms))
+        accel_mps2[name] = np.where(theirs.valid, theirs.accel_mps2, np.nan)
+        if name in boards:
+            stamps = boards[name].of_its_own("msg_timestamp")
+            sent_us[name] = _since(of.clock.to_receiver(stamps), start_ms)
     tested = [board.name, *messages]
     notes += [_said(test) for name, test in states.tests.items() if name in tested]
     return RecordedDrive(

@@ -165,11 +165,10 @@ def test_a_relayed_message_is_heard_when_it_came_first(tmp_path):
 
 
 def test_a_peer_without_a_log_says_what_came_of_it(logs, verdict):
-    """By its messages alone the rule fires as before; what it sent and how it braked is unknown."""
+    """By its messages alone the rule fires as before; what it sent is unknown."""
     few = [file for file in logs if not file.name.startswith("b-")]
     found = judged(read_recorded_drive(few, "a"))
     assert found.drive.peers == ("b", "c")
-    assert found.answers == []
     assert [told.fired_s for told in found.warnings] == [t.fired_s for t in verdict.warnings]
     heard = {one.peer: one for one in found.warnings[1].receptions}
     assert (heard["b"].sent, heard["b"].received) == (None, 27)
@@ -196,6 +195,17 @@ def test_a_peer_without_a_log_is_heard_the_same_with_a_sequence(logs, tmp_path):
     assert numbered.peers == plain.peers == ("b", "c")
     for one, other in zip(numbered.receptions, plain.receptions, strict=True):
         assert one == pytest.approx(other, abs=1e-9)
+
+
+def test_the_logs_of_the_ego_alone_tell_how_peers_braked(logs, verdict):
+    """By what was heard: in the ticks planted, but where the first messages were lost."""
+    few = [file for file in logs if file.name in ("a-tx.csv", "a-rx.csv")]
+    found = judged(read_recorded_drive(few, None))
+    assert {told.event.who for told in found.answers} == {"b"}
+    expected = [told.event.tick for told in verdict.answers]
+    expected[1] += 3  # the first three of its messages were lost
+    assert [told.event.tick for told in found.answers] == expected
+    assert found.quiet.sum() == pytest.approx(verdict.quiet.sum(), abs=3)
 
 
 def with_row_times(files, folder, row_time, stamp=lambda ms: ms):
