@@ -93,7 +93,8 @@ class States:
             )
         lat, lon, speed, heading, *accel = (log.columns[column][rows] for column in _COLUMNS)
         way = trajectory(self.plane, stamps_ms, lat, lon, speed)
-        pose = (speed, heading, None)
+        age_ms = log.columns["fix_age_ms"][rows] if "fix_age_ms" in log.columns else None
+        pose = (speed, heading, age_ms)
         self._add(log_of_rows(name, str(log.path), way, np.stack(accel, axis=-1), pose))
 
     def _add(self, log: BoardLog) -> None:

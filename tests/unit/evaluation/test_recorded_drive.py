@@ -208,6 +208,18 @@ def test_the_logs_of_the_ego_alone_tell_how_peers_braked(logs, verdict):
     assert found.quiet.sum() == pytest.approx(verdict.quiet.sum(), abs=3)
 
 
+def test_a_fix_of_a_peer_without_a_log_is_as_old_as_was_heard(logs, tmp_path):
+    """What b says of itself is the same by its messages as by its own log, fix ages and all."""
+    files = with_column(logs, tmp_path, "fix_age_ms", lambda _name, _k: 400)
+    whole = read_recorded_drive(files, "a").receptions
+    few = [file for file in files if not file.name.startswith("b-")]
+    heard = read_recorded_drive(few, "a").receptions
+    for name in (PayloadField.POSITION_SD_M, PayloadField.X_M):
+        of_b = [of.payload[of.source == 0, name] for of in (whole, heard)]
+        # Until its lost messages, whose rows its own log has.
+        assert of_b[1][:900] - of_b[1][0] == pytest.approx(of_b[0][:900] - of_b[0][0], abs=0.05)
+
+
 def with_row_times(files, folder, row_time, stamp=lambda ms: ms):
     """Copies of logs whose senders write other times beside their stamps, or other stamps."""
     for file in files:
