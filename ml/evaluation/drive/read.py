@@ -1,7 +1,7 @@
 """From logs of a drive to what the ego's board met: own states, and receptions in its own time."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -64,9 +64,9 @@ class RecordedDrive:
     driven_mps2: Floats  # (T,), what it did in the tick before: its last command, open loop
     known: Bools  # (T,), whether its log tells about the tick
     receptions: Receptions  # What it received
-    accel_mps2: dict[str, Floats]  # (T,) of each board that wrote a log, NaN where it tells nothing
+    accel_mps2: dict[str, Floats]  # (T,) of each board by its log, else as heard; NaN where unknown
     sent_us: dict[str, Ints]  # When each peer that wrote a log sent its beacons, since tick 0
-    clocks: dict[str, ClockLine]  # From each peer's clock to the ego's
+    clocks: dict[str, ClockLine]  # From the clock of each peer's rows to the ego's
     drive: Drive  # The logs
     plane: GeoReference | None = None  # Whose metres positions are in
     notes: list[str] = field(default_factory=list)  # What else is to be said
@@ -197,17 +197,21 @@ def _met_by(
     if not believed.valid.any():
         raise LogError(f"{board.tx.path}: at no time is its position known. Record with a GPS fix.")
     messages = _messages(board, log, drive, states, notes)
+    if len(messages) >= MAX_NODES:
+        raise LogError(
+            f"{log.path}: {len(messages)} boards are heard, allowed are {MAX_NODES - 1}. Leave out "
+            "the rows of some."
+        )
     own = as_measured(believed)
     accel_mps2 = {board.name: np.where(believed.valid, believed.accel_mps2, np.nan)}
     sent_us: dict[str, Ints] = {}
-    for other in drive.boards:
-        if other.name not in messages:
-            continue
-        clock = messages[other.name].clock
-        theirs = states.at(other.name, clock.to_sender(at_ms))
-        accel_mps2[other.name] = np.where(theirs.valid, theirs.accel_mps2, np.nan)
-        stamps = other.of_its_own("msg_timestamp")
-        sent_us[other.name] = _since(clock.to_receiver(stamps), start_ms)
+    boards = {other.name: other for other in drive.boards}
+    for name, of in messages.items():
+        theirs = states.at(name, of.row_clock.to_sender(at_ms))
+        accel_mps2[name] = np.where(theirs.valid, theirs.accel_mps2, np.nan)
+        if name in boards:
+            stamps = boards[name].of_its_own("msg_timestamp")
+            sent_us[name] = _since(of.clock.to_receiver(stamps), start_ms)
     tested = [board.name, *messages]
     notes += [_said(test) for name, test in states.tests.items() if name in tested]
     return RecordedDrive(
@@ -217,10 +221,10 @@ def _met_by(
         own=own,
         driven_mps2=own.accel_mps2,
         known=believed.valid,
-        receptions=_receptions(log, states, messages, start_ms),
+        receptions=_receptions(log, messages, start_ms),
         accel_mps2=accel_mps2,
         sent_us=sent_us,
-        clocks={name: one.clock for name, one in messages.items()},
+        clocks={name: one.row_clock for name, one in messages.items()},
         drive=drive,
         plane=states.plane,
         notes=notes,
@@ -230,9 +234,11 @@ def _met_by(
 class _Messages(NamedTuple):
     """What the ego received of one board, each message as it came first, in order of timestamps."""
 
-    clock: ClockLine  # From its clock to the ego's
+    clock: ClockLine  # From the clock of its timestamps to the ego's
+    row_clock: ClockLine  # From the clock of its log's rows, which may be another
     rows: Ints  # (K,) of the ego's RX log
     stamps_ms: Floats  # (K,) in its own clock
+    payload: Floats  # (K, F) what they said, all of it known
 
 
 def _messages(
@@ -253,11 +259,13 @@ def _messages(
     names = sorted(set(senders.tolist()) - {board.name})
     found: dict[str, _Messages] = {}
     for name in names:
-        rows, stamps = _of_sender(log, name, boards.get(name))
+        rows, stamps, lacked = _of_sender(log, name, boards.get(name))
         straight = log.columns["hop_count"][rows] == 0.0
         clock = drive.clocks.get((name, board.name))
-        if clock is None and name not in boards:
-            clock = align(stamps[straight], log.time_ms[rows][straight], f"{name} in {log.path}")
+        if name not in boards:
+            who = f"{name} in {log.path}"
+            # A log with a sequence has told the clock already.
+            clock = clock or align(stamps[straight], log.time_ms[rows][straight], who)
             if clock is not None:
                 states.hear(name, log, rows, stamps)
         if clock is None:
@@ -268,7 +276,12 @@ def _messages(
         elif refusal := states.refusal(name):
             notes.append(f"{name} is left out, and heard by nobody: {refusal}.")
         else:
-            found[name] = _Messages(clock, rows, stamps)
+            sent_ms = _written_ms(boards.get(name), stamps)
+            payload = states.said_by(name, log, rows, sent_ms)
+            shift_ms = float(np.median(sent_ms - stamps)) if stamps.size else 0.0
+            of = _Messages(clock, _moved(clock, shift_ms), rows, stamps, payload)
+            if (useful := _useful(name, of, board, lacked, notes)) is not None:
+                found[name] = useful
     if not found:
         heard = ", ".join(f"{int((senders == name).sum())} of {name}" for name in names) or "none"
         raise LogError(
@@ -281,18 +294,56 @@ def _messages(
     silent = sorted(boards.keys() - {board.name, *names})
     if silent:
         notes.append(f"{board.name} has heard nothing of {', '.join(silent)}.")
-    if len(found) >= MAX_NODES:
-        raise LogError(
-            f"{log.path}: {len(found)} boards are heard, allowed are {MAX_NODES - 1}. Leave out "
-            "the rows of some."
-        )
     return found
 
 
-def _of_sender(log: Log, name: str, sender: Board | None) -> tuple[Ints, Floats]:
+def _useful(
+    name: str, of: _Messages, board: Board, lacked: int, notes: list[str]
+) -> _Messages | None:
+    """Leave out messages that are of no use, note how many and why; None where none is left."""
+    assert board.rx is not None  # noqa: S101 - it is the ego
+    early = board.rx.time_ms[of.rows] < board.time_ms[0]
+    unknown = ~early & ~np.isfinite(of.payload).all(axis=1)
+    kept = ~early & ~unknown
+    dropped = {
+        f"that {name}'s own log lacks": lacked,
+        f"from before {board.name}'s log begins": int(early.sum()),
+        f"in which {name} did not know its own state": int(unknown.sum()),
+    }
+    reasons = " and ".join(f"{count} {why}" for why, count in dropped.items() if count)
+    if not kept.any():
+        notes.append(f"{name} is left out, none of its messages is of use: {reasons}.")
+        return None
+    if reasons:
+        notes.append(f"Of {name}'s messages {kept.sum()} are of use; left out are {reasons}.")
+    return of._replace(rows=of.rows[kept], stamps_ms=of.stamps_ms[kept], payload=of.payload[kept])
+
+
+def _moved(clock: ClockLine, shift_ms: float) -> ClockLine:
+    """Return the line of a sender's clock that shows so much more."""
+    return replace(
+        clock, origin_ms=clock.origin_ms + shift_ms, offset_ms=clock.offset_ms - shift_ms
+    )
+
+
+def _written_ms(sender: Board | None, stamps_ms: Floats) -> Floats:
+    """Translate timestamps (K,) of a board's messages into the times of the rows it wrote of them.
+
+    A message says what the row said that was written with it. The two times need not be of one
+    clock; in one they may differ by what is rounded, and then the row is the later one.
+    """
+    if sender is None:
+        return stamps_ms  # they are all that tells when
+    own, row = np.unique(sender.of_its_own("msg_timestamp"), return_index=True)
+    at_ms: Floats = sender.time_ms[row[np.searchsorted(own, stamps_ms)]]
+    return at_ms
+
+
+def _of_sender(log: Log, name: str, sender: Board | None) -> tuple[Ints, Floats, int]:
     """Rows (K,) with a board's messages as each came first, and their timestamps, in order.
 
-    Those that its own log lacks are of no use: nobody knows what it believed then.
+    Those that its own log lacks are of no use: nobody knows what it believed then. How many those
+    are is returned, too.
     """
     rows = np.flatnonzero(log.names["from_vehicle_id"] == name)
     rows = rows[np.argsort(log.time_ms[rows], kind="stable")]
@@ -302,15 +353,16 @@ def _of_sender(log: Log, name: str, sender: Board | None) -> tuple[Ints, Floats]
         for turn in CLOCK_TURNS_MS:  # its log reads on where its clock began at 0 again
             again = ~np.isin(stamps, sent) & np.isin(stamps + turn, sent)
             stamps = np.where(again, stamps + turn, stamps)
-        known = np.isin(stamps, sent)
-        rows, stamps = rows[known], stamps[known]
     stamps, first = np.unique(stamps, return_index=True)
-    return rows[first], stamps
+    known = (
+        np.isin(stamps, sender.of_its_own("msg_timestamp"))
+        if sender
+        else np.ones(stamps.size, dtype=bool)
+    )
+    return rows[first][known], stamps[known], int((~known).sum())
 
 
-def _receptions(
-    log: Log, states: States, messages: Mapping[str, _Messages], start_ms: float
-) -> Receptions:
+def _receptions(log: Log, messages: Mapping[str, _Messages], start_ms: float) -> Receptions:
     """Put the messages of all peers in order of reception."""
     of_each = [
         Receptions(
@@ -319,15 +371,14 @@ def _receptions(
             timestamp_ms=np.floor(of.stamps_ms).astype(np.int64),
             generated_us=_since(of.clock.to_receiver(of.stamps_ms), start_ms),
             hops=log.columns["hop_count"][of.rows].astype(np.int64),
-            payload=states.said_by(name, log, of.rows, of.stamps_ms),
+            payload=of.payload,
         )
-        for source, (name, of) in enumerate(messages.items())
+        for source, of in enumerate(messages.values())
     ]
     every = Receptions._make(map(np.concatenate, zip(*of_each, strict=True)))
     # The clock's line lies beneath all receptions but for what is rounded.
     every = every._replace(generated_us=np.minimum(every.generated_us, every.received_us))
-    usable = np.flatnonzero((every.received_us >= 0) & np.isfinite(every.payload).all(axis=1))
-    order = usable[np.argsort(every.received_us[usable], kind="stable")]
+    order = np.argsort(every.received_us, kind="stable")
     return Receptions._make(values[order] for values in every)
 
 

@@ -18,8 +18,8 @@ from ml.espnow_emulator.messages import PayloadField
 from ml.onboard.views import Measurement
 
 BELIEVED: Final = "position_sd_m"
-"""A log with this column is of a board that fuses, and holds what it believed: it stands as it is.
-Any other holds what sensors said."""
+"""Rows with anything in this column are of a board that fuses, and hold what it believed: they
+stand as they are; where the field is empty it believed nothing. Others hold what sensors said."""
 _NAMES: Final = [field.name.lower() for field in PayloadField]
 _COLUMNS: Final = ("lat", "lon", "speed", "heading", "accel_x", "accel_y", "accel_z")
 _MOST_ROW_AGE_MS: Final = 500.0
@@ -56,11 +56,12 @@ class States:
             )
         self.plane = plane
         self._logs: dict[str, BoardLog] = {}
-        self._believed: dict[str, tuple[Log, Ints]] = {}
+        self._believed: dict[str, tuple[Log, Ints, Floats]] = {}
         self.tests: dict[str, SelfTest] = {}
         for board in drive.boards:
-            if _is_believed(board.tx):
-                self._believed[board.name] = board.tx, np.flatnonzero(board.own)
+            rows = np.flatnonzero(board.own)
+            if _is_believed(board.tx, rows):
+                self._believed[board.name] = board.tx, rows, board.time_ms
             else:
                 self._add(board_log(board, drive.ways[board.name]))
 
@@ -81,7 +82,8 @@ class States:
         Raises:
             LogError: The log lacks a column.
         """
-        if _is_believed(log):
+        if _is_believed(log, rows):
+            self._believed[name] = log, rows, stamps_ms
             return
         missing = next((column for column in _COLUMNS if column not in log.columns), None)
         if missing is not None:
@@ -91,7 +93,8 @@ class States:
             )
         lat, lon, speed, heading, *accel = (log.columns[column][rows] for column in _COLUMNS)
         way = trajectory(self.plane, stamps_ms, lat, lon, speed)
-        pose = (speed, heading, None)
+        age_ms = log.columns["fix_age_ms"][rows] if "fix_age_ms" in log.columns else None
+        pose = (speed, heading, age_ms)
         self._add(log_of_rows(name, str(log.path), way, np.stack(accel, axis=-1), pose))
 
     def _add(self, log: BoardLog) -> None:
@@ -105,8 +108,7 @@ class States:
         """
         if name not in self._believed:
             return fused_states(self._logs[name], at_ms / 1000.0, self.tests[name])
-        log, rows = self._believed[name]
-        time_ms = log.time_ms[rows]
+        log, rows, time_ms = self._believed[name]
         newest = np.maximum(np.searchsorted(time_ms, at_ms, side="right") - 1, 0)
         since_ms = at_ms - time_ms[newest]
         values = self._as_logged(log, rows[newest])
@@ -117,7 +119,7 @@ class States:
         x_m, y_m = x_m + way_m * np.sin(course), y_m + way_m * np.cos(course)
         return FusedStates(x_m, y_m, speed, heading_deg, accel, sd_m, valid)
 
-    def said_by(self, name: str, log: Log, rows: Ints, stamps_ms: Floats) -> Floats:
+    def said_by(self, name: str, log: Log, rows: Ints, sent_ms: Floats) -> Floats:
         """Return what a board's messages said, (K, F), indexed by `PayloadField`.
 
         NaN where the board did not know: such a message cannot be used.
@@ -126,14 +128,15 @@ class States:
             name: Whose messages they are.
             log: The RX log in which they stand.
             rows: (K,), where in it.
-            stamps_ms: (K,) their timestamps, in order.
+            sent_ms: (K,) times of the rows that the board wrote with them, in order; where it has
+                no log, their timestamps.
 
         Raises:
             LogError: That board's log cannot be fused.
         """
-        if _is_believed(log):
+        if _is_believed(log, rows):
             return self._as_logged(log, rows)
-        said = self.at(name, stamps_ms)
+        said = self.at(name, sent_ms)
         values = np.stack([getattr(said, field) for field in _NAMES], axis=-1)
         return np.where(said.valid[:, None], values, np.nan)
 
@@ -146,8 +149,11 @@ class States:
         return np.where(somewhere[:, None], values, np.nan)
 
 
-def _is_believed(log: Log) -> bool:
-    return BELIEVED in log.columns and bool(np.isfinite(log.columns[BELIEVED]).all())
+def _is_believed(log: Log, rows: Ints) -> bool:
+    """Whether rows, all of one sender, hold what it believed."""
+    if BELIEVED not in log.columns or "accel_x" not in log.columns:
+        return False
+    return bool(np.isfinite(log.columns[BELIEVED][rows]).any())
 
 
 def as_measured(states: FusedStates) -> Measurement:

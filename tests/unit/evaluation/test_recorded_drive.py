@@ -165,17 +165,113 @@ def test_a_relayed_message_is_heard_when_it_came_first(tmp_path):
 
 
 def test_a_peer_without_a_log_says_what_came_of_it(logs, verdict):
-    """By its messages alone the rule fires as before; what it sent and how it braked is unknown."""
+    """By its messages alone the rule fires as before; what it sent is unknown."""
     few = [file for file in logs if not file.name.startswith("b-")]
     found = judged(read_recorded_drive(few, "a"))
     assert found.drive.peers == ("b", "c")
-    assert found.answers == []
     assert [told.fired_s for told in found.warnings] == [t.fired_s for t in verdict.warnings]
     heard = {one.peer: one for one in found.warnings[1].receptions}
     assert (heard["b"].sent, heard["b"].received) == (None, 27)
     assert heard["c"].sent == 30
     whole = verdict.drive.receptions
     assert found.drive.receptions.received_us.tolist() == whole.received_us.tolist()
+
+
+def with_column(files, folder, column, value):
+    """Copies of logs with one column more, filled by what is said of a file and its row number."""
+    for file in files:
+        head, *rows = file.read_text().splitlines()
+        more = [f"{row},{value(file.name, k)}" for k, row in enumerate(rows)]
+        (folder / file.name).write_text("\n".join([f"{head},{column}", *more]) + "\n")
+    return sorted(folder.glob("*.csv"))
+
+
+def test_a_peer_without_a_log_is_heard_the_same_with_a_sequence(logs, tmp_path):
+    """Whether or not the ego's RX log numbers the messages, the same is received."""
+    few = [file for file in logs if file.name in ("a-tx.csv", "a-rx.csv")]
+    plain = read_recorded_drive(few, "a")
+    files = with_column(few, tmp_path, "sequence", lambda _name, k: k)
+    numbered = read_recorded_drive(files, "a")
+    assert numbered.peers == plain.peers == ("b", "c")
+    for one, other in zip(numbered.receptions, plain.receptions, strict=True):
+        assert one == pytest.approx(other, abs=1e-9)
+
+
+def test_the_logs_of_the_ego_alone_tell_how_peers_braked(logs, verdict):
+    """By what was heard: in the ticks planted, but where the first messages were lost."""
+    few = [file for file in logs if file.name in ("a-tx.csv", "a-rx.csv")]
+    found = judged(read_recorded_drive(few, None))
+    assert {told.event.who for told in found.answers} == {"b"}
+    expected = [told.event.tick for told in verdict.answers]
+    expected[1] += 3  # the first three of its messages were lost
+    assert [told.event.tick for told in found.answers] == expected
+    assert found.quiet.sum() == pytest.approx(verdict.quiet.sum(), abs=3)
+
+
+def test_a_fix_of_a_peer_without_a_log_is_as_old_as_was_heard(logs, tmp_path):
+    """What b says of itself is the same by its messages as by its own log, fix ages and all."""
+    files = with_column(logs, tmp_path, "fix_age_ms", lambda _name, _k: 400)
+    whole = read_recorded_drive(files, "a").receptions
+    few = [file for file in files if not file.name.startswith("b-")]
+    heard = read_recorded_drive(few, "a").receptions
+    for name in (PayloadField.POSITION_SD_M, PayloadField.X_M):
+        of_b = [of.payload[of.source == 0, name] for of in (whole, heard)]
+        # Until its lost messages, whose rows its own log has.
+        assert of_b[1][:900] - of_b[1][0] == pytest.approx(of_b[0][:900] - of_b[0][0], abs=0.05)
+
+
+def with_row_times(files, folder, row_time, stamp=lambda ms: ms):
+    """Copies of logs whose senders write other times beside their stamps, or other stamps."""
+    for file in files:
+        head, *rows = file.read_text().splitlines()
+        written = [head]
+        for row in rows:
+            local, stamped, rest = row.split(",", 2)
+            local = row_time(int(local)) if "-tx" in file.name else local
+            written.append(f"{local},{stamp(int(stamped))},{rest}")
+        (folder / file.name).write_text("\n".join(written) + "\n")
+    return sorted(folder.glob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("row_time", "stamp"),
+    [
+        (lambda ms: f"{ms}.600", lambda ms: ms),
+        (lambda ms: ms, lambda ms: ms + 5_000_000),
+    ],
+    ids=["row later than its floored stamp", "stamps of another clock"],
+)
+def test_a_message_says_what_its_own_row_says(logs, verdict, tmp_path, row_time, stamp):
+    """Whatever the row's time is beside the stamp; peers brake in the ticks planted, too."""
+    drive = read_recorded_drive(with_row_times(logs, tmp_path, row_time, stamp), "a")
+    planted = PlantedDrive(3.2, {"b": PEER_S, "a": EGO_S}, in_the_braking_at_90)
+    of, source = drive.receptions, drive.receptions.source
+    assert drive.peers == ("b", "c")
+    stamps_ms = of.timestamp_ms[source == 0] - stamp(OFFSET_MS["b"])
+    said = of.payload[source == 0, PayloadField.ACCEL_MPS2]
+    assert said == pytest.approx(planted.accel["b"][stamps_ms], abs=0.01)
+    assert stamps_ms.size == (verdict.drive.receptions.source == 0).sum()
+    expected = [told.event.tick for told in verdict.answers]
+    assert [told.event.tick for told in judged(drive).answers] == expected
+
+
+def test_messages_that_are_of_no_use_are_counted(logs, tmp_path):
+    """Those that the sender's log lacks, and those sent without a fix; who has none left is out."""
+    for file in logs:
+        head, *rows = file.read_text().splitlines()
+        if file.name == "b-tx.csv":
+            del rows[-700:-680]
+        if file.name == "c-tx.csv":  # it has a fix for the last seconds alone, in which none came
+            heads = [row.split(",") for row in rows]
+            rows = [",".join([*r[:3], "", "", *r[5:]]) for r in heads[:-40]] + rows[-40:]
+        if file.name == "a-rx.csv":
+            last = max(k for k, row in enumerate(rows) if ",c," in row)
+            rows = [row for k, row in enumerate(rows) if ",c," not in row or k < last - 200]
+        (tmp_path / file.name).write_text("\n".join([head, *rows]) + "\n")
+    drive = read_recorded_drive(sorted(tmp_path.glob("*.csv")), "a")
+    assert any("left out are 20 that b's own log lacks" in note for note in drive.notes)
+    assert drive.peers == ("b",)
+    assert any("c is left out" in note for note in drive.notes)
 
 
 def test_what_a_board_has_fused_itself_stands(logs, tmp_path):
@@ -299,3 +395,25 @@ def test_a_drive_of_seconds_is_refused(tmp_path):
         LogError, match=r"a-tx\.csv: 49\.8 s from line 2 to line 500, allowed are 60 s"
     ):
         read_recorded_drive(short, "a")
+
+
+def test_a_board_that_fuses_may_not_know_its_spread_at_first(logs, tmp_path):
+    """Rows without a spread are no beliefs, the others stand; each sender of a log for itself."""
+    few = [file for file in logs if not file.name.startswith("b-")]
+    for file in few:
+        head, *rows = file.read_text().splitlines()
+        believed = [f"{head},position_sd_m"]
+        for k, row in enumerate(rows):
+            fuses = ",c," not in row  # c does not fuse
+            believed.append(f"{row},{'2.5' if fuses and k >= 100 else ''}")
+        (tmp_path / file.name).write_text("\n".join(believed) + "\n")
+    drive = read_recorded_drive(sorted(tmp_path.glob("*.csv")), "a")
+    of = drive.receptions
+    spread = of.payload[:, PayloadField.POSITION_SD_M]
+    assert drive.peers == ("b", "c")
+    assert set(spread[of.source == 0].tolist()) == {2.5}
+    assert 2.5 not in spread[of.source == 1]
+    assert (of.source == 0).sum() == pytest.approx(1917 - 50, abs=1)
+    assert (of.source == 1).sum() > 1900
+    assert not drive.known[:100].any()
+    assert drive.known[100:].all()
