@@ -36,7 +36,8 @@ class JudgeDriveOptions:
     its radio off, controllers, and the rule "any peer reports ≤ −2.5 m/s²". The page and the JSON
     beside it say of every hard braking what was heard of it, who would have braked, and how much
     earlier; how often each brakes needlessly; and whether all that is better than the same braking
-    at other times (chance). Exit code 3 where nobody is shown to be above chance.
+    at other times (chance). Exit code 0 where the policy itself, with its radio on, is shown to be
+    above chance; else 3, also where that cannot be told, and whatever the others do.
     docs/judge-drive.md explains the rest.
     """
 
@@ -60,7 +61,7 @@ class JudgeDriveOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `roadsense judge-drive`; return 3 where nobody is shown to be above chance, else 0."""
+    """Run `roadsense judge-drive`; return 0 where the policy is shown above chance, else 3."""
     options = tyro.cli(JudgeDriveOptions, prog="roadsense judge-drive", args=arguments)
     _check(options)
     from ml.atomic_files import write_atomically  # noqa: PLC0415 (torch and numba are slow)
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
     for why, count in (refused or {}).items():
         console.print(f"closed loop: {count} cases refused: {why}", highlight=False, markup=False)
     console.print(f"report: {options.out}   figures: {beside}", highlight=False)
-    return 0 if verdict.any_above_chance else _NOT_SHOWN
+    return 0 if verdict.is_above_chance else _NOT_SHOWN
 
 
 def _check(options: JudgeDriveOptions) -> None:

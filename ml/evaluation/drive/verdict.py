@@ -70,8 +70,8 @@ class Told(NamedTuple):
         receptions: Of the peers.
         message_delay_s: Of a peer's: from its onset to the reception of the first message that
             shows it; NaN where none came.
-        fired_s: By driver, NaN where it did not fire: `lead_s` before the onset of the ego's own
-            braking, of a peer's `answer_s` after it.
+        fired_s: By driver, NaN where it did not fire: `lead_s` before the ego's own driver reacts,
+            of a peer's braking `answer_s` after its onset.
     """
 
     event: Event
@@ -120,9 +120,9 @@ class Verdict:
         return next(one for one in self.drivers if one.name == name)
 
     @property
-    def any_above_chance(self) -> bool:
-        """Whether any driver is shown to be better than chance."""
-        return any(one.standing == "above chance" for one in self.drivers)
+    def is_above_chance(self) -> bool:
+        """Whether the policy is shown to be better than chance; another driver does not count."""
+        return self.of(self.policy).standing == "above chance"
 
     def against_rule(self, name: str) -> tuple[Comparison, Beside]:
         """Compare a driver with the rule by the ego's own hard brakings."""
@@ -333,7 +333,7 @@ def as_json(
     drive = verdict.drive
     content: dict[str, Any] = {
         "verdict": verdict.line,
-        "above_chance": verdict.any_above_chance,
+        "above_chance": verdict.is_above_chance,
         "policy": verdict.policy,
         "rule": verdict.rule,
         "ego": drive.ego,
@@ -372,6 +372,7 @@ def _event(told: Told, name: str) -> dict[str, Any]:
     event = told.event
     said = {
         "who": event.who,
+        "reacts_s": event.reacts * DT_S,
         "onset_s": event.tick * DT_S,
         "lasts_s": (event.end - event.tick) * DT_S,
         "hardest_mps2": event.hardest_mps2,

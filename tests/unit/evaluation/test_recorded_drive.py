@@ -115,7 +115,7 @@ def test_the_rule_fires_nowhere_else(verdict):
 def test_four_events_are_too_few(verdict):
     """The line says so, and nobody is above chance."""
     assert verdict.line.startswith("Cannot tell: the drive has 4 hard brakings")
-    assert not verdict.any_above_chance
+    assert not verdict.is_above_chance
     figures = as_json(verdict)
     assert figures["drivers"][0]["standing"] == "cannot tell"
     assert figures["own_brakings"][0]["lead_s"][RULE] == pytest.approx(1.4)
@@ -133,13 +133,13 @@ def test_p_is_uniform_where_labels_are_shuffled(tmp_path):
     rule = found.of(RULE)
     assert rule.warned.hits == 14
     assert rule.warned.p_value < 0.01
-    assert found.any_above_chance
+    assert found.is_above_chance
     assert "better than chance (it warned of 14 of 14" in found.line
     moving = np.flatnonzero(found.moving)
     shuffled = []
     for _ in range(400):
         onsets = np.sort(rng.choice(moving, 14, replace=False))
-        events = [Event("a", tick, tick + 10, 6.0) for tick in onsets.tolist()]
+        events = [Event("a", tick, tick, tick + 10, 6.0) for tick in onsets.tolist()]
         spans = warning_spans(events)
         shuffled.append(against_chance(rule.firing, found.moving, spans).p_value)
     assert stats.kstest(shuffled, "uniform").pvalue > 0.01
