@@ -23,8 +23,9 @@ REACTION_MPS2 = 1.0
 OVERREACTION_MPS2 = 1.0
 _OVERREACTION_NONE_MPS2, _OVERREACTION_FULL_MPS2 = 0.5, 1.5
 WARNED_S, LATE_S, ANSWERED_S, CAUSE_S = 3.0, 1.0, 3.0, 3.0
-"""On a recorded drive: how long before the driver reacts firing warns of a hard braking, and how long
-after it is said to be late; how long after a peer's it answers; how near a braking is a cause."""
+"""On a recorded drive: how long before the driver reacts firing warns of a hard braking, and how
+long after it is said to be late; how long after a peer's it answers; how near a braking is a
+cause."""
 TTC_CRITICAL_S = 1.5
 """TTC* of the time-exposed and time-integrated measures."""
 NEAR_MISS_GAP_M = 3.0
@@ -184,9 +185,8 @@ OF_RECORDED_DRIVE = {
     f"m/s²; moving: speed > {HEADWAY_SPEED_MPS:g} m/s",
     "starts_per_km": "starts of firing / distance_m · 1000, in moving ticks within "
     f"{CAUSE_S:g} s of which no board brakes > {CAUSE_PEER_BRAKES_MPS2:g} m/s²",
-    "hits": f"hard brakings of the ego's driver with firing in the {WARNED_S:g} s before it reacts "
-    f"(its braking passes {REACTION_MPS2:g} m/s²); of peers: in the {ANSWERED_S:g} s from the onset "
-    "on",
+    "hits": f"hard brakings of the ego's driver with firing in the {WARNED_S:g} s before he reacts "
+    f"(brakes > {REACTION_MPS2:g} m/s²); of peers: in the {ANSWERED_S:g} s from the onset on",
     "expected_hits": "mean of hits over all circular shifts of the firing series against the "
     "events, moving ticks alone",
     "p_value": "(1 + #≥) / (1 + shifts): # of these shifts with no fewer hits, and of equal hits "

@@ -19,7 +19,6 @@ from ml.envs.scoring.metrics import (
 from ml.espnow_emulator.messages import PayloadField
 from ml.evaluation.drive.chance import (
     LEAST_EVENTS,
-    SIGNIFICANT,
     Beside,
     Chance,
     against_chance,
@@ -130,9 +129,9 @@ class Verdict:
         found = beside(one, rule)
         if not one.enough:
             return "cannot tell", found
-        if found.p_more <= SIGNIFICANT:
+        if found.is_better:
             return "better", found
-        return ("worse" if found.p_fewer <= SIGNIFICANT else "no different"), found
+        return ("worse" if found.is_worse else "no different"), found
 
     @property
     def line(self) -> str:
@@ -327,7 +326,7 @@ def as_json(
                 "starts_per_km": one.starts_per_km,
                 "own_brakings": _chance(one.warned),
                 "peers_brakings": _chance(one.answered),
-                "against_rule": {"standing": standing, **found._asdict()},
+                "against_rule": {"standing": standing, "more": found.more, **found._asdict()},
             }
         )
     drive = verdict.drive

@@ -90,7 +90,7 @@ def _name_lanes(axes: Axes, drivers: Sequence[Figures]) -> None:
 
 
 def _events(verdict: Verdict) -> Picture:
-    """Each of the ego's hard brakings a row, each driver a column, time about its beginning across."""
+    """Each of the ego's hard brakings a row, each driver a column, time about it across."""
     shown, drivers = verdict.warnings[:_MOST_EVENTS], verdict.drivers
     before, after = round(WARNED_S / DT_S), round(LATE_S / DT_S)
     figure = new_figure(_WIDE_IN, 1.1 + _EVENT_IN * len(shown))

@@ -162,7 +162,49 @@ def test_who_fires_always_is_neither_above_chance_nor_better_than_who_aims():
     assert compared.p_more > 0.5
     assert compared.p_fewer < 0.01
     assert beside(aims, always).p_more < 0.01
-    assert beside(aims, aims) == (0, 1.0, 1.0)
+    assert beside(aims, aims) == (0, 0, 1.0, 1.0, 1.0, 1.0)
+
+
+def test_who_warns_of_more_than_the_other_is_better_and_the_other_worse():
+    """Of fourteen events the one warns of all, the other of nine; the sign test of 5 to 0 is 1/32.
+
+    Of four to none it is 1/16, which shows nothing, though no shift does as well.
+    """
+    onsets = 300 + 600 * np.arange(14) + 53 * np.arange(14) ** 2 % 199
+    spans, moving = warning_spans(events_at(onsets)), np.ones(TICKS, dtype=bool)
+
+    def warns_of(count):
+        firing = np.zeros(TICKS, dtype=bool)
+        firing[onsets[:count] - 10] = True
+        return against_chance(firing, moving, spans)
+
+    found = beside(warns_of(14), warns_of(9))
+    assert (found.only_one, found.only_other, found.more) == (5, 0, 5)
+    assert found.sign_more == pytest.approx(1 / 32)
+    assert (found.is_better, found.is_worse) == (True, False)
+    back = beside(warns_of(9), warns_of(14))
+    assert (back.is_better, back.is_worse) == (False, True)
+    few = beside(warns_of(14), warns_of(10))
+    assert few.sign_more == pytest.approx(1 / 16)
+    assert few.p_more < 0.01
+    assert not few.is_better
+
+
+def test_of_two_equally_good_drivers_one_is_seldom_called_better_or_worse():
+    """Each warns of 70 % of twenty events, independently: in at most 7 % of 200 drives."""
+    rng = np.random.default_rng(21)
+    moving, called = np.ones(TICKS, dtype=bool), 0
+    for _ in range(200):
+        onsets = 200 + 430 * np.arange(20) + rng.integers(0, 200, 20)
+        spans = warning_spans(events_at(onsets))
+        both = []
+        for _ in range(2):
+            firing = np.zeros(TICKS, dtype=bool)
+            firing[onsets[rng.random(20) < 0.7] - 10] = True
+            both.append(against_chance(firing, moving, spans))
+        found = beside(*both)
+        called += found.is_better or found.is_worse
+    assert called <= 14
 
 
 def test_an_ego_that_never_moves_has_no_chance_level():
