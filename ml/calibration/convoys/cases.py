@@ -24,7 +24,6 @@ FOLLOWS_WITHIN_M: Final = 0.5
 _BRAKES_MPS2: Final = -1.0
 _BACK_ROWS, _ON_ROWS = 2, 3
 _STEP_S: Final = (0.08, 0.12)
-_HEADWAY_SPEED_MPS: Final = 1.0
 _GAIN_PER_S: Final = 0.5
 _LET_BE_M: Final = 0.1
 
@@ -64,12 +63,11 @@ class RecordedCase:
         """The real last car's smallest gap."""
         return float(self.gap_m[:, 0].min())
 
-    @property
-    def headway_s(self) -> float:
-        """The real last car's mean time headway, gap over speed, above 1 m/s; NaN if it stood."""
+    def headway_s(self, above_mps: float) -> float:
+        """The real last car's mean time headway, gap over speed, above a speed; NaN if never."""
         rows = slice(self.start_row, self.start_row + self.gap_m.shape[0])
         speed = self.convoy.speed_mps[rows, 0]
-        moving = speed > _HEADWAY_SPEED_MPS
+        moving = speed > above_mps
         return float((self.gap_m[moving, 0] / speed[moving]).mean()) if moving.any() else np.nan
 
 
