@@ -10,7 +10,7 @@ import numpy as np
 from ml.arrays import Bools, Floats
 from ml.calibration.convoys.recorded import RecordedConvoy
 from ml.compiled import compiled
-from ml.vehicle import CAR_LENGTH_M, DT_S
+from ml.vehicle import CAR_LENGTH_M, DT_S, HEADWAY_SPEED_MPS
 
 BRAKING_MPS2: Final = -3.0
 """A case is cut around a braking below this, over half a second: a single step of a speed that was
@@ -63,11 +63,15 @@ class RecordedCase:
         """The real last car's smallest gap."""
         return float(self.gap_m[:, 0].min())
 
-    def headway_s(self, above_mps: float) -> float:
-        """The real last car's mean time headway, gap over speed, above a speed; NaN if never."""
+    @property
+    def headway_s(self) -> float:
+        """The real last car's mean time headway, gap over speed, above 5 m/s; NaN if never.
+
+        The speed is that of the drivers' headways, `HEADWAY_SPEED_MPS`.
+        """
         rows = slice(self.start_row, self.start_row + self.gap_m.shape[0])
         speed = self.convoy.speed_mps[rows, 0]
-        moving = speed > above_mps
+        moving = speed > HEADWAY_SPEED_MPS
         return float((self.gap_m[moving, 0] / speed[moving]).mean()) if moving.any() else np.nan
 
 

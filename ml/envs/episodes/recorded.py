@@ -25,7 +25,6 @@ from ml.calibration.convoys.recorded import RecordedConvoy
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.episodes.drawn import EpisodePlan
 from ml.envs.episodes.scripted import ManoeuvreCase, ManoeuvreSupply
-from ml.envs.scoring.metrics import HEADWAY_SPEED_MPS
 from ml.keyed_random import Stream, extend, fold, uniform
 from ml.sumo.protocol import DriverParameters, Placement
 from ml.sumo.road import Road
@@ -77,7 +76,7 @@ def manoeuvre(case: RecordedCase) -> ManoeuvreCase:
             "begins_s": round(float(case.convoy.time_s[case.start_row]), 1),
             "braking_mps2": round(case.hardest_mps2, 2),
             REAL_GAP: round(case.least_gap_m, 3),
-            REAL_HEADWAY: round(case.headway_s(HEADWAY_SPEED_MPS), 3),
+            REAL_HEADWAY: round(case.headway_s, 3),
         },
     )
 

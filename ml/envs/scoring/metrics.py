@@ -11,13 +11,12 @@ from typing import Literal
 from ml.arrays import Floats
 from ml.compiled import compiled
 from ml.envs.truth.ground_truth import TTC_HORIZON_S
+from ml.vehicle import HEADWAY_SPEED_MPS
 
 FALSE_BRAKE_MPS2 = 2.0
 CAUSE_TTC_S, CAUSE_DRAC_MPS2, CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0
 SHORT_GAP_M, SHORT_HEADWAY_S = 5.0, 0.5
 BRAKING_MPS2 = 0.2
-HEADWAY_SPEED_MPS = 5.0
-"""Time headway is averaged above this speed; below it the standstill distance decides."""
 STANDING_MPS = 1.0
 REACTION_MPS2 = 1.0
 OVERREACTION_MPS2 = 1.0
