@@ -32,7 +32,7 @@ def render(
         subtitle=subtitle,
         line=verdict.line,
         standing=verdict.of(verdict.policy).standing,
-        notes=drive.notes,
+        notes=verdict.notes,
         drivers=_drivers(verdict),
         hard_mps2=f"{verdict.hard_mps2:g}",
         quiet_km=f"{verdict.quiet_m / 1000.0:.1f}",
