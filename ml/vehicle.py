@@ -26,3 +26,5 @@ episode."""
 MAX_BRAKING_MPS2 = 8.0
 MAX_ACCEL_MPS2 = 2.6
 MAX_SPEED_MPS = 55.0
+HEADWAY_SPEED_MPS = 5.0
+"""Time headway is averaged above this speed; below it the standstill distance decides."""

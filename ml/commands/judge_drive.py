@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.markup import escape
 
 from ml.commands.checks import require_file
 from ml.console import WholeTable, make_console
@@ -18,6 +18,8 @@ from ml.errors import ConfigError
 from ml.progress import Parts
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ml.evaluation.drive.verdict import Closed, Verdict
     from ml.evaluation.drivers import ControllerDriver, PolicyDriver
 
@@ -36,8 +38,10 @@ class JudgeDriveOptions:
     its radio off, controllers, and the rule "any peer reports ≤ −2.5 m/s²". The page and the JSON
     beside it say of every hard braking what was heard of it, who would have braked, and how much
     earlier; how often each brakes needlessly; and whether all that is better than the same braking
-    at other times (chance). Exit code 3 where nobody is shown to be above chance.
-    docs/judge-drive.md explains the rest.
+    at other times (chance). Exit code 0 where the policy itself, with its radio on, is shown to be
+    above chance; else 3, also where that cannot be told, and whatever the others do.
+    docs/judge-drive.md explains the rest. What `--closed-loop` refuses is told after the open loop
+    is written.
     """
 
     logs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
@@ -60,17 +64,17 @@ class JudgeDriveOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `roadsense judge-drive`; return 3 where nobody is shown to be above chance, else 0."""
+    """Run `roadsense judge-drive`; return 0 where the policy is shown above chance, else 3."""
     options = tyro.cli(JudgeDriveOptions, prog="roadsense judge-drive", args=arguments)
     _check(options)
-    from ml.atomic_files import write_atomically  # noqa: PLC0415 (torch and numba are slow)
-    from ml.calibration.logs.log_map import read_log_map  # noqa: PLC0415
+    from ml.calibration.logs.log_map import (  # noqa: PLC0415 (torch and numba are slow)
+        read_log_map,
+    )
     from ml.evaluation.drive.closed_loop import closed_loop  # noqa: PLC0415
     from ml.evaluation.drive.decide import decide  # noqa: PLC0415
     from ml.evaluation.drive.read import read_recorded_drive  # noqa: PLC0415
-    from ml.evaluation.drive.verdict import as_json, closed_figures, judge  # noqa: PLC0415
+    from ml.evaluation.drive.verdict import closed_figures, judge  # noqa: PLC0415
     from ml.parameters import load_parameters  # noqa: PLC0415
-    from ml.reports.drive.report import render  # noqa: PLC0415
 
     console = make_console()
     parameters = load_parameters("clean")
@@ -89,22 +93,28 @@ def main(arguments: Sequence[str]) -> int:
             rule=names[-1],
             hard_mps2=options.brakes_at_mps2,
         )
-        closed: list[Closed] = []
-        refused: Counter[str] | None = None
-        if options.closed_loop:
-            rows, refused = closed_loop(drive, _line_up(options), on_part=parts.at)
-            closed = closed_figures(rows)
         parts.at("drawing", 1.0)
         command = shlex.join(["roadsense", "judge-drive", *arguments])
-        page = render(verdict, command=command, closed=closed, refused=refused)
-    beside = options.out.with_suffix(".json")
-    write_atomically(beside, json.dumps(as_json(verdict, closed, refused), indent=1) + "\n")
-    write_atomically(options.out, page)
-    _print(verdict, closed)
-    for why, count in (refused or {}).items():
-        console.print(f"closed loop: {count} cases refused: {why}", highlight=False, markup=False)
-    console.print(f"report: {options.out}   figures: {beside}", highlight=False)
-    return 0 if verdict.any_above_chance else _NOT_SHOWN
+        _write(options.out, verdict, command)
+    _print(verdict, console)
+    console.print(
+        f"report: {options.out}   figures: {options.out.with_suffix('.json')}",
+        highlight=False,
+        markup=False,
+    )
+    if options.closed_loop:
+        # What is judged so far is written, whatever the closed loop refuses.
+        with Parts(console, "driving") as parts:
+            rows, refused = closed_loop(drive, _line_up(options), on_part=parts.at)
+            refused.update(f"invalid as {row.controller} drove" for row in rows if row.invalid)
+            closed = closed_figures(rows)
+            _write(options.out, verdict, command, closed, refused)
+        _print_closed(closed, console)
+        for why, count in refused.items():
+            console.print(
+                f"closed loop: {count} cases refused: {why}", highlight=False, markup=False
+            )
+    return 0 if verdict.is_above_chance else _NOT_SHOWN
 
 
 def _check(options: JudgeDriveOptions) -> None:
@@ -150,8 +160,25 @@ def _line_up(options: JudgeDriveOptions) -> list[PolicyDriver | ControllerDriver
     return line_up(str(options.model), asked, load_model)
 
 
-def _print(verdict: Verdict, closed: Sequence[Closed]) -> None:
-    console = make_console()
+def _write(
+    page: Path,
+    verdict: Verdict,
+    command: str,
+    closed: Sequence[Closed] = (),
+    refused: Mapping[str, int] | None = None,
+) -> None:
+    """Write the figures and the page, over those that this run has written before."""
+    from ml.atomic_files import write_atomically  # noqa: PLC0415
+    from ml.evaluation.drive.verdict import as_json  # noqa: PLC0415
+    from ml.reports.drive.report import render  # noqa: PLC0415
+
+    drawn = render(verdict, command=command, closed=closed, refused=refused)
+    figures = json.dumps(as_json(verdict, closed, refused), indent=1) + "\n"
+    write_atomically(page.with_suffix(".json"), figures)
+    write_atomically(page, drawn)
+
+
+def _print(verdict: Verdict, console: Console) -> None:
     table = WholeTable(
         "driver", ">warned", ">by chance", ">p", ">fires\n% of moving", ">starts\nper km, quiet"
     )
@@ -166,13 +193,17 @@ def _print(verdict: Verdict, closed: Sequence[Closed]) -> None:
             f"{one.starts_per_km:.2f}",
         )
     console.print(table)
-    if closed:
-        driven = WholeTable("closed loop", ">cases", ">crashes", ">smallest gap\nm", ">headway\ns")
-        for each in closed:
-            figures = f"{each.min_gap_m:.1f}", f"{each.headway_s:.2f}"
-            crashes = str(each.crashes) if each.name else "–"
-            driven.add_row(each.name or "the real follower", str(each.cases), crashes, *figures)
-        console.print(driven)
-    for note in verdict.drive.notes:
-        console.print(f"[yellow]note[/yellow]  {note}", highlight=False)
+    for note in verdict.notes:
+        console.print(f"[yellow]note[/yellow]  {escape(note)}", highlight=False)
     console.print(verdict.line, highlight=False, markup=False)
+
+
+def _print_closed(closed: Sequence[Closed], console: Console) -> None:
+    if not closed:
+        return
+    driven = WholeTable("closed loop", ">cases", ">crashes", ">smallest gap\nm", ">headway\ns")
+    for each in closed:
+        figures = f"{each.min_gap_m:.1f}", f"{each.headway_s:.2f}"
+        crashes = str(each.crashes) if each.name else "–"
+        driven.add_row(each.name or "the real follower", str(each.cases), crashes, *figures)
+    console.print(driven)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from support.planted_drive import PlantedDrive
 
 from ml.cli import main
+from ml.evaluation.drive.read import read_recorded_drive
 from ml.vehicle import CAR_LENGTH_M
 
 MODEL = str(Path(__file__).parents[2] / "ml" / "models" / "convoy.zip")
@@ -93,6 +96,47 @@ def test_in_closed_loop_they_really_drive(calm, tmp_path, capsys):
     assert real["min_gap_m"] == pytest.approx(28.2, abs=0.5)
     assert "the real follower" in out.read_text()
     assert "closed loop" in capsys.readouterr().out
+
+
+def test_what_is_judged_stays_where_the_closed_loop_is_refused(calm, tmp_path, capsys):
+    """The page and the figures of the open loop are there, and what was refused is said."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for file in calm.glob("a-*.csv"):
+        shutil.copy(file, logs)
+    out = tmp_path / "open.html"
+    assert judge(logs, "--controllers", "none", "--closed-loop", "--out", out) == 2
+    said = capsys.readouterr()
+    assert "no board with a TX log drives ahead of a" in " ".join(said.err.split())
+    figures = json.loads(out.with_suffix(".json").read_text())
+    assert figures["verdict"] in " ".join(said.out.split())
+    assert "closed_loop" not in figures
+    assert figures["verdict"] in out.read_text()
+
+
+def test_all_notes_of_a_drive_are_shown_as_they_are(calm, tmp_path, capsys, monkeypatch):
+    """Those of the boards, of the logs, and what was left out; brackets are no markup."""
+
+    def noted(*arguments, **options):
+        drive = read_recorded_drive(*arguments, **options)
+        drive.notes.append("of a board [bold]")
+        drive.drive.notes.append("of logs [/nothing]")
+        drive.drive.dropped["[red]a.csv"] = Counter({"torn lines": 3})
+        return drive
+
+    monkeypatch.setattr("ml.evaluation.drive.read.read_recorded_drive", noted)
+    out = tmp_path / "calm.html"
+    judge(calm, "--controllers", "none", "--out", out)
+    said = " ".join(capsys.readouterr().out.split())
+    notes = json.loads(out.with_suffix(".json").read_text())["notes"]
+    for note in (
+        "of a board [bold]",
+        "of logs [/nothing]",
+        "[red]a.csv: left out are 3 torn lines",
+    ):
+        assert f"note {note}" in said
+        assert note in notes
+        assert note in out.read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 from ml.arrays import Bools, Floats
 from ml.calibration.convoys.recorded import RecordedConvoy
 from ml.compiled import compiled
-from ml.vehicle import CAR_LENGTH_M, DT_S
+from ml.vehicle import CAR_LENGTH_M, DT_S, HEADWAY_SPEED_MPS
 
 BRAKING_MPS2: Final = -3.0
 """A case is cut around a braking below this, over half a second: a single step of a speed that was
@@ -24,7 +24,6 @@ FOLLOWS_WITHIN_M: Final = 0.5
 _BRAKES_MPS2: Final = -1.0
 _BACK_ROWS, _ON_ROWS = 2, 3
 _STEP_S: Final = (0.08, 0.12)
-_HEADWAY_SPEED_MPS: Final = 1.0
 _GAIN_PER_S: Final = 0.5
 _LET_BE_M: Final = 0.1
 
@@ -66,10 +65,13 @@ class RecordedCase:
 
     @property
     def headway_s(self) -> float:
-        """The real last car's mean time headway, gap over speed, above 1 m/s; NaN if it stood."""
+        """The real last car's mean time headway, gap over speed, above 5 m/s; NaN if never.
+
+        The speed is that of the drivers' headways, `HEADWAY_SPEED_MPS`.
+        """
         rows = slice(self.start_row, self.start_row + self.gap_m.shape[0])
         speed = self.convoy.speed_mps[rows, 0]
-        moving = speed > _HEADWAY_SPEED_MPS
+        moving = speed > HEADWAY_SPEED_MPS
         return float((self.gap_m[moving, 0] / speed[moving]).mean()) if moving.any() else np.nan
 
 

@@ -11,20 +11,20 @@ from typing import Literal
 from ml.arrays import Floats
 from ml.compiled import compiled
 from ml.envs.truth.ground_truth import TTC_HORIZON_S
+from ml.vehicle import HEADWAY_SPEED_MPS
 
 FALSE_BRAKE_MPS2 = 2.0
 CAUSE_TTC_S, CAUSE_DRAC_MPS2, CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0
 SHORT_GAP_M, SHORT_HEADWAY_S = 5.0, 0.5
 BRAKING_MPS2 = 0.2
-HEADWAY_SPEED_MPS = 5.0
-"""Time headway is averaged above this speed; below it the standstill distance decides."""
 STANDING_MPS = 1.0
 REACTION_MPS2 = 1.0
 OVERREACTION_MPS2 = 1.0
 _OVERREACTION_NONE_MPS2, _OVERREACTION_FULL_MPS2 = 0.5, 1.5
 WARNED_S, LATE_S, ANSWERED_S, CAUSE_S = 3.0, 1.0, 3.0, 3.0
-"""On a recorded drive: how long before the driver's hard braking firing warns of it, and how long
-after it is said to be late; how long after a peer's it answers; how near a braking is a cause."""
+"""On a recorded drive: how long before the driver reacts firing warns of a hard braking, and how
+long after it is said to be late; how long after a peer's it answers; how near a braking is a
+cause."""
 TTC_CRITICAL_S = 1.5
 """TTC* of the time-exposed and time-integrated measures."""
 NEAR_MISS_GAP_M = 3.0
@@ -184,14 +184,14 @@ OF_RECORDED_DRIVE = {
     f"m/s²; moving: speed > {HEADWAY_SPEED_MPS:g} m/s",
     "starts_per_km": "starts of firing / distance_m · 1000, in moving ticks within "
     f"{CAUSE_S:g} s of which no board brakes > {CAUSE_PEER_BRAKES_MPS2:g} m/s²",
-    "hits": f"hard brakings of the ego's driver with firing in the {WARNED_S:g} s up to the onset; "
-    f"of peers: in the {ANSWERED_S:g} s from it on",
+    "hits": f"hard brakings of the ego's driver with firing in the {WARNED_S:g} s before he reacts "
+    f"(brakes > {REACTION_MPS2:g} m/s²); of peers: in the {ANSWERED_S:g} s from the onset on",
     "expected_hits": "mean of hits over all circular shifts of the firing series against the "
     "events, moving ticks alone",
     "p_value": "(1 + #≥) / (1 + shifts): # of these shifts with no fewer hits, and of equal hits "
     "no earlier ones; one-sided",
     "lead_s": f"from the start of firing, within {WARNED_S:g} s before to {LATE_S:g} s after, to "
-    "the onset of the driver's hard braking",
+    "where the ego's driver reacts; a warning if above 0",
     "answer_s": "from the onset of a peer's hard braking to the first firing, within "
     f"{ANSWERED_S:g} s",
 }

@@ -8,11 +8,11 @@ from ml.arrays import Bools, Floats, Ints
 from ml.compiled import compiled
 from ml.envs.config import KINDS
 from ml.envs.episodes.drawn import EpisodePlan
-from ml.envs.scoring.metrics import BRAKING_MPS2, HEADWAY_SPEED_MPS
+from ml.envs.scoring.metrics import BRAKING_MPS2
 from ml.envs.scoring.reward import TERMS
 from ml.envs.scoring.termination import EpisodeStatus
 from ml.envs.truth.ground_truth import GroundTruth
-from ml.vehicle import DT_S
+from ml.vehicle import DT_S, HEADWAY_SPEED_MPS
 
 _TOTALS = ("headway_s", "headway_ticks", "distance_m", "braking_ticks", "ticks", "false_brakes",
            "min_gap_m", "max_decel_mps2")  # fmt: skip

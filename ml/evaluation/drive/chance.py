@@ -8,6 +8,7 @@ as well as the real one is the chance to do so without knowing anything.
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import binomtest
 
 from ml.arrays import Bools, Floats, Ints
 from ml.evaluation.drive.events import Spans
@@ -92,27 +93,64 @@ class Beside(NamedTuple):
     """One driver's hits held against another's of the same events.
 
     Attributes:
-        more: By how many events it hits more.
-        p_more: One-sided, of so many more or still more: (1 + #≥) / (1 + shifts).
+        only_one: Events that the one hits and the other does not.
+        only_other: Events that the other hits and the one does not.
+        p_more: One-sided, of so many more or still more by chance: (1 + #≥) / (1 + shifts).
         p_fewer: One-sided, of so many fewer or still fewer.
+        sign_more: p of the exact sign test that the one hits more, one-sided.
+        sign_fewer: p of the exact sign test that it hits fewer.
     """
 
-    more: int
+    only_one: int
+    only_other: int
     p_more: float
     p_fewer: float
+    sign_more: float
+    sign_fewer: float
+
+    @property
+    def more(self) -> int:
+        """By how many events the one hits more."""
+        return self.only_one - self.only_other
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the one hits more than chance and an equally good other explain."""
+        return max(self.p_more, self.sign_more) <= SIGNIFICANT
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the one hits fewer than chance and an equally good other explain."""
+        return max(self.p_fewer, self.sign_fewer) <= SIGNIFICANT
 
 
 def beside(one: Chance, other: Chance) -> Beside:
-    """Compare two drivers by what chance makes of the difference.
+    """Compare two drivers by what chance makes of the difference, and by what luck does.
 
     Both firing series are shifted by the same, and D(s) is how many events more the one hits.
     p = (1 + #(D(s) ≥ D(0))) / (1 + shifts), and with ≤ for fewer. So who merely fires more often
-    has to hit more than that brings.
+    has to hit more than that brings. That takes both to know nothing: of two that know equally
+    much one still hits a few more by luck, and far more than any shift of them. So a difference
+    must pass the exact sign test, too: of the events that just one of them hits, k of n are the
+    one's, and with equally good drivers k is binomial with 1/2.
     """
     more = one.hits_of_shifts - other.hits_of_shifts
-    if more.size == 0:
-        return Beside(0, 1.0, 1.0)
-    return Beside(int(more[0]), float((more >= more[0]).mean()), float((more <= more[0]).mean()))
+    only_one, only_other = int((one.hit & ~other.hit).sum()), int((other.hit & ~one.hit).sum())
+    return Beside(
+        only_one=only_one,
+        only_other=only_other,
+        p_more=float((more >= more[0]).mean()) if more.size else 1.0,
+        p_fewer=float((more <= more[0]).mean()) if more.size else 1.0,
+        sign_more=_sign_test(only_one, only_other),
+        sign_fewer=_sign_test(only_other, only_one),
+    )
+
+
+def _sign_test(mine: int, others: int) -> float:
+    """One-sided p of so many or more of mine among all, each being mine with 1/2."""
+    if mine + others == 0:
+        return 1.0
+    return float(binomtest(mine, mine + others, 0.5, alternative="greater").pvalue)
 
 
 def _ticks_to_next(fires: Bools) -> Ints:

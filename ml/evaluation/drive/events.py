@@ -27,12 +27,15 @@ class Event(NamedTuple):
 
     Attributes:
         who: The board whose car brakes.
+        reacts: The first tick of this braking, at or before the onset: in all from it to the onset
+            the car brakes harder than 1 m/s² (`REACTION_MPS2`).
         tick: Its onset, the first tick in which it brakes as hard as the threshold says.
         end: The first tick after it in which it brakes no harder than 1 m/s².
         hardest_mps2: Its hardest braking, above 0.
     """
 
     who: str
+    reacts: int
     tick: int
     end: int
     hardest_mps2: float
@@ -68,17 +71,22 @@ def hard_brakings(
         onset = int(hard[at])
         later = int(np.searchsorted(calm, onset))
         end = int(calm[later]) if later < calm.size else accel_mps2.size
+        reacts = int(calm[later - 1]) + 1 if later else 0
         if moving[onset]:
             hardest = float(-accel_mps2[onset:end].min())
-            found.append(Event(who, onset, end, hardest))
+            found.append(Event(who, reacts, onset, end, hardest))
         at = int(np.searchsorted(hard, end))
     return found
 
 
 def warning_spans(events: list[Event]) -> Spans:
-    """Ticks in which firing warns of the ego's own hard brakings: 3 s before an onset, and it."""
-    onset = np.array([event.tick for event in events], dtype=np.int64)
-    return Spans(np.maximum(onset - _WARNED_TICKS, 0), onset + 1)
+    """Ticks in which firing warns of the ego's own hard brakings: the 3 s before its driver reacts.
+
+    Not a tick more: from then on its own accelerometer tells of the braking, and who merely echoes
+    that warns of nothing.
+    """
+    reacts = np.array([event.reacts for event in events], dtype=np.int64)
+    return Spans(np.maximum(reacts - _WARNED_TICKS, 0), reacts)
 
 
 def answering_spans(events: list[Event], ticks: int) -> Spans:
@@ -111,14 +119,14 @@ def starts(firing: Bools) -> Bools:
 
 
 def lead_ticks(firing: Bools, event: Event) -> int | None:
-    """How many ticks before an onset firing begins, in the 3 s before to the 1 s after it.
+    """How many ticks before a driver reacts firing begins, in the 3 s before to the 1 s after.
 
-    Positive before; None where it does not fire there. Who already fires at the beginning has a
-    lead of the whole 3 s.
+    Positive before, which is a warning; None where it does not fire there. Who already fires at the
+    beginning has a lead of the whole 3 s.
     """
-    begin = max(event.tick - _WARNED_TICKS, 0)
-    fired = np.flatnonzero(firing[begin : event.tick + _LATE_TICKS + 1])
-    return event.tick - begin - int(fired[0]) if fired.size else None
+    begin = max(event.reacts - _WARNED_TICKS, 0)
+    fired = np.flatnonzero(firing[begin : event.reacts + _LATE_TICKS + 1])
+    return event.reacts - begin - int(fired[0]) if fired.size else None
 
 
 def answer_ticks(firing: Bools, event: Event) -> int | None:

@@ -8,18 +8,16 @@ import numpy as np
 
 from ml.arrays import Bools, Floats
 from ml.atomic_files import finite
-from ml.envs.episodes.recorded import REAL_GAP, REAL_HEADWAY
 from ml.envs.scoring.metrics import (
     ANSWERED_S,
     FALSE_BRAKE_MPS2,
-    HEADWAY_SPEED_MPS,
     REACTION_MPS2,
     WARNED_S,
 )
 from ml.espnow_emulator.messages import PayloadField
+from ml.evaluation.beside_real import REAL, beside_real
 from ml.evaluation.drive.chance import (
     LEAST_EVENTS,
-    SIGNIFICANT,
     Beside,
     Chance,
     against_chance,
@@ -38,7 +36,7 @@ from ml.evaluation.drive.events import (
 )
 from ml.evaluation.drive.read import RecordedDrive
 from ml.evaluation.result import EpisodeRow
-from ml.vehicle import DT_S, TICK_US
+from ml.vehicle import DT_S, HEADWAY_SPEED_MPS, TICK_US
 
 HARD_MPS2 = 3.0
 """Braking from which on one is an event, if nothing else is said."""
@@ -70,8 +68,8 @@ class Told(NamedTuple):
         receptions: Of the peers.
         message_delay_s: Of a peer's: from its onset to the reception of the first message that
             shows it; NaN where none came.
-        fired_s: By driver, NaN where it did not fire: `lead_s` before the onset of the ego's own
-            braking, of a peer's `answer_s` after it.
+        fired_s: By driver, NaN where it did not fire: `lead_s` before the ego's own driver reacts,
+            of a peer's braking `answer_s` after its onset.
     """
 
     event: Event
@@ -120,9 +118,15 @@ class Verdict:
         return next(one for one in self.drivers if one.name == name)
 
     @property
-    def any_above_chance(self) -> bool:
-        """Whether any driver is shown to be better than chance."""
-        return any(one.standing == "above chance" for one in self.drivers)
+    def notes(self) -> list[str]:
+        """What is to be said of the drive: of its boards, of its logs, and what was left out."""
+        read = self.drive.drive
+        return [*self.drive.notes, *read.notes, *read.left_out()]
+
+    @property
+    def is_above_chance(self) -> bool:
+        """Whether the policy is shown to be better than chance; another driver does not count."""
+        return self.of(self.policy).standing == "above chance"
 
     def against_rule(self, name: str) -> tuple[Comparison, Beside]:
         """Compare a driver with the rule by the ego's own hard brakings."""
@@ -130,9 +134,9 @@ class Verdict:
         found = beside(one, rule)
         if not one.enough:
             return "cannot tell", found
-        if found.p_more <= SIGNIFICANT:
+        if found.is_better:
             return "better", found
-        return ("worse" if found.p_fewer <= SIGNIFICANT else "no different"), found
+        return ("worse" if found.is_worse else "no different"), found
 
     @property
     def line(self) -> str:
@@ -227,10 +231,10 @@ class Closed(NamedTuple):
 
     Attributes:
         name: The driver; "" for the real one.
-        cases: How many.
+        cases: How many, invalid ones left out.
         crashes: In how many the ego crashed.
         min_gap_m: Smallest gap of all.
-        headway_s: Mean over cases of their mean time headway.
+        headway_s: Mean over cases of their mean time headway; NaN where none has one.
         max_decel_mps2: Hardest braking of all; NaN of the real driver.
     """
 
@@ -243,26 +247,25 @@ class Closed(NamedTuple):
 
 
 def closed_figures(rows: Sequence[EpisodeRow]) -> list[Closed]:
-    """Sum up what `closed_loop` returns: a line per driver, and the real follower's last."""
-    found = []
-    for name in dict.fromkeys(row.controller for row in rows):
-        mine = [row for row in rows if row.controller == name]
-        found.append(
-            Closed(
-                name=name,
-                cases=len(mine),
-                crashes=sum(row.crash for row in mine),
-                min_gap_m=min(row.min_gap_m for row in mine),
-                headway_s=float(np.nanmean([row.headway_s for row in mine])),
-                max_decel_mps2=max(row.max_decel_mps2 for row in mine),
-            )
+    """Sum up what `closed_loop` returns: a line per driver, and the real follower's last.
+
+    Invalid rows are left out. A headway that nobody has, since nobody moves, is NaN.
+    """
+    hardest: dict[str, float] = {}
+    for row in rows:
+        if not row.invalid:
+            hardest[row.controller] = max(hardest.get(row.controller, 0.0), row.max_decel_mps2)
+    return [
+        Closed(
+            name="" if one.driver == REAL else one.driver,
+            cases=one.cases,
+            crashes=one.crashes,
+            min_gap_m=one.least_gap_m,
+            headway_s=one.headway_s,
+            max_decel_mps2=hardest.get(one.driver, float("nan")),
         )
-    if rows:
-        labels = {row.case: row.labels for row in rows}.values()
-        gaps, headways = ([float(one[name]) for one in labels] for name in (REAL_GAP, REAL_HEADWAY))
-        least, mean = min(gaps), float(np.nanmean(headways))
-        found.append(Closed("", len(labels), 0, least, mean, float("nan")))
-    return found
+        for one in beside_real(rows)
+    ]
 
 
 def _told(event: Event, drive: RecordedDrive, heard: Heard, drivers: Sequence[Figures]) -> Told:
@@ -327,18 +330,18 @@ def as_json(
                 "starts_per_km": one.starts_per_km,
                 "own_brakings": _chance(one.warned),
                 "peers_brakings": _chance(one.answered),
-                "against_rule": {"standing": standing, **found._asdict()},
+                "against_rule": {"standing": standing, "more": found.more, **found._asdict()},
             }
         )
     drive = verdict.drive
     content: dict[str, Any] = {
         "verdict": verdict.line,
-        "above_chance": verdict.any_above_chance,
+        "above_chance": verdict.is_above_chance,
         "policy": verdict.policy,
         "rule": verdict.rule,
         "ego": drive.ego,
         "peers": list(drive.peers),
-        "notes": drive.notes,
+        "notes": verdict.notes,
         "hard_mps2": verdict.hard_mps2,
         "duration_s": drive.ticks * DT_S,
         "moving_s": float(verdict.moving.sum()) * DT_S,
@@ -372,6 +375,7 @@ def _event(told: Told, name: str) -> dict[str, Any]:
     event = told.event
     said = {
         "who": event.who,
+        "reacts_s": event.reacts * DT_S,
         "onset_s": event.tick * DT_S,
         "lasts_s": (event.end - event.tick) * DT_S,
         "hardest_mps2": event.hardest_mps2,

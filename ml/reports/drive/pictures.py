@@ -90,7 +90,7 @@ def _name_lanes(axes: Axes, drivers: Sequence[Figures]) -> None:
 
 
 def _events(verdict: Verdict) -> Picture:
-    """Each of the ego's hard brakings a row, each driver a column, time about the onset across."""
+    """Each of the ego's hard brakings a row, each driver a column, time about it across."""
     shown, drivers = verdict.warnings[:_MOST_EVENTS], verdict.drivers
     before, after = round(WARNED_S / DT_S), round(LATE_S / DT_S)
     figure = new_figure(_WIDE_IN, 1.1 + _EVENT_IN * len(shown))
@@ -99,7 +99,7 @@ def _events(verdict: Verdict) -> Picture:
         bars = [
             (row, (at - before) * DT_S, (end - before) * DT_S)
             for row, told in enumerate(shown)
-            for at, end in runs_of(_around(one.firing, told.event.tick, before, after))
+            for at, end in runs_of(_around(one.firing, told.event.reacts, before, after))
         ]
         colour = POLICY_COLOUR if one.name == verdict.policy else BLACK
         axes.hlines(*np.array(bars).reshape(-1, 3).T, color=colour, linewidth=7.0)
@@ -114,14 +114,14 @@ def _events(verdict: Verdict) -> Picture:
     return as_picture(
         figure,
         "Each hard braking of the ego's driver, by its time: when each driver would brake, from 3 "
-        f"s before the onset (orange) to 1 s after it.{rest}",
+        f"s before the ego's driver begins to brake (orange) to 1 s after.{rest}",
     )
 
 
-def _around(firing: Bools, onset: int, before: int, after: int) -> Bools:
-    """The firing from so many ticks before an onset to so many after it; none beyond the drive."""
+def _around(firing: Bools, tick: int, before: int, after: int) -> Bools:
+    """The firing from so many ticks before a moment to so many after it; none beyond the drive."""
     padded = np.pad(firing, (before, after))
-    part: Bools = padded[onset : onset + before + after + 1]
+    part: Bools = padded[tick : tick + before + after + 1]
     return part
 
 

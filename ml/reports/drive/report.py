@@ -32,7 +32,7 @@ def render(
         subtitle=subtitle,
         line=verdict.line,
         standing=verdict.of(verdict.policy).standing,
-        notes=drive.notes,
+        notes=verdict.notes,
         drivers=_drivers(verdict),
         hard_mps2=f"{verdict.hard_mps2:g}",
         quiet_km=f"{verdict.quiet_m / 1000.0:.1f}",
@@ -95,7 +95,7 @@ def _chance(chance: Chance) -> list[Cell]:
 
 def _median_lead(one: Figures, verdict: Verdict) -> float:
     leads = sorted(
-        told.fired_s[one.name] for told in verdict.warnings if told.fired_s[one.name] >= 0.0
+        told.fired_s[one.name] for told in verdict.warnings if told.fired_s[one.name] > 0.0
     )
     return leads[len(leads) // 2] if leads else math.nan
 
@@ -113,13 +113,13 @@ def _events(events: Sequence[Told], drivers: Sequence[Figures], *, is_own: bool)
             cells.append(Cell(_said(told.message_delay_s, "{:.2f}")))
         for one in drivers:
             fired_s = told.fired_s[one.name]
-            mark = "better" if is_own and fired_s >= 0.0 else ""
+            mark = "better" if is_own and fired_s > 0.0 else ""
             cells.append(Cell(_said(fired_s, "{:.1f}"), mark=mark))
         rows.append(Line(cells))
     columns = ["onset", ">hardest | m/s²", "heard | age at the onset, lost of the 3 s before"]
     if not is_own:
         columns.append(">first message | s after the onset")
-    what = "s before the onset" if is_own else "s after the onset"
+    what = "s before the driver brakes" if is_own else "s after the onset"
     return table_of([*columns, *(f">{one.name} | {what}" for one in drivers)], rows)
 
 

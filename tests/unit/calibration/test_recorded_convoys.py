@@ -15,7 +15,9 @@ from support.recorded_convoys import Convoy
 from ml.calibration.convoys.cases import TICKS, cut_cases, follow, nearest_cars
 from ml.calibration.convoys.folder import cut_all, is_for_training, read_folder
 from ml.calibration.convoys.openacc import is_openacc, read_openacc
+from ml.envs.episodes.recorded import REAL_HEADWAY, manoeuvre
 from ml.errors import LogError
+from ml.vehicle import HEADWAY_SPEED_MPS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,6 +133,21 @@ def test_a_case_is_cut_around_a_hard_braking(tmp_path: Path):
     gap_m, speed_mps = made.gap_m[rows, 1], made.speed_mps[rows, 2]
     assert case.least_gap_m == pytest.approx(gap_m.min())
     assert case.headway_s == pytest.approx((gap_m / speed_mps).mean())
+
+
+def test_the_real_followers_headway_counts_above_the_speed_of_the_drivers_metric(tmp_path: Path):
+    """5 m/s: half of the ticks of a case whose speeds lie around it are left out of its label."""
+    (case,), _ = cut_cases(read_openacc(Convoy(cars=2, brakes_s=(40.0,)).write(tmp_path / "a.csv")))
+    rows = slice(case.start_row, case.start_row + TICKS + 1)
+    convoy = case.convoy
+    slower = convoy.speed_mps - np.median(convoy.speed_mps[rows, 0]) + HEADWAY_SPEED_MPS
+    slow = replace(case, convoy=replace(convoy, speed_mps=slower))
+    speed_mps, gap_m = slower[rows, 0], slow.gap_m[:, 0]
+    moving = speed_mps > 5.0
+    expected = (gap_m[moving] / speed_mps[moving]).mean()
+    label = manoeuvre(slow).labels[REAL_HEADWAY]
+    assert label == pytest.approx(expected, abs=1e-3)
+    assert label != pytest.approx((gap_m / speed_mps)[speed_mps > 1.0].mean(), abs=1e-2)
 
 
 def test_gentle_braking_and_that_of_the_last_car_make_no_case(tmp_path: Path):

@@ -31,7 +31,7 @@ def bursts(rng, count=45, ticks=TICKS):
 
 def events_at(onsets):
     """Hard brakings of the ego with these onsets."""
-    return [Event("a", int(tick), int(tick) + 10, 5.0) for tick in np.sort(onsets)]
+    return [Event("a", int(tick), int(tick), int(tick) + 10, 5.0) for tick in np.sort(onsets)]
 
 
 def moving_but_for_stops(rng):
@@ -77,6 +77,28 @@ def test_p_is_small_where_firing_comes_before_the_events():
     assert late.hits == 0
     assert not late.is_above
     assert late.p_value == 1.0
+
+
+def test_who_echoes_the_egos_own_accelerometer_warns_of_nothing():
+    """It fires where the ego already brakes by 2.5 m/s², on the way to its twelve hard brakings.
+
+    Who fires a tick before the ego brakes by more than 1 m/s² warns of all twelve.
+    """
+    accel, moving = np.zeros(TICKS), np.ones(TICKS, dtype=bool)
+    onsets = 400 + 700 * np.arange(12) + 37 * np.arange(12) ** 2 % 301
+    for tick in onsets:
+        accel[tick - 5 : tick + 10] = [-0.8, -1.3, -1.9, -2.5, -2.8, *[-4.0] * 10]
+    events = hard_brakings("a", accel, moving, 3.0)
+    assert [event.tick for event in events] == onsets.tolist()
+    spans = warning_spans(events)
+    echo = against_chance(accel <= -2.5, moving, spans)
+    assert echo.hits == 0
+    assert not echo.is_above
+    foresees = np.zeros(TICKS, dtype=bool)
+    foresees[onsets - 5] = True
+    warned = against_chance(foresees, moving, spans)
+    assert warned.hits == 12
+    assert warned.is_above
 
 
 def test_hits_of_every_shift_are_those_of_the_shifted_series():
@@ -140,7 +162,49 @@ def test_who_fires_always_is_neither_above_chance_nor_better_than_who_aims():
     assert compared.p_more > 0.5
     assert compared.p_fewer < 0.01
     assert beside(aims, always).p_more < 0.01
-    assert beside(aims, aims) == (0, 1.0, 1.0)
+    assert beside(aims, aims) == (0, 0, 1.0, 1.0, 1.0, 1.0)
+
+
+def test_who_warns_of_more_than_the_other_is_better_and_the_other_worse():
+    """Of fourteen events the one warns of all, the other of nine; the sign test of 5 to 0 is 1/32.
+
+    Of four to none it is 1/16, which shows nothing, though no shift does as well.
+    """
+    onsets = 300 + 600 * np.arange(14) + 53 * np.arange(14) ** 2 % 199
+    spans, moving = warning_spans(events_at(onsets)), np.ones(TICKS, dtype=bool)
+
+    def warns_of(count):
+        firing = np.zeros(TICKS, dtype=bool)
+        firing[onsets[:count] - 10] = True
+        return against_chance(firing, moving, spans)
+
+    found = beside(warns_of(14), warns_of(9))
+    assert (found.only_one, found.only_other, found.more) == (5, 0, 5)
+    assert found.sign_more == pytest.approx(1 / 32)
+    assert (found.is_better, found.is_worse) == (True, False)
+    back = beside(warns_of(9), warns_of(14))
+    assert (back.is_better, back.is_worse) == (False, True)
+    few = beside(warns_of(14), warns_of(10))
+    assert few.sign_more == pytest.approx(1 / 16)
+    assert few.p_more < 0.01
+    assert not few.is_better
+
+
+def test_of_two_equally_good_drivers_one_is_seldom_called_better_or_worse():
+    """Each warns of 70 % of twenty events, independently: in at most 7 % of 200 drives."""
+    rng = np.random.default_rng(21)
+    moving, called = np.ones(TICKS, dtype=bool), 0
+    for _ in range(200):
+        onsets = 200 + 430 * np.arange(20) + rng.integers(0, 200, 20)
+        spans = warning_spans(events_at(onsets))
+        both = []
+        for _ in range(2):
+            firing = np.zeros(TICKS, dtype=bool)
+            firing[onsets[rng.random(20) < 0.7] - 10] = True
+            both.append(against_chance(firing, moving, spans))
+        found = beside(*both)
+        called += found.is_better or found.is_worse
+    assert called <= 14
 
 
 def test_an_ego_that_never_moves_has_no_chance_level():
@@ -151,7 +215,10 @@ def test_an_ego_that_never_moves_has_no_chance_level():
 
 
 def test_a_braking_begins_at_the_threshold_and_ends_at_one():
-    """What swings around the threshold is one event; who stands has none; the hardest is told."""
+    """What swings around the threshold is one event; who stands has none; the hardest is told.
+
+    It is reacted to from the first tick beyond 1 m/s² on, and no earlier than what is known.
+    """
     accel = np.zeros(60)
     accel[[10, 11, 12, 13, 14]] = [-1.5, -3.0, -2.9, -4.5, -1.2]
     accel[[30, 31]] = [-3.5, 0.0]
@@ -159,14 +226,15 @@ def test_a_braking_begins_at_the_threshold_and_ends_at_one():
     moving = np.ones(60, dtype=bool)
     moving[50] = False
     found = hard_brakings("a", accel, moving, 3.0)
-    assert [(e.tick, e.end, e.hardest_mps2) for e in found] == [(11, 15, 4.5), (30, 31, 3.5)]
+    assert [tuple(e) for e in found] == [("a", 10, 11, 15, 4.5), ("a", 30, 30, 31, 3.5)]
     accel[12] = np.nan
-    assert [e.tick for e in hard_brakings("a", accel, moving, 3.0)] == [11, 13, 30]
+    found = hard_brakings("a", accel, moving, 3.0)
+    assert [(e.reacts, e.tick) for e in found] == [(10, 11), (13, 13), (30, 30)]
 
 
 def test_leads_are_counted_from_the_first_firing_in_the_span():
-    """3 s before to 1 s after an own braking, 3 s after a peer's; outside nothing counts."""
-    event = Event("a", 100, 110, 5.0)
+    """3 s before to 1 s after the driver reacts, 3 s after a peer's onset; else nothing counts."""
+    event = Event("a", 100, 100, 110, 5.0)
     firing = np.zeros(200, dtype=bool)
     for tick, lead in ((110, -10), (100, 0), (87, 13), (70, 30)):
         firing[tick] = True
@@ -180,6 +248,12 @@ def test_leads_are_counted_from_the_first_firing_in_the_span():
     assert answer_ticks(firing, event) is None
     firing[130] = True
     assert answer_ticks(firing, event) == 30
+    ramp = Event("a", 94, 100, 110, 5.0)
+    firing[:] = False
+    firing[[93, 94]] = True
+    assert lead_ticks(firing, ramp) == 1
+    firing[93] = False
+    assert lead_ticks(firing, ramp) == 0
 
 
 def test_quiet_is_where_nobody_brakes_within_three_seconds():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from support.planted_drive import LATENCY_MS, OFFSET_MS, PHASE_MS, PlantedDrive, tick_after
+from support.planted_rows import planted_row
 from support.untrained import untrained_model
 
 from ml.errors import ConfigError, LogError
@@ -17,7 +18,7 @@ from ml.evaluation.drive.chance import against_chance
 from ml.evaluation.drive.decide import AnyPeerBrakes, decide
 from ml.evaluation.drive.events import Event, warning_spans
 from ml.evaluation.drive.read import read_recorded_drive
-from ml.evaluation.drive.verdict import as_json, judge
+from ml.evaluation.drive.verdict import as_json, closed_figures, judge
 from ml.evaluation.drivers import ControllerDriver, PolicyDriver
 from ml.parameters import load_parameters
 from ml.vehicle import DT_S
@@ -115,7 +116,7 @@ def test_the_rule_fires_nowhere_else(verdict):
 def test_four_events_are_too_few(verdict):
     """The line says so, and nobody is above chance."""
     assert verdict.line.startswith("Cannot tell: the drive has 4 hard brakings")
-    assert not verdict.any_above_chance
+    assert not verdict.is_above_chance
     figures = as_json(verdict)
     assert figures["drivers"][0]["standing"] == "cannot tell"
     assert figures["own_brakings"][0]["lead_s"][RULE] == pytest.approx(1.4)
@@ -124,6 +125,7 @@ def test_four_events_are_too_few(verdict):
 def test_p_is_uniform_where_labels_are_shuffled(tmp_path):
     """Fourteen planted events: the rule is above chance; with their times drawn anew p is uniform.
 
+    A policy that is not stays so beside it.
     400 shuffles, held against the uniform distribution by Kolmogorov and Smirnov.
     """
     rng = np.random.default_rng(9)
@@ -133,16 +135,35 @@ def test_p_is_uniform_where_labels_are_shuffled(tmp_path):
     rule = found.of(RULE)
     assert rule.warned.hits == 14
     assert rule.warned.p_value < 0.01
-    assert found.any_above_chance
+    assert found.is_above_chance
     assert "better than chance (it warned of 14 of 14" in found.line
+    silent = replace(rule, name="silent", warned=rule.warned._replace(p_value=1.0))
+    other = replace(found, drivers=[silent, rule], policy="silent")
+    assert not other.is_above_chance
     moving = np.flatnonzero(found.moving)
     shuffled = []
     for _ in range(400):
         onsets = np.sort(rng.choice(moving, 14, replace=False))
-        events = [Event("a", tick, tick + 10, 6.0) for tick in onsets.tolist()]
+        events = [Event("a", tick, tick, tick + 10, 6.0) for tick in onsets.tolist()]
         spans = warning_spans(events)
         shuffled.append(against_chance(rule.firing, found.moving, spans).p_value)
     assert stats.kstest(shuffled, "uniform").pvalue > 0.01
+
+
+def test_in_closed_loop_invalid_cases_and_unknown_headways_do_not_count():
+    """Nor does anything warn where nobody has a headway."""
+    labels = {"real_min_gap_m": 7.0, "real_headway_s": float("nan")}
+    of = {"controller": "one", "labels": labels, "headway_s": float("nan")}
+    rows = [
+        planted_row(**of, case=0, min_gap_m=5.0, max_decel_mps2=4.0),
+        planted_row(**of, case=1, min_gap_m=0.0, max_decel_mps2=9.0, crash=True, invalid=True),
+    ]
+    one, real = closed_figures(rows)
+    assert one[:4] == ("one", 1, 0, 5.0)
+    assert one.max_decel_mps2 == 4.0
+    assert real[:4] == ("", 1, 0, 7.0)
+    assert all(np.isnan([one.headway_s, real.headway_s, real.max_decel_mps2]))
+    assert closed_figures([]) == []
 
 
 def test_a_relayed_message_is_heard_when_it_came_first(tmp_path):
