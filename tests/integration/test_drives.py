@@ -127,9 +127,13 @@ def test_a_suite_and_training_share_no_recording(folder: Path):
 
 
 def test_the_command_shows_the_real_one_beside_and_what_was_refused(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """`roadsense drives` and `evaluate` count cases; the table has the real last car's figures."""
+    monkeypatch.setenv("COLUMNS", "200")
     mine = tmp_path / "mine"
     shutil.copytree(folder, mine)
     Convoy(brakes_s=(8.0, 40.0)).write(mine / "short.csv")

@@ -132,13 +132,18 @@ def test_logs_without_a_relayed_row_leave_relays_as_they_were(drive):
 
 @pytest.mark.slow
 def test_a_calibrated_file_draws_relays_from_what_was_measured(logs):
-    """Share and time stand in the file, with their intervals to draw from; the spread is kept."""
+    """Share and time stand in the file, with their intervals to draw from.
+
+    Own relays differ as they do; others of their kind as the prior's.
+    """
     parameters = calibrated(calibrate(logs, CLEAN, "clean"))
     relay, ranges = parameters.radio.relay, parameters.domain_randomisation
     assert ranges[SHARE][0] < relay.forward_probability < ranges[SHARE][1]
     assert ranges[TIME][0] < relay.forward_time_s < ranges[TIME][1] < 1.5
-    assert ranges[SPREAD] == CLEAN.domain_randomisation[SPREAD]
-    assert relay.forward_spread == CLEAN.radio.relay.forward_spread
+    assert parameters.ranges()[SPREAD] == (relay.forward_spread, relay.forward_spread)
+    others = parameters.of_boards("at-large")
+    assert others.domain_randomisation[SPREAD] == CLEAN.domain_randomisation[SPREAD]
+    assert others.radio.relay.forward_spread == CLEAN.radio.relay.forward_spread
 
 
 @pytest.mark.slow

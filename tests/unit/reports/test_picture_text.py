@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.axis import Axis
 from matplotlib.text import Text
+from support.planted_drive import PlantedDrive
 from support.planted_recording import planted_recording
 from support.planted_result import write_planted_result
 
@@ -20,13 +21,19 @@ from ml.calibration.fits.latency import LatencyFit
 from ml.calibration.trials.logged_drive import Judgement
 from ml.calibration.trials.loss_statistics import LossLog
 from ml.calibration.trials.parameters import Behaviour, Minute
+from ml.evaluation.drive.decide import AnyPeerBrakes, decide
+from ml.evaluation.drive.read import read_recorded_drive
+from ml.evaluation.drive.verdict import judge
+from ml.evaluation.drivers import ControllerDriver
 from ml.evaluation.rerun import WORST_FOLDER, _file_name
 from ml.evaluation.selection import load_view, worst_episodes
+from ml.parameters import load_parameters
 from ml.reports import style
 from ml.reports.acceptance.picture import write_picture
 from ml.reports.calibration.pictures import pictures_of
 from ml.reports.card.card import write_card
 from ml.reports.curves import Curves, write_curves
+from ml.reports.drive.pictures import pictures_of as pictures_of_drive
 from ml.reports.episode.animation import write_animation
 from ml.reports.parameters.picture import draw
 from ml.reports.style import house_style, save_picture
@@ -169,6 +176,19 @@ def _animation(folder: Path) -> None:
     write_animation(planted_recording(num_peers=8), folder / "a.gif", "a title\nof two lines")
 
 
+def _drive(folder: Path) -> None:
+    """A drive with brakings of a peer and of the ego's driver, and a driver with a long name."""
+    braking_s = (70.0, 90.0, 110.0, 130.0)
+    planted = PlantedDrive(3.2, {"b": braking_s, "a": tuple(at_s + 1.5 for at_s in braking_s)})
+    drive = read_recorded_drive(planted.write(folder), None)
+    parameters = load_parameters("clean")
+    rule = ControllerDriver(AnyPeerBrakes(parameters.radio.time_to_live_ms / 1000.0))
+    decided, heard = decide(drive, [rule], parameters)
+    names = rule.name, "a policy with a long name, without its safety layer"
+    judged = judge(drive, dict.fromkeys(names, decided[0]), heard, policy=names[1], rule=names[0])
+    assert len(pictures_of_drive(judged)) == 3
+
+
 KINDS = {
     "reports/acceptance/picture.py": _targets,
     "reports/calibration/pictures.py": _calibration,
@@ -177,6 +197,7 @@ KINDS = {
     "reports/curves.py": _curves,
     "reports/episode/panels.py": _card,
     "reports/episode/animation.py": _animation,
+    "reports/drive/pictures.py": _drive,
     "reports/parameters/picture.py": _parameters,
     "tuning/report.py": _tuning,
     "bench/report.py": _bench,
