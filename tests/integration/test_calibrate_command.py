@@ -182,7 +182,7 @@ def test_a_bad_log_ends_on_one_screen_and_writes_nothing(pair, tmp_path, spoil, 
 def test_one_board_alone_holds_no_link(pair, capsys):
     """The error says which logs are needed."""
     assert main(["calibrate", str(pair[2]), "--out", "nowhere.json"]) == 2
-    assert "the TX logs of two boards" in capsys.readouterr().err
+    assert "an RX log and its senders' TX logs" in capsys.readouterr().err
 
 
 def test_bad_options_write_nothing(pair, tmp_path, capsys):
