@@ -62,7 +62,7 @@ test-fast: .venv/installed ## run the tests that need neither SUMO nor long, in 
 	$(TESTS) -m "not (sumo or slow or compose or soak or statistics)" $(ARGS)
 
 .PHONY: test
-test: .venv/installed ## run all tests that need no Docker, in nine minutes on two cores; ARGS="-n 0" for one core
+test: .venv/installed ## run all tests that need no Docker, in a quarter of an hour on two cores; ARGS="-n 0" for one core
 	$(TESTS) -m "not (compose or soak)" $(ARGS)
 
 .PHONY: soak
