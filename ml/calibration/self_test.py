@@ -18,14 +18,11 @@ from ml.arrays import Bools, Floats, Ints
 from ml.calibration.fits.estimates import Z_90, percentile_interval
 from ml.calibration.fits.forward_axis import AxisFit, forward_axis, swings_of
 from ml.calibration.logs.board_log import BoardLog
-from ml.calibration.logs.trajectories import STANDING_MPS
-from ml.calibration.runs import runs_of
+from ml.calibration.logs.stops import LEAST_STANDING_S, stops_of
 from ml.sensors import SensorParameters
 
 _SLOPES: Final = (0.5, 2.0)
 # Bias.
-_LEAST_STANDING_S: Final = 20.0
-_SETTLED_S: Final = 2.0
 _BLOCK_S: Final = 5.0
 _SLOW_S: Final = 20.0
 """Over which grades and the like go on, so that windows of 5 s are not independent."""
@@ -143,10 +140,10 @@ def _axis(log: BoardLog) -> AxisFit:
 
 def _bias(log: BoardLog, accel: Floats) -> Finding:
     """Find the mean of the forward axis where the car has no acceleration."""
-    stop = _stops(log.time_s, np.nan_to_num(log.speed_mps, nan=np.inf))
+    stop = stops_of(log.time_s, log.speed_mps)
     used = (stop >= 0) & np.isfinite(accel)
     standing_s = np.count_nonzero(used) * log.period_s
-    if standing_s >= _LEAST_STANDING_S:
+    if standing_s >= LEAST_STANDING_S:
         key = stop[used] * 10**6 + (log.time_s[used] // _BLOCK_S).astype(np.int64)
         block = np.unique(key, return_inverse=True)[1]
         means = np.bincount(block, accel[used]) / np.bincount(block)
@@ -158,7 +155,7 @@ def _bias(log: BoardLog, accel: Floats) -> Finding:
     if independent < 3.0:  # noqa: PLR2004 - a minute
         return _refused(
             f"it stood for {standing_s:.0f} s with its accelerations logged, and drove for less "
-            f"than a minute; {_LEAST_STANDING_S:g} s in stops tell the bias: stop now and then for "
+            f"than a minute; {LEAST_STANDING_S:g} s in stops tell the bias: stop now and then for "
             "half a minute"
         )
     error = Z_90 * float(left.std()) / np.sqrt(independent)
@@ -179,16 +176,6 @@ def _within(value: float, error: float, basis: str) -> Finding:
             f"±{_MOST_BIAS_ERROR_MPS2:g}: is the board fixed to the car?"
         )
     return Finding(value, (value - error, value + error), basis, "")
-
-
-def _stops(time_s: Floats, speed_mps: Floats) -> Ints:
-    """Number each stop, -1 elsewhere; its first and last two seconds still roll."""
-    stop = np.full(time_s.size, -1, dtype=np.int64)
-    for k, (begin, end) in enumerate(runs_of(speed_mps < STANDING_MPS)):
-        at_s = time_s[begin:end]
-        settled = (at_s >= at_s[0] + _SETTLED_S) & (at_s <= at_s[-1] - _SETTLED_S)
-        stop[begin:end][settled] = k
-    return stop
 
 
 def _delay(log: BoardLog, accel: Floats) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ml.calibration.trials import logged_drive
 from ml.cli import main
 from ml.parameters import load_parameters
 from tests.support import small_logs
@@ -46,6 +47,37 @@ def test_a_counter_and_a_distance_are_enough_for_a_file(tmp_path):
     assert "the distance hardly changed (20 to 20 m)" in told
     assert "sniffer.txt" in told
     assert "the logs do not say where" not in told
+
+
+@pytest.mark.slow
+def test_logs_to_judge_on_stood_at_the_distance_too(tmp_path, monkeypatch):
+    """`--distance-m` holds for `--held-out`, whose links are then judged at it, standing."""
+    judged, judge_links = [], logged_drive.judge_links
+
+    def watched(links, *how, **more):
+        judged.extend(links)
+        return judge_links(links, *how, **more)
+
+    monkeypatch.setattr(logged_drive, "judge_links", watched)
+    log, out = sniffer(tmp_path), tmp_path / "params.json"
+    other = tmp_path / "other"
+    other.mkdir()
+    options = ["--map", str(tmp_path / "map.toml"), "--distance-m", "60", "--out", str(out)]
+    assert main(["calibrate", str(log), *options, "--held-out", str(sniffer(other))]) == 0
+    (link,) = judged
+    assert np.unique(link.distance_m).tolist() == [60.0]
+    assert not link.travel_m.any()
+
+
+def test_round_trips_without_the_lost_pings_are_refused_with_the_way_out(tmp_path, capsys):
+    """Neither a column lost nor gaps in the sequence: what is missing is said, not a longer log."""
+    table = small_logs.round_trips(np.zeros(1500), np.zeros(1500), np.zeros(1500, dtype=bool))
+    del table["lost"]
+    path = small_logs.write(tmp_path / "a-rtt.csv", table)
+    assert main(["calibrate", str(path), "--out", str(tmp_path / "params.json")]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no lost frame can be told, though 1,500 round trips came back" in said
+    assert "with lost = 1" in said
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,9 @@ from ml.calibration.fits.estimates import Estimate, judged, kept, percentile_int
 from ml.calibration.fits.forward_axis import WINDOW_S, AxisFit, forward_axis, swings_of
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.link import Drive
-from ml.calibration.runs import runs_of
+from ml.calibration.logs.stops import LEAST_STANDING_S, stops_of
 from ml.parameters import Parameters
 
-STANDING_MPS: Final = 0.5
-LEAST_STANDING_S: Final = 20.0
-_SETTLED_S: Final = 2.0
 _BLOCK_S: Final = 20.0
 _REPLICATES: Final = 1000
 _SEED: Final = 23
@@ -103,7 +100,7 @@ def _fitted(board: Board) -> Accelerometer:
     axis = forward_axis(time_s, logged_mps, axes)
     accel = axis.sign * axes[:, axis.axis]
     slope_interval = _slope_interval(time_s, accel, logged_mps)
-    stop = _stops(time_s, np.nan_to_num(logged_mps, nan=np.inf))
+    stop = stops_of(time_s, logged_mps)
     standing = (stop >= 0) & np.isfinite(accel)
     standing_s = float(np.count_nonzero(standing)) * board.period_ms / 1000.0
     if standing_s < LEAST_STANDING_S:
@@ -117,16 +114,6 @@ def _fitted(board: Board) -> Accelerometer:
     white_sd = float(np.sqrt((within**2).sum() / freedom))
     bias, replicates = float(a.mean()), np.sqrt(squares)
     return Accelerometer(board.name, axis, standing_s, bias, white_sd, replicates, slope_interval)
-
-
-def _stops(time_s: Floats, speed: Floats) -> Ints:
-    """Number each stop, -1 elsewhere; its first and last two seconds still roll."""
-    stop = np.full(time_s.size, -1, dtype=np.int64)
-    for k, (begin, end) in enumerate(runs_of(speed < STANDING_MPS)):
-        at_s = time_s[begin:end]
-        settled = (at_s >= at_s[0] + _SETTLED_S) & (at_s <= at_s[-1] - _SETTLED_S)
-        stop[begin:end][settled] = k
-    return stop
 
 
 def _slope_interval(time_s: Floats, accel: Floats, speed: Floats) -> tuple[float, float] | None:

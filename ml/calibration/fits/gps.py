@@ -7,11 +7,16 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ml.arrays import Bools, Floats
-from ml.calibration.fits.accelerometer import STANDING_MPS
 from ml.calibration.fits.estimates import Z_90, Estimate, judged, kept
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.link import Drive
-from ml.calibration.logs.trajectories import Trajectory, in_metres, is_somewhere, reference_for
+from ml.calibration.logs.trajectories import (
+    STANDING_MPS,
+    Trajectory,
+    in_metres,
+    is_somewhere,
+    reference_for,
+)
 from ml.calibration.runs import runs_of
 from ml.compiled import compiled
 from ml.errors import LogError

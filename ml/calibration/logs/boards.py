@@ -92,7 +92,7 @@ def gather(logs: Sequence[Log]) -> tuple[list[Board], list[Receiver]]:
             if board.name in boards:
                 raise LogError(
                     f"{log.path} and {boards[board.name].tx.path} are both of the board "
-                    f"{board.name!r}. Calibrate with the logs of one drive, put parts of a drive "
+                    f"{board.name!r}. Name the logs of one drive, put parts of a drive "
                     "into a folder each, or name the boards apart (vehicle_id)."
                 )
             boards[board.name] = board

@@ -87,7 +87,10 @@ def _refuse_unknown(log: Log, sender: Sender, rows: Ints, stamps: Floats) -> Non
     sent = sender.stamps_ms
     nearest = int(np.argmin(np.abs(sent - stamps[0])))
     line = int(sender.tx.lines[np.searchsorted(sender.tx.time_ms, sender.sent_ms[nearest])])
-    guess = "The logs are of different drives, or the sender was started anew."
+    guess = (
+        "Either the logs are of different drives: put each drive into a folder of its own. Or "
+        f"{_PARTS[0].lower()}{_PARTS[1:]}"
+    )
     for digits, unit in ((2, "hundredths"), (1, "tenths"), (0, "whole numbers")):
         for cut in (np.round(sent, digits), np.floor(sent * 10**digits) / 10**digits):
             if np.isin(np.round(stamps, digits), np.round(cut, digits)).mean() > 0.9:  # noqa: PLR2004
@@ -188,7 +191,7 @@ def counted(log: Log, name: str, rows: Ints) -> tuple[Sender, Ints, Floats] | No
 
 _PARTS: Final = (
     "The board was started anew: split the log there, put each part into a folder of its own, with "
-    "the other boards' logs in both folders, and calibrate with all of them."
+    "the other boards' logs in both folders, and name them all."
 )
 
 

@@ -11,6 +11,7 @@ from ml.envs.truth.ground_truth import GroundTruth
 from ml.envs.worlds.stack import Stack
 from ml.envs.worlds.world import empty_table
 from ml.errors import EnvironmentStateError
+from ml.espnow_emulator import PeerTable
 from ml.parameters import load_parameters
 from ml.sumo.road import Road
 from ml.vehicle import TICK_US
@@ -40,6 +41,33 @@ class Received(Protocol):
     def hops(self) -> Ints: ...  # noqa: D102
     @property
     def payload(self) -> Floats: ...  # noqa: D102
+
+
+def arrive(received: Received, first: int, now_us: int, env_indices: Ints, table: PeerTable) -> int:
+    """Put into a peer table what has arrived by a time.
+
+    Args:
+        received: All messages.
+        first: Number of the first that has not arrived yet.
+        now_us: The time, since the episode's start.
+        env_indices: (K,) int64, the convoys whose first receiver hears it.
+        table: Is changed.
+
+    Returns:
+        Number of the first that has not arrived by now.
+    """
+    end = int(np.searchsorted(received.received_us, now_us, side="right"))
+    for k in range(first, end):
+        table.receive(
+            env_indices,
+            int(received.source[k]),
+            timestamp_ms=int(received.timestamp_ms[k]),
+            payload=received.payload[k],
+            t_generated_us=int(received.generated_us[k]),
+            received_us=int(received.received_us[k]),
+            hops=int(received.hops[k]),
+        )
+    return max(first, end)
 
 
 class ReceivedStack(Stack):
@@ -86,17 +114,5 @@ class ReceivedStack(Stack):
 
     def receive(self, now_us: Ints) -> Floats:
         """Let arrive what had arrived by `now_us`, (1,); see `Stack`."""
-        of = self._received
-        while self._next < of.received_us.size and of.received_us[self._next] <= now_us[0]:
-            k = self._next
-            self.table.receive(
-                self._everyone,
-                int(of.source[k]),
-                timestamp_ms=int(of.timestamp_ms[k]),
-                payload=of.payload[k],
-                t_generated_us=int(of.generated_us[k]),
-                received_us=int(of.received_us[k]),
-                hops=int(of.hops[k]),
-            )
-            self._next += 1
+        self._next = arrive(self._received, self._next, int(now_us[0]), self._everyone, self.table)
         return self.table.poll(now_us)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ml.controllers.protocol import Knows
 from ml.envs.config import EnvConfig
+from ml.envs.worlds.received import arrive
 from ml.envs.worlds.world import empty_table
 from ml.evaluation.drivers import ControllerDriver, PolicyDriver
 from ml.onboard.board import Board
@@ -185,7 +186,7 @@ class _Replay:
             self.board.start(self._everyone, measured, gaps_s)
         else:
             now_us = tick * TICK_US
-            self._deliver(now_us)
+            self._next = arrive(drive.receptions, self._next, now_us, self._listening, self._table)
             age_ms = self._table.poll(np.full(num, now_us))
             self.board.note_driven(np.full(num, drive.driven_mps2[tick]))
             self.board.hear(age_ms, measured)
@@ -196,21 +197,6 @@ class _Replay:
                 self.heard.age_s[tick, got] = (now_us - generated_us[got]) / 1e6
                 self.heard.age_est_s[tick, got] = age_ms[row, 0, got] / 1000.0
         self.observation = self.board.observe()
-
-    def _deliver(self, now_us: int) -> None:
-        of = self._drive.receptions
-        while self._next < of.received_us.size and of.received_us[self._next] <= now_us:
-            k = self._next
-            self._table.receive(
-                self._listening,
-                int(of.source[k]),
-                timestamp_ms=int(of.timestamp_ms[k]),
-                payload=of.payload[k],
-                t_generated_us=int(of.generated_us[k]),
-                received_us=int(of.received_us[k]),
-                hops=int(of.hops[k]),
-            )
-            self._next = k + 1
 
 
 class _Wishes:

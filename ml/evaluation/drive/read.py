@@ -126,6 +126,11 @@ def choose_ego(drive: Drive, asked: str | None) -> tuple[Board, Log, str]:
             f"--ego {asked}: no board of that name wrote a log.{did_you_mean(asked, names)} There "
             f"are: {', '.join(names) or 'none'}."
         )
+    if not names:
+        raise LogError(
+            "no board has a TX log, so nobody knows where the ego was, and how it drove. Add the "
+            "TX log of the board that shall be judged, beside its RX log."
+        )
     if not able:
         files = ", ".join(str(board.tx.path) for board in drive.boards)
         raise LogError(

@@ -72,6 +72,16 @@ def test_noise_and_bias_are_those_of_the_axis_that_points_forward(accel_of, name
     assert (f"its axis {name} points forward" in found.note) is (name != "x")
 
 
+def test_rows_without_a_speed_tell_nothing_of_the_slope():
+    """A GPS that is silent for a while does not say that the car stood."""
+    board = board_of(lambda _, forward: (forward, 0.0 * forward, 9.81 + 0.0 * forward))
+    speed = board.tx.columns["speed"]
+    speed[np.arange(speed.size) % 40 < 20] = np.nan
+    _, found = judged(board)
+    assert found.slope_interval[0] < 1.0 < found.slope_interval[1]
+    assert found.slope_interval[1] - found.slope_interval[0] < 0.3
+
+
 def test_a_spread_of_zero_is_refused():
     """A column that never changes, as of an axis that is not connected, is no noise."""
     estimate, found = judged(board_of(lambda _, forward: 3 * (0.0 * forward + 0.37,)))

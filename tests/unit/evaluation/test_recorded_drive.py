@@ -365,6 +365,8 @@ def test_an_ego_without_an_rx_log_is_refused(logs):
     assert read_recorded_drive(few, None).ego == "b"
     with pytest.raises(LogError, match=r"no board has an RX log"):
         read_recorded_drive([file for file in logs if "-tx" in file.name], None)
+    with pytest.raises(LogError, match=r"no board has a TX log"):
+        read_recorded_drive([file for file in logs if file.name == "a-rx.csv"], None)
 
 
 def test_two_drives_are_refused(logs, tmp_path):
