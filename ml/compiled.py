@@ -103,6 +103,15 @@ def compiled_without_gil(function: Function) -> Function:
     return _loop(function, nogil=True)
 
 
+def compiled_with_fma(function: Function) -> Function:
+    """Compile as `compiled` does, but let a product and a sum become one rounding.
+
+    For networks: twice as fast where the processor has such an instruction. The result of a row is
+    the same on every batch size still, but not on every processor.
+    """
+    return _loop(function, fastmath={"contract"})
+
+
 def inlined(function: Function) -> Function:
     """Compile a part of a kernel, to be copied into the loop that calls it.
 

@@ -75,6 +75,10 @@ class EnvironmentStateError(RoadSenseError):
     """An environment was used in the wrong order or with arrays of the wrong shape."""
 
 
+class WorkerLostError(RoadSenseError):
+    """A process that simulates for a training died or hangs."""
+
+
 class EvaluationError(RoadSenseError):
     """An evaluation could not be carried out."""
 

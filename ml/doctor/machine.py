@@ -10,6 +10,7 @@ from ml.doctor.programs import Finding, note, ok, wrong
 from ml.errors import ConfigError
 from ml.folders import CACHE_DIR_VARIABLE, default_cache_dir, expand_home, home
 from ml.training.deployment import Deployment, is_port, read_deployment
+from ml.training.workers import usable_cores
 
 _GIB = 2**30
 _LEAST_MEMORY_GIB = 3.0  # a training run with its evaluation child takes some 1.5
@@ -24,20 +25,20 @@ def environment() -> tuple[Finding, Deployment | None]:
         deployment = read_deployment()
     except ConfigError as error:
         return wrong("environment variables", str(error), "unset or correct it"), None
-    names = ("PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "RESUME", "RUNS_DIR", "MODELS_DIR",
-             "SUMO_HOST", "SUMO_PORT", CACHE_DIR_VARIABLE)  # fmt: skip
+    names = ("PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "WORKERS", "RESUME", "RUNS_DIR",
+             "MODELS_DIR", "SUMO_HOST", "SUMO_PORT", CACHE_DIR_VARIABLE)  # fmt: skip
     given = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
     return ok("environment variables", " ".join(given) or "none of ours is set"), deployment
 
 
 def cores() -> Finding:
     """Count the cores that this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = usable_cores()
     load = ", load " + " ".join(f"{value:.1f}" for value in os.getloadavg())
     found = f"{usable} of {os.cpu_count()} usable{load}"
-    if (usable or 1) > 1:
+    if usable > 1:
         return ok("cores", found)
-    return note("cores", found, "two let the evaluation run beside the training")
+    return note("cores", found, "training simulates and learns on as many as there are")
 
 
 def memory() -> Finding:
@@ -123,16 +124,19 @@ def ports() -> Finding:
 
 
 def remote_sumo(deployment: Deployment | None) -> list[Finding]:
-    """Resolve the name in SUMO_HOST; connecting would use up that SUMO's only client."""
-    if deployment is None or deployment.sumo_host is None:
+    """Resolve the names in SUMO_HOST; connecting would use up that SUMO's only client."""
+    if deployment is None or not deployment.sumo_hosts:
         return []
-    name, where = "SUMO elsewhere", f"{deployment.sumo_host}:{deployment.sumo_port}"
-    try:
-        socket.getaddrinfo(deployment.sumo_host, deployment.sumo_port)
-    except OSError as error:
-        mend = "docker compose up --detach sumo, or unset SUMO_HOST"
-        return [wrong(name, f"{where}: {error.strerror or error}", mend)]
-    return [ok(name, f"{where}: the name is known (not connected to)")]
+    findings, name = [], "SUMO elsewhere"
+    for host, port in deployment.sumo_hosts:
+        try:
+            socket.getaddrinfo(host, port)
+        except OSError as error:
+            mend = "docker compose up --detach sumo, or unset SUMO_HOST"
+            findings.append(wrong(name, f"{host}:{port}: {error.strerror or error}", mend))
+        else:
+            findings.append(ok(name, f"{host}:{port}: the name is known (not connected to)"))
+    return findings
 
 
 def _dotenv() -> dict[str, str]:

@@ -15,17 +15,16 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
-from ml.arrays import Floats
 from ml.console import plain_lines
-from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.scoring.tracker import EpisodeSummary
 from ml.progress import duration
 from ml.training.checkpoints import CheckpointStore
 from ml.training.config import TrainConfig
+from ml.training.rollouts import RolloutMemory
 from ml.training.stop_signals import StopSignals
+from ml.training.workers import WorkersVecEnv
 from ml.vehicle import DT_S
 
 _LINE_EVERY_S = 5.0
@@ -45,9 +44,13 @@ class SettledEpisodes:
         self._began = np.zeros(num_envs, dtype=np.int64)
         self._ended: list[tuple[int, EpisodeSummary]] = []
 
-    def add(self, row: int, tick: int, summary: EpisodeSummary) -> None:
-        """Note that an episode of convoy `row` has ended at a tick, where its next one begins."""
-        self._ended.append((int(self._began[row]), summary))
+    def add(self, row: int, tick: int, summary: EpisodeSummary | None) -> None:
+        """Note that an episode of convoy `row` has ended at a tick, where its next one begins.
+
+        Its summary is None where it went down with its worker: it does not count.
+        """
+        if summary is not None:
+            self._ended.append((int(self._began[row]), summary))
         self._began[row] = tick
 
     def latest(self) -> list[EpisodeSummary]:
@@ -125,7 +128,7 @@ class ProgressDisplay:
 class MetricsCallback(BaseCallback):
     """Figures of each rollout: reward terms, radio, crash rates, steps per second."""
 
-    def __init__(self, environment: ConvoyVecEnv, progress: ProgressDisplay) -> None:
+    def __init__(self, environment: WorkersVecEnv, progress: ProgressDisplay) -> None:
         super().__init__()
         self._environment, self._progress = environment, progress
 
@@ -136,8 +139,9 @@ class MetricsCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         for row in np.flatnonzero(self.locals["dones"]).tolist():
-            self._episodes.add(row, self.n_calls, self.locals["infos"][row]["episode_summary"])
-            self._finished += 1
+            summary = self.locals["infos"][row].get("episode_summary")
+            self._episodes.add(row, self.n_calls, summary)
+            self._finished += summary is not None
         return True
 
     def _on_rollout_end(self) -> None:
@@ -198,39 +202,19 @@ class ExplorationCallback(Bystander):
             log_std.fill_(self._start + (self._end - self._start) * done)
 
 
-class NaturalWeightsCallback(BaseCallback):
+class NaturalWeightsCallback(Bystander):
     """Weighs what is learnt from each step by how often its episode happens by nature.
 
     Advantages, less their mean over the rollout, are multiplied by the natural weight of the
     episode that they belong to (`ConvoyBatch.natural_weight`), within `BOUNDS`. Returns are as they
     are: the critic learns what a state is worth, wherever it is met.
-
-    Args:
-        environment: The environment without wrappers.
     """
 
     BOUNDS = (0.1, 10.0)
 
-    def __init__(self, environment: ConvoyVecEnv) -> None:
-        super().__init__()
-        self._environment = environment
-        self._weights: list[Floats] = []
-
-    def _weight(self) -> Floats:
-        return np.clip(self._environment.batch.natural_weight, *self.BOUNDS)
-
-    def _on_rollout_start(self) -> None:
-        self._weights = []
-        self._running = self._weight()
-
-    def _on_step(self) -> bool:
-        self._weights.append(self._running)  # an episode that has just ended is replaced by now
-        self._running = self._weight()
-        return True
-
     def _on_rollout_end(self) -> None:
-        buffer: RolloutBuffer = self.locals["rollout_buffer"]
-        weights = np.array(self._weights, dtype=np.float32)
+        buffer: RolloutMemory = self.locals["rollout_buffer"]
+        weights = np.clip(buffer.natural_weights, *self.BOUNDS).astype(np.float32)
         buffer.advantages = (buffer.advantages - buffer.advantages.mean()) * weights
 
 
@@ -242,7 +226,7 @@ class CurriculumCallback(Bystander):
         config: The run's.
     """
 
-    def __init__(self, environment: ConvoyVecEnv, config: TrainConfig) -> None:
+    def __init__(self, environment: WorkersVecEnv, config: TrainConfig) -> None:
         super().__init__()
         self._environment, self._config = environment, config
 

@@ -20,6 +20,9 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
 
 from ml.atomic_files import PARTIAL_SUFFIX, write_atomically
 from ml.envs.policy_interface import PolicyInterface
@@ -27,6 +30,8 @@ from ml.envs.spaces import observation_space
 from ml.errors import CheckpointError
 from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
+from ml.training.rollouts import RolloutMemory, collect
+from ml.training.workers import WorkersVecEnv
 
 POINTER_NAME = "latest"
 
@@ -46,6 +51,18 @@ _NOT_SAVED = ["_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success
 
 class ConvoyPPO(PPO):
     """PPO whose files say how its policy is plugged into a vehicle, whoever saves them."""
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        """Collect a rollout; where the environment's workers can, they do."""
+        if isinstance(env, WorkersVecEnv) and isinstance(rollout_buffer, RolloutMemory):
+            return collect(self, env, callback, rollout_buffer)
+        return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
     @property
     def interface(self) -> PolicyInterface:

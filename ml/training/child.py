@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Generic, Self, TypeVar
 
-from ml.errors import EvaluationError
+from ml.errors import EvaluationError, RoadSenseError
 from ml.evaluation.workers import deaf_to_ctrl_c
 
 _GOODBYE_S = 2.0
@@ -33,13 +33,19 @@ class Child(Generic[Question, Answer]):
     Args:
         work: Its answer to a question, other than None; a function that a fresh process can import.
         remedy: What to do where it dies or is late, for messages.
+        error: What is raised then.
     """
 
-    def __init__(self, work: Callable[[Question], Answer], remedy: str = "") -> None:
+    def __init__(
+        self,
+        work: Callable[[Question], Answer],
+        remedy: str = "",
+        error: type[RoadSenseError] = EvaluationError,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, work))
-        self._remedy = remedy
+        self._remedy, self._error = remedy, error
         self._asked = ""
         self._limit_s = self._deadline_s = math.inf
         with deaf_to_ctrl_c():
@@ -79,7 +85,7 @@ class Child(Generic[Question, Answer]):
         """Return the answer if it is there within `timeout_s`; None otherwise.
 
         Raises:
-            EvaluationError: The child failed, died or is late. It is ended then.
+            RoadSenseError: The child failed, died or is late (see `error`). It is ended then.
         """
         if not self._asked:
             return None
@@ -97,7 +103,7 @@ class Child(Generic[Question, Answer]):
         what, self._asked = self._asked, ""
         if failure:
             self._process.kill()
-            raise EvaluationError(f"{what} {failure.rstrip()}")
+            raise self._error(f"{what} {failure.rstrip()}")
         return answer
 
     def close(self, patience_s: float = _GOODBYE_S) -> None:

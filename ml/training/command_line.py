@@ -20,7 +20,7 @@ from ml.errors import ConfigError, UsageError
 from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import KeyPath, Layers, flatten, shown
 from ml.training.defaults import DEFAULT_PRESET
-from ml.training.deployment import Deployment, read_deployment
+from ml.training.deployment import Deployment, read_deployment, read_hosts
 from ml.training.run_directory import RunDirectory, absolute_files, find_run, require_same
 
 _WITHOUT_PREFIX = "env"
@@ -88,13 +88,17 @@ def parse_command_line(argv: Sequence[str], deployment: Deployment | None = None
     """
     deployment = deployment or read_deployment()
     early = _early_arguments(argv)
+    hosts_from = "environment variable SUMO_HOST"
+    if early.sumo_hosts:
+        hosts_from = "--sumo-hosts"
+        deployment = deployment._replace(sumo_hosts=read_hosts(early.sumo_hosts, hosts_from))
     wants_help = bool({"-h", "--help"} & set(argv))
     run, checkpoint = None, None
     try:
         resume = early.resume or deployment.resume
         if resume is not None:
             run, checkpoint = find_run(resume, deployment.runs_dir)
-        baseline, layers = _layers(early, deployment, run)
+        baseline, layers = _layers(early, deployment, run, hosts_from)
         base = layers.build()
     except UsageError:
         if not wants_help:
@@ -119,16 +123,17 @@ def _early_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--preset", nargs="?")
     parser.add_argument("--config", nargs="?", type=Path)
     parser.add_argument("--resume", nargs="?")
+    parser.add_argument("--sumo-hosts", nargs="?")
     return parser.parse_known_args(list(argv))[0]
 
 
 def _layers(
-    early: argparse.Namespace, deployment: Deployment, run: RunDirectory | None
+    early: argparse.Namespace, deployment: Deployment, run: RunDirectory | None, hosts_from: str
 ) -> tuple[TrainConfig, Layers]:
     """Everything below the command line, and the baseline that changes are told against."""
     layers = Layers()
-    if deployment.sumo_host is not None:
-        layers.put(("env", "backend"), "traci", "environment variable SUMO_HOST")
+    if deployment.sumo_hosts:
+        layers.put(("env", "backend"), "traci", hosts_from)
     if run is not None:
         if early.preset or early.config:
             raise ConfigError(
@@ -142,8 +147,8 @@ def _layers(
             layers.put(path, 0.0, "runs that do not name it")
         layers.put_file(run.config_file)
         baseline = layers.build()
-        if deployment.sumo_host is not None:  # where SUMO runs is this machine's business
-            layers.put(("env", "backend"), "traci", "environment variable SUMO_HOST")
+        if deployment.sumo_hosts:  # where SUMO runs is this machine's business
+            layers.put(("env", "backend"), "traci", hosts_from)
     else:
         preset = early.preset or deployment.preset or DEFAULT_PRESET
         layers.put_preset(preset)
@@ -162,8 +167,13 @@ def _put_options(
     """Let tyro parse the command line, and put what differs from `base` on top."""
     config_help = "YAML file with any of the values below (see a run's config.yaml)."
     resume_help = "Continue a run: latest, a run directory, or a checkpoint inside one."
+    hosts_help = (
+        "SUMOs to connect to over TraCI, one for each worker, as a:8813,b:8813. A name that stands "
+        "for several addresses counts as so many. (SUMO_HOST in the environment)"
+    )
     options = _as_options(
         base,
+        ("sumo_hosts", str | None, hosts_help, early.sumo_hosts),
         ("config", Path | None, config_help, early.config),
         ("resume", str | None, resume_help, early.resume),
     )

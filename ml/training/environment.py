@@ -4,30 +4,36 @@ import torch
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.keyed_random import fold
 from ml.onboard.observation.spec import columns_of
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
 from ml.training.checkpoints import ConvoyPPO
 from ml.training.config import TrainConfig
-from ml.training.deployment import Deployment
+from ml.training.deployment import Deployment, servers
+from ml.training.imitation import taught_arrays
+from ml.training.rollouts import RolloutMemory, rollout_arrays
+from ml.training.workers import WorkersVecEnv
 
 _SEEDS = 2**32
 
 
-def build_environment(config: TrainConfig, deployment: Deployment, seed: int) -> ConvoyVecEnv:
-    """Build the batch of convoys; SUMO starts at its first reset.
+def build_environment(config: TrainConfig, deployment: Deployment, seed: int) -> WorkersVecEnv:
+    """Build the workers with their convoys; they and SUMO start at the first reset.
 
     Raises:
         UsageError: The scenario, the radio or the backend cannot be used.
     """
-    remote = config.env.backend == "traci" and deployment.sumo_host is not None
-    return ConvoyVecEnv(
+    remote = config.env.backend == "traci" and bool(deployment.sumo_hosts)
+    arrays = rollout_arrays(config.steps_per_env, config.num_envs)
+    if config.imitation_rounds:
+        arrays |= taught_arrays(config.imitation.ticks, config.num_envs)
+    return WorkersVecEnv(
         config.num_envs,
         config.env,
+        workers=config.workers,
         seed=seed,
-        sumo_host=deployment.sumo_host if remote else None,
-        sumo_port=deployment.sumo_port if remote else None,
+        arrays=arrays,
+        sumo=servers(deployment.sumo_hosts) if remote else None,
         # Docker does not restart what `docker kill` has ended; the night's training goes on.
         embedded_spare=remote,
     )
@@ -67,7 +73,7 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> Convoy
         )
     model = ConvoyPPO(
         "MultiInputPolicy",
-        VecMonitor(environment),
+        environment if isinstance(environment, WorkersVecEnv) else VecMonitor(environment),
         learning_rate=rate,
         n_steps=config.steps_per_env,
         # All others of the section have SB3's names.
@@ -76,5 +82,9 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> Convoy
         seed=seed,
         device="cpu",
     )
+    if isinstance(environment, WorkersVecEnv):
+        model.rollout_buffer = RolloutMemory(
+            environment.arrays, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda
+        )
     model.interface = config.interface
     return model

@@ -15,19 +15,21 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from ml.controllers.predictive import PredictiveHeadway
 from ml.envs.convoy_batch import ConvoyBatch
-from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.policy_interface import PolicyInterface
+from ml.envs.spaces import observation_space
 from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.onboard.estimator import Lead
 from ml.onboard.observation.spec import Observation
 from ml.onboard.spacing import wanted_gap_m
+from ml.policies.compiled_policy import CompiledPolicy
 from ml.training.config import ImitationConfig, TrainConfig
+from ml.training.workers import Share, WorkersVecEnv
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2
 
 _GAP_GAIN, _FAR_GAP_GAIN, _GENTLE_M = 0.12, 0.22, 6.0
@@ -134,9 +136,28 @@ def accel_limit_mps2(
     return limit
 
 
+_SEEN = tuple(observation_space().spaces)
+
+
+def taught_arrays(ticks: int, num_envs: int) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
+    """Shapes and dtypes of what a round of imitation records, for `WorkersVecEnv`."""
+    size = (ticks, num_envs)
+    seen = {
+        f"taught/{name}": ((*size, *(box.shape or ())), np.float32)
+        for name, box in observation_space().spaces.items()
+    }
+    return {
+        **seen,
+        "taught/noise": (size, np.float64),
+        "taught/actions": (size, np.float32),
+        "taught/rewards": (size, np.float32),
+        "taught/ended": (size, np.bool_),
+    }
+
+
 @dataclass(slots=True)
 class _Samples:
-    """Ticks of all rounds; arrays (num_envs, …)."""
+    """Rounds; arrays (ticks, num_envs, …)."""
 
     observations: list[Observation] = field(default_factory=list)
     actions: list[NDArray[np.float32]] = field(default_factory=list)
@@ -150,10 +171,21 @@ class _Samples:
             for name in self.observations[0]
         }
 
+    def add(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take a copy of what a round has recorded."""
+        copies = {
+            name: arrays[f"taught/{name}"].copy()
+            for name in (*_SEEN, "actions", "rewards", "ended")
+        }
+        self.actions.append(copies.pop("actions").reshape(-1))
+        self.rewards.append(copies.pop("rewards"))
+        self.ended.append(copies.pop("ended"))
+        self.observations.append({n: v.reshape(-1, *v.shape[2:]) for n, v in copies.items()})
+
 
 def imitate(
     model: PPO,
-    environment: ConvoyVecEnv,
+    environment: WorkersVecEnv,
     config: TrainConfig,
     *,
     seed: int,
@@ -163,7 +195,8 @@ def imitate(
 
     Args:
         model: Its policy learns; PPO's own counters and optimiser stay as they are.
-        environment: The training environment; episodes go on where they are left.
+        environment: The training environment, with `taught_arrays`; episodes go on where they are
+            left.
         config: The run's; its section `imitation` says how long.
         seed: Of the order of samples and of the noise on the actions.
         tell: Told a line per round.
@@ -173,44 +206,62 @@ def imitate(
     actor = [p for name, p in policy.named_parameters() if "value" not in name]
     optimiser = torch.optim.Adam(actor, lr=_LEARNING_RATE)
     samples = _Samples()
-    observation: Observation = environment.reset()  # type: ignore[assignment]
+    environment.reset()
     how = config.imitation
     for number in range(config.imitation_rounds):
-        pupil = policy if number else None
-        observation = _drive(environment, observation, pupil, how, generator, samples)
+        pupil = CompiledPolicy(policy) if number else None
+        _drive(environment, pupil, how, generator, samples)
         error = _learn_actions(policy, optimiser, samples, how.epochs, generator)
         tell(f"imitation, round {number + 1} of {config.imitation_rounds}: error {error:.4f}")
     last = _Samples()
-    _drive(environment, observation, policy, how, generator, last)
+    _drive(environment, CompiledPolicy(policy), how, generator, last)
     explained = _learn_values(model, last, how.epochs * 2, generator)
     tell(f"imitation: the critic explains {explained:.0%} of the pupil's returns")
 
 
 def _drive(
-    environment: ConvoyVecEnv,
-    observation: Observation,
-    pupil: ActorCriticPolicy | None,
+    environment: WorkersVecEnv,
+    pupil: CompiledPolicy | None,
     config: ImitationConfig,
     generator: np.random.Generator,
     samples: _Samples,
-) -> Observation:
+) -> None:
     """Drive for a round with slow noise on the actions, and keep what the teacher says to it."""
-    noise = np.zeros(environment.num_envs)
+    noise = environment.arrays["taught/noise"]
     decay = np.exp(-DT_S / _NOISE_TAU_S)
-    for _ in range(config.ticks):
-        action = wanted = teacher_action(environment.batch)
-        if pupil is not None:
-            action = pupil.predict(observation, deterministic=True)[0][:, 0]
-        fresh = generator.normal(size=noise.size) * config.noise * np.sqrt(1.0 - decay**2)
-        noise = decay * noise + fresh
-        samples.observations.append({name: rows.copy() for name, rows in observation.items()})
-        samples.actions.append(wanted)
-        driven = np.clip(action + noise, -1.0, 1.0).astype(np.float32)[:, None]
-        environment.step_async(driven)
-        observation, reward, ended, _ = environment.step_wait()  # type: ignore[assignment]
-        samples.rewards.append(reward)
-        samples.ended.append(ended)
-    return observation
+    fresh = generator.normal(size=noise.shape) * config.noise * np.sqrt(1.0 - decay**2)
+    now = np.zeros(environment.num_envs)
+    for tick in range(config.ticks):
+        noise[tick] = now = decay * now + fresh[tick]
+    environment.run(drive_taught, pupil)
+    samples.add(environment.arrays)
+
+
+def drive_taught(share: Share, pupil: CompiledPolicy | None) -> None:
+    """Drive a share's convoys for a round and record it; a worker's part of `imitate`.
+
+    Args:
+        share: The convoys.
+        pupil: Who drives; None for the teacher.
+    """
+    out = {
+        name.removeprefix("taught/"): array[:, share.convoys]
+        for name, array in share.arrays.items()
+        if name.startswith("taught/")
+    }
+    seen = share.seen
+    for tick in range(share.progress, out["noise"].shape[0]):
+        if share.lost:  # as in the tick before, which may be the last one of the round before
+            seen, wanted = {name: out[name][tick - 1] for name in _SEEN}, out["actions"][tick - 1]
+        else:
+            wanted = teacher_action(share.env.batch)
+        action = wanted if pupil is None else pupil.act(seen)
+        for name, rows in seen.items():
+            out[name][tick] = rows
+        out["actions"][tick] = wanted
+        driven = np.clip(action + out["noise"][tick], -1.0, 1.0).astype(np.float32)[:, None]
+        seen, out["rewards"][tick], out["ended"][tick], _ = share.step(driven, seen)
+        share.progress = tick + 1
 
 
 def _learn_actions(
@@ -243,7 +294,7 @@ def _learn_values(
     """Regress the critic's head on discounted returns; returns the share of variance explained."""
     policy = model.policy
     seen = samples.tensors()
-    rewards, ended = np.stack(samples.rewards), np.stack(samples.ended)
+    rewards, ended = np.concatenate(samples.rewards), np.concatenate(samples.ended)
     returns = np.zeros_like(rewards)
     following = np.zeros(rewards.shape[1], dtype=rewards.dtype)
     for tick in range(rewards.shape[0] - 1, -1, -1):

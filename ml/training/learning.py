@@ -7,7 +7,6 @@ from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 
 from ml.console import plain_lines
-from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import EvaluationError, NotLearningError
 from ml.training.callbacks import (
     CheckpointCallback,
@@ -30,6 +29,7 @@ from ml.training.periodic_evaluation import (
 )
 from ml.training.run_directory import RunDirectory
 from ml.training.stop_signals import StopSignals
+from ml.training.workers import WorkersVecEnv
 
 _NEVER = 2**62
 
@@ -45,7 +45,7 @@ def start_environment(model: PPO) -> None:
 
 def learn(
     model: PPO,
-    environment: ConvoyVecEnv,
+    environment: WorkersVecEnv,
     run: RunDirectory,
     config: TrainConfig,
     *,
@@ -78,7 +78,7 @@ def learn(
     if policy.log_std_final is not None:
         callbacks.append(ExplorationCallback(policy.log_std_init, policy.log_std_final, total))
     if config.cases_weights == "natural" and config.env.cases:
-        callbacks.append(NaturalWeightsCallback(environment))
+        callbacks.append(NaturalWeightsCallback())
     if config.curriculum != CurriculumConfig():
         callbacks.append(CurriculumCallback(environment, config))
     evaluating: EvaluationCallback | None = None

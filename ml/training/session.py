@@ -43,6 +43,7 @@ from ml.training.loggers import truncate_metrics
 from ml.training.periodic_evaluation import REMEDY, evaluate_policy, publish_model
 from ml.training.run_directory import RunDirectory, create_run
 from ml.training.stop_signals import StopSignals
+from ml.training.workers import Share
 
 _STDERR = 2
 
@@ -126,8 +127,6 @@ def train(
             _read_recordings(config.env.episodes_from, console)
         environment = build_environment(config, deployment, seed)
         open_things.callback(environment.close)
-        if config.env.episodes_from and environment.batch.recorded is not None:
-            say(f"{environment.batch.recorded} in {config.env.episodes_from_share:.0%} of episodes")
         model = build_learner(config, environment, seed)
         if checkpoint is not None:
             restore(model, checkpoint)
@@ -135,8 +134,12 @@ def train(
                 f"weights, optimiser and counters from {checkpoint.source}; nothing else in "
                 "that file was unpickled or run"
             )
-        say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys")
+        shared = f", {count} workers" if (count := environment.num_workers) > 1 else ""
+        say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys{shared}")
         start_environment(model)
+        if config.env.episodes_from:
+            recorded = environment.run(_recorded)[0]
+            say(f"{recorded} in {config.env.episodes_from_share:.0%} of episodes")
         run = _prepare_run(invocation, start_step, say)
         run.write_start(config, argv, start_step)
         if checkpoint is None and config.imitation_rounds:
@@ -174,6 +177,11 @@ def _read_recordings(folder: str, console: Console) -> None:
     """Read recorded convoys, and say how far that is."""
     with Parts(console, f"reading {folder}") as shown:
         recordings_in(folder, shown.count)
+
+
+def _recorded(share: Share) -> str:
+    """Say which recorded convoys are mixed in; asked of a worker."""
+    return str(share.env.batch.recorded)
 
 
 def _find_checkpoint(invocation: Invocation, say: Callable[[str], None]) -> Checkpoint | None:
