@@ -112,7 +112,7 @@ def _linears(policy: ActorCriticPolicy) -> list[tuple[nn.Linear, torch.Tensor | 
 def _layer(linear: nn.Linear, factors: torch.Tensor | None) -> Layer:
     weight = linear.weight if factors is None else linear.weight * factors
     return Layer(
-        np.ascontiguousarray(weight.numpy().T, dtype=np.float32),
+        np.array(weight.numpy().T, dtype=np.float32, order="C"),
         linear.bias.numpy().astype(np.float32),
     )
 

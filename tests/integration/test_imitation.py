@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from ml.envs.config import EnvConfig
-from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.seeds import VALIDATION_SEED
 from ml.evaluation.suites.registry import make_suite
 from ml.onboard.actuation import accel_from_action
 from ml.onboard.estimator import Lead
 from ml.training.config import EvaluationConfig, ImitationConfig, PpoConfig, TrainConfig
-from ml.training.environment import build_learner
+from ml.training.deployment import read_deployment
+from ml.training.environment import build_environment, build_learner
 from ml.training.imitation import (
     accel_limit_mps2,
     gap_pull_mps2,
@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 CONFIG = TrainConfig(
     num_envs=16,
     total_timesteps=1_000_000,
+    workers=1,
     env=EnvConfig(action_lag_s=0.3, safety_layer=True, time_gap_s=(0.3, 1.2)),
     imitation=ImitationConfig(rounds=3, ticks=150, epochs=4),
     ppo=PpoConfig(n_steps=1024, batch_size=64),
@@ -35,18 +36,23 @@ CONFIG = TrainConfig(
 
 def difference(model, env):
     """Root mean square difference of policy and teacher over an episode driven by the policy."""
-    observation = env.reset()
+    env.reset()
+    return float(np.sqrt(np.mean(env.run(squares_of, model.policy))))
+
+
+def squares_of(share, policy):
+    """Drive an episode; return the squared difference in each tick."""
     squares = []
     for _ in range(150):
-        action, _ = model.policy.predict(observation, deterministic=True)
-        squares.append(np.mean((action[:, 0] - teacher_action(env.batch)) ** 2))
-        observation, *_ = env.step(action)
-    return float(np.sqrt(np.mean(squares)))
+        action, _ = policy.predict(share.seen, deterministic=True)
+        squares.append(np.mean((action[:, 0] - teacher_action(share.env.batch)) ** 2))
+        share.step(action, share.seen)
+    return squares
 
 
 def test_a_fresh_policy_learns_to_drive_like_its_teacher():
     """Three short rounds take away most of the difference, and the same seed gives the same."""
-    env = ConvoyVecEnv(CONFIG.num_envs, CONFIG.env, seed=1)
+    env = build_environment(CONFIG, read_deployment({}), 1)
     try:
         weights = []
         for _ in range(2):

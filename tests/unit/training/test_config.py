@@ -158,7 +158,7 @@ def test_sumo_host_makes_traci_the_default():
     """Where a SUMO is waiting it is used, unless the command line or a file says otherwise."""
     found = _parse(SUMO_HOST="sumo", SUMO_PORT="9999")
     assert found.config.env.backend == "traci"
-    assert (found.deployment.sumo_host, found.deployment.sumo_port) == ("sumo", 9999)
+    assert found.deployment.sumo_hosts == (("sumo", 9999),)
     assert _parse("--backend", "libsumo", SUMO_HOST="sumo").config.env.backend == "libsumo"
     assert _parse().config.env.backend == "libsumo"
 

@@ -13,16 +13,14 @@ from ml.training.deployment import read_deployment
 CASES = ("--cases", "clean", "--cases-share", "0.3")
 
 
-def test_a_step_is_weighted_by_the_episode_it_belongs_to():
-    """The last step of an episode has that one's weight, though the next one runs by then."""
-    batch = SimpleNamespace(natural_weight=np.array([1.5, 0.5]))
-    buffer = SimpleNamespace(advantages=np.array([[1.0, 3.0], [5.0, 7.0]], dtype=np.float32))
-    callback = NaturalWeightsCallback(SimpleNamespace(batch=batch))
+def test_advantages_are_weighted_within_bounds():
+    """Less their mean, by the natural weight of the episode that a step belongs to."""
+    buffer = SimpleNamespace(
+        advantages=np.array([[1.0, 3.0], [5.0, 7.0]], dtype=np.float32),
+        natural_weights=np.array([[1.5, 0.5], [0.01, 0.5]]),
+    )
+    callback = NaturalWeightsCallback()
     callback.locals = {"rollout_buffer": buffer}
-    callback.on_rollout_start()
-    batch.natural_weight = np.array([0.01, 0.5])  # the first convoy's episode ends in this step
-    for _ in range(2):
-        callback._on_step()
     callback.on_rollout_end()
     expected = np.array([[-3.0 * 1.5, -1.0 * 0.5], [1.0 * 0.1, 3.0 * 0.5]])
     np.testing.assert_allclose(buffer.advantages, expected, rtol=1e-6)
