@@ -11,7 +11,7 @@ that a gradient is one array, too.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -27,7 +27,10 @@ from ml.policies.deep_set_policy import DeepSetExtractor, StudiedExtractor
 Floats = NDArray[np.float32]
 Weights = Mapping[str, torch.Tensor]
 
-_STUDY = "features_extractor.network."
+Indices = NDArray[np.int64]
+
+_PHI = "features_extractor.phi"
+_STUDIED_PHI = "features_extractor.network.phi"
 _HEADS = ("mlp_extractor.policy_net", "action_net"), ("mlp_extractor.value_net", "value_net")
 
 
@@ -39,15 +42,15 @@ class Layout:
 
     Attributes:
         shapes: Of each parameter by SB3's name, in the order of `policy.parameters()`.
-        shown_ego: (EGO_F,) float32, factors of 0 or 1.
-        shown_peers: (PEER_F,) float32, factors of 0 or 1.
-        used: (features_dim,) float32, factors of 0 or 1 for the extractor's features.
+        ego: How many of the features are the ego's, the first.
+        shown_peers: (PEER_F,) float32, factors of 0 or 1; None for a policy that hides nothing.
+        shown: (features_dim,) float32, those of the extractor's features, or None.
     """
 
     shapes: dict[str, tuple[int, ...]]
-    shown_ego: Floats
-    shown_peers: Floats
-    used: Floats
+    ego: int
+    shown_peers: Floats | None = None
+    shown: Floats | None = None
 
     @property
     def size(self) -> int:
@@ -58,37 +61,37 @@ class Layout:
     def of(cls, policy: ActorCriticPolicy) -> "Layout | None":
         """Return the layout of a policy; None where its gradient is not written out here."""
         extractor = policy.features_extractor
-        study = isinstance(extractor, StudiedExtractor)
-        network = extractor.network if isinstance(extractor, StudiedExtractor) else extractor
         heads = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)
         known = (
             type(extractor) in (DeepSetExtractor, StudiedExtractor)
             and policy.share_features_extractor
             and type(policy.action_dist) is DiagGaussianDistribution
+            and all(len(head) > 0 and len(head) % 2 == 0 for head in heads)
             and all(
                 type(layer) is (nn.Tanh if place % 2 else nn.Linear)
                 for head in heads
                 for place, layer in enumerate(head)
             )
-            and all(p.dtype == torch.float32 and p.requires_grad for p in policy.parameters())
+            and all(
+                weight.dtype == torch.float32 and weight.device.type == "cpu"
+                for weight in policy.parameters()
+            )
         )
         if not known:
             return None
-        ego, peers = (policy.observation_space[name].shape[-1] for name in ("ego", "peers"))
-        return cls(
-            {name: tuple(weight.shape) for name, weight in policy.named_parameters()},
-            extractor.shown_ego.numpy() if study else np.ones(ego, np.float32),
-            extractor.shown_peers.numpy() if study else np.ones(peers, np.float32),
-            extractor.used.numpy() if study else np.ones(network.features_dim, np.float32),
-        )
+        ego = policy.observation_space["ego"].shape[0]
+        layout = cls({name: tuple(w.shape) for name, w in policy.named_parameters()}, ego)
+        if isinstance(extractor, StudiedExtractor):
+            shown = torch.cat([extractor.shown_ego, extractor.used[ego:]]).numpy()
+            return replace(layout, shown_peers=extractor.shown_peers.numpy().copy(), shown=shown)
+        return layout
 
     def views(self, flat: Floats) -> dict[str, torch.Tensor]:
         """Return the parameters by name, as views of a flat array (size,) float32."""
         views, start = {}, 0
         for name, shape in self.shapes.items():
             count = prod(shape)
-            short = name.replace(_STUDY, "features_extractor.")
-            views[short] = torch.from_numpy(flat[start : start + count].reshape(shape))
+            views[name.replace(_STUDIED_PHI, _PHI)] = torch.from_numpy(flat[start : start + count].reshape(shape))
             start += count
         return views
 
@@ -123,7 +126,7 @@ class Network:
         return log_std
 
     def forward(
-        self, ego: Floats, peers: Floats, mask: Floats, rows: NDArray[np.int64]
+        self, ego: Floats, peers: Floats, mask: Floats, rows: Indices
     ) -> tuple[Floats, Floats]:
         """Compute the actions' means and the values of some rows of a rollout.
 
@@ -137,20 +140,23 @@ class Network:
             Means (rows, actions) and values (rows,), both float32.
         """
         layout, weights = self._layout, self._weights
-        first = np.zeros(len(rows) + 1, np.int64)
-        count_heard(mask, rows, first)
-        heard = np.empty((first[-1], peers.shape[2]), np.float32)
-        features = np.empty((len(rows), len(layout.used)), np.float32)
-        gather(ego, peers, mask, rows, layout.shown_ego, layout.shown_peers, heard, features)
-        self._heard = torch.from_numpy(heard)
-        self._hidden = linear(self._heard, weights, "features_extractor.phi.0").relu_()
-        self._embedded = linear(self._hidden, weights, "features_extractor.phi.2").relu_()
-        self._first, self._ties = first, np.empty((len(rows), self._embedded.shape[1]), np.float32)
-        pool(self._embedded.numpy(), first, layout.used, features, self._ties)
-        self._features = torch.from_numpy(features)
-        self._activations, outputs = [], []
+        max_peers = mask.shape[1]
+        places, first = np.empty(len(rows) * max_peers, np.int64), np.zeros(len(rows) + 1, np.int64)
+        find_heard(mask, rows, places, first)
+        every_peer = torch.from_numpy(peers.reshape(-1, peers.shape[2]))
+        heard = every_peer.index_select(0, torch.from_numpy(places[: first[-1]]))
+        if layout.shown_peers is not None:
+            heard *= torch.from_numpy(layout.shown_peers)
+        hidden = linear(heard, weights, f"{_PHI}.0").relu_()
+        embedded = linear(hidden, weights, f"{_PHI}.2").relu_()
+        features = torch.empty(len(rows), layout.ego + 2 * embedded.shape[1])
+        pool(ego, rows, embedded.numpy(), first, features.numpy())
+        if layout.shown is not None:
+            features *= torch.from_numpy(layout.shown)
+        self._first, self._phi, self._activations = first, (heard, hidden, embedded, features), []
+        outputs = []
         for head in self._heads:
-            activations = [self._features]
+            activations = [features]
             for name in head[:-1]:
                 layer = linear(activations[-1], weights, name)
                 np.tanh(layer.numpy(), out=layer.numpy())
@@ -167,31 +173,27 @@ class Network:
             by_value: (rows,), those by its values.
             gradient: `Layout.views` of the flat gradient.
         """
-        by_features = torch.zeros_like(self._features)
+        layout, weights = self._layout, self._weights
+        heard, hidden, embedded, features = self._phi
+        by_pooled = torch.zeros(len(features), 2 * embedded.shape[1])
         for head, activations, output in zip(
             self._heads, self._activations, (by_mean, by_value[:, None]), strict=True
         ):
             by_output = torch.from_numpy(output)
             for name, below in zip(head[:0:-1], activations[:0:-1], strict=True):
-                transposed_linear(by_output, below, gradient, name)
-                by_output = by_output @ self._weights[f"{name}.weight"]
+                by_weights(by_output, below, gradient, name)
+                by_output = by_output @ weights[f"{name}.weight"]
                 through_tanh(by_output.numpy(), below.numpy())
-            transposed_linear(by_output, self._features, gradient, head[0])
-            by_features.addmm_(by_output, self._weights[f"{head[0]}.weight"])
-        by_embedded = torch.empty_like(self._embedded)
-        unpool(
-            by_features.numpy(),
-            self._layout.used,
-            self._first,
-            self._embedded.numpy(),
-            self._features.numpy(),
-            self._ties,
-            by_embedded.numpy(),
-        )
-        transposed_linear(by_embedded, self._hidden, gradient, "features_extractor.phi.2")
-        by_hidden = by_embedded @ self._weights["features_extractor.phi.2.weight"]
-        through_relu(by_hidden.numpy(), self._hidden.numpy())
-        transposed_linear(by_hidden, self._heard, gradient, "features_extractor.phi.0")
+            by_weights(by_output, features, gradient, head[0])
+            by_pooled.addmm_(by_output, weights[f"{head[0]}.weight"][:, layout.ego :])
+        if layout.shown is not None:
+            by_pooled *= torch.from_numpy(layout.shown[layout.ego :])
+        by_embedded = torch.empty_like(embedded)
+        unpool(by_pooled.numpy(), self._first, embedded.numpy(), by_embedded.numpy())
+        by_weights(by_embedded, hidden, gradient, f"{_PHI}.2")
+        by_hidden = by_embedded @ weights[f"{_PHI}.2.weight"]
+        through_relu(by_hidden.numpy(), hidden.numpy())
+        by_weights(by_hidden, heard, gradient, f"{_PHI}.0")
 
 
 def linear(rows: torch.Tensor, weights: Weights, name: str) -> torch.Tensor:
@@ -199,107 +201,99 @@ def linear(rows: torch.Tensor, weights: Weights, name: str) -> torch.Tensor:
     return torch.addmm(weights[f"{name}.bias"], rows, weights[f"{name}.weight"].t())
 
 
-def transposed_linear(
+def by_weights(
     by_output: torch.Tensor, rows: torch.Tensor, gradient: Weights, name: str
 ) -> None:
-    """Write the gradient of a layer's weight and bias, given that by its output."""
-    # As rows.T @ by_output, the product is up to twice as fast as its transpose.
+    """Write the derivatives by a layer's weight and bias, given those by its output."""
+    # This product is up to twice as fast as its transpose, which torch would compute.
     gradient[f"{name}.weight"].copy_((rows.t() @ by_output).t())
     torch.sum(by_output, 0, out=gradient[f"{name}.bias"])
 
 
 @compiled
-def count_heard(mask: Floats, rows: NDArray[np.int64], first: NDArray[np.int64]) -> None:
-    """Write where each row's heard peers begin when all are packed, (rows + 1,)."""
-    for place in range(len(rows)):
-        heard = 0
-        for peer in range(mask.shape[1]):
-            heard += mask[rows[place], peer] > 0.5  # noqa: PLR2004 (0 or 1, as float)
-        first[place + 1] = first[place] + heard
+def find_heard(mask: Floats, rows: Indices, places: Indices, first: Indices) -> None:
+    """Find the peers that were heard, of some rows, among all peers of all rows.
 
-
-@compiled
-def gather(
-    ego: Floats,
-    peers: Floats,
-    mask: Floats,
-    rows: NDArray[np.int64],
-    shown_ego: Floats,
-    shown_peers: Floats,
-    heard: Floats,
-    features: Floats,
-) -> None:
-    """Pack the peers that were heard into `heard`, and put the ego first in `features`."""
-    place = 0
+    Args:
+        mask: (n, max_peers).
+        rows: (rows,).
+        places: (rows · max_peers,), gets them one after the other.
+        first: (rows + 1,) zeros, gets where in `places` those of each row begin.
+    """
+    count, width = 0, mask.shape[1]
     for row in range(len(rows)):
-        source = rows[row]
-        for column in range(ego.shape[1]):
-            features[row, column] = ego[source, column] * shown_ego[column]
-        for peer in range(mask.shape[1]):
-            if mask[source, peer] > 0.5:  # noqa: PLR2004
-                for column in range(peers.shape[2]):
-                    heard[place, column] = peers[source, peer, column] * shown_peers[column]
-                place += 1
+        for peer in range(width):
+            if mask[rows[row], peer] > 0.5:  # noqa: PLR2004 (0 or 1, as float)
+                places[count] = rows[row] * width + peer
+                count += 1
+        first[row + 1] = count
 
 
 @compiled
-def pool(
-    embedded: Floats, first: NDArray[np.int64], used: Floats, features: Floats, ties: Floats
-) -> None:
-    """Put maximum and mean of each row's embeddings last in `features`, zeros where none is.
+def pool(ego: Floats, rows: Indices, embedded: Floats, first: Indices, features: Floats) -> None:
+    """Write the features: the ego's, maximum and mean of its peers' embeddings or zeros.
 
-    `ties` gets how many embeddings are equal to the maximum, (rows, embedding).
+    Args:
+        ego: (n, EGO_F).
+        rows: (rows,).
+        embedded: (heard, width), by `find_heard`'s order.
+        first: (rows + 1,), its.
+        features: (rows, EGO_F + 2 · width).
     """
-    width = embedded.shape[1]
-    largest, mean = features.shape[1] - 2 * width, features.shape[1] - width
-    for row in range(len(first) - 1):
-        features[row, largest:] = 0.0
-        ties[row] = 0.0
+    width, egos = embedded.shape[1], ego.shape[1]
+    # The compiler makes short vectors only of sums that stand alone.
+    largest, total = np.empty(width, np.float32), np.empty(width, np.float32)
+    for row in range(len(rows)):
+        for column in range(egos):
+            features[row, column] = ego[rows[row], column]
+        for column in range(width):
+            # φ ends in a ReLU, so 0 bounds the maximum from below.
+            largest[column] = total[column] = 0.0
         for place in range(first[row], first[row + 1]):
             for column in range(width):
                 value = embedded[place, column]
-                best = features[row, largest + column]
-                # φ ends in a ReLU, so 0 bounds the maximum from below.
-                one = np.float32(value == best)
-                ties[row, column] = np.float32(1.0) if value > best else ties[row, column] + one
-                features[row, largest + column] = max(value, best)
-                features[row, mean + column] += value
+                largest[column] = value if value > largest[column] else largest[column]
+                total[column] += value
         share = np.float32(1.0) / np.float32(max(first[row + 1] - first[row], 1))
         for column in range(width):
-            features[row, largest + column] *= used[largest + column]
-            features[row, mean + column] *= used[mean + column] * share
+            features[row, egos + column] = largest[column]
+            features[row, egos + width + column] = total[column] * share
 
 
 @compiled
-def unpool(
-    by_features: Floats,
-    used: Floats,
-    first: NDArray[np.int64],
-    embedded: Floats,
-    features: Floats,
-    ties: Floats,
-    by_embedded: Floats,
-) -> None:
-    """Write the derivatives by what φ's last ReLU was given, of those by the pooled features.
+def unpool(by_pooled: Floats, first: Indices, embedded: Floats, by_embedded: Floats) -> None:
+    """Write the derivatives by what φ's last ReLU was given, of those by maximum and mean.
 
-    The derivative by a maximum is shared by all that are equal to it, as torch's `amax` does.
+    That by a maximum is shared by all that are equal to it, as torch's `amax` does.
+
+    Args:
+        by_pooled: (rows, 2 · width).
+        first: (rows + 1,), of `find_heard`.
+        embedded: (heard, width).
+        by_embedded: (heard, width).
     """
-    width = embedded.shape[1]
-    largest, mean = features.shape[1] - 2 * width, features.shape[1] - width
+    width, none = embedded.shape[1], np.float32(0.0)
+    largest, equal = np.empty(width, np.float32), np.empty(width, np.float32)
+    by_largest, by_each = np.empty(width, np.float32), np.empty(width, np.float32)
     for row in range(len(first) - 1):
-        share = np.float32(1.0) / np.float32(max(first[row + 1] - first[row], 1))
+        begin, end = first[row], first[row + 1]
         for column in range(width):
-            by_features[row, largest + column] *= used[largest + column] / max(
-                ties[row, column], np.float32(1.0)
-            )
-            by_features[row, mean + column] *= used[mean + column] * share
-        for place in range(first[row], first[row + 1]):
+            largest[column] = equal[column] = 0.0
+        for place in range(begin, end):
+            for column in range(width):
+                value, best = embedded[place, column], largest[column]
+                more = equal[column] + (np.float32(1.0) if value == best else none)
+                equal[column] = np.float32(1.0) if value > best else more
+                largest[column] = value if value > best else best
+        share = np.float32(1.0) / np.float32(max(end - begin, 1))
+        for column in range(width):
+            by_largest[column] = by_pooled[row, column] / equal[column]
+            by_each[column] = by_pooled[row, width + column] * share
+        for place in range(begin, end):
             for column in range(width):
                 value = embedded[place, column]
-                by = by_features[row, mean + column]
-                if value == features[row, largest + column]:
-                    by += by_features[row, largest + column]
-                by_embedded[place, column] = by if value > 0.0 else np.float32(0.0)
+                by = by_each[column] + (by_largest[column] if value == largest[column] else none)
+                by_embedded[place, column] = by if value > none else none
 
 
 @compiled

@@ -347,6 +347,7 @@ def _losses(
     actions = len(log_std)
     share = 1.0 / minibatch.size
     low, high = 1.0 - minibatch.clip_range, 1.0 + minibatch.clip_range
+    precision = np.exp(-log_std)
     entropy = 0.0
     for column in range(actions):
         entropy += log_std[column] + 0.5 + _LOG_SQRT_2PI
@@ -356,8 +357,7 @@ def _losses(
         row = rows[place]
         log_prob = 0.0
         for column in range(actions):
-            deviation = rollout.actions[row, column] - means[place, column]
-            z = deviation * np.exp(-log_std[column])
+            z = (rollout.actions[row, column] - means[place, column]) * precision[column]
             log_prob -= 0.5 * z * z + log_std[column] + _LOG_SQRT_2PI
         log_ratio = log_prob - rollout.log_probs[row]
         ratio = np.exp(log_ratio)
@@ -368,9 +368,8 @@ def _losses(
         # Where the bounded one is smaller, the ratio is beyond its range and counts no longer.
         by_log_prob = -share * free if free <= bounded else 0.0
         for column in range(actions):
-            deviation = rollout.actions[row, column] - means[place, column]
-            z = deviation * np.exp(-log_std[column])
-            by_means[place, column] = by_log_prob * z * np.exp(-log_std[column])
+            z = (rollout.actions[row, column] - means[place, column]) * precision[column]
+            by_means[place, column] = by_log_prob * z * precision[column]
             by_log_std[column] += by_log_prob * (z * z - 1.0)
         change = values[place] - rollout.values[row]
         bound = minibatch.clip_range_vf
