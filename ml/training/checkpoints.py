@@ -31,6 +31,7 @@ from ml.errors import CheckpointError
 from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
 from ml.training.rollouts import RolloutMemory, collect
+from ml.training.update import Gradients, update
 from ml.training.workers import WorkersVecEnv
 
 POINTER_NAME = "latest"
@@ -50,7 +51,13 @@ _NOT_SAVED = ["_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success
 
 
 class ConvoyPPO(PPO):
-    """PPO whose files say how its policy is plugged into a vehicle, whoever saves them."""
+    """PPO whose files say how its policy is plugged into a vehicle, whoever saves them.
+
+    Attributes:
+        gradients: Who computes the gradients of an update; None for this process.
+    """
+
+    gradients: Gradients | None = None
 
     def collect_rollouts(
         self,
@@ -63,6 +70,14 @@ class ConvoyPPO(PPO):
         if isinstance(env, WorkersVecEnv) and isinstance(rollout_buffer, RolloutMemory):
             return collect(self, env, callback, rollout_buffer)
         return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+
+    def train(self) -> None:
+        """Update the policy from the rollout buffer, by Stable-Baselines3 for a policy not ours."""
+        if not update(self, self.gradients):
+            super().train()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "gradients"]
 
     @property
     def interface(self) -> PolicyInterface:

@@ -4,14 +4,23 @@ import torch
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
+from ml.errors import EnvironmentStateError
 from ml.keyed_random import fold
 from ml.onboard.observation.spec import columns_of
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
+from ml.policies.gradient import Layout
 from ml.training.checkpoints import ConvoyPPO
 from ml.training.config import TrainConfig
 from ml.training.deployment import Deployment, servers
 from ml.training.imitation import taught_arrays
-from ml.training.rollouts import RolloutMemory, rollout_arrays
+from ml.training.rollouts import (
+    HelpingWorkers,
+    RolloutMemory,
+    exchange_in,
+    rollout_arrays,
+    update_arrays,
+)
+from ml.training.update import SharedGradients
 from ml.training.workers import WorkersVecEnv
 
 _SEEDS = 2**32
@@ -24,15 +33,11 @@ def build_environment(config: TrainConfig, deployment: Deployment, seed: int) ->
         UsageError: The scenario, the radio or the backend cannot be used.
     """
     remote = config.env.backend == "traci" and bool(deployment.sumo_hosts)
-    arrays = rollout_arrays(config.steps_per_env, config.num_envs)
-    if config.imitation_rounds:
-        arrays |= taught_arrays(config.imitation.ticks, config.num_envs)
     return WorkersVecEnv(
         config.num_envs,
         config.env,
         workers=config.workers,
         seed=seed,
-        arrays=arrays,
         sumo=servers(deployment.sumo_hosts) if remote else None,
         # Docker does not restart what `docker kill` has ended; the night's training goes on.
         embedded_spare=remote,
@@ -83,8 +88,22 @@ def build_learner(config: TrainConfig, environment: VecEnv, seed: int) -> Convoy
         device="cpu",
     )
     if isinstance(environment, WorkersVecEnv):
-        model.rollout_buffer = RolloutMemory(
-            environment.arrays, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda
-        )
+        _share(config, model, environment)
     model.interface = config.interface
     return model
+
+
+def _share(config: TrainConfig, model: ConvoyPPO, environment: WorkersVecEnv) -> None:
+    """Put what the workers fill and compute where they see it."""
+    layout = Layout.of(model.policy)
+    if layout is None:
+        raise EnvironmentStateError("the policy's gradient is not one that workers can compute")
+    arrays = environment.arrays
+    arrays.add(rollout_arrays(config.steps_per_env, config.num_envs))
+    arrays.add(update_arrays(layout, config.ppo.n_steps))
+    if config.imitation_rounds:
+        arrays.add(taught_arrays(config.imitation.ticks, config.num_envs))
+    ppo = config.ppo
+    model.rollout_buffer = RolloutMemory(arrays, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda)
+    helpers = HelpingWorkers(environment, layout) if environment.num_workers > 1 else None
+    model.gradients = SharedGradients(layout, exchange_in(arrays), helpers)

@@ -19,6 +19,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ml.envs.spaces import observation_space
 from ml.keyed_random import Stream, fold, normal
 from ml.policies.compiled_policy import CompiledPolicy, Float32s
+from ml.policies.gradient import Layout
+from ml.training.update import Exchange, GradientParts, Rollout, exchanged
 from ml.training.workers import Share, SharedArrays, WorkersVecEnv
 
 _LOG_ROOT_TAU = 0.5 * math.log(2.0 * math.pi)
@@ -44,6 +46,8 @@ def rollout_arrays(ticks: int, num_envs: int) -> dict[str, tuple[tuple[int, ...]
         "rollout/rewards": (steps, np.float32),
         "rollout/log_probs": (steps, np.float32),
         "rollout/natural_weights": (steps, np.float64),
+        "rollout/advantages": (steps, np.float32),
+        "rollout/returns": (steps, np.float32),
         "rollout/values": (states, np.float32),
         "rollout/starts": (states, np.float32),
     }
@@ -84,7 +88,7 @@ class RolloutMemory(DictRolloutBuffer):
         self.values, self.episode_starts = (
             of[f"rollout/{name}"][:ticks] for name in ("values", "starts")
         )
-        self.returns, self.advantages = np.zeros((2, ticks, self.n_envs), dtype=np.float32)
+        self.returns, self.advantages = of["rollout/returns"], of["rollout/advantages"]
         self.pos, self.full, self.generator_ready = 0, False, False
 
 
@@ -180,3 +184,50 @@ def _value(policy: CompiledPolicy, seen: dict[str, Float32s]) -> np.float32:
     """Return the critic's value of one observation."""
     _, value = policy.forward({name: row[None] for name, row in seen.items()})
     return np.float32(value[0])
+
+
+def update_arrays(layout: Layout, rows: int) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
+    """Shapes and dtypes by which an update is shared, for `WorkersVecEnv`."""
+    return {f"update/{name}": of for name, of in exchanged(layout, rows).items()}
+
+
+def exchange_in(arrays: SharedArrays) -> Exchange:
+    """View shared arrays, those of `rollout_arrays` and `update_arrays`, as an exchange."""
+    ticks, num_envs = arrays["rollout/rewards"].shape
+    flat = {
+        name: arrays[f"rollout/{name}"][:ticks].reshape(ticks * num_envs, *shape)
+        for name in Rollout._fields
+        for shape in [arrays[f"rollout/{name}"].shape[2:]]
+    }
+    own = (name for name in Exchange._fields if name != "rollout")
+    return Exchange(*(arrays[f"update/{name}"] for name in own), rollout=Rollout(**flat))
+
+
+class HelpingWorkers:
+    """All workers but one compute parts of gradients beside this process; see `Helpers`.
+
+    Args:
+        workers: More than one.
+        layout: Of the policy.
+    """
+
+    def __init__(self, workers: WorkersVecEnv, layout: Layout) -> None:
+        self.members = workers.num_workers
+        self._workers, self._layout = workers, layout
+
+    def begin(self) -> None:
+        """Let each compute its parts."""
+        for member in range(1, self.members):
+            self._workers.begin([member], (compute_parts, (self._layout, member, self.members)))
+
+    def end(self) -> list[int]:
+        """Wait for them; return those that were lost, whose parts are missing."""
+        return [member for member in range(1, self.members) if not self._workers.end(member)]
+
+
+def compute_parts(share: Share, layout: Layout, member: int, members: int) -> None:
+    """Compute a member's parts of the minibatch that is in the shared arrays."""
+    if "parts" not in share.kept:
+        share.kept["parts"] = GradientParts(layout, exchange_in(share.arrays))
+    with torch.inference_mode():
+        share.kept["parts"].compute(member, members)

@@ -5,6 +5,7 @@ workers gives the same rollouts bit for bit. A worker is asked to run a function
 for a whole rollout; a worker that dies or hangs is replaced, and its episodes end.
 """
 
+import ctypes
 import logging
 import os
 import time
@@ -32,6 +33,7 @@ MOST_BY_DEFAULT = 4
 _PATIENCE_S, _FIRST_PATIENCE_S = 120.0, 900.0
 """How long a worker may be still: usually; and at first, when loops are compiled."""
 _GLANCE_S = 0.2
+_ALIGNMENT = 64
 _MOST_LOSSES = 5
 """In a row, with no answer in between."""
 
@@ -49,7 +51,7 @@ class SharedArrays(dict[str, NDArray[Any]]):
     """Arrays by name, zeros at first, in memory that child processes share.
 
     They can be handed to a child as it starts, and not later. The memory goes with the last process
-    that has it.
+    that has it. Each array starts at an address that 64 divides.
 
     Args:
         kinds: Shape and dtype of each.
@@ -57,15 +59,24 @@ class SharedArrays(dict[str, NDArray[Any]]):
 
     def __init__(self, kinds: Mapping[str, tuple[tuple[int, ...], DTypeLike]]) -> None:
         super().__init__()
-        self._kinds = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in kinds.items()}
-        sizes = {n: int(np.prod(shape)) * dt.itemsize for n, (shape, dt) in self._kinds.items()}
-        self._memory = {name: RawArray("b", max(size, 1)) for name, size in sizes.items()}
+        self._kinds: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self._memory: dict[str, Any] = {}
+        self.add(kinds)
+
+    def add(self, kinds: Mapping[str, tuple[tuple[int, ...], DTypeLike]]) -> None:
+        """Add further arrays; only before a child has been given these."""
+        for name, (shape, dtype) in kinds.items():
+            self._kinds[name] = shape, np.dtype(dtype)
+            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            self._memory[name] = RawArray("b", size + _ALIGNMENT)
         self._view()
 
     def _view(self) -> None:
         for name, (shape, dtype) in self._kinds.items():
-            count = int(np.prod(shape))
-            self[name] = np.frombuffer(self._memory[name], dtype, count).reshape(shape)
+            memory = self._memory[name]
+            # Memory is mapped by pages, so this is the same place in every process.
+            start = -ctypes.addressof(memory) % _ALIGNMENT
+            self[name] = np.ndarray(shape, dtype, memory, start)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self._kinds, self._memory)
@@ -89,6 +100,7 @@ class Share:
         lost: Another worker had this share and was lost.
 
     Attributes:
+        kept: What functions want to find again when they are called again.
         lost: That is so, and the next step is the one that was lost; see `step`.
         seen: The newest observation.
         starts: (convoys,) bool, whether each is about to make the first step of an episode.
@@ -104,6 +116,7 @@ class Share:
         lost: bool,
     ) -> None:
         self.number, self.convoys, self.arrays = number, convoys, arrays
+        self.kept: dict[str, Any] = {}
         self.seen: Observation = {}
         self.starts = np.ones(convoys.stop - convoys.start, dtype=bool)
         self._make, self.lost = make, lost
@@ -219,11 +232,11 @@ class WorkersVecEnv(BatchVecEnv):
         sumo_deadline_s: Longest wait for SUMO (backend `traci`).
         embedded_spare: Go on with an embedded SUMO where one that was lost does not come back.
         patience_s: How long a worker may be still before it counts as hung.
-        arrays: Further arrays to share: shape and dtype by name.
 
     Attributes:
         arrays: All that are shared: `ego`, `peers`, `peer_mask`, `actions`, `rewards`, `ended`,
-            `episode`, each (num_envs, …), and `progress`.
+            `episode`, each (num_envs, …), and `progress`. Others may be added before the first
+            reset.
         replaced: How many workers were lost and replaced.
         truncated_episodes: How many episodes ended with them.
     """
@@ -239,7 +252,6 @@ class WorkersVecEnv(BatchVecEnv):
         sumo_deadline_s: float = 30.0,
         embedded_spare: bool = False,
         patience_s: float = _PATIENCE_S,
-        arrays: Mapping[str, tuple[tuple[int, ...], DTypeLike]] | None = None,
     ) -> None:
         super().__init__(num_envs)
         self.config = read_config(config)
@@ -261,7 +273,6 @@ class WorkersVecEnv(BatchVecEnv):
                 "ended": ((num_envs,), np.bool_),
                 "episode": ((num_envs,), np.int64),
                 "progress": ((self.num_workers,), np.int64),
-                **(arrays or {}),
             }
         )
         self.arrays["episode"][:] = -1  # none yet
@@ -320,6 +331,21 @@ class WorkersVecEnv(BatchVecEnv):
         """Ask workers, by number, a function and its arguments, and do not wait."""
         for number in numbers:
             self._child(number).ask("a worker", question)
+
+    def end(self, number: int) -> bool:
+        """Wait for what `begin` has asked a worker; False where it was lost, and is replaced.
+
+        Raises:
+            RoadSenseError: What it raised.
+        """
+        try:
+            _, failure = self._wait(number)
+        except WorkerLostError as error:
+            self._replace(number, error)
+            return False
+        if failure is not None:
+            raise failure
+        return True
 
     def _child(self, number: int, *, lost: bool = False) -> Child[Any, Any]:
         child = self._children[number]
