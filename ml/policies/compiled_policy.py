@@ -1,24 +1,36 @@
 """The policy's forward pass as a compiled loop over rows, for rollouts.
 
-A row's result does not depend on the rows beside it, as a matrix product's last bits do: so a convoy
-drives the same whatever company it is simulated in. And for a few dozen rows most of torch's time is
-its calls: this takes a fifth of it.
+A row's result does not depend on the rows beside it, as a matrix product's last bits do: so a
+convoy drives the same whatever company it is simulated in. And for a few dozen rows most of torch's
+time is its calls, which this has not.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import nn
 
 from ml.compiled import compiled_with_fma
+from ml.errors import EnvironmentStateError
 from ml.onboard.observation.spec import Observation
-from ml.policies.deep_set_policy import DeepSetExtractor, StudiedExtractor
+from ml.policies.gradient import Layout, Weights, flat_parameters
 
 Float32s = NDArray[np.float32]
 
+_NAMES = (
+    "features_extractor.phi.0",
+    "features_extractor.phi.2",
+    "mlp_extractor.policy_net.0",
+    "mlp_extractor.policy_net.2",
+    "action_net",
+    "mlp_extractor.value_net.0",
+    "mlp_extractor.value_net.2",
+    "value_net",
+)
+"""Of the linear layers, as in `Layout`; those of `Layers`."""
+_INPUTS = _NAMES[2], _NAMES[5]
+_PARAMETERS = {"log_std", *(f"{name}.{part}" for name in _NAMES for part in ("weight", "bias"))}
 _HEARD = np.float32(0.5)
 
 
@@ -51,15 +63,25 @@ class CompiledPolicy:
         policy: With a `DeepSetExtractor` or a `StudiedExtractor`, and heads as
             `create_deep_set_policy_kwargs` makes them. Its weights are copied.
 
+    Raises:
+        EnvironmentStateError: It is another network.
+
     Attributes:
         layers: The copied weights; what a study hides has weights of 0.
         log_std: Logarithm of the action's standard deviation.
     """
 
     def __init__(self, policy: ActorCriticPolicy) -> None:
-        with torch.no_grad():
-            self.layers = Layers(*(_layer(*linear) for linear in _linears(policy)))
-            self.log_std = float(policy.log_std[0])
+        layout = Layout.of(policy)
+        weights = {} if layout is None else layout.views(flat_parameters(policy))
+        if layout is None or weights.keys() != _PARAMETERS:
+            raise EnvironmentStateError(
+                "this policy's network is not that of create_deep_set_policy_kwargs(), which alone "
+                "is compiled"
+            )
+        shown = dict.fromkeys(_INPUTS, layout.shown) | {_NAMES[0]: layout.shown_peers}
+        self.layers = Layers(*(_layer(weights, name, shown.get(name)) for name in _NAMES))
+        self.log_std = float(weights["log_std"][0])
 
     def forward(self, seen: Observation) -> tuple[Float32s, Float32s]:
         """Return mean actions and values, each (n,) float32, of observations with n rows."""
@@ -73,53 +95,16 @@ class CompiledPolicy:
         return np.clip(self.forward(seen)[0], -1.0, 1.0)
 
 
-def can_compile(policy: object) -> bool:
-    """Tell whether `CompiledPolicy` knows this kind of network."""
-    if not isinstance(policy, ActorCriticPolicy) or policy.use_sde:
-        return False
-    heads = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)
-    return (
-        isinstance(policy.features_extractor, DeepSetExtractor | StudiedExtractor)
-        and policy.share_features_extractor
-        and all([type(part) for part in head] == [nn.Linear, nn.Tanh] * 2 for head in heads)
-        and isinstance(policy.action_net, nn.Linear)
-        and policy.action_net.out_features == 1
-    )
-
-
-def _linears(policy: ActorCriticPolicy) -> list[tuple[nn.Linear, torch.Tensor | None]]:
-    """Its layers in the order of `Layers`, each with factors of its inputs (None: all 1)."""
-    extractor = policy.features_extractor
-    shown_peers = shown_features = None
-    phi = extractor
-    if isinstance(extractor, StudiedExtractor):
-        phi, shown_peers = extractor.network, extractor.shown_peers
-        shown_features = extractor.used.clone()
-        shown_features[: extractor.shown_ego.numel()] *= extractor.shown_ego
-    actor, critic = policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net
-    return [
-        (phi.phi[0], shown_peers),
-        (phi.phi[2], None),
-        (actor[0], shown_features),
-        (actor[2], None),
-        (policy.action_net, None),
-        (critic[0], shown_features),
-        (critic[2], None),
-        (policy.value_net, None),
-    ]
-
-
-def _layer(linear: nn.Linear, factors: torch.Tensor | None) -> Layer:
-    weight = linear.weight if factors is None else linear.weight * factors
-    return Layer(
-        np.array(weight.numpy().T, dtype=np.float32, order="C"),
-        linear.bias.numpy().astype(np.float32),
-    )
+def _layer(weights: Weights, name: str, factors: Float32s | None) -> Layer:
+    """Copy a layer, its inputs multiplied by factors of 0 or 1."""
+    weight, bias = (weights[f"{name}.{part}"].numpy() for part in ("weight", "bias"))
+    shown = weight if factors is None else weight * factors
+    return Layer(np.array(shown.T, dtype=np.float32, order="C"), bias.copy())
 
 
 @compiled_with_fma
 def _affine(x: Float32s, layer: Layer, out: Float32s) -> None:
-    """out ← x · weight + bias."""
+    """Out ← x · weight + bias."""
     weight, bias = layer
     for j in range(bias.size):
         out[j] = bias[j]

@@ -91,9 +91,18 @@ class Layout:
         views, start = {}, 0
         for name, shape in self.shapes.items():
             count = prod(shape)
-            views[name.replace(_STUDIED_PHI, _PHI)] = torch.from_numpy(flat[start : start + count].reshape(shape))
+            views[name.replace(_STUDIED_PHI, _PHI)] = torch.from_numpy(
+                flat[start : start + count].reshape(shape)
+            )
             start += count
         return views
+
+
+def flat_parameters(policy: ActorCriticPolicy) -> Floats:
+    """Return a copy of all weights, (size,) float32, in the order of `Layout`."""
+    parts = [weight.detach().reshape(-1) for weight in policy.parameters()]
+    flat: Floats = torch.cat(parts).numpy()
+    return flat
 
 
 class Network:
@@ -201,9 +210,7 @@ def linear(rows: torch.Tensor, weights: Weights, name: str) -> torch.Tensor:
     return torch.addmm(weights[f"{name}.bias"], rows, weights[f"{name}.weight"].t())
 
 
-def by_weights(
-    by_output: torch.Tensor, rows: torch.Tensor, gradient: Weights, name: str
-) -> None:
+def by_weights(by_output: torch.Tensor, rows: torch.Tensor, gradient: Weights, name: str) -> None:
     """Write the derivatives by a layer's weight and bias, given those by its output."""
     # This product is up to twice as fast as its transpose, which torch would compute.
     gradient[f"{name}.weight"].copy_((rows.t() @ by_output).t())
@@ -252,7 +259,7 @@ def pool(ego: Floats, rows: Indices, embedded: Floats, first: Indices, features:
         for place in range(first[row], first[row + 1]):
             for column in range(width):
                 value = embedded[place, column]
-                largest[column] = value if value > largest[column] else largest[column]
+                largest[column] = max(largest[column], value)
                 total[column] += value
         share = np.float32(1.0) / np.float32(max(first[row + 1] - first[row], 1))
         for column in range(width):
@@ -284,7 +291,7 @@ def unpool(by_pooled: Floats, first: Indices, embedded: Floats, by_embedded: Flo
                 value, best = embedded[place, column], largest[column]
                 more = equal[column] + (np.float32(1.0) if value == best else none)
                 equal[column] = np.float32(1.0) if value > best else more
-                largest[column] = value if value > best else best
+                largest[column] = max(best, value)
         share = np.float32(1.0) / np.float32(max(end - begin, 1))
         for column in range(width):
             by_largest[column] = by_pooled[row, column] / equal[column]

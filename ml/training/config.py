@@ -155,8 +155,8 @@ class TrainConfig(_Section):
     num_envs: Annotated[int, Field(ge=1, le=4096)] = 64
     """Convoys that drive at the same time, shared out among the workers."""
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Processes that simulate and learn, each with a SUMO of its own; 0: as many as there are cores,
-    at most 4. A run gives the same results whatever their number."""
+    """Processes that simulate and learn, each with a SUMO of its own; 0: as many as there are
+    cores, at most 4. A run gives the same results whatever their number."""
     seed: Seed = 0
     """Seed of the episodes, the weights and the actions."""
     keep: Literal["best", "final"] = "best"

@@ -7,7 +7,7 @@
 | `RESUME` | `latest`, a run directory or a checkpoint | a new run |
 | `RUNS_DIR` | where run directories go | runs |
 | `MODELS_DIR` | where the finished model goes, too | ml/models/saved in the checkout, else models |
-| `SUMO_HOST` | SUMOs to connect to, as `--sumo-hosts`; makes `traci` the backend | none: SUMO in the process |
+| `SUMO_HOST` | SUMOs to connect to, as `--sumo-hosts`; makes `traci` the backend | none: embedded |
 | `SUMO_PORT` | their port, where none is named | 8813 |
 
 An empty variable counts as unset: that is how Compose passes what the user did not set.

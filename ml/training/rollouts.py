@@ -1,8 +1,8 @@
 """PPO's rollouts, collected where the convoys are: a worker acts, simulates and records by itself.
 
-So all cores simulate and act at once and nobody waits for anybody within a rollout. An action's noise
-is drawn by convoy and step, and the policy's forward pass goes row by row: a rollout is the same, bit
-for bit, whatever the number of workers.
+So all cores simulate and act at once and nobody waits for anybody within a rollout. An action's
+noise is drawn by convoy and step, and the policy's forward pass goes row by row: a rollout is the
+same, bit for bit, whatever the number of workers.
 """
 
 import math
@@ -199,8 +199,8 @@ def exchange_in(arrays: SharedArrays) -> Exchange:
         for name in Rollout._fields
         for shape in [arrays[f"rollout/{name}"].shape[2:]]
     }
-    own = (name for name in Exchange._fields if name != "rollout")
-    return Exchange(*(arrays[f"update/{name}"] for name in own), rollout=Rollout(**flat))
+    own = {name: arrays[f"update/{name}"] for name in Exchange._fields if name != "rollout"}
+    return Exchange(**own, rollout=Rollout(**flat))
 
 
 class HelpingWorkers:

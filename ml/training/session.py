@@ -43,7 +43,7 @@ from ml.training.loggers import truncate_metrics
 from ml.training.periodic_evaluation import REMEDY, evaluate_policy, publish_model
 from ml.training.run_directory import RunDirectory, create_run
 from ml.training.stop_signals import StopSignals
-from ml.training.workers import Share
+from ml.training.workers import Share, WorkersVecEnv
 
 _STDERR = 2
 
@@ -137,9 +137,7 @@ def train(
         shared = f", {count} workers" if (count := environment.num_workers) > 1 else ""
         say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys{shared}")
         start_environment(model)
-        if config.env.episodes_from:
-            recorded = environment.run(_recorded)[0]
-            say(f"{recorded} in {config.env.episodes_from_share:.0%} of episodes")
+        _say_what_is_mixed_in(environment, config, say)
         run = _prepare_run(invocation, start_step, say)
         run.write_start(config, argv, start_step)
         if checkpoint is None and config.imitation_rounds:
@@ -177,6 +175,15 @@ def _read_recordings(folder: str, console: Console) -> None:
     """Read recorded convoys, and say how far that is."""
     with Parts(console, f"reading {folder}") as shown:
         recordings_in(folder, shown.count)
+
+
+def _say_what_is_mixed_in(
+    environment: WorkersVecEnv, config: TrainConfig, say: Callable[[str], None]
+) -> None:
+    """Tell of recorded convoys among the episodes."""
+    if config.env.episodes_from:
+        recorded = environment.run(_recorded)[0]
+        say(f"{recorded} in {config.env.episodes_from_share:.0%} of episodes")
 
 
 def _recorded(share: Share) -> str:

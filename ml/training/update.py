@@ -18,7 +18,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.utils import explained_variance
 
 from ml.compiled import compiled
-from ml.policies.gradient import Floats, Layout, Network
+from ml.policies.gradient import Floats, Layout, Network, flat_parameters
 
 PARTS = 4
 """Of a minibatch: as many processes can share its work."""
@@ -240,9 +240,7 @@ class GradientParts:
             rows = exchange.rows[size * part // count : size * (part + 1) // count]
             gradient = self._gradients[part]
             rollout = exchange.rollout
-            mean, value = self._network.forward(
-                rollout.ego, rollout.peers, rollout.peer_mask, rows
-            )
+            mean, value = self._network.forward(rollout.ego, rollout.peers, rollout.peer_mask, rows)
             by_mean, by_value = np.empty_like(mean), np.empty_like(value)
             _losses(
                 (mean, value, self._network.log_std),
@@ -333,8 +331,12 @@ class _FlatAdam:
         (self._group,) = optimizer.param_groups
         states = [optimizer.state.get(weight, {}) for weight in self._group["params"]]
         self.first, self.second = (
-            _flat([state.get(name, torch.zeros_like(weight)) for state, weight in zip(
-                states, self._group["params"], strict=True)])
+            _flat(
+                [
+                    state.get(name, torch.zeros_like(weight))
+                    for state, weight in zip(states, self._group["params"], strict=True)
+                ]
+            )
             for name in ("exp_avg", "exp_avg_sq")
         )
         self._step = int(states[0].get("step", 0))
@@ -422,7 +424,7 @@ def update(model: PPO, gradients: Gradients | None = None) -> bool:
     with plain_arithmetic():
         gradients = gradients or SharedGradients(layout, Exchange.alone(layout, rollout))
         gradients.load(rollout)
-        gradients.parameters[:] = _flat(list(policy.parameters()))
+        gradients.parameters[:] = flat_parameters(policy)
         adam = _FlatAdam(policy.optimizer)
         figures = _epochs(model, rollout, gradients, adam)
     with torch.no_grad():

@@ -5,13 +5,15 @@ workers gives the same rollouts bit for bit. A worker is asked to run a function
 for a whole rollout; a worker that dies or hangs is replaced, and its episodes end.
 """
 
-import ctypes
 import logging
+import mmap
 import os
+import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from multiprocessing.sharedctypes import RawArray
+from multiprocessing.reduction import DupFd
 from traceback import format_exc
 from typing import Any, TypeVar
 
@@ -33,7 +35,6 @@ MOST_BY_DEFAULT = 4
 _PATIENCE_S, _FIRST_PATIENCE_S = 120.0, 900.0
 """How long a worker may be still: usually; and at first, when loops are compiled."""
 _GLANCE_S = 0.2
-_ALIGNMENT = 64
 _MOST_LOSSES = 5
 """In a row, with no answer in between."""
 
@@ -51,42 +52,71 @@ class SharedArrays(dict[str, NDArray[Any]]):
     """Arrays by name, zeros at first, in memory that child processes share.
 
     They can be handed to a child as it starts, and not later. The memory goes with the last process
-    that has it. Each array starts at an address that 64 divides.
+    that has it. Each array starts at the beginning of a page.
 
     Args:
         kinds: Shape and dtype of each.
+
+    Raises:
+        ConfigError: There is not enough memory to share.
     """
 
     def __init__(self, kinds: Mapping[str, tuple[tuple[int, ...], DTypeLike]]) -> None:
         super().__init__()
         self._kinds: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-        self._memory: dict[str, Any] = {}
+        self._files: dict[str, int] = {}
         self.add(kinds)
 
     def add(self, kinds: Mapping[str, tuple[tuple[int, ...], DTypeLike]]) -> None:
-        """Add further arrays; only before a child has been given these."""
+        """Add further arrays; only before a child has been given these.
+
+        Raises:
+            ConfigError: There is not enough memory to share.
+        """
         for name, (shape, dtype) in kinds.items():
             self._kinds[name] = shape, np.dtype(dtype)
-            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            self._memory[name] = RawArray("b", size + _ALIGNMENT)
+            size = max(int(np.prod(shape)) * np.dtype(dtype).itemsize, 1)
+            self._files[name] = file = _nameless_file(size)
+            weakref.finalize(self, os.close, file)
         self._view()
 
     def _view(self) -> None:
         for name, (shape, dtype) in self._kinds.items():
-            memory = self._memory[name]
-            # Memory is mapped by pages, so this is the same place in every process.
-            start = -ctypes.addressof(memory) % _ALIGNMENT
-            self[name] = np.ndarray(shape, dtype, memory, start)
+            if name not in self:
+                self[name] = np.ndarray(shape, dtype, mmap.mmap(self._files[name], 0))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self._kinds, self._memory)
+        files = {name: DupFd(file) for name, file in self._files.items()}
+        return _received, (self._kinds, files)
 
 
-def _rebuilt(kinds: dict[str, Any], memory: dict[str, Any]) -> SharedArrays:
-    arrays = SharedArrays.__new__(SharedArrays)
-    arrays._kinds, arrays._memory = kinds, memory  # noqa: SLF001 (its own, on the other side)
+def _received(kinds: dict[str, Any], files: Mapping[str, Any]) -> SharedArrays:
+    """Make shared arrays again, in a child."""
+    arrays = SharedArrays({})
+    arrays._kinds = kinds  # noqa: SLF001 (its own, on the other side)
+    for name, file in files.items():
+        arrays._files[name] = file.detach()  # noqa: SLF001
     arrays._view()  # noqa: SLF001
     return arrays
+
+
+def _nameless_file(size: int) -> int:
+    """Return a descriptor of a file of so many zeros, in memory if there is room."""
+    error: OSError | None = None
+    for folder in ("/dev/shm", tempfile.gettempdir()):  # noqa: S108 (nameless, so nobody's to guess)
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                # Written out now: a page that cannot be had later ends a process without a word.
+                file.write(bytes(size))
+                file.flush()
+                return os.dup(file.fileno())
+        except OSError as why:
+            error = why
+    raise ConfigError(
+        f"no room for {size / 1e6:.0f} MB that the workers share, neither in /dev/shm nor in "
+        f"{tempfile.gettempdir()} ({error.strerror if error else ''}). Use fewer --num-envs, a "
+        "shorter --ppo.n-steps, or give the container more (shm_size)."
+    )
 
 
 class Share:
@@ -168,9 +198,9 @@ class Share:
         it, all episodes are truncated at the observation `last`, and the next ones begin.
         """
         if not self.lost:
-            found: Any = self.env.step(actions)
-            self.seen, self.starts = found[0], found[2]
-            return found
+            seen, rewards, ended, infos = self.env.step(actions)
+            self.seen, self.starts = seen, ended  # type: ignore[assignment]
+            return self.seen, rewards, ended, infos
         self.lost = False
         first: Observation = self.env.reset()  # type: ignore[assignment]
         self.seen = first
@@ -455,7 +485,7 @@ class WorkersVecEnv(BatchVecEnv):
         for name in dict.fromkeys(name for of, _ in figures for name in of):
             values = [of[name] for of, _ in figures if name in of]
             sizes = [size for of, size in figures if name in of]
-            if name.endswith("_max_s") or name.endswith("burst_max"):
+            if name.endswith(("_max_s", "burst_max")):
                 merged[name] = max(values)
             elif name in _COUNTS:
                 merged[name] = sum(values)

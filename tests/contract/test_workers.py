@@ -8,6 +8,8 @@ from multiprocessing import active_children
 
 import numpy as np
 import pytest
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
 
 from ml.envs import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
@@ -20,7 +22,7 @@ from ml.training.workers import WorkersVecEnv
 
 pytestmark = pytest.mark.sumo
 
-CONVOYS, TICKS = 6, 80
+CONVOYS, TICKS = 6, 100
 ENV = EnvConfig(num_peers=(2, 4), episode_s=5.0, radio="bursty", domain_randomisation=True)
 
 
@@ -34,7 +36,7 @@ def make():
             num_envs=CONVOYS,
             workers=workers,
             env=ENV.model_copy(update=changes),
-            ppo=PpoConfig(n_steps=CONVOYS * TICKS, batch_size=CONVOYS * TICKS // 2, n_epochs=2),
+            ppo=PpoConfig(n_steps=CONVOYS * TICKS, batch_size=CONVOYS * TICKS, n_epochs=3),
         )
         env = build_environment(config, read_deployment({}), 3)
         opened.append(env)
@@ -110,7 +112,7 @@ def test_a_step_is_that_of_a_batch(make):
 
 
 def lose(how, env, *, at_tick):
-    """Lose the second worker once, in the middle of a rollout; return what will know all of then."""
+    """Lose the second worker once, in mid-rollout; return what will hold the workers of then."""
     running = []
 
     def wait():
@@ -150,6 +152,31 @@ def test_a_lost_worker_is_replaced(make, how):
     assert not np.array_equal(first, whole[0]["rollout/ego"][tick + 1, 3:])
     figures = env.tick_metrics()
     assert figures["workers/replaced"] == 1.0
+
+
+def test_a_worker_that_is_lost_in_an_update_changes_nothing(make):
+    """What it was to compute is computed here: the same weights, to the bit."""
+    weights = []
+    for lost in (False, True):
+        model, env = make(3)
+        model.set_logger(configure(None, []))
+        _, callback = model._setup_learn(CONVOYS * TICKS, EveryStep())
+        model.collect_rollouts(env, callback, model.rollout_buffer, TICKS)
+        if lost:
+            os.kill(processes(env)[1], signal.SIGKILL)
+        model.train()
+        assert env.replaced == lost
+        weights.append(model.policy.state_dict())
+        env.close()
+    for name, array in weights[0].items():
+        assert array.equal(weights[1][name]), name
+
+
+class EveryStep(BaseCallback):
+    """Goes on."""
+
+    def _on_step(self):
+        return True
 
 
 def test_workers_that_die_again_and_again_are_an_error(make):
