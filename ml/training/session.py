@@ -134,8 +134,7 @@ def train(
                 f"weights, optimiser and counters from {checkpoint.source}; nothing else in "
                 "that file was unpickled or run"
             )
-        shared = f", {count} workers" if (count := environment.num_workers) > 1 else ""
-        say(f"starting SUMO ({config.env.backend}), {config.num_envs} convoys{shared}")
+        say(f"starting SUMO ({config.env.backend}): {environment}")
         start_environment(model)
         _say_what_is_mixed_in(environment, config, say)
         run = _prepare_run(invocation, start_step, say)

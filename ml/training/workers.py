@@ -328,6 +328,11 @@ class WorkersVecEnv(BatchVecEnv):
         self._here: Share | None = None
         self._children: list[Child[Any, Any] | None] = [None] * self.num_workers
 
+    def __str__(self) -> str:
+        """Say how many of each there are."""
+        sumos = len(self._shares_in_use)
+        return f"convoys: {self.num_envs}, SUMOs: {sumos}, processes: {self.num_workers}"
+
     def run(self, function: Callable[..., Answer], *arguments: object) -> list[Answer]:
         """Have each worker that simulates call `function(share, *arguments)`; wait for all.
 

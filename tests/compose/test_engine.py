@@ -348,6 +348,15 @@ def test_killed_sumo_comes_back_in_its_container(stack: Stack) -> None:
     assert stack.container("sumo").attrs["RestartCount"] == 0
 
 
+def test_training_takes_every_sumo_there_is(stack: Stack) -> None:
+    """`docker compose up --scale sumo=2 train`: half of the convoys drives on each, to the end."""
+    stack.environment["TOTAL_TIMESTEPS"] = "8192"
+    up = ("up", "--scale", "sumo=2", "--no-color", "--exit-code-from", "train", "train")
+    said = stack.compose(*up).stdout
+    assert "convoys: 64, SUMOs: 2" in said
+    assert "is lost" not in said
+
+
 def test_a_fresh_clone_can_evaluate(tmp_path: Path) -> None:
     """`docker compose run --rm evaluate …` alone: rows and card are the user's, nothing stays."""
     copy_as_cloned(tmp_path)

@@ -35,7 +35,6 @@ class TinyConvoys(VecEnv):
     """A batch of `num_envs` games of ten ticks; every other episode ends as a crash."""
 
     render_mode: ClassVar[str | None] = None
-    num_workers = 1
     weights: ClassVar[list[RewardWeights]] = []
     """What a curriculum has set, of all batches; this game's own reward heeds none."""
 
