@@ -65,6 +65,7 @@ class Stream(IntEnum):
     CASE_SPLIT = 35
     REPLAYED_CASE = 36
     RECORDED_EPISODE = 37
+    RECORDED_TRAFFIC = 38
     SYNTHETIC_LOGS = 48
 
 

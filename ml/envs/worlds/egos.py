@@ -13,9 +13,6 @@ from ml.compiled import compiled
 from ml.sumo.road import Road
 from ml.vehicle import DT_S
 
-_STANDS_MPS = 0.1 * 0.001 * DT_S
-"""SUMO takes a slower car to stand: a tenth of its NUMERICAL_EPS, times the step."""
-
 
 class Egos:
     """The egos of a batch on their copies of a road, which must not end before their episodes do.
@@ -71,8 +68,7 @@ def _drive(
 ) -> None:
     """Change the last four, (E,); see `Egos`."""
     for e in range(speed_mps.size):
-        before = speed_mps[e]
-        after = command_mps[e] if command_mps[e] >= _STANDS_MPS else 0.0
+        before, after = speed_mps[e], command_mps[e]
         # Not simplified: SUMO rounds after each of these.
         accel = (after - before) / DT_S
         lane_pos_m[e] += (before + 0.5 * (accel * DT_S)) * DT_S
