@@ -1,24 +1,26 @@
 """`RecordedVecEnv`: traffic and radio recorded once, driven through many times."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
-from ml.arrays import Ints
+from ml.arrays import Floats, Ints, Words
 from ml.console import make_console
 from ml.envs.arguments import read_config
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
+from ml.envs.truth.lanes import lateral_m
 from ml.envs.worlds.recorded import RecordedTraffic, bytes_per_case, is_shared
 from ml.envs.worlds.replayed import replayed_world
 from ml.errors import ConfigError
 from ml.keyed_random import Stream, extend, fold, uniform
 from ml.progress import Parts
+from ml.sumo.protocol import DriverParameters, Placement, TickCommands
 from ml.vehicle import MAX_BRAKING_MPS2
 
 _MEGABYTE = 10**6
@@ -163,32 +165,73 @@ class RecordedVecEnv(ConvoyVecEnv):
                         begin(ended)
             finally:
                 live.close()
-        self.batch.offer(np.array(convoys), np.array(numbers))
+        self.batch.reseed(seed)
+        self.batch.offer(np.array(convoys), np.array(numbers), self.forced_kind)
         self._recorded_seed = seed
 
 
 class RecordedBatch(ConvoyBatch):
-    """A batch that begins recorded episodes alone."""
+    """A batch that begins recorded episodes alone, once it is told of them."""
 
-    _convoys: Ints
-    _numbers_of: Ints
-
-    def offer(self, convoys: Ints, numbers: Ints) -> None:
+    def offer(self, convoys: Ints, numbers: Ints, kind: EpisodeKind | None) -> None:
         """Take over what is recorded, (n,) each: places in the batch, and numbers of episodes.
 
-        Each convoy's are its first ones.
+        Each convoy's are its first ones. `kind` is the one that they were forced to be of.
         """
-        self._offered = convoys, numbers
+        self._offered = self._env_index[convoys], numbers
         self._own = np.bincount(convoys, minlength=self.num_envs)
+        keys = fold(self.seed, *self._offered)
+        if self._replay is not None and kind is None:
+            keys, _ = self._replay.replace(keys)
+        self._episodes = _Kept(EpisodeSource(self.config, self._road), keys, kind)
 
     def _numbers(self, rows: Ints) -> tuple[Ints, Ints]:
         """Return convoy and number of the recorded episodes that begin in some convoys."""
-        convoys, numbers = super()._numbers(rows)
-        drawn = uniform(fold(self.seed, convoys, numbers, Stream.RECORDED_TRAFFIC))
+        own = super()._numbers(rows)
+        drawn = uniform(fold(self.seed, *own, Stream.RECORDED_TRAFFIC))
         chosen = (drawn * self._offered[0].size).astype(np.int64)
-        again = numbers >= self._own[rows]
-        first_env_index = self._env_index - np.arange(self.num_envs)
-        return (
-            np.where(again, self._offered[0][chosen] + first_env_index[rows], convoys),
-            np.where(again, self._offered[1][chosen], numbers),
+        again = own[1] >= self._own[rows]
+        convoys, numbers = (
+            np.where(again, all_[chosen], mine)
+            for all_, mine in zip(self._offered, own, strict=True)
+        )
+        return convoys, numbers
+
+    def _direct_traffic(self) -> tuple[TickCommands, Floats | None]:
+        """Return the egos' commands; the peers do as recorded."""
+        self._command_mps[self.wrecked, 0] = 0.0
+        aside_m = None
+        if np.count_nonzero(self.plan.cut_in_slot):
+            aside_m = lateral_m(self.plan, self.tick + 1, self.num_slots, self._road.left_m)
+        return TickCommands(self._controlled, self._command_mps, self._command_mps), aside_m
+
+
+class _Kept:
+    """`EpisodeSupply`: plans and places that were drawn before, all at once.
+
+    Args:
+        source: Draws them.
+        keys: (n,) uint64, of the episodes.
+        kind: The one that they are forced to be of.
+    """
+
+    def __init__(self, source: EpisodeSource, keys: Words, kind: EpisodeKind | None) -> None:
+        self.script_mps = source.script_mps
+        self._plan, self._placement = source.draw(keys, np.arange(keys.size), kind)
+        self._place_of = {key: place for place, key in enumerate(keys.tolist())}
+
+    def draw(
+        self, keys: Words, env_indices: Ints, forced_kind: EpisodeKind | None, cases: Ints
+    ) -> tuple[EpisodePlan, Placement]:
+        """Return the plan and the placement of some episodes; see `EpisodeSupply.draw`."""
+        del forced_kind, cases
+        at = [self._place_of[key] for key in keys.tolist()]
+        there, drivers = self._placement, self._placement.drivers
+        return EpisodePlan(*(values[at] for values in self._plan)), Placement(
+            env_indices,
+            there.present[at],
+            there.route_pos_m[at],
+            there.speed_mps[at],
+            there.controlled[at],
+            DriverParameters(*(getattr(drivers, name)[at] for name in drivers.__slots__)),
         )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.traffic import commands, convoy, placeable, stack
 
-from ml.envs.worlds.egos import Egos
+from ml.envs.worlds.egos import Egos, drive_on
 from ml.sumo.factory import create_simulator
 from ml.sumo.protocol import OWN_SUMO
 from ml.sumo.scenarios import load_scenario
@@ -36,13 +36,13 @@ def test_an_ego_is_where_sumo_has_it(name):
     start_m[0] = 6.0
     start_speed_mps = rng.uniform(0.0, road.slowest_mps, NUM_ENVS)
     start_speed_mps[1] = 0.0
-    egos = Egos(road, NUM_ENVS)
+    egos = Egos.on(road, NUM_ENVS)
     lanes, rests, last_m = set(), 0, 0.0
 
     def place(rows):
         placements = [convoy([start_m[e]], start_speed_mps[e], env=e) for e in rows]
         simulator.place(stack(placements))
-        egos.place(np.array(rows), start_m[rows], start_speed_mps[rows])
+        egos.place(road, np.array(rows), start_m[rows], start_speed_mps[rows])
 
     simulator.start()
     try:
@@ -50,13 +50,14 @@ def test_an_ego_is_where_sumo_has_it(name):
         for tick in range(TICKS):
             command_mps = told(egos.speed_mps, tick, rng)
             state = simulator.step(commands((NUM_ENVS, 1), slot0=command_mps))
-            egos.drive(command_mps)
-            np.testing.assert_array_equal(egos.route_pos_m, state.route_pos_m[:, 0])
+            driven = [drive_on(egos, e, told_mps) for e, told_mps in enumerate(command_mps)]
+            route_pos_m = np.array(driven)
+            np.testing.assert_array_equal(route_pos_m, state.route_pos_m[:, 0])
             np.testing.assert_array_equal(egos.speed_mps, state.speed_mps[:, 0])
-            lanes |= set(road.locate(egos.route_pos_m)[0].tolist())
+            lanes |= set(road.locate(route_pos_m)[0].tolist())
             rests += np.count_nonzero(egos.speed_mps == 0.0)
-            last_m = max(last_m, egos.route_pos_m.max())
-            near = np.flatnonzero(egos.route_pos_m + 0.2 * egos.speed_mps > road.length_m - 3.0)
+            last_m = max(last_m, route_pos_m.max())
+            near = np.flatnonzero(route_pos_m + 0.2 * egos.speed_mps > road.length_m - 3.0)
             if near.size:
                 place(near.tolist())
     finally:

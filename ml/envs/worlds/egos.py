@@ -6,74 +6,62 @@ nobody else moves it. So its motion is a formula: that of `MSVehicle::updateStat
 on a lane is what SUMO keeps; it loses each lane's length as the car drives onto the next.
 """
 
+from typing import NamedTuple, Self
+
 import numpy as np
 
 from ml.arrays import Floats, Ints
-from ml.compiled import compiled
+from ml.compiled import inlined
 from ml.sumo.road import Road
 from ml.vehicle import DT_S
 
 
-class Egos:
+class Egos(NamedTuple):
     """The egos of a batch on their copies of a road, which must not end before their episodes do.
 
-    Args:
-        road: The road.
-        num_envs: E.
-
     Attributes:
-        route_pos_m: (E,) float64, front bumpers.
+        lane_start_m: (lanes,) float64, where each lane begins along the route.
+        lane_length_m: (lanes,) float64.
+        lane: (E,) int64, the lane that each ego is on.
+        lane_pos_m: (E,) float64, how far on it its front bumper is.
         speed_mps: (E,) float64.
     """
 
-    def __init__(self, road: Road, num_envs: int) -> None:
-        self._road = road
-        self._lane = np.zeros(num_envs, dtype=np.int64)
-        self._lane_pos_m = np.zeros(num_envs)
-        self.route_pos_m = np.zeros(num_envs)
-        self.speed_mps = np.zeros(num_envs)
+    lane_start_m: Floats
+    lane_length_m: Floats
+    lane: Ints
+    lane_pos_m: Floats
+    speed_mps: Floats
 
-    def place(self, rows: Ints, route_pos_m: Floats, speed_mps: Floats) -> None:
-        """Put some egos on the road, (n,) each.
+    @classmethod
+    def on(cls, road: Road, num_envs: int) -> Self:
+        """Make E egos for a road, to be placed."""
+        lane = np.zeros(num_envs, dtype=np.int64)
+        return cls(road.lane_start_m, road.lane_length_m, lane, *np.zeros((2, num_envs)))
+
+    def place(self, road: Road, rows: Ints, route_pos_m: Floats, speed_mps: Floats) -> None:
+        """Put some egos on that road, (n,) each.
 
         Raises:
             SimulatorError: A position is off the road.
         """
-        self._lane[rows], self._lane_pos_m[rows] = self._road.locate(route_pos_m)
-        self.route_pos_m[rows], self.speed_mps[rows] = route_pos_m, speed_mps
-
-    def drive(self, command_mps: Floats) -> None:
-        """Move all on by a tick, at whose end they have the speeds that they are told, (E,)."""
-        road = self._road
-        _drive(
-            command_mps,
-            road.lane_start_m,
-            road.lane_length_m,
-            self._lane,
-            self._lane_pos_m,
-            self.route_pos_m,
-            self.speed_mps,
-        )
+        self.lane[rows], self.lane_pos_m[rows] = road.locate(route_pos_m)
+        self.speed_mps[rows] = speed_mps
 
 
-@compiled
-def _drive(
-    command_mps: Floats,
-    lane_start_m: Floats,
-    lane_length_m: Floats,
-    lane: Ints,
-    lane_pos_m: Floats,
-    route_pos_m: Floats,
-    speed_mps: Floats,
-) -> None:
-    """Change the last four, (E,); see `Egos`."""
-    for e in range(speed_mps.size):
-        before, after = speed_mps[e], command_mps[e]
-        # Not simplified: SUMO rounds after each of these.
-        accel = (after - before) / DT_S
-        lane_pos_m[e] += (before + 0.5 * (accel * DT_S)) * DT_S
-        while lane_pos_m[e] > lane_length_m[lane[e]] and lane[e] + 1 < lane_length_m.size:
-            lane_pos_m[e] -= lane_length_m[lane[e]]
-            lane[e] += 1
-        speed_mps[e] = after
-        route_pos_m[e] = lane_start_m[lane[e]] + lane_pos_m[e]
+@inlined
+def drive_on(egos: Egos, e: int, command_mps: float) -> float:
+    """Drive an ego for a tick, at whose end it has the speed that it is told.
+
+    Returns:
+        Where its front bumper is then, m along the route.
+    """
+    # Not simplified: SUMO rounds after each of these.
+    accel = (command_mps - egos.speed_mps[e]) / DT_S
+    lane, pos_m = egos.lane[e], egos.lane_pos_m[e]
+    pos_m += (egos.speed_mps[e] + 0.5 * (accel * DT_S)) * DT_S
+    while pos_m > egos.lane_length_m[lane] and lane + 1 < egos.lane_length_m.size:
+        pos_m -= egos.lane_length_m[lane]
+        lane += 1
+    egos.lane[e], egos.lane_pos_m[e], egos.speed_mps[e] = lane, pos_m, command_mps
+    return float(egos.lane_start_m[lane] + pos_m)

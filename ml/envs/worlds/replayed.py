@@ -8,7 +8,7 @@ from ml.arrays import Bools, Floats, Ints, Words
 from ml.compiled import inlined
 from ml.envs.config import EnvConfig
 from ml.envs.truth.ground_truth import GroundTruth
-from ml.envs.worlds.egos import Egos
+from ml.envs.worlds.egos import Egos, drive_on
 from ml.envs.worlds.recorded import (
     HOPS,
     NO_FRAME,
@@ -96,7 +96,7 @@ class ReplayedStack(Stack):
     def receive(self, now_us: Ints) -> Floats:
         """Let arrive in each ego's table what the tick brought that ends at `now_us`, (num_envs,)."""
         _arrive(self.frame, now_us, self._traffic.frames, self.table.arrays, self._age_est_ms)
-        return self._age_est_ms.copy()
+        return self._age_est_ms
 
 
 class ReplayedSimulator:
@@ -117,7 +117,7 @@ class ReplayedSimulator:
         self.road = road
         self.num_envs = stack.coming.size
         self.num_vehicles = num_vehicles
-        self._egos = Egos(road, self.num_envs)
+        self._egos = Egos.on(road, self.num_envs)
 
     def start(self) -> None:
         """Do nothing: there is no SUMO."""
@@ -125,7 +125,7 @@ class ReplayedSimulator:
     def place(self, placement: Placement) -> None:
         """Place the egos; see `Simulator.place`."""
         rows = placement.env_indices
-        self._egos.place(rows, placement.route_pos_m[:, 0], placement.speed_mps[:, 0])
+        self._egos.place(self.road, rows, placement.route_pos_m[:, 0], placement.speed_mps[:, 0])
 
     def step(self, commands: TickCommands) -> TrafficState:
         """Move the egos for a tick, and replay one of their peers; see `Simulator.step`.
@@ -133,28 +133,21 @@ class ReplayedSimulator:
         Raises:
             EnvironmentStateError: An episode goes on where its recording ended.
         """
-        over = np.flatnonzero(self._stack.coming == NO_FRAME)
-        if over.size:
-            raise EnvironmentStateError(
-                f"the recording of convoy {over[0]} has ended, but its episode goes on: what ends "
-                "an episode must not depend on who drives"
-            )
         shape = (self.num_envs, self.num_vehicles)
         state = TrafficState(np.zeros(shape, dtype=np.bool_), *np.zeros((2, *shape)))
-        self._egos.drive(commands.speed_mps[:, 0])
-        state.present[:, 0] = True
-        state.route_pos_m[:, 0], state.speed_mps[:, 0] = (
-            self._egos.route_pos_m,
-            self._egos.speed_mps,
-        )
-        self._stack.frame[:] = self._stack.coming
-        _move_peers(
-            self._stack.coming,
+        over = _move(
+            commands.speed_mps,
+            self._egos,
             self._traffic.frames,
-            state.present,
-            state.route_pos_m,
-            state.speed_mps,
+            self._stack.coming,
+            self._stack.frame,
+            (state.present, state.route_pos_m, state.speed_mps),
         )
+        if over >= 0:
+            raise EnvironmentStateError(
+                f"the recording of convoy {over} has ended, but its episode goes on: what ends an "
+                "episode must not depend on who drives"
+            )
         return state
 
     def read_collisions(self) -> Bools:
@@ -170,18 +163,41 @@ class ReplayedSimulator:
 
 
 @inlined
-def _move_peers(
-    coming: Ints, frames: Frames, present: Bools, route_pos_m: Floats, speed_mps: Floats
-) -> None:
-    """Fill the columns (E, V) of the peers with the coming frames, (E,), and move these on."""
+def _move(
+    command_mps: Floats,
+    egos: Egos,
+    frames: Frames,
+    coming: Ints,
+    frame: Ints,
+    state: tuple[Bools, Floats, Floats],
+) -> int:
+    """Move all cars on by a tick.
+
+    Args:
+        command_mps: (E, V), what the egos, slot 0, are told.
+        egos: Changed.
+        frames: Of the peers.
+        coming: (E,), the frames of the tick; those after them.
+        frame: (E,), filled with those of the tick.
+        state: Who is on the road, where and how fast, (E, V) zeros; filled.
+
+    Returns:
+        A convoy that has no frame; −1 for none.
+    """
+    present, route_pos_m, speed_mps = state
     for e in range(coming.size):
-        frame = coming[e]
-        first = frames.first_car[frame]
-        for s in range(frames.first_car[frame + 1] - first):
-            present[e, s + 1] = (frames.here[frame] >> s) & 1
+        if coming[e] < 0:
+            return e
+        frame[e] = coming[e]
+        present[e, 0], speed_mps[e, 0] = True, command_mps[e, 0]
+        route_pos_m[e, 0] = drive_on(egos, e, command_mps[e, 0])
+        first = frames.first_car[frame[e]]
+        for s in range(frames.first_car[frame[e] + 1] - first):
+            present[e, s + 1] = (frames.here[frame[e]] >> s) & 1
             route_pos_m[e, s + 1] = frames.moving[first + s, 0]
             speed_mps[e, s + 1] = frames.moving[first + s, 1]
-        coming[e] = frames.following[frame]
+        coming[e] = frames.following[frame[e]]
+    return -1
 
 
 @inlined
