@@ -18,7 +18,7 @@ from ml.envs.truth.lanes import lateral_m
 from ml.envs.worlds.recorded import RecordedTraffic, bytes_per_case, is_shared
 from ml.envs.worlds.replayed import replayed_world
 from ml.errors import ConfigError
-from ml.keyed_random import Stream, extend, fold, uniform
+from ml.keyed_random import Stream, fold, uniform
 from ml.progress import Parts
 from ml.sumo.protocol import DriverParameters, Placement, TickCommands
 from ml.vehicle import MAX_BRAKING_MPS2
@@ -47,7 +47,7 @@ class RecordedVecEnv(ConvoyVecEnv):
         forced_kind: Draw only episodes of this kind.
         memory_mb: Most memory for the recording, in 10⁶ bytes.
         console: Where to show how far it is; None for standard output.
-        access: See `ConvoyVecEnv`: `sumo_host` and those after it, for the recording.
+        access: `sumo_host` and what follows it, for the recording; see `ConvoyVecEnv`.
 
     Attributes:
         traffic: What is recorded.
@@ -90,17 +90,18 @@ class RecordedVecEnv(ConvoyVecEnv):
         self._live, self._console = self.batch, console
         ticks, most_bytes = self.batch.episode_ticks, memory_mb * _MEGABYTE
         per_episode = bytes_per_case(ticks, config.max_convoy_peers)
-        if not num_envs <= episodes <= most_bytes // per_episode:
+        most, needed_mb = int(most_bytes // per_episode), episodes * per_episode / _MEGABYTE
+        if not num_envs <= episodes <= most:
             raise ConfigError(
-                f"episodes = {episodes}: {num_envs} convoys need one each at least, and "
-                f"memory_mb = {memory_mb:g} holds {int(most_bytes // per_episode)}, as one of {ticks} "
-                f"ticks and {config.max_convoy_peers} peers may take {per_episode / _MEGABYTE:.2f} "
-                f"MB. Use as many, or memory_mb = {np.ceil(episodes * per_episode / _MEGABYTE):.0f}."
+                f"episodes = {episodes}: {num_envs} convoys need one each at least, and memory_mb "
+                f"= {memory_mb:g} holds {most}, as one of {ticks} ticks and "
+                f"{config.max_convoy_peers} peers may take {per_episode / _MEGABYTE:.2f} MB. Use as "
+                f"many, or memory_mb = {np.ceil(needed_mb):.0f}."
             )
         self._episodes = episodes
         self.traffic = RecordedTraffic(ticks, episodes, config.max_convoy_peers)
         road = self.batch.simulator.road
-        self.batch = RecordedBatch(
+        self.batch = self._replaying = RecordedBatch(
             config,
             num_envs=num_envs,
             seed=seed,
@@ -165,8 +166,8 @@ class RecordedVecEnv(ConvoyVecEnv):
                         begin(ended)
             finally:
                 live.close()
-        self.batch.reseed(seed)
-        self.batch.offer(np.array(convoys), np.array(numbers), self.forced_kind)
+        self._replaying.reseed(seed)
+        self._replaying.offer(np.array(convoys), np.array(numbers), self.forced_kind)
         self._recorded_seed = seed
 
 
@@ -227,7 +228,8 @@ class _Kept:
         del forced_kind, cases
         at = [self._place_of[key] for key in keys.tolist()]
         there, drivers = self._placement, self._placement.drivers
-        return EpisodePlan(*(values[at] for values in self._plan)), Placement(
+        plan = EpisodePlan._make(values[at] for values in self._plan)
+        return plan, Placement(
             env_indices,
             there.present[at],
             there.route_pos_m[at],

@@ -1,10 +1,14 @@
 """The training environment and the learner, built from a configuration."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.recorded_vec_env import RecordedVecEnv
 from ml.keyed_random import fold
 from ml.onboard.observation.spec import columns_of
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
@@ -16,13 +20,17 @@ _SEEDS = 2**32
 
 
 def build_environment(config: TrainConfig, deployment: Deployment, seed: int) -> ConvoyVecEnv:
-    """Build the batch of convoys; SUMO starts at its first reset.
+    """Build the batch of convoys, or one of recorded traffic; SUMO starts at its first reset.
 
     Raises:
         UsageError: The scenario, the radio or the backend cannot be used.
     """
     remote = config.env.backend == "traci" and deployment.sumo_host is not None
-    return ConvoyVecEnv(
+    recording = config.recording
+    make: Callable[..., ConvoyVecEnv] = ConvoyVecEnv
+    if recording.episodes:
+        make = partial(RecordedVecEnv, **recording.model_dump())
+    return make(
         config.num_envs,
         config.env,
         seed=seed,

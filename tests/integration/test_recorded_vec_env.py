@@ -70,7 +70,7 @@ def same(recorded, seen, live):
     ],
 )
 def test_a_recording_drives_like_the_live_environment(config, kind):
-    """Observations, rewards, ends and summaries of whole episodes, crashes and resets among them."""
+    """Observations, rewards, ends and summaries of whole episodes, with crashes and resets."""
     config = SHORT | config
     recorded, seen = record(6, config, episodes=30, seed=11, forced_kind=kind)
     live = ConvoyVecEnv(6, EnvConfig(**config), seed=11, forced_kind=kind)

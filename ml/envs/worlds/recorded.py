@@ -166,7 +166,8 @@ class RecordedTraffic:
                 self._writing[0, row] = self._give_place(key)
         table = batch.peer_table
         _append(
-            *self._writing,
+            self._writing[0],
+            self._writing[1],
             self._first,
             batch.plan.num_peers,
             batch.tick,

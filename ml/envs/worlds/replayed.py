@@ -94,7 +94,7 @@ class ReplayedStack(Stack):
         self._measure(tick, tick[:, None] * TICK_US, before, now)
 
     def receive(self, now_us: Ints) -> Floats:
-        """Let arrive in each ego's table what the tick brought that ends at `now_us`, (num_envs,)."""
+        """Bring each ego's table to `now_us`, (num_envs,), the end of a tick; see `Stack`."""
         _arrive(self.frame, now_us, self._traffic.frames, self.table.arrays, self._age_est_ms)
         return self._age_est_ms
 
@@ -202,7 +202,7 @@ def _move(
 
 @inlined
 def _arrive(frame: Ints, now_us: Ints, frames: Frames, table: TableArrays, age_ms: Floats) -> None:
-    """Bring the egos' tables and ages (E, 1, S) to the end of a tick, whose frames (E,) these are."""
+    """Bring the egos' tables and ages (E, 1, S) to the end of the tick of these frames, (E,)."""
     for e in range(frame.size):
         first = frames.first_car[frame[e]]
         for s in range(frames.first_car[frame[e] + 1] - first):
