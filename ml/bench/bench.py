@@ -24,8 +24,10 @@ from ml.bench.workloads import (
     environment,
     plain_learner,
     preset_config,
+    sized_config,
 )
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.recorded_vec_env import RecordedVecEnv
 from ml.parameters import load_parameters
 from ml.training.environment import build_learner
 
@@ -36,6 +38,7 @@ _RESETS = 30
 _PARTS: dict[Section, int] = {
     "comparison": 7,
     "training": 2,
+    "recorded": 2,
     "radio": 2,
     "sizes": len(BATCH_SIZES) * len(PEER_COUNTS),
 }
@@ -63,7 +66,8 @@ def bench(
     """
     torch.set_num_threads(1)
     for section, measure in (
-        ("comparison", _compare), ("training", _train), ("radio", _send), ("sizes", _grid)
+        ("comparison", _compare), ("training", _train), ("recorded", _replay), ("radio", _send),
+        ("sizes", _grid),
     ):  # fmt: skip
         if section in sections:
             measure(report, rounds, on_part)
@@ -125,6 +129,22 @@ def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> 
     report.workloads.extend(runs)
     g, h = (run.values for run in runs)
     report.ratios.append(ratio("g / h: training with everything on to its ceiling", g, h, 0.5))
+
+
+def _replay(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
+    """Measure recorded traffic beside the environment that it is a recording of."""
+    config = sized_config(report.num_peers, report.radio, radio_position="reference")
+    recorded = RecordedVecEnv(report.num_envs, config, episodes=report.num_envs)
+    recorded.reset()  # which ends its SUMO: there is one in a process
+    with closing(ConvoyVecEnv(report.num_envs, config)) as live:
+        workloads = [
+            Driving(live, "i: the environment, its radio by the reference driver"),
+            Driving(recorded, "j: the same, recorded"),
+        ]
+        runs = _interleave(workloads, rounds, on_part)
+    report.workloads.extend(runs)
+    i, j = (run.values for run in runs)
+    report.ratios.append(ratio("j / i: recorded traffic to the environment", j, i, 5.0))
 
 
 def _send(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:

@@ -13,9 +13,10 @@ from ml.console import WholeTable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Section = Literal["comparison", "training", "radio", "sizes"]
+Section = Literal["comparison", "training", "recorded", "radio", "sizes"]
 """Parts of the bench: the lettered comparison; a training with everything on beside its ceiling;
-the radio alone; the environment over batch sizes and numbers of peers."""
+recorded traffic beside the environment; the radio alone; the environment over batch sizes and
+numbers of peers."""
 
 SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 

@@ -3,7 +3,8 @@
 Letters are those of the report: (a) SUMO with its necessary traffic, (b) the environment, (c) PPO
 on the environment, (d) PPO on an environment that does nothing; (e) b and c over TraCI; (f) the
 naive baseline, in `ml.bench.naive_baseline`; (g, h) as c and d, but set up as `roadsense train`
-does it. The radio alone is in `ml.bench.radio_alone`.
+does it; (i, j) b with its radio by the reference driver, live and recorded. The radio alone is in
+`ml.bench.radio_alone`.
 """
 
 import importlib
@@ -153,16 +154,24 @@ def environment(
     Raises:
         ConfigError: A number is out of range.
     """
+    env = ConvoyVecEnv(num_envs, sized_config(num_peers, radio, backend=backend))
+    env.reset()
+    return env
+
+
+def sized_config(num_peers: int, radio: str, **changes: str) -> EnvConfig:
+    """Return the defaults with so many peers on a radio, and other changes.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
     try:
-        config = EnvConfig.model_validate(
-            {"backend": backend, "num_peers": (num_peers, num_peers), "radio": radio}
+        return EnvConfig.model_validate(
+            {"num_peers": (num_peers, num_peers), "radio": radio, **changes}
         )
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise ConfigError(f"num_peers = {num_peers}: {message}") from error
-    env = ConvoyVecEnv(num_envs, config)
-    env.reset()
-    return env
 
 
 def plain_learner(env: VecEnv, n_steps: int, batch_size: int, n_epochs: int) -> PPO:

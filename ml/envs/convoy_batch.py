@@ -262,7 +262,7 @@ class ConvoyBatch:
         else:
             self._env_index[rows] = cases
             self.episode[rows] = 0
-        keys = fold(self.seed, self._env_index[rows], self.episode[rows])
+        keys = fold(self.seed, *self._numbers(rows))
         self.replayed[rows] = False
         if self._replay is not None and cases is None and kind is None:
             keys, self.replayed[rows] = self._replay.replace(keys)
@@ -294,6 +294,10 @@ class ConvoyBatch:
         first = self.board.observe(rows) if self._observing else {}
         self._whole = was_whole
         return first
+
+    def _numbers(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Return convoy and number of the episodes that begin in some convoys, (n,) each."""
+        return self._env_index[rows], self.episode[rows]
 
     def mend(self) -> None:
         """End a SUMO whose last tick was broken off; all convoys must be reset, on another."""

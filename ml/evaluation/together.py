@@ -16,7 +16,7 @@ from ml.evaluation.suites.suite import Suite
 from ml.vehicle import DT_S
 
 MOST_CONVOYS = 192
-"""A tick of lone egos costs much the same for 64 as for 192."""
+"""A tick of replayed traffic costs much the same for 64 as for 192."""
 RECORDING_BYTES = 160_000_000
 """Most memory for a recording, and with it for a process beyond what a single driver takes."""
 
@@ -72,12 +72,13 @@ def _run_shared(
     num_envs = -(-len(wanted) // -(-len(wanted) // room))
     traffic = RecordedTraffic(ticks, num_envs, num_peers)
     live = CaseRunner(first, suite, config, seed=seed, num_envs=num_envs)
+    road = live.batch.simulator.road
+    world = replayed_world(traffic, config, road, num_envs=num_envs)
     with closing(live):
         for start in range(0, len(wanted), num_envs):
             cases = wanted[start : start + num_envs]
             traffic.clear()
             rows[0] += live.run(cases, on_tick=traffic.record)
-            world = replayed_world(traffic, live.batch)
             for k, driver in enumerate(others, start=1):
                 runner = CaseRunner(
                     driver, suite, config, seed=seed, num_envs=num_envs, world=world

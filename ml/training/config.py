@@ -134,6 +134,16 @@ class CheckpointConfig(_Section):
     """How many of the newest checkpoints stay."""
 
 
+class RecordingConfig(_Section):
+    """Traffic that is recorded once and driven through many times (ml.envs.recorded_vec_env)."""
+
+    episodes: Annotated[int, Field(ge=0, le=10**6)] = 0
+    """Episodes to record before the training, and to learn from alone; 0: SUMO drives along, and
+    no episode comes twice. Needs env.radio_position = reference."""
+    memory_mb: Positive = 1000.0
+    """Most memory for them, MB: 0.4 for each of 50 s and up to eight peers."""
+
+
 class HealthConfig(_Section):
     """Watching whether the run learns at all (ml.training.health)."""
 
@@ -175,6 +185,7 @@ class TrainConfig(_Section):
     curriculum: CurriculumConfig = CurriculumConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
+    recording: RecordingConfig = RecordingConfig()
     health: HealthConfig = HealthConfig()
 
     @property

@@ -1,9 +1,14 @@
 """The training environment and the learner, built from a configuration."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
+from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.recorded_vec_env import RecordedVecEnv
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import fold
 from ml.onboard.observation.spec import columns_of
@@ -27,15 +32,22 @@ _SEEDS = 2**32
 
 
 def build_environment(config: TrainConfig, deployment: Deployment, seed: int) -> WorkersVecEnv:
-    """Build the workers with their convoys; they and SUMO start at the first reset.
+    """Build the workers with their convoys, live or of recorded traffic.
+
+    They and SUMO start at the first reset.
 
     Raises:
         UsageError: The scenario, the radio or the backend cannot be used.
     """
     remote = config.env.backend == "traci" and bool(deployment.sumo_hosts)
+    recording = config.recording
+    make: Callable[..., ConvoyVecEnv] = ConvoyVecEnv
+    if recording.episodes:
+        make = partial(RecordedVecEnv, **recording.model_dump())
     return WorkersVecEnv(
         config.num_envs,
         config.env,
+        make=make,
         workers=config.workers,
         seed=seed,
         sumo=servers(deployment.sumo_hosts) if remote else None,

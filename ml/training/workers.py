@@ -255,6 +255,7 @@ class WorkersVecEnv(BatchVecEnv):
     Args:
         num_envs: Convoys in all.
         config: What an episode is like, or its values as a mapping; None for the defaults.
+        make: Makes a share of them, and takes what `ConvoyVecEnv` does.
         workers: Processes; 0 for as many as there are cores, at most 4.
         seed: Seed of every draw.
         sumo: Addresses of running SUMOs, of which each worker takes one; further workers simulate
@@ -276,6 +277,7 @@ class WorkersVecEnv(BatchVecEnv):
         num_envs: int = 64,
         config: EnvConfig | Mapping[str, Any] | None = None,
         *,
+        make: Callable[..., ConvoyVecEnv] = ConvoyVecEnv,
         workers: int = 0,
         seed: int = 0,
         sumo: Sequence[Address] | None = None,
@@ -309,11 +311,11 @@ class WorkersVecEnv(BatchVecEnv):
         self._makers: list[Callable[..., Share]] = []
         for number in range(self.num_workers):
             first, behind = bounds[number], bounds[number + 1]
-            make = None
+            made = None
             if behind > first:
                 host, port = sumo[number] if sumo else (None, None)
-                make = partial(
-                    ConvoyVecEnv,
+                made = partial(
+                    make,
                     behind - first,
                     self.config,
                     seed=seed,
@@ -323,7 +325,7 @@ class WorkersVecEnv(BatchVecEnv):
                     sumo_deadline_s=sumo_deadline_s,
                     embedded_spare=embedded_spare,
                 )
-            self._makers.append(partial(Share, number, slice(first, behind), make, self.arrays))
+            self._makers.append(partial(Share, number, slice(first, behind), made, self.arrays))
         self._shares_in_use = range(simulating)
         self._here: Share | None = None
         self._children: list[Child[Any, Any] | None] = [None] * self.num_workers
