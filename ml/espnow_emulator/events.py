@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 
-from ml.arrays import Bools, Ints, allocate
+from ml.arrays import Bools, Floats, Ints, allocate
 from ml.compiled import inlined
 from ml.espnow_emulator import counters as count
 from ml.espnow_emulator.clock import elapsed_one_ms
@@ -19,6 +19,7 @@ from ml.espnow_emulator.mac import (
     queue_frame,
     start_us,
     take_head,
+    wrapped,
 )
 from ml.espnow_emulator.message_store import (
     DEPTH,
@@ -82,6 +83,7 @@ class World(NamedTuple):
     counters: CounterArrays
     present: Annotated[Bools, "E N"]
     listening: Annotated[Bools, "N"]
+    draws: Annotated[Floats, "N"]  # room to work in
 
 
 @inlined
@@ -144,11 +146,13 @@ def _next_slot(store: StoreArrays, e: int) -> tuple[int, int]:
     """Which node has the next slot, and when: (node, NEVER_US) if none has."""
     first, first_us = 0, NEVER_US
     for n in range(store.next_slot.shape[1]):
-        sequence = store.next_slot[e, n]
-        if sequence == store.next_sequence[e, n]:
+        sequence, last = store.next_slot[e, n], store.next_sequence[e, n] - 1
+        if sequence > last:
             continue
-        sequence = max(sequence, store.next_sequence[e, n] - DEPTH)
-        at_us = store.numbers[e, n, sequence % DEPTH, _GENERATED_US]
+        at_us = store.generated_us[e, n]  # of the last, which mostly is the only one
+        if sequence < last:
+            sequence = max(sequence, last + 1 - DEPTH)
+            at_us = store.numbers[e, n, sequence % DEPTH, _GENERATED_US]
         if at_us < first_us:
             first, first_us = n, at_us
     return first, first_us
@@ -251,27 +255,32 @@ def _send(
     flight: FlightArrays,
 ) -> None:
     """Decide who receives a frame that is alone on the air until `end_us`."""
-    links = world.links
+    links, num_nodes = world.links, world.present.shape[1]
     source, sequence = source_of(word), sequence_of(word)
     source_key = world.mac.node_keys[e, source]
+    draws = world.draws
+    # Without a branch, so that vector instructions do several nodes at once; who needs none is
+    # left out after that.
+    for node in range(num_nodes):
+        key = extend_one(extend_one(links.keys[e, transmitter, node], source_key), sequence)
+        draws[node] = uniform_one(key)
     reached = 0
-    for node in range(world.present.shape[1]):
-        if node in (transmitter, source) or not world.present[e, node]:
-            continue
-        if not world.listening[node] or has_seen(world.relays, e, node, source, sequence):
-            continue
+    for node in range(num_nodes):
         chance = links.chance[e, node, transmitter]
         if links.blackout_loss[e, node] > 0.0:
             since_us = (end_us - links.blackout_start_us[e, node]) % links.blackout_period_us[e]
             if since_us < links.blackout_length_us[e]:
                 chance *= 1.0 - links.blackout_loss[e, node]
-        key = extend_one(extend_one(links.keys[e, node, transmitter], source_key), sequence)
-        if uniform_one(key) < chance:
+        if draws[node] >= chance or node in (transmitter, source):
+            continue
+        if not (world.present[e, node] and world.listening[node]):
+            continue
+        if not has_seen(world.relays, e, node, source, sequence):
             reached |= 1 << node
     if hops_of(word) == 0 and source > 0:
         _count_own_frame(e, source, reached, world)
     if reached != 0:
-        place = (flight.head[e] + flight.length[e]) % flight.word.shape[1]
+        place = wrapped(flight.head[e] + flight.length[e], flight.word.shape[1])
         flight.arrival_us[e, place] = arrival_us
         flight.word[e, place] = word
         flight.receivers[e, place] = reached
@@ -307,7 +316,7 @@ def _arrive(e: int, t_us: int, world: World, flight: FlightArrays) -> None:
     """The first frame in flight arrives at all who receive it."""
     place = flight.head[e]
     word, reached = flight.word[e, place], flight.receivers[e, place]
-    flight.head[e] = (place + 1) % flight.word.shape[1]
+    flight.head[e] = wrapped(place + 1, flight.word.shape[1])
     flight.length[e] -= 1
     source, sequence = source_of(word), sequence_of(word)
     expired = is_expired(world.store, e, source, sequence)
