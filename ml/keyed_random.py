@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ml.arrays import Floats, Words
-from ml.compiled import compiled, elementwise
+from ml.compiled import compiled, elementwise, inlined
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -144,6 +144,24 @@ def _cos_sin_of_turn(turn: float) -> tuple[float, float]:
     swapped = (k & 1) == 1
     first, second = (sine, cosine) if swapped else (cosine, sine)
     return (-first if k in (1, 2) else first), (-second if k in (2, 3) else second)
+
+
+@inlined
+def fill_normals(count: int, keys: Words, part: int, turns: Floats, draws: Floats) -> None:
+    """`normal(extend(key, part))` of many keys inside a compiled loop; the same bits.
+
+    Step by step for all of them, so that the processor's vector instructions do several at once:
+    that takes a third of the time. The first `count` of `draws` are filled; `turns` is room to work
+    in, as long.
+    """
+    for k in range(count):
+        key = extend_one(keys[k], part)
+        draws[k] = 1.0 - uniform_one(key)  # exact, since a draw has 53 bits
+        turns[k] = uniform_one(key ^ _MIX_1)
+    for k in range(count):
+        turns[k] = _cos_sin_of_turn(turns[k])[0]
+    for k in range(count):
+        draws[k] = math.sqrt(-2.0 * math.log(draws[k])) * turns[k]
 
 
 @elementwise("uint64(uint64, uint64)")

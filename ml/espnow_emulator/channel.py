@@ -102,6 +102,7 @@ class BroadcastChannel:
             counters=allocate(CounterArrays, sizes),
             present=np.ones(nodes, dtype=bool),
             listening=listening,
+            draws=np.zeros(num_nodes),
         )
         self._episode_keys = np.zeros(num_envs, np.uint64)
         self._node_keys = np.zeros(nodes, np.int64)

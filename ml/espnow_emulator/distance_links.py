@@ -123,7 +123,7 @@ def _move_chains(
                 p = _interpolated(at_m, knots.distance_m, knots.probability)
                 burst = _interpolated(at_m, knots.distance_m, knots.burst_frames)
                 leave = 1.0 / (burst * knots.burst_factor[e])
-                frame = extend_one(links.keys[e, i, j], node_keys[e, j])
+                frame = extend_one(links.keys[e, j, i], node_keys[e, j])
                 draw = uniform_one(extend_one(frame, sequence))
                 if p == 1.0:
                     threshold = 1.0

@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 
-from ml.arrays import Bools, Ints, allocate
+from ml.arrays import Bools, Floats, Ints, allocate
 from ml.compiled import inlined
 from ml.espnow_emulator import counters as count
 from ml.espnow_emulator.clock import elapsed_one_ms
@@ -19,6 +19,7 @@ from ml.espnow_emulator.mac import (
     queue_frame,
     start_us,
     take_head,
+    wrapped,
 )
 from ml.espnow_emulator.message_store import (
     DEPTH,
@@ -82,6 +83,7 @@ class World(NamedTuple):
     counters: CounterArrays
     present: Annotated[Bools, "E N"]
     listening: Annotated[Bools, "N"]
+    draws: Annotated[Floats, "N"]  # room to work in
 
 
 @inlined
@@ -112,31 +114,35 @@ def run_events(
 
 @inlined
 def _run_convoy(e: int, now_us: int, world: World, flight: FlightArrays) -> bool:
-    """Run one convoy's events up to now; False if its ring in `flight` is full."""
+    """Run one convoy's events up to now; False if its ring in `flight` is full.
+
+    Each step stands here, and in what it calls, once: all is copied into one loop, which is slower
+    as soon as it is longer than what the processor keeps of a program at hand.
+    """
     mac = world.mac
-    slot_node, slot_us = _next_slot(world.store, e)
-    air_node, air_us = next_start(mac, e)
+    slot_node, slot_us, air_node, air_us = 0, NEVER_US, 0, NEVER_US
+    slots_changed = air_changed = True
     while True:
+        if slots_changed:
+            slot_node, slot_us = _next_slot(world.store, e)
+        if air_changed:
+            air_node, air_us = next_start(mac, e)
+        slots_changed = air_changed = False
         arrival_us = NEVER_US
         if flight.length[e] > 0:
             arrival_us = flight.arrival_us[e, flight.head[e]]
+        if min(arrival_us, slot_us, air_us) > now_us:
+            return True
         if arrival_us <= slot_us and arrival_us <= air_us:
-            if arrival_us > now_us:
-                return True
             _arrive(e, arrival_us, world, flight)
         elif slot_us <= air_us:
-            if slot_us > now_us:
-                return True
             _have_slot(e, slot_node, slot_us, world)
-            slot_node, slot_us = _next_slot(world.store, e)
-            air_node, air_us = next_start(mac, e)
+            slots_changed = air_changed = True
         else:
-            if air_us > now_us:
-                return True
             if flight.length[e] == flight.word.shape[1]:
                 return False
             _start_on_air(e, air_node, air_us, world, flight)
-            air_node, air_us = next_start(mac, e)
+            air_changed = True
 
 
 @inlined
@@ -144,11 +150,13 @@ def _next_slot(store: StoreArrays, e: int) -> tuple[int, int]:
     """Which node has the next slot, and when: (node, NEVER_US) if none has."""
     first, first_us = 0, NEVER_US
     for n in range(store.next_slot.shape[1]):
-        sequence = store.next_slot[e, n]
-        if sequence == store.next_sequence[e, n]:
+        sequence, last = store.next_slot[e, n], store.next_sequence[e, n] - 1
+        if sequence > last:
             continue
-        sequence = max(sequence, store.next_sequence[e, n] - DEPTH)
-        at_us = store.numbers[e, n, sequence % DEPTH, _GENERATED_US]
+        at_us = store.generated_us[e, n]  # of the last, which mostly is the only one
+        if sequence < last:
+            sequence = max(sequence, last + 1 - DEPTH)
+            at_us = store.numbers[e, n, sequence % DEPTH, _GENERATED_US]
         if at_us < first_us:
             first, first_us = n, at_us
     return first, first_us
@@ -164,18 +172,17 @@ def _have_slot(e: int, node: int, t_us: int, world: World) -> None:
     note_own_pose(relays, store, e, node, sequence % DEPTH)
     if node > 0:
         _judge_reception(e, node, sequence, world)
-    if not queue_frame(world.mac, e, node, message_word(node, sequence, 0), t_us):
-        counters.total[count.QUEUE_DROPS] += 1
-        if node > 0:
-            _count_own_frame(e, node, 0, world)
     if relays.waiting[e, node] > 0 and not works(relays, e, node, t_us):
         relays.waiting[e, node] = 0
-    for k in range(relays.waiting[e, node]):
-        word = relays.word[e, node, k]
-        if is_expired(store, e, source_of(word), sequence_of(word)):
+    for k in range(-1, relays.waiting[e, node]):  # its own first
+        own = k < 0
+        word = message_word(node, sequence, 0) if own else relays.word[e, node, k]
+        if not own and is_expired(store, e, source_of(word), sequence_of(word)):
             counters.total[count.EXPIRED] += 1
         elif not queue_frame(world.mac, e, node, word, t_us):
             counters.total[count.QUEUE_DROPS] += 1
+            if own and node > 0:
+                _count_own_frame(e, node, 0, world)
     relays.waiting[e, node] = 0
 
 
@@ -196,86 +203,69 @@ def _judge_reception(e: int, source: int, sequence: int, world: World) -> None:
 @inlined
 def _start_on_air(e: int, node: int, t_us: int, world: World, flight: FlightArrays) -> None:
     """A frame goes on the air, alone or into a collision."""
-    mac, rules, counters = world.mac, world.mac.rules, world.counters
-    end_us = t_us + rules.airtime_us
-    if not rules.enabled:
-        word = take_head(mac, e, node, t_us)
-        counters.total[count.ON_AIR] += 1
-        counters.total[count.AIRTIME_US] += rules.airtime_us
-        arrival_us = t_us + rules.fixed_latency_us
-        _send(e, node, word, arrival_us, arrival_us, world, flight)
-        return
-    colliding = 0
-    for other in range(mac.length.shape[1]):
-        if other == node or mac.length[e, other] == 0:
-            continue
-        other_us = start_us(mac, e, other)
-        if other_us < t_us + rules.vulnerable_us:
-            colliding |= 1 << other
-            end_us = max(end_us, other_us + rules.airtime_us)
-        else:
-            count_down(mac, e, other, t_us)
-    counters.total[count.AIRTIME_US] += end_us - t_us
-    counters.total[count.ON_AIR] += 1
-    if colliding == 0:
+    mac, rules, total = world.mac, world.mac.rules, world.counters.total
+    senders, end_us = 1 << node, t_us + rules.airtime_us
+    if rules.enabled:
+        for other in range(mac.length.shape[1]):
+            if other == node or mac.length[e, other] == 0:
+                continue
+            other_us = start_us(mac, e, other)
+            if other_us < t_us + rules.vulnerable_us:
+                senders |= 1 << other
+                end_us = max(end_us, other_us + rules.airtime_us)
+            else:
+                count_down(mac, e, other, t_us)
         mac.idle_from_us[e] = end_us
-        word = take_head(mac, e, node, end_us)
-        arrival_us = end_us + int(mac.times[e, H_RX])
-        _send(e, node, word, end_us, arrival_us, world, flight)
-        return
-    _collide(e, node, world, end_us)
-    for other in range(mac.length.shape[1]):
-        if (colliding >> other) & 1:
-            counters.total[count.ON_AIR] += 1
-            _collide(e, other, world, end_us)
-    mac.idle_from_us[e] = end_us
+    total[count.AIRTIME_US] += end_us - t_us
+    free_us, arrival_us = end_us, end_us + int(mac.times[e, H_RX])
+    if not rules.enabled:
+        free_us = t_us
+        end_us = arrival_us = t_us + rules.fixed_latency_us
+    alone = senders == 1 << node
+    for sender in range(mac.length.shape[1]):
+        if not (senders >> sender) & 1:
+            continue
+        word = take_head(mac, e, sender, free_us)
+        total[count.ON_AIR] += 1
+        total[count.COLLIDED] += not alone
+        reached = _receivers(e, sender, word, end_us, world) if alone else 0
+        source = source_of(word)
+        if hops_of(word) == 0 and source > 0:
+            _count_own_frame(e, source, reached, world)
+        if reached != 0:
+            place = wrapped(flight.head[e] + flight.length[e], flight.word.shape[1])
+            flight.arrival_us[e, place] = arrival_us
+            flight.word[e, place] = word
+            flight.receivers[e, place] = reached
+            flight.length[e] += 1
 
 
 @inlined
-def _collide(e: int, node: int, world: World, end_us: int) -> None:
-    """Lose the frame that a node has on the air; the medium is idle again at `end_us`."""
-    word = take_head(world.mac, e, node, end_us)
-    world.counters.total[count.COLLIDED] += 1
-    if hops_of(word) == 0 and node > 0:
-        _count_own_frame(e, node, 0, world)
-
-
-@inlined
-def _send(
-    e: int,
-    transmitter: int,
-    word: int,
-    end_us: int,
-    arrival_us: int,
-    world: World,
-    flight: FlightArrays,
-) -> None:
-    """Decide who receives a frame that is alone on the air until `end_us`."""
-    links = world.links
+def _receivers(e: int, transmitter: int, word: int, end_us: int, world: World) -> int:
+    """Decide who receives a frame that is alone on the air until `end_us`; a bit per node."""
+    links, draws = world.links, world.draws
+    num_nodes = world.present.shape[1]
     source, sequence = source_of(word), sequence_of(word)
     source_key = world.mac.node_keys[e, source]
+    # Without a branch, so that vector instructions do several nodes at once; who needs none is
+    # left out after that.
+    for node in range(num_nodes):
+        key = extend_one(extend_one(links.keys[e, transmitter, node], source_key), sequence)
+        draws[node] = uniform_one(key)
     reached = 0
-    for node in range(world.present.shape[1]):
-        if node in (transmitter, source) or not world.present[e, node]:
-            continue
-        if not world.listening[node] or has_seen(world.relays, e, node, source, sequence):
-            continue
+    for node in range(num_nodes):
         chance = links.chance[e, node, transmitter]
         if links.blackout_loss[e, node] > 0.0:
             since_us = (end_us - links.blackout_start_us[e, node]) % links.blackout_period_us[e]
             if since_us < links.blackout_length_us[e]:
                 chance *= 1.0 - links.blackout_loss[e, node]
-        key = extend_one(extend_one(links.keys[e, node, transmitter], source_key), sequence)
-        if uniform_one(key) < chance:
+        if draws[node] >= chance or node in (transmitter, source):
+            continue
+        if not (world.present[e, node] and world.listening[node]):
+            continue
+        if not has_seen(world.relays, e, node, source, sequence):
             reached |= 1 << node
-    if hops_of(word) == 0 and source > 0:
-        _count_own_frame(e, source, reached, world)
-    if reached != 0:
-        place = (flight.head[e] + flight.length[e]) % flight.word.shape[1]
-        flight.arrival_us[e, place] = arrival_us
-        flight.word[e, place] = word
-        flight.receivers[e, place] = reached
-        flight.length[e] += 1
+    return reached
 
 
 @inlined
@@ -307,7 +297,7 @@ def _arrive(e: int, t_us: int, world: World, flight: FlightArrays) -> None:
     """The first frame in flight arrives at all who receive it."""
     place = flight.head[e]
     word, reached = flight.word[e, place], flight.receivers[e, place]
-    flight.head[e] = (place + 1) % flight.word.shape[1]
+    flight.head[e] = wrapped(place + 1, flight.word.shape[1])
     flight.length[e] -= 1
     source, sequence = source_of(word), sequence_of(word)
     expired = is_expired(world.store, e, source, sequence)

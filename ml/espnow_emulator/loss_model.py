@@ -18,7 +18,7 @@ class LinkArrays(NamedTuple):
     """What the event loop asks of the links; of a link, the receiver stands before the sender."""
 
     chance: Annotated[Floats, "E N N"]  # of a frame to get through outside blackouts
-    keys: Annotated[Words, "E N N"]  # of the draws per frame
+    keys: Annotated[Words, "E N N"]  # of the draws per frame, the sender first: read in a row
     blackout_loss: Annotated[Floats, "E N"]  # share lost within a blackout; 0: has none
     blackout_start_us: Annotated[Ints, "E N"]  # when the first one begins
     blackout_length_us: Annotated[Ints, "E"]
@@ -90,7 +90,7 @@ class LossModel(ABC):
         arrays, here = self.arrays, episodes.env_indices
         nodes, values = episodes.node_keys, episodes.values
         arrays.keys[here] = fold(
-            episodes.keys[:, None, None], Stream.RADIO_LOSS, nodes[:, :, None], nodes[:, None, :]
+            episodes.keys[:, None, None], Stream.RADIO_LOSS, nodes[:, None, :], nodes[:, :, None]
         )
         if "loss.blackout.loss" not in values:
             return

@@ -109,6 +109,12 @@ def _become_head(mac: MacArrays, env: int, node: int, not_before_us: int) -> Non
 
 
 @inlined
+def wrapped(place: int, capacity: int) -> int:
+    """Return a place in a ring, at most once around; a remainder would take a division."""
+    return place - capacity if place >= capacity else place
+
+
+@inlined
 def queue_frame(mac: MacArrays, env: int, node: int, word: int, slot_time_us: int) -> bool:
     """Hand a frame to a node's MAC at the time of the node's slot; False if it was dropped."""
     capacity = mac.word.shape[2]
@@ -124,7 +130,7 @@ def queue_frame(mac: MacArrays, env: int, node: int, word: int, slot_time_us: in
             if draw < share:
                 wait_us = -mac.times[env, _WAIT_MEAN] * math.log(1.0 - draw / share)
                 ready_us += int(np.rint(wait_us))
-    place = (mac.head[env, node] + count) % capacity
+    place = wrapped(mac.head[env, node] + count, capacity)
     mac.word[env, node, place] = word
     mac.ready_us[env, node, place] = ready_us
     mac.length[env, node] = count + 1
@@ -160,7 +166,7 @@ def take_head(mac: MacArrays, env: int, node: int, end_us: int) -> int:
     """Take the first frame out of a queue, as it goes on the air until `end_us`; return it."""
     place = mac.head[env, node]
     word = mac.word[env, node, place]
-    mac.head[env, node] = (place + 1) % mac.word.shape[2]
+    mac.head[env, node] = wrapped(place + 1, mac.word.shape[2])
     mac.length[env, node] -= 1
     if mac.length[env, node] > 0:
         _become_head(mac, env, node, end_us)

@@ -11,7 +11,7 @@ from ml.espnow_emulator.fading import gets_through, reception_table
 from ml.espnow_emulator.loss_model import Episodes, LossModel, Movement, metres_apart
 from ml.espnow_emulator.message_store import LONG_AGO_US
 from ml.espnow_emulator.parameters.loss import MarginLoss
-from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
+from ml.keyed_random import Stream, fill_normals, fold, normal, uniform
 
 _NEAREST_M: Final = 3.0
 _REFERENCE_M: Final = 20.0
@@ -57,11 +57,24 @@ class _State(NamedTuple):
     common_key: Annotated[Words, "E N"]
 
 
+class _Draws(NamedTuple):
+    """The draws of one convoy in one `transmit`: of N receivers, then three of each pair in turn.
+
+    Those of a pair are of its shadowing and of the biases of its two links. All are made at once,
+    which is quicker; where one is not wanted, it is not looked at.
+    """
+
+    keys: Annotated[Words, "D"]
+    turns: Annotated[Floats, "D"]
+    normal: Annotated[Floats, "D"]
+
+
 class _Model(NamedTuple):
     """What moves, by which numbers; `table` is that of `reception_table`, used where `faded`."""
 
     terms: _Terms
     state: _State
+    draws: _Draws
     table: Floats
     faded: bool
 
@@ -75,6 +88,7 @@ class MarginLinks(LossModel):
         self._model = _Model(
             terms=_Terms(*np.zeros((len(_Terms._fields), num_envs))),
             state=allocate(_State, {"E": num_envs, "N": num_nodes}),
+            draws=allocate(_Draws, {"D": num_nodes + 3 * num_nodes * (num_nodes - 1) // 2}),
             table=reception_table(parameters.transition_db),
             faded=parameters.fading_m is not None,
         )
@@ -121,15 +135,6 @@ class MarginLinks(LossModel):
 
 
 @inlined
-def _step(value: float, memory: float, key: np.uint64, now_us: int) -> float:
-    """One step of a process of variance 1 that keeps the share `memory` of its value."""
-    return (
-        memory * value
-        + math.sqrt(1.0 - memory * memory) * normal_pair_one(extend_one(key, now_us))[0]
-    )
-
-
-@inlined
 def _path_loss_db(distance_m: float, terms: _Terms, e: int) -> float:
     """What the distance costs against 20 m: 10 n log10(d / d0), with another n beyond 60 m."""
     near, far = terms.exponent_near[e], terms.exponent_far[e]
@@ -150,8 +155,13 @@ def _move(movement: Movement, model: _Model, chance: Floats) -> None:
             elapsed_us = movement.now_us[e] - state.moved_us[e]
         state.moved_us[e] = movement.now_us[e]
         elapsed_s = elapsed_us / 1e6
-        bias_memory = math.exp(-elapsed_s / model.terms.bias_time_s[e])
-        _move_common(e, bias_memory, movement, model)
+        memory = math.exp(-elapsed_s / model.terms.bias_time_s[e])
+        bias_step = (memory, math.sqrt(1.0 - memory * memory))
+        share = model.terms.bias_common_share[e]
+        shares = (math.sqrt(1.0 - share), math.sqrt(share))
+        _draw(e, movement, state, model.draws)
+        _move_common(e, bias_step, movement, model)
+        place = num_nodes
         for i in range(num_nodes):
             if not present[e, i]:
                 continue
@@ -160,7 +170,18 @@ def _move(movement: Movement, model: _Model, chance: Floats) -> None:
                 if not present[e, j]:
                     continue
                 if listening[i] or listening[j]:
-                    _move_pair((e, i, j), between, elapsed_s, bias_memory, movement, model, chance)
+                    apart_m = metres_apart(e, movement.node_xy_m, i, movement.node_xy_m, j)
+                    apart_m = max(apart_m, _NEAREST_M)
+                    margin_db = _move_pair(
+                        (e, i, j), apart_m, between, elapsed_s, place, movement, model
+                    )
+                    for way in range(2):
+                        receiver, transmitter = (i, j) if way == 0 else (j, i)
+                        if listening[receiver]:
+                            link, at = (e, receiver, transmitter), place + 1 + way
+                            total_db = _move_link(link, margin_db, bias_step, shares, at, model)
+                            chance[link] = _chance(e, total_db, apart_m, model)
+                    place += 3
                 between += 1
         for i in range(num_nodes):
             if present[e, i]:
@@ -170,36 +191,57 @@ def _move(movement: Movement, model: _Model, chance: Floats) -> None:
 
 
 @inlined
-def _move_common(e: int, memory: float, movement: Movement, model: _Model) -> None:
+def _draw(e: int, movement: Movement, state: _State, draws: _Draws) -> None:
+    """Make the draws of a convoy; see `_Draws`."""
+    present, listening = movement.present, movement.listening
+    num_nodes = present.shape[1]
+    count = num_nodes
+    for i in range(num_nodes):
+        draws.keys[i] = state.common_key[e, i]
+        if not present[e, i]:
+            continue
+        for j in range(i + 1, num_nodes):
+            if present[e, j] and (listening[i] or listening[j]):
+                draws.keys[count] = state.shadowing_key[e, i, j]
+                draws.keys[count + 1] = state.bias_key[e, i, j]
+                draws.keys[count + 2] = state.bias_key[e, j, i]
+                count += 3
+    fill_normals(count, draws.keys, movement.now_us[e], draws.turns, draws.normal)
+
+
+@inlined
+def _move_common(e: int, step: tuple[float, float], movement: Movement, model: _Model) -> None:
     """Move the part of the bias that all links of a receiver share."""
-    state, now_us = model.state, movement.now_us[e]
+    state = model.state
     if model.terms.bias_sd_db[e] == 0.0:
         return
     for i in range(movement.present.shape[1]):
         if movement.present[e, i] and movement.listening[i]:
-            kept = 0.0 if state.fresh[e, i] else memory
+            kept, renewed = (0.0, 1.0) if state.fresh[e, i] else step
             if kept < 1.0:
-                state.common[e, i] = _step(state.common[e, i], kept, state.common_key[e, i], now_us)
+                drawn = model.draws.normal[i]
+                state.common[e, i] = kept * state.common[e, i] + renewed * drawn
 
 
 @inlined
 def _move_pair(
     pair: tuple[int, int, int],
+    apart_m: float,
     between: int,
     elapsed_s: float,
-    bias_memory: float,
+    place: int,
     movement: Movement,
     model: _Model,
-    chance: Floats,
-) -> None:
-    """Move both links of a pair (convoy, i, j), i < j, with so many cars between them."""
+) -> float:
+    """Move what both links of a pair (convoy, i, j), i < j, share; return that part of the margin.
+
+    They are `apart_m` apart with so many cars between them; the pair's draws stand at `place`.
+    """
     e, i, j = pair
-    terms, state = model.terms, model.state
-    node_xy_m, now_us = movement.node_xy_m, movement.now_us[e]
-    distance_m = max(metres_apart(e, node_xy_m, i, node_xy_m, j), _NEAREST_M)
+    terms, state, node_xy_m = model.terms, model.state, movement.node_xy_m
     fresh = state.fresh[e, i] or state.fresh[e, j]
     margin_db = terms.margin_20m_db[e] + state.gain_db[e, i] + state.gain_db[e, j]
-    margin_db -= _path_loss_db(distance_m, terms, e)
+    margin_db -= _path_loss_db(apart_m, terms, e)
     if between > 0:
         blocked_db = terms.car_first_db[e] + terms.car_next_db[e] * (between - 1)
         margin_db -= min(terms.cars_cap_db[e], blocked_db)
@@ -212,28 +254,48 @@ def _move_pair(
             moved_m = max(moved_m, terms.standstill_mps[e] * elapsed_s)
             memory = math.exp(-moved_m / terms.shadowing_distance_m[e])
         if memory < 1.0:
-            state.shadowing[e, i, j] = _step(
-                state.shadowing[e, i, j], memory, state.shadowing_key[e, i, j], now_us
-            )
+            renewed = math.sqrt(1.0 - memory * memory) * model.draws.normal[place]
+            state.shadowing[e, i, j] = memory * state.shadowing[e, i, j] + renewed
         margin_db += terms.shadowing_sd_db[e] * state.shadowing[e, i, j]
-    kept = 0.0 if fresh else bias_memory
-    for way in range(2):
-        receiver, transmitter = (i, j) if way == 0 else (j, i)
-        if not movement.listening[receiver]:
-            continue
-        link = (e, receiver, transmitter)
-        total_db = margin_db
-        if terms.bias_sd_db[e] > 0.0:
-            if kept < 1.0:
-                state.bias[link] = _step(state.bias[link], kept, state.bias_key[link], now_us)
-            share = terms.bias_common_share[e]
-            total_db += terms.bias_sd_db[e] * (
-                math.sqrt(1.0 - share) * state.bias[link]
-                + math.sqrt(share) * state.common[e, receiver]
-            )
-        if model.faded:
-            m = terms.fading_m[e] if distance_m < _RAYLEIGH_FROM_M else 1.0
-            through = gets_through(model.table, m, total_db)
-        else:
-            through = 1.0 / (1.0 + math.exp(-total_db / terms.transition_db[e]))
-        chance[link] = (1.0 - terms.floor_loss[e]) * through
+    return float(margin_db)
+
+
+@inlined
+def _move_link(
+    link: tuple[int, int, int],
+    margin_db: float,
+    step: tuple[float, float],
+    shares: tuple[float, float],
+    place: int,
+    model: _Model,
+) -> float:
+    """Move the bias of a link (convoy, receiver, transmitter) and return its margin.
+
+    `step` is what a bias keeps of itself and what is new, `shares` what of it is the link's own and
+    what is common, as amplitudes; the link's draw stands at `place`.
+    """
+    e, receiver, transmitter = link
+    terms, state = model.terms, model.state
+    total_db = margin_db
+    if terms.bias_sd_db[e] > 0.0:
+        fresh = state.fresh[e, receiver] or state.fresh[e, transmitter]
+        kept, renewed = (0.0, 1.0) if fresh else step
+        if kept < 1.0:
+            state.bias[link] = kept * state.bias[link] + renewed * model.draws.normal[place]
+        own, common = shares
+        total_db += terms.bias_sd_db[e] * (
+            own * state.bias[link] + common * state.common[e, receiver]
+        )
+    return float(total_db)
+
+
+@inlined
+def _chance(e: int, margin_db: float, apart_m: float, model: _Model) -> float:
+    """Chance of a frame to get through at a margin, over so many metres."""
+    terms = model.terms
+    if model.faded:
+        m = terms.fading_m[e] if apart_m < _RAYLEIGH_FROM_M else 1.0
+        through = gets_through(model.table, m, margin_db)
+    else:
+        through = 1.0 / (1.0 + math.exp(-margin_db / terms.transition_db[e]))
+    return float((1.0 - terms.floor_loss[e]) * through)
