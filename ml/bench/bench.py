@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from ml.bench.naive_baseline import NaiveEnv
 from ml.bench.radio_alone import radios_alone
@@ -18,10 +18,12 @@ from ml.bench.workloads import (
     STEPS_PER_ENV,
     BareSumo,
     Driving,
+    DrivingWorkers,
     Learning,
     NoOpVecEnv,
     Workload,
     environment,
+    plain_config,
     plain_learner,
     preset_config,
     sized_config,
@@ -29,7 +31,10 @@ from ml.bench.workloads import (
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.recorded_vec_env import RecordedVecEnv
 from ml.parameters import load_parameters
-from ml.training.environment import build_learner
+from ml.training.config import TrainConfig
+from ml.training.deployment import read_deployment
+from ml.training.environment import build_environment, build_learner
+from ml.training.workers import WorkersVecEnv, usable_cores
 
 BATCH_SIZES = (1, 16, 64, 256)
 PEER_COUNTS = (2, 5, 8)
@@ -38,16 +43,30 @@ _RESETS = 30
 _PARTS: dict[Section, int] = {
     "comparison": 7,
     "training": 2,
+    "workers": 0,
     "recorded": 2,
     "radio": 2,
     "sizes": len(BATCH_SIZES) * len(PEER_COUNTS),
 }
-_RADIO_GOAL_US, _RELAY_GOAL_US = 10.0, 25.0
+_RADIO_GOAL_US, _RELAY_GOAL_US = 10.0, 12.0
+_MOST_WORKERS = 32
+
+
+def worker_counts() -> list[int]:
+    """Return 1, 2, 4 … workers, up to one for each core."""
+    return [2**k for k in range(6) if 2**k <= min(usable_cores(), _MOST_WORKERS)]
+
+
+def _training_on(stack: ExitStack, config: TrainConfig, name: str) -> Learning:
+    """Open workers and a learner on them, as `roadsense train` does."""
+    env = stack.enter_context(closing(build_environment(config, read_deployment({}), config.seed)))
+    return Learning(build_learner(config, env, config.seed), name)
 
 
 def count_parts(sections: Collection[Section], rounds: int) -> int:
     """Count how often `on_part` of `bench` is called; a radio without relays is a part less."""
-    return (rounds + 1) * sum(_PARTS[section] for section in sections)
+    parts = _PARTS | {"workers": 2 * len(worker_counts())}
+    return (rounds + 1) * sum(parts[section] for section in sections)
 
 
 def bench(
@@ -66,8 +85,8 @@ def bench(
     """
     torch.set_num_threads(1)
     for section, measure in (
-        ("comparison", _compare), ("training", _train), ("recorded", _replay), ("radio", _send),
-        ("sizes", _grid),
+        ("comparison", _compare), ("training", _train), ("workers", _scale),
+        ("recorded", _replay), ("radio", _send), ("sizes", _grid),
     ):  # fmt: skip
         if section in sections:
             measure(report, rounds, on_part)
@@ -83,16 +102,14 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
         over_traci = stack.enter_context(closing(environment(*size, backend="traci")))
         naive = stack.enter_context(closing(DummyVecEnv([lambda: NaiveEnv(report.num_peers)])))
 
-        def learning(name: str, on: VecEnv) -> Learning:
-            return Learning(plain_learner(on, STEPS_PER_ENV, 1024, 4), name)
-
+        ceiling = plain_learner(NoOpVecEnv(report.num_envs), STEPS_PER_ENV, 1024, 4)
         workloads: list[Workload] = [
             BareSumo(env),
             Driving(env),
-            learning("c: PPO on the environment", env),
-            learning("d: PPO on an environment that does nothing", NoOpVecEnv(report.num_envs)),
+            _training_on(stack, plain_config(*size, "libsumo"), "c: training"),
+            Learning(ceiling, "d: SB3's PPO on an environment that does nothing"),
             Driving(over_traci, "e: the environment over TraCI"),
-            learning("e: PPO over TraCI", over_traci),
+            _training_on(stack, plain_config(*size, "traci"), "e: training over TraCI"),
             Learning(plain_learner(naive, 2048, 64, 10), "f: the naive baseline", rollouts=1),
         ]
 
@@ -105,10 +122,10 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
     a, b, c, d, e_env, e_ppo, f = (run.values for run in runs)
     goals = [
         ratio("b / a: environment to SUMO with its necessary traffic", b, a, 0.4),
-        ratio("c / d: training to the learner's ceiling", c, d, 0.65),
+        ratio("c / d: training to SB3's serial ceiling", c, d, 1.0),
         ratio("e / b: environment over TraCI to embedded", e_env, b, 0.6),
-        ratio("e / d: training over TraCI to the ceiling", e_ppo, d, 0.55),
-        ratio("c / f: training to the naive baseline", c, f, 60.0),
+        ratio("e / d: training over TraCI to SB3's serial ceiling", e_ppo, d, 0.9),
+        ratio("c / f: training to the naive baseline", c, f, 150.0),
         ratio("one convoy's reset to one batch tick", resets_s, ticks_s, 1.0, at_most=True),
     ]
     report.ratios.extend(goals)
@@ -117,18 +134,40 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
 def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
     """Measure a training with everything on, as its preset has it, beside its ceiling."""
     config = preset_config(report.num_envs, report.radio)
-    with closing(ConvoyVecEnv(config.num_envs, config.env)) as env:
+    ppo, per_env = config.ppo, config.steps_per_env
+    ceiling = plain_learner(NoOpVecEnv(config.num_envs), per_env, ppo.batch_size, ppo.n_epochs)
+    with ExitStack() as stack:
         workloads = [
-            Learning(build_learner(config, on, config.seed), name)
-            for on, name in (
-                (env, "g: preset `ppo` with everything on"),
-                (NoOpVecEnv(config.num_envs), "h: the same on an environment that does nothing"),
-            )
+            _training_on(stack, config, "g: training, preset `ppo` with everything on"),
+            Learning(ceiling, "h: SB3's PPO so on an environment that does nothing"),
         ]
         runs = _interleave(workloads, rounds, on_part)
     report.workloads.extend(runs)
     g, h = (run.values for run in runs)
-    report.ratios.append(ratio("g / h: training with everything on to its ceiling", g, h, 0.5))
+    report.ratios.append(ratio("g / h: the same with everything on", g, h, 0.9))
+
+
+def _scale(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
+    """Measure the environment and a training by 1, 2, 4 … workers, as many as there are cores."""
+    config = plain_config(report.num_envs, report.num_peers, report.radio, "libsumo")
+    counts = worker_counts()
+    with ExitStack() as stack:
+        workloads: list[Workload] = []
+        for count in counts:
+            env = WorkersVecEnv(config.num_envs, config.env, workers=count)
+            stack.enter_context(closing(env))
+            so_many = f"{count} worker{'s' if count > 1 else ''}"
+            workloads.append(DrivingWorkers(env, f"k: the environment, {so_many}"))
+            trained = config.model_copy(update={"workers": count})
+            workloads.append(_training_on(stack, trained, f"k: training, {so_many}"))
+        runs = _interleave(workloads, rounds, on_part)
+    report.workloads.extend(runs)
+    for place, count in enumerate(counts):
+        driving, training = runs[2 * place], runs[2 * place + 1]
+        report.workers[count] = driving.typical, training.typical
+    if len(counts) > 1:
+        two, one = runs[2].values, runs[0].values
+        report.ratios.append(ratio("k: the environment, two workers to one", two, one, 1.7))
 
 
 def _replay(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:

@@ -13,9 +13,9 @@ from ml.console import WholeTable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Section = Literal["comparison", "training", "recorded", "radio", "sizes"]
+Section = Literal["comparison", "training", "workers", "recorded", "radio", "sizes"]
 """Parts of the bench: the lettered comparison; a training with everything on beside its ceiling;
-recorded traffic beside the environment; the radio alone; the environment over batch sizes and
+environment and training by 1, 2, 4 … workers; recorded traffic beside the environment; the radio alone; the environment over batch sizes and
 numbers of peers."""
 
 SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
@@ -76,6 +76,7 @@ class BenchReport:
         ratios: Quotients of two workloads, in the order of the table of goals.
         radio_costs: What `transmit` and `deliver` cost together, µs per convoy and tick, without
             relays and with them; the bounds are for 64 convoys of 6 nodes.
+        workers: Number → steps per second of the environment and of a training, medians.
         cost_us: (num_envs, num_peers) → µs per environment step, median.
     """
 
@@ -85,6 +86,7 @@ class BenchReport:
     workloads: list[Measured] = field(default_factory=list)
     ratios: list[Goal] = field(default_factory=list)
     radio_costs: list[Goal] = field(default_factory=list)
+    workers: dict[int, tuple[float, float]] = field(default_factory=dict)
     cost_us: dict[tuple[int, int], float] = field(default_factory=dict)
 
     def tables(self) -> list[WholeTable]:
@@ -164,6 +166,7 @@ class BenchReport:
 
         kinds = (
             (self.workloads, self._draw_workloads),
+            (self.workers, self._draw_workers),
             (self.radio_costs, self._draw_radio),
             (self.cost_us, self._draw_costs),
         )
@@ -186,6 +189,22 @@ class BenchReport:
         axes.minorticks_off()
         axes.invert_yaxis()
         axes.set_title(f"{self.num_envs} convoys of {self.num_peers} peers, radio {self.radio}")
+
+    def _draw_workers(self, axes: Axes) -> None:
+        counts = sorted(self.workers)
+        for place, name in enumerate(("the environment", "training")):
+            rates = [self.workers[count][place] for count in counts]
+            axes.plot(counts, rates, marker="o", label=name)
+            for count, rate in zip(counts, rates, strict=True):
+                label = f"{rate:,.0f}, ×{rate / rates[0]:.2f}"
+                axes.annotate(label, (count, rate), xytext=(6, 6), textcoords="offset points")
+        axes.set(xlabel="workers", ylabel="environment steps per second")
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.set_xlim(0.5, 1.5 * counts[-1])
+        axes.set_ylim(0.0, 1.25 * max(max(rates) for rates in self.workers.values()))
+        axes.grid(visible=True, alpha=0.3)
+        axes.set_title("workers, on as many cores")
+        axes.legend(loc="lower right")
 
     def _draw_radio(self, axes: Axes) -> None:
         names = [cost.name for cost in self.radio_costs]

@@ -1,9 +1,10 @@
 """What the bench measures: each workload runs a slice of work and says how many steps it did.
 
-Letters are those of the report: (a) SUMO with its necessary traffic, (b) the environment, (c) PPO
-on the environment, (d) PPO on an environment that does nothing; (e) b and c over TraCI; (f) the
-naive baseline, in `ml.bench.naive_baseline`; (g, h) as c and d, but set up as `roadsense train`
-does it; (i, j) b with its radio by the reference driver, live and recorded. The radio alone is in
+Letters are those of the report: (a) SUMO with its necessary traffic, (b) the environment, (c)
+training by workers, as `roadsense train` does it, (d) Stable-Baselines3's PPO on an environment
+that does nothing, in one process; (e) b and c over TraCI; (f) the naive baseline, in
+`ml.bench.naive_baseline`; (g, h) as c and d with everything on; (i, j) b with its radio by the
+reference driver, live and recorded; (k) b and c by 1, 2, 4 … workers. The radio alone is in
 `ml.bench.radio_alone`.
 """
 
@@ -21,9 +22,11 @@ from ml.envs.convoy_vec_env import BatchVecEnv, ConvoyVecEnv
 from ml.envs.spaces import observation_space
 from ml.errors import ConfigError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
+from ml.sumo.factory import Backend
 from ml.sumo.names import vehicle_id
-from ml.training.config import TrainConfig
+from ml.training.config import EvaluationConfig, PpoConfig, TrainConfig
 from ml.training.config_files import Layers
+from ml.training.workers import Share, WorkersVecEnv
 
 STEPS_PER_ENV = 128
 
@@ -98,6 +101,30 @@ class Driving:
         for action in self._actions:
             self._env.step(action)
         return STEPS_PER_ENV * self._env.num_envs
+
+
+class DrivingWorkers:
+    """The environment in worker processes, stepped with small random actions; nothing learns."""
+
+    def __init__(self, env: WorkersVecEnv, name: str) -> None:
+        self.name = name
+        self._env = env
+
+    def prepare(self) -> None:
+        """Begin anew."""
+        self._env.reset()
+
+    def run(self) -> int:
+        """Drive for a while, each worker by itself."""
+        self._env.run(_drive_share, STEPS_PER_ENV)
+        return STEPS_PER_ENV * self._env.num_envs
+
+
+def _drive_share(share: Share, ticks: int) -> None:
+    rng = np.random.default_rng(share.number)
+    size = (ticks, share.starts.size, 1)
+    for action in rng.uniform(-0.2, 0.2, size).astype(np.float32):
+        share.step(action, share.seen)
 
 
 class Learning:
@@ -185,6 +212,21 @@ def plain_learner(env: VecEnv, n_steps: int, batch_size: int, n_epochs: int) -> 
         policy_kwargs=create_deep_set_policy_kwargs(),
         device="cpu",
         seed=0,
+    )
+
+
+def plain_config(num_envs: int, num_peers: int, radio: str, backend: Backend) -> TrainConfig:
+    """Return what (c) trains with: 128 ticks of each convoy, minibatches of 1,024, 4 epochs.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+    n_steps = STEPS_PER_ENV * num_envs
+    return TrainConfig(
+        num_envs=num_envs,
+        env=sized_config(num_peers, radio, backend=backend),
+        ppo=PpoConfig(n_steps=n_steps, batch_size=min(1024, n_steps), n_epochs=4),
+        evaluation=EvaluationConfig(every_steps=0),
     )
 
 

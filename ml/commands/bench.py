@@ -30,8 +30,8 @@ class BenchOptions:
     """Rounds that count; one more warms up."""
     only: tuple[Section, ...] = ()
     """Measure these alone: the lettered comparison; a training run with everything on beside its
-    ceiling; recorded traffic beside the environment; the radio's cost per convoy and tick; the
-    environment over its sizes. Default: all."""
+    ceiling; environment and training by 1, 2, 4 … workers; recorded traffic beside the environment;
+    the radio's cost per convoy and tick; the environment over its sizes. Default: all."""
     profile: bool = False
     """Only show where a tick of the environment goes."""
     json: Path | None = None

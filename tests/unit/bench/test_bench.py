@@ -158,10 +158,11 @@ def test_the_report_shows_what_was_measured_and_nothing_else(tmp_path):
     full.workloads.append(Measured("g: training", [100.0, 200.0]))
     full.ratios.append(ratio("g / h: training with everything on", [1.0], [3.0], 0.5))
     full.cost_us.update({(1, 2): 90.0, (64, 2): 8.0})
+    full.workers.update({1: (100.0, 50.0), 2: (190.0, 90.0)})
     assert all(word in _text(full) for word in ("g: training", "missed", "relays off", "2 peers"))
     full.draw(tmp_path / "full.png")
     widths = [matplotlib.image.imread(tmp_path / f"{n}.png").shape[1] for n in ("radio", "full")]
-    assert widths[1] == pytest.approx(3 * widths[0], abs=3)
+    assert widths[1] == pytest.approx(4 * widths[0], abs=4)
 
 
 def test_the_radio_can_be_measured_by_itself():
@@ -171,7 +172,7 @@ def test_the_radio_can_be_measured_by_itself():
     bench(report, 1, parts.append, ("radio",))
     assert [(c.name, c.wanted, len(c.values)) for c in report.radio_costs] == [
         ("relays off", 10.0, 1),
-        ("relays over up to 3 hops", 25.0, 1),
+        ("relays over up to 3 hops", 12.0, 1),
     ]
     assert all(c.values[0] > 0.0 for c in report.radio_costs)
     assert report.workloads == []
