@@ -34,7 +34,7 @@ from ml.parameters import load_parameters
 from ml.training.config import TrainConfig
 from ml.training.deployment import read_deployment
 from ml.training.environment import build_environment, build_learner
-from ml.training.workers import WorkersVecEnv, usable_cores
+from ml.training.workers import MOST_BY_DEFAULT, usable_cores
 
 BATCH_SIZES = (1, 16, 64, 256)
 PEER_COUNTS = (2, 5, 8)
@@ -58,7 +58,13 @@ def worker_counts() -> list[int]:
 
 
 def _training_on(stack: ExitStack, config: TrainConfig, name: str) -> Learning:
-    """Open workers and a learner on them, as `roadsense train` does."""
+    """Open workers and a learner on them, as `roadsense train` does.
+
+    Two at least where it does not say how many: this process may have a SUMO of its own.
+    """
+    if config.workers == 0:
+        usual = min(max(usable_cores(), 2), MOST_BY_DEFAULT)
+        config = config.model_copy(update={"workers": usual})
     env = stack.enter_context(closing(build_environment(config, read_deployment({}), config.seed)))
     return Learning(build_learner(config, env, config.seed), name)
 
@@ -154,17 +160,16 @@ def _scale(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> 
     with ExitStack() as stack:
         workloads: list[Workload] = []
         for count in counts:
-            env = WorkersVecEnv(config.num_envs, config.env, workers=count)
-            stack.enter_context(closing(env))
             so_many = f"{count} worker{'s' if count > 1 else ''}"
-            workloads.append(DrivingWorkers(env, f"k: the environment, {so_many}"))
             trained = config.model_copy(update={"workers": count})
-            workloads.append(_training_on(stack, trained, f"k: training, {so_many}"))
+            training = _training_on(stack, trained, f"k: training, {so_many}")
+            workloads.append(DrivingWorkers(training.env, f"k: the environment, {so_many}"))
+            workloads.append(training)
         runs = _interleave(workloads, rounds, on_part)
     report.workloads.extend(runs)
     for place, count in enumerate(counts):
-        driving, training = runs[2 * place], runs[2 * place + 1]
-        report.workers[count] = driving.typical, training.typical
+        driven, trained_on = runs[2 * place], runs[2 * place + 1]
+        report.workers[count] = driven.typical, trained_on.typical
     if len(counts) > 1:
         two, one = runs[2].values, runs[0].values
         report.ratios.append(ratio("k: the environment, two workers to one", two, one, 1.7))

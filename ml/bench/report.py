@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 Section = Literal["comparison", "training", "workers", "recorded", "radio", "sizes"]
 """Parts of the bench: the lettered comparison; a training with everything on beside its ceiling;
-environment and training by 1, 2, 4 … workers; recorded traffic beside the environment; the radio alone; the environment over batch sizes and
-numbers of peers."""
+environment and training by 1, 2, 4 … workers; recorded traffic beside the environment; the radio
+alone; the environment over batch sizes and numbers of peers."""
 
 SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 

@@ -132,6 +132,7 @@ class Learning:
 
     def __init__(self, model: PPO, name: str, rollouts: int = 2) -> None:
         self.name = name
+        self.env: Any = model.env
         self._steps = rollouts * model.n_steps * model.n_envs
         self._model = model
 
