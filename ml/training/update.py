@@ -20,7 +20,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.utils import explained_variance
 
 from ml.compiled import compiled
-from ml.policies.gradient import Floats, Layout, Network
+from ml.policies.gradient import Floats, Layout, backward, forward
 
 PARTS = 4
 """Of a minibatch: as many processes can share its work."""
@@ -289,33 +289,33 @@ class _Parts:
     """Computes parts of gradients into an exchange."""
 
     def __init__(self, layout: Layout, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._network = Network(layout, exchange.parameters)
-        self._gradients = [layout.views(gradient) for gradient in exchange.gradients]
+        self._layout, self._exchange = layout, exchange
+        self._weights = layout.weights(exchange.parameters)
+        self._gradients = [layout.weights(gradient) for gradient in exchange.gradients]
 
     def compute(self, parts: range) -> None:
         """Compute those parts of the minibatch that the exchange holds."""
-        exchange = self._exchange
-        minibatch = Minibatch(*exchange.minibatch.tolist())
+        minibatch = Minibatch(*self._exchange.minibatch.tolist())
         size = int(minibatch.size)
         count = _parts_of(size)
         for part in parts:
-            rows = exchange.rows[size * part // count : size * (part + 1) // count]
-            gradient = self._gradients[part]
-            rollout = exchange.rollout
-            mean, value = self._network.forward(
-                rollout.ego, rollout.peers, rollout.peer_mask, rows
-            )
-            by_mean, by_value = np.empty_like(mean), np.empty_like(value)
-            _losses(
-                (mean, value, self._network.log_std),
-                rollout,
-                rows,
-                minibatch,
-                (by_mean, by_value, gradient["log_std"].numpy()),
-                exchange.figures[part],
-            )
-            self._network.backward(by_mean, by_value, gradient)
+            rows = self._exchange.rows[size * part // count : size * (part + 1) // count]
+            self._compute(part, rows, minibatch)
+
+    def _compute(self, part: int, rows: NDArray[np.int64], minibatch: Minibatch) -> None:
+        layout, weights, gradient = self._layout, self._weights, self._gradients[part]
+        rollout = self._exchange.rollout
+        done = forward(layout, weights, rollout[:3], rows)
+        by_means, by_values = torch.empty_like(done.means), torch.empty_like(done.values)
+        _losses(
+            (done.means.numpy(), done.values.numpy(), weights.log_std.numpy()),
+            rollout,
+            rows,
+            minibatch,
+            (by_means.numpy(), by_values.numpy(), gradient.log_std.numpy()),
+            self._exchange.figures[part],
+        )
+        backward(layout, weights, done, (by_means, by_values), gradient)
 
 
 @compiled
@@ -335,7 +335,7 @@ def _losses(
     estimated by (r − 1) − log r (Schulman, "Approximating KL Divergence", 2020).
 
     Args:
-        outputs: Means (rows, actions), values (rows,), log_std (actions,).
+        outputs: Means (rows, actions), values (rows, 1), log_std (actions,).
         rollout: All of it.
         rows: The part's.
         minibatch: Of the whole minibatch.
@@ -371,10 +371,12 @@ def _losses(
             z = (rollout.actions[row, column] - means[place, column]) * precision[column]
             by_means[place, column] = by_log_prob * z * precision[column]
             by_log_std[column] += by_log_prob * (z * z - 1.0)
-        change = values[place] - rollout.values[row]
+        change = values[place, 0] - rollout.values[row]
         bound = minibatch.clip_range_vf
         error = rollout.values[row] + min(max(change, -bound), bound) - rollout.returns[row]
-        by_values[place] = 2.0 * share * minibatch.vf_coef * error if abs(change) <= bound else 0.0
+        by_values[place, 0] = (
+            2.0 * share * minibatch.vf_coef * error if abs(change) <= bound else 0.0
+        )
         squares += error * error
         divergence += ratio - 1.0 - log_ratio
         clipped += abs(ratio - 1.0) > minibatch.clip_range
@@ -396,8 +398,12 @@ class _FlatAdam:
         (self._group,) = optimizer.param_groups
         states = [optimizer.state.get(weight, {}) for weight in self._group["params"]]
         self.first, self.second = (
-            _flat([state.get(name, torch.zeros_like(weight)) for state, weight in zip(
-                states, self._group["params"], strict=True)])
+            _flat(
+                [
+                    state.get(name, torch.zeros_like(weight))
+                    for state, weight in zip(states, self._group["params"], strict=True)
+                ]
+            )
             for name in ("exp_avg", "exp_avg_sq")
         )
         self._step = int(states[0].get("step", 0))
@@ -492,9 +498,9 @@ def update(model: PPO, gradients: Gradients | None = None) -> bool:
         finally:
             gradients.done()
     with torch.no_grad():
-        weights = layout.views(gradients.parameters)
-        for weight, new in zip(policy.parameters(), weights.values(), strict=True):
-            weight.copy_(new)
+        torch.nn.utils.vector_to_parameters(
+            torch.from_numpy(gradients.parameters.copy()), policy.parameters()
+        )
     adam.give_back()
     for name, value in figures.items():
         model.logger.record(f"train/{name}", value)
