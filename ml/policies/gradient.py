@@ -76,7 +76,7 @@ class Layout:
         )
         if not known:
             return None
-        ego = policy.observation_space["ego"].shape[0]
+        ego = prod(policy.observation_space["ego"].shape)  # type: ignore[index]
         layout = cls({name: tuple(w.shape) for name, w in policy.named_parameters()}, ego)
         if isinstance(extractor, StudiedExtractor):
             shown = torch.cat([extractor.shown_ego, extractor.used[ego:]]).numpy()
@@ -182,16 +182,9 @@ def forward(
     pool(ego, rows, embedded.numpy(), first, features.numpy())
     if layout.shown is not None:
         features *= torch.from_numpy(layout.shown)
-    outputs, inputs = [], []
-    for head in (weights.actor, weights.critic):
-        inputs.append([features])
-        for layer in head[:-1]:
-            output = linear(inputs[-1][-1], layer)
-            array = output.numpy()
-            np.tanh(array, out=array)  # in an eighth of torch's time
-            inputs[-1].append(output)
-        outputs.append(linear(inputs[-1][-1], head[-1]))
-    return Pass(*outputs, heard, first, hidden, embedded, *inputs)
+    actor, means = through_head(features, weights.actor)
+    critic, values = through_head(features, weights.critic)
+    return Pass(means, values, heard, first, hidden, embedded, actor, critic)
 
 
 def backward(
@@ -233,6 +226,19 @@ def backward(
     by_hidden = by_embedded @ weights.phi[1].weight
     through_relu(by_hidden.numpy(), done.hidden.numpy())
     by_layer(by_hidden, done.heard, gradient.phi[0])
+
+
+def through_head(
+    features: torch.Tensor, head: list[Layer]
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Return the inputs of a head's layers, and the output of the last."""
+    inputs = [features]
+    for layer in head[:-1]:
+        output = linear(inputs[-1], layer)
+        array = output.numpy()
+        np.tanh(array, out=array)  # in an eighth of torch's time
+        inputs.append(output)
+    return inputs, linear(inputs[-1], head[-1])
 
 
 def linear(rows: torch.Tensor, layer: Layer) -> torch.Tensor:
@@ -293,7 +299,7 @@ def pool(ego: Floats, rows: Indices, embedded: Floats, first: Indices, features:
         for place in range(first[row], first[row + 1]):
             for column in range(width):
                 value = embedded[place, column]
-                largest[column] = value if value > largest[column] else largest[column]
+                largest[column] = max(largest[column], value)
                 total[column] += value
         share = np.float32(1.0) / np.float32(max(first[row + 1] - first[row], 1))
         for column in range(width):
@@ -325,7 +331,7 @@ def unpool(by_pooled: Floats, first: Indices, embedded: Floats, by_embedded: Flo
                 value, best = embedded[place, column], largest[column]
                 more = equal[column] + (np.float32(1.0) if value == best else none)
                 equal[column] = np.float32(1.0) if value > best else more
-                largest[column] = value if value > best else best
+                largest[column] = max(best, value)
         share = np.float32(1.0) / np.float32(max(end - begin, 1))
         for column in range(width):
             by_largest[column] = by_pooled[row, column] / equal[column]
