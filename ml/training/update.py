@@ -6,10 +6,10 @@ weights, the rows of the rollout and the numbers in `Minibatch`; the parts are s
 order. So the weights after an update are the same to the bit, whoever has computed the parts.
 """
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.utils import explained_variance
 
 from ml.compiled import compiled
+from ml.errors import NotLearningError
 from ml.policies.gradient import Floats, Layout, backward, forward
 
 PARTS = 4
@@ -173,7 +174,7 @@ def _exchanged(layout: Layout, rollout: Rollout) -> list[tuple[tuple[int, ...], 
 
 
 def _padded_bytes(shape: tuple[int, ...], dtype: type[Any]) -> int:
-    return -(-prod(shape) * np.dtype(dtype).itemsize // _ALIGNMENT) * _ALIGNMENT
+    return -(-math.prod(shape) * np.dtype(dtype).itemsize // _ALIGNMENT) * _ALIGNMENT
 
 
 class SharedGradients:
@@ -473,6 +474,9 @@ def update(model: PPO, gradients: Gradients | None = None) -> bool:
     Args:
         model: Its rollout buffer is full.
         gradients: Who computes them; None does it in this process.
+
+    Raises:
+        NotLearningError: A gradient is not finite; the policy is as it was.
     """
     try:
         return _update(model, gradients)
@@ -540,6 +544,13 @@ def _epochs(
             if stopped:
                 break
             norm = float(torch.linalg.vector_norm(torch.from_numpy(gradient)))
+            if not math.isfinite(norm):
+                raise NotLearningError(
+                    f"the gradient of {len(rows)} samples is not finite, after "
+                    f"{model._n_updates} passes over rollouts; the policy stays as it was before "  # noqa: SLF001
+                    "this update. Look for a reward or an observation that is not a number, or "
+                    "use a lower --ppo.learning-rate."
+                )
             gradient *= min(model.max_grad_norm / (norm + 1e-6), 1.0)
             adam.step(gradients.parameters, gradient)
         seen += epoch
