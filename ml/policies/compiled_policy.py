@@ -14,23 +14,11 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from ml.compiled import compiled_with_fma
 from ml.errors import EnvironmentStateError
 from ml.onboard.observation.spec import Observation
-from ml.policies.gradient import Layout, Weights, flat_parameters
+from ml.policies import gradient
+from ml.policies.gradient import Layout, flat_parameters
 
 Float32s = NDArray[np.float32]
 
-_NAMES = (
-    "features_extractor.phi.0",
-    "features_extractor.phi.2",
-    "mlp_extractor.policy_net.0",
-    "mlp_extractor.policy_net.2",
-    "action_net",
-    "mlp_extractor.value_net.0",
-    "mlp_extractor.value_net.2",
-    "value_net",
-)
-"""Of the linear layers, as in `Layout`; those of `Layers`."""
-_INPUTS = _NAMES[2], _NAMES[5]
-_PARAMETERS = {"log_std", *(f"{name}.{part}" for name in _NAMES for part in ("weight", "bias"))}
 _HEARD = np.float32(0.5)
 
 
@@ -73,15 +61,16 @@ class CompiledPolicy:
 
     def __init__(self, policy: ActorCriticPolicy) -> None:
         layout = Layout.of(policy)
-        weights = {} if layout is None else layout.views(flat_parameters(policy))
-        if layout is None or weights.keys() != _PARAMETERS:
+        weights = None if layout is None else layout.weights(flat_parameters(policy))
+        if layout is None or weights is None or {len(weights.actor), len(weights.critic)} != {3}:
             raise EnvironmentStateError(
                 "this policy's network is not that of create_deep_set_policy_kwargs(), which alone "
                 "is compiled"
             )
-        shown = dict.fromkeys(_INPUTS, layout.shown) | {_NAMES[0]: layout.shown_peers}
-        self.layers = Layers(*(_layer(weights, name, shown.get(name)) for name in _NAMES))
-        self.log_std = float(weights["log_std"][0])
+        of = (*weights.phi, *weights.actor, *weights.critic)
+        shown = {0: layout.shown_peers, 2: layout.shown, 5: layout.shown}
+        self.layers = Layers(*(_copied(layer, shown.get(k)) for k, layer in enumerate(of)))
+        self.log_std = float(weights.log_std[0])
 
     def forward(self, seen: Observation) -> tuple[Float32s, Float32s]:
         """Return mean actions and values, each (n,) float32, of observations with n rows."""
@@ -95,9 +84,9 @@ class CompiledPolicy:
         return np.clip(self.forward(seen)[0], -1.0, 1.0)
 
 
-def _layer(weights: Weights, name: str, factors: Float32s | None) -> Layer:
+def _copied(layer: gradient.Layer, factors: Float32s | None) -> Layer:
     """Copy a layer, its inputs multiplied by factors of 0 or 1."""
-    weight, bias = (weights[f"{name}.{part}"].numpy() for part in ("weight", "bias"))
+    weight, bias = layer.weight.numpy(), layer.bias.numpy()
     shown = weight if factors is None else weight * factors
     return Layer(np.array(shown.T, dtype=np.float32, order="C"), bias.copy())
 

@@ -6,6 +6,7 @@ weights, the rows of the rollout and the numbers in `Minibatch`; the parts are s
 order. So the weights after an update are the same to the bit, whoever has computed the parts.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -18,13 +19,15 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.utils import explained_variance
 
 from ml.compiled import compiled
-from ml.policies.gradient import Floats, Layout, Network, flat_parameters
+from ml.errors import NotLearningError
+from ml.policies.gradient import Floats, Layout, backward, flat_parameters, forward
 
 PARTS = 4
 """Of a minibatch: as many processes can share its work."""
 _SMALLEST_PART = 128
 """Rows. A minibatch with fewer for each part is one part."""
 _LOG_SQRT_2PI = 0.5 * np.log(2.0 * np.pi)
+_MOMENTS = "exp_avg", "exp_avg_sq"
 
 
 class Rollout(NamedTuple):
@@ -226,31 +229,33 @@ class GradientParts:
     """
 
     def __init__(self, layout: Layout, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._network = Network(layout, exchange.parameters)
-        self._gradients = [layout.views(gradient) for gradient in exchange.gradients]
+        self._layout, self._exchange = layout, exchange
+        self._weights = layout.weights(exchange.parameters)
+        self._gradients = [layout.weights(gradient) for gradient in exchange.gradients]
 
     def compute(self, member: int, members: int) -> None:
         """Compute a member's parts of the minibatch that the exchange holds: every so many."""
-        exchange = self._exchange
-        minibatch = Minibatch(*exchange.minibatch.tolist())
+        minibatch = Minibatch(*self._exchange.minibatch.tolist())
         size = int(minibatch.size)
         count = _parts_of(size)
         for part in range(member, count, members):
-            rows = exchange.rows[size * part // count : size * (part + 1) // count]
-            gradient = self._gradients[part]
-            rollout = exchange.rollout
-            mean, value = self._network.forward(rollout.ego, rollout.peers, rollout.peer_mask, rows)
-            by_mean, by_value = np.empty_like(mean), np.empty_like(value)
-            _losses(
-                (mean, value, self._network.log_std),
-                rollout,
-                rows,
-                minibatch,
-                (by_mean, by_value, gradient["log_std"].numpy()),
-                exchange.figures[part],
-            )
-            self._network.backward(by_mean, by_value, gradient)
+            rows = self._exchange.rows[size * part // count : size * (part + 1) // count]
+            self._compute(part, rows, minibatch)
+
+    def _compute(self, part: int, rows: NDArray[np.int64], minibatch: Minibatch) -> None:
+        layout, weights, gradient = self._layout, self._weights, self._gradients[part]
+        rollout = self._exchange.rollout
+        done = forward(layout, weights, rollout[:3], rows)
+        by_means, by_values = torch.empty_like(done.means), torch.empty_like(done.values)
+        _losses(
+            (done.means.numpy(), done.values.numpy(), weights.log_std.numpy()),
+            rollout,
+            rows,
+            minibatch,
+            (by_means.numpy(), by_values.numpy(), gradient.log_std.numpy()),
+            self._exchange.figures[part],
+        )
+        backward(layout, weights, done, (by_means, by_values), gradient)
 
 
 @compiled
@@ -270,7 +275,7 @@ def _losses(
     estimated by (r − 1) − log r (Schulman, "Approximating KL Divergence", 2020).
 
     Args:
-        outputs: Means (rows, actions), values (rows,), log_std (actions,).
+        outputs: Means (rows, actions), values (rows, 1), log_std (actions,).
         rollout: All of it.
         rows: The part's.
         minibatch: Of the whole minibatch.
@@ -299,17 +304,20 @@ def _losses(
         advantage = rollout.advantages[row] - minibatch.advantage_mean
         advantage /= minibatch.advantage_scale
         free, bounded = advantage * ratio, advantage * min(max(ratio, low), high)
+        # Where the bounded one is smaller, the ratio is beyond its range and counts no longer. The
+        # comparisons are such that what is not a number stays that, and is seen.
         surrogate += min(free, bounded)
-        # Where the bounded one is smaller, the ratio is beyond its range and counts no longer.
-        by_log_prob = -share * free if free <= bounded else 0.0
+        by_log_prob = 0.0 if free > bounded else -share * free
         for column in range(actions):
             z = (rollout.actions[row, column] - means[place, column]) * precision[column]
             by_means[place, column] = by_log_prob * z * precision[column]
             by_log_std[column] += by_log_prob * (z * z - 1.0)
-        change = values[place] - rollout.values[row]
-        bound = minibatch.clip_range_vf
-        error = rollout.values[row] + min(max(change, -bound), bound) - rollout.returns[row]
-        by_values[place] = 2.0 * share * minibatch.vf_coef * error if abs(change) <= bound else 0.0
+        change = values[place, 0] - rollout.values[row]
+        slope = 2.0 * share * minibatch.vf_coef
+        if abs(change) > minibatch.clip_range_vf:
+            change, slope = np.copysign(minibatch.clip_range_vf, change), 0.0
+        error = rollout.values[row] + change - rollout.returns[row]
+        by_values[place, 0] = slope * error
         squares += error * error
         divergence += ratio - 1.0 - log_ratio
         clipped += abs(ratio - 1.0) > minibatch.clip_range
@@ -321,66 +329,62 @@ def _losses(
 
 
 class _FlatAdam:
-    """The state of `torch.optim.Adam`, in flat arrays (Kingma and Ba, "Adam", ICLR 2015).
+    """`torch.optim.Adam` on flat arrays (Kingma and Ba, "Adam", ICLR 2015).
 
-    It is taken from the optimiser at first and given back at the end.
+    Its state is taken from the optimiser at first and given back at the end.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self._optimizer = optimizer
-        (self._group,) = optimizer.param_groups
-        states = [optimizer.state.get(weight, {}) for weight in self._group["params"]]
-        self.first, self.second = (
-            _flat(
-                [
-                    state.get(name, torch.zeros_like(weight))
-                    for state, weight in zip(states, self._group["params"], strict=True)
-                ]
-            )
-            for name in ("exp_avg", "exp_avg_sq")
+        self._state, (self._group,) = optimizer.state, optimizer.param_groups
+        self._weights: list[torch.Tensor] = self._group["params"]
+        self._first, self._second = (
+            _flat([self._state[w].get(name, torch.zeros_like(w)) for w in self._weights])
+            for name in _MOMENTS
         )
-        self._step = int(states[0].get("step", 0))
+        self._steps = int(self._state[self._weights[0]].get("step", 0))
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer) -> bool:
         """Whether it is Adam as it was published, of one group of weights."""
-        return (
-            type(optimizer) is torch.optim.Adam
-            and len(optimizer.param_groups) == 1
-            and not any(
-                optimizer.param_groups[0][name] for name in ("weight_decay", "amsgrad", "maximize")
-            )
+        return type(optimizer) is torch.optim.Adam and not any(
+            group[name]
+            for group in optimizer.param_groups
+            for name in ("weight_decay", "amsgrad", "maximize")
         )
 
     def step(self, parameters: Floats, gradient: Floats) -> None:
         """Change the parameters, both (size,) float32."""
-        self._step += 1
+        self._steps += 1
         group = self._group
         first, second = group["betas"]
         _adam(
-            (parameters, gradient, self.first, self.second),
+            (parameters, gradient, self._first, self._second),
             np.float32(first),
             np.float32(second),
-            np.float32(group["lr"] / (1.0 - first**self._step)),
-            np.float32(1.0 / np.sqrt(1.0 - second**self._step)),
+            np.float32(group["lr"] / (1.0 - first**self._steps)),
+            np.float32(1.0 / np.sqrt(1.0 - second**self._steps)),
             np.float32(group["eps"]),
         )
 
-    def give_back(self) -> None:
-        """Write the state into the optimiser."""
-        for name, flat in (("exp_avg", self.first), ("exp_avg_sq", self.second)):
-            start = 0
-            for weight in self._group["params"]:
-                state = self._optimizer.state[weight]
-                part = flat[start : start + weight.numel()].reshape(weight.shape)
-                state[name] = torch.tensor(part)
-                state["step"] = torch.tensor(float(self._step))
-                start += weight.numel()
+    def give_back(self, parameters: Floats) -> None:
+        """Write parameters and state to where the policy and its optimiser have them."""
+        with torch.no_grad():
+            for weight, new in zip(self._weights, _cut(parameters, self._weights), strict=True):
+                weight.copy_(new)
+                self._state[weight]["step"] = torch.tensor(float(self._steps))
+        for name, flat in zip(_MOMENTS, (self._first, self._second), strict=True):
+            for weight, new in zip(self._weights, _cut(flat, self._weights), strict=True):
+                self._state[weight][name] = new.clone()
 
 
 def _flat(tensors: list[torch.Tensor]) -> Floats:
     flat: Floats = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).numpy()
     return flat
+
+
+def _cut(flat: Floats, like: list[torch.Tensor]) -> list[torch.Tensor]:
+    parts = torch.split(torch.from_numpy(flat), [tensor.numel() for tensor in like])
+    return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
 
 
 @compiled
@@ -403,11 +407,14 @@ def _adam(
 
 
 def update(model: PPO, gradients: Gradients | None = None) -> bool:
-    """Do what `PPO.train` does; False, and nothing, for a policy that `Layout` does not know.
+    """Do what `PPO.train` does; False, and nothing, where that is not written out here.
 
     Args:
         model: Its rollout buffer is full.
         gradients: Who computes them; None does it in this process.
+
+    Raises:
+        NotLearningError: A gradient is not finite; the policy is as it was.
     """
     policy, buffer = model.policy, model.rollout_buffer
     layout = Layout.of(policy)
@@ -421,20 +428,16 @@ def update(model: PPO, gradients: Gradients | None = None) -> bool:
     policy.set_training_mode(True)
     model._update_learning_rate(policy.optimizer)  # noqa: SLF001 (as the PPO that this is)
     rollout = Rollout.of(buffer)
+    gradients = gradients or SharedGradients(layout, Exchange.alone(layout, rollout))
+    gradients.load(rollout)
+    gradients.parameters[:] = flat_parameters(policy)
+    adam = _FlatAdam(policy.optimizer)
     with plain_arithmetic():
-        gradients = gradients or SharedGradients(layout, Exchange.alone(layout, rollout))
-        gradients.load(rollout)
-        gradients.parameters[:] = flat_parameters(policy)
-        adam = _FlatAdam(policy.optimizer)
         figures = _epochs(model, rollout, gradients, adam)
-    with torch.no_grad():
-        weights = layout.views(gradients.parameters)
-        for weight, new in zip(policy.parameters(), weights.values(), strict=True):
-            weight.copy_(new)
-    adam.give_back()
+    adam.give_back(gradients.parameters)
+    figures["std"] = float(torch.exp(policy.log_std.detach()).mean())
     for name, value in figures.items():
         model.logger.record(f"train/{name}", value)
-    model.logger.record("train/std", float(torch.exp(policy.log_std.detach()).mean()))
     model.logger.record("train/n_updates", model._n_updates, exclude="tensorboard")  # noqa: SLF001
     return True
 
@@ -446,7 +449,9 @@ def _epochs(
     buffer, size = model.rollout_buffer, len(rollout.ego)
     done = model._current_progress_remaining  # noqa: SLF001
     clip_range, clip_range_vf = model.clip_range, model.clip_range_vf
-    limits = [clip(done) if callable(clip) else np.inf for clip in (clip_range, clip_range_vf)]
+    limit, limit_vf = (
+        clip(done) if callable(clip) else np.inf for clip in (clip_range, clip_range_vf)
+    )
     seen: list[Figures] = []
     epoch: list[Figures] = []
     stopped = False
@@ -460,13 +465,22 @@ def _epochs(
             if model.normalize_advantage and len(rows) > 1:
                 advantages = rollout.advantages[rows].astype(np.float64)
                 mean, scale = advantages.mean(), advantages.std(ddof=1) + 1e-8
-            minibatch = Minibatch(len(rows), mean, scale, *limits, model.ent_coef, model.vf_coef)
+            minibatch = Minibatch(
+                len(rows), mean, scale, limit, limit_vf, model.ent_coef, model.vf_coef
+            )
             gradient, figures = gradients.of(rows, minibatch)
             epoch.append(figures)
             stopped = model.target_kl is not None and figures.approx_kl > 1.5 * model.target_kl
             if stopped:
                 break
             norm = float(torch.linalg.vector_norm(torch.from_numpy(gradient)))
+            if not math.isfinite(norm):
+                raise NotLearningError(
+                    f"the gradient of {len(rows)} samples is not finite, after "
+                    f"{model._n_updates} passes over rollouts; the policy stays as it was before "  # noqa: SLF001
+                    "this update. Look for a reward or an observation that is not a number, or "
+                    "use a lower --ppo.learning-rate."
+                )
             gradient *= min(model.max_grad_norm / (norm + 1e-6), 1.0)
             adam.step(gradients.parameters, gradient)
         seen += epoch
@@ -481,6 +495,6 @@ def _epochs(
         + model.ent_coef * last.entropy_loss
         + model.vf_coef * last.value_loss,
         "explained_variance": float(explained_variance(values, returns)),
-        "clip_range": limits[0],
+        "clip_range": limit,
     }
-    return logged | ({} if clip_range_vf is None else {"clip_range_vf": limits[1]})
+    return logged | ({} if clip_range_vf is None else {"clip_range_vf": limit_vf})
