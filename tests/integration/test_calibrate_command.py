@@ -179,9 +179,9 @@ def test_a_bad_log_ends_on_one_screen_and_writes_nothing(pair, tmp_path, spoil, 
     assert sorted(tmp_path.iterdir()) == [bad]
 
 
-def test_one_board_alone_holds_no_link(pair, capsys):
-    """The error says which logs are needed."""
-    assert main(["calibrate", str(pair[2]), "--out", "nowhere.json"]) == 2
+def test_what_one_board_alone_heard_holds_no_link(pair, capsys):
+    """Who names receptions wants a radio: the error says which logs are needed."""
+    assert main(["calibrate", *map(str, pair[1:3]), "--out", "nowhere.json"]) == 2
     assert "an RX log and its senders' TX logs" in capsys.readouterr().err
 
 

@@ -110,6 +110,12 @@ def loss_estimates(
     return fit, split
 
 
+def kept_losses(prior: Parameters, why: str) -> list[Estimate]:
+    """Keep all that losses would tell."""
+    names = ("margin_20m_db", *NAMES, "car_first_db")
+    return [kept(_LOSS + name, prior, why) for name in names]
+
+
 def _placed_levels(fit: LinkFit, links: Sequence[Link]) -> tuple[tuple[Group, ...], Floats, Floats]:
     """Return groups, levels and covariance of pairs whose distance is known, of all without any."""
     placed = {link.pair for link in links if np.isfinite(link.distance_m[link.scored]).any()}

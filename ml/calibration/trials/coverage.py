@@ -105,6 +105,7 @@ def _count(study: Study, calibration: Calibration, radio: Parameters, seed: int)
             drives.append(None)
         else:
             drives.append(Found(truth, e.value, *e.interval))
+    assert calibration.fit is not None  # noqa: S101 - these logs hold links
     level = float(calibration.fit.levels_db[0])
     found = Found(true_level_db(radio, seed), level, *calibration.fit.level_interval(0))
     study.setdefault(LEVEL, []).append(found)
