@@ -37,7 +37,8 @@ _AT_LARGE: Final = (
     "Other boards of their kind, in other cars: they differ as the prior's boards do, by far more "
     "than one pair shows. For training a policy that boards nobody has measured will carry."
 )
-_SENSORS: Final = "sensors."
+_LOSSES: Final = "radio.loss."
+_UNTOLD: Final = "which frames were lost"
 _UNIDENTIFIABLE: Final = {
     "radio.loss.fading_m": "loss alone does not show it: it trades against the margin",
     "radio.loss.transition_db": "loss alone does not show it",
@@ -69,9 +70,10 @@ class Calibration:
         """Say what of the radio no log tells of; empty where losses are fitted."""
         if self.fit is not None:
             return ""
+        what = "The radio is" if self.latency is None else "The radio's losses are"
         return (
-            f"The radio is not calibrated, it is that of {self.prior_name}: these logs tell "
-            "nothing of a link. Only what is listed as fitted is of these boards."
+            f"{what} not calibrated, but {self.prior_name}'s: these logs do not tell {_UNTOLD}. "
+            "Only what is listed as fitted is of these boards."
         )
 
     @property
@@ -124,7 +126,7 @@ def calibrate(
         fit, split = loss_estimates(links, prior, estimates, on_part)
         estimates += blackout_estimates(blackouts, prior)
     else:
-        estimates += kept_losses(prior, "these logs tell nothing of a link")
+        estimates += kept_losses(prior, f"these logs do not tell {_UNTOLD}")
     latency = latency_estimates(logs, prior, estimates)
     relays = relay_estimates(drives, prior, estimates)
     accels = accelerometer_estimates(drives, prior, estimates)
@@ -141,7 +143,9 @@ def calibrate(
 
 
 def _enough(logs: Sequence[Log], drives: Sequence[Drive]) -> list[Link]:
-    """Return the links of all drives; none where the logs are of what boards sent, and no more.
+    """Return the links of all drives; none where the logs do not tell which frames were lost.
+
+    They need not where there are round trips enough for latency, or only logs of what boards sent.
 
     Raises:
         LogError: There should be some, and there is none, or too little in them.
@@ -160,14 +164,9 @@ def _enough(logs: Sequence[Log], drives: Sequence[Drive]) -> list[Link]:
     trips = sum(
         int(np.isfinite(link.latency_ms).sum()) for drive in drives for link in drive.round_trips
     )
-    if scored == 0 and trips > 0:
-        raise LogError(
-            f"no lost frame can be told, though {trips:,} round trips came back, and a radio is "
-            "fitted to losses. Log the pings that were lost, too: a row each, with lost = 1, or a "
-            "sequence that counts them."
-            + "".join(f"\n  {x}" for drive in drives for x in [*drive.left_out(), *drive.notes])
-        )
-    if scored == 0 or (scored < LEAST_FRAMES and trips < LEAST_ROUND_TRIPS):
+    if scored == 0 and trips >= LEAST_ROUND_TRIPS:
+        return []
+    if scored < LEAST_FRAMES and trips < LEAST_ROUND_TRIPS:
         raise LogError(
             f"{scored} frames can be judged; allowed are {LEAST_FRAMES} or more (five minutes of "
             f"10 Hz), or {LEAST_ROUND_TRIPS} round trips for latency alone. Record longer: half an "
@@ -183,13 +182,13 @@ def _refuse_all(drives: Sequence[Drive], estimates: Sequence[Estimate]) -> NoRet
     Raises:
         LogError: Always.
     """
-    whys = [f"{e.name}: {e.why}" for e in estimates if e.name.startswith(_SENSORS)]
+    whys = {e.why: f"{e.name}: {e.why}" for e in estimates if not e.name.startswith(_LOSSES)}
     raise LogError(
-        "these logs hold no link, and nothing of the sensors can be fitted to them. Let the car "
-        "stand for 20 s with its accelerations logged, or park it for an hour and a half for its "
-        "GPS; for the radio, name an RX log and its senders' TX logs, of the same drive and in one "
-        "folder, or an RTT log."
-        + "".join(f"\n  {x}" for x in [*whys, *(n for d in drives for n in d.notes)])
+        f"these logs do not tell {_UNTOLD}, and nothing else can be fitted to them. For its "
+        "sensors, let the car stand for 20 s with its accelerations logged, or park it for an hour "
+        "and a half for its GPS; for the radio, name an RX log and its senders' TX logs, of the "
+        "same drive and in one folder, or an RTT log."
+        + "".join(f"\n  {x}" for x in [*whys.values(), *(n for d in drives for n in d.notes)])
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import pytest
 
@@ -112,7 +114,7 @@ def test_the_log_of_one_board_alone_is_enough_for_its_sensors(tmp_path, capsys):
         assert of_them.ranges(randomise=False).keys() == {name}
     page = out.with_suffix(".html").read_text(encoding="utf-8")
     for text in (said, page, parameters.provenance):
-        assert "The radio is not calibrated, it is that of bursty" in text
+        assert "The radio is not calibrated, but bursty's" in html.unescape(text)
     assert "How well it fits" not in page
     assert f"next: roadsense train --radio {out}" in said
     out.unlink()
@@ -137,8 +139,8 @@ def test_a_board_alone_that_never_stood_tells_nothing(tmp_path, capsys):
     assert main(["calibrate", str(log), "--out", str(tmp_path / "params.json")]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "white_sd_mps2: no board stood for 20 s" in said
-    assert "sensors.position.sd_m: no board was parked for 20 minutes" in said
-    assert "Let the car stand" in said
+    assert "no board was parked for 20 minutes" in said
+    assert "let the car stand" in said
     assert "an RX log and its senders' TX logs" in said
     assert sorted(tmp_path.iterdir()) == [log]
 

@@ -385,7 +385,8 @@ def _round_trip(log: Log, reference: GeoReference, drive: Drive) -> Link:
     if "lost" in log.lacks and not lost.any():
         drive.notes.append(
             f"{log.path.name}: it has neither a column lost nor numbers that are missing in its "
-            "sequence: pings that did not come back cannot be told, only latency."
+            "sequence: pings that did not come back cannot be told, only latency. Log them, too: a "
+            "row each, with lost = 1, or a sequence that counts them."
         )
         outcome[:] = LEFT_OUT
     stem = log.path.stem.removesuffix("-rtt").removesuffix("_rtt")

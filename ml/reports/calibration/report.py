@@ -144,11 +144,11 @@ def _links(calibration: Calibration) -> HtmlTable:
         for link in [*drive.links, *pinged]:
             lost = link.lost[link.scored]
             clock = drive.clocks.get((link.source, link.receiver))
-            share = float(lost.mean()) if lost.size else 0.0
+            share = _said(100.0 * float(lost.mean()) if lost.size else None, "{:.1f} %")
             known_m = link.distance_m[np.isfinite(link.distance_m)]
             median = _said(float(np.median(known_m)) if known_m.size else None, "{:.0f} m")
             drift = _said(None if clock is None else clock.drift_ppm, "{:+.1f} ppm")
-            texts = (link.name, f"{lost.size:,}", f"{100.0 * share:.1f} %", median, drift)
+            texts = (link.name, f"{lost.size:,}", share, median, drift)
             rows.append(Line([*map(Cell, texts)]))
     return table_of(["link", ">frames", ">lost", ">median distance", ">clock drift"], rows)
 
