@@ -21,6 +21,7 @@ from ml.espnow_emulator import GeoReference
 from ml.espnow_emulator.message_store import MAX_NODES
 from ml.evaluation.drive.states import States, as_measured
 from ml.onboard.views import Measurement
+from ml.sensors import SensorParameters
 from ml.vehicle import TICK_US
 
 OnPart = Callable[[str, float], None]
@@ -83,6 +84,7 @@ def read_recorded_drive(
     on_part: OnPart = lambda _what, _share: None,
     *,
     log_map: LogMap | None = None,
+    sensors: SensorParameters | None = None,
 ) -> RecordedDrive:
     """Read the logs of one drive, and turn them into what one board met.
 
@@ -91,6 +93,7 @@ def read_recorded_drive(
         ego: The board at whose wheel drivers are put; None for the last of the convoy.
         on_part: Told what is being done, and how far it is in [0, 1].
         log_map: How logs in other formats are read.
+        sensors: How wrong boards take their sensors to be; default: as the preset `clean`.
 
     Raises:
         LogError: Logs that cannot be read, are not of one drive, or cannot be fused.
@@ -106,7 +109,7 @@ def read_recorded_drive(
     (drive,) = drives
     board, log, why = choose_ego(drive, ego)
     on_part("what its board received", 0.0)
-    return _met_by(board, log, drive, States(drive, logs), [why])
+    return _met_by(board, log, drive, States(drive, logs, sensors), [why])
 
 
 def choose_ego(drive: Drive, asked: str | None) -> tuple[Board, Log, str]:

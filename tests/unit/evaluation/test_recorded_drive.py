@@ -316,6 +316,22 @@ def test_what_a_board_has_fused_itself_stands(logs, tmp_path):
     assert judged(drive).warnings[0].fired_s[RULE] == pytest.approx(1.4)
 
 
+def test_boards_believe_what_their_sensors_are_said_to_be(logs):
+    """Worse GPS in the parameters: the ego and what it heard are less sure, and no farther off."""
+    usual = read_recorded_drive(logs, "a")
+    sensors = load_parameters("clean").sensors
+    worse = sensors.model_copy(
+        update={"position": sensors.position.model_copy(update={"sd_m": 9.0})}
+    )
+    found = read_recorded_drive(logs, "a", sensors=worse)
+    assert np.allclose(found.own.x_m, usual.own.x_m)
+    assert found.own.position_sd_m[600:-600].min() > 8.9
+    assert usual.own.position_sd_m[600:-600].max() < 4.0
+    for drive, low, high in ((usual, 2.0, 4.0), (found, 8.9, 11.0)):
+        said_m = drive.receptions.payload[500:-500, PayloadField.POSITION_SD_M]
+        assert low < said_m.min() <= said_m.max() < high
+
+
 def test_a_threshold_makes_other_events(logs):
     """Beyond 6.5 m/s² nobody brakes; beyond 1.2 the stop at the end counts, too."""
     drive = read_recorded_drive(logs, None)
