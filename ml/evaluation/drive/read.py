@@ -152,7 +152,14 @@ def choose_ego(drive: Drive, asked: str | None) -> tuple[Board, Log, str]:
         ((last, log),) = able.items()
         why = f"The ego is {last}: no other board has an RX log."
     else:
-        ahead = {name: _share_ahead(drive.boards[names.index(name)], drive) for name in able}
+        shares = {name: _share_ahead(drive.boards[names.index(name)], drive) for name in able}
+        ahead = {name: share for name, share in shares.items() if share is not None}
+        if not ahead:
+            raise ConfigError(
+                f"which board is the ego? {', '.join(able)} have RX logs, and their logs do not "
+                "tell who drives last: nobody drove, or their clocks never met. Name one with "
+                "--ego."
+            )
         last = max(ahead, key=lambda name: ahead[name])
         log = able[last]
         why = (
@@ -167,10 +174,11 @@ def _or(names: Iterable[str]) -> str:
     return " or ".join(names)
 
 
-def _share_ahead(board: Board, drive: Drive) -> float:
+def _share_ahead(board: Board, drive: Drive) -> float | None:
     """Share of glances, one a second for each other car, in which that one is ahead of a board.
 
     Ahead goes by the way that the car is driving; who stands, or is nowhere, counts for nobody.
+    None where nobody ever counts.
     """
     way = drive.ways[board.name]
     at_ms = np.arange(board.time_ms[0], board.time_ms[-1], _GLANCE_MS)
@@ -185,7 +193,7 @@ def _share_ahead(board: Board, drive: Drive) -> float:
         along = ((there - here) * course).sum(axis=1)[drives]
         ahead += int((along > 0.0).sum())
         seen += int(np.isfinite(along).sum())
-    return ahead / seen if seen else 0.0
+    return ahead / seen if seen else None
 
 
 def _met_by(
@@ -286,8 +294,8 @@ def _messages(
         else:
             sent_ms = _written_ms(boards.get(name), stamps)
             payload = states.said_by(name, log, rows, sent_ms)
-            shift_ms = float(np.median(sent_ms - stamps)) if stamps.size else 0.0
-            of = _Messages(clock, _moved(clock, shift_ms), rows, stamps, payload)
+            row_clock = _moved(clock, drive.rows_ahead_ms.get(name, 0.0))
+            of = _Messages(clock, row_clock, rows, stamps, payload)
             if (useful := _useful(name, of, board, lacked, notes)) is not None:
                 found[name] = useful
     if not found:

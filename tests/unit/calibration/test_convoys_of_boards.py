@@ -43,11 +43,12 @@ def _write(
     hears: tuple[str, ...] = ("tail",),
     held: int = 1,
     stall_s: tuple[float, float] = (0.0, 0.0),
+    stamps_ahead_ms: tuple[int, ...] = (0, 0, 0),
 ) -> None:
     """Write the logs of three boards on a road that turns all along.
 
     Each board sends at its tenths of a second; a speed is held for `held` rows, and in `stall_s`
-    the middle one logs nothing.
+    the middle one logs nothing. Its stamps may be of another clock than its rows.
     """
     folder.mkdir(exist_ok=True)
     east_m, north_m = _on_road(made.place_m)
@@ -58,14 +59,15 @@ def _write(
     speed = made.speed_mps[rows // held * held]
     sent = {}
     for k, name in enumerate(NAMES):
-        stamps = [int(100 * row + OFFSETS_MS[k]) for row in rows]
+        times = [int(100 * row + OFFSETS_MS[k]) for row in rows]
+        stamps = [at + stamps_ahead_ms[k] for at in times]
         sent[name] = [
             f"{stamp},{name},{lat[row, k]:.12f},{lon[row, k]:.12f},{speed[row, k]:.12f},"
             f"{heading[row, k]:.12f},0.0,0.0,9.81,0,m{k}"
             for row, stamp in zip(rows, stamps, strict=True)
         ]
         logs = (name != "mid") | (made.time_s < stall_s[0]) | (made.time_s >= stall_s[1])
-        lines = [f"{stamps[row]},{sent[name][row]}" for row in rows if logs[row]]
+        lines = [f"{times[row]},{sent[name][row]}" for row in rows if logs[row]]
         (folder / f"{name}-tx.csv").write_text("\n".join([HEAD, *lines]) + "\n")
     for name in hears:
         offset = OFFSETS_MS[NAMES.index(name)]
@@ -94,6 +96,17 @@ def test_gaps_are_along_the_road_and_speeds_of_the_same_moment(tmp_path: Path):
     assert np.abs(straight_m - made.gap_m).max() > 0.5, "a straight line would not do"
     (case,) = cut_cases(read)[0]
     assert case.hardest_mps2 == pytest.approx(-5.0, abs=0.3)
+
+
+def test_rows_of_other_clocks_than_their_stamps_are_of_the_same_moments(tmp_path: Path):
+    """A board that stamps by its GPS and counts its rows from its start is where it was."""
+    made = Convoy(cars=3, cruise_mps=14.0)
+    _write(tmp_path, made, stamps_ahead_ms=(7_000_000, 40_000, -800_000))
+    (read,) = read_folder(tmp_path)
+    rows = read.time_s.size
+    assert rows > made.time_s.size - 5
+    np.testing.assert_allclose(read.gap_m, made.gap_m[:rows, ::-1], atol=0.3)
+    np.testing.assert_allclose(read.speed_mps, made.speed_mps[:rows, ::-1], atol=0.05)
 
 
 def test_a_speed_that_is_held_for_a_second_is_no_staircase(tmp_path: Path):

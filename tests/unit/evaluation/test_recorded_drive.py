@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from support import small_logs
 from support.planted_drive import LATENCY_MS, OFFSET_MS, PHASE_MS, PlantedDrive, tick_after
 from support.planted_rows import planted_row
 from support.untrained import untrained_model
@@ -365,6 +366,22 @@ def test_the_last_of_the_convoy_is_the_ego_and_another_can_be_named(logs):
     assert "100% of the time" in read_recorded_drive(logs, None).notes[0]
     assert read_recorded_drive(logs, "b").ego == "b"
     assert read_recorded_drive(logs, "b").peers == ("a", "c")
+
+
+def test_the_last_is_the_ego_by_rows_whatever_clock_the_stamps_are_of(logs, tmp_path):
+    """Senders stamp by a clock that is an hour and more off that of their rows."""
+    files = with_row_times(logs, tmp_path, lambda ms: ms, lambda ms: ms + 5_000_000)
+    drive = read_recorded_drive(files, None)
+    assert drive.ego == "a"
+    assert "100% of the time" in drive.notes[0]
+
+
+def test_where_nobody_can_tell_who_is_last_the_ego_is_asked_for(tmp_path):
+    """Boards that only stood: the candidates are named."""
+    places = {name: np.full(700, 20.0 * k) for k, name in enumerate("abc")}
+    files = small_logs.write_all(tmp_path, small_logs.drive(places, receivers=["a", "b"]))
+    with pytest.raises(ConfigError, match=r"a, b have RX logs.*Name one with --ego"):
+        read_recorded_drive(files, None)
 
 
 def test_an_ego_that_is_not_there_is_refused_with_the_nearest(logs):
