@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from ml.commands.checks import require_counts, require_file
+from ml.commands.checks import require_counts, require_file, require_new
 from ml.console import WholeTable, make_console, plain_lines
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -42,6 +42,8 @@ class CalibrateOptions:
     """The parameter file to write."""
     report: Path | None = None
     """The report to write; the parameter file's name with .html by default."""
+    force: bool = False
+    """Replace files that are there."""
     prior: str = "clean"
     """Preset or parameter file: values where the logs cannot tell, and the ranges known before."""
     boards: Literal["mine", "at-large"] = "mine"
@@ -154,6 +156,7 @@ def _check(options: CalibrateOptions, report: Path) -> None:
         )
     require_file("--out", options.out, ".json")
     require_file("--report", report)
+    require_new("--out", options.out, report, force=options.force)
     if options.distance_m is not None and not 0.0 < options.distance_m <= _FARTHEST_M:
         raise ConfigError(
             f"--distance-m must be above 0 and up to {_FARTHEST_M:g}, got {options.distance_m:g}"
@@ -199,6 +202,7 @@ def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
     from ml.parameters import load_parameters  # noqa: PLC0415
 
     require_file("--coverage", file)
+    require_new("--coverage", file, force=options.force)
     require_counts(options, "coverage_drives")
     radio, prior = load_parameters(options.coverage_radio), load_parameters(options.prior)
     drives = options.coverage_drives

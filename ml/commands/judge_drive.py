@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.markup import escape
 
-from ml.commands.checks import require_file
+from ml.commands.checks import require_file, require_new
 from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -64,7 +64,9 @@ class JudgeDriveOptions:
     """Let them really drive, too: in SUMO, behind the peers' recorded ways, around each hard
     braking ahead, with packets lost and late as recorded."""
     out: Path = Path("judge-drive.html")
-    """The page to write, with a .json beside it; neither may be there yet."""
+    """The page to write, with a .json beside it."""
+    force: bool = False
+    """Replace a page or figures that are there."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -143,11 +145,7 @@ def _check(options: JudgeDriveOptions) -> None:
             f"{options.brakes_at_mps2:g}"
         )
     require_file("--out", options.out, ".html")
-    for file in (options.out, options.out.with_suffix(".json")):
-        if file.exists():
-            raise ConfigError(
-                f"--out = {options.out}: {file} is there already. Name another file, or remove it."
-            )
+    require_new("--out", options.out, options.out.with_suffix(".json"), force=options.force)
 
 
 def _drivers(

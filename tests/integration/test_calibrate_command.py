@@ -152,6 +152,7 @@ def test_other_logs_judge_and_change_nothing(calibrated, pair, tmp_path, capsys)
         links = read_drive([read_log(path) for path in logs]).links
         lost = np.concatenate([link.lost[link.scored] for link in links]).mean()
         assert f"{100.0 * lost:.1f} % of the frames were lost" in report
+    out = tmp_path / "other.json"
     assert main(["calibrate", *map(str, pair), "--out", str(out), "--held-out", str(other[2])]) == 2
     assert "no link to judge on" in capsys.readouterr().err
 

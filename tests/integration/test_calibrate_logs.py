@@ -7,7 +7,7 @@ import html
 import numpy as np
 import pytest
 
-from ml.calibration.trials import logged_drive
+from ml.calibration.trials import coverage, logged_drive
 from ml.calibration.trials.convoy import drawn_always
 from ml.cli import main
 from ml.parameters import load_parameters
@@ -117,10 +117,28 @@ def test_the_log_of_one_board_alone_is_enough_for_its_sensors(tmp_path, capsys):
         assert "The radio is not calibrated, but bursty's" in html.unescape(text)
     assert "How well it fits" not in page
     assert f"next: roadsense train --radio {out}" in said
-    out.unlink()
-    assert main(["calibrate", str(log), "--out", str(out), "--held-out", *pings(tmp_path)]) == 2
+    other = tmp_path / "judged.json"
+    assert main(["calibrate", str(log), "--out", str(other), "--held-out", *pings(tmp_path)]) == 2
     assert "--held-out: no losses are fitted" in " ".join(capsys.readouterr().err.split())
-    assert not out.exists()
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("name", ["params.json", "params.html", "coverage.md"])
+def test_a_file_that_is_there_is_not_replaced_but_by_force(tmp_path, capsys, monkeypatch, name):
+    """A parameter file may have been corrected by hand, and a study took long: it is said how."""
+    monkeypatch.setattr(coverage, "coverage_study", lambda *_, **__: {})
+    log = stands_and_drives(tmp_path, 0.21)
+    (tmp_path / name).write_text("mine")
+    command = ["calibrate", str(log), "--out", str(tmp_path / "params.json")]
+    if name == "coverage.md":
+        command = ["calibrate", "--coverage", str(tmp_path / name), "--coverage-drives", "1"]
+    assert main(command) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{name} is there already. Name another file, or give --force to replace it" in said
+    assert {file.name for file in tmp_path.iterdir()} == {log.name, name}
+    assert (tmp_path / name).read_text() == "mine"
+    assert main([*command, "--force"]) == 0
+    assert (tmp_path / name).read_text() != "mine"
 
 
 def pings(folder):

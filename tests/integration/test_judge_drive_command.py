@@ -191,11 +191,16 @@ def test_wrong_options_are_refused_and_nothing_is_written(calm, tmp_path, capsys
 
 @pytest.mark.parametrize("name", ["page.html", "page.json"])
 def test_a_report_that_is_there_is_not_replaced(calm, tmp_path, capsys, name):
-    """Neither the page nor the figures beside it."""
+    """Neither the page nor the figures beside it, but by force."""
     (tmp_path / name).write_text("mine")
     assert judge(calm, "--out", tmp_path / "page.html") == 2
-    assert f"{name} is there already" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{name} is there already" in said
+    assert "--force" in said
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+    if name == "page.json":
+        assert judge(calm, "--out", tmp_path / "page.html", "--controllers", "none", "--force") == 3
+        assert (tmp_path / name).read_text() != "mine"
 
 
 def test_two_drives_are_refused_and_nothing_is_written(calm, folder, tmp_path, capsys):
