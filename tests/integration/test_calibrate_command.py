@@ -9,6 +9,7 @@ import pytest
 
 from ml.calibration.logs.links import read_drive
 from ml.calibration.logs.reader import read_log
+from ml.calibration.synthetic.recording import record
 from ml.calibration.trials import coverage
 from ml.cli import main
 from ml.parameters import load_parameters
@@ -210,8 +211,24 @@ def test_a_coverage_study_holds_intervals_against_what_made_the_drives():
     assert level.truth == coverage.true_level_db(bursty, 1)
     assert level.low < level.value < level.high
     assert spread.truth == bursty.radio.loss.shadowing_sd_db
-    assert study["radio.loss.fading_m"] == [None]
+    assert study["radio.loss.fading_m"] == study["radio.relay.forward_spread"] == [None]
+    (relays,), (share,) = study["radio.relay.forward_probability"], study[coverage.RELAYED]
+    assert relays.truth == bursty.radio.relay.forward_probability
+    assert share.truth == coverage.true_share(bursty, 1) != relays.truth
+    assert share.low < share.truth < share.high
+    (spells,) = study["radio.relay.forward_time_s"]
+    assert spells.low < spells.truth == bursty.radio.relay.forward_time_s < spells.high
     assert coverage.table_of(study).count("\n") == 2 + len(study)
+
+
+def test_a_coverage_study_knows_how_much_the_relay_of_a_drive_sends_on():
+    """As the made-up boards did: at work in that share of their slots."""
+    bursty = load_parameters("bursty")
+    for seed, recording in zip(
+        (4, 5), record(bursty, num_cars=2, duration_s=1200.0, seeds=[4, 5]), strict=True
+    ):
+        share = coverage.true_share(bursty, seed)
+        assert recording.relays[:, 0].mean() == pytest.approx(share, abs=0.03)
 
 
 def test_a_coverage_study_says_beforehand_how_long_it_takes(tmp_path, monkeypatch, capsys):
