@@ -80,7 +80,10 @@ def test_events_and_leads_are_exact_to_a_tick(verdict):
 
 
 def test_of_a_peers_braking_is_said_what_came_and_when(verdict):
-    """Age at the onset, losses of the 3 s before, and the first message sent since."""
+    """Age at the onset, losses of the 3 s before, and the first message sent since.
+
+    Who fires with the ego's driver answers nothing, and the event does not count.
+    """
     lost = (0, 3, 0, 0)
     assert {told.event.who for told in verdict.answers} == {"b"}
     onsets = [tick_after(first_message_s(at_s)) for at_s in PEER_S]
@@ -88,10 +91,14 @@ def test_of_a_peers_braking_is_said_what_came_and_when(verdict):
     for told, at_s, count in zip(verdict.answers, PEER_S, lost, strict=True):
         onset_s, came_s = told.event.tick * DT_S, first_message_s(at_s, count)
         assert told.message_delay_s == pytest.approx(max(came_s - onset_s, 0.0))
-        assert told.fired_s[RULE] == pytest.approx(tick_after(came_s) * DT_S - onset_s)
+        answer_s = tick_after(came_s) * DT_S - onset_s
+        if told is verdict.answers[-1]:
+            answer_s = np.nan  # the ego's driver brakes in the same tick
+        assert told.fired_s[RULE] == pytest.approx(answer_s, nan_ok=True)
         (heard,) = told.receptions
         assert (heard.peer, heard.sent) == ("b", 30)
         assert heard.sent - heard.received == min(count, 1)
+    assert verdict.of(RULE).answered.hit.tolist() == [True] * 3
 
 
 def test_before_the_egos_braking_all_peers_are_told_of(verdict):
