@@ -22,6 +22,7 @@ from ml.calibration.logs.log_map import LogMap
 from ml.calibration.logs.reader import Log
 from ml.calibration.logs.reading import read_logs
 from ml.calibration.logs.schema import LogKind
+from ml.console import counted
 from ml.errors import LogError
 from ml.espnow_emulator import MarginLoss
 from ml.parameters import Boards, Parameters
@@ -251,9 +252,10 @@ def _own_boards(calibration: Calibration) -> dict[str, tuple[float, float, float
 def provenance(calibration: Calibration) -> str:
     """Say in words what the file rests on: fitted and kept values, files, hashes, rows."""
     logs, start = calibration.logs, calibration.prior_name
+    of_them = counted(len(logs), "log")
     fitted = [(e, *e.interval) for e in calibration.estimates if e.interval is not None]
     lines = [
-        f"Calibrated by roadsense {__version__} from {len(logs)} logs, starting from {start}.",
+        f"Calibrated by roadsense {__version__} from {of_them}, starting from {start}.",
         "Fitted, with 90 % intervals:",
         *(f"{e.name} = {e.value:.4g} [{a:.4g}, {b:.4g}] ({e.why});" for e, a, b in fitted),
         "Kept from before:",

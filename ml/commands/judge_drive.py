@@ -13,7 +13,7 @@ import tyro
 from rich.markup import escape
 
 from ml.commands.checks import require_file, require_new
-from ml.console import WholeTable, make_console
+from ml.console import WholeTable, counted, make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
 
@@ -123,7 +123,9 @@ def main(arguments: Sequence[str]) -> int:
         _print_closed(closed, console)
         for why, count in refused.items():
             console.print(
-                f"closed loop: {count} cases refused: {why}", highlight=False, markup=False
+                f"closed loop: {counted(count, 'case')} refused: {why}",
+                highlight=False,
+                markup=False,
             )
     return 0 if verdict.is_above_chance else _NOT_SHOWN
 

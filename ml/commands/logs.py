@@ -11,7 +11,7 @@ import tyro
 from ml.atomic_files import check_writable, write_atomically
 from ml.commands.checks import require_file, require_new
 from ml.commands.logs_check import CheckOptions, check
-from ml.console import make_console
+from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.progress import Parts
 
@@ -129,5 +129,10 @@ def _synth(options: SynthOptions) -> int:
         )
     for file in files:
         console.print(str(file), highlight=False)
-    console.print(f"next: roadsense calibrate {out}/*.csv --out params.json", highlight=False)
+    tell = plain_lines(console)
+    tell(f"next: roadsense calibrate {out}/*.csv --out params.json")
+    if options.hard_brakings:
+        tell(f"or:   roadsense judge-drive {out}/*.csv --model ml/models/convoy.zip")
+    else:
+        tell(f"or:   roadsense logs check {out}/*.csv")
     return 0

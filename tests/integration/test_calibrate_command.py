@@ -49,6 +49,18 @@ def test_the_same_seed_makes_the_same_logs(pair, tmp_path):
     assert all(a.read_bytes() != b.read_bytes() for a, b in zip(other, pair, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("options", "then"),
+    [((), "logs check {}/*.csv"), (("--hard-brakings", "3"), "judge-drive {}/*.csv --model")],
+)
+def test_it_is_said_what_made_up_logs_are_good_for(tmp_path, capsys, options, then):
+    """A calibration; where somebody brakes hard, a policy is judged on them."""
+    synth(tmp_path / "logs", "--minutes", "2", *options)
+    said = capsys.readouterr().out
+    assert f"next: roadsense calibrate {tmp_path / 'logs'}/*.csv --out params.json" in said
+    assert f"or:   roadsense {then.format(tmp_path / 'logs')}" in said
+
+
 def test_what_the_logging_artefacts_spoil_is_counted_and_left_out(pair):
     """Stalls, glitches, missing fixes, duplicates and relayed rows are told apart."""
     drive = read_drive([read_log(path) for path in pair])

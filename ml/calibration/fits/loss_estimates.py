@@ -20,6 +20,7 @@ from ml.calibration.fits.link import NAMES, LinkFit, fit_links
 from ml.calibration.fits.link_frames import Group
 from ml.calibration.fits.margin import path_terms_db
 from ml.calibration.logs.link import Link
+from ml.console import counted
 from ml.espnow_emulator import MarginLoss
 from ml.parameters import Parameters
 
@@ -83,7 +84,9 @@ def loss_estimates(
         estimates.append(kept(name, prior, NOWHERE))
     else:
         boards, sd_db = len(split.boards_db), loss.antenna_sd_db
-        basis = f"levels of the pairs; {boards} boards that may differ by {sd_db:g} dB each"
+        basis = (
+            f"levels of the pairs; {counted(boards, 'board')} that may differ by {sd_db:g} dB each"
+        )
         value, low, high = split.margin_db
         estimates.append(judged(name, value, (low, high), prior, basis))
     if not any(link.speed_known for link in links):

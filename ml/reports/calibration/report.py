@@ -6,6 +6,7 @@ import numpy as np
 
 from ml.calibration.calibrate import Calibration, rows_of
 from ml.calibration.trials.logged_drive import Judgement, Verdict
+from ml.console import counted
 from ml.parameters import Parameters
 from ml.reports.calibration.pictures import Gallery
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
@@ -62,7 +63,7 @@ def _subtitle(calibration: Calibration) -> str:
         for drive in calibration.drives
     )
     seconds = sum(max(float(at_s[-1] - at_s[0]) for at_s in times) for times in drives if times)
-    logs = "1 log" if len(calibration.logs) == 1 else f"{len(calibration.logs)} logs"
+    logs = counted(len(calibration.logs), "log")
     return f"{logs}, {rows:,} rows, {seconds / 60.0:.0f} minutes"
 
 
