@@ -87,7 +87,7 @@ def test_the_parameter_file_does_not_wait_for_the_report(tmp_path, monkeypatch):
 
 
 def stands_and_drives(folder, noise_mps2):
-    """The TX log of one board alone: it drives to and fro, then stands for a minute."""
+    """The TX log of one board alone: it drives back and forth, then stands for a minute."""
     places = small_logs.to_and_fro(1200)
     table = small_logs.drive({"a": np.append(places, np.full(600, places[-1]))})["a-tx"]
     noise = np.random.Generator(np.random.PCG64(6)).normal(0.0, noise_mps2, 1800)
