@@ -120,7 +120,7 @@ def choose_ego(drive: Drive, asked: str | None) -> tuple[Board, Log, str]:
 
     Raises:
         LogError: No board has an RX log, or the one that was asked for has none.
-        ConfigError: There is no board of the name.
+        ConfigError: There is no board of the name; or none was named, and who is last is unknown.
     """
     names = [board.name for board in drive.boards]
     able = {board.name: board.rx for board in drive.boards if board.rx is not None}
