@@ -38,6 +38,11 @@ def plain_lines(console: Console) -> Callable[[str], None]:
     return partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
 
+def counted(number: int, thing: str) -> str:
+    """Say how many there are: "1 case", "2 cases"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table for a page, its last line ended; columns as `WholeTable` takes them."""
     lines = [[column.removeprefix(_RIGHT) for column in columns]]

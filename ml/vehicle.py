@@ -26,5 +26,7 @@ episode."""
 MAX_BRAKING_MPS2 = 8.0
 MAX_ACCEL_MPS2 = 2.6
 MAX_SPEED_MPS = 55.0
+REACTION_MPS2 = 1.0
+"""Who slows harder than this brakes; less is coasting."""
 HEADWAY_SPEED_MPS = 5.0
 """Time headway is averaged above this speed; below it the standstill distance decides."""

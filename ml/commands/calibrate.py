@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from ml.commands.checks import require_counts, require_file
+from ml.commands.checks import require_counts, require_file, require_new
 from ml.console import WholeTable, make_console, plain_lines
 from ml.errors import ConfigError
 from ml.progress import Parts
@@ -22,6 +22,7 @@ _FARTHEST_M = 5000.0
 if TYPE_CHECKING:
     from ml.calibration.calibrate import Calibration
     from ml.calibration.logs.link import Link
+    from ml.calibration.logs.log_map import LogMap
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class CalibrateOptions:
     """The parameter file to write."""
     report: Path | None = None
     """The report to write; the parameter file's name with .html by default."""
+    force: bool = False
+    """Replace files that are there."""
     prior: str = "clean"
     """Preset or parameter file: values where the logs cannot tell, and the ranges known before."""
     boards: Literal["mine", "at-large"] = "mine"
@@ -68,13 +71,8 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console()
     if options.coverage is not None:
         return _study(options, options.coverage, console)
-    if not options.logs:
-        raise ConfigError(
-            "which logs? Name RTT, TX and RX files, or try `roadsense logs synth` first."
-        )
     report = options.report or options.out.with_suffix(".html")
-    require_file("--out", options.out, ".json")
-    require_file("--report", report)
+    _check(options, report)
     from ml.parameters import load_parameters  # noqa: PLC0415 (slow to import)
 
     prior = load_parameters(options.prior)
@@ -84,29 +82,14 @@ def main(arguments: Sequence[str]) -> int:
         calibrated,
     )
     from ml.calibration.logs.log_map import read_log_map  # noqa: PLC0415
-    from ml.calibration.logs.reading import read_logs  # noqa: PLC0415
     from ml.calibration.trials.logged_drive import judge_links  # noqa: PLC0415
     from ml.reports.calibration.pictures import pictures_of  # noqa: PLC0415
     from ml.reports.calibration.report import render  # noqa: PLC0415
 
-    if options.distance_m is not None and not 0.0 < options.distance_m <= _FARTHEST_M:
-        raise ConfigError(
-            f"--distance-m must be above 0 and up to {_FARTHEST_M:g}, got {options.distance_m:g}"
-        )
     log_map = None if options.map is None else read_log_map(options.map)
     with Parts(console, "reading") as parts:
         on_part = parts.at
-        held_out: list[Link] = []
-        if options.held_out:
-            held_out = [
-                link
-                for drive in read_logs(
-                    options.held_out, on_part, log_map=log_map, distance_m=options.distance_m
-                )[1]
-                for link in drive.links
-            ]
-            if not held_out:
-                raise ConfigError("--held-out: these logs hold no link to judge on.")
+        held_out = _held_out(options, on_part, log_map)
         calibration = calibrate(
             options.logs,
             prior,
@@ -115,15 +98,24 @@ def main(arguments: Sequence[str]) -> int:
             log_map=log_map,
             distance_m=options.distance_m,
         )
+        if held_out and calibration.fit is None:
+            raise ConfigError(
+                "--held-out: no losses are fitted, so there is nothing to judge on other logs. "
+                f"Leave it out.\n  {calibration.uncalibrated}"
+            )
         parameters = calibrated(calibration, options.boards)
         # Whatever judging or drawing meets, what was fitted is there.
         write_atomically(options.out, parameters.model_dump_json(indent=2) + "\n")
-        judgement = judge_links(
-            held_out or calibration.links,
-            parameters.of_boards("mine"),
-            calibration.fit.levels,
-            on_part,
-            fitted_to=calibration.links,
+        judgement = (
+            judge_links(
+                held_out or calibration.links,
+                parameters.of_boards("mine"),
+                calibration.fit.levels,
+                on_part,
+                fitted_to=calibration.links,
+            )
+            if calibration.fit
+            else None
         )
         on_part("drawing", 0.5)
         gallery = pictures_of(judgement, calibration.latency)
@@ -140,16 +132,50 @@ def main(arguments: Sequence[str]) -> int:
     _print(calibration, console)
     for failure in gallery.failed:
         console.print(f"[yellow]note[/yellow]  {escape(failure)}")
-    console.print(judgement.summary, highlight=False)
     tell = plain_lines(console)
+    if judgement is not None:
+        console.print(judgement.summary, highlight=False)
     tell(f"parameters: {options.out}   report: {report}")
-    for boards, found in parameters.board_sets.items():
-        chosen = ", as the file says" if boards == options.boards else ""
-        console.print(f"boards {boards}{chosen}: {found.purpose}", highlight=False)
-    tell(f"next: roadsense train --radio {options.out}")
-    (other,) = parameters.board_sets.keys() - {options.boards}
-    tell(f"or:   roadsense train --radio {options.out}:{other}")
+    next_lines = [f"next: roadsense train --radio {options.out}"]
+    if judgement is not None:
+        for boards, found in parameters.board_sets.items():
+            chosen = ", as the file says" if boards == options.boards else ""
+            console.print(f"boards {boards}{chosen}: {found.purpose}", highlight=False)
+        (other,) = parameters.board_sets.keys() - {options.boards}
+        next_lines.append(f"or:   roadsense train --radio {options.out}:{other}")
+    for line in next_lines:
+        tell(line)
     return 0
+
+
+def _check(options: CalibrateOptions, report: Path) -> None:
+    """Refuse what can be refused before anything slow is imported or read."""
+    if not options.logs:
+        raise ConfigError(
+            "which logs? Name RTT, TX and RX files, or try `roadsense logs synth` first."
+        )
+    require_file("--out", options.out, ".json")
+    require_file("--report", report)
+    require_new("--out", options.out, report, force=options.force)
+    if options.distance_m is not None and not 0.0 < options.distance_m <= _FARTHEST_M:
+        raise ConfigError(
+            f"--distance-m must be above 0 and up to {_FARTHEST_M:g}, got {options.distance_m:g}"
+        )
+
+
+def _held_out(
+    options: CalibrateOptions, on_part: Callable[[str, float], None], log_map: LogMap | None
+) -> list[Link]:
+    """Read the links to judge on; none where the logs that are fitted to are judged on, too."""
+    if not options.held_out:
+        return []
+    from ml.calibration.logs.reading import read_logs  # noqa: PLC0415 (scipy is slow)
+
+    _, drives = read_logs(options.held_out, on_part, log_map=log_map, distance_m=options.distance_m)
+    links = [link for drive in drives for link in drive.links]
+    if not links:
+        raise ConfigError("--held-out: these logs hold no link to judge on.")
+    return links
 
 
 def _print(calibration: Calibration, console: Console) -> None:
@@ -176,6 +202,7 @@ def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
     from ml.parameters import load_parameters  # noqa: PLC0415
 
     require_file("--coverage", file)
+    require_new("--coverage", file, force=options.force)
     require_counts(options, "coverage_drives")
     radio, prior = load_parameters(options.coverage_radio), load_parameters(options.prior)
     drives = options.coverage_drives

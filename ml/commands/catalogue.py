@@ -38,7 +38,7 @@ COMMANDS = {
     "compile": Command("compile the environment's loops ahead of the first run", "10 s"),
     "params": Command("show, compare and fit parameters of radio and sensors"),
     "calibrate": Command(
-        "turn logs of real boards into a parameter file", "1 min; --coverage 10 min"
+        "turn logs of real boards into a parameter file", "1 min; --coverage 3 min"
     ),
     "logs": Command("make up logs to try that without boards; map other formats; test boards"),
     "judge-drive": Command(

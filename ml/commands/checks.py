@@ -18,6 +18,22 @@ def require_counts(options: object, *names: str) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} must be ≥ 1, got {value}")
 
 
+def require_new(option: str, *files: Path, force: bool) -> None:
+    """Refuse to replace files that took long to make, or that somebody may have corrected.
+
+    Tables and pictures that a command draws again from what it reads are replaced without a word.
+
+    Raises:
+        ConfigError: One is there, and `force` is off.
+    """
+    there = next((file for file in files if file.is_file()), None)
+    if there is not None and not force:
+        raise ConfigError(
+            f"{option} = {files[0]}: {there} is there already. Name another file, or give --force "
+            "to replace it."
+        )
+
+
 def require_file(option: str, file: Path | None, *endings: str) -> None:
     """Refuse a file to write that has another ending, or that cannot be written; None passes.
 

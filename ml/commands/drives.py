@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from ml.console import WholeTable, make_console
+from ml.console import WholeTable, counted, make_console
 
 _MINUTE_S = 60.0
 
@@ -20,10 +20,12 @@ class DrivesOptions:
     """Say which recorded convoys a folder holds, and which cases were cut out of them.
 
     A recording is a file in the layout of the OpenACC database, or the TX and RX logs of one folder
-    together. A case is cut around each braking below −3 m/s² of a car ahead of the last one, 20 s
-    before to 25 s after it; one with holes is refused and counted here. Half of the recordings, by
-    their content, are for training (roadsense train --episodes-from FOLDER), the others for
-    evaluation (roadsense evaluate --suite drives:FOLDER). docs/drives.md says where to get some.
+    together, in another format if a map.toml beside the recordings says how they are read
+    (roadsense logs map FILE --out FOLDER/map.toml). A case is cut around each braking below
+    −3 m/s² of a car ahead of the last one, 20 s before to 25 s after it; one with holes is refused
+    and counted here. Half of the recordings, by their content, are for training (roadsense train
+    --episodes-from FOLDER), the others for evaluation (roadsense evaluate --suite drives:FOLDER).
+    docs/drives.md says where to get some.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
@@ -62,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     console.print(table)
     refused = sum(sum(cut.refused.values()) for cut in cuts)
     console.print(
-        f"{len(cuts)} recordings; {cases['train']} cases for training, {cases['held out']} held "
-        f"out, {refused} refused",
+        f"{counted(len(cuts), 'recording')}; {counted(cases['train'], 'case')} for training, "
+        f"{cases['held out']} held out, {refused} refused",
         highlight=False,
     )
     return 0

@@ -48,6 +48,8 @@ def fill(folder: Path, parts: Sequence[Part], *, workers: int, what: str, consol
     shown = Parts(console, what, total=total, done=total - missing, work=work_s, usual_s=usual_s)
     try:
         with shown:
+            if jobs:
+                shown.say(f"loading, then first: {jobs[0]}")
             for job in run_jobs(jobs, workers=workers):
                 shown.say(f"last: {job}")
                 shown.advance(len(job.parts), work=job.simulated_s)

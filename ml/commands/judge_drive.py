@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.markup import escape
 
-from ml.commands.checks import require_file
-from ml.console import WholeTable, make_console
+from ml.commands.checks import require_file, require_new
+from ml.console import WholeTable, counted, make_console
 from ml.errors import ConfigError
 from ml.progress import Parts
 
@@ -56,11 +56,17 @@ class JudgeDriveOptions:
     """Braking from which on one is a hard one, m/s²."""
     map: Path | None = None
     """How logs in other formats are read (TOML): `roadsense logs map FILE` proposes one."""
+    radio: str = "clean"
+    """Preset, or parameter file, such as `roadsense calibrate` writes of these boards: how wrong
+    their sensors are, and for how long a message counts. Losses and delays are the recorded ones,
+    whatever it says of them."""
     closed_loop: bool = False
     """Let them really drive, too: in SUMO, behind the peers' recorded ways, around each hard
     braking ahead, with packets lost and late as recorded."""
     out: Path = Path("judge-drive.html")
-    """The page to write, with a .json beside it; neither may be there yet."""
+    """The page to write, with a .json beside it."""
+    force: bool = False
+    """Replace a page or figures that are there."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,11 +83,14 @@ def main(arguments: Sequence[str]) -> int:
     from ml.parameters import load_parameters  # noqa: PLC0415
 
     console = make_console()
-    parameters = load_parameters("clean")
+    parameters = load_parameters(options.radio)
     with Parts(console, "reading") as parts:
         drivers = _drivers(options, parameters.radio.time_to_live_ms / 1000.0)
         log_map = None if options.map is None else read_log_map(options.map)
-        drive = read_recorded_drive(options.logs, options.ego, parts.at, log_map=log_map)
+        drive = read_recorded_drive(
+            options.logs, options.ego, parts.at, log_map=log_map, sensors=parameters.sensors
+        )
+        drive.notes.append(f"Sensors and how long a message counts: as {options.radio} has them.")
         decided, heard = decide(drive, drivers, parameters, parts.at)
         parts.at("judging", 1.0)
         names = [driver.name for driver in drivers]
@@ -105,14 +114,18 @@ def main(arguments: Sequence[str]) -> int:
     if options.closed_loop:
         # What is judged so far is written, whatever the closed loop refuses.
         with Parts(console, "driving") as parts:
-            rows, refused = closed_loop(drive, _line_up(options), on_part=parts.at)
+            rows, refused = closed_loop(
+                drive, _line_up(options), radio=options.radio, on_part=parts.at
+            )
             refused.update(f"invalid as {row.controller} drove" for row in rows if row.invalid)
             closed = closed_figures(rows)
             _write(options.out, verdict, command, closed, refused)
         _print_closed(closed, console)
         for why, count in refused.items():
             console.print(
-                f"closed loop: {count} cases refused: {why}", highlight=False, markup=False
+                f"closed loop: {counted(count, 'case')} refused: {why}",
+                highlight=False,
+                markup=False,
             )
     return 0 if verdict.is_above_chance else _NOT_SHOWN
 
@@ -134,11 +147,7 @@ def _check(options: JudgeDriveOptions) -> None:
             f"{options.brakes_at_mps2:g}"
         )
     require_file("--out", options.out, ".html")
-    for file in (options.out, options.out.with_suffix(".json")):
-        if file.exists():
-            raise ConfigError(
-                f"--out = {options.out}: {file} is there already. Name another file, or remove it."
-            )
+    require_new("--out", options.out, options.out.with_suffix(".json"), force=options.force)
 
 
 def _drivers(

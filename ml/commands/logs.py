@@ -9,9 +9,9 @@ from typing import Literal
 import tyro
 
 from ml.atomic_files import check_writable, write_atomically
-from ml.commands.checks import require_file
+from ml.commands.checks import require_file, require_new
 from ml.commands.logs_check import CheckOptions, check
-from ml.console import make_console
+from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.progress import Parts
 
@@ -60,6 +60,8 @@ class MapOptions:
     """A log: text with one row per line."""
     out: Path | None = None
     """The map to write (TOML); printed by default."""
+    force: bool = False
+    """Replace a map that is there, perhaps with your corrections."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,11 +78,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _map(options: MapOptions) -> int:
     require_file("--out", options.out, ".toml")
-    if options.out is not None and options.out.exists():
-        raise ConfigError(
-            f"--out {options.out} is there, perhaps with your corrections. Use another --out, or "
-            "remove it."
-        )
+    if options.out is not None:
+        require_new("--out", options.out, force=options.force)
     from ml.calibration.logs.proposal import propose  # noqa: PLC0415 (scipy is slow)
 
     proposal = propose(options.file)
@@ -130,5 +129,10 @@ def _synth(options: SynthOptions) -> int:
         )
     for file in files:
         console.print(str(file), highlight=False)
-    console.print(f"next: roadsense calibrate {out}/*.csv --out params.json", highlight=False)
+    tell = plain_lines(console)
+    tell(f"next: roadsense calibrate {out}/*.csv --out params.json")
+    if options.hard_brakings:
+        tell(f"or:   roadsense judge-drive {out}/*.csv --model ml/models/convoy.zip")
+    else:
+        tell(f"or:   roadsense logs check {out}/*.csv")
     return 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ml.console import make_console
+from ml.console import counted, make_console
 from ml.errors import RoadSenseError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         for kind, text in _notes(examined.network):
             say(kind, text)
     if examined.problems:
-        say("", f"{_counted(len(examined.problems), 'thing')} to mend; then check again", "bold")
+        say("", f"{counted(len(examined.problems), 'thing')} to mend; then check again", "bold")
         return 2
     if options.drive:
         say("drive", f"{_CONVOYS} convoys, one episode …")
@@ -126,8 +126,8 @@ def _notes(network: RouteNetwork) -> Iterator[tuple[str, str]]:
     inside = int(road.lane_internal.sum())
     seconds = float((road.lane_length_m / road.lane_limit_mps).sum())
     measures = (
-        f"{road.length_m:,.0f} m in {_counted(len(road.lane_ids) - inside, 'lane')} one after the "
-        f"other, {_counted(len(network.ways), 'junction')}; {seconds:,.0f} s at its limits"
+        f"{road.length_m:,.0f} m in {counted(len(road.lane_ids) - inside, 'lane')} one after the "
+        f"other, {counted(len(network.ways), 'junction')}; {seconds:,.0f} s at its limits"
     )
     yield "road", measures
     yield "limit", f"lowest: {_limit(road, int(road.lane_limit_mps.argmin()))}"
@@ -144,11 +144,7 @@ def _notes(network: RouteNetwork) -> Iterator[tuple[str, str]]:
             passed = f"{meaning} at {named(names)}; convoys pass there: nobody else is on the road"
             yield "note", passed
     if network.foreign_edges:
-        yield "note", f"{_counted(network.foreign_edges, 'other edge')} of the network left out"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+        yield "note", f"{counted(network.foreign_edges, 'other edge')} of the network left out"
 
 
 def _few(texts: Iterable[str]) -> list[str]:

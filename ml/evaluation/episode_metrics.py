@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from ml.compiled import compiled
 from ml.envs.scoring.metrics import (
     BRAKING_MPS2,
-    REACTION_MPS2,
     RSS_ACCEL_MPS2,
     RSS_LEAST_BRAKING_MPS2,
     RSS_MOST_BRAKING_MPS2,
@@ -21,7 +20,7 @@ from ml.envs.truth.ground_truth import needed_braking_mps2, time_to_collision_s
 from ml.evaluation.delay_budget import delay_budget_s
 from ml.evaluation.recording import Column, EpisodeTrace
 from ml.evaluation.result import CrashClass
-from ml.vehicle import DT_S, HEADWAY_SPEED_MPS
+from ml.vehicle import DT_S, HEADWAY_SPEED_MPS, REACTION_MPS2
 
 _LEAST_NORM, _LEAST_DIP_MPS = 0.1, 0.5
 _SETTLING_S = 10.0

@@ -9,6 +9,7 @@ import pytest
 
 from ml.calibration.logs.links import read_drive
 from ml.calibration.logs.reader import read_log
+from ml.calibration.synthetic.recording import record
 from ml.calibration.trials import coverage
 from ml.cli import main
 from ml.parameters import load_parameters
@@ -46,6 +47,18 @@ def test_the_same_seed_makes_the_same_logs(pair, tmp_path):
     other = synth(tmp_path / "other", "--preset", "bursty", "--seed", "4")
     assert [f.read_bytes() for f in again] == [f.read_bytes() for f in pair]
     assert all(a.read_bytes() != b.read_bytes() for a, b in zip(other, pair, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "then"),
+    [((), "logs check {}/*.csv"), (("--hard-brakings", "3"), "judge-drive {}/*.csv --model")],
+)
+def test_it_is_said_what_made_up_logs_are_good_for(tmp_path, capsys, options, then):
+    """A calibration; where somebody brakes hard, a policy is judged on them."""
+    synth(tmp_path / "logs", "--minutes", "2", *options)
+    said = capsys.readouterr().out
+    assert f"next: roadsense calibrate {tmp_path / 'logs'}/*.csv --out params.json" in said
+    assert f"or:   roadsense {then.format(tmp_path / 'logs')}" in said
 
 
 def test_what_the_logging_artefacts_spoil_is_counted_and_left_out(pair):
@@ -152,6 +165,7 @@ def test_other_logs_judge_and_change_nothing(calibrated, pair, tmp_path, capsys)
         links = read_drive([read_log(path) for path in logs]).links
         lost = np.concatenate([link.lost[link.scored] for link in links]).mean()
         assert f"{100.0 * lost:.1f} % of the frames were lost" in report
+    out = tmp_path / "other.json"
     assert main(["calibrate", *map(str, pair), "--out", str(out), "--held-out", str(other[2])]) == 2
     assert "no link to judge on" in capsys.readouterr().err
 
@@ -179,9 +193,9 @@ def test_a_bad_log_ends_on_one_screen_and_writes_nothing(pair, tmp_path, spoil, 
     assert sorted(tmp_path.iterdir()) == [bad]
 
 
-def test_one_board_alone_holds_no_link(pair, capsys):
-    """The error says which logs are needed."""
-    assert main(["calibrate", str(pair[2]), "--out", "nowhere.json"]) == 2
+def test_what_one_board_alone_heard_holds_no_link(pair, capsys):
+    """Who names receptions wants a radio: the error says which logs are needed."""
+    assert main(["calibrate", *map(str, pair[1:3]), "--out", "nowhere.json"]) == 2
     assert "an RX log and its senders' TX logs" in capsys.readouterr().err
 
 
@@ -209,8 +223,24 @@ def test_a_coverage_study_holds_intervals_against_what_made_the_drives():
     assert level.truth == coverage.true_level_db(bursty, 1)
     assert level.low < level.value < level.high
     assert spread.truth == bursty.radio.loss.shadowing_sd_db
-    assert study["radio.loss.fading_m"] == [None]
+    assert study["radio.loss.fading_m"] == study["radio.relay.forward_spread"] == [None]
+    (relays,), (share,) = study["radio.relay.forward_probability"], study[coverage.RELAYED]
+    assert relays.truth == bursty.radio.relay.forward_probability
+    assert share.truth == coverage.true_share(bursty, 1) != relays.truth
+    assert share.low < share.truth < share.high
+    (spells,) = study["radio.relay.forward_time_s"]
+    assert spells.low < spells.truth == bursty.radio.relay.forward_time_s < spells.high
     assert coverage.table_of(study).count("\n") == 2 + len(study)
+
+
+def test_a_coverage_study_knows_how_much_the_relay_of_a_drive_sends_on():
+    """As the made-up boards did: at work in that share of their slots."""
+    bursty = load_parameters("bursty")
+    for seed, recording in zip(
+        (4, 5), record(bursty, num_cars=2, duration_s=1200.0, seeds=[4, 5]), strict=True
+    ):
+        share = coverage.true_share(bursty, seed)
+        assert recording.relays[:, 0].mean() == pytest.approx(share, abs=0.03)
 
 
 def test_a_coverage_study_says_beforehand_how_long_it_takes(tmp_path, monkeypatch, capsys):

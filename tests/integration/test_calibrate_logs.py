@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import pytest
 
-from ml.calibration.trials import logged_drive
+from ml.calibration.trials import coverage, logged_drive
 from ml.calibration.trials.convoy import drawn_always
 from ml.cli import main
 from ml.parameters import load_parameters
 from ml.reports.calibration import pictures
+from tests.support import small_logs
 
 DOCUMENTED = "sequence,send_time_ms,recv_time_ms,rtt_ms,lat,lon,speed,heading,lost"
 
@@ -81,6 +84,83 @@ def test_the_parameter_file_does_not_wait_for_the_report(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         main(["calibrate", str(log), "--out", str(tmp_path / "params.json")])
     assert load_parameters(tmp_path / "params.json").radio.mac.enabled
+
+
+def stands_and_drives(folder, noise_mps2):
+    """The TX log of one board alone: it drives back and forth, then stands for a minute."""
+    places = small_logs.to_and_fro(1200)
+    table = small_logs.drive({"a": np.append(places, np.full(600, places[-1]))})["a-tx"]
+    noise = np.random.Generator(np.random.PCG64(6)).normal(0.0, noise_mps2, 1800)
+    table["accel_x"] = [f"{x:.4f}" for x in noise]
+    return small_logs.write(folder / "a-tx.csv", table)
+
+
+def test_the_log_of_one_board_alone_is_enough_for_its_sensors(tmp_path, capsys):
+    """What stood still tells its noise; the radio is the prior's, and screen, page and file say so.
+
+    There is nothing to judge, on these logs or on others.
+    """
+    log, out = stands_and_drives(tmp_path, 0.21), tmp_path / "params.json"
+    assert main(["calibrate", str(log), "--out", str(out), "--prior", "bursty"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    parameters, prior = load_parameters(out), load_parameters("bursty")
+    name = "sensors.accelerometer.white_sd_mps2"
+    low, high = parameters.ranges(randomise=False)[name]
+    assert low < 0.21 < high
+    assert low < parameters.sensors.accelerometer.white_sd_mps2 < high
+    for boards in ("mine", "at-large"):
+        of_them = load_parameters(f"{out}:{boards}")
+        assert of_them.radio == prior.radio
+        assert of_them.ranges(randomise=False).keys() == {name}
+    page = out.with_suffix(".html").read_text(encoding="utf-8")
+    for text in (said, page, parameters.provenance):
+        assert "The radio is not calibrated, but bursty's" in html.unescape(text)
+    assert "How well it fits" not in page
+    assert f"next: roadsense train --radio {out}" in said
+    other = tmp_path / "judged.json"
+    assert main(["calibrate", str(log), "--out", str(other), "--held-out", *pings(tmp_path)]) == 2
+    assert "--held-out: no losses are fitted" in " ".join(capsys.readouterr().err.split())
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("name", ["params.json", "params.html", "coverage.md"])
+def test_a_file_that_is_there_is_not_replaced_but_by_force(tmp_path, capsys, monkeypatch, name):
+    """A parameter file may have been corrected by hand, and a study took long: it is said how."""
+    monkeypatch.setattr(coverage, "coverage_study", lambda *_, **__: {})
+    log = stands_and_drives(tmp_path, 0.21)
+    (tmp_path / name).write_text("mine")
+    command = ["calibrate", str(log), "--out", str(tmp_path / "params.json")]
+    if name == "coverage.md":
+        command = ["calibrate", "--coverage", str(tmp_path / name), "--coverage-drives", "1"]
+    assert main(command) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{name} is there already. Name another file, or give --force to replace it" in said
+    assert {file.name for file in tmp_path.iterdir()} == {log.name, name}
+    assert (tmp_path / name).read_text() == "mine"
+    assert main([*command, "--force"]) == 0
+    assert (tmp_path / name).read_text() != "mine"
+
+
+def pings(folder):
+    """The RTT log of another drive."""
+    rng = np.random.Generator(np.random.PCG64(2))
+    (folder / "other").mkdir()
+    log = folder / "other" / "a-rtt.csv"
+    return [str(write_pings(log, rng.integers(5, 12, 3000), rng.random(3000) < 0.1))]
+
+
+def test_a_board_alone_that_never_stood_tells_nothing(tmp_path, capsys):
+    """An error that says what each sensor lacks and which logs hold a link; nothing is written."""
+    log = small_logs.write(
+        tmp_path / "a-tx.csv", small_logs.drive({"a": 0.8 * np.arange(1800.0)})["a-tx"]
+    )
+    assert main(["calibrate", str(log), "--out", str(tmp_path / "params.json")]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "white_sd_mps2: no board stood for 20 s" in said
+    assert "no board was parked for 20 minutes" in said
+    assert "let the car stand" in said
+    assert "an RX log and its senders' TX logs" in said
+    assert sorted(tmp_path.iterdir()) == [log]
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import pytest
 
@@ -69,15 +71,31 @@ def test_logs_to_judge_on_stood_at_the_distance_too(tmp_path, monkeypatch):
     assert not link.travel_m.any()
 
 
-def test_round_trips_without_the_lost_pings_are_refused_with_the_way_out(tmp_path, capsys):
-    """Neither a column lost nor gaps in the sequence: what is missing is said, not a longer log."""
-    table = small_logs.round_trips(np.zeros(1500), np.zeros(1500), np.zeros(1500, dtype=bool))
+def test_round_trips_without_the_lost_pings_tell_latency_alone(tmp_path, capsys):
+    """Neither a column lost nor gaps in the sequence: losses are the prior's, and all say so."""
+    rng = np.random.Generator(np.random.PCG64(8))
+    trips = np.floor(6.0 + rng.exponential(1.5, (2, 1500)).sum(axis=0))
+    nothing = np.zeros(1500)
+    table = small_logs.round_trips(nothing, nothing, np.zeros(1500, dtype=bool), trips)
     del table["lost"]
-    path = small_logs.write(tmp_path / "a-rtt.csv", table)
-    assert main(["calibrate", str(path), "--out", str(tmp_path / "params.json")]) == 2
-    said = " ".join(capsys.readouterr().err.split())
-    assert "no lost frame can be told, though 1,500 round trips came back" in said
-    assert "with lost = 1" in said
+    path, out = small_logs.write(tmp_path / "a-rtt.csv", table), tmp_path / "params.json"
+    assert main(["calibrate", str(path), "--out", str(out), "--prior", "bursty"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    parameters, prior = load_parameters(out), load_parameters("bursty")
+    page = html.unescape(out.with_suffix(".html").read_text(encoding="utf-8"))
+    for text in (said, page, parameters.provenance):
+        assert "The radio's losses are not calibrated, but bursty's" in text
+        assert "with lost = 1, or a sequence that counts them" in text
+    low, high = parameters.ranges(randomise=False)["radio.mac.wait_mean_ms"]
+    assert low < 1.5 < high
+    assert parameters.radio.loss == prior.radio.loss
+    assert parameters.sensors == prior.sensors
+    assert "1,500 round trips, the fitted stack" in page
+    short = {name: values[:499] for name, values in table.items()}
+    small_logs.write(path, short)
+    assert main(["calibrate", str(path), "--out", str(tmp_path / "short.json")]) == 2
+    assert "0 frames can be judged" in capsys.readouterr().err
+    assert not (tmp_path / "short.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_the_command_shows_the_real_one_beside_and_what_was_refused(
     Convoy(brakes_s=(8.0, 40.0)).write(mine / "short.csv")
     assert main(["drives", str(mine)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "7 recordings" in said
+    assert "7 recordings; " in said
     assert "1 (begins less than 20 s before it)" in said
     wanted = ["--controllers", "predictive:0.5", "--radio", "clean", "--worst", "0"]
     suite = f"drives-all:{mine}"

@@ -8,11 +8,13 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.planted_drive import PlantedDrive
 
 from ml.cli import main
 from ml.evaluation.drive.read import read_recorded_drive
+from ml.parameters import load_parameters
 from ml.vehicle import CAR_LENGTH_M
 
 MODEL = str(Path(__file__).parents[2] / "ml" / "models" / "convoy.zip")
@@ -98,6 +100,33 @@ def test_in_closed_loop_they_really_drive(calm, tmp_path, capsys):
     assert "closed loop" in capsys.readouterr().out
 
 
+def test_a_calibrated_file_says_how_long_a_message_counts(calm, tmp_path, monkeypatch):
+    """And whose sensors the ego has, in closed loop, too; a rule that forgets at once is silent."""
+    content = json.loads(load_parameters("clean").model_dump_json())
+    content["radio"]["time_to_live_ms"] = 50
+    content["sensors"]["position"]["sd_m"] = 7.0
+    radio, told = tmp_path / "mine.json", []
+    radio.write_text(json.dumps(content))
+
+    def drive(recorded, _drivers, *, radio, **_):
+        told.append((radio, float(np.median(recorded.own.position_sd_m))))
+        return [], Counter()
+
+    monkeypatch.setattr("ml.evaluation.drive.closed_loop.closed_loop", drive)
+    hits = []
+    for how in ("clean", radio):
+        out = tmp_path / f"by-{Path(how).stem}.html"
+        judge(calm, "--radio", how, "--controllers", "none", "--closed-loop", "--out", out)
+        figures = json.loads(out.with_suffix(".json").read_text())
+        (rule,) = [one for one in figures["drivers"] if one["name"] == RULE]
+        hits.append(rule["firing_share"] > 0.0)
+        assert f"as {how} has them" in " ".join(figures["notes"])
+    assert hits == [True, False]
+    assert [name for name, _ in told] == ["clean", str(radio)]
+    assert told[0][1] < 4.0
+    assert told[1][1] > 7.0
+
+
 def test_what_is_judged_stays_where_the_closed_loop_is_refused(calm, tmp_path, capsys):
     """The page and the figures of the open loop are there, and what was refused is said."""
     logs = tmp_path / "logs"
@@ -149,6 +178,7 @@ def test_all_notes_of_a_drive_are_shown_as_they_are(calm, tmp_path, capsys, monk
         (("--brakes-at-mps2", "0"), r"--brakes-at-mps2 must be above 0"),
         (("--model", "nothing.zip"), r"nothing\.zip"),
         (("--map", "nothing.toml"), r"nothing\.toml"),
+        (("--radio", "claen"), r"unknown radio preset 'claen'. Did you mean 'clean'"),
     ],
 )
 def test_wrong_options_are_refused_and_nothing_is_written(calm, tmp_path, capsys, options, said):
@@ -161,11 +191,16 @@ def test_wrong_options_are_refused_and_nothing_is_written(calm, tmp_path, capsys
 
 @pytest.mark.parametrize("name", ["page.html", "page.json"])
 def test_a_report_that_is_there_is_not_replaced(calm, tmp_path, capsys, name):
-    """Neither the page nor the figures beside it."""
+    """Neither the page nor the figures beside it, but by force."""
     (tmp_path / name).write_text("mine")
     assert judge(calm, "--out", tmp_path / "page.html") == 2
-    assert f"{name} is there already" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{name} is there already" in said
+    assert "--force" in said
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+    if name == "page.json":
+        assert judge(calm, "--out", tmp_path / "page.html", "--controllers", "none", "--force") == 3
+        assert (tmp_path / name).read_text() != "mine"
 
 
 def test_two_drives_are_refused_and_nothing_is_written(calm, folder, tmp_path, capsys):

@@ -34,7 +34,8 @@ Beside the means; rates have Wilson's 95 % interval. The last two are of `roadse
 ## A recorded drive
 
 Of `roadsense judge-drive`. A hard braking is one beyond a threshold, 3 m/s² if nothing else is \
-said, that begins while the ego moves. `distance_m` and `message_delay_s` are those of an episode.
+said, that begins while the ego moves; a pause of up to 0.5 s is part of it. `distance_m` and \
+`message_delay_s` are those of an episode.
 
 {recorded}
 ## Prices

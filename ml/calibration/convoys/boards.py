@@ -15,6 +15,7 @@ from ml.calibration.logs.boards import Board
 from ml.calibration.logs.link import Drive
 from ml.calibration.logs.links import read_drive
 from ml.calibration.logs.reader import Log
+from ml.console import counted
 from ml.errors import LogError
 from ml.vehicle import CAR_LENGTH_M, DT_S
 
@@ -49,8 +50,8 @@ def convoy_of(logs: Sequence[Log]) -> RecordedConvoy:
     folder = logs[0].path.parent
     if len(boards) < 2:  # noqa: PLR2004
         raise LogError(
-            f"{folder}: {len(boards)} boards with a TX log; a convoy has two cars at least. Add "
-            "the TX log of each board."
+            f"{folder}: {counted(len(boards), 'board')} with a TX log; a convoy has two cars at "
+            "least. Add the TX log of each board."
         )
     base = _base(drive, boards, str(folder))
     time_ms = np.arange(np.ceil(base.time_ms[0]), base.time_ms[-1], _DT_MS)

@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from ml.arrays import Bools, Floats
+from ml.arrays import Floats
+from ml.calibration.brakings import brakings_of
 from ml.calibration.convoys.recorded import RecordedConvoy
 from ml.compiled import compiled
 from ml.vehicle import CAR_LENGTH_M, DT_S, HEADWAY_SPEED_MPS
@@ -21,7 +22,6 @@ TICKS: Final = BEFORE_TICKS + round(AFTER_S / DT_S)
 FOLLOWS_WITHIN_M: Final = 0.5
 """How far cars that are driven at the case's speeds may be from where the recording has them."""
 
-_BRAKES_MPS2: Final = -1.0
 _BACK_ROWS, _ON_ROWS = 2, 3
 _STEP_S: Final = (0.08, 0.12)
 _GAIN_PER_S: Final = 0.5
@@ -154,12 +154,10 @@ def _brakings(convoy: RecordedConvoy) -> list[_Braking]:
     found = []
     for car in range(1, convoy.speed_mps.shape[1]):
         accel = _accel_mps2(convoy, car)
-        hard: Bools = accel < BRAKING_MPS2
-        brakes = accel < _BRAKES_MPS2
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], brakes, [False])).astype(np.int8)))
-        for begin, end in edges.reshape(-1, 2).tolist():
-            if hard[begin:end].any():
-                found.append(_Braking(begin, end, car, float(accel[begin:end].min())))
+        for begin, end in brakings_of(accel).tolist():
+            hardest_mps2 = float(np.nanmin(accel[begin:end]))
+            if hardest_mps2 < BRAKING_MPS2:
+                found.append(_Braking(begin, end, car, hardest_mps2))
     return sorted(found, key=lambda braking: (braking.onset, braking.car))
 
 

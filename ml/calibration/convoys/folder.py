@@ -7,19 +7,22 @@ see the same one, whatever it is called and whatever lies beside it.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from ml.calibration.convoys.boards import convoy_of
 from ml.calibration.convoys.cases import RecordedCase, cut_cases, nearest_cars
 from ml.calibration.convoys.openacc import is_openacc, read_openacc
 from ml.calibration.convoys.recorded import RecordedConvoy
+from ml.calibration.logs.log_map import LogMap, read_log_map
 from ml.calibration.logs.reader import read_log
 from ml.calibration.logs.schema import LogKind
 from ml.errors import LogError
 
+MAP: Final = "map.toml"
+"""Says in a folder of recordings how logs in other formats are read."""
 Half = Literal["train", "held out", "all"]
 REMEDY = "`roadsense drives FOLDER` shows what there is, and why cases were refused."
 
@@ -71,13 +74,17 @@ def read_folder(
 ) -> list[RecordedConvoy]:
     """Read all recordings of a folder; `on_recording` is told (read, in all).
 
+    Logs in other formats are read by its `map.toml`, and what they are then is the recording: by
+    another map it is another one.
+
     Raises:
         LogError: With file, line and value of what is wrong, and the remedy.
     """
     found: dict[str, RecordedConvoy] = {}
     recordings = files_in(folder)
+    log_map = read_log_map(folder / MAP) if (folder / MAP).is_file() else None
     for k, files in enumerate(recordings):
-        convoy = read_openacc(files[0]) if is_openacc(files[0]) else _of_logs(files)
+        convoy = read_openacc(files[0]) if is_openacc(files[0]) else _of_logs(files, log_map)
         same = found.setdefault(convoy.sha256, convoy)
         if same is not convoy:
             raise LogError(
@@ -87,13 +94,18 @@ def read_folder(
     return list(found.values())
 
 
-def _of_logs(files: Sequence[Path]) -> RecordedConvoy:
-    logs = [log for log in map(read_log, files) if log.kind is not LogKind.RTT]
+def _of_logs(files: Sequence[Path], log_map: LogMap | None) -> RecordedConvoy:
+    forms = [log_map.format_of(file) if log_map else None for file in files]
+    logs = [read_log(file, form=form) for file, form in zip(files, forms, strict=True)]
+    logs = [log for log in logs if log.kind is not LogKind.RTT]
     if not logs:
         raise LogError(
             f"{files[0].parent}: RTT logs alone. A convoy takes the TX and RX logs of its boards."
         )
-    return convoy_of(logs)
+    convoy, how = convoy_of(logs), "".join(form.model_dump_json() for form in forms if form)
+    if not how:
+        return convoy
+    return replace(convoy, sha256=sha256(f"{convoy.sha256}{how}".encode()).hexdigest())
 
 
 def cut_all(

@@ -11,6 +11,7 @@ from ml.calibration.fits.forward_axis import WINDOW_S, AxisFit, forward_axis, sw
 from ml.calibration.logs.boards import Board
 from ml.calibration.logs.link import Drive
 from ml.calibration.logs.stops import LEAST_STANDING_S, stops_of
+from ml.console import counted
 from ml.parameters import Parameters
 
 _BLOCK_S: Final = 20.0
@@ -88,7 +89,8 @@ def accelerometer_estimates(
         if dead:
             reason = f"the accelerometer of {', '.join(dead)} shows no noise at all: it is dead"
         estimates.append(kept(name, prior, reason))
-    reason = f"{len(stood)} boards show their biases; {_LEAST_BOARDS} are needed for a spread"
+    show = counted(len(stood), "board")
+    reason = f"biases of {show} are known; {_LEAST_BOARDS} are needed for a spread"
     estimates.append(kept("sensors.accelerometer.bias_sd_mps2", prior, reason))
     return every
 

@@ -119,8 +119,11 @@ def _chances(
     b_db = np.stack([shape.bias_sd_db * x_b for shape in shapes])
     best = np.array([1.0 - shape.floor_loss for shape in shapes])
     tables = reception_table(margin.transition_db)
-    near = _row_of(tables, margin.fading_m)
-    far = near if margin.fading_m is None else _row_of(tables, 1.0)
+    if margin.fading_m is None:
+        margin_db = LOWEST_DB + STEP_DB * np.arange(tables.shape[1])
+        near = far = 1.0 / (1.0 + np.exp(-margin_db / margin.transition_db))
+    else:
+        near, far = _row_of(tables, margin.fading_m), _row_of(tables, 1.0)
     at = (mean_db[:, None, :, None] + s_db[:, :, None] + b_db - LOWEST_DB) / STEP_DB
     np.clip(at, 0.0, near.size - 1.001, out=at)
     left = at.astype(np.int64)
@@ -133,12 +136,8 @@ def _chances(
     return chance
 
 
-def _row_of(table: Floats, m: float | None) -> Floats:
-    """Chances over margins in steps of `STEP_DB`; without fading where m is None."""
-    if m is None:
-        margin_db = LOWEST_DB + STEP_DB * np.arange(table.shape[1])
-        unfaded: Floats = 1.0 / (1.0 + np.exp(-margin_db))
-        return unfaded
+def _row_of(table: Floats, m: float) -> Floats:
+    """Chances over margins in steps of `STEP_DB`."""
     at = (m - 1.0) * (_SUBGRID / 4.0)
     left = min(int(at), _SUBGRID - 1)
     row: Floats = table[left] + (at - left) * (table[left + 1] - table[left])

@@ -20,6 +20,7 @@ from ml.calibration.fits.link import NAMES, LinkFit, fit_links
 from ml.calibration.fits.link_frames import Group
 from ml.calibration.fits.margin import path_terms_db
 from ml.calibration.logs.link import Link
+from ml.console import counted
 from ml.espnow_emulator import MarginLoss
 from ml.parameters import Parameters
 
@@ -83,7 +84,9 @@ def loss_estimates(
         estimates.append(kept(name, prior, NOWHERE))
     else:
         boards, sd_db = len(split.boards_db), loss.antenna_sd_db
-        basis = f"levels of the pairs; {boards} boards that may differ by {sd_db:g} dB each"
+        basis = (
+            f"levels of the pairs; {counted(boards, 'board')} that may differ by {sd_db:g} dB each"
+        )
         value, low, high = split.margin_db
         estimates.append(judged(name, value, (low, high), prior, basis))
     if not any(link.speed_known for link in links):
@@ -108,6 +111,12 @@ def loss_estimates(
         found = replace(found, why=found.why + remedy)
     estimates.append(found)
     return fit, split
+
+
+def kept_losses(prior: Parameters, why: str) -> list[Estimate]:
+    """Keep all that losses would tell."""
+    names = ("margin_20m_db", *NAMES, "car_first_db")
+    return [kept(_LOSS + name, prior, why) for name in names]
 
 
 def _placed_levels(fit: LinkFit, links: Sequence[Link]) -> tuple[tuple[Group, ...], Floats, Floats]:

@@ -24,6 +24,7 @@ from ml.calibration.fits.estimates import Z_90, Estimate, judged, kept, percenti
 from ml.calibration.logs.boards import STALLED_PERIODS, Board
 from ml.calibration.logs.link import Drive
 from ml.calibration.logs.reader import Log
+from ml.console import counted
 from ml.espnow_emulator.parameters.radio import RelayParameters
 from ml.parameters import Parameters
 
@@ -125,7 +126,7 @@ def _estimate_of_times(relays: Sequence[Relay], prior: Parameters) -> Estimate:
     weights = np.array([relay.messages for relay in shown], dtype=np.float64)
     value = float(np.average([relay.time_s or 0.0 for relay in shown], weights=weights))
     replicates = np.average([r.time_replicates for r in shown], axis=0, weights=weights)
-    basis = f"how often {len(shown)} relays began and ended"
+    basis = f"how often {counted(len(shown), 'relay')} began and ended"
     return judged(_TIME, value, percentile_interval(replicates), prior, basis)
 
 

@@ -68,6 +68,9 @@ class Drive:
     links: list[Link] = field(default_factory=list)  # One-way, or two-way where there is none
     round_trips: list[Link] = field(default_factory=list)  # Two-way links of all RTT logs
     clocks: dict[tuple[str, str], ClockLine] = field(default_factory=dict)  # By source and receiver
+    """From the clock of the source's timestamps to that of the receiver's rows."""
+    rows_ahead_ms: dict[str, float] = field(default_factory=dict)
+    """What the clock of a board's rows shows more than that of its timestamps; 0 if left out."""
     ways: dict[str, Trajectory] = field(default_factory=dict)  # Of each board
     dropped: dict[str, Counter[str]] = field(default_factory=dict)  # File to reason to rows
     notes: list[str] = field(default_factory=list)  # What else was noticed
@@ -87,16 +90,18 @@ class Drive:
         ]
 
     def translate(self, one: str, other: str, time_ms: Floats) -> Floats:
-        """Translate times of one board's clock into another's; as they are where they never met.
+        """Translate times of one board's rows into another's; as they are where they never met.
 
         Two clocks that did not meet themselves are joined by those that both have met.
         """
+        ahead_ms = self.rows_ahead_ms.get
         way = self.clocks_between(one, other)
         for here, there in pairwise(way or ()):
             if (here, there) in self.clocks:
-                time_ms = self.clocks[here, there].to_receiver(time_ms)
+                stamps_ms = time_ms - ahead_ms(here, 0.0)
+                time_ms = self.clocks[here, there].to_receiver(stamps_ms)
             else:
-                time_ms = self.clocks[there, here].to_sender(time_ms)
+                time_ms = self.clocks[there, here].to_sender(time_ms) + ahead_ms(there, 0.0)
         return time_ms
 
     def clocks_between(self, one: str, other: str) -> tuple[str, ...] | None:

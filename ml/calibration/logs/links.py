@@ -69,6 +69,10 @@ def read_drive(
         way = drive.ways[board.name] = trajectory(reference, board.time_ms, *columns)
         drive.drop(board.tx, way.dropped)
     senders = {board.name: sender_of(board) for board in boards}
+    drive.rows_ahead_ms = {
+        name: float(np.median(sender.sent_ms - sender.stamps_ms))
+        for name, sender in senders.items()
+    }
     heard = {
         (name, receiver.name): found
         for receiver in receivers
@@ -244,12 +248,12 @@ def _one_way(drive: Drive, heard: _Heard, receiver: Receiver) -> Link:
         source=sender.name,
         receiver=receiver.name,
         two_way=False,
-        time_s=_common_ms(drive, sender.name, stamps) / 1000.0,
+        time_s=_common_ms(drive, sender.name, sent_ms) / 1000.0,
         receiver_s=at_ms / 1000.0,
         outcome=outcome,
         distance_m=distance,
         travel_m=travel,
-        between=_between(drive, sender.name, receiver.name, xy, stamps),
+        between=_between(drive, sender.name, receiver.name, xy, sent_ms),
         latency_ms=latency,
         drive=drive.number,
         speed_known=speed_known,
@@ -320,15 +324,18 @@ def _check_standing(drive: Drive) -> None:
             )
 
 
-def _between(drive: Drive, source: str, receiver: str, xy: Floats, stamps: Floats) -> Ints:
-    """Count the cars that stand between two, which are at `xy` (K, 2, 2), by where they are."""
+def _between(drive: Drive, source: str, receiver: str, xy: Floats, sent_ms: Floats) -> Ints:
+    """Count the cars that stand between two, which are at `xy` (K, 2, 2), by where they are.
+
+    `sent_ms` (K,) is when, in the source's clock.
+    """
     along = xy[:, 1] - xy[:, 0]
     squared = np.maximum((along**2).sum(axis=1), 1e-6)
-    count = np.zeros(stamps.size, dtype=np.int64)
+    count = np.zeros(sent_ms.size, dtype=np.int64)
     for name in sorted(drive.ways.keys() - {source, receiver}):
         if drive.clocks_between(source, name) is None:
             continue
-        where = drive.ways[name].at(drive.translate(source, name, stamps)) - xy[:, 0]
+        where = drive.ways[name].at(drive.translate(source, name, sent_ms)) - xy[:, 0]
         share = (where * along).sum(axis=1) / squared
         beside = np.abs(where[:, 0] * along[:, 1] - where[:, 1] * along[:, 0]) / np.sqrt(squared)
         limit = np.maximum(_BESIDE_M, _BESIDE_SHARE * np.sqrt(squared))
@@ -385,7 +392,8 @@ def _round_trip(log: Log, reference: GeoReference, drive: Drive) -> Link:
     if "lost" in log.lacks and not lost.any():
         drive.notes.append(
             f"{log.path.name}: it has neither a column lost nor numbers that are missing in its "
-            "sequence: pings that did not come back cannot be told, only latency."
+            "sequence: pings that did not come back cannot be told, only latency. Log them, too: a "
+            "row each, with lost = 1, or a sequence that counts them."
         )
         outcome[:] = LEFT_OUT
     stem = log.path.stem.removesuffix("-rtt").removesuffix("_rtt")

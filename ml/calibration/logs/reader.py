@@ -40,7 +40,10 @@ _MOST_REPEATS: Final = 1000
 _SHOWN: Final = 40
 _TOGETHER: Final = 8192
 _NEAR_TURN_MS: Final = 120_000.0
-_OR_MAP: Final = "or describe this format: `roadsense logs map FILE` proposes a map (docs/logs.md)."
+_OR_MAP: Final = (
+    "or describe this format: `roadsense logs map FILE` proposes a map, for --map or as map.toml "
+    "in a folder of recordings (docs/logs.md)."
+)
 _DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 

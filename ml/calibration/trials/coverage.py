@@ -13,12 +13,16 @@ from ml.calibration.synthetic.logs import write_logs
 from ml.calibration.synthetic.recording import record
 from ml.console import markdown_table
 from ml.espnow_emulator import MarginLoss
-from ml.keyed_random import Stream, fold, normal
+from ml.keyed_random import Stream, fold, normal, uniform
 from ml.parameters import Parameters
 
 HALF_HOUR_S: Final = 1800.0
 _DRIVING_S, _CALIBRATING_S = 10.0, 9.0  # on two cores, of half an hour
 LEVEL: Final = "level of the pair at 20 m (dB)"
+RELAYED: Final = "share that the one relay sends on"
+_OF_THE_DRIVE: Final = (LEVEL, RELAYED)
+_RELAY, _RELAY_NODE = "a", 1  # of two boards it alone has somebody ahead
+_RELAY_LEVEL: Final = 1  # the draw of its share, as in ml.espnow_emulator.relays
 
 
 class Found(NamedTuple):
@@ -31,7 +35,7 @@ class Found(NamedTuple):
 
 
 Study = dict[str, list[Found | None]]
-"""Dotted name of a parameter, or `LEVEL`, to what each drive says of it; None where it refuses."""
+"""Dotted name of a parameter, `LEVEL` or `RELAYED`, to what each drive says; None: it refuses."""
 
 
 def coverage_study(
@@ -74,7 +78,7 @@ def table_of(study: Study) -> str:
 
 def _row(name: str, drives: list[Found | None]) -> list[str]:
     """Sum up a parameter over all drives."""
-    label = name if name == LEVEL else f"`{name}`"
+    label = name if name in _OF_THE_DRIVE else f"`{name}`"
     fitted = [found for found in drives if found is not None]
     refused = f"{len(drives) - len(fitted)}"
     if not fitted:
@@ -96,6 +100,15 @@ def true_level_db(radio: Parameters, seed: int) -> float:
     return loss.margin_20m_db + float(gains.sum())
 
 
+def true_share(radio: Parameters, seed: int) -> float:
+    """Share that the relay of a made-up drive sends on, as the channel draws it."""
+    relay = radio.radio.relay
+    key = fold(fold(seed, 0, 0), Stream.RELAYING, _RELAY_NODE, _RELAY_LEVEL)
+    mean = relay.forward_probability
+    within = min(relay.forward_spread, mean, 1.0 - mean)
+    return mean + (2.0 * float(uniform(key)[0]) - 1.0) * within
+
+
 def _count(study: Study, calibration: Calibration, radio: Parameters, seed: int) -> None:
     """Enter one calibration of a drive of two boards into the study."""
     for e in calibration.estimates:
@@ -105,6 +118,11 @@ def _count(study: Study, calibration: Calibration, radio: Parameters, seed: int)
             drives.append(None)
         else:
             drives.append(Found(truth, e.value, *e.interval))
+    assert calibration.fit is not None  # noqa: S101 - these logs hold links
     level = float(calibration.fit.levels_db[0])
     found = Found(true_level_db(radio, seed), level, *calibration.fit.level_interval(0))
     study.setdefault(LEVEL, []).append(found)
+    relay = next((one for one in calibration.relays if one.board == _RELAY), None)
+    study.setdefault(RELAYED, []).append(
+        relay and Found(true_share(radio, seed), relay.share, *relay.share_interval)
+    )

@@ -82,7 +82,7 @@ class Gate:
     measured: float  # On the logs
     noise: float  # Standard deviation of the measured one: from halves of the log, or of replicas
     models: tuple[float, ...]  # Means over the replicas of each of `Judgement.models`
-    minutes: float = 0.0  # How long the logs are
+    minutes: float = 0.0  # How long the logs are; NaN: no longer ones would tell more
 
     @property
     def tolerance(self) -> float:
@@ -117,6 +117,8 @@ class Gate:
         """The verdict for tables and screen."""
         if self.verdict is not Verdict.CANNOT_TELL:
             return str(self.verdict)
+        if np.isnan(self.minutes) and not np.isnan(self.measured):
+            return f"{self.verdict} without positions"
         if not self.minutes <= self.needed_min < _LONGEST_MIN:
             return f"{self.verdict}: too few losses"
         return f"{self.verdict}, needs about {_rounded(self.needed_min)} minutes"
@@ -139,7 +141,9 @@ class Judgement:
         unsure = [gate for gate in self.gates if gate.verdict is Verdict.CANNOT_TELL]
         wanted = [g.needed_min for g in unsure if g.minutes <= g.needed_min < _LONGEST_MIN]
         remedy = ""
-        if unsure:
+        if unsure and np.isnan(unsure[0].minutes):
+            remedy = ": that takes positions, however long the logs are"
+        elif unsure:
             minutes = f"{unsure[0].minutes:.0f} minutes of logs are too few"
             remedy = f": {minutes}"
             remedy += f"; about {_rounded(max(wanted))} would tell most" if wanted else ""
@@ -174,7 +178,9 @@ def judge_links(
         "Gilbert–Elliott": _draw_gilbert_elliott(measured, share, burst),
         "independent": _draw_independent(measured, share),
     }
-    minutes = _minutes_of(links)
+    # What the emulator draws for want of positions is no noise that a longer log is rid of.
+    placed = any(np.isfinite(link.distance_m).any() for link in links)
+    minutes = _minutes_of(links) if placed else np.nan
     gates = []
     for name, statistic in STATISTICS.items():
         reached = [[statistic(log) for log in logs] for logs in models.values()]

@@ -11,14 +11,13 @@ from typing import Literal
 from ml.arrays import Floats
 from ml.compiled import compiled
 from ml.envs.truth.ground_truth import TTC_HORIZON_S
-from ml.vehicle import HEADWAY_SPEED_MPS
+from ml.vehicle import HEADWAY_SPEED_MPS, REACTION_MPS2
 
 FALSE_BRAKE_MPS2 = 2.0
 CAUSE_TTC_S, CAUSE_DRAC_MPS2, CAUSE_PEER_BRAKES_MPS2 = 6.0, 0.5, 1.0
 SHORT_GAP_M, SHORT_HEADWAY_S = 5.0, 0.5
 BRAKING_MPS2 = 0.2
 STANDING_MPS = 1.0
-REACTION_MPS2 = 1.0
 OVERREACTION_MPS2 = 1.0
 _OVERREACTION_NONE_MPS2, _OVERREACTION_FULL_MPS2 = 0.5, 1.5
 WARNED_S, LATE_S, ANSWERED_S, CAUSE_S = 3.0, 1.0, 3.0, 3.0
@@ -185,7 +184,8 @@ OF_RECORDED_DRIVE = {
     "starts_per_km": "starts of firing / distance_m · 1000, in moving ticks within "
     f"{CAUSE_S:g} s of which no board brakes > {CAUSE_PEER_BRAKES_MPS2:g} m/s²",
     "hits": f"hard brakings of the ego's driver with firing in the {WARNED_S:g} s before he reacts "
-    f"(brakes > {REACTION_MPS2:g} m/s²); of peers: in the {ANSWERED_S:g} s from the onset on",
+    f"(brakes > {REACTION_MPS2:g} m/s²); of peers: in the {ANSWERED_S:g} s from the onset on, "
+    "before the ego's driver brakes himself; where he does already, it does not count",
     "expected_hits": "mean of hits over all circular shifts of the firing series against the "
     "events, moving ticks alone",
     "p_value": "(1 + #≥) / (1 + shifts): # of these shifts with no fewer hits, and of equal hits "
@@ -193,7 +193,7 @@ OF_RECORDED_DRIVE = {
     "lead_s": f"from the start of firing, within {WARNED_S:g} s before to {LATE_S:g} s after, to "
     "where the ego's driver reacts; a warning if above 0",
     "answer_s": "from the onset of a peer's hard braking to the first firing, within "
-    f"{ANSWERED_S:g} s",
+    f"{ANSWERED_S:g} s and before the ego's driver brakes himself",
 }
 """Figures of a recorded drive (`roadsense judge-drive`), where no truth is known but the logs."""
 

@@ -6,12 +6,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ml.arrays import Bools, Floats, Ints
+from ml.calibration.brakings import brakings_of
 from ml.envs.scoring.metrics import (
     ANSWERED_S,
     CAUSE_PEER_BRAKES_MPS2,
     CAUSE_S,
     LATE_S,
-    REACTION_MPS2,
     WARNED_S,
 )
 from ml.vehicle import DT_S
@@ -27,10 +27,9 @@ class Event(NamedTuple):
 
     Attributes:
         who: The board whose car brakes.
-        reacts: The first tick of this braking, at or before the onset: in all from it to the onset
-            the car brakes harder than 1 m/s² (`REACTION_MPS2`).
+        reacts: The first tick of this braking (`brakings_of`), at or before the onset.
         tick: Its onset, the first tick in which it brakes as hard as the threshold says.
-        end: The first tick after it in which it brakes no harder than 1 m/s².
+        end: The first tick after it.
         hardest_mps2: Its hardest braking, above 0.
     """
 
@@ -53,9 +52,8 @@ def hard_brakings(
 ) -> list[Event]:
     """Find a car's hard brakings while the ego moves.
 
-    One begins in the first tick with an acceleration ≤ −threshold, and is over in the first after
-    it with one > −1 m/s² (`REACTION_MPS2`), or that is not known: what swings around the threshold
-    meanwhile is the same braking.
+    A braking (`brakings_of`) is hard if its acceleration is ≤ −threshold in any tick: what swings
+    around the threshold meanwhile is the same braking.
 
     Args:
         who: The board.
@@ -64,18 +62,11 @@ def hard_brakings(
         threshold_mps2: Above 0.
     """
     found = []
-    hard = np.flatnonzero(accel_mps2 <= -threshold_mps2)
-    calm = np.flatnonzero(~(accel_mps2 <= -REACTION_MPS2))
-    at = 0
-    while at < hard.size:
-        onset = int(hard[at])
-        later = int(np.searchsorted(calm, onset))
-        end = int(calm[later]) if later < calm.size else accel_mps2.size
-        reacts = int(calm[later - 1]) + 1 if later else 0
-        if moving[onset]:
-            hardest = float(-accel_mps2[onset:end].min())
-            found.append(Event(who, reacts, onset, end, hardest))
-        at = int(np.searchsorted(hard, end))
+    for reacts, end in brakings_of(accel_mps2).tolist():
+        hard = reacts + np.flatnonzero(accel_mps2[reacts:end] <= -threshold_mps2)
+        if hard.size and moving[hard[0]]:
+            hardest = float(-accel_mps2[hard].min())
+            found.append(Event(who, reacts, int(hard[0]), end, hardest))
     return found
 
 
@@ -89,10 +80,23 @@ def warning_spans(events: list[Event]) -> Spans:
     return Spans(np.maximum(reacts - _WARNED_TICKS, 0), reacts)
 
 
-def answering_spans(events: list[Event], ticks: int) -> Spans:
-    """Ticks in which firing answers hard brakings of peers: an onset, and 3 s behind it."""
+def answering_spans(events: list[Event], own_mps2: Floats) -> Spans:
+    """Ticks in which firing answers hard brakings of peers: an onset, and 3 s behind it.
+
+    No tick in which the ego's driver brakes himself, nor any after it: from then on its own
+    accelerometer tells, and who merely echoes that answers nothing. Where he brakes already at the
+    onset the span is empty.
+
+    Args:
+        events: Of peers.
+        own_mps2: (T,) acceleration of the ego, NaN where unknown.
+    """
     onset = np.array([event.tick for event in events], dtype=np.int64)
-    return Spans(onset, np.minimum(onset + _ANSWERED_TICKS + 1, ticks))
+    runs = brakings_of(own_mps2)
+    # The end of the braking that is over next tells which one begins, or has begun, first.
+    next_run = np.searchsorted(runs[:, 1], onset, side="right")
+    begins = np.append(runs[:, 0], own_mps2.size)[next_run]
+    return Spans(onset, np.clip(begins, onset, onset + _ANSWERED_TICKS + 1))
 
 
 def quiet_ticks(accel_mps2: Mapping[str, Floats], moving: Bools) -> Bools:
@@ -129,7 +133,10 @@ def lead_ticks(firing: Bools, event: Event) -> int | None:
     return event.reacts - begin - int(fired[0]) if fired.size else None
 
 
-def answer_ticks(firing: Bools, event: Event) -> int | None:
-    """How many ticks after a peer's onset it fires first, within 3 s; None where it does not."""
-    fired = np.flatnonzero(firing[event.tick : event.tick + _ANSWERED_TICKS + 1])
+def answer_ticks(firing: Bools, event: Event, end: int) -> int | None:
+    """How many ticks after a peer's onset it fires first; None where it does not.
+
+    `end` is that of the event's span, see `answering_spans`.
+    """
+    fired = np.flatnonzero(firing[event.tick : end])
     return int(fired[0]) if fired.size else None

@@ -21,6 +21,7 @@ from ml.espnow_emulator import GeoReference
 from ml.espnow_emulator.message_store import MAX_NODES
 from ml.evaluation.drive.states import States, as_measured
 from ml.onboard.views import Measurement
+from ml.sensors import SensorParameters
 from ml.vehicle import TICK_US
 
 OnPart = Callable[[str, float], None]
@@ -83,6 +84,7 @@ def read_recorded_drive(
     on_part: OnPart = lambda _what, _share: None,
     *,
     log_map: LogMap | None = None,
+    sensors: SensorParameters | None = None,
 ) -> RecordedDrive:
     """Read the logs of one drive, and turn them into what one board met.
 
@@ -91,6 +93,7 @@ def read_recorded_drive(
         ego: The board at whose wheel drivers are put; None for the last of the convoy.
         on_part: Told what is being done, and how far it is in [0, 1].
         log_map: How logs in other formats are read.
+        sensors: How wrong boards take their sensors to be; default: as the preset `clean`.
 
     Raises:
         LogError: Logs that cannot be read, are not of one drive, or cannot be fused.
@@ -106,7 +109,7 @@ def read_recorded_drive(
     (drive,) = drives
     board, log, why = choose_ego(drive, ego)
     on_part("what its board received", 0.0)
-    return _met_by(board, log, drive, States(drive, logs), [why])
+    return _met_by(board, log, drive, States(drive, logs, sensors), [why])
 
 
 def choose_ego(drive: Drive, asked: str | None) -> tuple[Board, Log, str]:
@@ -117,7 +120,7 @@ def choose_ego(drive: Drive, asked: str | None) -> tuple[Board, Log, str]:
 
     Raises:
         LogError: No board has an RX log, or the one that was asked for has none.
-        ConfigError: There is no board of the name.
+        ConfigError: There is no board of the name; or none was named, and who is last is unknown.
     """
     names = [board.name for board in drive.boards]
     able = {board.name: board.rx for board in drive.boards if board.rx is not None}
@@ -149,7 +152,14 @@ def choose_ego(drive: Drive, asked: str | None) -> tuple[Board, Log, str]:
         ((last, log),) = able.items()
         why = f"The ego is {last}: no other board has an RX log."
     else:
-        ahead = {name: _share_ahead(drive.boards[names.index(name)], drive) for name in able}
+        shares = {name: _share_ahead(drive.boards[names.index(name)], drive) for name in able}
+        ahead = {name: share for name, share in shares.items() if share is not None}
+        if not ahead:
+            raise ConfigError(
+                f"which board is the ego? {', '.join(able)} have RX logs, and their logs do not "
+                "tell who drives last: nobody drove, or their clocks never met. Name one with "
+                "--ego."
+            )
         last = max(ahead, key=lambda name: ahead[name])
         log = able[last]
         why = (
@@ -164,10 +174,11 @@ def _or(names: Iterable[str]) -> str:
     return " or ".join(names)
 
 
-def _share_ahead(board: Board, drive: Drive) -> float:
+def _share_ahead(board: Board, drive: Drive) -> float | None:
     """Share of glances, one a second for each other car, in which that one is ahead of a board.
 
     Ahead goes by the way that the car is driving; who stands, or is nowhere, counts for nobody.
+    None where nobody ever counts.
     """
     way = drive.ways[board.name]
     at_ms = np.arange(board.time_ms[0], board.time_ms[-1], _GLANCE_MS)
@@ -182,7 +193,7 @@ def _share_ahead(board: Board, drive: Drive) -> float:
         along = ((there - here) * course).sum(axis=1)[drives]
         ahead += int((along > 0.0).sum())
         seen += int(np.isfinite(along).sum())
-    return ahead / seen if seen else 0.0
+    return ahead / seen if seen else None
 
 
 def _met_by(
@@ -283,8 +294,8 @@ def _messages(
         else:
             sent_ms = _written_ms(boards.get(name), stamps)
             payload = states.said_by(name, log, rows, sent_ms)
-            shift_ms = float(np.median(sent_ms - stamps)) if stamps.size else 0.0
-            of = _Messages(clock, _moved(clock, shift_ms), rows, stamps, payload)
+            row_clock = _moved(clock, drive.rows_ahead_ms.get(name, 0.0))
+            of = _Messages(clock, row_clock, rows, stamps, payload)
             if (useful := _useful(name, of, board, lacked, notes)) is not None:
                 found[name] = useful
     if not found:

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from ml.arrays import Bools, Floats, Ints
-from ml.calibration.fused_log import FusedStates, fused_states
+from ml.calibration.fused_log import FusedStates, accuracy_of, fused_states
 from ml.calibration.logs.board_log import BoardLog, board_log, log_of_rows
 from ml.calibration.logs.link import Drive
 from ml.calibration.logs.reader import Log
@@ -16,6 +16,7 @@ from ml.calibration.self_test import SelfTest, self_test
 from ml.errors import LogError
 from ml.espnow_emulator.messages import PayloadField
 from ml.onboard.views import Measurement
+from ml.sensors import SensorParameters
 
 BELIEVED: Final = "position_sd_m"
 """Rows with anything in this column are of a board that fuses, and hold what it believed: they
@@ -35,6 +36,7 @@ class States:
     Args:
         drive: The drive.
         logs: Those it was read from.
+        sensors: How wrong boards take their sensors to be; default: as the preset `clean`.
 
     Attributes:
         plane: Whose metres all positions are in.
@@ -44,7 +46,9 @@ class States:
         LogError: No log has a position.
     """
 
-    def __init__(self, drive: Drive, logs: Sequence[Log]) -> None:
+    def __init__(
+        self, drive: Drive, logs: Sequence[Log], sensors: SensorParameters | None = None
+    ) -> None:
         own = [log for log in logs if log.kind is not LogKind.RX]
         plane = reference_for(
             *(np.concatenate([log.columns[axis] for log in own]) for axis in ("lat", "lon"))
@@ -55,6 +59,7 @@ class States:
                 f"{files}: no row has a position, and a driver goes by positions. Record with GPS."
             )
         self.plane = plane
+        self._accuracy = None if sensors is None else accuracy_of(sensors)
         self._logs: dict[str, BoardLog] = {}
         self._believed: dict[str, tuple[Log, Ints, Floats]] = {}
         self.tests: dict[str, SelfTest] = {}
@@ -107,11 +112,12 @@ class States:
             LogError: Its log cannot be fused.
         """
         if name not in self._believed:
-            return fused_states(self._logs[name], at_ms / 1000.0, self.tests[name])
-        log, rows, time_ms = self._believed[name]
+            log = self._logs[name]
+            return fused_states(log, at_ms / 1000.0, self.tests[name], self._accuracy)
+        heard, rows, time_ms = self._believed[name]
         newest = np.maximum(np.searchsorted(time_ms, at_ms, side="right") - 1, 0)
         since_ms = at_ms - time_ms[newest]
-        values = self._as_logged(log, rows[newest])
+        values = self._as_logged(heard, rows[newest])
         valid = np.isfinite(values).all(axis=1) & (since_ms >= 0.0)
         valid &= since_ms <= _MOST_ROW_AGE_MS
         x_m, y_m, speed, heading_deg, accel, sd_m = np.where(valid[:, None], values, 0.0).T

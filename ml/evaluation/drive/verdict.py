@@ -11,7 +11,6 @@ from ml.atomic_files import finite
 from ml.envs.scoring.metrics import (
     ANSWERED_S,
     FALSE_BRAKE_MPS2,
-    REACTION_MPS2,
     WARNED_S,
 )
 from ml.espnow_emulator.messages import PayloadField
@@ -26,6 +25,7 @@ from ml.evaluation.drive.chance import (
 from ml.evaluation.drive.decide import Heard
 from ml.evaluation.drive.events import (
     Event,
+    Spans,
     answer_ticks,
     answering_spans,
     hard_brakings,
@@ -36,7 +36,7 @@ from ml.evaluation.drive.events import (
 )
 from ml.evaluation.drive.read import RecordedDrive
 from ml.evaluation.result import EpisodeRow
-from ml.vehicle import DT_S, HEADWAY_SPEED_MPS, TICK_US
+from ml.vehicle import DT_S, HEADWAY_SPEED_MPS, REACTION_MPS2, TICK_US
 
 HARD_MPS2 = 3.0
 """Braking from which on one is an event, if nothing else is said."""
@@ -192,7 +192,8 @@ def judge(
         for event in hard_brakings(name, accel, moving, hard_mps2)
     ]
     theirs.sort(key=lambda event: (event.tick, event.who))
-    warning, answering = warning_spans(own), answering_spans(theirs, drive.ticks)
+    warning, answering = warning_spans(own), answering_spans(theirs, drive.accel_mps2[drive.ego])
+    open_to_answers = Spans(*(at[answering.end > answering.begin] for at in answering))
     speed = drive.own.speed_mps
     # A tick's share of the way, by trapezia.
     way_m = np.concatenate([[0.0], 0.5 * (speed[1:] + speed[:-1]) * DT_S])
@@ -208,7 +209,7 @@ def judge(
                 firing_share=float(firing.sum() / max(int(moving.sum()), 1)),
                 starts_per_km=1000.0 * begun / quiet_m if quiet_m else float("nan"),
                 warned=against_chance(firing, moving, warning),
-                answered=against_chance(firing, moving, answering),
+                answered=against_chance(firing, moving, open_to_answers),
             )
         )
     return Verdict(
@@ -219,7 +220,10 @@ def judge(
         distance_m=float(way_m.sum()),
         quiet_m=quiet_m,
         warnings=[_told(event, drive, heard, drivers) for event in own],
-        answers=[_told(event, drive, heard, drivers) for event in theirs],
+        answers=[
+            _told(event, drive, heard, drivers, end)
+            for event, end in zip(theirs, answering.end.tolist(), strict=True)
+        ],
         drivers=drivers,
         policy=policy,
         rule=rule,
@@ -268,10 +272,20 @@ def closed_figures(rows: Sequence[EpisodeRow]) -> list[Closed]:
     ]
 
 
-def _told(event: Event, drive: RecordedDrive, heard: Heard, drivers: Sequence[Figures]) -> Told:
+def _told(
+    event: Event,
+    drive: RecordedDrive,
+    heard: Heard,
+    drivers: Sequence[Figures],
+    answered_until: int = 0,
+) -> Told:
     ego = event.who == drive.ego
-    find = lead_ticks if ego else answer_ticks
-    fired = {one.name: find(one.firing, event) for one in drivers}
+    fired = {
+        one.name: lead_ticks(one.firing, event)
+        if ego
+        else answer_ticks(one.firing, event, answered_until)
+        for one in drivers
+    }
     seconds = {
         name: float("nan") if ticks is None else ticks * TICK_US / 1e6
         for name, ticks in fired.items()

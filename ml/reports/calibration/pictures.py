@@ -48,11 +48,14 @@ class Gallery(NamedTuple):
     failed: list[str]  # A sentence for each
 
 
-def pictures_of(judgement: Judgement, latency: LatencyFit | None) -> Gallery:
+def pictures_of(judgement: Judgement | None, latency: LatencyFit | None) -> Gallery:
     """Draw all pictures of a calibration; one that fails takes no other with it."""
     gallery = Gallery([], [])
     with house_style():
-        for name, draw in _drawings(judgement, latency):
+        drawings = [] if judgement is None else [*_of_losses(judgement)]
+        if latency is not None:
+            drawings.append(("Latency", partial(_latency, latency)))
+        for name, draw in drawings:
             try:
                 gallery.pictures.append(as_picture(*draw()))
             except Exception as error:  # noqa: BLE001 - a picture is worth no parameter
@@ -63,8 +66,8 @@ def pictures_of(judgement: Judgement, latency: LatencyFit | None) -> Gallery:
     return gallery
 
 
-def _drawings(
-    judgement: Judgement, latency: LatencyFit | None
+def _of_losses(
+    judgement: Judgement,
 ) -> Iterator[tuple[str, Callable[[], tuple[Figure, str]]]]:
     """Yield the name of each picture, and what draws it and says what it shows."""
     for between in np.unique(judgement.measured.between[judgement.measured.scored])[:_MOST_BETWEEN]:
@@ -103,8 +106,6 @@ def _drawings(
             "How old the newest message is, latency and beacon phase left out.",
         ),
     )
-    if latency is not None:
-        yield "Latency", partial(_latency, latency)
 
 
 class _Curves(NamedTuple):

@@ -6,6 +6,7 @@ import numpy as np
 
 from ml.calibration.calibrate import Calibration, rows_of
 from ml.calibration.trials.logged_drive import Judgement, Verdict
+from ml.console import counted
 from ml.parameters import Parameters
 from ml.reports.calibration.pictures import Gallery
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
@@ -14,7 +15,7 @@ from ml.reports.style import render_page
 
 def render(
     calibration: Calibration,
-    judgement: Judgement,
+    judgement: Judgement | None,
     gallery: Gallery,
     parameters: Parameters,
     *,
@@ -24,7 +25,8 @@ def render(
 ) -> str:
     """Return the page of a calibration, of its links held against models, and of its parameters.
 
-    `held_out` names the logs judged on, where they are not those fitted to.
+    `judgement` is None where no losses were fitted; `held_out` names the logs judged on, where they
+    are not those fitted to.
     """
     on = (
         f"Judged on logs that were not fitted to: {', '.join(held_out)}."
@@ -45,7 +47,7 @@ def render(
         estimates=_estimates(calibration),
         pictures=gallery.pictures,
         judged_on=on,
-        gates=_gates(judgement),
+        gates=None if judgement is None else _gates(judgement),
         boards=_boards(calibration),
         links=_links(calibration),
         files=table_of(["file", "rows", "sha256"], files),
@@ -55,21 +57,27 @@ def render(
 
 def _subtitle(calibration: Calibration) -> str:
     rows = sum(log.rows for log in calibration.logs)
-    drives = (drive.links + drive.round_trips for drive in calibration.drives)
-    seconds = sum(
-        max(float(link.time_s[-1] - link.time_s[0]) for link in links) for links in drives if links
+    drives = (
+        [link.time_s for link in drive.links + drive.round_trips]
+        + [board.time_ms / 1000.0 for board in drive.boards]
+        for drive in calibration.drives
     )
-    logs = "1 log" if len(calibration.logs) == 1 else f"{len(calibration.logs)} logs"
+    seconds = sum(max(float(at_s[-1] - at_s[0]) for at_s in times) for times in drives if times)
+    logs = counted(len(calibration.logs), "log")
     return f"{logs}, {rows:,} rows, {seconds / 60.0:.0f} minutes"
 
 
-def _brief(calibration: Calibration, judgement: Judgement, parameters: Parameters) -> list[str]:
+def _brief(
+    calibration: Calibration, judgement: Judgement | None, parameters: Parameters
+) -> list[str]:
     fitted = sum(e.is_fitted for e in calibration.estimates)
     untold = len(calibration.estimates) - fitted
+    lines = [f"{fitted} parameters are fitted, {untold} cannot be told by these logs."]
+    if judgement is None:
+        return [*lines, calibration.uncalibrated]
     loss = judgement.gates[0]
     lost, loses = 100.0 * loss.measured, 100.0 * loss.models[0]
-    lines = [
-        f"{fitted} parameters are fitted, {untold} cannot be told by these logs.",
+    lines += [
         f"{lost:.1f} % of the frames were lost; the fitted radio loses {loses:.1f} % there.",
         f"{judgement.summary.capitalize()}.",
     ]
@@ -111,7 +119,7 @@ def _gates(judgement: Judgement) -> HtmlTable:
 
 
 def _boards(calibration: Calibration) -> HtmlTable:
-    gains = calibration.split.boards_db
+    gains = {} if calibration.split is None else calibration.split.boards_db
     found = {a.board: a for a in calibration.accelerometers}
     rows = []
     for name in sorted(gains.keys() | found.keys()):
@@ -137,11 +145,11 @@ def _links(calibration: Calibration) -> HtmlTable:
         for link in [*drive.links, *pinged]:
             lost = link.lost[link.scored]
             clock = drive.clocks.get((link.source, link.receiver))
-            share = float(lost.mean()) if lost.size else 0.0
+            share = _said(100.0 * float(lost.mean()) if lost.size else None, "{:.1f} %")
             known_m = link.distance_m[np.isfinite(link.distance_m)]
             median = _said(float(np.median(known_m)) if known_m.size else None, "{:.0f} m")
             drift = _said(None if clock is None else clock.drift_ppm, "{:+.1f} ppm")
-            texts = (link.name, f"{lost.size:,}", f"{100.0 * share:.1f} %", median, drift)
+            texts = (link.name, f"{lost.size:,}", share, median, drift)
             rows.append(Line([*map(Cell, texts)]))
     return table_of(["link", ">frames", ">lost", ">median distance", ">clock drift"], rows)
 

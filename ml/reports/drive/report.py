@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from ml.console import counted
 from ml.evaluation.drive.chance import LEAST_EVENTS, Chance
 from ml.evaluation.drive.verdict import Closed, Figures, Reception, Told, Verdict
 from ml.reports.drive.pictures import clock, pictures_of
@@ -42,7 +43,9 @@ def render(
         answers=_events(verdict.answers, verdict.drivers, is_own=False),
         is_closed=refused is not None,
         closed=_closed(closed, verdict.policy),
-        refused=[f"{count} cases were refused: {why}." for why, count in (refused or {}).items()],
+        refused=[
+            f"Refused: {counted(count, 'case')}, {why}." for why, count in (refused or {}).items()
+        ],
         files=_files(verdict),
         command=command,
     )

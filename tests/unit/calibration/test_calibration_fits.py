@@ -60,9 +60,15 @@ def modulated_losses(margin, level_db, frames, rng, near=0.0, distance_m=20.0):
     return lost
 
 
-def test_the_first_frame_is_as_likely_as_quadrature_says():
-    """Before anything is known of a link, its chance to lose is the expected loss."""
-    margin = MarginLoss(antenna_sd_db=0.0, door_share=0.0)
+@pytest.mark.parametrize(("fading_m", "transition_db"), [(3.0, 1.0), (None, 1.0), (None, 4.0)])
+def test_the_first_frame_is_as_likely_as_quadrature_says(fading_m, transition_db):
+    """Before anything is known of a link, its chance to lose is the expected loss.
+
+    With fading or without, however wide the margins are over which frames begin to arrive.
+    """
+    margin = MarginLoss(
+        antenna_sd_db=0.0, door_share=0.0, fading_m=fading_m, transition_db=transition_db
+    )
     shape = Shape(5.2, 12.0, 2.5, 30.0, 0.02)
     link = link_of(np.ones(1, dtype=bool))
     frames = prepare(link, standstill_mps=0.5)

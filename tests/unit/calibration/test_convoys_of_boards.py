@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from support.recorded_convoys import CAR_M, Convoy
 
 from ml.calibration.convoys.cases import cut_cases
 from ml.calibration.convoys.folder import files_in, is_for_training, read_folder
+from ml.cli import main
 from ml.errors import LogError
 from ml.espnow_emulator import GeoReference
 
@@ -43,11 +45,12 @@ def _write(
     hears: tuple[str, ...] = ("tail",),
     held: int = 1,
     stall_s: tuple[float, float] = (0.0, 0.0),
+    stamps_ahead_ms: tuple[int, ...] = (0, 0, 0),
 ) -> None:
     """Write the logs of three boards on a road that turns all along.
 
     Each board sends at its tenths of a second; a speed is held for `held` rows, and in `stall_s`
-    the middle one logs nothing.
+    the middle one logs nothing. Its stamps may be of another clock than its rows.
     """
     folder.mkdir(exist_ok=True)
     east_m, north_m = _on_road(made.place_m)
@@ -58,14 +61,15 @@ def _write(
     speed = made.speed_mps[rows // held * held]
     sent = {}
     for k, name in enumerate(NAMES):
-        stamps = [int(100 * row + OFFSETS_MS[k]) for row in rows]
+        times = [int(100 * row + OFFSETS_MS[k]) for row in rows]
+        stamps = [at + stamps_ahead_ms[k] for at in times]
         sent[name] = [
             f"{stamp},{name},{lat[row, k]:.12f},{lon[row, k]:.12f},{speed[row, k]:.12f},"
             f"{heading[row, k]:.12f},0.0,0.0,9.81,0,m{k}"
             for row, stamp in zip(rows, stamps, strict=True)
         ]
         logs = (name != "mid") | (made.time_s < stall_s[0]) | (made.time_s >= stall_s[1])
-        lines = [f"{stamps[row]},{sent[name][row]}" for row in rows if logs[row]]
+        lines = [f"{times[row]},{sent[name][row]}" for row in rows if logs[row]]
         (folder / f"{name}-tx.csv").write_text("\n".join([HEAD, *lines]) + "\n")
     for name in hears:
         offset = OFFSETS_MS[NAMES.index(name)]
@@ -94,6 +98,17 @@ def test_gaps_are_along_the_road_and_speeds_of_the_same_moment(tmp_path: Path):
     assert np.abs(straight_m - made.gap_m).max() > 0.5, "a straight line would not do"
     (case,) = cut_cases(read)[0]
     assert case.hardest_mps2 == pytest.approx(-5.0, abs=0.3)
+
+
+def test_rows_of_other_clocks_than_their_stamps_are_of_the_same_moments(tmp_path: Path):
+    """A board that stamps by its GPS and counts its rows from its start is where it was."""
+    made = Convoy(cars=3, cruise_mps=14.0)
+    _write(tmp_path, made, stamps_ahead_ms=(7_000_000, 40_000, -800_000))
+    (read,) = read_folder(tmp_path)
+    rows = read.time_s.size
+    assert rows > made.time_s.size - 5
+    np.testing.assert_allclose(read.gap_m, made.gap_m[:rows, ::-1], atol=0.3)
+    np.testing.assert_allclose(read.speed_mps, made.speed_mps[:rows, ::-1], atol=0.05)
 
 
 def test_a_speed_that_is_held_for_a_second_is_no_staircase(tmp_path: Path):
@@ -126,6 +141,44 @@ def test_logs_of_a_folder_are_one_recording(tmp_path: Path):
     assert is_for_training(second.sha256) in (True, False)
 
 
+def test_logs_in_another_format_are_read_by_the_map_in_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """With semicolons and km/h; by a map that says something else it is another recording."""
+    made = Convoy(cars=3, cruise_mps=14.0)
+    _write(tmp_path / "monday", made)
+    (plain,) = read_folder(tmp_path)
+    for file in (tmp_path / "monday").glob("*.csv"):
+        head, *rows = (line.split(",") for line in file.read_text().splitlines())
+        speed = head.index("speed")
+        for row in rows:
+            row[speed] = f"{3.6 * float(row[speed]):.10f}"
+        file.write_text("\n".join(";".join(row) for row in [head, *rows]) + "\n")
+    with pytest.raises(LogError, match=r"separated by semicolons.*map\.toml in a folder"):
+        read_folder(tmp_path)
+    tables = []
+    for kind in ("TX", "RX"):
+        columns = HEAD if kind == "TX" else HEAD.replace("vehicle_id", "from_vehicle_id")
+        named = "\n".join(f'{name} = "{name}"' for name in columns.split(","))
+        tables.append(
+            f'[[log]]\nfiles = "*-{kind.lower()}.csv"\nkind = "{kind}"\ndelimiter = ";"\n'
+            f'[log.columns]\n{named}\n[log.units]\nspeed = "km/h"\n'
+        )
+    (tmp_path / "map.toml").write_text("\n".join(tables))
+    (mapped,) = read_folder(tmp_path)
+    assert main(["drives", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "1 recording; " in said
+    assert re.search(r"(1 case|0 cases) for training, [01] held out", said)
+    np.testing.assert_allclose(mapped.speed_mps, plain.speed_mps, atol=1e-6)
+    np.testing.assert_allclose(mapped.gap_m, plain.gap_m, atol=1e-6)
+    text = (tmp_path / "map.toml").read_text()
+    turned = text.replace('kind = "TX"', 'kind = "TX"\nforward-axis = "-x"')
+    (tmp_path / "map.toml").write_text(turned)
+    (other,) = read_folder(tmp_path)
+    assert other.sha256 != mapped.sha256
+
+
 def test_clocks_that_never_meet_are_refused(tmp_path: Path):
     """Without any RX log nobody knows which moments belong together."""
     _write(tmp_path, Convoy(cars=3), hears=())
@@ -147,5 +200,5 @@ def test_one_board_alone_is_no_convoy(tmp_path: Path):
     _write(tmp_path, Convoy(cars=3))
     for name in ("mid-tx", "tail-tx", "tail-rx"):
         (tmp_path / f"{name}.csv").unlink()
-    with pytest.raises(LogError, match="1 boards with a TX log"):
+    with pytest.raises(LogError, match="1 board with a TX log"):
         read_folder(tmp_path)

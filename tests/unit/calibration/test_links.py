@@ -18,15 +18,22 @@ def drive_of(folder, tables):
     return read_drive([read_log(path) for path in small_logs.write_all(folder, tables)])
 
 
-def test_cars_between_are_counted_where_clocks_met_only_at_the_receiver(tmp_path):
+@pytest.mark.parametrize("ahead_ms", [0.0, 7e6], ids=["one clock", "stamps of another clock"])
+def test_cars_between_are_counted_where_clocks_met_only_at_the_receiver(tmp_path, ahead_ms):
     """Three cars in a row, one RX log: of the outer pair's frames all had the middle car between.
 
-    The clocks of the two senders are an hour apart, and never met but at the receiver.
+    The clocks of the two senders are an hour apart, and never met but at the receiver; one of them
+    may stamp its beacons by another clock than it logs them by.
     """
     place = 12.0 * np.arange(ROWS) * 0.1
     tables = small_logs.drive(
         {"a": place + 30.0, "b": place + 15.0, "c": place}, receivers=["c"], fix_every=10
     )
+    for name, sender in (("b-tx", "vehicle_id"), ("c-rx", "from_vehicle_id")):
+        stamps = zip(tables[name]["msg_timestamp"], tables[name][sender], strict=True)
+        tables[name]["msg_timestamp"] = [
+            f"{float(at) + ahead_ms:.3f}" if who == "b" else at for at, who in stamps
+        ]
     drive = drive_of(tmp_path, tables)
     links = {(link.source, link.receiver): link for link in drive.links}
     assert set(links) == {("a", "c"), ("b", "c")}

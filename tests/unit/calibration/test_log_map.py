@@ -185,7 +185,10 @@ def test_300_metres_a_second_are_refused_with_line_value_and_remedy(tmp_path):
 
 
 def test_a_proposal_finds_a_unit_that_no_name_tells(tmp_path):
-    """A column `speed` in km/h, found by the way between fixes; written, it reads the file."""
+    """A column `speed` in km/h, found by the way between fixes; written, it reads the file.
+
+    A map that is there, perhaps with corrections, is replaced by force alone.
+    """
     place = np.cumsum(1.5 + 0.5 * np.sin(np.arange(1200) / 80.0))
     table = small_logs.drive({"a": place})["a-tx"]
     table["speed"] = [f"{float(v) * 3.6:.2f}" for v in table["speed"]]
@@ -194,7 +197,13 @@ def test_a_proposal_finds_a_unit_that_no_name_tells(tmp_path):
     assert proposal.form.units == {"speed": "km/h"}
     assert proposal.trouble == ""
     out = tmp_path / "map.toml"
-    assert main(["logs", "map", str(path), "--out", str(out)]) == 0
+    command = ["logs", "map", str(path), "--out", str(out)]
+    assert main(command) == 0
+    out.write_text(out.read_text() + "# corrected\n")
+    assert main(command) == 2
+    assert out.read_text().endswith("# corrected\n")
+    assert main([*command, "--force"]) == 0
+    assert "# corrected" not in out.read_text()
     _, (drive,) = read_logs([path], log_map=read_log_map(out))
     assert drive.ways["a"].speed_mps.max() == pytest.approx(20.0, abs=0.1)
 

@@ -150,6 +150,20 @@ def test_the_real_followers_headway_counts_above_the_speed_of_the_drivers_metric
     assert label != pytest.approx((gap_m / speed_mps)[speed_mps > 1.0].mean(), abs=1e-2)
 
 
+def test_a_braking_that_flickers_is_cut_as_one(tmp_path: Path):
+    """Braking gently first, off the pedal for 0.4 s, then hard: the case begins with the first."""
+    read = read_openacc(Convoy(cars=2, brakes_s=(40.0,)).write(tmp_path / "a.csv"))
+    accel = np.zeros(read.time_s.size - 1)
+    accel[400:412], accel[416:440], accel[470:520] = -2.0, -4.0, 1.5
+    lead = 20.0 + np.concatenate([[0.0], np.cumsum(accel) * 0.1])
+    speed = np.stack([np.full(lead.size, 20.0), lead], axis=1)
+    gap = 300.0 + np.cumsum(lead - 20.0)[:, None] * 0.1
+    (case,), refused = cut_cases(replace(read, speed_mps=speed, gap_m=gap))
+    assert not refused
+    assert case.start_row + case.onset_tick == pytest.approx(400, abs=3)
+    assert case.start_row + case.release_tick == pytest.approx(440, abs=3)
+
+
 def test_gentle_braking_and_that_of_the_last_car_make_no_case(tmp_path: Path):
     """The last car's place is the driver's under test."""
     read = read_openacc(Convoy(cars=2, brakes_s=(40.0,)).write(tmp_path / "a.csv"))

@@ -97,6 +97,20 @@ def test_naive_models_lose_what_the_fitting_logs_lost():
     assert lost == pytest.approx(0.1, abs=0.02)
 
 
+def test_without_positions_no_longer_log_is_advised():
+    """What is drawn for want of positions goes with no minute more; with positions minutes help."""
+    rng = np.random.Generator(np.random.PCG64(2))
+    placed = link(rng.random(2000) < 0.3)
+    nowhere = replace(placed, distance_m=np.full(2000, np.nan))
+    levels = {("a", "b", 0): (-5.0, 20.0)}
+    for one, advises in ((placed, True), (nowhere, False)):
+        judgement = judge_links([one], load_parameters("clean"), levels, lambda *_: None)
+        said = " ".join([judgement.summary, *(gate.words for gate in judgement.gates)])
+        assert "cannot tell" in said
+        assert ("minutes" in said) is advises
+        assert ("takes positions, however long the logs are" in said) is not advises
+
+
 def test_the_emulated_radio_draws_what_the_logs_leave_open():
     """A floor known to lie between 0 and 0.5 differs from drive to drive; a point does not."""
     quiet = link(np.zeros(1500, dtype=bool))

@@ -42,7 +42,9 @@ def moving_but_for_stops(rng):
     return moving
 
 
-@pytest.mark.parametrize("kind", [warning_spans, lambda events: answering_spans(events, TICKS)])
+@pytest.mark.parametrize(
+    "kind", [warning_spans, lambda events: answering_spans(events, np.zeros(TICKS))]
+)
 def test_p_is_uniform_where_events_have_nothing_to_do_with_the_firing(kind):
     """Over 400 shuffles of the events' times on a drive with stops, by Kolmogorov and Smirnov."""
     rng = np.random.default_rng(11)
@@ -229,11 +231,46 @@ def test_a_braking_begins_at_the_threshold_and_ends_at_one():
     assert [tuple(e) for e in found] == [("a", 10, 11, 15, 4.5), ("a", 30, 30, 31, 3.5)]
     accel[12] = np.nan
     found = hard_brakings("a", accel, moving, 3.0)
-    assert [(e.reacts, e.tick) for e in found] == [(10, 11), (13, 13), (30, 30)]
+    assert [(e.reacts, e.tick, e.end) for e in found] == [(10, 11, 15), (30, 30, 31)]
+
+
+def test_a_braking_that_flickers_around_one_is_one_braking():
+    """Pauses of up to half a second are part of it, before its onset, too; longer ones part two."""
+    accel = np.zeros(90)
+    accel[[20, 22, 27, 33]] = [-1.2, -1.1, -4.0, -3.5]
+    accel[[60, 67]] = -4.0
+    moving = np.ones(90, dtype=bool)
+    found = hard_brakings("a", accel, moving, 3.0)
+    assert [(e.reacts, e.tick, e.end) for e in found] == [(20, 27, 34), (60, 60, 61), (67, 67, 68)]
+    accel[[28, 29, 30]] = [-0.99, np.nan, 2.0]
+    assert hard_brakings("a", accel, moving, 3.0) == found
+
+
+def test_who_echoes_the_egos_own_braking_answers_nothing():
+    """The ego's driver brakes 0.5 s after the peer; a span ends there, or there is none.
+
+    Who fires with him answers nothing; who fires a tick earlier, all but the last, before which he
+    brakes already.
+    """
+    onsets = 400 + 700 * np.arange(12) + 37 * np.arange(12) ** 2 % 301
+    own, moving = np.zeros(TICKS), np.ones(TICKS, dtype=bool)
+    for tick in onsets[:-1]:
+        own[tick + 5 : tick + 15] = -2.5
+    own[onsets[-1] - 3 : onsets[-1] + 20] = -2.5
+    own[onsets[-1] + 1] = 0.0  # a pause is part of it
+    spans = answering_spans(events_at(onsets), own)
+    assert (spans.end - spans.begin).tolist() == [5] * 11 + [0]
+    assert against_chance(own <= -2.0, moving, spans).hits == 0
+    before = np.zeros(TICKS, dtype=bool)
+    before[onsets + 4] = True
+    assert against_chance(before, moving, spans).hits == 11
+    calm = answering_spans(events_at(onsets[:1]), np.full(TICKS, np.nan))
+    assert (calm.end - calm.begin).tolist() == [31]
+    assert answering_spans(events_at(onsets[:1]), np.zeros(410)).end.tolist() == [410]
 
 
 def test_leads_are_counted_from_the_first_firing_in_the_span():
-    """3 s before to 1 s after the driver reacts, 3 s after a peer's onset; else nothing counts."""
+    """3 s before to 1 s after the driver reacts, in the span of a peer's; else nothing counts."""
     event = Event("a", 100, 100, 110, 5.0)
     firing = np.zeros(200, dtype=bool)
     for tick, lead in ((110, -10), (100, 0), (87, 13), (70, 30)):
@@ -242,12 +279,13 @@ def test_leads_are_counted_from_the_first_firing_in_the_span():
     firing[:] = False
     firing[[69, 111]] = True
     assert lead_ticks(firing, event) is None
-    assert answer_ticks(firing, event) == 11
+    assert answer_ticks(firing, event, 131) == 11
     firing[111] = False
     firing[[99, 131]] = True
-    assert answer_ticks(firing, event) is None
+    assert answer_ticks(firing, event, 131) is None
     firing[130] = True
-    assert answer_ticks(firing, event) == 30
+    assert answer_ticks(firing, event, 131) == 30
+    assert answer_ticks(firing, event, 130) is None
     ramp = Event("a", 94, 100, 110, 5.0)
     firing[:] = False
     firing[[93, 94]] = True

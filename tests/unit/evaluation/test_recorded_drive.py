@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from support import small_logs
 from support.planted_drive import LATENCY_MS, OFFSET_MS, PHASE_MS, PlantedDrive, tick_after
 from support.planted_rows import planted_row
 from support.untrained import untrained_model
@@ -79,7 +80,10 @@ def test_events_and_leads_are_exact_to_a_tick(verdict):
 
 
 def test_of_a_peers_braking_is_said_what_came_and_when(verdict):
-    """Age at the onset, losses of the 3 s before, and the first message sent since."""
+    """Age at the onset, losses of the 3 s before, and the first message sent since.
+
+    Who fires with the ego's driver answers nothing, and the event does not count.
+    """
     lost = (0, 3, 0, 0)
     assert {told.event.who for told in verdict.answers} == {"b"}
     onsets = [tick_after(first_message_s(at_s)) for at_s in PEER_S]
@@ -87,10 +91,14 @@ def test_of_a_peers_braking_is_said_what_came_and_when(verdict):
     for told, at_s, count in zip(verdict.answers, PEER_S, lost, strict=True):
         onset_s, came_s = told.event.tick * DT_S, first_message_s(at_s, count)
         assert told.message_delay_s == pytest.approx(max(came_s - onset_s, 0.0))
-        assert told.fired_s[RULE] == pytest.approx(tick_after(came_s) * DT_S - onset_s)
+        answer_s = tick_after(came_s) * DT_S - onset_s
+        if told is verdict.answers[-1]:
+            answer_s = np.nan  # the ego's driver brakes in the same tick
+        assert told.fired_s[RULE] == pytest.approx(answer_s, nan_ok=True)
         (heard,) = told.receptions
         assert (heard.peer, heard.sent) == ("b", 30)
         assert heard.sent - heard.received == min(count, 1)
+    assert verdict.of(RULE).answered.hit.tolist() == [True] * 3
 
 
 def test_before_the_egos_braking_all_peers_are_told_of(verdict):
@@ -316,6 +324,22 @@ def test_what_a_board_has_fused_itself_stands(logs, tmp_path):
     assert judged(drive).warnings[0].fired_s[RULE] == pytest.approx(1.4)
 
 
+def test_boards_believe_what_their_sensors_are_said_to_be(logs):
+    """Worse GPS in the parameters: the ego and what it heard are less sure, and no farther off."""
+    usual = read_recorded_drive(logs, "a")
+    sensors = load_parameters("clean").sensors
+    worse = sensors.model_copy(
+        update={"position": sensors.position.model_copy(update={"sd_m": 9.0})}
+    )
+    found = read_recorded_drive(logs, "a", sensors=worse)
+    assert np.allclose(found.own.x_m, usual.own.x_m)
+    assert found.own.position_sd_m[600:-600].min() > 8.9
+    assert usual.own.position_sd_m[600:-600].max() < 4.0
+    for drive, low, high in ((usual, 2.0, 4.0), (found, 8.9, 11.0)):
+        said_m = drive.receptions.payload[500:-500, PayloadField.POSITION_SD_M]
+        assert low < said_m.min() <= said_m.max() < high
+
+
 def test_a_threshold_makes_other_events(logs):
     """Beyond 6.5 m/s² nobody brakes; beyond 1.2 the stop at the end counts, too."""
     drive = read_recorded_drive(logs, None)
@@ -349,6 +373,22 @@ def test_the_last_of_the_convoy_is_the_ego_and_another_can_be_named(logs):
     assert "100% of the time" in read_recorded_drive(logs, None).notes[0]
     assert read_recorded_drive(logs, "b").ego == "b"
     assert read_recorded_drive(logs, "b").peers == ("a", "c")
+
+
+def test_the_last_is_the_ego_by_rows_whatever_clock_the_stamps_are_of(logs, tmp_path):
+    """Senders stamp by a clock that is an hour and more off that of their rows."""
+    files = with_row_times(logs, tmp_path, lambda ms: ms, lambda ms: ms + 5_000_000)
+    drive = read_recorded_drive(files, None)
+    assert drive.ego == "a"
+    assert "100% of the time" in drive.notes[0]
+
+
+def test_where_nobody_can_tell_who_is_last_the_ego_is_asked_for(tmp_path):
+    """Boards that only stood: the candidates are named."""
+    places = {name: np.full(700, 20.0 * k) for k, name in enumerate("abc")}
+    files = small_logs.write_all(tmp_path, small_logs.drive(places, receivers=["a", "b"]))
+    with pytest.raises(ConfigError, match=r"a, b have RX logs.*Name one with --ego"):
+        read_recorded_drive(files, None)
 
 
 def test_an_ego_that_is_not_there_is_refused_with_the_nearest(logs):

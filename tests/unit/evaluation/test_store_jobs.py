@@ -3,8 +3,10 @@
 from itertools import product
 
 import pytest
+from rich.console import Console
 from support.planted_rows import planted_rows
 
+from ml.commands import fill
 from ml.commands.evaluate import EvaluateOptions
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.plan import SUITE_NAMES, Plan
@@ -49,6 +51,23 @@ def test_jobs_are_short_and_the_longest_come_first(parts, tmp_path):
     assert min(lasts_s) < 0.02 * sum(lasts_s) / 2
     # What is shared is simulated once per job, so jobs must not be too small either.
     assert max(lasts_s) >= 150_000.0
+
+
+def test_it_is_said_what_is_driven_before_the_first_job_is_done(parts, tmp_path, monkeypatch):
+    """A job has many parts: until it is done, 0 of them alone would say nothing."""
+    said = []
+
+    def run(jobs, **_):
+        said.append(shown[0]._so_far())
+        yield from jobs
+
+    shown = []
+    monkeypatch.setattr(fill, "run_jobs", run)
+    monkeypatch.setattr(fill.Parts, "__enter__", lambda self: shown.append(self) or self)
+    fill.fill(tmp_path, parts, workers=2, what="evaluating", console=Console())
+    (line,) = said
+    assert f"0 of {len(parts)} parts" in line
+    assert f"(loading, then first: {make_jobs(tmp_path, parts, None)[0]})" in line
 
 
 def test_drivers_share_a_world_in_long_evaluations_too(tmp_path):
