@@ -40,7 +40,10 @@ def _of_lanes(edge: Any) -> Iterator[tuple[str, str]]:
 def _of_junctions(edge: Any) -> Iterator[tuple[str, str]]:
     if edge.isSpecial():
         return
-    for node in (edge.getFromNode(), edge.getToNode()):
+    for end, node in (("from", edge.getFromNode()), ("to", edge.getToNode())):
+        if node is None:
+            yield f"Edge {edge.getID()!r}", f'no {end}="…", the junction at that end'
+            continue
         numbers = [*node.getCoord3D(), *(value for point in node.getShape3D() for value in point)]
         if not all(math.isfinite(value) for value in numbers):
             yield f"Junction {node.getID()!r}", "something in x, y, z or shape that is no number"

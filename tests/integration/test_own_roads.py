@@ -265,6 +265,16 @@ def test_numbers_that_no_lane_can_have_are_errors(tmp_path, attribute, value, wo
         load_scenario(cfg, cache_dir=tmp_path / "cache")
 
 
+def test_an_edge_without_a_junction_at_its_end_is_told(tmp_path):
+    """As one inside a junction is whose `function` is misspelt: sumolib takes it for a street."""
+    cfg = roads.crossing(tmp_path)
+    net = tmp_path / "road.net.xml"
+    text = net.read_text(encoding="utf-8")
+    net.write_text(text.replace('function="internal"', 'unction="internal"'), encoding="utf-8")
+    with pytest.raises(ScenarioError, match=r"Edge ':n1_\d' in .*road.net.xml has no from="):
+        load_scenario(cfg, cache_dir=tmp_path / "cache")
+
+
 def test_numbers_of_junctions_and_of_lanes_beside_are_looked_at_too(tmp_path):
     """A sidewalk of the route's edges goes into SUMO as well; foreign edges do not."""
     cfg = roads.crossing(tmp_path)
