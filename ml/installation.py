@@ -94,3 +94,8 @@ def _uncover(taken: Path) -> str:
     if folder.samefile(Path.cwd()):
         return f"rename {taken.parent}, or run from another folder"
     return f"remove {folder} from Python's path"
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

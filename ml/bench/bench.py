@@ -30,11 +30,12 @@ from ml.bench.workloads import (
 )
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.recorded_vec_env import RecordedVecEnv
+from ml.installation import usable_cores
 from ml.parameters import load_parameters
 from ml.training.config import TrainConfig
 from ml.training.deployment import read_deployment
 from ml.training.environment import build_environment, build_learner
-from ml.training.workers import MOST_BY_DEFAULT, usable_cores
+from ml.training.workers import MOST_BY_DEFAULT
 
 BATCH_SIZES = (1, 16, 64, 256)
 PEER_COUNTS = (2, 5, 8)

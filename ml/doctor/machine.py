@@ -9,8 +9,8 @@ from ml.doctor import programs
 from ml.doctor.programs import Finding, note, ok, wrong
 from ml.errors import ConfigError
 from ml.folders import CACHE_DIR_VARIABLE, default_cache_dir, expand_home, home
+from ml.installation import usable_cores
 from ml.training.deployment import Deployment, is_port, read_deployment
-from ml.training.workers import usable_cores
 
 _GIB = 2**30
 _LEAST_MEMORY_GIB = 3.0  # a training run with its evaluation child takes some 1.5

@@ -27,6 +27,7 @@ from ml.envs.config import RewardWeights
 from ml.envs.convoy_vec_env import BatchVecEnv, ConvoyVecEnv
 from ml.envs.spaces import observation_space
 from ml.errors import ConfigError, EnvironmentStateError, RoadSenseError, WorkerLostError
+from ml.installation import usable_cores
 from ml.onboard.observation.spec import Observation
 from ml.training.child import Child
 from ml.training.deployment import Address
@@ -41,11 +42,6 @@ _MOST_LOSSES = 5
 _log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class SharedArrays(dict[str, NDArray[Any]]):
