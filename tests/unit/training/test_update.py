@@ -170,18 +170,19 @@ def test_members_share_the_work_and_change_no_bit(members: int, losing: tuple[in
     assert torch.equal(weights_of(model), weights_of(alone))
 
 
-def test_the_minibatch_is_cut_into_parts():
-    """Its gradient is the sum of four that are computed each for itself."""
-    model = model_after_rollout()
+@pytest.mark.parametrize(("batch", "parts"), [(BATCH, 4), (BATCH // 2, 1)])
+def test_the_minibatch_is_cut_into_parts(batch: int, parts: int):
+    """Four that hold each of its rows once; one where they would be too small."""
+    model = model_after_rollout(n_epochs=1, batch_size=batch)
     layout, rollout = Layout.of(model.policy), Rollout.of(model.rollout_buffer)
     assert layout is not None
     whole = SharedGradients(layout, Exchange.alone(layout, rollout))
     seen: list[tuple[int, ...]] = []
     part = whole._parts._compute
     whole._parts._compute = lambda *given: (seen.append(tuple(given[1])), part(*given))  # type: ignore[method-assign,assignment]
-    model.gradients, model.n_epochs, model.batch_size = whole, 1, BATCH
+    model.gradients = whole
     model.train()
-    assert len(seen) == 8
+    assert {len(rows) for rows in seen} == {batch // parts}
     assert sorted(sum(seen, ())) == list(range(len(rollout.ego)))
 
 
@@ -200,13 +201,20 @@ def test_a_gradient_that_is_not_finite_changes_nothing(bad: str):
     assert torch.equal(weights_of(model), before)
 
 
-def test_another_policy_is_left_to_stable_baselines3():
-    """With tanh replaced by ReLU, `train` is theirs."""
-    settings = {"policy_kwargs": create_deep_set_policy_kwargs() | {"activation_fn": nn.ReLU}}
-    theirs, ours = _after(PPO.train, **settings), model_after_rollout(**settings)
-    assert not update(ours)
-    set_random_seed(7)
-    ours.train()
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"activation_fn": nn.ReLU},
+        {"optimizer_kwargs": {"weight_decay": 0.1}},
+        {"optimizer_class": torch.optim.RMSprop},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_another_policy_is_left_to_stable_baselines3(changed: dict[str, Any]):
+    """One with other activations or another optimiser, by the code of its library."""
+    settings = {"policy_kwargs": create_deep_set_policy_kwargs() | changed}
+    theirs, ours = (_after(train, **settings) for train in (PPO.train, ConvoyPPO.train))
+    assert not update(model_after_rollout(**settings))
     assert torch.equal(weights_of(ours), weights_of(theirs))
 
 
