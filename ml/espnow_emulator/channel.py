@@ -10,7 +10,7 @@ from ml.espnow_emulator.clock import NodeClocks
 from ml.espnow_emulator.counters import NUM_COUNTS, CounterArrays
 from ml.espnow_emulator.distance_links import DistanceLinks
 from ml.espnow_emulator.events import FlightArrays, World, run_events
-from ml.espnow_emulator.loss_model import Episodes, Movement
+from ml.espnow_emulator.loss_model import Episodes, Movement, padded
 from ml.espnow_emulator.mac import MacArrays
 from ml.espnow_emulator.margin_links import MarginLinks
 from ml.espnow_emulator.message_store import (
@@ -102,7 +102,7 @@ class BroadcastChannel:
             counters=allocate(CounterArrays, sizes),
             present=np.ones(nodes, dtype=bool),
             listening=listening,
-            draws=np.zeros(num_nodes),
+            draws=np.zeros(padded(num_nodes)),
         )
         self._episode_keys = np.zeros(num_envs, np.uint64)
         self._node_keys = np.zeros(nodes, np.int64)
@@ -146,7 +146,7 @@ class BroadcastChannel:
         self.node_clocks.reset(env_indices, episode_keys, node_keys=keys)
         episodes = Episodes(env_indices, episode_keys, keys, values)
         self._world.mac.reset(episodes)
-        self._world.relays.reset(episodes)
+        self._world.relays.rekey(episodes)
         self._links.reset(episodes)
         self._world.store.reset(env_indices)
         self.clear(env_indices)

@@ -102,7 +102,6 @@ class MarginLinks(LossModel):
             term[here] = episodes.values.get(f"loss.{name}", 0.0 if fixed is None else fixed)
         self._derive(episodes)
         self._model.state.fresh[here] = True
-        self.clear(here)
 
     def admit(self, episodes: Episodes, node: int) -> None:
         """Let another node take part in running episodes."""

@@ -48,11 +48,10 @@ class StoreArrays(NamedTuple):
     generated_us: Annotated[Ints, "E N"]  # true time of the last frame handed over
 
     def reset(self, env_indices: Ints) -> None:
-        """Begin an episode: sequence numbers start at 0."""
+        """Begin an episode: sequence numbers start at 0. `clear` what was."""
         self.next_sequence[env_indices] = 0
         self.epoch[env_indices] = 0
         self.newest_ms[env_indices] = LONG_AGO_US
-        self.clear(env_indices)
 
     def clear(self, env_indices: Ints) -> None:
         """Forget the frames that wait for their slot."""
