@@ -91,9 +91,7 @@ def is_expired(store: StoreArrays, env: int, source: int, sequence: int) -> bool
 
 
 @inlined
-def are_fine(
-    frames: Frames, delivered_us: Ints, offered_us: Ints, generated_us: Ints
-) -> bool:
+def are_fine(frames: Frames, delivered_us: Ints, offered_us: Ints, generated_us: Ints) -> bool:
     """Tell whether all numbers are finite and all times in order.
 
     Args:

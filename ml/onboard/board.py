@@ -23,7 +23,6 @@ from ml.onboard.silent_cars import follow_on
 from ml.onboard.views import EgoView, Measurement, PeerView, Ranging
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
 
-
 _NOBODY = np.zeros(0, dtype=np.int64)
 
 

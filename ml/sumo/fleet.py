@@ -1,10 +1,10 @@
 """What a backend keeps of every vehicle slot: is it there, where, how fast, who drives it.
 
-Both backends read only lane position and speed, the embedded one mostly speed alone. Which lane a car is on follows from continuity:
-with ballistic integration a tick moves it by (v_before + v_now) / 2 · dt, so the lane is the one
-whose start plus the lane position lies there. That is exact to rounding, except in the tick in
-which SUMO's car-following stops a car part of the way; there it is within a few centimetres,
-which is less than half of SUMO's shortest lane (0.1 m).
+Both backends read only lane position and speed, the embedded one mostly speed alone (`predict`).
+Which lane a car is on follows from continuity: with ballistic integration a tick moves it by
+(v_before + v_now) / 2 · dt, so the lane is the one whose start plus the lane position lies there.
+That is exact to rounding, except in the tick in which SUMO's car-following stops a car part of the
+way; there it is within a few centimetres, which is less than half of SUMO's shortest lane (0.1 m).
 """
 
 from typing import Any, NamedTuple
