@@ -14,6 +14,7 @@ Usage: fold what is constant into a key once per episode, fold what changes once
 
 import math
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -80,6 +81,7 @@ def _words(values: ArrayLike) -> Words | np.uint64:
     return array.astype(np.int64).view(np.uint64)
 
 
+@lru_cache(maxsize=256)
 def _word(value: int) -> np.uint64:
     """Return an integer of any size as one word; beyond 64 bits every bit of it counts."""
     word, rest = np.uint64(value & _ALL_BITS), value >> 64

@@ -1,7 +1,6 @@
 """The radio of a whole batch of convoys: transmit first, then deliver what has arrived by now."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from ml.espnow_emulator.clock import NodeClocks
 from ml.espnow_emulator.counters import NUM_COUNTS, CounterArrays
 from ml.espnow_emulator.distance_links import DistanceLinks
 from ml.espnow_emulator.events import FlightArrays, World, run_events
-from ml.espnow_emulator.loss_model import Episodes, Movement
+from ml.espnow_emulator.loss_model import Episodes, Movement, padded
 from ml.espnow_emulator.mac import MacArrays
 from ml.espnow_emulator.margin_links import MarginLinks
 from ml.espnow_emulator.message_store import (
@@ -21,6 +20,7 @@ from ml.espnow_emulator.message_store import (
     Frames,
     StoreArrays,
     accept_frames,
+    are_fine,
 )
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.parameters.loss import MarginLoss
@@ -102,7 +102,7 @@ class BroadcastChannel:
             counters=allocate(CounterArrays, sizes),
             present=np.ones(nodes, dtype=bool),
             listening=listening,
-            draws=np.zeros(num_nodes),
+            draws=np.zeros(padded(num_nodes)),
         )
         self._episode_keys = np.zeros(num_envs, np.uint64)
         self._node_keys = np.zeros(nodes, np.int64)
@@ -146,7 +146,7 @@ class BroadcastChannel:
         self.node_clocks.reset(env_indices, episode_keys, node_keys=keys)
         episodes = Episodes(env_indices, episode_keys, keys, values)
         self._world.mac.reset(episodes)
-        self._world.relays.reset(episodes)
+        self._world.relays.rekey(episodes)
         self._links.reset(episodes)
         self._world.store.reset(env_indices)
         self.clear(env_indices)
@@ -260,7 +260,15 @@ class BroadcastChannel:
             array = getattr(frames, name)
             if array.shape != shape:
                 raise EmulatorError(f"{name} has shape {array.shape}, allowed is {shape}.")
-            if array.dtype.kind == "f" and not (isfinite(array.sum()) or np.isfinite(array).all()):
+        latest_us = (self._delivered_us, self._offered_us, self._world.store.generated_us)
+        if not are_fine(frames, *latest_us):
+            self._complain(frames)
+
+    def _complain(self, frames: Frames) -> None:
+        """Raise EmulatorError for frames of the right shape of which not all is as it must be."""
+        for name in self._shapes:
+            array = getattr(frames, name)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
                 place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
                 raise EmulatorError(
                     f"{name}{list(place)} is {array[place]}, allowed are finite numbers: correct "
@@ -281,7 +289,7 @@ class BroadcastChannel:
 
 def _check_order(call: str, now_us: Ints, latest_us: Ints) -> None:
     """Raise EmulatorError where a call is for a time before the latest one."""
-    if (now_us < latest_us).any():
+    if np.count_nonzero(now_us < latest_us):
         env = int(np.argmax(now_us < latest_us))
         raise EmulatorError(
             f"time ran back in convoy {env}: {call} was called for {now_us[env] / 1000:g} ms "

@@ -83,7 +83,7 @@ class World(NamedTuple):
     counters: CounterArrays
     present: Annotated[Bools, "E N"]
     listening: Annotated[Bools, "N"]
-    draws: Annotated[Floats, "N"]  # room to work in
+    draws: Annotated[Floats, "P"]  # room to work in
 
 
 @inlined
@@ -249,7 +249,7 @@ def _receivers(e: int, transmitter: int, word: int, end_us: int, world: World) -
     source_key = world.mac.node_keys[e, source]
     # Without a branch, so that vector instructions do several nodes at once; who needs none is
     # left out after that.
-    for node in range(num_nodes):
+    for node in range(draws.size):
         key = extend_one(extend_one(links.keys[e, transmitter, node], source_key), sequence)
         draws[node] = uniform_one(key)
     reached = 0

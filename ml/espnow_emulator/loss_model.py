@@ -12,13 +12,22 @@ from ml.compiled import inlined
 from ml.keyed_random import Stream, extend, fold, uniform
 
 _US_PER_S: Final = 1e6
+_AT_ONCE: Final = 8
+
+
+def padded(num_nodes: int) -> int:
+    """Room for a row of draws, one per node: as many as vector instructions make at once, or twice.
+
+    So no loop over a row has a rest, which is done one by one and would be all of a short row.
+    """
+    return -(-num_nodes // _AT_ONCE) * _AT_ONCE
 
 
 class LinkArrays(NamedTuple):
     """What the event loop asks of the links; of a link, the receiver stands before the sender."""
 
     chance: Annotated[Floats, "E N N"]  # of a frame to get through outside blackouts
-    keys: Annotated[Words, "E N N"]  # of the draws per frame, the sender first: read in a row
+    keys: Annotated[Words, "E N P"]  # of the draws per frame, the sender first: read in a row
     blackout_loss: Annotated[Floats, "E N"]  # share lost within a blackout; 0: has none
     blackout_start_us: Annotated[Ints, "E N"]  # when the first one begins
     blackout_length_us: Annotated[Ints, "E"]
@@ -67,7 +76,8 @@ class LossModel(ABC):
     """
 
     def __init__(self, num_envs: int, num_nodes: int) -> None:
-        self.arrays = allocate(LinkArrays, {"E": num_envs, "N": num_nodes})
+        sizes = {"E": num_envs, "N": num_nodes, "P": padded(num_nodes)}
+        self.arrays = allocate(LinkArrays, sizes)
 
     def reset(self, episodes: Episodes) -> None:
         """Begin episodes; EmulatorError if the model cannot have their values."""
@@ -89,7 +99,7 @@ class LossModel(ABC):
         """Fold the keys of the draws per frame, and draw who has blackouts when."""
         arrays, here = self.arrays, episodes.env_indices
         nodes, values = episodes.node_keys, episodes.values
-        arrays.keys[here] = fold(
+        arrays.keys[here, :, : nodes.shape[1]] = fold(
             episodes.keys[:, None, None], Stream.RADIO_LOSS, nodes[:, None, :], nodes[:, :, None]
         )
         if "loss.blackout.loss" not in values:

@@ -69,13 +69,12 @@ class MacArrays(NamedTuple):
         return allocate(cls, {"E": num_envs, "N": num_nodes, "Q": capacity}, rules=rules)
 
     def reset(self, episodes: Episodes) -> None:
-        """Begin episodes."""
+        """Begin episodes; `clear` what was."""
         h_tx_ms, h_rx_ms, share, wait_ms = (episodes.values[name] for name in _TIMES)
         delays_us = np.rint(h_tx_ms * _US_PER_MS), np.rint(h_rx_ms * _US_PER_MS)
         times = np.stack([*delays_us, share, wait_ms * _US_PER_MS], axis=1)
         self.times[episodes.env_indices] = times
         self.rekey(episodes)
-        self.clear(episodes.env_indices)
 
     def rekey(self, episodes: Episodes) -> None:
         """Fold the keys of the draws per frame."""

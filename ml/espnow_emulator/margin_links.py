@@ -102,7 +102,6 @@ class MarginLinks(LossModel):
             term[here] = episodes.values.get(f"loss.{name}", 0.0 if fixed is None else fixed)
         self._derive(episodes)
         self._model.state.fresh[here] = True
-        self.clear(here)
 
     def admit(self, episodes: Episodes, node: int) -> None:
         """Let another node take part in running episodes."""
@@ -147,9 +146,8 @@ def _path_loss_db(distance_m: float, terms: _Terms, e: int) -> float:
 @inlined
 def _move(movement: Movement, model: _Model, chance: Floats) -> None:
     """Move the links between all present nodes and fill `chance`; see `MarginLinks.move`."""
-    state, present, listening = model.state, movement.present, movement.listening
-    num_nodes = present.shape[1]
-    for e in range(present.shape[0]):
+    state = model.state
+    for e in range(movement.present.shape[0]):
         elapsed_us = 0
         if state.moved_us[e] != LONG_AGO_US:
             elapsed_us = movement.now_us[e] - state.moved_us[e]
@@ -157,37 +155,51 @@ def _move(movement: Movement, model: _Model, chance: Floats) -> None:
         elapsed_s = elapsed_us / 1e6
         memory = math.exp(-elapsed_s / model.terms.bias_time_s[e])
         bias_step = (memory, math.sqrt(1.0 - memory * memory))
-        share = model.terms.bias_common_share[e]
-        shares = (math.sqrt(1.0 - share), math.sqrt(share))
         _draw(e, movement, state, model.draws)
         _move_common(e, bias_step, movement, model)
-        place = num_nodes
-        for i in range(num_nodes):
-            if not present[e, i]:
-                continue
-            between = 0
-            for j in range(i + 1, num_nodes):
-                if not present[e, j]:
-                    continue
-                if listening[i] or listening[j]:
-                    apart_m = metres_apart(e, movement.node_xy_m, i, movement.node_xy_m, j)
-                    apart_m = max(apart_m, _NEAREST_M)
-                    margin_db = _move_pair(
-                        (e, i, j), apart_m, between, elapsed_s, place, movement, model
-                    )
-                    for way in range(2):
-                        receiver, transmitter = (i, j) if way == 0 else (j, i)
-                        if listening[receiver]:
-                            link, at = (e, receiver, transmitter), place + 1 + way
-                            total_db = _move_link(link, margin_db, bias_step, shares, at, model)
-                            chance[link] = _chance(e, total_db, apart_m, model)
-                    place += 3
-                between += 1
-        for i in range(num_nodes):
-            if present[e, i]:
+        _move_links(e, elapsed_s, bias_step, movement, model, chance)
+        for i in range(movement.present.shape[1]):
+            if movement.present[e, i]:
                 state.fresh[e, i] = False
                 state.xy_m[e, i, 0] = movement.node_xy_m[e, i, 0]
                 state.xy_m[e, i, 1] = movement.node_xy_m[e, i, 1]
+
+
+@inlined
+def _move_links(
+    e: int,
+    elapsed_s: float,
+    bias_step: tuple[float, float],
+    movement: Movement,
+    model: _Model,
+    chance: Floats,
+) -> None:
+    """Move the links of a convoy whose draws are made; see `_move_link` for the step."""
+    present, listening, node_xy_m = movement.present, movement.listening, movement.node_xy_m
+    num_nodes = present.shape[1]
+    share = model.terms.bias_common_share[e]
+    shares = (math.sqrt(1.0 - share), math.sqrt(share))
+    place = num_nodes
+    for i in range(num_nodes):
+        if not present[e, i]:
+            continue
+        between = 0
+        for j in range(i + 1, num_nodes):
+            if not present[e, j]:
+                continue
+            between += 1
+            if not (listening[i] or listening[j]):
+                continue
+            apart_m = max(metres_apart(e, node_xy_m, i, node_xy_m, j), _NEAREST_M)
+            pair = (e, i, j)
+            margin_db = _move_pair(pair, apart_m, between - 1, elapsed_s, place, movement, model)
+            for way in range(2):
+                receiver, transmitter = (i, j) if way == 0 else (j, i)
+                if listening[receiver]:
+                    link, at = (e, receiver, transmitter), place + 1 + way
+                    total_db = _move_link(link, margin_db, bias_step, shares, at, model)
+                    chance[link] = _chance(e, total_db, apart_m, model)
+            place += 3
 
 
 @inlined

@@ -4,6 +4,7 @@ Inside the event loops a frame is one word, `message_word(source, sequence, hops
 its payload stay here.
 """
 
+import math
 from typing import Annotated, Final, NamedTuple
 
 from ml.arrays import Bools, Floats, Ints
@@ -47,11 +48,10 @@ class StoreArrays(NamedTuple):
     generated_us: Annotated[Ints, "E N"]  # true time of the last frame handed over
 
     def reset(self, env_indices: Ints) -> None:
-        """Begin an episode: sequence numbers start at 0."""
+        """Begin an episode: sequence numbers start at 0. `clear` what was."""
         self.next_sequence[env_indices] = 0
         self.epoch[env_indices] = 0
         self.newest_ms[env_indices] = LONG_AGO_US
-        self.clear(env_indices)
 
     def clear(self, env_indices: Ints) -> None:
         """Forget the frames that wait for their slot."""
@@ -88,6 +88,31 @@ def sequence_of(word: int) -> int:
 def is_expired(store: StoreArrays, env: int, source: int, sequence: int) -> bool:
     """Tell whether a message is no longer in the store."""
     return bool(sequence < store.next_sequence[env, source] - DEPTH)
+
+
+@inlined
+def are_fine(frames: Frames, delivered_us: Ints, offered_us: Ints, generated_us: Ints) -> bool:
+    """Tell whether all numbers are finite and all times in order.
+
+    Args:
+        frames: What is handed over.
+        delivered_us: (E,), up to when all has been delivered.
+        offered_us: (E,), the time of the last call.
+        generated_us: (E, N), of each node's last frame.
+    """
+    fine = True
+    for e in range(frames.sending.shape[0]):
+        now_us = frames.now_us[e]
+        fine &= now_us >= offered_us[e]
+        for n in range(frames.sending.shape[1]):
+            t_us = frames.t_generated_us[e, n]
+            in_order = max(delivered_us[e], generated_us[e, n]) <= t_us <= now_us
+            fine &= in_order or not frames.sending[e, n]
+            for field in range(frames.payload.shape[2]):
+                fine &= math.isfinite(frames.payload[e, n, field])
+            fine &= math.isfinite(frames.node_xy_m[e, n, 0])
+            fine &= math.isfinite(frames.node_xy_m[e, n, 1])
+    return bool(fine)
 
 
 @inlined

@@ -40,7 +40,7 @@ class RelayRules(NamedTuple):
 
 
 class RelayArrays(NamedTuple):
-    """What all nodes have seen, and what waits for their slots; `reset` before use."""
+    """What all nodes have seen, and what waits for their slots; `rekey` and `clear` before use."""
 
     rules: RelayRules
     newest: Annotated[Ints, "E N N"]  # node, source: the newest message seen, -1 for none
@@ -63,11 +63,6 @@ class RelayArrays(NamedTuple):
         sizes = {"E": num_envs, "N": num_nodes, "W": num_nodes * DEPTH}
         rules = RelayRules(parameters.max_hops, parameters.front_cone, cosine)
         return allocate(cls, sizes, rules=rules)
-
-    def reset(self, episodes: Episodes) -> None:
-        """Begin episodes."""
-        self.rekey(episodes)
-        self.clear(episodes.env_indices)
 
     def rekey(self, episodes: Episodes) -> None:
         """Draw how much each node works; see `RelayParameters`."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.arrays import Floats
-from ml.compiled import inlined
+from ml.compiled import compiled, inlined
 from ml.errors import EnvironmentStateError
 from ml.onboard.safety_layer import Bounds
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2, MAX_SPEED_MPS
@@ -31,15 +31,25 @@ def accel_from_action(action: NDArray[np.floating]) -> Floats:
         EnvironmentStateError: An action is not a number or lies outside [−1, 1].
     """
     exact = action.astype(np.float64)
-    if not np.abs(exact).max() <= 1.0 + ROUNDING:  # so that NaN is caught, too
-        bad = int(np.flatnonzero(~(np.abs(exact) <= 1.0 + ROUNDING))[0])
+    accel_mps2 = np.empty(exact.shape)
+    bad = _fill_accels(exact, accel_mps2)
+    if bad >= 0:
         raise EnvironmentStateError(
             f"action[{bad}] = {action[bad]} lies outside [-1, 1]. "
             "Clip the policy's output to the action space before stepping."
         )
-    exact = np.maximum(np.minimum(exact, 1.0), -1.0)  # np.clip takes five times as long
-    accel_mps2: Floats = exact * np.where(exact < 0.0, MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
     return accel_mps2
+
+
+@compiled
+def _fill_accels(action: Floats, accel_mps2: Floats) -> int:
+    """Map actions to accelerations, (E,) both; the place of the first that is none, else −1."""
+    for e in range(action.size):
+        if not abs(action[e]) <= 1.0 + ROUNDING:  # so that NaN is caught, too
+            return e
+        held = max(min(action[e], 1.0), -1.0)
+        accel_mps2[e] = held * (MAX_BRAKING_MPS2 if held < 0.0 else MAX_ACCEL_MPS2)
+    return -1
 
 
 def action_from_accel(accel_mps2: Floats) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ml.arrays import Floats, Ints
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import inlined
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.onboard.actuation import command_egos
@@ -22,6 +22,8 @@ from ml.onboard.safety_layer import Bounds, Demands, bound
 from ml.onboard.silent_cars import follow_on
 from ml.onboard.views import EgoView, Measurement, PeerView, Ranging
 from ml.vehicle import DT_S, MAX_ACCEL_MPS2, MAX_BRAKING_MPS2
+
+_NOBODY = np.zeros(0, dtype=np.int64)
 
 
 class Board:
@@ -120,17 +122,19 @@ class Board:
 
     def observe(self, rows: Ints | None = None) -> Observation:
         """Build the observation of some convoys, (n,); None for all."""
-        self._think_once()
         rows = self._everyone if rows is None else rows
         out = ObservationRows.blank(rows.size)
-        clipped, built = fill(
+        think, self._thought = not self._thought, True
+        clipped, built = _observe(
+            self._everyone if think else _NOBODY,
             rows,
             self.ego,
             (self._ranging.range_m, self._ranging.is_valid),
             self.peers,
             self._known,
-            self._demands,
             self.memory,
+            self._demands,
+            self._bounds,
             self._time_to_live_s,
             out,
         )
@@ -222,3 +226,25 @@ def _predict_and_bound(
     """Predict the peers of some convoys, (n,), and find what they oblige the egos to do."""
     predict(convoys, peers, ego, known)
     bound(convoys, ego.speed_mps, known, memory, demands, bounds)
+
+
+@inlined
+def _observe(
+    thinking: Ints,
+    convoys: Ints,
+    ego: EgoView,
+    ranging: tuple[Floats, Bools],
+    peers: PeerView,
+    known: Estimate,
+    memory: Memory,
+    demands: Demands,
+    bounds: Bounds,
+    time_to_live_s: float,
+    out: ObservationRows,
+) -> tuple[int, int]:
+    """Predict and bound for some convoys, and fill the observations of some; see `fill`.
+
+    In one loop, as `_take_in` is.
+    """
+    _predict_and_bound(thinking, peers, ego, known, memory, demands, bounds)
+    return fill(convoys, ego, ranging, peers, known, demands, memory, time_to_live_s, out)

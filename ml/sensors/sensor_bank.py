@@ -148,7 +148,7 @@ class SensorBank:
                 started, or a vehicle was sampled before its last sample.
         """
         due = self._tick + 1
-        if (tick != due).any():
+        if np.count_nonzero(tick != due):
             env = int(np.argmax(tick != due))
             raise EnvironmentStateError(
                 f"the sensors of convoy {env} were asked for tick {tick[env]} after "
@@ -159,7 +159,7 @@ class SensorBank:
         if sampled_us is None:
             sampled_us = np.repeat(tick[:, None] * TICK_US, truth.x_m.shape[1], axis=1)
         backward = sampled_us < self._times[:, :, at.SAMPLED]
-        if backward.any():
+        if np.count_nonzero(backward):
             env, car = (int(i[0]) for i in np.nonzero(backward))
             raise EnvironmentStateError(
                 f"vehicle {car} of convoy {env} was to be sampled at {sampled_us[env, car]} µs, "

@@ -1,10 +1,10 @@
 """What a backend keeps of every vehicle slot: is it there, where, how fast, who drives it.
 
-Both backends read only lane position and speed. Which lane a car is on follows from continuity:
-with ballistic integration a tick moves it by (v_before + v_now) / 2 · dt, so the lane is the one
-whose start plus the lane position lies there. That is exact to rounding, except in the tick in
-which SUMO's car-following stops a car part of the way; there it is within a few centimetres,
-which is less than half of SUMO's shortest lane (0.1 m).
+Both backends read only lane position and speed, the embedded one mostly speed alone (`predict`).
+Which lane a car is on follows from continuity: with ballistic integration a tick moves it by
+(v_before + v_now) / 2 · dt, so the lane is the one whose start plus the lane position lies there.
+That is exact to rounding, except in the tick in which SUMO's car-following stops a car part of the
+way; there it is within a few centimetres, which is less than half of SUMO's shortest lane (0.1 m).
 """
 
 from typing import Any, NamedTuple
@@ -81,9 +81,12 @@ class Fleet:
             position_m=self._moving[0],
             speed_mps=self._moving[1],
             lane_start_m=np.zeros(count),
+            lane_length_m=np.zeros(count),
+            lane_pos_m=np.zeros(count),
             out_of_order=np.zeros(num_envs, dtype=np.bool_),
         )
         self._left = np.zeros(count, dtype=np.bool_)
+        self._unsure = np.zeros(count, dtype=np.int64)
         self._orders = Orders(*(np.zeros(count, kind) for kind in _ORDERS))
 
     def clear(self) -> None:
@@ -145,6 +148,7 @@ class Fleet:
         cars.position_m[car] = np.where(here, there_m, 0.0)
         cars.speed_mps[car] = np.where(here, placement.speed_mps, 0.0)
         cars.lane_start_m[car[here]] = self._road.lane_start_m[lane]
+        cars.lane_length_m[car[here]] = self._road.lane_length_m[lane]
         if not admission.only_reuses:
             self.live = np.flatnonzero(cars.present)
         return admission
@@ -192,6 +196,22 @@ class Fleet:
         self._left[changing] ^= True
         return list(zip(changing.tolist(), self._left[changing].tolist(), strict=True))
 
+    def predict(self, speed_mps: Floats, lane_pos_m: Floats) -> Ints:
+        """Work out where all live cars are after a tick, to the bit as SUMO does.
+
+        Args:
+            speed_mps: (live,) float64, what SUMO says.
+            lane_pos_m: (live,) float64, filled.
+
+        Returns:
+            int64, the places in `live` of those for which SUMO must be asked; a view that the next
+            call overwrites.
+        """
+        count = kernels.predict_cars(
+            self.live, speed_mps, self._left, self._cars, lane_pos_m, self._unsure
+        )
+        return self._unsure[:count]
+
     def advance(self, lane_pos_m: Floats, speed_mps: Floats) -> None:
         """Take over what SUMO says of all live cars after a tick; float64, one for each car.
 
@@ -225,6 +245,7 @@ class Fleet:
             SimulatorError: It did not.
         """
         cars = self._cars
+        cars.lane_pos_m[placed] = lane_pos_m
         off_m = cars.lane_start_m[placed] + lane_pos_m - cars.position_m[placed]
         wrong = ~(np.abs(off_m) <= _EXACT_M) | (speed_mps != cars.speed_mps[placed])
         if wrong.any():

@@ -28,6 +28,8 @@ class Cars(NamedTuple):
         position_m: (N,) float64, along the route.
         speed_mps: (N,) float64.
         lane_start_m: (N,) float64, where the lane begins that it is on.
+        lane_length_m: (N,) float64, of that lane.
+        lane_pos_m: (N,) float64, where on it.
         out_of_order: (E,) bool, whether a car of the convoy has passed one of a higher slot.
     """
 
@@ -36,6 +38,8 @@ class Cars(NamedTuple):
     position_m: Floats
     speed_mps: Floats
     lane_start_m: Floats
+    lane_length_m: Floats
+    lane_pos_m: Floats
     out_of_order: Bools
 
 
@@ -124,6 +128,41 @@ def _note_order(cars: Cars) -> None:
 
 
 @compiled
+def predict_cars(
+    read: Ints, speed_mps: Floats, left: Bools, cars: Cars, lane_pos_m: Floats, unsure: Ints
+) -> int:
+    """Work out where cars are after a tick, as SUMO does.
+
+    A tick moves a car by (v + 0.5 a dt) dt, a being (v' - v) / dt, in this order of operations
+    (`MSVehicle::getDeltaPos`, ballistic update). Where it stops part of the way, where it leaves
+    its lane or is not on the convoy's, only SUMO knows.
+
+    Args:
+        read: (n,) int64, slots.
+        speed_mps: (n,) float64, after the tick.
+        left: (N,) bool, whether a car is on the left lane.
+        cars: Every vehicle slot, as before the tick.
+        lane_pos_m: (n,) float64, filled.
+        unsure: (n,) int64, filled from its start: places in `read` that SUMO must be asked for.
+
+    Returns:
+        How many those are.
+    """
+    count = 0
+    for row in range(read.size):
+        car = read[row]
+        before_mps, after_mps = cars.speed_mps[car], speed_mps[row]
+        accel_mps2 = (after_mps - before_mps) / DT_S
+        moved_m = (before_mps + 0.5 * (accel_mps2 * DT_S)) * DT_S
+        lane_pos_m[row] = cars.lane_pos_m[car] + moved_m
+        stops = after_mps == 0.0 and before_mps > 0.0
+        if stops or left[car] or lane_pos_m[row] > cars.lane_length_m[car]:
+            unsure[count] = row
+            count += 1
+    return count
+
+
+@compiled
 def follow_cars(
     read: Ints,
     lane_pos_m: Floats,
@@ -154,17 +193,18 @@ def follow_cars(
             last = 0
             while last < lane_start_m.size and lane_start_m[last] <= expected_m:
                 last += 1
-            least_m = np.inf
+            least_m, length_m = np.inf, 0.0
             for back in range(_CANDIDATES):
                 lane = min(max(last - back, 0), lane_start_m.size - 1)
                 if lane_pos_m[row] > lane_length_m[lane] + SAME_LANE_TOLERANCE_M:
                     continue
                 off_m = abs(lane_start_m[lane] + lane_pos_m[row] - expected_m)
                 if off_m < least_m:
-                    least_m, start_m = off_m, lane_start_m[lane]
+                    least_m, start_m, length_m = off_m, lane_start_m[lane], lane_length_m[lane]
             if not least_m <= INCONSISTENCY_M:
                 return row
-            cars.lane_start_m[car] = start_m
+            cars.lane_start_m[car], cars.lane_length_m[car] = start_m, length_m
+        cars.lane_pos_m[car] = lane_pos_m[row]
         cars.position_m[car] = start_m + lane_pos_m[row]
         cars.speed_mps[car] = speed_mps[row]
     _note_order(cars)

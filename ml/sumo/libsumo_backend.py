@@ -6,6 +6,7 @@ backend owns it at a time, and a second one is refused.
 
 import importlib
 import os
+import platform
 import weakref
 from collections.abc import Callable, Sequence
 from struct import Struct
@@ -27,6 +28,11 @@ from ml.sumo.tiling import NET_FILE, load_options, tile_scenario
 _owner: weakref.ref["LibsumoSimulator"] | None = None
 _started_in: int | None = None
 """The process in which the owner was started; a fork copies a running SUMO as well."""
+
+_TURNS = 10
+"""A car's place that was worked out is compared with SUMO's every so many ticks."""
+_ROUNDS_AS_WRITTEN = platform.machine().lower() in {"x86_64", "amd64"}
+"""Elsewhere SUMO may be compiled to multiply and add at once, which rounds once less."""
 
 _IN_USE = (
     "An embedded SUMO runs in this process already, and libsumo holds one only. Ways out: close "
@@ -61,6 +67,7 @@ class LibsumoSimulator(Backend):
     # their own cost again, and they are called for every car in every tick.
     _native: Any = None
     _failures: tuple[type[Exception], ...] = ()
+    _turn = 0
 
     def start(self) -> None:
         """Start the embedded SUMO; does nothing if this simulator runs already.
@@ -107,7 +114,7 @@ class LibsumoSimulator(Backend):
     def _note_live(self) -> None:
         self._live_ids = [self._fleet.ids[index] for index in self._fleet.live.tolist()]
         self._found = np.zeros((2, len(self._live_ids)))
-        self._pack = Struct(f"{self._found.size}d")
+        self._pack = Struct(f"{len(self._live_ids)}d")
 
     def _insert(self, placement: Placement, admission: Admission) -> tuple[Floats, Floats]:
         native, ids = self._native, self._fleet.ids
@@ -137,17 +144,46 @@ class LibsumoSimulator(Backend):
             self._teleports += native.simulation_getStartingTeleportNumber()
             if native.simulation_getArrivedNumber():
                 self._drop_arrived(native.vehicle_getIDList())
-            names = self._live_ids
-            self._pack.pack_into(
-                self._found.data,
-                0,
-                *map(native.vehicle_getLanePosition, names),
-                *map(native.vehicle_getSpeed, names),
-            )
+            lane_pos_m, speed_mps = self._found
+            self._pack.pack_into(speed_mps.data, 0, *map(native.vehicle_getSpeed, self._live_ids))
+            self._locate([index for index, _ in changes])
             lanes = [native.vehicle_getLaneID(ids[index]) for index, _ in changes]
         except self._failures as error:
             raise SimulatorError(f"The embedded SUMO failed in a tick: {error}.") from error
-        return self._found[0], self._found[1], lanes
+        return lane_pos_m, speed_mps, lanes
+
+    def _locate(self, changing: Sequence[int]) -> None:
+        """Find the lane positions of all live cars: work out most, and ask SUMO for the others.
+
+        Asking takes as long as a third of SUMO's tick. So what can be worked out to the bit is (see
+        `Fleet.predict` and ADR 47), and a tenth of the cars in turn are asked for all the same.
+
+        Args:
+            changing: Indices of the cars that are changing lanes.
+
+        Raises:
+            SimulatorError: SUMO has another place for a car than was worked out.
+        """
+        names, (lane_pos_m, speed_mps) = self._live_ids, self._found
+        position = self._native.vehicle_getLanePosition
+        if not _ROUNDS_AS_WRITTEN:
+            self._pack.pack_into(lane_pos_m.data, 0, *map(position, names))
+            return
+        unsure = self._fleet.predict(speed_mps, lane_pos_m).tolist()
+        if changing:
+            unsure += np.searchsorted(self._fleet.live, changing).tolist()
+        for at in unsure:
+            lane_pos_m[at] = position(names[at])
+        self._turn = (self._turn + 1) % _TURNS
+        asked_m = list(map(position, names[self._turn :: _TURNS]))
+        if asked_m != lane_pos_m[self._turn :: _TURNS].tolist():
+            wrong = int(np.flatnonzero(lane_pos_m[self._turn :: _TURNS] != asked_m)[0])
+            at = self._turn + wrong * _TURNS
+            raise SimulatorError(
+                f"{names[at]} is at lane position {asked_m[wrong]!r} m, by its speeds at "
+                f"{lane_pos_m[at]!r} m. Is this SUMO of another release? The backend traci asks "
+                "for every place."
+            )
 
     def _colliding(self) -> Sequence[str]:
         try:

@@ -1,9 +1,13 @@
 """What every simulator does with commands, on real SUMO over both backends."""
 
+import libsumo
 import numpy as np
 import pytest
 from support.traffic import BACKENDS, commands, convoy, gap_m, placeable, stack
 
+from ml.errors import SimulatorError
+from ml.sumo import libsumo_backend
+from ml.sumo.names import tile_lane, vehicle_id
 from ml.sumo.protocol import TickCommands
 from ml.vehicle import CAR_LENGTH_M, DT_S
 
@@ -165,3 +169,61 @@ def test_commands_are_not_kept(make_simulator):
     told.speed_mps[:] = np.nan
     simulator.step(commands(shape, slot0=10.0, slot1=10.0))
     np.testing.assert_array_equal(first.route_pos_m, kept)
+
+
+def _sumos_places_m(simulator, count):
+    """Where SUMO has the cars of each convoy along the road, (convoys, count)."""
+    road = simulator.road
+    places_m = np.zeros((simulator.num_envs, count))
+    for env, slot in np.ndindex(places_m.shape):
+        car = vehicle_id(env, slot)
+        lanes = [tile_lane(env, lane) for lane in road.lane_ids]
+        lane = lanes.index(libsumo.vehicle.getLaneID(car))
+        places_m[env, slot] = road.lane_start_m[lane] + libsumo.vehicle.getLanePosition(car)
+    return places_m
+
+
+@pytest.mark.parametrize("as_written", [True, False])
+@pytest.mark.parametrize("scenario", ["highway", "rural"])
+def test_places_that_are_not_asked_for_are_sumos_to_the_bit(
+    make_simulator, monkeypatch, scenario, as_written
+):
+    """Cars are where SUMO has them, in its own driving and ours, through stops and junctions."""
+    if not as_written:
+        monkeypatch.setattr(libsumo_backend, "_ROUNDS_AS_WRITTEN", False)
+    simulator = make_simulator("libsumo", scenario, num_envs=8, num_vehicles=4)
+    rng = np.random.default_rng(2)
+    starts_m = np.linspace(150.0, simulator.road.length_m - 1500.0, 8)
+    convoys = [[s, s + 25.0, s + 55.0, s + 80.0] for s in starts_m]
+    convoys = [
+        np.where(placeable(simulator.road, np.array(c)), c, np.add(c, 12.0)) for c in convoys
+    ]
+    simulator.place(stack([convoy(c, 14.0, env=env) for env, c in enumerate(convoys)]))
+    stopped = 0
+    speed_mps = np.full((8, 4), 14.0)
+    for tick in range(250):
+        wish_mps2 = rng.uniform(-8.0, 2.6, 8) if tick % 60 < 50 else np.full(8, -8.0)
+        command_mps = np.clip(speed_mps[:, 3] + wish_mps2 * DT_S, 0.0, 30.0)
+        state = simulator.step(commands((8, 4), slot3=command_mps))
+        stopped += np.count_nonzero((state.speed_mps == 0.0) & (speed_mps > 0.0))
+        speed_mps = state.speed_mps
+        assert state.present.all()
+        assert state.route_pos_m.tolist() == _sumos_places_m(simulator, 4).tolist()
+    assert stopped > 10
+
+
+def test_a_car_that_is_not_where_its_speeds_bring_it_is_an_error(make_simulator):
+    """Its place need not be asked for in every tick: it is found out within a second."""
+    simulator = make_simulator("libsumo", num_vehicles=2)
+    simulator.place(convoy([200.0, 260.0], 25.0))
+    simulator.step(commands((1, 2), slot0=25.0))
+    car = vehicle_id(0, 1)
+    place_m = libsumo.vehicle.getLanePosition(car)
+    libsumo.vehicle.moveTo(car, libsumo.vehicle.getLaneID(car), place_m + 0.01)
+
+    def drive_a_second():
+        for _ in range(10):
+            simulator.step(commands((1, 2), slot0=25.0))
+
+    with pytest.raises(SimulatorError, match="lane position"):
+        drive_a_second()

@@ -8,6 +8,7 @@ from ml.keyed_random import (
     Stream,
     extend,
     extend_one,
+    fill_normals,
     fold,
     normal,
     normal_pair_one,
@@ -103,6 +104,18 @@ def test_a_draw_inside_a_compiled_loop_is_the_draw_of_the_array():
     assert [uniform_one(key) for key in keys] == uniform(keys).tolist()
     first = [normal_pair_one(key)[0] for key in keys]
     np.testing.assert_allclose(first, normal(keys), rtol=0.0, atol=1e-13)
+
+
+def test_many_normal_draws_in_a_loop_are_those_one_by_one():
+    """Made in one go they have the same bits, however many there are, and no others are touched."""
+    for count in (0, 1, 7, 8, 51):
+        keys = fold(13, np.arange(60))
+        draws, turns = np.full(60, np.nan), np.zeros(60)
+        fill_normals(count, keys, -4, turns, draws)
+        assert draws[:count].tolist() == [
+            normal_pair_one(np.uint64(extend_one(key, -4)))[0] for key in keys[:count]
+        ]
+        assert np.isnan(draws[count:]).all()
 
 
 def test_normal_draws_are_box_and_mullers_of_the_uniform_ones():

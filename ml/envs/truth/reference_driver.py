@@ -163,7 +163,15 @@ class ReferenceDriver:
             before: Ground truth of the tick before.
             now: Ground truth of this tick.
         """
-        _advance(plan, tick, before, now, self.arrays)
+        # Only what the loop reads: to hand over an array takes longer than to go through it.
+        _advance(
+            (plan.kind, plan.onset_tick, plan.release_tick),
+            tick,
+            (before.route_pos_m, before.lateral_m, before.speed_mps),
+            (now.route_pos_m, now.lateral_m, now.speed_mps),
+            now.present,
+            self.arrays,
+        )
 
     def listen(self, plan: EpisodePlan, tick: Ints, table: PeerTable) -> None:
         """Take note of what has been delivered by now.
@@ -174,12 +182,13 @@ class ReferenceDriver:
             table: The ego's peer table, (E, 1, S).
         """
         heard = table.heard[:, 0], table.t_generated_us[:, 0], table.received_us[:, 0]
-        _listen(plan, tick, *heard, table.payload[:, 0], self.arrays)
+        planned = (plan.kind, plan.onset_tick, plan.cut_in_slot)
+        _listen(planned, tick, *heard, table.payload[:, 0], self.arrays)
 
 
 @inlined
 def _listen(
-    plan: EpisodePlan,
+    plan: tuple[Ints, Ints, Ints],
     tick: Ints,
     heard: Bools,
     t_generated_us: Ints,
@@ -188,16 +197,17 @@ def _listen(
     ref: ReferenceArrays,
 ) -> None:
     """Latch who is informed, when and since when; see `listen`. The table is (E, S)."""
+    kind, onset_tick, cut_in_slot = plan
     for e in range(tick.size):
-        if ref.informed[e] or plan.kind[e] != _HAZARD:
+        if ref.informed[e] or kind[e] != _HAZARD:
             continue
         for s in range(heard.shape[1]):
-            after = t_generated_us[e, s] > plan.onset_tick[e] * TICK_US
+            after = t_generated_us[e, s] > onset_tick[e] * TICK_US
             if not heard[e, s] or not after:
                 continue
             braking = payload[e, s, _ACCEL] <= SHOWN_MPS2
             slow = payload[e, s, _SPEED] <= SHOWN_SPEED_SHARE * ref.speed_mps[e]
-            cutting_in = plan.cut_in_slot[e] == s + 1
+            cutting_in = cut_in_slot[e] == s + 1
             if not (braking or slow or cutting_in):
                 continue
             if not ref.informed[e] or received_us[e, s] < ref.informed_us[e]:
@@ -208,23 +218,31 @@ def _listen(
 
 @inlined
 def _advance(
-    plan: EpisodePlan, tick: Ints, before: GroundTruth, now: GroundTruth, ref: ReferenceArrays
+    plan: tuple[Ints, Ints, Ints],
+    tick: Ints,
+    before: tuple[Floats, Floats, Floats],
+    now: tuple[Floats, Floats, Floats],
+    present: Bools,
+    ref: ReferenceArrays,
 ) -> None:
     """Move the reference egos on; see `advance`."""
+    kind, onset_tick, release_tick = plan
+    was_at_m, was_aside_m, was_mps = before
+    at_m, aside_m, is_mps = now
     for e in range(tick.size):
-        if not now.present[e, 1]:
+        if not present[e, 1]:
             continue  # the episode is invalid
-        began, speed, hazard = tick[e] - 1, ref.speed_mps[e], plan.kind[e] == _HAZARD
-        lead = car_in_front(before.route_pos_m, before.lateral_m, e, ref.route_pos_m[e])
-        lead_mps = before.speed_mps[e, lead]
+        began, speed, hazard = tick[e] - 1, ref.speed_mps[e], kind[e] == _HAZARD
+        lead = car_in_front(was_at_m, was_aside_m, e, ref.route_pos_m[e])
+        lead_mps = was_mps[e, lead]
         reacting = ref.informed[e] and began * TICK_US >= ref.informed_us[e] + REACTION_US
         if reacting and speed == 0.0:
             # Where it stopped it may be some 60 m behind, and would hear less than any driver.
             ref.over[e] = True
-        if hazard and began >= plan.release_tick[e]:
+        if hazard and began >= release_tick[e]:
             ref.over[e] |= speed <= lead_mps
-        if not hazard or began < plan.onset_tick[e] or ref.over[e]:
-            gap = before.route_pos_m[e, lead] - CAR_LENGTH_M - ref.route_pos_m[e]
+        if not hazard or began < onset_tick[e] or ref.over[e]:
+            gap = was_at_m[e, lead] - CAR_LENGTH_M - ref.route_pos_m[e]
             error = gap - ref.standstill_m[e] - ref.headway_s[e] * speed
             wish = _GAP_GAIN * error + _SPEED_GAIN * (lead_mps - speed)
             wish = min(max(wish, -MAX_BRAKING_MPS2), MAX_ACCEL_MPS2)
@@ -237,10 +255,10 @@ def _advance(
         ref.route_pos_m[e] += rolled
         ref.accel_mps2[e] = (reached - speed) / DT_S
         ref.speed_mps[e] = reached
-        lead = car_in_front(now.route_pos_m, now.lateral_m, e, ref.route_pos_m[e])
-        ref.gap_m[e] = now.route_pos_m[e, lead] - CAR_LENGTH_M - ref.route_pos_m[e]
+        lead = car_in_front(at_m, aside_m, e, ref.route_pos_m[e])
+        ref.gap_m[e] = at_m[e, lead] - CAR_LENGTH_M - ref.route_pos_m[e]
         if ref.gap_m[e] <= 0.0:
             ref.collided[e] = True
             ref.gap_m[e] = 0.0
-            ref.route_pos_m[e] = now.route_pos_m[e, lead] - CAR_LENGTH_M
-            ref.speed_mps[e] = min(reached, now.speed_mps[e, lead])
+            ref.route_pos_m[e] = at_m[e, lead] - CAR_LENGTH_M
+            ref.speed_mps[e] = min(reached, is_mps[e, lead])

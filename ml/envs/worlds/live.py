@@ -79,7 +79,8 @@ class V2VStack(Stack):
         if np.count_nonzero(before.lateral_m):
             drift_mps = (now.lateral_m - before.lateral_m) / DT_S
             move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
-        node_xy_m = np.stack(at_end[:2], axis=-1)
+        node_xy_m = np.empty((*t_generated_us.shape, 2))
+        node_xy_m[..., 0], node_xy_m[..., 1], _ = at_end
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
         _fill_payload(_columns(self.measured), _columns(measured_before), payload)
         if receiver_pos_m is not None:

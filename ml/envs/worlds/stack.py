@@ -88,7 +88,7 @@ class Stack(ABC):
         `sampled_us`, (E, V) int64, is when in the tick each car measures, true time since reset.
         """
         route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *sampled_us.shape))
-        _interpolate(tick, sampled_us, before, now, state)
+        _interpolate(tick, sampled_us, _moving(before), _moving(now), state)
         x_m, y_m, heading_deg = self._road.pose(route_pos_m)
         if np.count_nonzero(before.lateral_m):
             aside_before_m = self._own(before.lateral_m)
@@ -142,9 +142,17 @@ class Stack(ABC):
         return {}
 
 
+def _moving(truth: GroundTruth) -> tuple[Floats, Floats, Floats]:
+    return truth.route_pos_m, truth.speed_mps, truth.accel_mps2
+
+
 @inlined
 def _interpolate(
-    tick: Ints, sampled_us: Ints, before: GroundTruth, now: GroundTruth, state: Floats
+    tick: Ints,
+    sampled_us: Ints,
+    before: tuple[Floats, Floats, Floats],
+    now: tuple[Floats, Floats, Floats],
+    state: Floats,
 ) -> None:
     """Fill `state` (3, E, V) with each car's position, speed and acceleration.
 
@@ -154,8 +162,6 @@ def _interpolate(
     for e in range(state.shape[1]):
         for v in range(state.shape[2]):
             share = 1.0 - (tick[e] * TICK_US - sampled_us[e, v]) / TICK_US
-            pos_m, speed_mps = before.route_pos_m[e, v], before.speed_mps[e, v]
-            accel_mps2 = before.accel_mps2[e, v]
-            state[0, e, v] = pos_m + share * (now.route_pos_m[e, v] - pos_m)
-            state[1, e, v] = speed_mps + share * (now.speed_mps[e, v] - speed_mps)
-            state[2, e, v] = accel_mps2 + share * (now.accel_mps2[e, v] - accel_mps2)
+            for row in range(3):
+                was = before[row][e, v]
+                state[row, e, v] = was + share * (now[row][e, v] - was)
