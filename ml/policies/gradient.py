@@ -25,10 +25,10 @@ from ml.compiled import compiled
 from ml.policies.deep_set_policy import DeepSetExtractor, StudiedExtractor
 
 Floats = NDArray[np.float32]
-
 Indices = NDArray[np.int64]
 
 _BLOCK = 8
+"""Numbers in a vector of the processor."""
 
 
 @dataclass(frozen=True, slots=True)
