@@ -107,6 +107,14 @@ class Road:
             self._checked(front_m)
         return pose[0], pose[1], pose[2]
 
+    def points(self, route_pos_m: Floats) -> Floats:
+        """Return x and y of `pose` alone, (…, 2) float64, which takes a third of the time."""
+        xy_m = np.empty((*route_pos_m.shape, 2))
+        line = (self._knot_m, self._xy_m, self._slope_xy)
+        if not _draw_fronts(route_pos_m.ravel(), self.length_m, *line, xy_m.reshape(-1, 2)):
+            self._checked(route_pos_m)
+        return xy_m
+
     def locate(self, route_pos_m: ArrayLike) -> tuple[Ints, Floats]:
         """Return the lane and the position on it, int64 index into `lane_ids` and metres."""
         position_m = self._checked(route_pos_m)
@@ -181,6 +189,23 @@ def _draw_cars(
         pose[0, i], pose[1, i] = front_x_m, front_y_m
         # A tiny negative angle plus 360 rounds to 360.
         pose[2, i] = heading_deg if heading_deg < 360.0 else 0.0  # noqa: PLR2004
+    return True
+
+
+@compiled
+def _draw_fronts(
+    front_m: Floats,
+    road_length_m: float,
+    knot_m: Floats,
+    xy_m: Floats,
+    slope_xy: Floats,
+    found_m: Floats,
+) -> bool:
+    """Fill `found_m` (n, 2) with the points of front bumpers (n,); see `_draw_cars`."""
+    for i in range(front_m.size):
+        if not 0.0 <= front_m[i] <= road_length_m:
+            return False
+        found_m[i, 0], found_m[i, 1] = _point(front_m[i], knot_m, xy_m, slope_xy)
     return True
 
 

@@ -75,12 +75,13 @@ class V2VStack(Stack):
         sampled_us[:, 0] = tick * TICK_US  # the ego decides at the tick's end
         measured_before = self.measured
         self._measure(tick, sampled_us, before, now)
-        at_end = self._road.pose(now.route_pos_m)
         if np.count_nonzero(before.lateral_m):
+            at_end = self._road.pose(now.route_pos_m)
             drift_mps = (now.lateral_m - before.lateral_m) / DT_S
             move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
-        node_xy_m = np.empty((*t_generated_us.shape, 2))
-        node_xy_m[..., 0], node_xy_m[..., 1], _ = at_end
+            node_xy_m = np.stack(at_end[:2], axis=-1)
+        else:
+            node_xy_m = self._road.points(now.route_pos_m)
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
         _fill_payload(_columns(self.measured), _columns(measured_before), payload)
         if receiver_pos_m is not None:

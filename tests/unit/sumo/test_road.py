@@ -30,6 +30,8 @@ def test_positions_follow_the_centre_line(bend):
     x_m, y_m, _ = bend.pose(np.array([[0.0, 50.0], [105.0, 210.0]]))
     np.testing.assert_allclose(x_m, [[0.0, 0.0], [4.0, 108.0]], atol=1e-12)
     np.testing.assert_allclose(y_m, [[0.0, 50.0], [103.0, 106.0]], atol=1e-12)
+    along_m = np.linspace(0.0, 210.0, 97).reshape(1, 97)
+    assert np.array_equal(bend.points(along_m), np.stack(bend.pose(along_m)[:2], axis=-1))
 
 
 def test_the_heading_is_that_of_a_car_of_its_length(bend):
@@ -92,7 +94,7 @@ def test_positions_are_found_on_their_lane(bend):
     np.testing.assert_array_equal(bend.lane_internal, [False, True, False])
 
 
-@pytest.mark.parametrize("method", ["pose", "locate"])
+@pytest.mark.parametrize("method", ["pose", "points", "locate"])
 @pytest.mark.parametrize("position_m", [-0.1, 210.1, np.nan, np.inf])
 def test_positions_off_the_road_are_refused(bend, method, position_m):
     """Nothing is clipped: a position off the road is an error that names it."""
