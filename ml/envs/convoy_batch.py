@@ -110,7 +110,7 @@ class ConvoyBatch:
             )
         num_envs = int(num_envs)
         self._again = partial(
-            ConvoyBatch,
+            type(self),
             config,
             num_envs=num_envs,
             first_env_index=first_env_index,

@@ -91,12 +91,15 @@ class RecordedVecEnv(ConvoyVecEnv):
         ticks, most_bytes = self.batch.episode_ticks, memory_mb * _MEGABYTE
         per_episode = bytes_per_case(ticks, config.max_convoy_peers)
         most, needed_mb = int(most_bytes // per_episode), episodes * per_episode / _MEGABYTE
-        if not num_envs <= episodes <= most:
+        if episodes < num_envs:
             raise ConfigError(
-                f"episodes = {episodes}: {num_envs} convoys need one each at least, and memory_mb "
-                f"= {memory_mb:g} holds {most}, as one of {ticks} ticks and "
-                f"{config.max_convoy_peers} peers may take {per_episode / _MEGABYTE:.2f} MB. Use as "
-                f"many, or memory_mb = {np.ceil(needed_mb):.0f}."
+                f"episodes = {episodes}: {num_envs} convoys need one each at least. Record more."
+            )
+        if episodes > most:
+            raise ConfigError(
+                f"episodes = {episodes}, of {ticks} ticks and up to {config.max_convoy_peers} peers, "
+                f"may take {needed_mb:.1f} MB, and memory_mb = {memory_mb:g}. Record {most} or "
+                f"fewer, or give memory_mb = {np.ceil(needed_mb):.0f}."
             )
         self._episodes = episodes
         self.traffic = RecordedTraffic(ticks, episodes, config.max_convoy_peers)

@@ -136,7 +136,7 @@ def test_another_seed_is_another_recording():
 def test_a_recording_keeps_to_its_memory():
     """What is asked for must fit whatever is heard, and what is used is less."""
     config = EnvConfig(**SHORT)
-    with pytest.raises(ConfigError, match=r"memory_mb = 1 holds (\d+), .* memory_mb = 4"):
+    with pytest.raises(ConfigError, match=r"memory_mb = 1\. Record \d+ or fewer, .* memory_mb = 4"):
         RecordedVecEnv(2, config, episodes=100, memory_mb=1.0)
     env, _ = record(2, SHORT, episodes=24, memory_mb=1.0)
     assert 2e5 < env.traffic.frames.num_bytes() < 1e6
