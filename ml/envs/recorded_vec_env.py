@@ -136,6 +136,7 @@ class RecordedVecEnv(ConvoyVecEnv):
     def _record(self, seed: int) -> None:
         """Record a seed's first episodes in place of what is recorded."""
         live, traffic, self._recorded_seed = self._live, self.traffic, None
+        traffic.clear()
         live.reseed(seed)
         braking = np.full(self.num_envs, -MAX_BRAKING_MPS2)
         convoys: list[int] = []
