@@ -3,6 +3,7 @@
 `ConvoyVecEnv`, `ConvoyEnv` and the evaluation drive it by `ConvoyBatch.step`, which is the tick.
 """
 
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ class ConvoyBatch:
             )
         num_envs = int(num_envs)
         self._again = partial(
-            ConvoyBatch,
+            type(self),
             config,
             num_envs=num_envs,
             first_env_index=first_env_index,
@@ -178,7 +179,8 @@ class ConvoyBatch:
                 "in one place only. Copy it before its first reset, or build another of the same "
                 "configuration and seed, which drives the same episodes."
             )
-        return partial(self._again, seed=self.seed), ()
+        # As an argument: a copy has a world of its own.
+        return operator.call, (partial(self._again, seed=self.seed),)
 
     @property
     def simulator(self) -> Simulator:

@@ -7,20 +7,19 @@ import numpy as np
 from rich.console import Console
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
-from ml.arrays import Floats, Ints, Words
+from ml.arrays import Ints, Words
 from ml.console import make_console
 from ml.envs.arguments import read_config
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.episodes.drawn import EpisodePlan, EpisodeSource
-from ml.envs.truth.lanes import lateral_m
 from ml.envs.worlds.recorded import RecordedTraffic, bytes_per_case, is_shared
 from ml.envs.worlds.replayed import replayed_world
 from ml.errors import ConfigError
 from ml.keyed_random import Stream, fold, uniform
 from ml.progress import Parts
-from ml.sumo.protocol import DriverParameters, Placement, TickCommands
+from ml.sumo.protocol import DriverParameters, Placement
 from ml.vehicle import MAX_BRAKING_MPS2
 
 _MEGABYTE = 10**6
@@ -91,12 +90,15 @@ class RecordedVecEnv(ConvoyVecEnv):
         ticks, most_bytes = self.batch.episode_ticks, memory_mb * _MEGABYTE
         per_episode = bytes_per_case(ticks, config.max_convoy_peers)
         most, needed_mb = int(most_bytes // per_episode), episodes * per_episode / _MEGABYTE
-        if not num_envs <= episodes <= most:
+        if episodes < num_envs:
             raise ConfigError(
-                f"episodes = {episodes}: {num_envs} convoys need one each at least, and memory_mb "
-                f"= {memory_mb:g} holds {most}, as one of {ticks} ticks and "
-                f"{config.max_convoy_peers} peers may take {per_episode / _MEGABYTE:.2f} MB. Use as "
-                f"many, or memory_mb = {np.ceil(needed_mb):.0f}."
+                f"episodes = {episodes}: {num_envs} convoys need one each at least. Record more."
+            )
+        if episodes > most:
+            raise ConfigError(
+                f"episodes = {episodes}, of {ticks} ticks and up to {config.max_convoy_peers} "
+                f"peers, may take {needed_mb:.1f} MB, and memory_mb = {memory_mb:g}. Record {most} "
+                f"or fewer, or give memory_mb = {np.ceil(needed_mb):.0f}."
             )
         self._episodes = episodes
         self.traffic = RecordedTraffic(ticks, episodes, config.max_convoy_peers)
@@ -197,14 +199,6 @@ class RecordedBatch(ConvoyBatch):
             for all_, mine in zip(self._offered, own, strict=True)
         )
         return convoys, numbers
-
-    def _direct_traffic(self) -> tuple[TickCommands, Floats | None]:
-        """Return the egos' commands; the peers do as recorded."""
-        self._command_mps[self.wrecked, 0] = 0.0
-        aside_m = None
-        if np.count_nonzero(self.plan.cut_in_slot):
-            aside_m = lateral_m(self.plan, self.tick + 1, self.num_slots, self._road.left_m)
-        return TickCommands(self._controlled, self._command_mps, self._command_mps), aside_m
 
 
 class _Kept:

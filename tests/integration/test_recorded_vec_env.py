@@ -1,11 +1,13 @@
 """Recorded traffic as an environment: the bits of the live one, on real SUMO."""
 
+import copy
 import io
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from ml.cli import main
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.recorded_vec_env import RecordedVecEnv
@@ -136,7 +138,7 @@ def test_another_seed_is_another_recording():
 def test_a_recording_keeps_to_its_memory():
     """What is asked for must fit whatever is heard, and what is used is less."""
     config = EnvConfig(**SHORT)
-    with pytest.raises(ConfigError, match=r"memory_mb = 1 holds (\d+), .* memory_mb = 4"):
+    with pytest.raises(ConfigError, match=r"memory_mb = 1\. Record \d+ or fewer, .* memory_mb = 4"):
         RecordedVecEnv(2, config, episodes=100, memory_mb=1.0)
     env, _ = record(2, SHORT, episodes=24, memory_mb=1.0)
     assert 2e5 < env.traffic.frames.num_bytes() < 1e6
@@ -155,3 +157,30 @@ def test_what_cannot_be_recorded_is_refused():
     env.set_options({"episode": "hazard"})
     with pytest.raises(ConfigError, match="forced_kind"):
         env.reset()
+
+
+def test_an_environment_can_be_copied_before_its_first_reset():
+    """As the live one; the copy records for itself."""
+    env = RecordedVecEnv(2, EnvConfig(**SHORT), episodes=2, seed=3)
+    copied = copy.deepcopy(env)
+    assert isinstance(copied.batch, type(env.batch))
+    copied.reset()
+    first = copied.batch.keys.copy()
+    env.reset()
+    assert (env.batch.keys == first).all()
+
+
+def test_a_training_run_records_before_it_learns(tmp_path, monkeypatch, capsys):
+    """With critical cases, too; without the radio that it needs it ends before it writes."""
+    monkeypatch.chdir(tmp_path)
+    small = ["train", "--preset", "spec", "--num-envs", "2", "--total-timesteps", "32"]
+    small += ["--ppo.n-steps", "32", "--ppo.batch-size", "16", "--evaluation.every-steps", "0"]
+    small += ["--evaluation.closing-episodes", "0", "--recording.episodes", "3"]
+    assert main(small) == 2
+    assert "--radio-position reference" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").iterdir())
+    small += ["--radio-position", "reference", "--cases", "clean", "--cases-share", "0.5"]
+    assert main([*small, "--cases-weights", "natural"]) == 0
+    assert "recording traffic: 3 episodes" in capsys.readouterr().err
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "final.zip").exists()
