@@ -30,17 +30,17 @@ class RecordedVecEnv(ConvoyVecEnv):
 
     To the learner it is a `ConvoyVecEnv`: the same spaces, infos and bits. It needs
     `radio_position = "reference"`, where nothing but the ego depends on who drives. At its first
-    reset a `ConvoyVecEnv`'s first episodes are recorded, the first `episodes` that its convoys
-    begin, and SUMO ends. Each convoy then drives those of its own in their order, just as live;
-    beyond them, for ever, episodes that are drawn from all, by a draw that depends on (seed,
-    convoy, number) alone. After `seed` with another seed, the next reset records that one's.
+    reset a `ConvoyVecEnv`'s first episodes are recorded, as many of each convoy, and SUMO ends.
+    Each convoy then drives its own in their order, just as live, and after them, for ever, one of
+    its own that is drawn by (seed, convoy, number) alone: what a convoy meets does not depend on
+    the others. After `seed` with another seed, the next reset records that one's.
 
     Who drives while it is recorded brakes to a stop at once and is in nobody's way.
 
     Args:
         num_envs: Convoys in the batch.
         config: What an episode is like, or its values as a mapping.
-        episodes: How many to record; at least one for each convoy.
+        episodes: How many to record in all, rounded up to as many for each convoy.
         seed: Seed of every draw.
         first_env_index: Number of the first convoy.
         forced_kind: Draw only episodes of this kind.
@@ -52,8 +52,8 @@ class RecordedVecEnv(ConvoyVecEnv):
         traffic: What is recorded.
 
     Raises:
-        ConfigError: Episodes depend on who drives; there are too few, or too many for the memory,
-            with the numbers and a remedy.
+        ConfigError: Episodes depend on who drives, or there are too many for the memory, with the
+            numbers and a remedy.
     """
 
     def __init__(
@@ -88,19 +88,18 @@ class RecordedVecEnv(ConvoyVecEnv):
         )
         self._live, self._console = self.batch, console
         ticks, most_bytes = self.batch.episode_ticks, memory_mb * _MEGABYTE
+        self._each = -(-episodes // num_envs)
+        episodes = self._each * num_envs
         per_episode = bytes_per_case(ticks, config.max_convoy_peers)
         most, needed_mb = int(most_bytes // per_episode), episodes * per_episode / _MEGABYTE
-        if episodes < num_envs:
-            raise ConfigError(
-                f"episodes = {episodes}: {num_envs} convoys need one each at least. Record more."
-            )
+        if episodes < 1:
+            raise ConfigError(f"episodes = {episodes}: there must be one to record at least.")
         if episodes > most:
             raise ConfigError(
                 f"episodes = {episodes}, of {ticks} ticks and up to {config.max_convoy_peers} "
                 f"peers, may take {needed_mb:.1f} MB, and memory_mb = {memory_mb:g}. Record {most} "
                 f"or fewer, or give memory_mb = {np.ceil(needed_mb):.0f}."
             )
-        self._episodes = episodes
         self.traffic = RecordedTraffic(ticks, episodes, config.max_convoy_peers)
         road = self.batch.simulator.road
         self.batch = self._replaying = RecordedBatch(
@@ -139,21 +138,16 @@ class RecordedVecEnv(ConvoyVecEnv):
         traffic.clear()
         live.reseed(seed)
         braking = np.full(self.num_envs, -MAX_BRAKING_MPS2)
-        convoys: list[int] = []
-        numbers: list[int] = []
         running = np.zeros(self.num_envs, dtype=bool)
 
         def begin(rows: Ints) -> None:
             live.reset(rows, self.forced_kind)
-            taken = rows[: self._episodes - len(numbers)]
-            running[rows], running[taken] = False, True
-            convoys.extend(taken.tolist())
-            numbers.extend(live.episode[taken].tolist())
+            running[rows] = live.episode[rows] < self._each
 
         with Parts(
             self._console or make_console(),
             "recording traffic",
-            total=self._episodes,
+            total=self._each * self.num_envs,
             unit="episodes",
         ) as shown:
             try:
@@ -169,36 +163,27 @@ class RecordedVecEnv(ConvoyVecEnv):
             finally:
                 live.close()
         self._replaying.reseed(seed)
-        self._replaying.offer(np.array(convoys), np.array(numbers), self.forced_kind)
+        self._replaying.offer(self._each, self.forced_kind)
         self._recorded_seed = seed
 
 
 class RecordedBatch(ConvoyBatch):
     """A batch that begins recorded episodes alone, once it is told of them."""
 
-    def offer(self, convoys: Ints, numbers: Ints, kind: EpisodeKind | None) -> None:
-        """Take over what is recorded, (n,) each: places in the batch, and numbers of episodes.
-
-        Each convoy's are its first ones. `kind` is the one that they were forced to be of.
-        """
-        self._offered = self._env_index[convoys], numbers
-        self._own = np.bincount(convoys, minlength=self.num_envs)
-        keys = fold(self.seed, *self._offered)
+    def offer(self, each: int, kind: EpisodeKind | None) -> None:
+        """Take over what is recorded: the first episodes of each convoy, all forced to a kind."""
+        self._each = each
+        keys = fold(self.seed, self._env_index[:, None], np.arange(each)).reshape(-1)
         if self._replay is not None and kind is None:
             keys, _ = self._replay.replace(keys)
         self._episodes = _Kept(EpisodeSource(self.config, self._road), keys, kind)
 
     def _numbers(self, rows: Ints) -> tuple[Ints, Ints]:
         """Return convoy and number of the recorded episodes that begin in some convoys."""
-        own = super()._numbers(rows)
-        drawn = uniform(fold(self.seed, *own, Stream.RECORDED_TRAFFIC))
-        chosen = (drawn * self._offered[0].size).astype(np.int64)
-        again = own[1] >= self._own[rows]
-        convoys, numbers = (
-            np.where(again, all_[chosen], mine)
-            for all_, mine in zip(self._offered, own, strict=True)
-        )
-        return convoys, numbers
+        convoys, numbers = super()._numbers(rows)
+        drawn = uniform(fold(self.seed, convoys, numbers, Stream.RECORDED_TRAFFIC))
+        again = (drawn * self._each).astype(np.int64)
+        return convoys, np.where(numbers >= self._each, again, numbers)
 
 
 class _Kept:

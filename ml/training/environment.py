@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
+from rich.console import Console
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
@@ -15,7 +17,7 @@ from ml.onboard.observation.spec import columns_of
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
 from ml.policies.gradient import Layout
 from ml.training.checkpoints import ConvoyPPO
-from ml.training.config import TrainConfig
+from ml.training.config import RecordingConfig, TrainConfig
 from ml.training.deployment import Deployment, servers
 from ml.training.imitation import taught_arrays
 from ml.training.rollouts import (
@@ -40,10 +42,9 @@ def build_environment(config: TrainConfig, deployment: Deployment, seed: int) ->
         UsageError: The scenario, the radio or the backend cannot be used.
     """
     remote = config.env.backend == "traci" and bool(deployment.sumo_hosts)
-    recording = config.recording
     make: Callable[..., ConvoyVecEnv] = ConvoyVecEnv
-    if recording.episodes:
-        make = partial(RecordedVecEnv, **recording.model_dump())
+    if config.recording.episodes:
+        make = partial(_record_share, config.recording, config.num_envs)
     return WorkersVecEnv(
         config.num_envs,
         config.env,
@@ -53,6 +54,23 @@ def build_environment(config: TrainConfig, deployment: Deployment, seed: int) ->
         sumo=servers(deployment.sumo_hosts) if remote else None,
         # Docker does not restart what `docker kill` has ended; the night's training goes on.
         embedded_spare=remote,
+    )
+
+
+def _record_share(
+    recording: RecordingConfig, whole: int, num_envs: int, *arguments: Any, **options: Any
+) -> RecordedVecEnv:
+    """Make a worker's part of a recording, for `num_envs` of `whole` convoys."""
+    each = -(-recording.episodes // whole)
+    first = options.get("first_env_index", 0) == 0
+    return RecordedVecEnv(
+        num_envs,
+        *arguments,
+        episodes=each * num_envs,
+        memory_mb=recording.memory_mb * num_envs / whole,
+        # One bar is enough: workers are done at about the same time.
+        console=None if first else Console(quiet=True),
+        **options,
     )
 
 

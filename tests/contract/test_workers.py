@@ -15,7 +15,7 @@ from ml.envs import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.errors import ScenarioError, WorkerLostError
 from ml.training.checkpoints import ConvoyPPO
-from ml.training.config import PpoConfig, TrainConfig
+from ml.training.config import PpoConfig, RecordingConfig, TrainConfig
 from ml.training.deployment import read_deployment
 from ml.training.environment import build_environment, build_learner
 from ml.training.workers import WorkersVecEnv
@@ -31,10 +31,13 @@ def make():
     """Make environments with a learner that are closed at the end."""
     opened = []
 
-    def learner(workers, **changes) -> tuple[ConvoyPPO, WorkersVecEnv]:
+    def learner(
+        workers: int, recording: RecordingConfig | None = None, **changes: object
+    ) -> tuple[ConvoyPPO, WorkersVecEnv]:
         config = TrainConfig(
             num_envs=CONVOYS,
             workers=workers,
+            recording=recording or RecordingConfig(),
             env=ENV.model_copy(update=changes),
             ppo=PpoConfig(n_steps=CONVOYS * TICKS, batch_size=CONVOYS * TICKS, n_epochs=3),
         )
@@ -82,6 +85,18 @@ def test_any_number_of_workers_gives_the_same_rollouts(make, backend):
         for name, array in weights.items():
             np.testing.assert_array_equal(array, learnt[name], name)
         env.close()
+
+
+def test_recorded_traffic_is_shared_out_like_any(make):
+    """A convoy drives its own recorded episodes, whoever records the others'."""
+    recording = RecordingConfig(episodes=2 * CONVOYS)
+    found = [
+        rollouts(make(workers, recording, radio_position="reference")[0], count=1)[0][0]
+        for workers in (1, 3)
+    ]
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name], name)
+    assert found[0]["rollout/starts"][1:].sum() > 2
 
 
 def test_a_step_is_that_of_a_batch(make):
