@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ml import __version__
 from ml.commands.catalogue import COMMANDS, run
+from ml.console import take_any_text
 from ml.errors import RoadSenseError
 from ml.installation import hidden_message, require_own_python
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 on success, 1 where something failed, 2 for a user's mistake, 130 when interrupted.
     """
+    take_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in {"-h", "--help"}:
         sys.stdout.write(_usage() + "\n")

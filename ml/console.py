@@ -5,6 +5,7 @@ terminal gives way in its words first, then in its lines; where that does not he
 a list.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,17 @@ def make_console() -> Console:
 def plain_lines(console: Console) -> Callable[[str], None]:
     """Return what prints a line just as it is: brackets are no markup, and nothing is wrapped."""
     return partial(console.print, markup=False, highlight=False, soft_wrap=True)
+
+
+def take_any_text() -> None:
+    """Let standard output and error write what they cannot encode as escapes.
+
+    File names and arguments may hold bytes that are no text (a name from a Latin-1 disk), and what
+    is said of them would else end in a traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def counted(number: int, thing: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ml.console import make_console
+from ml.console import make_console, take_any_text
 from ml.errors import RoadSenseError
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 from ml.training.stop_signals import StopRequested, StopSignals
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None, draw: Draw | None = None) -> int:
     Raises:
         SystemExit: `--help`, or an option that does not exist.
     """
+    take_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     with StopSignals() as stop:
         try:

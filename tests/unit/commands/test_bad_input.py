@@ -22,6 +22,7 @@ from support.random_edits import (
     require_one_screen,
 )
 
+from ml.console import take_any_text
 from ml.errors import ConfigError, ParameterError, ScenarioError, UsageError
 from ml.parameters import load_parameters
 from ml.sumo.scenarios import load_scenario
@@ -106,8 +107,8 @@ def test_configurations_of_damaged_values(tmp_path: Path, tree: Any):
 @fuzz
 @given(
     environ=st.dictionaries(
-        st.sampled_from(["PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "SUMO_HOST", "SUMO_PORT",
-                         "RUNS_DIR", "MODELS_DIR"]),
+        st.sampled_from(["PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "WORKERS", "SUMO_HOST",
+                         "SUMO_PORT", "RUNS_DIR", "MODELS_DIR"]),
         SCALARS.map(str) | st.sampled_from(["spec", "ppo", "pppo", "64", "1e3", "\uff18813"]),
     )
 )  # fmt: skip
@@ -130,14 +131,18 @@ def test_environment_variables(environ: dict[str, str]):
     argv=st.lists(
         st.sampled_from(["--radio", "--seed", "--num-envs", "--preset", "--ppo.gamma", "--backend",
                          "--num-peers", "--config", "--resume", "ppo", "clean", "1", "-1", "0",
-                         "nan", "1e9", "traci", "--ppo", "--", "--seed=", "-h1", "none.yaml"])
-        | st.text(st.characters(exclude_characters="\0"), max_size=6),
+                         "nan", "1e9", "traci", "--workers", "--sumo-hosts", "a:1,b", "--ppo", "--",
+                         "--seed=", "-h1", "none.yaml"])
+        # Bytes that are no UTF-8 come as lone surrogates from U+DC80; others cannot come at all.
+        | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
+        | st.sampled_from(["\udcff", "a\udc80:8813"]),
         max_size=4,
     )
 )  # fmt: skip
 def test_command_lines(tmp_path: Path, argv: list[str], capsys: pytest.CaptureFixture[str]):
     """Exit code 2 or an error of ours, never another exception; `--help` alone is 0."""
     deployment = read_deployment({"RUNS_DIR": str(tmp_path)})
+    take_any_text()
     try:
         parse_command_line(argv, deployment)
     except UsageError as error:
