@@ -99,7 +99,7 @@ def _received(kinds: dict[str, Any], files: Mapping[str, Any]) -> SharedArrays:
 def _nameless_file(size: int) -> int:
     """Return a descriptor of a file of so many zeros, in memory if there is room."""
     error: OSError | None = None
-    for folder in ("/dev/shm", tempfile.gettempdir()):  # noqa: S108 (nameless, so nobody's to guess)
+    for folder in ("/dev/shm", tempfile.gettempdir()):  # noqa: S108 # nosec B108 (nameless)
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
                 # Written out now: a page that cannot be had later ends a process without a word.
