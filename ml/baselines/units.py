@@ -183,8 +183,10 @@ def _cpu_s() -> float:
 def _train_preset(unit: Unit) -> None:
     """Train as `roadsense train` does."""
     steps = ["--total-timesteps", str(unit.config.total_timesteps)]
+    # One process each: units are what runs side by side.
+    alone = ["--workers", "1"]
     unjudged = ["--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0"]
-    arguments = ["--preset", unit.name, "--seed", str(unit.seed), *steps, *unjudged]
+    arguments = ["--preset", unit.name, "--seed", str(unit.seed), *steps, *alone, *unjudged]
     if code := train_apart(unit.folder, arguments):
         raise EvaluationError(f"its training ended with exit code {code}: {last_line(unit.folder)}")
 

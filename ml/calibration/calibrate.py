@@ -132,7 +132,7 @@ def calibrate(
     relays = relay_estimates(drives, prior, estimates)
     accels = accelerometer_estimates(drives, prior, estimates)
     position_estimates(drives, prior, estimates)
-    if not any(e.is_fitted for e in estimates):
+    if fit is None and not any(e.is_fitted for e in estimates):
         _refuse_all(drives, estimates)
     estimates += [
         kept(name, prior, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,10 @@ from support.sumo_service import Service, running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Trainings here are of some hundred steps: further processes would take longer to start than they
+# save. What workers do is tested where it says so.
+os.environ["WORKERS"] = "1"
 
 
 @pytest.fixture

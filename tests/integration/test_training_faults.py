@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from ml.training.checkpoints import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.sumo_service import Service
 
@@ -96,6 +96,38 @@ def test_a_killed_trainer_loses_one_interval_at_most(tmp_path: Path):
         assert [step for step, _ in place.scalars()[tag]] == list(
             range(ROLLOUT, total + 1, ROLLOUT)
         ), tag
+
+
+def _descendants(pid: int) -> set[int]:
+    """Processes that a process has started, and those that they have."""
+    try:
+        mine = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    except OSError:
+        return set()
+    found = {int(child) for child in mine}
+    return found.union(*(_descendants(child) for child in found))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_trainer(tmp_path: Path, how: signal.Signals):
+    """However it ends, no process is left; and a signal that can be handled saves first."""
+    place = Place(tmp_path)
+    trainer = place.start(*SMALL, "--total-timesteps", "1000000", WORKERS="2")
+    try:
+        wait_until(lambda: len(place.metrics().splitlines()) > 1, "second rollout")
+        started = _descendants(trainer.pid)
+        assert len(started) >= 2
+        trainer.send_signal(how)
+        out, err = trainer.communicate(timeout=120)
+    finally:
+        trainer.kill()
+        trainer.communicate()
+    if how is signal.SIGKILL:
+        assert trainer.returncode == -how
+    else:
+        assert trainer.returncode == 128 + how, err
+        assert "saved. Continue with" in out
+    wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in started), "end of all")
 
 
 def test_a_disk_that_fills_up_costs_nothing(small_disk: Path, tmp_path: Path):
