@@ -180,21 +180,38 @@ static void write_u32(uint8_t *bytes, uint32_t value)
 static float read_f32(const uint8_t *bytes) { return float_of_bits(read_u32(bytes)); }
 static void write_f32(uint8_t *bytes, float value) { write_u32(bytes, bits_of_float(value)); }
 
-/* `GeoReference.at`: metres to a degree on the ellipsoid of WGS 84, as whole millimetres. */
+/* Cosine of a latitude in units of 2^-30, by Taylor's series in whole numbers. */
+static int64_t cosine_q30(int32_t angle_e7)
+{
+    int64_t angle_q30 = (int64_t)angle_e7 * INT64_C(4797524517) / 10000000 / 256;
+    int64_t square_q30 = angle_q30 * angle_q30 / 1073741824, term = 1073741824, sum = term;
+    for (int k = 1; k <= 9; k++) {
+        term = -term * square_q30 / 1073741824 / (2 * k * (2 * k - 1));
+        sum += term;
+    }
+    return sum;
+}
+
+/* `GeoReference.at`: millimetres to a degree on the ellipsoid of WGS 84. The two radii are
+ * a (1 - e2) / (1 - u)^(3/2) and a cos(latitude) / (1 - u)^(1/2) with u = e2 sin(latitude)^2. They
+ * must be exact to 1e-8, so that a place on the air and one that was reckoned fit; a float holds
+ * the powers of 1 - u, less 1. */
 static void touch(struct brain *brain)
 {
-    const float eccentricity_2 = 6.69437999e-3f, semi_major_mm = 6.378137e9f;
-    float latitude_deg = (float)brain->settings.reference_e7[0] * 1e-7f;
-    float sine = sine_deg(latitude_deg);
-    float flattening = 1.0f - eccentricity_2 * sine * sine;
-    float root = square_root(flattening);
-    float meridian_mm = semi_major_mm * (1.0f - eccentricity_2) / (flattening * root);
-    float parallel_mm = semi_major_mm / root * cosine_deg(latitude_deg);
-    brain->mm_per_deg[0] = (int64_t)(meridian_mm * RADIANS_PER_DEG);
-    brain->mm_per_deg[1] = (int64_t)(parallel_mm * RADIANS_PER_DEG);
+    const int64_t meridian_mm = 110574276, equator_mm = 111319491;
+    int64_t cosine = cosine_q30(brain->settings.reference_e7[0]);
+    float cosine_1 = (float)cosine * (1.0f / 1073741824.0f);
+    float u = 6.69437999e-3f * (1.0f - cosine_1 * cosine_1);
+    float meridian_more = u * (1.5f + u * (1.875f + u * 2.1875f));
+    float parallel_more = u * (0.5f + u * (0.375f + u * 0.3125f));
+    brain->mm_per_deg[0] = meridian_mm + (int64_t)((float)meridian_mm * meridian_more);
+    brain->mm_per_deg[1] =
+        (equator_mm + (int64_t)((float)equator_mm * parallel_more)) * cosine / 1073741824;
     for (int k = 0; k < 2; k++) {
-        brain->reference_q32[k] =
-            (int64_t)brain->settings.reference_e7[k] * ONE_DEG_Q32 / 10000000;
+        int64_t reference = (int64_t)brain->settings.reference_e7[k] * ONE_DEG_Q32;
+        brain->reference_q32[k] = reference / 10000000;
+        brain->reference_rest_um[k] =
+            reference % 10000000 * brain->mm_per_deg[k] / 10000000 * 1000 / ONE_DEG_Q32;
     }
 }
 
@@ -207,12 +224,14 @@ static bool place_of_degrees(const struct brain *brain, int axis, float angle_de
     if (from_q32 > 16 * ONE_DEG_Q32 || from_q32 < -16 * ONE_DEG_Q32) {
         return false;
     }
-    *um = from_q32 * brain->mm_per_deg[axis] / 1048576 * 1000 / 4096;
+    *um = from_q32 * brain->mm_per_deg[axis] / 1048576 * 1000 / 4096
+        - brain->reference_rest_um[axis];
     return is_on_plane(*um);
 }
 
 static float degrees_of_place(const struct brain *brain, int axis, int64_t um)
 {
+    um += brain->reference_rest_um[axis];
     int64_t from_q32 = um * 4194304 / brain->mm_per_deg[axis] * 1024 / 1000;
     return (float)(brain->reference_q32[axis] + from_q32) * (1.0f / 4294967296.0f);
 }
@@ -257,6 +276,7 @@ static bool unpack(const struct brain *brain, const uint8_t *frame, struct messa
     float longitude_deg = read_f32(frame + AT_LONGITUDE);
     struct brain_pose *pose = &message->pose;
     pose->speed_mps = read_f32(frame + AT_SPEED);
+    pose->rest_mps = 0.0f;
     pose->heading_deg = read_f32(frame + AT_HEADING);
     message->accel_mps2 = read_f32(frame + AT_ACCEL);
     if (!is_within(confidence, LEAST_CONFIDENCE, 1.0f) || !is_within(latitude_deg, -90.0f, 90.0f)
@@ -513,20 +533,32 @@ static float turn_between(float from_deg, float to_deg)
 
 static float seconds(int64_t ms) { return (float)ms / 1000.0f; }
 
+/* Add to the speed, and keep what its rounding loses (Kahan's sum): it would be seconds' worth of
+ * ticks, and a tenth of a millimetre, until the next fix. A car does not roll backwards, and is no
+ * faster than a message may say. */
+static void speed_up(struct brain_pose *pose, float gain_mps)
+{
+    float before_mps = pose->speed_mps, gain = gain_mps + pose->rest_mps;
+    float now_mps = before_mps + gain;
+    pose->rest_mps = gain - (now_mps - before_mps);
+    pose->speed_mps = within(now_mps, 0.0f, MAX_MESSAGE_SPEED_MPS);
+    if (pose->speed_mps != now_mps) {
+        pose->rest_mps = 0.0f;
+    }
+}
+
 static struct brain_pose reckon(
     struct brain_pose before, float accel_mps2, float turn_deg, float share, float step_s)
 {
     float since_s = share * step_s;
-    /* A car does not roll backwards, and is no faster than a message may say. */
-    float speed_now_mps =
-        within(before.speed_mps + accel_mps2 * since_s, 0.0f, MAX_MESSAGE_SPEED_MPS);
-    float way_m = 0.5f * (before.speed_mps + speed_now_mps) * since_s;
+    struct brain_pose now = before;
+    speed_up(&now, accel_mps2 * since_s);
+    float way_m = 0.5f * (before.speed_mps + now.speed_mps) * since_s;
     float direction_deg = before.heading_deg + 0.5f * share * turn_deg;
-    before.place.x_um += micrometres(way_m * sine_deg(direction_deg));
-    before.place.y_um += micrometres(way_m * cosine_deg(direction_deg));
-    before.speed_mps = speed_now_mps;
-    before.heading_deg = full_circle(before.heading_deg + share * turn_deg);
-    return before;
+    now.place.x_um += micrometres(way_m * sine_deg(direction_deg));
+    now.place.y_um += micrometres(way_m * cosine_deg(direction_deg));
+    now.heading_deg = full_circle(before.heading_deg + share * turn_deg);
+    return now;
 }
 
 static struct brain_pose corrected(
@@ -539,7 +571,7 @@ static struct brain_pose corrected(
     float turned_north_m = north_m * one->cosine - east_m * one->sine;
     pose.place.x_um = one->fix.x_um + micrometres(turned_east_m + one->east_mps * since_s);
     pose.place.y_um = one->fix.y_um + micrometres(turned_north_m + one->north_mps * since_s);
-    pose.speed_mps = max_of(pose.speed_mps + one->faster_mps, 0.0f);
+    speed_up(&pose, one->faster_mps);
     pose.heading_deg = full_circle(pose.heading_deg + one->turn_deg);
     return pose;
 }
@@ -610,7 +642,7 @@ static bool correct(
     one->fix = fix.place;
     one->sine = sine_deg(turn_deg);
     one->cosine = cosine_deg(turn_deg);
-    one->faster_mps = fix.speed_mps - then.speed_mps;
+    one->faster_mps = fix.speed_mps - then.speed_mps - then.rest_mps;
     one->east_mps = one->faster_mps * sine_deg(direction_deg);
     one->north_mps = one->faster_mps * cosine_deg(direction_deg);
     one->turn_deg = turn_deg;
@@ -1355,7 +1387,7 @@ bool brain_sense(
             is_sound = false;
         }
     }
-    struct brain_pose pose = {{0, 0}, 0.0f, 0.0f};
+    struct brain_pose pose = {{0, 0}, 0.0f, 0.0f, 0.0f};
     int64_t fix_ms = 0;
     if (fix != 0) {
         pose.speed_mps = fix->speed_mps;

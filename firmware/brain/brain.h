@@ -95,6 +95,7 @@ struct brain_place {
 struct brain_pose {
     struct brain_place place;
     float speed_mps;
+    float rest_mps;         /* What the rounding of a speed that was summed up has lost. */
     float heading_deg;
 };
 
@@ -149,7 +150,8 @@ struct brain_fusion {
 /* All memory; `brain_init` fills it. Nothing in it is to be changed by others. */
 struct brain {
     struct brain_settings settings;
-    int64_t reference_q32[2]; /* Degrees, in 2^-32. */
+    int64_t reference_q32[2]; /* Degrees, in 2^-32; and what that lacks, micrometres. */
+    int64_t reference_rest_um[2];
     int64_t mm_per_deg[2];    /* North and east. */
     int64_t now_ms, start_ms;
     int64_t window;         /* Number of the present bucket. */

@@ -1,19 +1,21 @@
 """The board's code compiled for this machine, and its answers as arrays."""
 
 import ctypes
-import subprocess
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.errors import ConfigError
+from ml.errors import ExportError
+from ml.export.toolchain import FLAGS, run
 from ml.onboard.observation.spec import EGO_FEATURES, MAX_PEERS, PEER_FEATURES
 
-FLAGS: Final = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
-TICK = np.dtype(
+TICK: Final = np.dtype(
     [
+        ("own_um", "<i8", (2,)),
+        ("own_mps", "<f4"),
+        ("own_deg", "<f4"),
         ("accel_mps2", "<f4"),
         ("speed_mps", "<f4"),
         ("wish_mps2", "<f4"),
@@ -22,9 +24,6 @@ TICK = np.dtype(
         ("floor_mps2", "<f4"),
         ("reason", "<u4"),
         ("recorded_mps2", "<f4"),
-        ("own_m", "<f4", (2,)),
-        ("own_mps", "<f4"),
-        ("own_deg", "<f4"),
         ("ego_row", "<f4", (len(EGO_FEATURES),)),
         ("peer_rows", "<f4", (MAX_PEERS, len(PEER_FEATURES))),
         ("row_of", "u1", (MAX_PEERS,)),
@@ -34,45 +33,45 @@ TICK = np.dtype(
         ("digest", "<u4"),
         ("beacon", "u1", (90,)),
         ("padding", "u1", (2,)),
-    ]
+    ],
+    align=True,
 )
-"""`struct replay_tick` of firmware/brain/replay.h."""
+"""`struct replay_tick` of firmware/brain/replay/replay.h."""
 
 
 class HostBrain:
     """The board's code on this machine.
 
     Args:
-        folder: An exported one, with `replay.c`; the library is built beside it.
-        flags: Of the compiler, beside those that make a library.
+        folder: An exported one.
+        library: Where the library is built.
+        flags: Of the compiler, beside those that every core has.
 
     Raises:
-        ConfigError: There is no C compiler, or it does not take the code.
+        ExportError: There is no C compiler, or it does not take the code.
     """
 
-    def __init__(self, folder: Path, flags: tuple[str, ...] = FLAGS) -> None:
-        library = folder / "libbrain.so"
-        sources = [str(folder / name) for name in ("brain.c", "replay.c")]
-        command = ["gcc", *flags, "-shared", "-fPIC", *sources, "-o", str(library)]
-        try:
-            ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            raise ConfigError("there is no gcc here: apt-get install gcc") from error
-        if ran.returncode:
-            raise ConfigError(f"{folder} does not compile: {ran.stderr.strip()}")
+    def __init__(self, folder: Path, library: Path, flags: tuple[str, ...] = ()) -> None:
+        sources = [str(folder / name) for name in ("brain.c", "replay/replay.c")]
+        run(["gcc", *FLAGS, *flags, "-shared", "-fPIC", f"-I{folder}", *sources, "-o", str(library)])
         self._library = ctypes.CDLL(str(library))
 
-    def replay(self, episode: bytes, most: int = 100_000) -> NDArray[np.void]:
+    def replay(self, episode: bytes, most: int = 10_000) -> NDArray[np.void]:
         """Replay an episode; return what came of each tick, (ticks,) of `TICK`.
 
         Raises:
-            ConfigError: The bytes are no episode.
+            ExportError: The bytes are no episode, or one of more ticks than `most`.
         """
         ticks = np.zeros(most, dtype=TICK)
         count = self._library.replay_all(
-            bytes(episode), ctypes.c_uint32(len(episode)), ticks.ctypes.data_as(ctypes.c_void_p),
+            bytes(episode),
+            ctypes.c_uint32(len(episode)),
+            ctypes.c_void_p(ticks.ctypes.data),
             ctypes.c_int32(most),
         )
         if count < 0:
-            raise ConfigError("these bytes are no episode of firmware/brain/replay.h")
+            raise ExportError(
+                f"these {len(episode)} bytes are no episode of firmware/brain/replay/replay.h, or "
+                f"one of more than {most} ticks: export the model again"
+            )
         return ticks[:count]

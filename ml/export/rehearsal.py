@@ -41,6 +41,7 @@ _STEPS_KEPT: Final = 30  # BRAIN_STEPS less two
 _HEADING_FROM_MPS: Final = 1.4
 _E7: Final = 1e7
 _RANGE_M: Final = 60.0
+_SHOCK_MPS2: Final = 50.0  # an accelerometer in a crash shows no more
 _BEGIN = struct.Struct("<BI8s6siif")
 _FRAME = struct.Struct("<BI90s")
 _FIX = struct.Struct("<BiiffBI")
@@ -226,10 +227,9 @@ class Rehearsal:
         interface: How it is plugged in.
         parameters: Of the sensors, and of the wire.
         num_envs: Convoys at once; each has the radio of its place in `RADIOS`.
+        num_peers: Least and most cars ahead.
         episode_s: Length of an episode, s.
         seed: Of traffic and radio.
-        boot_ms: What the boards' own clocks show when the first episodes begin; later ones begin
-            anywhere.
     """
 
     def __init__(
@@ -239,11 +239,14 @@ class Rehearsal:
         parameters: Parameters,
         *,
         num_envs: int = len(RADIOS),
+        num_peers: tuple[int, int] = (1, 8),
         episode_s: float = 50.0,
         seed: int = 0,
     ) -> None:
         self._model, self._interface = model, interface
-        config = EnvConfig(episode_s=episode_s, stop_at_collision=False)
+        config = EnvConfig(
+            num_peers=num_peers, episode_s=episode_s, stop_at_collision=False
+        )
         self._batch = ConvoyBatch(config, num_envs=num_envs, seed=seed, observing=False)
         self._road = load_scenario(config.scenario).road
         self._reference = GeoReference.of(parameters.radio.wire)
@@ -403,7 +406,9 @@ class Rehearsal:
         range_m[::2] = -1.0
         sample = np.stack(
             [
-                accel_mps2 + self._accel_bias + rng.normal(0.0, 0.15, num_envs),
+                np.clip(accel_mps2, -_SHOCK_MPS2, _SHOCK_MPS2)
+                + self._accel_bias
+                + rng.normal(0.0, 0.15, num_envs),
                 np.array(turn_deg) + rng.normal(0.0, 0.02, num_envs),
                 poses[:, 0, 2],
                 np.maximum(range_m, -1.0),

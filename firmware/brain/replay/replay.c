@@ -49,8 +49,8 @@ static bool begin(struct brain *brain, const uint8_t *bytes)
 
 static void observe(const struct brain *brain, struct replay_tick *tick)
 {
-    tick->own_m[0] = (float)brain->fused.now.place.x_um * 1e-6f;
-    tick->own_m[1] = (float)brain->fused.now.place.y_um * 1e-6f;
+    tick->own_um[0] = brain->fused.now.place.x_um;
+    tick->own_um[1] = brain->fused.now.place.y_um;
     tick->own_mps = brain->fused.now.speed_mps;
     tick->own_deg = brain->fused.now.heading_deg;
     for (int i = 0; i < BRAIN_EGO_FEATURES; i++) {

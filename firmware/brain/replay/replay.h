@@ -17,9 +17,10 @@
 
 /* What came of a tick. */
 struct replay_tick {
+    int64_t own_um[2];      /* What the board believes of itself; x east, y north. */
+    float own_mps, own_deg;
     struct brain_command command;
     float recorded_mps2;
-    float own_m[2], own_mps, own_deg; /* What the board believes of itself; x east, y north. */
     float ego_row[BRAIN_EGO_FEATURES];
     float peer_rows[BRAIN_SHOWN_PEERS][BRAIN_PEER_FEATURES];
     uint8_t row_of[BRAIN_SHOWN_PEERS];

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "../replay.h"
+#include "replay.h"
 
 #define UART ((volatile uint8_t *)0x10000000)
 #define UART_STATUS (UART + 5)
