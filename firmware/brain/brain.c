@@ -466,22 +466,23 @@ static bool is_ahead(const struct brain *brain, const struct brain_place *place)
         && east_m * sine_deg(heading_deg) + north_m * cosine_deg(heading_deg) >= 0.0f;
 }
 
+static void drop_oldest(struct brain *brain)
+{
+    brain->first_waiting = (brain->first_waiting + 1) % BRAIN_WAITING;
+    brain->num_waiting--;
+    brain->num_of_slot -= brain->num_of_slot > 0;
+}
+
 static void keep_for_relay(
     struct brain *brain, const uint8_t *frame, const struct message *message)
 {
     if (message->hops >= MAX_HOPS || !is_ahead(brain, &message->pose.place)) {
         return;
     }
-    if (brain->num_waiting == BRAIN_WAITING) { /* The oldest makes room. */
-        brain->num_waiting--;
-        brain->num_of_slot -= brain->num_of_slot > 0;
-        for (int k = 0; k < brain->num_waiting; k++) {
-            for (int at = 0; at < BRAIN_FRAME_BYTES; at++) {
-                brain->waiting[k][at] = brain->waiting[k + 1][at];
-            }
-        }
+    if (brain->num_waiting == BRAIN_WAITING) {
+        drop_oldest(brain);
     }
-    uint8_t *kept = brain->waiting[brain->num_waiting++];
+    uint8_t *kept = brain->waiting[(brain->first_waiting + brain->num_waiting++) % BRAIN_WAITING];
     for (int at = 0; at < BRAIN_FRAME_BYTES; at++) {
         kept[at] = frame[at];
     }
@@ -1083,11 +1084,11 @@ static float soft_bound_mps2(const struct brain *brain, float closing_mps)
     if (brain->num_heard == 0) {
         return 0.0f;
     }
-    float bound = -SILENCE_GAIN * brain->missing_m;
+    float limit = -SILENCE_GAIN * brain->missing_m;
     if (brain->messages < MIN_MESSAGES) {
-        bound = min_of(bound, UNKNOWN_PEER_GAIN * (UNKNOWN_PEER_CLOSING_MPS - closing_mps));
+        limit = min_of(limit, UNKNOWN_PEER_GAIN * (UNKNOWN_PEER_CLOSING_MPS - closing_mps));
     }
-    return max_of(bound, -SILENCE_MPS2);
+    return max_of(limit, -SILENCE_MPS2);
 }
 
 static float floor_mps2(float needed_mps2)
@@ -1097,11 +1098,11 @@ static float floor_mps2(float needed_mps2)
 
 static float hard_bound_mps2(float needed_mps2, float lead_free_m, float before_mps2)
 {
-    float bound = lead_free_m < 0.0f ? -CREEP_MPS2 : MAX_ACCEL_MPS2;
+    float limit = lead_free_m < 0.0f ? -CREEP_MPS2 : MAX_ACCEL_MPS2;
     if (needed_mps2 > COMFORT_LIMIT_MPS2) {
-        bound = min_of(bound, -urgency(needed_mps2) * max_of(needed_mps2, URGENT_MPS2));
+        limit = min_of(limit, -urgency(needed_mps2) * max_of(needed_mps2, URGENT_MPS2));
     }
-    return min_of(bound, before_mps2 + RELEASE_MPS3 * DT_S);
+    return min_of(limit, before_mps2 + RELEASE_MPS3 * DT_S);
 }
 
 static void bound(struct brain *brain)
@@ -1483,14 +1484,8 @@ bool brain_relay(struct brain *brain, uint8_t frame[BRAIN_FRAME_BYTES])
         return false;
     }
     for (int at = 0; at < BRAIN_FRAME_BYTES; at++) {
-        frame[at] = brain->waiting[0][at];
+        frame[at] = brain->waiting[brain->first_waiting][at];
     }
-    brain->num_waiting--;
-    brain->num_of_slot--;
-    for (int k = 0; k < brain->num_waiting; k++) {
-        for (int at = 0; at < BRAIN_FRAME_BYTES; at++) {
-            brain->waiting[k][at] = brain->waiting[k + 1][at];
-        }
-    }
+    drop_oldest(brain);
     return true;
 }

@@ -173,9 +173,9 @@ struct brain {
     float peer_rows[BRAIN_SHOWN_PEERS][BRAIN_PEER_FEATURES];
     uint8_t row_of[BRAIN_SHOWN_PEERS]; /* Whose rows those are, by place in `peers`. */
     int num_rows;
-    /* What waits to be relayed, oldest first. */
+    /* What waits to be relayed: a ring, of which the oldest is at `first_waiting`. */
     uint8_t waiting[BRAIN_WAITING][BRAIN_FRAME_BYTES];
-    int num_waiting, num_of_slot;
+    int first_waiting, num_waiting, num_of_slot;
     bool has_sent;
     struct brain_pose sent; /* In the own newest beacon. */
 };
