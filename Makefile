@@ -57,6 +57,11 @@ model: .venv/installed ## rebuild the shipped model (ml/models/convoy.zip) and i
 tensorboard: .venv/installed ## show the runs on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=100 $(ARGS)
 
+.PHONY: board
+board: .venv/installed ## export the shipped model to C (build/board), run it on three cores and print what it takes
+	rm -rf build/board && mkdir -p build
+	$(BIN)/roadsense export ml/models/convoy.zip --out build/board $(ARGS)
+
 .PHONY: test-fast
 test-fast: .venv/installed ## run the tests that need neither SUMO nor long, in two minutes on two cores
 	$(TESTS) -m "not (sumo or slow or compose or soak or statistics)" $(ARGS)

@@ -11,7 +11,7 @@ from ml import __version__
 from ml.errors import ConfigError, ExportError
 from ml.export.host import HostBrain
 from ml.export.network import network_of
-from ml.export.rehearsal import Recorded, Rehearsal
+from ml.export.rehearsal import RADIOS, Recorded, Rehearsal
 from ml.export.toolchain import (
     CORES,
     PACKAGES,
@@ -120,7 +120,9 @@ def export(
     model, parameters = load_model(model_file), load_parameters(radio)
     network = network_of(model)
     on_part("golden episodes", 0.0)
-    rehearsal = Rehearsal(model, model.interface, parameters, num_peers=_GOLDEN_PEERS)
+    rehearsal = Rehearsal(
+        model, model.interface, parameters, num_envs=len(RADIOS), num_peers=_GOLDEN_PEERS
+    )
     golden = rehearsal.run(_GOLDEN_TICKS)
     aside = out.with_name(f".{out.name}.partial")
     try:

@@ -238,7 +238,7 @@ class Rehearsal:
         interface: PolicyInterface,
         parameters: Parameters,
         *,
-        num_envs: int = len(RADIOS),
+        num_envs: int,
         num_peers: tuple[int, int] = (1, 8),
         episode_s: float = 50.0,
         seed: int = 0,

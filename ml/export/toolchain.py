@@ -138,10 +138,16 @@ def measure(core: str, folder: Path, ran: CoreRun) -> Budget:
     return Budget(most, round(1e3 * most / _HZ, 2), ran.stack_bytes, int(ram, 16), int(flash))
 
 
+def compiler_version() -> str:
+    """Return the version of the cross compiler: another one counts otherwise."""
+    return run([f"{_CROSS}gcc", "-dumpversion"]).strip()
+
+
 def budget_json(budgets: dict[str, Budget]) -> str:
     """Return the content of `budget.json`."""
     cores = {core: budget._asdict() for core, budget in budgets.items()}
-    return json.dumps({"tick_of": "8 peers", "cores": cores}, indent=2) + "\n"
+    content = {"compiler": f"gcc {compiler_version()}", "tick_of": "8 peers", "cores": cores}
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _core_flags(core: str) -> tuple[str, str]:

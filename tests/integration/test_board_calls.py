@@ -213,6 +213,16 @@ def test_a_seventeenth_car_takes_the_place_of_one_not_heard_for_a_minute(brain):
     assert brain.receive(frame_of("p3", timestamp_ms=60_100), 60_250)
 
 
+def test_a_frame_from_before_the_clock_began_anew_is_not_of_the_future(library):
+    """It is handed over after the wrap; were it taken for one of 49 days ahead, it found a place."""
+    brain = OneBrain(library, now_ms=2**32 - 200)
+    for number in range(16):
+        assert brain.receive(frame_of(f"p{number}", timestamp_ms=10), 2**32 - 150)
+    assert brain.sense(50, fix_at(), *STILL)
+    assert not brain.receive(frame_of("late"), 2**32 - 20)
+    assert brain.receive(frame_of("p3", timestamp_ms=90), 60)
+
+
 def test_values_that_no_car_has_are_left_out(brain):
     """A sensor that says NaN, or a place on the other side of the earth, moves nothing."""
     assert not brain.sense(200, None, float("nan"), 0.0, -1.0, -1.0)

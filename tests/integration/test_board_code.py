@@ -16,11 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.board_code import first_difference, needs, records, shift_clocks
+from support.untrained import untrained_model
 
+from ml.envs.policy_interface import PolicyInterface
 from ml.export.folder import SOURCE, export
 from ml.export.host import HostBrain
+from ml.export.network import network_of
 from ml.export.rehearsal import RADIOS, Rehearsal
-from ml.export.toolchain import CORES, FLAGS, measure, run, run_on
+from ml.export.toolchain import CORES, FLAGS, compiler_version, measure, run, run_on
+from ml.export.weights import weights_header
 from ml.parameters import load_parameters
 from ml.training.checkpoints import load_model
 
@@ -143,7 +147,8 @@ def test_three_cores_agree_to_the_bit(host, golden, on_core):
 @pytest.mark.slow
 def test_the_budget_holds(folder, on_core):
     """A tick with eight peers, stack, RAM and flash; and none grows unseen (budget.json)."""
-    pinned = json.loads((SOURCE / "budget.json").read_text())["cores"]
+    pinned = json.loads((SOURCE / "budget.json").read_text())
+    is_comparable = pinned["compiler"] == f"gcc {compiler_version()}"
     for core, ran in on_core.items():
         budget = measure(core, folder, ran)
         assert budget.instructions <= LIMITS[core]
@@ -151,11 +156,28 @@ def test_the_budget_holds(folder, on_core):
         assert budget.ram_bytes <= RAM_BYTES
         assert budget.flash_bytes <= FLASH_BYTES
         for name in ("instructions", "stack_bytes", "ram_bytes", "flash_bytes"):
-            grown = getattr(budget, name) / pinned[core][name]
-            assert grown <= GROWTH, (
+            grown = getattr(budget, name) / pinned["cores"][core][name]
+            assert not is_comparable or grown <= GROWTH, (
                 f"{core}: {name} grew by {grown - 1:.1%}. If it is worth it, `make board` and copy "
                 "build/board/budget.json to firmware/brain/."
             )
+
+
+@pytest.mark.sumo
+def test_another_network_without_a_safety_layer(folder, tmp_path):
+    """Wider embeddings, no low-pass, no bounds: the same agreement."""
+    model = untrained_model(4, peer_embed_dim=64, swing=30.0)
+    interface, parameters = PolicyInterface(), load_parameters("clean")
+    copy = tmp_path / "brain"
+    shutil.copytree(folder, copy)
+    header = weights_header(network_of(model), interface, parameters, "untrained")
+    (copy / "weights.h").write_text(header)
+    host = HostBrain(copy, tmp_path / "libbrain.so")
+    for episode in Rehearsal(model, interface, parameters, num_envs=4, seed=5).run(60):
+        ticks = host.replay(bytes(episode.content))
+        assert first_difference(episode, ticks) == ""
+        assert np.ptp(ticks["wish_mps2"]) > 0.1
+        assert not ticks["reason"].any()
 
 
 def test_fused_multiplication_changes_no_bit(folder, host, golden, tmp_path):
@@ -167,9 +189,10 @@ def test_fused_multiplication_changes_no_bit(folder, host, golden, tmp_path):
     assert (other.replay(golden)["digest"] == host.replay(golden)["digest"]).all()
 
 
-def test_clocks_begin_anew_and_nothing_changes(host, folder):
+@pytest.mark.parametrize("name", ["00-clean", "05-duplicate-and-out-of-order"])
+def test_clocks_begin_anew_and_nothing_changes(host, folder, name):
     """`millis()` wraps amid an episode, the own one and those of all sources, each in its turn."""
-    episode = (folder / "golden" / "00-clean.episode").read_bytes()
+    episode = (folder / "golden" / f"{name}.episode").read_bytes()
     ticks = host.replay(episode)
     half = len(records(episode)) // 2
     (now_ms,) = struct.unpack_from("<I", records(episode)[0], 1)
@@ -185,8 +208,8 @@ def test_clocks_begin_anew_and_nothing_changes(host, folder):
             lambda source, is_moved=is_moved: (2**32 - newest.get(source, 0)) * is_moved,
         )
         again = host.replay(moved)
-        for name in ("accel_mps2", "ego_row", "peer_rows", "own_um"):
-            assert (again[name] == ticks[name]).all(), name
+        for field in ("accel_mps2", "ego_row", "peer_rows", "own_um"):
+            assert (again[field] == ticks[field]).all(), field
 
 
 @pytest.mark.slow
