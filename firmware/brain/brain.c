@@ -1421,6 +1421,24 @@ bool brain_sense(
     return is_sound;
 }
 
+/* From what is held of the peers and believed of itself to a command. */
+static struct brain_command decide(struct brain *brain)
+{
+    if (!brain->has_begun) {
+        for (int back = 0; back <= BRAIN_SPEED_TICKS; back++) {
+            brain->speeds_mps[back] = brain->fused.now.speed_mps;
+        }
+        brain->has_begun = true;
+    }
+    follow_on(brain);
+    compare_pairs(brain);
+    remember(brain);
+    predict(brain);
+    bound(brain);
+    fill(brain);
+    return command_ego(brain, accel_from_action(action(brain)));
+}
+
 struct brain_command brain_step(struct brain *brain, uint32_t now_ms)
 {
     move_clock(brain, now_ms);
@@ -1429,21 +1447,9 @@ struct brain_command brain_step(struct brain *brain, uint32_t now_ms)
     if (brain->fused.num_steps == 0) {
         return (struct brain_command){0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, BRAIN_WITHOUT_FIX};
     }
-    if (!brain->has_begun) {
-        for (int back = 0; back <= BRAIN_SPEED_TICKS; back++) {
-            brain->speeds_mps[back] = brain->fused.now.speed_mps;
-        }
-        brain->has_begun = true;
-    }
     float fix_age_s = seconds(brain->fused.now_ms - brain->fused.fix_ms);
     brain->position_sd_m = fused_sd_m(fix_age_s, brain->fused.now.speed_mps);
-    follow_on(brain);
-    compare_pairs(brain);
-    remember(brain);
-    predict(brain);
-    bound(brain);
-    fill(brain);
-    return command_ego(brain, accel_from_action(action(brain)));
+    return decide(brain);
 }
 
 bool brain_beacon(struct brain *brain, uint8_t frame[BRAIN_FRAME_BYTES])

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from ml import __version__
+from ml.controllers.board import WEIGHTS, code_sha256
 from ml.errors import ConfigError, ExportError
 from ml.export.host import HostBrain
 from ml.export.network import network_of
@@ -129,7 +130,8 @@ def export(
         shutil.rmtree(aside, ignore_errors=True)
         _write(aside, model_file.name, golden)
         header = weights_header(network, model.interface, parameters, model_file.name)
-        (aside / "weights.h").write_text(header, encoding="utf-8")
+        header = f"/* code {code_sha256(aside)} */\n{header}"
+        (aside / WEIGHTS).write_text(header, encoding="utf-8")
         budgets = _checked(aside, golden, on_part) if check else {}
         if budgets:
             (aside / "budget.json").write_text(budget_json(budgets), encoding="utf-8")
