@@ -71,7 +71,7 @@ test: .venv/installed ## run all tests that need no Docker, in a quarter of an h
 	$(TESTS) -m "not (compose or soak)" $(ARGS)
 
 .PHONY: soak
-soak: .venv/installed ## faults, random input and episodes by the thousand; takes hours
+soak: .venv/installed # faults, random input and episodes by the thousand; takes hours
 	ROADSENSE_FUZZ_EXAMPLES=50000 $(BIN)/pytest tests/unit/commands/test_bad_input.py -k "param or config"
 	ROADSENSE_FUZZ_EXAMPLES=2000 $(BIN)/pytest tests/unit/commands/test_bad_input.py -k "not param and not config"
 	ROADSENSE_FUZZ_EXAMPLES=5000 $(BIN)/pytest tests/unit/espnow_emulator/test_radio_exact_oracle.py -k many_more

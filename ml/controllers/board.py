@@ -1,7 +1,6 @@
 """An exported board at the wheel: the C of `roadsense export`, wherever a controller is named."""
 
 import ctypes
-import os
 import re
 import subprocess
 import tempfile
@@ -38,7 +37,7 @@ def code_sha256(folder: Path) -> str:
 class ExportedBoard:
     """The brain of an exported folder, compiled for this machine.
 
-    It is shown what any controller is. It bounds and smooths its own wishes, and keeps its own past.
+    It is shown what any controller is. It bounds and smooths its own wishes, and keeps its past.
 
     Args:
         folder: Of `roadsense export`, or its `weights.h`.
@@ -92,13 +91,17 @@ class ExportedBoard:
             )
         heard: Bools = peers.heard
         columns = np.stack(
-            [heard.astype(np.float64), peers.age_s, peers.x_m, peers.y_m, peers.speed_mps]
-            + [peers.heading_deg, peers.accel_mps2, peers.position_sd_m, peers.hops],
+            [
+                *(heard.astype(np.float64), peers.age_s, peers.x_m, peers.y_m, peers.speed_mps),
+                *(peers.heading_deg, peers.accel_mps2, peers.position_sd_m, peers.hops),
+            ],
             axis=-1,
         )
         own = np.stack(
-            [ego.x_m, ego.y_m, ego.speed_mps, ego.heading_deg, ego.accel_mps2, ego.position_sd_m]
-            + [ego.last_command_mps2],
+            [
+                *(ego.x_m, ego.y_m, ego.speed_mps, ego.heading_deg, ego.accel_mps2),
+                *(ego.position_sd_m, ego.last_command_mps2),
+            ],
             axis=-1,
         )
         accel_mps2 = np.empty(num_envs)
@@ -135,10 +138,12 @@ def _built(folder: Path) -> Path:
         source = folder / "replay" / "batch.c"
         command = ["gcc", *_FLAGS, f"-I{folder}", str(source), "-o", str(library)]
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, check=False)
+            ran = subprocess.run(  # noqa: S603 (our own arguments)
+                command, capture_output=True, text=True, check=False
+            )
         except FileNotFoundError as error:
             raise ConfigError(f"board@{folder} needs a C compiler: apt-get install gcc") from error
         if ran.returncode:
             raise ConfigError(f"{folder} does not compile: {ran.stderr.strip()}")
-        os.replace(library, built)
+        library.replace(built)
     return built

@@ -65,8 +65,8 @@ def make_controller(spec: str) -> Constant | Follower | ExportedBoard:
 
     Args:
         spec: `name`, `name:time_gap_s` or `name:time_gap_s:standstill_m`, as in "cth:1.1", or
-            `name@FILE` with a file of parameters, or `board@DIR` with an exported folder. In front, "truth:" gives it perfect knowledge
-            and "off:" takes its radio away.
+            `name@FILE` with a file of parameters, or `board@DIR` with an exported folder. In front,
+            "truth:" gives it perfect knowledge and "off:" takes its radio away.
 
     Raises:
         ConfigError: There is no such controller, its parameters are not numbers, or the file
@@ -186,7 +186,8 @@ def _require_known(name: str, spec: str) -> None:
         hint = did_you_mean(name, [*CONTROLLER_NAMES, *_WRAPPERS])
         raise ConfigError(
             f"controller {spec!r}: there is no {name!r}.{hint} Known: "
-            f"{', '.join(CONTROLLER_NAMES)}, and board@DIR; 'truth:NAME' and 'off:NAME' go in front of any."
+            f"{', '.join(CONTROLLER_NAMES)}, and board@DIR; 'truth:NAME' and 'off:NAME' go in "
+            "front of any."
         )
 
 

@@ -53,7 +53,8 @@ class HostBrain:
 
     def __init__(self, folder: Path, library: Path, flags: tuple[str, ...] = ()) -> None:
         sources = [str(folder / name) for name in ("brain.c", "replay/replay.c")]
-        run(["gcc", *FLAGS, *flags, "-shared", "-fPIC", f"-I{folder}", *sources, "-o", str(library)])
+        output = ("-shared", "-fPIC", "-o", str(library))
+        run(["gcc", *FLAGS, *flags, f"-I{folder}", *sources, *output])
         self._library = ctypes.CDLL(str(library))
 
     def replay(self, episode: bytes, most: int = 10_000) -> NDArray[np.void]:

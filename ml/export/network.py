@@ -1,6 +1,6 @@
 """The network of a model, as arrays that a board can hold."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,16 +43,16 @@ def network_of(model: BaseAlgorithm) -> Network:
     Raises:
         CheckpointError: It is not the one that the board's code computes.
     """
-    policy = model.policy
-    extractor = getattr(policy, "features_extractor", None)
+    policy: Any = model.policy  # whose parts torch types as anything
+    extractor: Any = getattr(policy, "features_extractor", None)
     if type(extractor) is not DeepSetExtractor:
         raise CheckpointError(
             f"the model's features come from {type(extractor).__name__}, and a board computes "
             "those of DeepSetExtractor alone. Export a model of `roadsense train`; one of an "
             "ablation hides inputs, and is for comparison only."
         )
-    head = policy.mlp_extractor.policy_net
-    parts = {"φ": (extractor.phi, nn.ReLU), "the actor's head": (head, nn.Tanh)}
+    actor = policy.mlp_extractor.policy_net
+    parts = {"φ": (extractor.phi, nn.ReLU), "the actor's head": (actor, nn.Tanh)}
     for name, (part, activation) in parts.items():
         kinds = [type(module) for module in part]
         if kinds != [nn.Linear, activation] * 2:
@@ -62,13 +62,13 @@ def network_of(model: BaseAlgorithm) -> Network:
                 f"{activation.__name__} behind each. Train with "
                 "`create_deep_set_policy_kwargs()` as it is."
             )
-    phi_0, phi_1, head_0, head_1 = (_layer(part[k]) for part in (extractor.phi, head) for k in (0, 2))
-    network = Network((phi_0, phi_1), (head_0, head_1), _layer(policy.action_net))
+    phi, head = (tuple(_layer(part[k]) for k in (0, 2)) for part in (extractor.phi, actor))
+    network = Network((phi[0], phi[1]), (head[0], head[1]), _layer(policy.action_net))
     _check(network)
     return network
 
 
-def _layer(module: nn.Linear) -> Layer:
+def _layer(module: Any) -> Layer:
     weight, bias = (value.detach().cpu().numpy() for value in (module.weight, module.bias))
     return Layer(weight.astype(np.float32), bias.astype(np.float32))
 

@@ -1,9 +1,10 @@
-"""Episodes for a board: real traffic, a radio of bytes that does its worst, and what Python makes of it.
+"""Episodes for a board: real traffic, a radio of bytes that does its worst, and Python's answers.
 
 Convoys drive on SUMO. Each ego has a board of `ml.onboard` that hears nothing but the 90 bytes of
-frames and sees nothing but fixes of whole 1e-7 degrees and samples of float32: exactly what a board
-on the road gets. A model drives by it. All that came in is written down as `firmware/brain/replay.h`
-has it, and beside it what the board believed, observed and commanded, tick by tick.
+frames and sees nothing but fixes of whole 1e-7 degrees and samples of float32: just what a board on
+the road gets. A model drives by it. All that came in is written down in the records of
+`firmware/brain/replay/replay.h`, and beside it what the board believed, observed and commanded,
+tick by tick.
 """
 
 import heapq
@@ -20,7 +21,7 @@ from ml.envs.config import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import EmulatorError
-from ml.espnow_emulator import PayloadField, PeerTable, V2VMessage
+from ml.espnow_emulator import PeerTable, V2VMessage
 from ml.espnow_emulator.clock import NodeClocks
 from ml.espnow_emulator.wire import GeoReference, mac_of_name, pack, unpack
 from ml.export.weights import accuracy_of
@@ -37,6 +38,8 @@ SOURCES: Final = 16
 _TICK_MS: Final = TICK_US // 1000
 _WRAP_MS: Final = 2**32
 _EGO_NAME: Final = "v0"
+_AT_SOURCE: Final = 84
+_RELAYED: Final = 0.3  # share of messages that come by a relay, too
 _STEPS_KEPT: Final = 30  # BRAIN_STEPS less two
 _HEADING_FROM_MPS: Final = 1.4
 _E7: Final = 1e7
@@ -95,7 +98,7 @@ class Recorded:
 
     Attributes:
         radio: What was tried.
-        content: Records of `firmware/brain/replay.h`.
+        content: Records of `firmware/brain/replay/replay.h`.
         ticks: What Python's board made of each tick.
     """
 
@@ -105,7 +108,7 @@ class Recorded:
 
 
 class Decided(NamedTuple):
-    """What Python's board made of a tick; the fields of `struct replay_tick` under the same names."""
+    """What Python's board made of a tick; named as the fields of `struct replay_tick`."""
 
     accel_mps2: float
     wish_mps2: float
@@ -172,21 +175,22 @@ class _Air:
         if radio.loss >= 1.0 or now_ms < self._silent_until_ms:
             return
         copies = [] if self._in_burst[peer] else [(0, rng.exponential(4.0) + 2.0)]
-        if rng.random() < 0.3:
+        if rng.random() < _RELAYED:
             hops = int(rng.integers(1, 4))
             copies.append((hops, rng.uniform(0.0, 100.0, hops).sum()))
         for hops, delay_ms in copies:
             relayed = message if hops == 0 else _relayed(message, hops)
             frame = pack(relayed, reference)
+            at_ms = sampled_ms + delay_ms
             if rng.random() < radio.late:
-                delay_ms += rng.uniform(50.0, 400.0)
+                at_ms += rng.uniform(50.0, 400.0)
             if rng.random() < radio.stale:
-                delay_ms += rng.uniform(1000.0, 5000.0)
-            self._enqueue(sampled_ms + delay_ms, frame)
+                at_ms += rng.uniform(1000.0, 5000.0)
+            self._enqueue(at_ms, frame)
             if rng.random() < radio.doubled:
-                self._enqueue(sampled_ms + delay_ms + rng.uniform(0.0, 30.0), frame)
+                self._enqueue(at_ms + rng.uniform(0.0, 30.0), frame)
             if rng.random() < radio.broken:
-                self._enqueue(sampled_ms + delay_ms, _broken(frame, rng))
+                self._enqueue(at_ms, _broken(frame, rng))
 
     def arrived(self, now_ms: int) -> Iterator[_Arrival]:
         """Yield what has arrived by now, in order."""
@@ -206,8 +210,8 @@ def _relayed(message: V2VMessage, hops: int) -> V2VMessage:
 def _broken(frame: bytes, rng: np.random.Generator) -> bytes:
     """Change one to four bytes; of the source's address only what makes it none of one station."""
     changed = bytearray(frame)
-    for at in rng.integers(0, 85, rng.integers(1, 5)):
-        changed[at] = 0xFF if at == 84 else int(rng.integers(0, 256))
+    for at in rng.integers(0, _AT_SOURCE + 1, rng.integers(1, 5)):
+        changed[at] = 0xFF if at == _AT_SOURCE else int(rng.integers(0, 256))
     return bytes(changed)
 
 
@@ -244,9 +248,7 @@ class Rehearsal:
         seed: int = 0,
     ) -> None:
         self._model, self._interface = model, interface
-        config = EnvConfig(
-            num_peers=num_peers, episode_s=episode_s, stop_at_collision=False
-        )
+        config = EnvConfig(num_peers=num_peers, episode_s=episode_s, stop_at_collision=False)
         self._batch = ConvoyBatch(config, num_envs=num_envs, seed=seed, observing=False)
         self._road = load_scenario(config.scenario).road
         self._reference = GeoReference.of(parameters.radio.wire)
@@ -320,10 +322,10 @@ class Rehearsal:
         x_m, y_m, heading_deg = self._road.pose(truth.route_pos_m)
         poses = np.stack([x_m, y_m, truth.speed_mps, heading_deg], axis=-1)
         self._refused[:] = 0
-        for e in self._everyone:
+        for e in range(batch.num_envs):
             now_ms = int(batch.tick[e]) * _TICK_MS
             if now_ms:
-                for slot in np.flatnonzero(truth.present[e, 1:]) + 1:
+                for slot in (np.flatnonzero(truth.present[e, 1:]) + 1).tolist():
                     self._airs[e].send(
                         now_ms, slot, poses[e, slot], truth.accel_mps2[e, slot], self._reference
                     )
@@ -337,20 +339,24 @@ class Rehearsal:
             board.start(begun, measured, gap_s)
         board.hear(age_ms, measured)
         seen = board.observe()
-        action, _ = self._model.predict(seen, deterministic=True)  # type: ignore[arg-type]
+        action, _ = self._model.predict(seen, deterministic=True)
         wish_mps2 = accel_from_action(action[:, 0])
         bounds = board.bounds() if self._interface.safety_layer else None
         vehicle_mps = np.maximum(sample[:, 2:3], 0.0)
         board.command(wish_mps2, vehicle_mps, np.empty_like(vehicle_mps))
         accel_mps2 = board.memory.commands_mps2[:, 0].copy()
-        for e in self._everyone:
+        for e in range(batch.num_envs):
             shown = seen["peer_mask"][e] > 0.0
-            numbers = (np.inf, np.inf, -np.inf) if bounds is None else [b[e] for b in bounds]
+            soft, hard, floor = (
+                (np.inf, np.inf, -np.inf) if bounds is None else (b[e] for b in bounds)
+            )
             self._recorded[e].ticks.append(
                 Decided(
-                    accel_mps2[e],
-                    wish_mps2[e],
-                    *numbers,
+                    accel_mps2=accel_mps2[e],
+                    wish_mps2=wish_mps2[e],
+                    soft_mps2=soft,
+                    hard_mps2=hard,
+                    floor_mps2=floor,
                     own_m=(self._fused.x_m[e], self._fused.y_m[e]),
                     own_mps=self._fused.speed_mps[e],
                     own_deg=self._fused.heading_deg[e],
@@ -434,13 +440,11 @@ class Rehearsal:
     def _fixes(self, own: Floats) -> Fix:
         """Deliver fixes of one or two ticks ago, once a second, and write them down."""
         rng, num_envs = self._rng, self._everyone.size
-        fix = Fix(
-            np.zeros(num_envs, dtype=bool),
-            np.zeros(num_envs, dtype=np.int64),
-            *np.zeros((4, num_envs)),
-            np.zeros(num_envs, dtype=bool),
-        )
-        for e in self._everyone:
+        x, y, speeds, headings = np.zeros((4, num_envs))
+        is_new, with_heading = np.zeros((2, num_envs), dtype=bool)
+        age_us = np.zeros(num_envs, dtype=np.int64)
+        fix = Fix(is_new, age_us, x, y, speeds, headings, with_heading)
+        for e in range(num_envs):
             self._past[e].append(own[e])
             tick, radio = int(self._batch.tick[e]), RADIOS[e % len(RADIOS)]
             if tick and ((tick + e) % 10 or rng.random() < radio.lost_fixes):

@@ -55,7 +55,7 @@ class Budget(NamedTuple):
 
     Attributes:
         instructions: The most that a tick with eight peers took.
-        ms_at_160_mhz: The same, at one instruction a cycle; code in flash takes up to twice as long.
+        ms_at_160_mhz: The same at one instruction a cycle; code in flash takes up to twice that.
         stack_bytes: The deepest use of the stack.
         ram_bytes: Of `struct brain`.
         flash_bytes: Code and constants, weights included.
@@ -80,7 +80,7 @@ def run(command: Sequence[str]) -> str:
         ExportError: It is not there, fails, or takes longer than ten minutes.
     """
     try:
-        ran = subprocess.run(
+        ran = subprocess.run(  # noqa: S603 (our own arguments)
             command, capture_output=True, text=True, check=False, timeout=_DEADLINE_S
         )
     except FileNotFoundError as error:
@@ -101,19 +101,20 @@ def run_on(core: str, folder: Path, episode: bytes) -> CoreRun:
     with TemporaryDirectory() as room:
         image, content = Path(room) / "brain.elf", Path(room) / "episode"
         content.write_bytes(episode)
-        replay = folder / "replay"
+        parts = ("replay/qemu/start.S", "replay/qemu/main.c", "replay/replay.c", "brain.c")
         run(
             [
                 *(f"{_CROSS}gcc", *FLAGS, *_core_flags(core), *_BARE),
-                *(f'-DEPISODES="{content}"', f"-I{folder}", f"-I{replay}"),
-                *("-T", f"{replay / 'qemu' / 'virt.ld'}", f"{replay / 'qemu' / 'start.S'}"),
-                *(f"{replay / 'qemu' / 'main.c'}", f"{replay / 'replay.c'}", f"{folder / 'brain.c'}"),
-                *("-lgcc", "-o", f"{image}"),
+                *(f'-DEPISODES="{content}"', f"-I{folder}", f"-I{folder / 'replay'}"),
+                *("-T", str(folder / "replay/qemu/virt.ld")),
+                *(str(folder / part) for part in parts),
+                *("-lgcc", "-o", str(image)),
             ]
         )
         *lines, stack = run([_QEMU, *_MACHINE, str(image)]).split("\n")[:-1]
     columns = np.array([[int(word, 16) for word in line.split()] for line in lines]).T
-    return CoreRun(*columns, stack_bytes=int(stack, 16))
+    digest, command, num_rows, instructions = columns
+    return CoreRun(digest, command, num_rows, instructions, int(stack, 16))
 
 
 def measure(core: str, folder: Path, ran: CoreRun) -> Budget:
@@ -129,7 +130,8 @@ def measure(core: str, folder: Path, ran: CoreRun) -> Budget:
         code, memory = Path(room) / "brain.o", Path(room) / "memory.o"
         source = Path(room) / "memory.c"
         source.write_text('#include "brain.h"\nstruct brain memory;\n', encoding="ascii")
-        compiler = [f"{_CROSS}gcc", *FLAGS, "-ffreestanding", *_core_flags(core), f"-I{folder}", "-c"]
+        flags = (*FLAGS, *_core_flags(core), "-ffreestanding", f"-I{folder}", "-c")
+        compiler = (f"{_CROSS}gcc", *flags)
         run([*compiler, str(folder / "brain.c"), "-o", str(code)])
         run([*compiler, str(source), "-o", str(memory)])
         flash = run([f"{_CROSS}size", str(code)]).split("\n")[1].split()[0]

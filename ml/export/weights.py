@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ml.arrays import Floats
 from ml.envs.policy_interface import PolicyInterface
 from ml.export.network import Network
+from ml.onboard.fusion import Accuracy
 from ml.onboard.observation.spec import (
     EGO_FEATURES,
     EGO_LIMITS,
@@ -15,8 +17,6 @@ from ml.onboard.observation.spec import (
     PEER_LIMITS,
     Feature,
 )
-from ml.arrays import Floats
-from ml.onboard.fusion import Accuracy
 from ml.parameters import Parameters
 from ml.sensors.parameters import SensorParameters
 from ml.vehicle import DT_S

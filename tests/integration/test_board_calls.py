@@ -38,8 +38,10 @@ def library(tmp_path_factory):
     (folder / "weights.h").write_text(header)
     built = folder / "libbrain.so"
     run(
-        ["gcc", *FLAGS, "-shared", "-fPIC", f"-I{folder}", str(SOURCE / "brain.c")]
-        + ["-o", str(built)]
+        [
+            *("gcc", *FLAGS, "-shared", "-fPIC", f"-I{folder}", str(SOURCE / "brain.c")),
+            *("-o", str(built)),
+        ]
     )
     return ctypes.CDLL(str(built))
 
@@ -48,7 +50,7 @@ def fix_at(x_m=0.0, y_m=0.0, *, speed_mps=20.0, heading_deg=90.0, age_ms=0):
     """A fix at a place from the reference."""
     north, east = REFERENCE.north_m_per_deg, REFERENCE.east_m_per_deg
     place = (round((32.8 + y_m / north) * 1e7), round((35.0 + x_m / east) * 1e7))
-    return FIX.pack(*place, speed_mps, heading_deg, True, age_ms)
+    return FIX.pack(*place, speed_mps, heading_deg, 1, age_ms)
 
 
 def frame_of(name="v1", *, x_m=50.0, timestamp_ms=1000, hops=0, by=None, **values):
@@ -214,7 +216,7 @@ def test_a_seventeenth_car_takes_the_place_of_one_not_heard_for_a_minute(brain):
 
 
 def test_a_frame_from_before_the_clock_began_anew_is_not_of_the_future(library):
-    """It is handed over after the wrap; were it taken for one of 49 days ahead, it found a place."""
+    """Handed over after the wrap; were it taken for one of 49 days ahead, it would find a place."""
     brain = OneBrain(library, now_ms=2**32 - 200)
     for number in range(16):
         assert brain.receive(frame_of(f"p{number}", timestamp_ms=10), 2**32 - 150)
@@ -226,7 +228,7 @@ def test_a_frame_from_before_the_clock_began_anew_is_not_of_the_future(library):
 def test_values_that_no_car_has_are_left_out(brain):
     """A sensor that says NaN, or a place on the other side of the earth, moves nothing."""
     assert not brain.sense(200, None, float("nan"), 0.0, -1.0, -1.0)
-    assert not brain.sense(300, FIX.pack(-328_000_000, 0, 20.0, 90.0, True, 0), *STILL)
+    assert not brain.sense(300, FIX.pack(-328_000_000, 0, 20.0, 90.0, 1, 0), *STILL)
     assert not brain.sense(400, fix_at(heading_deg=360.0), *STILL)
     command = brain.step(400)
     assert np.isfinite(command[:6]).all()

@@ -234,8 +234,10 @@ def test_the_compiler_has_nothing_to_say(folder, tmp_path):
     """Warnings of all kinds, a double among them, and no function with more than 2 kB of stack."""
     for name in ("brain.c", "replay/replay.c"):
         run(
-            ["gcc", "-std=c99", "-O2", *WARNINGS, f"-I{folder}", "-c", str(folder / name)]
-            + ["-o", str(tmp_path / "out.o")]
+            [
+                *("gcc", "-std=c99", "-O2", *WARNINGS, f"-I{folder}", "-c", str(folder / name)),
+                *("-o", str(tmp_path / "out.o")),
+            ]
         )
 
 
@@ -244,8 +246,10 @@ def test_cppcheck_has_nothing_to_say(folder):
     """Of the code and of what drives it."""
     files = [folder / "brain.c", folder / "replay" / "replay.c", SOURCE / "fuzz.c"]
     run(
-        ["cppcheck", "--quiet", "--enable=warning,style,performance,portability", "--std=c99"]
-        + ["--error-exitcode=1", f"-I{folder}", *map(str, files)]
+        [
+            *("cppcheck", "--quiet", "--enable=warning,style,performance,portability"),
+            *("--std=c99", "--error-exitcode=1", f"-I{folder}", *map(str, files)),
+        ]
     )
 
 
@@ -254,8 +258,10 @@ def test_no_library_no_double_no_allocation(folder, tmp_path):
     """What a core without FPU must be given: float, 64-bit whole numbers, and copies of memory."""
     code = tmp_path / "brain.o"
     run(
-        [f"{CROSS}gcc", *FLAGS, "-march=rv32imc", "-mabi=ilp32", "-ffreestanding", f"-I{folder}"]
-        + ["-c", str(folder / "brain.c"), "-o", str(code)]
+        [
+            *(f"{CROSS}gcc", *FLAGS, "-march=rv32imc", "-mabi=ilp32", "-ffreestanding"),
+            *(f"-I{folder}", "-c", str(folder / "brain.c"), "-o", str(code)),
+        ]
     )
     wanted = {line.split()[-1] for line in run([f"{CROSS}nm", "-u", str(code)]).splitlines()}
     single = {f"__{name}sf{k}" for name in SOFT_FLOAT for k in (2, 3)}
@@ -267,8 +273,10 @@ def test_no_function_calls_itself(folder, tmp_path):
     """By the compiler's own graph of calls, without inlining."""
     code = tmp_path / "brain.o"
     run(
-        ["gcc", "-std=c99", "-O0", "-fcallgraph-info", f"-I{folder}", "-c"]
-        + [str(folder / "brain.c"), "-o", str(code)]
+        [
+            *("gcc", "-std=c99", "-O0", "-fcallgraph-info", f"-I{folder}", "-c"),
+            *(str(folder / "brain.c"), "-o", str(code)),
+        ]
     )
     calls: dict[str, set[str]] = {}
     for line in code.with_suffix(".ci").read_text().splitlines():

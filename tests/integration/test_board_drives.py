@@ -72,7 +72,7 @@ def test_tick_by_tick_it_wishes_what_the_policy_is_commanded(folder):
 
 @pytest.mark.slow
 def test_at_the_wheel_it_goes_the_policys_way(folder):
-    """The same convoys and radio, each driving for itself: speeds stay together for half a minute."""
+    """The same convoys and radio, each driving for itself: speeds stay together for 30 s."""
     board, _ = drive(make_driver(f"board@{folder}"))
     policy, _ = drive(PolicyDriver(load_model(MODEL)))
     assert np.abs(board - policy).mean() < 0.1

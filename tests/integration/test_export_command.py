@@ -43,15 +43,15 @@ def test_a_folder_is_a_library_of_both_ecosystems(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["brain"]
 
 
-def test_a_folder_that_is_there_stays(tmp_path, capsys, no_rehearsal):
+@pytest.mark.usefixtures("no_rehearsal")
+def test_a_folder_that_is_there_stays(tmp_path, capsys):
     """With the remedy."""
     assert main(["export", str(MODEL), "--out", str(tmp_path)]) == 2
     assert "exists. Name another folder" in capsys.readouterr().err
 
 
-def test_missing_tools_are_named_before_anything_is_done(
-    tmp_path, capsys, monkeypatch, no_rehearsal
-):
+@pytest.mark.usefixtures("no_rehearsal")
+def test_missing_tools_are_named_before_anything_is_done(tmp_path, capsys, monkeypatch):
     """With the packages, and how to do without."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["export", str(MODEL), "--out", str(tmp_path / "brain")]) == 1
@@ -62,7 +62,8 @@ def test_missing_tools_are_named_before_anything_is_done(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_of_another_observation_is_refused(tmp_path, capsys, no_rehearsal):
+@pytest.mark.usefixtures("no_rehearsal")
+def test_a_model_of_another_observation_is_refused(tmp_path, capsys):
     """It says which version it is, and what to do."""
     other = tmp_path / "other.zip"
     with zipfile.ZipFile(MODEL) as old, zipfile.ZipFile(other, "w") as new:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SIZES = {1: 31, 2: 95, 3: 22, 4: 25}
 """Bytes of a record of firmware/brain/replay/replay.h, its kind included."""
 COMMAND_MPS2, BOUND_MPS2, OWN_M, SCALED = 1e-3, 5e-3, 1e-3, 2e-4
-"""What float32 may cost: of a command; of a bound, which is no command yet; of the own place; and of
-a scaled feature."""
+"""What float32 may cost: of a command; of a bound, which is no command yet; of the own place; and
+of a scaled feature."""
 SETTINGS = struct.Struct("<8s6sxxiif")
 FIX = struct.Struct("<iiff?xxxI")
 REFERENCE = GeoReference.at(32.8, 35.0)

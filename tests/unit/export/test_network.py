@@ -69,7 +69,7 @@ def test_a_network_that_a_board_does_not_compute_is_refused(change, says):
 
 def test_a_network_too_wide_for_a_stack_is_refused():
     """With the largest width."""
-    with pytest.raises(CheckpointError, match="128 outputs, at most 64.*peer_embed_dim ≤ 64"):
+    with pytest.raises(CheckpointError, match=r"128 outputs, at most 64.*peer_embed_dim ≤ 64"):
         network_of(untrained_model(0, peer_embed_dim=128))
 
 
