@@ -77,7 +77,8 @@ def _fields(recorded, ticks):
     for k, feature in enumerate(EGO_FEATURES):
         yield f"ego.{feature.name}", of_c("ego_row")[:, k], ego_row[:, k], SCALED
     for name in ("floor_mps2", "soft_mps2", "hard_mps2", "wish_mps2"):
-        yield name, of_c(name), column(name), BOUND_MPS2
+        found, expected = (np.clip(values, -1e3, 1e3) for values in (of_c(name), column(name)))
+        yield name, found, expected, BOUND_MPS2  # without a layer the bounds are infinite
     yield "accel_mps2", of_c("accel_mps2"), column("accel_mps2"), COMMAND_MPS2
 
 
