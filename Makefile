@@ -57,6 +57,11 @@ model: .venv/installed ## rebuild the shipped model (ml/models/convoy.zip) and i
 tensorboard: .venv/installed ## show the runs on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=100 $(ARGS)
 
+.PHONY: board
+board: .venv/installed ## export the shipped model to C (build/board), run it on three cores and print what it takes
+	rm -rf build/board && mkdir -p build
+	$(BIN)/roadsense export ml/models/convoy.zip --out build/board $(ARGS)
+
 .PHONY: test-fast
 test-fast: .venv/installed ## run the tests that need neither SUMO nor long, in two minutes on two cores
 	$(TESTS) -m "not (sumo or slow or compose or soak or statistics)" $(ARGS)
@@ -66,7 +71,7 @@ test: .venv/installed ## run all tests that need no Docker, in a quarter of an h
 	$(TESTS) -m "not (compose or soak)" $(ARGS)
 
 .PHONY: soak
-soak: .venv/installed ## faults, random input and episodes by the thousand; takes hours
+soak: .venv/installed # faults, random input and episodes by the thousand; takes hours
 	ROADSENSE_FUZZ_EXAMPLES=50000 $(BIN)/pytest tests/unit/commands/test_bad_input.py -k "param or config"
 	ROADSENSE_FUZZ_EXAMPLES=2000 $(BIN)/pytest tests/unit/commands/test_bad_input.py -k "not param and not config"
 	ROADSENSE_FUZZ_EXAMPLES=5000 $(BIN)/pytest tests/unit/espnow_emulator/test_radio_exact_oracle.py -k many_more

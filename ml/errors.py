@@ -83,6 +83,10 @@ class EvaluationError(RoadSenseError):
     """An evaluation could not be carried out."""
 
 
+class ExportError(RoadSenseError):
+    """An exported board's code could not be compiled or run, or does not do what Python does."""
+
+
 class NotLearningError(RoadSenseError):
     """A training run was ended because it did not learn; its state is saved."""
 

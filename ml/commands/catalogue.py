@@ -44,6 +44,7 @@ COMMANDS = {
     "judge-drive": Command(
         "judge a policy on the logs of a recorded drive", "30 s; --closed-loop 2 min"
     ),
+    "export": Command("turn a model into C for an ESP32, checked on three cores", "1 min"),
     "drives": Command("say which recorded convoys and cases a folder holds"),
     "scenario": Command("say what keeps convoys off a road of your own, and what mends it"),
     "observation": Command("print the table of the observation's features"),
@@ -70,6 +71,7 @@ AROUND = {
     "make train": ("train on this machine, without Docker", COMMANDS["train"].lasts),
     "docker compose up train": ("train in containers", COMMANDS["train"].lasts),
     "make model": ("rebuild the shipped model and its safety card", "20 min"),
+    "make board": ("export the shipped model to C, and measure it on three cores", "1 min"),
     "make test-fast": ("run the fast tests", "2 min"),
     "make test": ("run all tests that need no Docker", "9 min"),
     "make lint": ("check style, types, imports, scripts and spelling", "2 min"),

@@ -2,7 +2,7 @@
 
 A parameter is `time_gap_s`, `standstill_m`, or a constant of the controller's class by its name,
 such as `SPEED_GAIN`. A search writes a file of them, a YAML mapping; "predictive@FILE.yaml" drives
-with it.
+with it. "board@DIR" is the C of a folder of `roadsense export`.
 """
 
 import inspect
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from ml.controllers.board import BOARD, ExportedBoard
 from ml.controllers.bounds import Constant, Oracle
 from ml.controllers.car_following import (
     AdaptiveCruiseControl,
@@ -59,13 +60,13 @@ the difference."""
 _SETTINGS = ("time_gap_s", "standstill_m")
 
 
-def make_controller(spec: str) -> Constant | Follower:
+def make_controller(spec: str) -> Constant | Follower | ExportedBoard:
     """Build a controller from its specification.
 
     Args:
         spec: `name`, `name:time_gap_s` or `name:time_gap_s:standstill_m`, as in "cth:1.1", or
-            `name@FILE` with a file of parameters. In front, "truth:" gives it perfect knowledge
-            and "off:" takes its radio away.
+            `name@FILE` with a file of parameters, or `board@DIR` with an exported folder. In front,
+            "truth:" gives it perfect knowledge and "off:" takes its radio away.
 
     Raises:
         ConfigError: There is no such controller, its parameters are not numbers, or the file
@@ -78,6 +79,8 @@ def make_controller(spec: str) -> Constant | Follower:
         controller.name += f", {said}"
         return controller
     name, has_file, file = spec.partition("@")
+    if has_file and name == BOARD:
+        return ExportedBoard(Path(file))
     if has_file:
         return _from_file(name, Path(file))
     _require_known(head, spec)
@@ -183,7 +186,8 @@ def _require_known(name: str, spec: str) -> None:
         hint = did_you_mean(name, [*CONTROLLER_NAMES, *_WRAPPERS])
         raise ConfigError(
             f"controller {spec!r}: there is no {name!r}.{hint} Known: "
-            f"{', '.join(CONTROLLER_NAMES)}; 'truth:NAME' and 'off:NAME' go in front of any."
+            f"{', '.join(CONTROLLER_NAMES)}, and board@DIR; 'truth:NAME' and 'off:NAME' go in "
+            "front of any."
         )
 
 

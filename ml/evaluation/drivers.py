@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.controllers.board import WEIGHTS
 from ml.controllers.protocol import Controller
 from ml.controllers.registry import make_controller
 from ml.envs.convoy_batch import ConvoyBatch
@@ -280,12 +281,15 @@ def controller_spec(spec: str) -> DriverSpec:
         return DriverSpec(name="SUMO's car-following", spec=spec, family=spec, knows="truth")
     controller = make_controller(spec)
     law, tuned, file = spec.partition("@")
+    label = Path(file).stem
+    if tuned and Path(file).is_dir():  # an exported board: what decides how it drives
+        file = str(Path(file) / WEIGHTS)
     first, *more = law.split(":")
     family = f"{first}:{more[0]}" if first in _WRAPPERS else first
     return DriverSpec(
         name=controller.name,
         spec=spec,
-        family=family + (f", {Path(file).stem}" if tuned else ""),
+        family=family + (f", {label}" if tuned else ""),
         knows=controller.knows,
         standstill_m=controller.standstill_m,
         time_gap_s=controller.time_gap_s,

@@ -1,0 +1,56 @@
+"""`roadsense export`: a trained model as C for an ESP32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ml.console import make_console
+from ml.progress import Parts
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Turn a model into a folder of C that an ESP32 runs.
+
+    The folder is a library for the Arduino IDE and for ESP-IDF; its README says how. Beside the
+    code lie golden episodes, replayed on this machine and on two RISC-V cores under QEMU: every
+    command must be Python's within 1e-3 m/s², and the same bits on all of them. What a tick takes
+    of each core is printed, and written to budget.json.
+    """
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """A model of `roadsense train`, a .zip."""
+    out: Path
+    """The folder to write; it must not be there yet."""
+    radio: str = "clean"
+    """Radio preset, or a parameter file: its sensors are what the board takes its own for."""
+    check: bool = True
+    """Replay the golden episodes on all cores, and write budget.json; needs the packages that an
+    error names where they are missing."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `roadsense export`; return 0."""
+    options = tyro.cli(ExportOptions, prog="roadsense export", args=arguments)
+    from ml.export.folder import export  # noqa: PLC0415 (torch and numba are slow)
+
+    console = make_console()
+    with Parts(console, "exporting") as parts:
+        budgets = export(
+            options.model, options.out, options.radio, check=options.check, on_part=parts.at
+        )
+    for core, budget in budgets.items():
+        console.print(
+            f"{core:<10} {budget.instructions:>10,} instructions a tick with 8 peers "
+            f"({budget.ms_at_160_mhz:g} ms at 160 MHz), stack {budget.stack_bytes:,} B, "
+            f"RAM {budget.ram_bytes:,} B, flash {budget.flash_bytes:,} B",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f"folder: {options.out}", highlight=False, markup=False, soft_wrap=True)
+    return 0

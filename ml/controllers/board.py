@@ -1,0 +1,149 @@
+"""An exported board at the wheel: the C of `roadsense export`, wherever a controller is named."""
+
+import ctypes
+import re
+import subprocess
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.arrays import Bools, Ints
+from ml.controllers.protocol import Knows
+from ml.errors import ConfigError
+from ml.folders import default_cache_dir
+from ml.onboard.views import EgoView, PeerView
+
+BOARD: Final = "board"
+"""The name in front of a folder: board@DIR."""
+WEIGHTS: Final = "weights.h"
+_CODE: Final = ("brain.h", "brain.c", "replay/batch.c")
+_FLAGS: Final = ("-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
+_SAYS: Final = re.compile(r"^/\* code ([0-9a-f]{64}) \*/$", re.MULTILINE)
+
+
+def code_sha256(folder: Path) -> str:
+    """Return the digest of a folder's fixed code, which its `weights.h` names.
+
+    Raises:
+        OSError: A file of it is missing.
+    """
+    return sha256(b"\0".join((folder / name).read_bytes() for name in _CODE)).hexdigest()
+
+
+class ExportedBoard:
+    """The brain of an exported folder, compiled for this machine.
+
+    It is shown what any controller is. It bounds and smooths its own wishes, and keeps its past.
+
+    Args:
+        folder: Of `roadsense export`, or its `weights.h`.
+
+    Attributes:
+        name: The folder's.
+        time_gap_s: That its model usually keeps.
+        standstill_m: None.
+        knows: The radio.
+
+    Raises:
+        ConfigError: It is no such folder, was changed, or cannot be compiled.
+    """
+
+    standstill_m: float | None = None
+
+    def __init__(self, folder: Path) -> None:
+        folder = folder.parent if folder.name == WEIGHTS else folder
+        self.knows: Knows = "radio"
+        self.name = f"board {folder.name}"
+        self._library = ctypes.CDLL(str(_built(folder)))
+        self._library.batch_time_gap_s.restype = ctypes.c_float
+        self._library.batch_begin.restype = ctypes.c_bool
+        gap_s = float(self._library.batch_time_gap_s())
+        self.time_gap_s: float | None = round(gap_s, 6)
+        self._bytes = int(self._library.batch_bytes())
+        self._sources = int(self._library.batch_sources())
+        self._brains = np.zeros((0, self._bytes), dtype=np.uint8)
+
+    def reset(self, rows: Ints, num_envs: int) -> None:
+        """Begin episodes of some egos, (n,), in a batch of so many."""
+        everyone = np.arange(num_envs)
+        if self._brains.shape[0] != num_envs:
+            self._brains = np.zeros((num_envs, self._bytes), dtype=np.uint8)
+            rows = everyone
+        for row in rows:
+            brain = ctypes.c_void_p(self._brains[row].ctypes.data)
+            self._library.batch_begin(brain, ctypes.c_float(self.time_gap_s or 0.0))
+
+    def act(self, peers: PeerView, ego: EgoView) -> NDArray[np.float64]:
+        """Decide a tick of all egos; (E,) float64, m/s², within the vehicle's limits.
+
+        Raises:
+            ConfigError: There are more sources than a board holds.
+        """
+        num_envs, num_sources = peers.heard.shape
+        if num_sources > self._sources:
+            raise ConfigError(
+                f"{self.name} holds {self._sources} cars at once, and the convoys have up to "
+                f"{num_sources} peers. Let it drive in shorter ones."
+            )
+        heard: Bools = peers.heard
+        columns = np.stack(
+            [
+                *(heard.astype(np.float64), peers.age_s, peers.x_m, peers.y_m, peers.speed_mps),
+                *(peers.heading_deg, peers.accel_mps2, peers.position_sd_m, peers.hops),
+            ],
+            axis=-1,
+        )
+        own = np.stack(
+            [
+                *(ego.x_m, ego.y_m, ego.speed_mps, ego.heading_deg, ego.accel_mps2),
+                *(ego.position_sd_m, ego.last_command_mps2),
+            ],
+            axis=-1,
+        )
+        accel_mps2 = np.empty(num_envs)
+        self._library.batch_step(
+            ctypes.c_void_p(self._brains.ctypes.data),
+            ctypes.c_int32(num_envs),
+            ctypes.c_int32(num_sources),
+            *(ctypes.c_void_p(array.ctypes.data) for array in (columns, own, accel_mps2)),
+        )
+        return accel_mps2
+
+
+def _built(folder: Path) -> Path:
+    """Compile a folder once, and return the library in the cache; see `ExportedBoard`."""
+    try:
+        weights = (folder / WEIGHTS).read_bytes()
+        digest = code_sha256(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} is no folder of `roadsense export` ({error.strerror}: {error.filename}). "
+            "Name one as in board@DIR."
+        ) from error
+    said = _SAYS.search(weights.decode("utf-8", "replace"))
+    if said is None or said[1] != digest:
+        raise ConfigError(
+            f"{folder}: its code is not the one that it was exported with. Export the model again."
+        )
+    built = default_cache_dir() / "boards" / f"{sha256(weights + digest.encode()).hexdigest()}.so"
+    if built.exists():
+        return built
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=built.parent) as aside:
+        library = Path(aside) / "brain.so"
+        source = folder / "replay" / "batch.c"
+        command = ["gcc", *_FLAGS, f"-I{folder}", str(source), "-o", str(library)]
+        try:
+            ran = subprocess.run(  # noqa: S603 (our own arguments)
+                command, capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError as error:
+            raise ConfigError(f"board@{folder} needs a C compiler: apt-get install gcc") from error
+        if ran.returncode:
+            raise ConfigError(f"{folder} does not compile: {ran.stderr.strip()}")
+        library.replace(built)
+    return built

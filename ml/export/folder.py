@@ -1,0 +1,155 @@
+"""The folder that both ecosystems of the ESP32 take as a library."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ml import __version__
+from ml.controllers.board import WEIGHTS, code_sha256
+from ml.errors import ConfigError, ExportError
+from ml.export.host import HostBrain
+from ml.export.network import network_of
+from ml.export.rehearsal import RADIOS, Recorded, Rehearsal
+from ml.export.toolchain import (
+    CORES,
+    PACKAGES,
+    Budget,
+    budget_json,
+    measure,
+    missing_tools,
+    run_on,
+)
+from ml.export.weights import weights_header
+from ml.onboard.observation.spec import OBSERVATION_VERSION
+from ml.parameters import load_parameters
+from ml.training.checkpoints import load_model
+
+SOURCE: Final = Path(__file__).parents[2] / "firmware" / "brain"
+"""The fixed code."""
+TOLERANCE_MPS2: Final = 1e-3
+"""By how much a command in float32 may differ from Python's."""
+_GOLDEN_TICKS: Final = 100
+_GOLDEN_PEERS: Final = (8, 8)
+
+
+def _unwatched(name: str, share: float) -> None:
+    """Tell nobody that a part begins."""
+    del name, share
+
+
+def export(
+    model_file: Path,
+    out: Path,
+    radio: str,
+    *,
+    check: bool = True,
+    on_part: Callable[[str, float], None] = _unwatched,
+) -> dict[str, Budget]:
+    """Write a folder of C that drives as a model does.
+
+    It is there whole or not at all.
+
+    Args:
+        model_file: A model of `roadsense train`.
+        out: The folder; it must not be there yet.
+        radio: Preset or file of parameters: what the board takes for its sensors' accuracy.
+        check: Compile it for each core, replay the golden episodes, and write `budget.json`.
+        on_part: Called as a part begins, with its name and the share of the whole before it.
+
+    Returns:
+        Per core what it takes; empty without `check`.
+
+    Raises:
+        ConfigError: The folder exists, or cannot be made.
+        CheckpointError: The model is of another version, or a board cannot compute its network.
+        ParameterError: There are no such parameters.
+        ExportError: A tool is missing, or a core's commands are not Python's.
+    """
+    if out.exists():
+        raise ConfigError(f"--out = {out} exists. Name another folder, or remove it first.")
+    if check and (missing := missing_tools()):
+        raise ExportError(
+            f"{', '.join(missing)} not found, and without them nothing shows that the exported "
+            f"code is right. `apt-get install {PACKAGES}`, or `--no-check` to do without."
+        )
+    model, parameters = load_model(model_file), load_parameters(radio)
+    network = network_of(model)
+    on_part("golden episodes", 0.0)
+    rehearsal = Rehearsal(
+        model, model.interface, parameters, num_envs=len(RADIOS), num_peers=_GOLDEN_PEERS
+    )
+    golden = rehearsal.run(_GOLDEN_TICKS)
+    aside = out.with_name(f".{out.name}.partial")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        _write(aside, model_file.name, golden)
+        header = weights_header(network, model.interface, parameters, model_file.name)
+        header = f"/* code {code_sha256(aside)} */\n{header}"
+        (aside / WEIGHTS).write_text(header, encoding="utf-8")
+        budgets = _checked(aside, golden, on_part) if check else {}
+        if budgets:
+            (aside / "budget.json").write_text(budget_json(budgets), encoding="utf-8")
+        aside.rename(out)
+    except OSError as error:
+        raise ConfigError(f"--out = {out} cannot be written ({error.strerror}).") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return budgets
+
+
+def _write(folder: Path, model_name: str, golden: Sequence[Recorded]) -> None:
+    folder.mkdir(parents=True)
+    for name in ("brain.c", "brain.h"):
+        shutil.copyfile(SOURCE / name, folder / name)
+    shutil.copytree(SOURCE / "replay", folder / "replay")
+    filled = {
+        "@VERSION@": __version__,
+        "@MODEL@": model_name,
+        "@OBSERVATION@": str(OBSERVATION_VERSION),
+    }
+    for file in (SOURCE / "library").iterdir():
+        text = file.read_text(encoding="utf-8")
+        for mark, value in filled.items():
+            text = text.replace(mark, value)
+        (folder / file.name).write_text(text, encoding="utf-8")
+    (folder / "golden").mkdir()
+    for number, episode in enumerate(golden):
+        name = f"{number:02d}-{episode.radio.replace(' ', '-')}.episode"
+        (folder / "golden" / name).write_bytes(episode.content)
+
+
+def _checked(
+    folder: Path, golden: Sequence[Recorded], on_part: Callable[[str, float], None]
+) -> dict[str, Budget]:
+    """Replay the golden episodes on all cores; see `export` for the errors."""
+    on_part("host", 0.2)
+    library = folder / "libbrain.so"
+    host = HostBrain(folder, library)
+    digests = []
+    for episode in golden:
+        ticks = host.replay(bytes(episode.content))
+        worst_mps2 = np.abs(ticks["accel_mps2"] - ticks["recorded_mps2"])
+        if worst_mps2.max() > TOLERANCE_MPS2:
+            raise ExportError(
+                f"golden episode {episode.radio!r}: at tick {worst_mps2.argmax()} the C code "
+                f"commands {worst_mps2.max():.2g} m/s² from what Python does, allowed is "
+                f"{TOLERANCE_MPS2:g}. Please report this with the model."
+            )
+        digests.append(ticks["digest"])
+    library.unlink()
+    budgets = {}
+    together = b"".join(bytes(episode.content) for episode in golden)
+    for number, core in enumerate(CORES):
+        on_part(core, 0.3 + 0.35 * number)
+        ran = run_on(core, folder, together)
+        differs = np.flatnonzero(ran.digest != np.concatenate(digests))
+        if differs.size:
+            raise ExportError(
+                f"{core} and this machine differ from tick {differs[0]} of the golden episodes on, "
+                "and must not by a bit. Please report this with the compilers' versions."
+            )
+        budgets[core] = measure(core, folder, ran)
+    return budgets

@@ -1,0 +1,95 @@
+"""`roadsense export`: a whole folder or none, and errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.cli import main
+from ml.export import folder as exporting
+
+MODEL = Path(__file__).parents[2] / "ml" / "models" / "convoy.zip"
+
+
+@pytest.fixture
+def no_rehearsal(monkeypatch):
+    """Fail where an error comes only after the convoys were driven."""
+
+    def refuse(*_args, **_options):
+        raise AssertionError("it drove convoys before it looked")
+
+    monkeypatch.setattr(exporting, "Rehearsal", refuse)
+
+
+@pytest.mark.sumo
+def test_a_folder_is_a_library_of_both_ecosystems(tmp_path, capsys):
+    """Fixed code as it is, generated parts beside it, an episode of each radio."""
+    out = tmp_path / "brain"
+    assert main(["export", str(MODEL), "--out", str(out), "--no-check"]) == 0
+    assert str(out) in capsys.readouterr().out
+    files = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
+    assert {
+        *("brain.c", "brain.h", "weights.h", "README.md", "replay/replay.c"),
+        *("library.properties", "idf_component.yml", "CMakeLists.txt"),
+    } <= files
+    assert sum(name.startswith("golden/") for name in files) == len(exporting.RADIOS)
+    for name in ("brain.c", "brain.h"):
+        assert (out / name).read_bytes() == (exporting.SOURCE / name).read_bytes()
+    assert "budget.json" not in files  # nothing was measured
+    assert [path.name for path in tmp_path.iterdir()] == ["brain"]
+
+
+@pytest.mark.usefixtures("no_rehearsal")
+def test_a_folder_that_is_there_stays(tmp_path, capsys):
+    """With the remedy."""
+    assert main(["export", str(MODEL), "--out", str(tmp_path)]) == 2
+    assert "exists. Name another folder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_rehearsal")
+def test_missing_tools_are_named_before_anything_is_done(tmp_path, capsys, monkeypatch):
+    """With the packages, and how to do without."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["export", str(MODEL), "--out", str(tmp_path / "brain")]) == 1
+    said = capsys.readouterr().err
+    assert "qemu-system-riscv32" in said
+    assert "apt-get install gcc" in said
+    assert "--no-check" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_rehearsal")
+def test_a_model_of_another_observation_is_refused(tmp_path, capsys):
+    """It says which version it is, and what to do."""
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(MODEL) as old, zipfile.ZipFile(other, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "data":
+                content = json.dumps(json.loads(content) | {"observation_version": 5}).encode()
+            new.writestr(name, content)
+    assert main(["export", str(other), "--out", str(tmp_path / "brain"), "--no-check"]) == 2
+    assert "version 5 of the observation" in capsys.readouterr().err
+    assert not (tmp_path / "brain").exists()
+
+
+@pytest.mark.sumo
+def test_code_that_does_not_do_what_python_does_is_not_exported(tmp_path, capsys, monkeypatch):
+    """Its commands are told apart, and no folder is left."""
+    if exporting.missing_tools():
+        pytest.skip("cross compiler and QEMU not installed")
+
+    def other(self, episode, most=10_000):
+        ticks = replay(self, episode, most)
+        ticks["accel_mps2"][3] += np.float32(0.01)
+        return ticks
+
+    replay = exporting.HostBrain.replay
+    monkeypatch.setattr(exporting.HostBrain, "replay", other)
+    assert main(["export", str(MODEL), "--out", str(tmp_path / "brain")]) == 1
+    assert "'clean': at tick 3 the C code commands 0.01 m/s²" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
