@@ -34,6 +34,11 @@ def make_console() -> Console:
     return Console(width=None if told else _WIDTH_WITHOUT_TERMINAL)
 
 
+def silent_console() -> Console:
+    """Return a console that shows nothing, for one of several processes that do the same."""
+    return Console(quiet=True)
+
+
 def plain_lines(console: Console) -> Callable[[str], None]:
     """Return what prints a line just as it is: brackets are no markup, and nothing is wrapped."""
     return partial(console.print, markup=False, highlight=False, soft_wrap=True)

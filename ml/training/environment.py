@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from rich.console import Console
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
+from ml.console import silent_console
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.recorded_vec_env import RecordedVecEnv
 from ml.errors import EnvironmentStateError
@@ -69,7 +69,7 @@ def _record_share(
         episodes=each * num_envs,
         memory_mb=recording.memory_mb * num_envs / whole,
         # One bar is enough: workers are done at about the same time.
-        console=None if first else Console(quiet=True),
+        console=None if first else silent_console(),
         **options,
     )
 

@@ -42,12 +42,12 @@ def test_the_bench_states_radio_and_training_with_everything_on(capsys, tmp_path
     command = ["bench", "--only", "training", "radio", "--num-envs", "4", "--rounds", "1"]
     assert main([*command, "--json", str(file), "--picture", str(picture)]) == 0
     printed = capsys.readouterr().out
-    for words in ("everything on", "g / h", "≥ 0.5", "relays off", "3 hops", "≤ 10", "≤ 25"):
+    for words in ("everything on", "g / h", "≥ 0.9", "relays off", "3 hops", "≤ 10", "≤ 12"):
         assert words in printed, words
     assert "naive baseline" not in printed
     said = json.loads(file.read_text())
     assert len(said["workloads"]) == 2
-    assert 0.0 < said["ratios"][0]["value"] < 1.5
+    assert said["ratios"][0]["value"] > 0.0
     assert picture.stat().st_size > 10_000
 
 

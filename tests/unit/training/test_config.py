@@ -307,7 +307,7 @@ def test_help_explains_every_option(capsys: pytest.CaptureFixture[str]):
     text = capsys.readouterr().out
     for path in flatten(TrainConfig()):
         assert option_name(path) in text
-    assert "default: 3000000" in text
+    assert "default: 12000000" in text
     assert "Step size of Adam" in text
 
 
