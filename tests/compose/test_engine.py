@@ -284,7 +284,7 @@ def test_a_containers_variables_are_those_of_the_file(stack: Stack, service: str
     """Nothing of the user's own environment is passed on, and no image was built with a secret."""
     container = stack.container(service)
     ours = {
-        "train": {"PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "RESUME", "RUNS_DIR",
+        "train": {"PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "WORKERS", "RESUME", "RUNS_DIR",
                   "MODELS_DIR", "SUMO_HOST", "SUMO_PORT", "NUMBA_CACHE_DIR", "HOME",
                   "ROADSENSE_CACHE_DIR"},
         "sumo": {"SUMO_HOME", "SUMO_PORT"},
