@@ -116,6 +116,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "APP_GID": str(APP_GID),
         "PRESET": "spec",  # it learns from its first minute on
         "TOTAL_TIMESTEPS": "5000000",
+        "WORKERS": "2",
     }
     engine = docker.from_env()
     running = Stack(clone, environment, engine)
