@@ -45,7 +45,7 @@ foreign:
 	touch $@
 
 .PHONY: train
-train: .venv/installed ## train with SUMO in the process, five to eight minutes; options: ARGS="--preset ppo"
+train: .venv/installed ## train with SUMO embedded, three to five minutes; options: ARGS="--preset ppo"
 	$(BIN)/roadsense train $(ARGS)
 
 .PHONY: model
