@@ -76,7 +76,7 @@ class EnvironmentStateError(RoadSenseError):
 
 
 class WorkerLostError(RoadSenseError):
-    """A process that simulates for a training died or hangs."""
+    """A process that simulates for a training run died or hangs."""
 
 
 class EvaluationError(RoadSenseError):

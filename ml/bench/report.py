@@ -76,7 +76,7 @@ class BenchReport:
         ratios: Quotients of two workloads, in the order of the table of goals.
         radio_costs: What `transmit` and `deliver` cost together, µs per convoy and tick, without
             relays and with them; the bounds are for 64 convoys of 6 nodes.
-        workers: Number → steps per second of the environment and of a training, medians.
+        workers: Number → steps per second of the environment and of a training run, medians.
         cost_us: (num_envs, num_peers) → µs per environment step, median.
     """
 

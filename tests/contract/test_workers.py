@@ -207,6 +207,19 @@ def die(share):
     os._exit(7)
 
 
+def test_a_fault_of_ours_is_told_at_once(make):
+    """With where it was, and without another worker, which would have it, too."""
+    env = make(2)[1]
+    with pytest.raises(RuntimeError, match=r"in worker 0:(?s:.*)in stumble(?s:.*)KeyError"):
+        env.run(stumble)
+    assert env.replaced == 0
+
+
+def stumble(share):
+    """Fail as code of ours would."""
+    raise KeyError(share.number)
+
+
 def test_what_a_worker_raises_is_raised():
     """A mistake reads the same as without workers."""
     env = WorkersVecEnv(2, EnvConfig(scenario="nowhere.sumocfg"), workers=2)

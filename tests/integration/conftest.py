@@ -11,8 +11,8 @@ from support.sumo_service import Service, running_service
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Trainings here are of some hundred steps: further processes would take longer to start than they
-# save. What workers do is tested where it says so.
+# Training runs here are of some hundred steps: further processes would take longer to start than
+# they save. What workers do is tested where it says so.
 os.environ["WORKERS"] = "1"
 
 

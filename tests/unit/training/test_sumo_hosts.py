@@ -1,4 +1,4 @@
-"""Which SUMOs a training connects to."""
+"""Which SUMOs a training run connects to."""
 
 import socket
 
