@@ -155,7 +155,7 @@ def _train(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> 
 
 
 def _scale(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -> None:
-    """Measure the environment and a training run by 1, 2, 4 … workers, as many as there are cores."""
+    """Measure the environment and a run by 1, 2, 4 … workers, as many as there are cores."""
     config = plain_config(report.num_envs, report.num_peers, report.radio, "libsumo")
     counts = worker_counts()
     with ExitStack() as stack:
