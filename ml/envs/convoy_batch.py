@@ -88,6 +88,7 @@ class ConvoyBatch:
         board: What the egos' boards hold and compute.
         age_est_ms: (num_envs, 1, num_peers) float64, as boards estimate the age of each peer's
             newest message, as of the last delivery.
+        wish_mps2: (num_envs,) float64, what each ego's driver wished in the last tick.
         withheld_mps2: (num_envs,) float64, by how much each wish in the last tick was above what
             the safety layer let pass; 0 without one.
         lane_offset_m: To the centre of the lane on the left; 0.0 on a road without one.
@@ -169,7 +170,7 @@ class ConvoyBatch:
         self._expected = np.zeros(shape, dtype=bool)
         self._controlled = np.zeros(shape, dtype=bool)
         self._command_mps = np.full(shape, np.nan)
-        self.withheld_mps2 = np.zeros(num_envs)
+        self.wish_mps2 = self.withheld_mps2 = np.zeros(num_envs)
         self._drive_ego = config.ego_control == "policy"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -329,6 +330,7 @@ class ConvoyBatch:
         """
         self._require_ready(accel_mps2)
         self._whole = False
+        self.wish_mps2 = accel_mps2
         self.withheld_mps2 = self.board.command(accel_mps2, self.truth.speed_mps, self._command_mps)
         commands, aside_m = self._direct_traffic()
         state = self.simulator.step(commands)

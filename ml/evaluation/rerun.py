@@ -89,6 +89,7 @@ def rerun(
         cases=[stored.case],
         gui=gui,
         on_tick=watch,
+        on_start=recorder.watch,
     )
     again.radio = stored.radio  # its name in the result
     _require_same(stored, again)
