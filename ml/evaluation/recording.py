@@ -24,6 +24,7 @@ from ml.sumo.scenarios import load_scenario
 from ml.vehicle import DT_S
 
 _US = 1e6
+_HELD_MPS2 = 0.05
 
 
 class Column(IntEnum):
@@ -246,9 +247,13 @@ class Recording:
 
     @property
     def holder(self) -> NDArray[np.int64]:
-        """(T,) of `Holder`: what decided on the wish; nobody where there is no safety layer."""
+        """(T,) of `Holder`: what decided on the wish; nobody where there is no safety layer.
+
+        What is held back by less than 0.05 m/s² passed.
+        """
         most = np.minimum(self.soft_mps2, self.hard_mps2)
-        above, below = self.wish_mps2 > most, self.wish_mps2 < self.floor_mps2
+        above = self.wish_mps2 > most + _HELD_MPS2
+        below = self.wish_mps2 < self.floor_mps2 - _HELD_MPS2
         reason = np.where(self.hard_mps2 <= self.soft_mps2, Holder.NEED, Holder.SILENCE)
         found = np.where(above, reason, np.where(below, Holder.FLOOR, Holder.NOBODY))
         return np.where(self.safety_layer, found, int(Holder.NOBODY)).astype(np.int64)

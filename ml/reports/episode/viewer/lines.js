@@ -17,7 +17,7 @@ const AXIS = 26;
 
 /**
  * @typedef {object} Panel
- * @property {string} title
+ * @property {[string, string][]} title Words and their colours.
  * @property {number} top
  * @property {number} height
  * @property {[number, number]} range Lowest and highest value.
@@ -74,22 +74,30 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   /** @type {Panel[]} */
   const panels = [];
   let top = TOP;
-  /** @param {string} title @param {number} height @param {[number, number]} range */
-  const add = (title, height, range) => {
-    const panel = { title, top, height, range };
+  /** @param {string} title @param {number} height @param {[number, number]} range @param {[string, string][]} more */
+  const add = (title, height, range, ...more) => {
+    /** @type {Panel} */
+    const panel = { title: [[title, "soft"], ...more], top, height, range };
     panels.push(panel);
     top += height + TOP + 6;
     return panel;
   };
   const { believed, spread } = believedGap(drive);
   const widest = Math.max(highest(drive.ofEgo.gap_m, 5, 1e6), highest(believed, 5));
-  const gap = add("gap, m", 84, [0, widest]);
+  const gap = add("gap, m:", 84, [0, widest], ["━ is", "ink"], ["╌ believed ±2σ", "believed"]);
   const ttc = add("time to collision, s", 40, [0, TTC_SHOWN_S]);
-  const accel = add("acceleration, m/s²", 92, [hardest - 0.6, strongest + 0.6]);
-  const decides = add("who decides", 16, [0, 1]);
+  const accel = add(
+    "acceleration, m/s²:", 92, [hardest - 0.6, strongest + 0.6], ["╌ wish", "believed"], ["━ command", "ego"], ["┈ is", "ink"],
+    ["■ allowed", "allowed"],
+  );
+  const decides = add(
+    "who decides, by car:", 16, [0, 1], ["■ demand", "need"], ["■ silence", "silence"], ["■ floor", "believed"],
+  );
   const speed = add("speed, m/s", 60, [0, fastest]);
   const age = add("age of the newest message, s", 60, [0, oldest]);
-  const packets = add("packets to the ego, by car", ROW * peers + 2, [0.5, peers + 0.5]);
+  const packets = add(
+    "packets, by car:", ROW * peers + 2, [0.5, peers + 0.5], ["▴ received", "received"], ["▾ lost", "lost"], ["◆ relayed", "relayed"],
+  );
   const { pen, width } = prepare(canvas, top + AXIS - TOP);
   const inner = width - LEFT - RIGHT;
   /** @param {number} s */
@@ -100,7 +108,11 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   const timeOf = (tick) => drive.startS + tick * drive.tickS;
 
   for (const panel of panels) {
-    write(pen, panel.title, LEFT, panel.top - 8, { colour: ink(colours, "soft"), size: 11 });
+    let right = LEFT;
+    for (const [words, colour] of panel.title) {
+      write(pen, words, right, panel.top - 8, { colour: ink(colours, colour), size: 11 });
+      right += pen.measureText(`${words}  `).width;
+    }
     pen.fillStyle = ink(colours, "card");
     pen.fillRect(LEFT, panel.top, inner, panel.height);
     if (panel === decides || panel === packets) continue;

@@ -11,7 +11,7 @@ import { Player } from "./player.js";
 
 const LEGEND = [
   ["▬", "ego", "ego"], ["▬", "front", "car 1, in front at first"], ["▬", "brake", "car that brakes"], ["▭", "soft", "where it is believed, band ±2σ"],
-  ["●", "received", "packet received"], ["×", "lost", "lost"], ["◆", "relayed", "came by a relay"], ["▢", "decides", "decides"],
+  ["●", "received", "packet received"], ["×", "lost", "lost"], ["◆", "relayed", "came by a relay"], ["▢", "decides", "decides, or demands most"],
   ["▽", "believed", "wish"], ["▮", "ego", "command"], ["▬", "allowed", "allowed by the safety layer"],
 ];
 

@@ -16,23 +16,28 @@ const SPACE = 30;
 const BELOW = 40;
 const BEHIND_M = 14;
 const NEAR_M = 70;
+const LEAST_M = 40;
+const AROUND_S = 3;
 const OLD_S = 3;
 const SIDE = 8;
 
 /**
- * How far ahead the farthest car ever is, m.
+ * How far ahead the road is drawn, tick by tick, m: to the farthest car, and the scale changes slowly.
  * @param {Drive} drive
  */
-function farthest(drive) {
-  let most = 20;
+function reachOf(drive) {
+  const around = Math.round(AROUND_S / drive.tickS);
   const ego = drive.ofCars.route_pos_m[0];
-  for (const column of drive.ofCars.route_pos_m) {
-    for (let tick = 0; tick < drive.ticks; tick++) most = Math.max(most, value(column, tick) - value(ego, tick));
-  }
-  return most;
+  const farthest = Float64Array.from({ length: drive.ticks }, (_, tick) =>
+    drive.ofCars.route_pos_m.reduce((most, column) => Math.max(most, value(column, tick) - value(ego, tick)), LEAST_M),
+  );
+  /** @param {Float64Array} column @param {(part: Float64Array) => number} of */
+  const near = (column, of) => column.map((_, tick) => of(column.subarray(Math.max(tick - around, 0), tick + around + 1)));
+  const most = near(farthest, (part) => Math.max(...part));
+  return near(most, (part) => part.reduce((sum, x) => sum + x, 0) / part.length);
 }
 
-/** @type {WeakMap<Drive, number>} */
+/** @type {WeakMap<Drive, Float64Array>} */
 const reach = new WeakMap();
 
 /**
@@ -47,8 +52,8 @@ export function drawRoad(canvas, drive, t, colours, { near }) {
   const lanes = drive.cutIn ? 2 : 1;
   const height = AIR + lanes * LANE + SPACE + LANE + BELOW;
   const { pen, width } = prepare(canvas, height);
-  if (!reach.has(drive)) reach.set(drive, farthest(drive));
-  const far = near ? NEAR_M : /** @type {number} */ (reach.get(drive)) * 1.02;
+  if (!reach.has(drive)) reach.set(drive, reachOf(drive));
+  const far = near ? NEAR_M : between(drive, reach.get(drive), t) * 1.02;
   const scale = (width - 2 * SIDE) / (far + BEHIND_M);
   /** @param {number} m */
   const x = (m) => SIDE + (m + BEHIND_M) * scale;
