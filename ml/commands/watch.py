@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +21,7 @@ from ml.progress import Parts
 if TYPE_CHECKING:
     from ml.evaluation.drivers import Driver
 
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 _KINDS = ("hazard", "benign", "free")
 
 
@@ -109,7 +112,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def open_page(file: Path) -> None:
-    """Open a page in a browser, where there is one."""
+    """Open a page in a browser, where there is one with a window; never one in the terminal."""
+    if sys.platform.startswith("linux") and not any(map(os.environ.get, _DISPLAYS)):
+        return
     with suppress(webbrowser.Error):
         webbrowser.open(file.absolute().as_uri())
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.arrays import Bools, Floats, Ints
 from ml.envs.arguments import read_kind, read_seed
@@ -448,6 +449,28 @@ class ConvoyBatch:
         if self._replay is not None:
             summary["replayed"] = bool(self.replayed[row])
         return summary
+
+    def picture(self, row: int) -> NDArray[np.uint8]:
+        """Draw a convoy as it is, (200, 800, 3) uint8; see `ml.envs.picture`.
+
+        Raises:
+            EnvironmentStateError: No episode has begun.
+        """
+        if not self._begun:
+            raise EnvironmentStateError("No episode has begun; call reset() before render().")
+        from ml.envs.picture import draw_convoy  # noqa: PLC0415 (Pillow, which few need)
+
+        truth, cars = self.truth, slice(0, 1 + int(self.plan.num_peers[row]))
+        return draw_convoy(
+            truth.route_pos_m[row, cars],
+            truth.lateral_m[row, cars],
+            truth.accel_mps2[row, cars],
+            brake_slot=int(self.plan.brake_slot[row]),
+            words=(
+                f"{self.tick[row] * DT_S:.1f} s   gap {truth.gap_m[row]:.1f} m   "
+                f"{truth.speed_mps[row, 0]:.1f} m/s   {truth.accel_mps2[row, 0]:.1f} m/s2"
+            ),
+        )
 
     def drain_metrics(self) -> dict[str, float]:
         """Means over the batch since the last call: reward terms, radio, clipped features."""
