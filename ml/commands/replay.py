@@ -70,12 +70,12 @@ def main(arguments: Sequence[str]) -> int:
     if not options.gui:
         check_writable(file.parent, "--out")
     from ml.evaluation.rerun import episode_name, job_of, rerun  # noqa: PLC0415
-    from ml.reports.episode.words import tell  # noqa: PLC0415
     from ml.reports.episode.files import (  # noqa: PLC0415 (slow to import)
         drive_of,
         title_of,
         write_episode,
     )
+    from ml.reports.episode.words import tell  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     console = make_console()

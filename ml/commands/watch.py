@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ml.evaluation.drivers import Driver
 
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
-_KINDS = ("hazard", "benign", "free")
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(WatchOptions, prog="roadsense watch", args=arguments)
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_output, check_writable  # noqa: PLC0415
+    from ml.envs.config import KINDS  # noqa: PLC0415
     from ml.evaluation.result import slug  # noqa: PLC0415
     from ml.evaluation.store import radio_record, radio_source  # noqa: PLC0415
     from ml.evaluation.suites.registry import make_suite  # noqa: PLC0415
@@ -77,10 +77,8 @@ def main(arguments: Sequence[str]) -> int:
     suite = make_suite(options.suite)
     radio = radio_source(radio_record(options.radio))
     drivers = [_driver(spec, len(specs)) for spec in specs]
-    if options.episode in _KINDS:
-        case = find_case(suite, options.episode, options.seed)
-    else:
-        case = _case_number(options.episode)
+    kind = next((kind for kind in KINDS if kind == options.episode), None)
+    case = find_case(suite, kind, options.seed) if kind else _case_number(options.episode)
     console = make_console()
     drives = []
     with Parts(console, "driving") as shown:
@@ -122,7 +120,7 @@ def open_page(file: Path) -> None:
 def _case_number(episode: str) -> int:
     if not episode.isdecimal():
         raise ConfigError(
-            f"--episode {episode}: name {', '.join(_KINDS)}, or the number of a case from 0 on"
+            f"--episode {episode}: name hazard, benign, free, or the number of a case from 0 on"
         )
     return int(episode)
 

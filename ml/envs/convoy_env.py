@@ -208,7 +208,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         """
         return self.batch.communicate(ego_state, np.array([current_time_ms * 1000]))
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Return a picture, (200, 800, 3) uint8, of what is; None where another mode was asked for.
 
         Raises:

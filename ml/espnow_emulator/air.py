@@ -36,8 +36,9 @@ class AirFrames(NamedTuple):
     @classmethod
     def of(cls, log: Ints) -> Self:
         """Read the rows of a log, (F, 8) int64; see `ml.espnow_emulator.events.AirLog`."""
-        sent_us, arrival_us, *numbers, alone = log.T
-        return cls(sent_us / _US, arrival_us / _US, *numbers, alone > 0)
+        sent_us, arrival_us, sender, source, number, hops, receivers, alone = log.T
+        times = (sent_us / _US, arrival_us / _US)
+        return cls(*times, sender, source, number, hops, receivers, alone > 0)
 
     @classmethod
     def joined(cls, parts: "Sequence[AirFrames]") -> Self:

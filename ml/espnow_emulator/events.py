@@ -240,9 +240,8 @@ def _start_on_air(e: int, node: int, t_us: int, world: World, flight: FlightArra
         source = source_of(word)
         if hops_of(word) == 0 and source > 0:
             _count_own_frame(e, source, reached, world)
-        if world.log.length[e] < world.log.frames.shape[1]:  # never where nobody watches
-            numbers = (sequence_of(word), hops_of(word), reached, int(alone))
-            _note_frame(e, (t_us, arrival_us, sender, source, *numbers), world.log)
+        numbers = (sequence_of(word), hops_of(word), reached, int(alone))
+        _note_frame(e, (t_us, arrival_us, sender, source, *numbers), world.log)
         if reached != 0:
             place = wrapped(flight.head[e] + flight.length[e], flight.word.shape[1])
             flight.arrival_us[e, place] = arrival_us
@@ -253,9 +252,13 @@ def _start_on_air(e: int, node: int, t_us: int, world: World, flight: FlightArra
 
 @inlined
 def _note_frame(e: int, frame: tuple[int, ...], log: AirLog) -> None:
+    """Keep a frame in the log, if it has room: where nobody watches it has none."""
+    place = log.length[e]
+    if place == log.frames.shape[1]:
+        return
     for column in range(log.frames.shape[2]):
-        log.frames[e, log.length[e], column] = frame[column]
-    log.length[e] += 1
+        log.frames[e, place, column] = frame[column]
+    log.length[e] = place + 1
 
 
 @inlined

@@ -166,7 +166,10 @@ def test_a_model_that_has_gone_leaves_a_note_on_the_card(result, tmp_path):
         (["RESULT", "--episode", "1", "--suite", "r157"], "the result has convoy:20, plexe:1"),
         (["RESULT", "--episode", "1", "--radio", "clean"], "the result has bursty"),
         (["RESULT", "--episode", "1", "--seed", "1"], "--seed 1: the result has"),
-        (["RESULT", "--episode", "1", "--out", "x.png"], "--out must end in .html or .json or .npz or .gif"),
+        (
+            ["RESULT", "--episode", "1", "--out", "x.png"],
+            "--out must end in .html or .json or .npz or .gif",
+        ),
         (["RESULT", "--episode", "1", "--gui"], "DISPLAY"),
     ],
 )

@@ -12,8 +12,8 @@ from ml.evaluation.recording import Recording
 def planted_recording(*, num_peers: int = 3, brake_slot: int = 2, **changes: Any) -> Recording:
     """Return 20 s at 20 m/s; from 5 s on everybody brakes at 4 m/s², with changes.
 
-    Every peer sends at each tenth of a second, from 0.05 s on, and every third frame is lost, unless
-    a relay, the car behind its sender, has had it: it sends on what is lost of car 2, 0.1 s later.
+    Every peer sends at each tenth of a second, from 0.05 s on, and every third frame is lost. The
+    car behind the sender has them all, and car 1 sends on what is lost of car 2, 0.1 s later.
     From 5.4 s on car 2 demands braking at 4 m/s², and the driver, who wishes 0, is held to that.
     """
     time_s = np.arange(201) * 0.1
@@ -56,7 +56,7 @@ def planted_recording(*, num_peers: int = 3, brake_slot: int = 2, **changes: Any
         "hard_mps2": hard_mps2,
         "wish_mps2": wish_mps2,
         "command_mps2": np.minimum(wish_mps2, hard_mps2),
-        "safety_layer": np.array(True),
+        "safety_layer": np.ones((), dtype=bool),
         "time_gap_s": np.array(1.1),
         **_frames(ticks - 1, num_peers),
         "arrival_s": arrivals_s,

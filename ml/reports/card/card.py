@@ -146,5 +146,5 @@ def _worst(
     write_page(page, title_of(row), [drive_of(row, recorded)])
     return told | {
         "page": page.relative_to(view.folder).as_posix(),
-        "picture": as_picture(draw_timeline(recorded), f"time line of episode {row.case}")
+        "picture": as_picture(draw_timeline(recorded), f"time line of episode {row.case}"),
     }

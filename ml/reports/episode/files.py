@@ -1,4 +1,4 @@
-"""An episode as a file: the ending decides whether it is a page, JSON, arrays or a moving picture."""
+"""An episode as a file: a page, JSON, arrays or a moving picture, as its name ends."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,9 +8,9 @@ from ml import __version__
 from ml.errors import ConfigError, EvaluationError
 from ml.evaluation.recording import Recording
 from ml.evaluation.result import EpisodeRow
-from ml.reports.episode.words import tell
 from ml.reports.episode.animation import write_animation
 from ml.reports.episode.page import Drive, write_json, write_page
+from ml.reports.episode.words import tell
 
 ENDINGS = (".html", ".json", ".npz", ".gif")
 """Page, JSON of the page, arrays of a recording, animated picture; docs/watch.md describes each."""

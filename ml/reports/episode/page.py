@@ -228,7 +228,9 @@ def fates(recording: Recording) -> NDArray[np.int64]:
     reached = recording.frame_receivers & _EGO_BIT > 0
     found = np.where(recording.frame_alone, LOST, COLLIDED)
     newest = np.full(recording.num_peers + 1, -1)
-    for frame in np.flatnonzero(reached)[np.argsort(recording.frame_arrival_s[reached], kind="stable")]:
+    for frame in np.flatnonzero(reached)[
+        np.argsort(recording.frame_arrival_s[reached], kind="stable")
+    ]:
         source, number = recording.frame_source[frame], recording.frame_number[frame]
         is_newer = number > newest[source]
         found[frame] = NEWER if is_newer else NOT_NEWER

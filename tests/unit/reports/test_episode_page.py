@@ -29,7 +29,9 @@ from ml.reports.episode.page import (
     write_page,
 )
 
-HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror=document.title="owned">'
+HOSTILE = (
+    '</script><script>document.title="owned"</script><img src=x onerror=document.title="owned">'
+)
 
 
 class Scripts(HTMLParser):
@@ -48,6 +50,7 @@ class Scripts(HTMLParser):
 
     def handle_endtag(self, tag):
         """End it."""
+        del tag
         self._inside = None
 
     def handle_data(self, data):
@@ -57,6 +60,7 @@ class Scripts(HTMLParser):
 
 
 def drive(driver="policy", **changes):
+    """Return a planted drive."""
     return Drive(planted_recording(**changes), driver, "Nothing happens.", [("radio", "bursty")])
 
 
@@ -106,7 +110,7 @@ def test_a_page_shows_the_relays_that_told_the_ego_and_no_others():
 
 
 def test_who_decides_is_who_holds_the_wish_back():
-    """The peer that demands most, the silent car in front, the floor; and nobody without a layer."""
+    """The peer that demands most, the silent car in front, the floor; nobody without a layer."""
     recording = planted_recording()
     tick = 60
     assert recording.holder[tick] == Holder.NEED
@@ -117,7 +121,7 @@ def test_who_decides_is_who_holds_the_wish_back():
     assert silent.deciding_slot[40] == 1
     braking = planted_recording(wish_mps2=np.full(201, -3.0))
     assert braking.holder[40] == Holder.FLOOR
-    free = planted_recording(safety_layer=np.array(False))
+    free = planted_recording(safety_layer=np.zeros((), dtype=bool))
     assert not free.holder.any()
 
 
@@ -141,7 +145,9 @@ def test_a_page_lets_nothing_run_but_its_own_script():
 
 def test_the_viewer_is_one_script_without_a_name_twice():
     """Its modules share one scope on the page: a second function of a name would win silently."""
-    names = re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", viewer_script(), re.M)
+    names = re.findall(
+        r"^(?:async )?(?:function|const|let|class) (\w+)", viewer_script(), re.MULTILINE
+    )
     assert len(names) > 30
     assert len(names) == len(set(names))
     assert not re.search(r"^(import|export) ", viewer_script(), re.MULTILINE)
@@ -175,8 +181,12 @@ def test_a_browser_shows_what_was_recorded(tmp_path):
     assert shown(dom, "speed") == "16.0 m/s"
     said = "Car 2 decides: its message demands braking at 4.0 m/s²; wished 0.0, −4.0 passes."
     assert shown(dom, "decides") == said
-    rows = re.findall(r"<tr.*?</tr>", dom.partition("<tbody>")[2].partition("</tbody>")[0], re.S)
-    packets = [re.sub(r"<[^>]*>", "", re.search(r'class="packets">(.*?)</td>', row)[1]) for row in rows]
+    rows = re.findall(
+        r"<tr.*?</tr>", dom.partition("<tbody>")[2].partition("</tbody>")[0], re.DOTALL
+    )
+    packets = [
+        re.sub(r"<[^>]*>", "", re.search(r'class="packets">(.*?)</td>', row)[1]) for row in rows
+    ]
     # Ticks 50 to 59; every third is lost, of car 2 they come a tick later by a relay.
     assert packets == ["×●●×●●×●●×", "◆●●◆●●◆●●×", "×●●×●●×●●×"]
     assert [row.startswith('<tr class="decides"') for row in rows] == [False, True, False]
@@ -187,7 +197,7 @@ def test_a_browser_shows_what_was_recorded(tmp_path):
 
 def test_a_browser_shows_two_drivers_side_by_side(tmp_path):
     """Each with what it wished."""
-    drives = [drive("one"), drive("other", safety_layer=np.array(False))]
+    drives = [drive("one"), drive("other", safety_layer=np.zeros((), dtype=bool))]
     write_page(tmp_path / "page.html", "An episode", drives)
     dom = dom_of(tmp_path / "page.html", "t=6")
     assert dom.count('<section class="drive">') == 3  # and the template
