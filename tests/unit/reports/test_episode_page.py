@@ -204,6 +204,51 @@ def test_a_browser_shows_two_drivers_side_by_side(tmp_path):
     assert "no safety layer" in dom
 
 
+def pressed(tmp_path, *keys):
+    """Press keys on a page that is at 6 s, and return its document; S- stands for shift."""
+    events = [{"key": key.removeprefix("S-"), "shiftKey": key.startswith("S-")} for key in keys]
+    press = (
+        "<script>addEventListener('load', () => { for (const key of KEYS) document.dispatchEvent("
+        "new KeyboardEvent('keydown', {...key, bubbles: true, cancelable: true})); });</script>"
+    ).replace("KEYS", json.dumps(events))
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page("x", [drive()]))
+    file = tmp_path / "page.html"
+    file.write_text(text.replace("</body>", press + "</body>"), encoding="utf-8")
+    return dom_of(file, "t=6")
+
+
+def clock(dom):
+    """Return the moment that is shown, s."""
+    return float(re.search(r'id="clock">([\d.]+) s<', dom)[1])
+
+
+@pytest.mark.parametrize(
+    ("keys", "moment"),
+    [
+        (["ArrowRight", "ArrowRight", "ArrowRight"], 6.3),
+        (["S-ArrowLeft", "ArrowRight"], 5.1),
+        (["Home", "ArrowLeft"], 0.0),
+        (["End", "ArrowRight"], 20.0),
+        (["Home", "n"], 5.0),
+        (["Home", "n", "n"], 5.3),
+        (["p"], 5.3),
+    ],
+)
+def test_keys_go_through_an_episode(tmp_path, keys, moment):
+    """Ticks, seconds, ends and events; never past an end."""
+    assert clock(pressed(tmp_path, *keys)) == moment
+
+
+def test_keys_play_and_change_the_view(tmp_path):
+    """Space plays at the speed chosen, up to the end; other keys switch what is shown."""
+    dom = pressed(tmp_path, "ArrowUp", "ArrowUp", "ArrowUp", " ")
+    assert clock(dom) > 6.5
+    dom = pressed(tmp_path, "z", "w", "?")
+    assert re.search(r'<button id="zoom"[^>]*aria-pressed="true"', dom)
+    assert re.search(r'<button id="span"[^>]*aria-pressed="true"', dom)
+    assert re.search(r'<dialog id="help"[^>]*open', dom)
+
+
 def test_a_hostile_name_does_not_run_in_a_browser(tmp_path):
     """It is read as it is written."""
     write_page(tmp_path / "page.html", "An episode", [drive(HOSTILE)])
