@@ -162,12 +162,14 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   pen.clip();
   pen.fillStyle = ink(colours, "believed");
   pen.globalAlpha = 0.22;
+  pen.beginPath(); // one for all ticks, so that none shows through another
   for (let i = first; i <= last; i++) {
     const [middle, half] = [value(believed, i), value(spread, i)];
     if (!Number.isFinite(middle) || timeOf(i) > until) continue;
-    const [left, right] = [Math.round(x(timeOf(i))), Math.round(x(timeOf(i + 1)))];
-    pen.fillRect(left, y(gap, middle + half), right - left, y(gap, middle - half) - y(gap, middle + half));
+    const [left, right] = [x(timeOf(i)), x(timeOf(i + 1)) + 0.5];
+    pen.rect(left, y(gap, middle + half), right - left, y(gap, middle - half) - y(gap, middle + half));
   }
+  pen.fill();
   pen.globalAlpha = 1;
   plot(gap, believed, "believed", { dash: [5, 3], until });
   plot(gap, drive.ofEgo.gap_m, "ink", { wide: 2, most: 1e6, until });
@@ -177,12 +179,14 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   // What the safety layer lets pass, what was wished, and what became of it.
   pen.fillStyle = ink(colours, "allowed");
   pen.globalAlpha = drive.safetyLayer ? 0.4 : 0.12;
+  pen.beginPath();
   for (let i = first; i <= last; i++) {
     const [low, high] = allowed(drive, i).map((v) => Math.min(Math.max(v, hardest - 0.5), strongest + 0.5));
-    const [left, right] = [Math.round(x(timeOf(i))), Math.round(x(timeOf(i + 1)))];
-    pen.fillRect(left, y(accel, /** @type {number} */ (high)), right - left,
+    const [left, right] = [x(timeOf(i)), x(timeOf(i + 1)) + 0.5];
+    pen.rect(left, y(accel, /** @type {number} */ (high)), right - left,
       Math.max(y(accel, /** @type {number} */ (low)) - y(accel, /** @type {number} */ (high)), 1));
   }
+  pen.fill();
   pen.globalAlpha = 1;
   plot(accel, drive.ofEgo.wish_mps2, "believed", { dash: [5, 3], until });
   plot(accel, drive.ofEgo.command_mps2, "ego", { wide: 2, until });

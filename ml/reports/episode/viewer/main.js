@@ -205,20 +205,15 @@ function show(episode) {
   speed.addEventListener("change", () => (player.speed = Number(speed.value)), { signal });
   window.addEventListener("hashchange", readAddress, { signal });
   window.addEventListener("resize", () => draw(player.t), { signal });
-  const print = (/** @type {"light" | null} */ theme) => {
-    const before = document.documentElement.dataset["theme"];
-    if (theme) {
-      document.documentElement.dataset["theme"] = theme;
-      colours = palette();
+  window.addEventListener("beforeprint", () => {
+    const before = document.documentElement.dataset["theme"] === "dark" ? "dark" : "light";
+    setTheme("light");
+    draw(player.t);
+    window.addEventListener("afterprint", () => {
+      setTheme(before);
       draw(player.t);
-      document.documentElement.dataset["theme"] = before;
-      window.addEventListener("afterprint", () => {
-        colours = palette();
-        draw(player.t);
-      }, { once: true });
-    }
-  };
-  window.addEventListener("beforeprint", () => print("light"), { signal });
+    }, { once: true });
+  }, { signal });
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", () => {
     setTheme(dark.matches ? "dark" : "light");
