@@ -7,6 +7,7 @@ import json
 import re
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from ml.reports.episode.page import (
     page,
     shown_frames,
     viewer_script,
+    write_json,
     write_page,
 )
 
@@ -90,6 +92,21 @@ def test_the_json_reads_back_as_what_was_recorded():
         np.testing.assert_allclose(decoded(column), wanted, atol=0.51 * column["unit"])
     sent_s = decoded(found["frames"]["sent_s"])
     np.testing.assert_allclose(sent_s, recording.frame_sent_s, atol=1e-4)
+
+
+@pytest.mark.parametrize("example", [0, 1], ids=["JSON", "arrays"])
+def test_the_examples_of_the_documentation_run(example, tmp_path, monkeypatch, capsys):
+    """docs/watch.md reads what was written; the second where pandas is installed."""
+    if example == 1:
+        pytest.importorskip("pandas")
+    page = (Path(__file__).parents[3] / "docs" / "watch.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[example]
+    write_json(tmp_path / "episode.json", "An episode", [drive()])
+    planted_recording().save(tmp_path / "episode.npz")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})  # noqa: S102 (our own page)
+    said = capsys.readouterr().out
+    assert {0: "25.5", 1: "age_of_car_1_s"}[example] in said
 
 
 def test_a_page_shows_the_relays_that_told_the_ego_and_no_others():

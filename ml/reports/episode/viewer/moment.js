@@ -173,7 +173,7 @@ export function decision(drive, tick) {
     case FLOOR:
       return { who: "The floor", why: `nothing demands more; ${wished}, ${say(low)} m/s² passes`, slot };
     default: {
-      if (!Number.isFinite(wish)) return { who: "Nobody", why: "no wish is recorded for this moment", slot };
+      if (!Number.isFinite(wish)) return { who: "Nobody", why: "no wish is recorded: SUMO drives, or the episode ends here", slot };
       const demand = need > 0.05 ? `; hardest demand: car ${slot}, ${say(need)}` : "";
       const layer = drive.safetyLayer ? "" : " (no safety layer)";
       return { who: "The driver", why: `${say(wish)} m/s² as wished${layer}${demand}`, slot };
