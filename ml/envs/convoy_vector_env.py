@@ -13,7 +13,7 @@ from ml.arrays import Bools
 from ml.envs.arguments import config_of, read_options
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import ConvoyVecEnv
-from ml.errors import ConfigError, EnvironmentStateError, RenderModeError
+from ml.errors import ConfigError, RenderModeError
 from ml.onboard.observation.spec import Observation
 
 
@@ -138,13 +138,6 @@ class ConvoyVectorEnv(VectorEnv[Any, Any, Any]):
             infos = self._add_info(infos, last, int(row))
         seen = cast("Observation", observation)
         return seen, reward.astype(np.float64), ended & ~truncated, truncated, infos
-
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Refuse: the convoys are no environments of their own, of which `name` could be asked."""
-        raise EnvironmentStateError(
-            f"call({name!r}): the convoys of a batch are one environment; its ground truth is in "
-            "env.unwrapped.batch"
-        )
 
     @property
     def batch(self) -> Any:

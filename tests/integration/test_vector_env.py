@@ -79,7 +79,7 @@ def test_it_says_what_it_is(opened):
 
 
 def test_costs_say_how_dangerous_a_tick_was(opened):
-    """0 in calm driving; who does nothing behind a hazard pays 1 or more in the tick of the crash."""
+    """0 in calm driving; who does nothing behind a hazard pays 1 or more when it crashes."""
     env = opened(gym.make_vec(ENV_ID, num_envs=4, num_peers=2))
     env.reset(seed=3, options={"episode": "hazard"})
     hold = np.zeros((4, 1), np.float32)
