@@ -97,6 +97,7 @@ lint: .venv/installed ## check style, types, imports, scripts, images and spelli
 	$(BIN)/yamllint --strict .
 	$(SCHEMA)compose-spec docker-compose.yml
 	$(SCHEMA)github-workflows .github/workflows/*.yml
+	$(SCHEMA)dependabot .github/dependabot.yml
 	$(SCHEMA)github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(SCHEMA)citation-file-format CITATION.cff
 	$(BIN)/codespell $$(git ls-files)
