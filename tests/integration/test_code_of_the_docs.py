@@ -33,7 +33,7 @@ LINES = [
     for page, language, text in BLOCKS
     if language in {"sh", "console", "bash"}
     for line in text.replace("\\\n", " ").splitlines()
-    if re.match(r"(\$ )?([A-Z_]+=\S+ )*(\.venv/bin/)?roadsense ", line)
+    if re.match(r"(\$ )?([A-Z_]+=\S+ )*(\.venv/bin/)?roadsense ", line) and "--help" not in line
 ]
 
 

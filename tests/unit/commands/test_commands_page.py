@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +11,6 @@ from ml.commands.catalogue import AROUND, COMMANDS, command_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_the_doctor_lists_every_command_line(capsys: pytest.CaptureFixture[str]):
@@ -42,10 +39,3 @@ def test_every_command_line_says_how_long():
         assert line.split()[0] in {"roadsense", "make", "docker"}
         assert what
         assert any(c.isdigit() for c in lasts) or lasts.startswith(("seconds", "hours")), line
-
-
-def test_the_readme_lists_every_command():
-    """By its name."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in COMMANDS:
-        assert f"roadsense {name}" in readme
