@@ -34,12 +34,12 @@ foreign:
 	rm -rf .venv
 
 # Installed anew when a list of packages changes.
-.venv/installed: requirements.txt requirements-baselines.txt requirements-logs.txt requirements-dev.txt pyproject.toml
+.venv/installed: requirements.txt requirements-baselines.txt requirements-logs.txt requirements-docs.txt requirements-dev.txt pyproject.toml
 	python=$$(scripts/preflight) && "$$python" -m venv .venv
 	@echo "Installing packages into .venv (once; 0.5 GB to download, 3 GB with PyPI's CUDA build of torch)"
 	$(PIP) install $(CPU_TORCH) --no-deps $$(grep -o '^torch==[0-9.]*' requirements.txt)
 	$(PIP) install --requirement requirements.txt --requirement requirements-baselines.txt \
-		--requirement requirements-logs.txt --requirement requirements-dev.txt
+		--requirement requirements-logs.txt --requirement requirements-docs.txt --requirement requirements-dev.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	$(BIN)/roadsense compile
 	touch $@
@@ -97,9 +97,15 @@ lint: .venv/installed ## check style, types, imports, scripts, images and spelli
 	$(BIN)/yamllint --strict .
 	$(SCHEMA)compose-spec docker-compose.yml
 	$(SCHEMA)github-workflows .github/workflows/*.yml
+	$(SCHEMA)dependabot .github/dependabot.yml
 	$(SCHEMA)github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(SCHEMA)citation-file-format CITATION.cff
 	$(BIN)/codespell $$(git ls-files)
+	$(BIN)/codespell --dictionary .ci/words.txt $$(git ls-files ':!.ci/words.txt' ':!CHANGELOG.md') # the project's terms
+
+.PHONY: docs
+docs: .venv/installed ## build the site (build/site/index.html) from docs/ and the code; a dead link or an orphan ends it
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs auto docs build/site
 
 .PHONY: format
 format: .venv/installed ## format the code and mend what ruff can mend

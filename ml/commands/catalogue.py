@@ -1,7 +1,6 @@
 """Every command line of the project: what it does, and about how long it takes.
 
-The one place for these times: `roadsense --help`, `roadsense doctor` and docs/commands.md show
-them.
+The one place for these times: `roadsense --help`, `roadsense doctor` and the site show them.
 """
 
 from collections.abc import Iterator, Sequence

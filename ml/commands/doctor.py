@@ -33,7 +33,7 @@ class DoctorOptions:
     json: bool = False
     """Print JSON instead of a table."""
     commands: bool = False
-    """Only print what takes how long, as in docs/commands.md."""
+    """Only print what takes how long, as a table in Markdown."""
 
 
 def main(arguments: Sequence[str]) -> int:
