@@ -13,6 +13,7 @@ from ml.errors import ConfigError, ExportError
 from ml.export.host import HostBrain
 from ml.export.network import network_of
 from ml.export.rehearsal import RADIOS, Recorded, Rehearsal
+from ml.export.sketch import write_sketch
 from ml.export.toolchain import (
     CORES,
     PACKAGES,
@@ -89,6 +90,7 @@ def export(
         header = weights_header(network, model.interface, parameters, model_file.name)
         header = f"/* code {code_sha256(aside)} */\n{header}"
         (aside / WEIGHTS).write_text(header, encoding="utf-8")
+        write_sketch(aside)
         budgets = _checked(aside, golden, on_part) if check else {}
         if budgets:
             (aside / "budget.json").write_text(budget_json(budgets), encoding="utf-8")
