@@ -17,6 +17,7 @@
 #include "report.h"
 #include "safe.h"
 
+static const int64_t NEVER_US = INT64_MIN;
 static const uint32_t WATCHDOG_MS = 1000;
 static const uint64_t GUARD_US = 50000;
 static const float STANDS_MPS = 0.3f;
@@ -29,9 +30,9 @@ static struct tick tick;
 static struct safe safe;
 static struct report_counts counts;
 static bool has_begun;                        // the brain has: a fix with a heading came
-static struct located newest;                 // fix; at_us is its moment, the receiver's delay taken off
-static bool has_fix;
-static int64_t heard_us = -1, imu_us = -1;    // when a message was heard, and the accelerometer answered
+static struct located newest = {NEVER_US, {}};  // fix; at_us is its moment, the receiver's delay taken off
+static int64_t heard_us = NEVER_US;           // when a message was heard,
+static int64_t imu_us = NEVER_US;             // and when the accelerometer answered
 static bool has_overrun;
 static volatile uint32_t commanded_ms;        // when the vehicle was commanded last
 static volatile bool is_guarded;              // the guard has the word until the next command
@@ -39,8 +40,8 @@ static volatile bool is_guarded;              // the guard has the word until th
 static uint32_t ms_of(int64_t us) { return (uint32_t)(us / 1000); }
 
 static uint32_t age_ms(int64_t since_us, int64_t now_us) {
-  int64_t ms = (now_us - since_us) / 1000;
-  return since_us < 0 || ms >= (int64_t)SAFE_NEVER ? SAFE_NEVER : (uint32_t)ms;
+  if (since_us == NEVER_US || now_us - since_us >= (int64_t)SAFE_NEVER * 1000) return SAFE_NEVER;
+  return (uint32_t)((now_us - since_us) / 1000);
 }
 
 // ---- What goes out ----
@@ -113,7 +114,7 @@ static void hear() {
 }
 
 static bool stands(int64_t now_us) {
-  return has_fix && newest.fix.speed_mps < STANDS_MPS && age_ms(newest.at_us, now_us) < STANDS_FIX_MS;
+  return newest.fix.speed_mps < STANDS_MPS && age_ms(newest.at_us, now_us) < STANDS_FIX_MS;
 }
 
 // Take the newest fix that came since the last tick; false where none did.
@@ -123,7 +124,7 @@ static bool take_fix() {
   while (gps_next(&entry)) {
     newest = entry;
     newest.at_us -= (int64_t)GPS_DELAY_MS * 1000;
-    is_new = has_fix = true;
+    is_new = true;
   }
   // A course over ground of a car that hardly moves is noise.
   if (is_new && newest.fix.speed_mps < BRAIN_HEADING_HOLD_MPS) newest.fix.has_heading = false;

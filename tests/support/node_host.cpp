@@ -59,6 +59,11 @@ bool has_imu = true;
 size_t wire_at, wire_bytes;
 uint8_t wire_first;
 int leds[64];
+struct Lit {
+  int64_t at_us;
+  int32_t pin, value;
+};
+std::vector<Lit> lit;
 
 // Turns the clock, and calls what is due on the way.
 void advance(int64_t us) {
@@ -94,7 +99,10 @@ void delay(uint32_t ms) {
   if (now_us >= limit_us + 10000000) throw Stopped();
 }
 void pinMode(uint8_t, uint8_t) {}
-void analogWrite(uint8_t pin, int value) { leds[pin] = value; }
+void analogWrite(uint8_t pin, int value) {
+  if (leds[pin] != value) lit.push_back({now_us, pin, value});
+  leds[pin] = value;
+}
 
 size_t HardwareSerial::setRxBufferSize(size_t size) { return size; }
 size_t HardwareSerial::setTxBufferSize(size_t size) { return size; }
@@ -258,6 +266,13 @@ void host_step_us(int32_t us) { step_us = us; }
 void host_radio_takes(int32_t takes) { radio_takes = takes != 0; }
 void host_serial_room(int32_t room) { serial_room = room; }
 int32_t host_led(int32_t pin) { return leds[pin]; }
+// When an LED was first at a level, at a time or later; -1 for never.
+int64_t host_lit_us(int32_t pin, int32_t value, int64_t from_us) {
+  for (const Lit &entry : lit) {
+    if (entry.pin == pin && entry.value == value && entry.at_us >= from_us) return entry.at_us;
+  }
+  return -1;
+}
 int64_t host_bitten_us() { return bitten_us; }
 int32_t host_sent(uint8_t *frames, int64_t *at_us, int32_t most) {
   int32_t count = std::min(most, (int32_t)sent.size());

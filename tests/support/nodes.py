@@ -44,8 +44,6 @@ def build_board(sketch: Path, folders: tuple[Path, ...], work: Path) -> Path:
     """Compile a sketch with its sources and the host's shims; return the library."""
     work.mkdir(parents=True, exist_ok=True)
     include = [f"-I{folder}" for folder in (STUBS, *folders)]
-    objects = [work / "sketch.o"]
-    compile_sketch(sketch, folders, "ESP32", objects[0])
     sources = [source for folder in folders for source in sorted(folder.glob("*.c*"))]
     brain = ["-DWITH_BRAIN"] if any(source.name == "brain.c" for source in sources) else []
     for source in (*sources, HOST):
@@ -53,11 +51,18 @@ def build_board(sketch: Path, folders: tuple[Path, ...], work: Path) -> Path:
         driver = ["gcc", "-std=gnu11"]
         if source.suffix == ".cpp":
             driver = ["g++", "-std=gnu++17", "-fno-gnu-unique", *brain]
-        objects.append(work / f"{source.stem}.o")
         run([*driver, *STRICT, *renamed, *include, "-fPIC", "-c", str(source),
-             "-o", str(objects[-1])])  # fmt: skip
+             "-o", str(work / f"{source.stem}.o")])  # fmt: skip
+    return build_changed(sketch, folders, work, work)
+
+
+def build_changed(sketch: Path, folders: tuple[Path, ...], built: Path, work: Path) -> Path:
+    """Compile a changed sketch, and link it with the objects of `build_board`."""
+    work.mkdir(parents=True, exist_ok=True)
+    compile_sketch(sketch, folders, "ESP32", work / "board.obj")
     library = work / "board.so"
-    run(["g++", "-shared", "-Wl,-Bsymbolic", *map(str, objects), "-o", str(library)])
+    objects = [str(work / "board.obj"), *map(str, sorted(built.glob("*.o")))]
+    run(["g++", "-shared", "-Wl,-Bsymbolic", *objects, "-o", str(library)])
     return library
 
 
@@ -107,6 +112,7 @@ class Board:
         self._host = ctypes.CDLL(str(own))
         self._host.host_now_us.restype = ctypes.c_int64
         self._host.host_bitten_us.restype = ctypes.c_int64
+        self._host.host_lit_us.restype = ctypes.c_int64
         self.raw = b""
         self.imu()
         self.is_stuck = bool(self._host.host_begin(ctypes.c_int64(at_us), reason, self.mac))
@@ -168,6 +174,14 @@ class Board:
     def led(self, pin: int) -> int:
         """Return an LED's brightness, 0 to 255."""
         return self._host.host_led(pin)
+
+    def lit_us(self, pin: int, level: int, from_us: int) -> int:
+        """Return when an LED was first set to a level, at a time or later; -1 for never."""
+        return self._host.host_lit_us(pin, level, ctypes.c_int64(from_us))
+
+    def beacons(self) -> list[tuple[int, bytes]]:
+        """Take what it has sent, its own beacons alone."""
+        return [(at_us, frame) for at_us, frame in self.sent() if frame.endswith(self.mac)]
 
     def sent(self) -> list[tuple[int, bytes]]:
         """Take what it has sent: when, and the frame."""
