@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from ml import __version__
-from ml.controllers.board import WEIGHTS, code_sha256
+from ml.controllers.board import WEIGHTS, code_sha256, stamped
 from ml.errors import ConfigError, ExportError
 from ml.export.host import HostBrain
 from ml.export.network import network_of
@@ -88,7 +88,7 @@ def export(
         shutil.rmtree(aside, ignore_errors=True)
         _write(aside, model_file.name, golden)
         header = weights_header(network, model.interface, parameters, model_file.name)
-        header = f"/* code {code_sha256(aside)} */\n{header}"
+        header = stamped(header, code_sha256(aside))
         (aside / WEIGHTS).write_text(header, encoding="utf-8")
         write_sketch(aside)
         budgets = _checked(aside, golden, on_part) if check else {}
@@ -106,6 +106,8 @@ def _write(folder: Path, model_name: str, golden: Sequence[Recorded]) -> None:
     folder.mkdir(parents=True)
     for name in ("brain.c", "brain.h"):
         shutil.copyfile(SOURCE / name, folder / name)
+    for name in ("hil.c", "hil.h"):
+        shutil.copyfile(SOURCE.parent / "hil" / name, folder / name)
     shutil.copytree(SOURCE / "replay", folder / "replay")
     filled = {
         "@VERSION@": __version__,
