@@ -13,6 +13,7 @@
 #include "settings.h"
 
 #include "brain.h"
+#include "hil.h"
 #include "node.h"
 #include "report.h"
 #include "safe.h"
@@ -37,6 +38,9 @@ static bool has_overrun;
 static volatile uint32_t commanded_ms;        // when the vehicle was commanded last
 static volatile bool is_guarded;              // the guard has the word until the next command
 
+static struct hil hil;                        // with a brain of its own
+static bool is_in_loop;                       // a PC drives the board, until it is switched off
+
 static uint32_t ms_of(int64_t us) { return (uint32_t)(us / 1000); }
 
 static uint32_t age_ms(int64_t since_us, int64_t now_us) {
@@ -46,13 +50,16 @@ static uint32_t age_ms(int64_t since_us, int64_t now_us) {
 
 // ---- What goes out ----
 
-// The vehicle does this until the next call. An actuator goes here; it is called from two tasks, so
-// that it must be short, and must not wait.
-static void command_vehicle(enum safe_state state, const struct brain_command &command, uint32_t now_ms) {
-  struct report_levels levels = report_levels_of(state, &command, now_ms);
+static void show(const struct report_levels &levels) {
   analogWrite(BRAKE_PIN, levels.brake);
   analogWrite(ACCEL_PIN, levels.accel);
   analogWrite(STATE_PIN, levels.state);
+}
+
+// The vehicle does this until the next call. An actuator goes here; it is called from two tasks, so
+// that it must be short, and must not wait.
+static void command_vehicle(enum safe_state state, const struct brain_command &command, uint32_t now_ms) {
+  show(report_levels_of(state, &command, now_ms));
 }
 
 // In the timer's task: if the loop has not commanded for too long, the vehicle brakes all the same.
@@ -183,6 +190,45 @@ static void run_tick() {
   counts.took_us = tick.took_us;  // reported by the next one
 }
 
+// ---- In the loop: `roadsense hil` drives the board over the serial port, instead of sensors and radio ----
+
+// The far end says hello; from the answer on, nothing but answers may be written.
+static void write_answer(void *, const uint8_t *bytes, uint32_t size) {
+  if (!is_in_loop) {
+    if (hil.out[1] != HIL_IS_HELLO) return;  // what a terminal sends is not worth an answer
+    const uint8_t zero = 0;                  // ends the line before it
+    is_in_loop = true;
+    Serial.write(&zero, 1);
+  }
+  Serial.write(bytes, size);
+}
+
+static uint32_t clock_us(void *) { return (uint32_t)node_now_us(); }
+
+// Read the serial port. A node that drives a car, or brakes one, is deaf on it.
+static bool listen() {
+  bool is_heard = false;
+  while (Serial.available() > 0) {
+    uint8_t byte = (uint8_t)Serial.read();
+    if (safe.state != SAFE_WAITING) continue;
+    hil_take(&hil, &byte, 1);
+    is_heard = true;
+  }
+  return is_heard;
+}
+
+// What the brain commands there moves no vehicle; the LEDs show it, the third one steadily lit.
+static void loop_with_pc() {
+  if (listen()) {
+    struct report_levels levels = report_levels_of(SAFE_DRIVING, &hil.command, 0);
+    levels.state = 255;
+    show(levels);
+  } else {
+    delay(1);
+  }
+  esp_task_wdt_reset();
+}
+
 // ---- Begin ----
 
 // Nothing can be driven: say why, for ever.
@@ -235,6 +281,7 @@ static const char *begin_all() {
 }
 
 void setup() {
+  Serial.setRxBufferSize(4096);
   Serial.setTxBufferSize(16384);
   Serial.begin(921600);
   pinMode(BRAKE_PIN, OUTPUT);
@@ -246,11 +293,15 @@ void setup() {
   say(REPORT_PEER_HEADER, strlen(REPORT_PEER_HEADER));
   int64_t now_us = node_now_us();
   commanded_ms = ms_of(now_us);
+  static const struct hil_board board = {"convoy", write_answer, clock_us, nullptr};
+  hil_start(&hil, &board);
   safe_begin(&safe, was_fault(), ms_of(now_us));
   tick_begin(&tick, now_us);
 }
 
 void loop() {
+  if (is_in_loop) return loop_with_pc();
+  listen();
   int64_t now_us = node_now_us();
   if (imu_poll(&imu, stands(now_us))) imu_us = now_us;
   if (tick_is_due(&tick, now_us)) {

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 _FIRMWARE: Final = Path(__file__).parents[2] / "firmware"
-_BRAIN: Final = ("brain.c", "brain.h", "weights.h")
+_BRAIN: Final = ("brain.c", "brain.h", "hil.c", "hil.h", "weights.h")
 _CODE: Final = frozenset({".c", ".cpp", ".h", ".ino"})
 NAME: Final = "convoy"
 """Of the folder, and so of the sketch: the Arduino IDE wants them alike."""

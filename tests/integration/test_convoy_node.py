@@ -6,6 +6,8 @@ A car drives north at 10 m/s behind another one that sends its beacons, until so
 from __future__ import annotations
 
 import itertools
+import struct
+from pathlib import Path
 
 import pytest
 from support.board_code import needs
@@ -26,12 +28,16 @@ from support.nodes import (
     rmc,
 )
 
+from ml.controllers.board import digest_in, stamped
 from ml.envs.policy_interface import PolicyInterface
 from ml.espnow_emulator.messages import V2VMessage
 from ml.espnow_emulator.wire import GeoReference, mac_of_name, pack, unpack
+from ml.export.host import HostBrain
 from ml.export.network import network_of
 from ml.export.sketch import write_sketch
 from ml.export.weights import weights_header
+from ml.hil.protocol import BEGIN, FIX, FRAME, TICK, Kind, Message
+from ml.hil.session import Faults, Session
 from ml.parameters import load_parameters
 from ml.training.checkpoints import load_model
 
@@ -54,9 +60,9 @@ def sketch(tmp_path_factory):
     header = weights_header(
         network_of(model), model.interface or PolicyInterface(), load_parameters("clean"), "convoy"
     )
-    for name in ("brain.c", "brain.h"):
-        (folder / name).write_bytes((FIRMWARE / "brain" / name).read_bytes())
-    (folder / "weights.h").write_text(header)
+    for name in ("brain/brain.c", "brain/brain.h", "hil/hil.c", "hil/hil.h"):
+        (folder / Path(name).name).write_bytes((FIRMWARE / name).read_bytes())
+    (folder / "weights.h").write_text(stamped(header, "code"))
     write_sketch(folder)
     return folder / "convoy"
 
@@ -493,3 +499,97 @@ def test_a_setting_that_is_none_is_said(with_settings, tmp_path, old, new, says)
     assert len(lines) > 5
     assert all(line.startswith("FAIL,") and says in line for line in lines)
     assert board.sent() == []
+
+
+class BoardPort:
+    """A port of `roadsense hil` behind which a board runs, as long as it is waited for."""
+
+    name, is_program = "a board", True
+
+    def __init__(self, board):
+        self._board = board
+
+    def write(self, data):
+        """Send bytes."""
+        self._board.serial(data)
+
+    def read(self, wait_s):
+        """Let it run for a while, and return what it wrote."""
+        self._board.run(self._board.now_us + 5_000)
+        return self._board.written()
+
+
+def talk(session, drive, num_ticks):
+    """Drive a board by its serial port; return its answers, and the same as an episode in bytes."""
+    begin = BEGIN.pack(500, b"v0", mac_of_name("v0"), 328_000_000, 350_000_000, 0.9)
+    session.begin(begin)
+    episode, answers = b"\x01" + begin, []
+    for tick in range(num_ticks):
+        now_ms = 1000 + 100 * tick
+        fix = FIX.pack(*(round(v * 1e7) for v in place(0.0, 0.01 * now_ms)), SPEED_MPS, 0.0, 1, 100)
+        frame = FRAME.pack(
+            now_ms - 20,
+            drive.beacon("lead", 0.01 * now_ms + AHEAD_M, -0.5 * tick, timestamp_ms=now_ms - 24),
+        )
+        sample = (now_ms, 0.0, 0.0, -1.0, -1.0)
+        session.hear(frame)
+        session.take_fix(fix)
+        decided = session.decide(TICK.pack(*sample, 90_000))
+        answers.append(decided)
+        episode += b"\x02" + frame + b"\x03" + fix
+        episode += b"\x04" + struct.pack("<Iffff", *sample) + struct.pack("<f", 0.0)
+    return answers, episode
+
+
+def test_a_pc_drives_it_by_its_serial_port_instead_of_radio_and_sensors(
+    library, sketch, tmp_path
+):
+    """`roadsense hil`'s own session; the very bits of the brain; nothing on the air, no lines."""
+    drive = Drive(library, tmp_path)
+    drive.fixes = False
+    drive.drive(1.0)
+    drive.board.written()
+    session = Session(BoardPort(drive.board), deadline_s=0.1)
+    assert session.hello.name == "convoy"
+    assert session.hello.model == digest_in((sketch / "weights.h").read_bytes()) != 0
+    answers, episode = talk(session, drive, 12)
+    replayed = sketch.parent / "replay"
+    if not replayed.exists():
+        replayed.symlink_to(FIRMWARE / "brain" / "replay")
+    ticks = HostBrain(sketch.parent, tmp_path / "brain.so").replay(episode)
+    assert [one.answer.digest for one in answers] == ticks["digest"].tolist()
+    assert answers[-1].answer.accel_mps2 < -2.0
+    assert answers[-1].sent[0] == (False, bytes(ticks["beacon"][-1]))
+    assert session.faults == Faults()
+    assert drive.board.sent() == []
+    assert drive.board.led(BRAKE) > 20
+    assert drive.board.led(STATE) == 255
+    session.end()
+    drive.board.written()
+    drive.fixes = True
+    drive.drive(3.0)
+    assert drive.board.bitten_us < 0
+    assert drive.board.written() == b""
+    assert drive.board.sent() == []
+
+
+def test_whoever_drives_is_deaf_on_the_serial_port(drive):
+    """A cable that somebody plugs in amid a drive takes the word from nobody."""
+    drive.board.serial(b"\0" + Message(Kind.HELLO, 0).to_wire())
+    drive.drive(0.5)
+    assert b"\0" not in drive.board.written()
+    assert drive.last()["state"] == "DRIVING"
+
+
+def test_what_a_terminal_sends_to_a_board_that_waits_changes_nothing(library, tmp_path):
+    """Letters, rubbish, and messages that are no greeting."""
+    drive = Drive(library, tmp_path)
+    drive.ahead = False
+    drive.drive(1.0)
+    for data in (b"hello\r\n", bytes(range(256)) * 20, Message(Kind.TICK, 0, bytes(24)).to_wire()):
+        drive.board.serial(data)
+        drive.drive(0.3)
+    assert b"\0" not in drive.board.written()
+    drive.ahead = True
+    drive.drive(1.0)
+    assert drive.last()["state"] == "DRIVING"
