@@ -39,6 +39,10 @@ def test_a_folder_is_a_library_of_both_ecosystems(tmp_path, capsys):
     assert sum(name.startswith("golden/") for name in files) == len(exporting.RADIOS)
     for name in ("brain.c", "brain.h"):
         assert (out / name).read_bytes() == (exporting.SOURCE / name).read_bytes()
+    sketch = {name.removeprefix("convoy/") for name in files if name.startswith("convoy/")}
+    assert {"convoy.ino", "settings.h", "README.md", "node.cpp", "gps.c", "hil.c"} <= sketch
+    for name in ("brain.c", "brain.h", "weights.h"):
+        assert (out / "convoy" / name).read_bytes() == (out / name).read_bytes()
     assert "budget.json" not in files  # nothing was measured
     assert [path.name for path in tmp_path.iterdir()] == ["brain"]
 
