@@ -23,6 +23,7 @@ from support.nodes import (
     Board,
     build_board,
     build_changed,
+    c_library,
     compile_sketch,
     place,
     rmc,
@@ -35,6 +36,7 @@ from ml.espnow_emulator.wire import GeoReference, mac_of_name, pack, unpack
 from ml.export.host import HostBrain
 from ml.export.network import network_of
 from ml.export.sketch import write_sketch
+from ml.export.toolchain import run
 from ml.export.weights import weights_header
 from ml.hil.protocol import BEGIN, FIX, FRAME, TICK, Kind, Message
 from ml.hil.session import Faults, Session
@@ -179,6 +181,24 @@ def test_the_logger_compiles_for_each_chip(tmp_path, chip):
         source = tmp_path / "logger.ino"
         source.write_text(text.replace(old, new, 1) if old else text)
         compile_sketch(source, (NODE,), chip, tmp_path / "logger.o")
+
+
+def test_the_compiler_has_nothing_to_say_of_what_needs_no_board(sketch, tmp_path):
+    """Conversions, shadows and what is not C99 included."""
+    sources = [sketch / name for name in ("gps.c", "imu.c", "report.c", "safe.c", "tick.c")]
+    c_library(sources, tmp_path / "all.so", f"-I{sketch}")
+
+
+@needs("cppcheck")
+def test_cppcheck_has_nothing_to_say(sketch):
+    """Of the same files."""
+    sources = [sketch / name for name in ("gps.c", "imu.c", "report.c", "safe.c", "tick.c")]
+    run(
+        [
+            *("cppcheck", "--quiet", "--enable=warning,style,performance,portability"),
+            *("--std=c99", "--error-exitcode=1", f"-I{sketch}", *map(str, sources)),
+        ]
+    )
 
 
 def test_the_pins_of_a_chip_are_its_own(tmp_path):
@@ -499,6 +519,39 @@ def test_a_setting_that_is_none_is_said(with_settings, tmp_path, old, new, says)
     assert len(lines) > 5
     assert all(line.startswith("FAIL,") and says in line for line in lines)
     assert board.sent() == []
+
+
+def test_three_nodes_are_a_convoy(library, tmp_path):
+    """What one sends the others hear; the last one knows the first through the second alone.
+
+    A relay's wait for its slot is not seen by who hears it: up to a metre at 10 m/s.
+    """
+    boards = {
+        name: Board(library, tmp_path, name, at_us)
+        for name, at_us in (("v1", 7_000_000), ("v2", 3_030_000), ("v3", 60_000))
+    }
+    ahead_m = {"v1": 60.0, "v2": 30.0, "v3": 0.0}
+    starts_us = {name: board.now_us for name, board in boards.items()}
+    for k in range(800):
+        elapsed_us = 10_000 * (k + 1)
+        on_air = []
+        for name, board in boards.items():
+            board.run(starts_us[name] + elapsed_us)
+            if elapsed_us % 1_000_000 == 0:
+                north_m = ahead_m[name] + SPEED_MPS * (elapsed_us * 1e-6 - 0.15)
+                board.gps(rmc(*place(0.0, north_m), SPEED_MPS, 0.0))
+            on_air += [(name, frame) for _, frame in board.sent()]
+        for sender, frame in on_air:
+            for name, board in boards.items():
+                if name != sender and {name, sender} != {"v1", "v3"}:
+                    board.hear(frame)
+    rows = {row["mac"]: row for row in boards["v3"].rows("PEER")[-2:]}
+    first, second = (rows[mac_of_name(name).hex(":")] for name in ("v1", "v2"))
+    assert float(first["gap_m"]) == pytest.approx(55.5, abs=2.0)
+    assert float(second["gap_m"]) == pytest.approx(25.5, abs=1.0)
+    assert (first["hops"], second["hops"]) == ("1", "0")
+    assert (first["rank"], second["rank"]) == ("1", "0")
+    assert {board.rows("CMD")[-1]["state"] for board in boards.values()} == {"DRIVING"}
 
 
 class BoardPort:

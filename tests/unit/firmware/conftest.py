@@ -9,8 +9,9 @@ from support.nodes import NODE, c_library
 
 @pytest.fixture(scope="session")
 def node_parts(tmp_path_factory):
-    """GPS, IMU and ticks; skips where no compiler is."""
+    """GPS, IMU and ticks, which end at any undefined behaviour; skips where no compiler is."""
     if needs("gcc").args[0]:
         pytest.skip(needs("gcc").kwargs["reason"])
     out = tmp_path_factory.mktemp("node") / "node.so"
-    return c_library([NODE / name for name in ("gps.c", "imu.c", "tick.c")], out)
+    checked = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
+    return c_library([NODE / name for name in ("gps.c", "imu.c", "tick.c")], out, *checked)
