@@ -17,7 +17,6 @@ from support.nodes import (
     GRAVITY_MPS2,
     NODE,
     POWER_ON,
-    STUBS,
     TASK_WATCHDOG,
     TICK_US,
     Board,
@@ -88,7 +87,9 @@ def with_settings(sketch, library, tmp_path):
             text = text.replace(old, new)
         (copy / "settings.h").write_text(text)
         (copy / "convoy.ino").write_bytes((sketch / "convoy.ino").read_bytes())
-        return build_changed(copy / "convoy.ino", (copy, sketch), library.parent, tmp_path / "built")
+        return build_changed(
+            copy / "convoy.ino", (copy, sketch), library.parent, tmp_path / "built"
+        )
 
     return build
 
@@ -176,7 +177,11 @@ def test_the_exported_sketch_compiles_for_each_chip(sketch, tmp_path, chip):
 def test_the_logger_compiles_for_each_chip(tmp_path, chip):
     """With the same library; as the pinger, as the one who echoes, and without an IMU."""
     text = (FIRMWARE / "logger" / "logger.ino").read_text()
-    for old, new in (("", ""), ("IS_PINGER 1", "IS_PINGER 0"), ("IMU_ADDRESS 0x68", "IMU_ADDRESS 0")):
+    for old, new in (
+        ("", ""),
+        ("IS_PINGER 1", "IS_PINGER 0"),
+        ("IMU_ADDRESS 0x68", "IMU_ADDRESS 0"),
+    ):
         assert old in text
         source = tmp_path / "logger.ino"
         source.write_text(text.replace(old, new, 1) if old else text)
@@ -201,21 +206,23 @@ def test_cppcheck_has_nothing_to_say(sketch):
     )
 
 
-def test_the_pins_of_a_chip_are_its_own(tmp_path):
-    """None of the C3 is one of its flash's, and no pin is taken twice."""
-    for chip in CHIPS:
-        source = tmp_path / "pins.ino"
-        names = "GPS_RX_PIN GPS_TX_PIN SDA_PIN SCL_PIN BRAKE_PIN ACCEL_PIN STATE_PIN".split()
-        taken = ", ".join(names)
-        source.write_text(
-            '#include "pins.h"\nconstexpr int pins[] = {' + taken + "};\n"
-            "constexpr bool differ() {\n"
-            "  for (int i = 0; i < 7; i++) for (int k = 0; k < i; k++) if (pins[i] == pins[k]) return false;\n"
-            "  return true;\n}\n"
-            'static_assert(differ(), "a pin is taken twice");\n'
-            + "".join(f"static_assert({pin} < 12 || {pin} > 17, \"flash\");\n" * (chip == "ESP32C3") for pin in names)
-        )
-        compile_sketch(source, (NODE,), chip, tmp_path / "pins.o")
+@pytest.mark.parametrize("chip", CHIPS)
+def test_the_pins_of_a_chip_are_its_own(tmp_path, chip):
+    """No pin is taken twice, and none of the C3 is one of its flash's."""
+    names = "GPS_RX_PIN, GPS_TX_PIN, SDA_PIN, SCL_PIN, BRAKE_PIN, ACCEL_PIN, STATE_PIN"
+    source = tmp_path / "pins.ino"
+    source.write_text(f"""#include "pins.h"
+constexpr int pins[] = {{{names}}};
+constexpr bool are_good(bool is_c3) {{
+  for (int i = 0; i < 7; i++) {{
+    if (is_c3 && pins[i] >= 12 && pins[i] <= 17) return false;
+    for (int k = 0; k < i; k++) if (pins[i] == pins[k]) return false;
+  }}
+  return true;
+}}
+static_assert(are_good({str(chip == "ESP32C3").lower()}), "a pin is taken twice, or the flash's");
+""")
+    compile_sketch(source, (NODE,), chip, tmp_path / "pins.o")
 
 
 def test_it_waits_until_it_knows_what_a_command_needs(library, tmp_path):
@@ -286,7 +293,7 @@ def test_it_relays_in_its_own_slot_behind_its_own_beacon(drive):
     at_us, message = relayed[0]
     assert message.hop_count == 1
     assert message.vehicle_id == "a"
-    assert [one for at, one in sent if at == at_us][0].source_id == "v0"
+    assert next(one for at, one in sent if at == at_us).source_id == "v0"
     assert not [one for _, one in sent if one.source_id == "back"]
     assert int(drive.last()["relayed"]) > 0
 
@@ -384,7 +391,10 @@ def test_a_brain_as_slow_as_a_chip_without_fpu_drives(drive):
 
 
 def test_a_brain_that_hangs_is_braked_for_and_started_anew(library, tmp_path, drive):
-    """By the guard within 300 ms of the last command, by the watchdog within a second and a tick; then it begins safe."""
+    """By the guard within 300 ms of the last command, by the watchdog within a second and a tick.
+
+    The board then begins in the safe state.
+    """
     began_us = drive.board.now_us
     drive.board.step_takes(5_000_000)
     drive.drive(0.2)
@@ -453,7 +463,9 @@ def test_the_axis_and_bias_of_the_self_test_are_what_it_senses(with_settings, tm
     drive.board.imu((5.0, -2.3, GRAVITY_MPS2))
     drive.drive(3.0)
     assert float(drive.last()["own_mps2"]) == pytest.approx(2.0, abs=0.01)
-    assert unpack(drive.board.beacons()[-1][1], REFERENCE).accel_mps2 == pytest.approx(2.0, abs=0.01)
+    assert unpack(drive.board.beacons()[-1][1], REFERENCE).accel_mps2 == pytest.approx(
+        2.0, abs=0.01
+    )
 
 
 def test_a_bend_is_known_between_two_fixes(drive):
@@ -495,7 +507,7 @@ def test_a_full_serial_port_holds_nothing_up(drive):
 
 def test_a_radio_that_takes_nothing_is_counted(drive):
     """And the car drives on by what it hears."""
-    drive.board.radio_takes(False)
+    drive.board.radio_takes(takes=False)
     drive.drive(0.5)
     assert int(drive.last()["unsent"]) >= 4
     assert drive.last()["state"] == "DRIVING"
@@ -566,7 +578,7 @@ class BoardPort:
         """Send bytes."""
         self._board.serial(data)
 
-    def read(self, wait_s):
+    def read(self, _wait_s):
         """Let it run for a while, and return what it wrote."""
         self._board.run(self._board.now_us + 5_000)
         return self._board.written()
@@ -594,9 +606,7 @@ def talk(session, drive, num_ticks):
     return answers, episode
 
 
-def test_a_pc_drives_it_by_its_serial_port_instead_of_radio_and_sensors(
-    library, sketch, tmp_path
-):
+def test_a_pc_drives_it_by_its_serial_port_instead_of_radio_and_sensors(library, sketch, tmp_path):
     """`roadsense hil`'s own session; the very bits of the brain; nothing on the air, no lines."""
     drive = Drive(library, tmp_path)
     drive.fixes = False
@@ -639,7 +649,8 @@ def test_what_a_terminal_sends_to_a_board_that_waits_changes_nothing(library, tm
     drive = Drive(library, tmp_path)
     drive.ahead = False
     drive.drive(1.0)
-    for data in (b"hello\r\n", bytes(range(256)) * 20, Message(Kind.TICK, 0, bytes(24)).to_wire()):
+    tick = Message(Kind.TICK, 0, bytes(24)).to_wire()
+    for data in (b"hello\r\n", bytes(range(256)) * 20, tick):
         drive.board.serial(data)
         drive.drive(0.3)
     assert b"\0" not in drive.board.written()

@@ -163,7 +163,7 @@ class Board:
         """Say how long the brain takes for its step from now on."""
         self._host.host_step_us(us)
 
-    def radio_takes(self, takes: bool) -> None:
+    def radio_takes(self, *, takes: bool) -> None:
         """Say whether the radio takes what is to be sent."""
         self._host.host_radio_takes(int(takes))
 

@@ -49,7 +49,7 @@ class Imu:
         )
         library.imu_begin(self._memory, ctypes.byref(mounting))
 
-    def add(self, accel, turn=(0.0, 0.0, 0.0), seconds=STEP_S, stands=False):
+    def add(self, accel, turn=(0.0, 0.0, 0.0), seconds=STEP_S, *, stands=False):
         """Add the same reading for a while."""
         reading = Reading((ctypes.c_float * 3)(*accel), (ctypes.c_float * 3)(*turn))
         for _ in range(round(seconds / STEP_S)):
