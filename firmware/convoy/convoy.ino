@@ -12,6 +12,7 @@
 
 #include "settings.h"
 
+#include "axis.h"
 #include "brain.h"
 #include "hil.h"
 #include "node.h"
@@ -29,6 +30,7 @@ static struct brain_settings settings = {VEHICLE_ID, {0}, {0, 0}, TIME_GAP_S};
 static struct imu imu;
 static struct tick tick;
 static struct safe safe;
+static struct axis_check axis_check;
 static struct report_counts counts;
 static bool has_begun;                        // the brain has: a fix with a heading came
 static struct located newest = {NEVER_US, {}};  // fix; at_us is its moment, the receiver's delay taken off
@@ -131,6 +133,7 @@ static bool take_fix() {
   while (gps_next(&entry)) {
     newest = entry;
     newest.at_us -= (int64_t)GPS_DELAY_MS * 1000;
+    axis_fix(&axis_check, newest.at_us, newest.fix.speed_mps);
     is_new = true;
   }
   // A course over ground of a car that hardly moves is noise.
@@ -147,7 +150,7 @@ static void begin_brain(uint32_t now_ms) {
 
 static void sense(int64_t now_us, uint32_t now_ms) {
   struct imu_mean mean = {};
-  imu_take(&imu, &mean);
+  if (imu_take(&imu, &mean)) axis_add(&axis_check, mean.forward_mps2);
   bool is_new = take_fix();
   if (!has_begun && is_new && newest.fix.has_heading) begin_brain(now_ms);
   if (!has_begun) return;
@@ -173,7 +176,8 @@ static void run_tick() {
   struct brain_command of_brain = brain_step(&brain, now_ms);
   uint32_t fix_ms = has_begun ? age_ms(newest.at_us, now_us) : SAFE_NEVER;
   struct safe_facts facts = {
-      has_overrun || is_guarded, age_ms(heard_us, now_us), fix_ms, age_ms(imu_us, now_us)};
+      has_overrun || is_guarded, age_ms(heard_us, now_us), fix_ms, age_ms(imu_us, now_us),
+      axis_is_reversed(&axis_check)};
   // What this tick itself took too long for is known now, and not only at the next one.
   facts.has_overrun = facts.has_overrun || node_now_us() - tick.due_us > TICK_US;
   safe_judge(&safe, &facts, now_ms);

@@ -38,16 +38,17 @@ static size_t whole(int length, size_t size)
 }
 
 /* "overrun+silence" as numbers would not be read at a glance; 0 for none. */
-static void name_causes(char text[48], uint32_t causes)
+static void name_causes(char text[64], uint32_t causes)
 {
-    static const char *const names[] = {"overrun", "silence", "no-fix", "no-imu", "restarted"};
+    static const char *const names[] = {"overrun", "silence", "no-fix", "no-imu",
+                                        "restarted", "reversed"};
     size_t length = 0;
     text[0] = '\0';
-    for (int k = 0; k < 5; k++) {
+    for (int k = 0; k < 6; k++) {
         if ((causes & 1u << k) != 0) {
             length += whole(
-                snprintf(text + length, 48 - length, "%s%s", length > 0 ? "+" : "", names[k]),
-                48 - length);
+                snprintf(text + length, 64 - length, "%s%s", length > 0 ? "+" : "", names[k]),
+                64 - length);
         }
     }
 }
@@ -57,7 +58,7 @@ size_t report_command(
     const struct brain_command *command, const struct brain *brain, uint32_t fix_ms,
     const struct report_counts *counts)
 {
-    char causes[48], low[16], soft[16], hard[16], fix[16] = "";
+    char causes[64], low[16], soft[16], hard[16], fix[16] = "";
     const struct brain_pose *now = &brain->fused.now;
     name_causes(causes, safe->causes);
     if (fix_ms != SAFE_NEVER) {

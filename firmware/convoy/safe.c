@@ -19,6 +19,7 @@ void safe_judge(struct safe *safe, const struct safe_facts *facts, uint32_t now_
     causes |= facts->message_ms > SAFE_SILENT_MS ? (uint32_t)SAFE_SILENCE : 0u;
     causes |= facts->fix_ms > SAFE_FIX_MS ? (uint32_t)SAFE_NO_FIX : 0u;
     causes |= facts->imu_ms > SAFE_IMU_MS ? (uint32_t)SAFE_NO_IMU : 0u;
+    causes |= facts->is_reversed ? (uint32_t)SAFE_REVERSED : 0u;
     if (causes != 0) {
         safe->fault_ms = now_ms;
         safe->state = safe->state == SAFE_WAITING ? SAFE_WAITING : SAFE_SAFE;

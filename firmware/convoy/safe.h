@@ -35,7 +35,8 @@ enum safe_cause {
     SAFE_SILENCE = 2,   /* No message of anybody was heard lately. */
     SAFE_NO_FIX = 4,    /* The newest fix is old, or there was none yet with a heading. */
     SAFE_NO_IMU = 8,    /* The accelerometer does not answer. */
-    SAFE_RESTARTED = 16 /* The board began anew after a fault of its own. */
+    SAFE_RESTARTED = 16, /* The board began anew after a fault of its own. */
+    SAFE_REVERSED = 32  /* The accelerometer points backwards. */
 };
 
 struct safe {
@@ -51,6 +52,7 @@ struct safe_facts {
     uint32_t message_ms;    /* Since a message was heard. */
     uint32_t fix_ms;        /* Since the moment of the newest fix. */
     uint32_t imu_ms;        /* Since the accelerometer answered. */
+    bool is_reversed;       /* See axis.h. */
 };
 
 /* Begin; `after_fault` where the watchdog or a crash has started the board anew. */

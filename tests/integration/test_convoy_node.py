@@ -6,6 +6,7 @@ A car drives north at 10 m/s behind another one that sends its beacons, until so
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 from pathlib import Path
 
@@ -44,10 +45,13 @@ from ml.training.checkpoints import load_model
 
 MODEL = FIRMWARE.parent / "ml" / "models" / "convoy.zip"
 BRAKE, ACCEL, STATE = 25, 26, 27
+PURE = ("axis.c", "gps.c", "imu.c", "report.c", "safe.c", "tick.c")
+"""What needs no board."""
 SAFE_MPS2 = -1.5
 SAFE_LEVEL = int(255 * 1.5 / 8.0)
 SPEED_MPS = 10.0
 AHEAD_M = 20.0
+SWING_MPS, SWING_S = 3.0, 3.0
 REFERENCE = GeoReference.at(32.8, 35.0)
 
 pytestmark = [pytest.mark.board, needs("gcc", "g++")]
@@ -105,6 +109,7 @@ class Drive:
         self.ahead_mps2 = 0.0
         self.others = ()
         self.stopped = False
+        self.swings = 0.0  # sign and size of what its accelerometer says of its swinging speed
 
     @property
     def now_s(self):
@@ -116,14 +121,22 @@ class Drive:
         first = (self.board.now_us - self.start_us) // TICK_US
         for tick in range(first, first + round(seconds * 10)):
             self.board.run(self.start_us + tick * TICK_US + 40_000)
+            if self.swings:
+                accel_mps2 = SWING_MPS / SWING_S * math.cos(self.now_s / SWING_S)
+                self.board.imu((self.swings * accel_mps2, 0.0, GRAVITY_MPS2))
             if self.ahead:
                 self.board.hear(self.beacon("lead", self.north_m(0.0) + AHEAD_M, self.ahead_mps2))
             for frame in self.others:
                 self.board.hear(frame)
             if self.fixes and tick % 10 == 0:
-                speed_mps = 0.0 if self.stopped else SPEED_MPS
+                speed_mps = 0.0 if self.stopped else self.speed_mps(0.15)
                 self.board.gps(rmc(*place(0.0, self.north_m(0.15)), speed_mps, 0.0))
             self.board.run(self.start_us + (tick + 1) * TICK_US + 10_000)  # the tick is over
+
+    def speed_mps(self, before_s):
+        """How fast the car was."""
+        swing = SWING_MPS * math.sin((self.now_s - before_s) / SWING_S) if self.swings else 0.0
+        return SPEED_MPS + swing
 
     def north_m(self, before_s):
         """Where the car was."""
@@ -190,14 +203,14 @@ def test_the_logger_compiles_for_each_chip(tmp_path, chip):
 
 def test_the_compiler_has_nothing_to_say_of_what_needs_no_board(sketch, tmp_path):
     """Conversions, shadows and what is not C99 included."""
-    sources = [sketch / name for name in ("gps.c", "imu.c", "report.c", "safe.c", "tick.c")]
+    sources = [sketch / name for name in PURE]
     c_library(sources, tmp_path / "all.so", f"-I{sketch}")
 
 
 @needs("cppcheck")
 def test_cppcheck_has_nothing_to_say(sketch):
     """Of the same files."""
-    sources = [sketch / name for name in ("gps.c", "imu.c", "report.c", "safe.c", "tick.c")]
+    sources = [sketch / name for name in PURE]
     run(
         [
             *("cppcheck", "--quiet", "--enable=warning,style,performance,portability"),
@@ -466,6 +479,18 @@ def test_the_axis_and_bias_of_the_self_test_are_what_it_senses(with_settings, tm
     assert unpack(drive.board.beacons()[-1][1], REFERENCE).accel_mps2 == pytest.approx(
         2.0, abs=0.01
     )
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_accelerometer_that_points_backwards_is_noticed_on_the_way(library, tmp_path, sign):
+    """After a minute of speeding up and braking, for good; one that points forward drives on."""
+    drive = Drive(library, tmp_path)
+    drive.swings = sign
+    drive.drive(40.0)
+    assert drive.last()["state"] == "DRIVING"
+    drive.drive(60.0)
+    assert drive.last()["causes"] == ("reversed" if sign < 0.0 else "")
+    assert drive.last()["state"] == ("SAFE" if sign < 0.0 else "DRIVING")
 
 
 def test_a_bend_is_known_between_two_fixes(drive):

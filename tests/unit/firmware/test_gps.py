@@ -134,7 +134,8 @@ def test_what_is_no_fix_is_none(parser, data):
 def test_any_changed_bit_is_refused(parser):
     """Of a sentence and of a message; the next fix is read all the same."""
     for whole in (rmc(32.8, 35.0, 10.0, 90.0), pvt()):
-        for at in range(2 if whole[0] == 0xB5 else 1, len(whole) - 2):
+        behind = len(whole) if whole[0] == 0xB5 else len(whole) - 2  # without the line's end
+        for at in range(2 if whole[0] == 0xB5 else 1, behind):
             for bit in range(8):
                 broken = bytearray(whole)
                 broken[at] ^= 1 << bit
