@@ -1,8 +1,8 @@
-"""A session with a board: who it is, episodes, ticks with deadlines, and what went wrong on the way.
-"""
+"""A session with a board: who it is, episodes, ticks with deadlines, and what went wrong."""
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -154,16 +154,14 @@ class Session:
         return Decided(answer, tuple(sent))
 
     def end(self) -> None:
-        """Tell it that the session is over.
-
-        Raises:
-            BoardError: It is gone.
-        """
+        """Tell it that the session is over; what becomes of it then is no matter of ours."""
         self._say(Kind.END)
-        self._flush()
         until = time.monotonic() + self._silent_s
-        while (message := self._next(until)) is not None and message.kind != Kind.HAS_ENDED:
-            pass
+        with suppress(BoardError):
+            self._flush()
+            while (message := self._next(until)) is not None:
+                if message.kind == Kind.HAS_ENDED:
+                    return
 
     def _greet(self) -> Hello:
         ends = time.monotonic() + _STARTS_S[self._port.is_program]
