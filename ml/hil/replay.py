@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ml.hil.protocol import SENDS, Answer, Kind, Message
+from ml.hil.protocol import LATE, SENDS, Answer, Kind, Message
 from ml.hil.session import Decided, Session
 
 _TO_THE_BOARD: Final = {Kind.BEGIN, Kind.FRAME, Kind.FIX, Kind.TICK}
@@ -157,6 +157,8 @@ def _differences(recorded: Decided, now: Decided) -> Iterator[tuple[str, object,
     for number, (peer, other) in enumerate(zip(before.peers, after.peers, strict=False)):
         yield from _of_fields(f"peers[{number}].", peer, other, peer._fields)
     rest = [name for name in before._fields if name not in {*order, "peers", "digest", _OF_TIME}]
+    # Whether a board was late says how fast it is, too.
+    before, after = (each._replace(flags=each.flags & ~LATE) for each in (before, after))
     yield from _of_fields("", before, after, rest)
     if recorded.sent != now.sent:
         yield "frames that it sends", _frames(recorded), _frames(now)

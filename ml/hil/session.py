@@ -11,7 +11,7 @@ from ml.hil.port import Port
 from ml.hil.protocol import LATE, SENDS, VERSION, Answer, Hello, Kind, Message, refusal
 
 SILENT_S: Final = 1.0
-"""A board that says nothing for so long has stopped."""
+"""A board that says nothing for so long has stopped, unless its deadline is more than half of it."""
 _STARTS_S: Final = {True: 10.0, False: 3.0}  # a program on a busy machine; a board when opened
 _AGAIN_S: Final = 0.2
 _MOST_UNENDED: Final = 4096
@@ -81,7 +81,7 @@ class Session:
     ) -> None:
         self._port = port
         self._deadline_s = max(deadline_s, SILENT_S) if port.is_program else deadline_s
-        self._silent_s = max(deadline_s, SILENT_S)
+        self._silent_s = max(2.0 * deadline_s, SILENT_S)
         self._on_message, self._on_rubbish = on_message, on_rubbish
         self._unended = b""
         self._unanswered_since: float | None = None

@@ -48,7 +48,7 @@ def commands(decided):
     return [None if d.answer is None else d.answer.accel_mps2 for d in decided]
 
 
-def over(line, ticks=TICKS, deadline_s=0.5, **options):
+def over(line, ticks=TICKS, deadline_s=2.0, **options):
     """Drive some ticks over a line; return what was commanded, and the session."""
     with line, serial(Path(line.device)) as port:
         session = Session(port, deadline_s=deadline_s, **options)
@@ -149,7 +149,7 @@ def test_frames_that_are_lost_on_the_way_are_counted(image):
 def test_a_board_that_is_slow_by_its_own_clock_is_late(image):
     """Although its answer came in time."""
     with Line(image) as line, serial(Path(line.device)) as port:
-        session = Session(port, deadline_s=0.5)
+        session = Session(port, deadline_s=60.0)
         drive_ticks(session, 3)
         assert session.decide(tick_body(3, deadline_us=0)).answer is None
         assert session.faults.late == 1
