@@ -11,7 +11,7 @@ from ml.hil.port import Port
 from ml.hil.protocol import LATE, SENDS, VERSION, Answer, Hello, Kind, Message, refusal
 
 SILENT_S: Final = 1.0
-"""A board that says nothing for so long has stopped, unless its deadline is more than half of it."""
+"""A board that says nothing for so long has stopped; for two deadlines, where that is longer."""
 _STARTS_S: Final = {True: 10.0, False: 3.0}  # a program on a busy machine; a board when opened
 _AGAIN_S: Final = 0.2
 _MOST_UNENDED: Final = 4096
