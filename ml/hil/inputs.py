@@ -136,4 +136,6 @@ class EgoInputs:
     def _clock_ms(self, t_us: int) -> int:
         """Return what the ego's clock shows at a true time since reset."""
         clocks = self._batch.peer_table.arrays
-        return elapsed_one_ms(t_us, clocks.clock_drift_ppm[0, 0]) + int(clocks.clock_offset_ms[0, 0])
+        return elapsed_one_ms(t_us, clocks.clock_drift_ppm[0, 0]) + int(
+            clocks.clock_offset_ms[0, 0]
+        )

@@ -10,7 +10,7 @@ import termios
 import tty
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from ml.errors import BoardError
 from ml.hil.protocol import BAUD
@@ -101,7 +101,7 @@ class Port:
                 program.wait()
             said.close()
 
-    def __enter__(self) -> "Port":
+    def __enter__(self) -> Self:
         """Return it."""
         return self
 

@@ -56,6 +56,7 @@ class Why(IntEnum):
     SETTINGS = 6
 
 
+_REASONS: Final = {int(why): why.name.lower().replace("_", " ") for why in Why}
 LATE: Final = 1
 """Flag of an answer: by the board's own clock it took longer than the deadline."""
 
@@ -195,7 +196,7 @@ class Answer(NamedTuple):
         peers = body[_ANSWER.size :]
         if len(peers) != count * _PEER.size:
             return None
-        return cls(*values, tuple(Peer(*fields) for fields in _PEER.iter_unpack(peers)))
+        return cls._make([*values, tuple(map(Peer._make, _PEER.iter_unpack(peers)))])
 
 
 def refusal(body: bytes) -> tuple[int, str]:
@@ -203,7 +204,7 @@ def refusal(body: bytes) -> tuple[int, str]:
     if len(body) != _REFUSES.size:
         return Kind.REFUSES, "no reason"
     kind, why = _REFUSES.unpack(body)
-    return kind, Why(why).name.lower() if why in Why else f"reason {why}"
+    return kind, _REASONS.get(why, f"reason {why}")
 
 
 def stuff(plain: bytes) -> bytes:

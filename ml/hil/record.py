@@ -176,7 +176,9 @@ def read_record(file: Path) -> tuple[dict[str, Any], Iterator[Message]]:
     except OSError as error:
         raise ConfigError(f"{file} cannot be read ({error.strerror}).") from error
     except zlib.error as error:
-        raise ConfigError(f"{file} is no record of `roadsense hil`, or damaged ({error}).") from error
+        raise ConfigError(
+            f"{file} is no record of `roadsense hil`, or damaged ({error})."
+        ) from error
     messages = _messages(file, content)
     first = next(messages, None)
     header = json_of(first) if first is not None and first.kind == Note.HEADER else {}

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ml.hil.protocol import SENDS, Answer, Kind, Message
+from ml.hil.protocol import LATE, SENDS, Answer, Kind, Message
 from ml.hil.session import Decided, Session
 
+_TO_THE_BOARD: Final = {Kind.BEGIN, Kind.FRAME, Kind.FIX, Kind.TICK}
 _OF_TIME: Final = "took_us"  # says how fast a board is, not what it does
 
 
@@ -56,14 +57,34 @@ class Compared:
     first: list[Difference] = field(default_factory=list)
 
 
-class _Tick(NamedTuple):
+@dataclass
+class _Tick:
     """A tick of a record: what was handed over, and what came of it."""
 
-    begin: bytes | None
-    frames: list[bytes]
-    fixes: list[bytes]
-    body: bytes
-    decided: Decided
+    begin: bytes | None = None
+    frames: list[bytes] = field(default_factory=list)
+    fixes: list[bytes] = field(default_factory=list)
+    body: bytes | None = None
+    number: int = -1
+    answer: Answer | None = None
+    sent: list[tuple[bool, bytes]] = field(default_factory=list)
+
+    def take(self, message: Message) -> None:
+        """Take in the next message."""
+        if message.kind == Kind.BEGIN:
+            self.begin = message.body
+        elif message.kind == Kind.FRAME:
+            self.frames.append(message.body)
+        elif message.kind == Kind.FIX:
+            self.fixes.append(message.body)
+        elif message.kind == Kind.TICK:
+            self.body, self.number = message.body, message.tick
+        elif message.tick != self.number:
+            return  # an answer that came too late
+        elif message.kind == Kind.ANSWERS:
+            self.answer = Answer.of(message.body)
+        elif message.kind == Kind.SENDS and len(message.body) == SENDS.size:
+            self.sent.append((bool(message.body[0]), message.body[1:]))
 
 
 def replay(
@@ -90,18 +111,18 @@ def replay(
             session.hear(frame)
         for fix in tick.fixes:
             session.take_fix(fix)
-        now = session.decide(tick.body)
-        if tick.decided.answer is None or now.answer is None:
+        assert tick.body is not None  # noqa: S101 (for the type checker)
+        recorded, now = Decided(tick.answer, tuple(tick.sent)), session.decide(tick.body)
+        if recorded.answer is None or now.answer is None:
             compared.unanswered += 1
         else:
             compared.ticks += 1
-            found = next(_differences(tick.decided, now), None)
+            found = next(_differences(recorded, now), None)
             if found is not None:
                 compared.differing += 1
                 if not differs:
                     differs = True
-                    place = compared.episodes, of_episode
-                    compared.first.append(Difference(*place, *found))
+                    compared.first.append(Difference(compared.episodes, of_episode, *found))
         of_episode += 1
         on_tick()
     return compared
@@ -114,32 +135,14 @@ def count_ticks(messages: Iterable[Message]) -> int:
 
 def _ticks(messages: Iterable[Message]) -> Iterator[_Tick]:
     """Put the messages of each tick together."""
-    begin: bytes | None = None
-    frames: list[bytes] = []
-    fixes: list[bytes] = []
-    body: bytes | None = None
-    answer: Answer | None = None
-    sent: list[tuple[bool, bytes]] = []
-    now = -1
+    tick = _Tick()
     for message in messages:
-        if message.kind in {Kind.BEGIN, Kind.FRAME, Kind.FIX, Kind.TICK} and body is not None:
-            yield _Tick(begin, frames, fixes, body, Decided(answer, tuple(sent)))
-            begin, frames, fixes, body, answer, sent = None, [], [], None, None, []
-        if message.kind == Kind.BEGIN:
-            begin = message.body
-        elif message.kind == Kind.FRAME:
-            frames.append(message.body)
-        elif message.kind == Kind.FIX:
-            fixes.append(message.body)
-        elif message.kind == Kind.TICK:
-            body, now = message.body, message.tick
-        elif message.tick == now and message.kind == Kind.ANSWERS:
-            answer = Answer.of(message.body)
-        elif message.tick == now and message.kind == Kind.SENDS:
-            if len(message.body) == SENDS.size:
-                sent.append((bool(message.body[0]), message.body[1:]))
-    if body is not None:
-        yield _Tick(begin, frames, fixes, body, Decided(answer, tuple(sent)))
+        if tick.body is not None and message.kind in _TO_THE_BOARD:
+            yield tick
+            tick = _Tick()
+        tick.take(message)
+    if tick.body is not None:
+        yield tick
 
 
 def _differences(recorded: Decided, now: Decided) -> Iterator[tuple[str, object, object]]:
@@ -154,6 +157,8 @@ def _differences(recorded: Decided, now: Decided) -> Iterator[tuple[str, object,
     for number, (peer, other) in enumerate(zip(before.peers, after.peers, strict=False)):
         yield from _of_fields(f"peers[{number}].", peer, other, peer._fields)
     rest = [name for name in before._fields if name not in {*order, "peers", "digest", _OF_TIME}]
+    # Whether a board was late says how fast it is, too.
+    before, after = (each._replace(flags=each.flags & ~LATE) for each in (before, after))
     yield from _of_fields("", before, after, rest)
     if recorded.sent != now.sent:
         yield "frames that it sends", _frames(recorded), _frames(now)

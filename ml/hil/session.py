@@ -1,8 +1,8 @@
-"""A session with a board: who it is, episodes, ticks with deadlines, and what went wrong on the way.
-"""
+"""A session with a board: who it is, episodes, ticks with deadlines, and what went wrong."""
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -11,7 +11,7 @@ from ml.hil.port import Port
 from ml.hil.protocol import LATE, SENDS, VERSION, Answer, Hello, Kind, Message, refusal
 
 SILENT_S: Final = 1.0
-"""A board that says nothing for so long has stopped."""
+"""A board that says nothing for so long has stopped; for two deadlines, where that is longer."""
 _STARTS_S: Final = {True: 10.0, False: 3.0}  # a program on a busy machine; a board when opened
 _AGAIN_S: Final = 0.2
 _MOST_UNENDED: Final = 4096
@@ -81,7 +81,7 @@ class Session:
     ) -> None:
         self._port = port
         self._deadline_s = max(deadline_s, SILENT_S) if port.is_program else deadline_s
-        self._silent_s = max(deadline_s, SILENT_S)
+        self._silent_s = max(2.0 * deadline_s, SILENT_S)
         self._on_message, self._on_rubbish = on_message, on_rubbish
         self._unended = b""
         self._unanswered_since: float | None = None
@@ -154,16 +154,14 @@ class Session:
         return Decided(answer, tuple(sent))
 
     def end(self) -> None:
-        """Tell it that the session is over.
-
-        Raises:
-            BoardError: It is gone.
-        """
+        """Tell it that the session is over; what becomes of it then is no matter of ours."""
         self._say(Kind.END)
-        self._flush()
         until = time.monotonic() + self._silent_s
-        while (message := self._next(until)) is not None and message.kind != Kind.HAS_ENDED:
-            pass
+        with suppress(BoardError):
+            self._flush()
+            while (message := self._next(until)) is not None:
+                if message.kind == Kind.HAS_ENDED:
+                    return
 
     def _greet(self) -> Hello:
         ends = time.monotonic() + _STARTS_S[self._port.is_program]

@@ -209,8 +209,9 @@ class SensorBank:
         delivered = int(self._arrays.times[row, at.DELIVERED])
         fixes = []
         for number in range(max(before, delivered - at.RING), delivered):
-            fix_us, *pose, has_heading = self._arrays.rings[row, number & at.RING_MASK].tolist()
-            fixes.append(Fix(int(fix_us), *pose, has_heading > 0.0))
+            kept = self._arrays.rings[row, number & at.RING_MASK].tolist()
+            fix_us, x_m, y_m, speed_mps, heading_deg, has_heading = kept
+            fixes.append(Fix(int(fix_us), x_m, y_m, speed_mps, heading_deg, has_heading > 0.0))
         return Handed(newest_step(row, self._fused), tuple(fixes), delivered)
 
     def _measure(self, rows: Ints, sampled_us: Ints, truth: Truth) -> Measurement:
