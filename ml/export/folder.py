@@ -23,11 +23,12 @@ from ml.export.toolchain import (
     run_on,
 )
 from ml.export.weights import weights_header
+from ml.installation import repository_folder
 from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.parameters import load_parameters
 from ml.training.checkpoints import load_model
 
-SOURCE: Final = Path(__file__).parents[2] / "firmware" / "brain"
+SOURCE: Final = repository_folder("firmware/brain")
 """The fixed code."""
 TOLERANCE_MPS2: Final = 1e-3
 """By how much a command in float32 may differ from Python's."""
