@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-_FIRMWARE: Final = Path(__file__).parents[2] / "firmware"
+from ml.installation import repository_folder
+
+_FIRMWARE: Final = repository_folder("firmware")
 _BRAIN: Final = ("brain.c", "brain.h", "hil.c", "hil.h", "weights.h")
 _CODE: Final = frozenset({".c", ".cpp", ".h", ".ino"})
 NAME: Final = "convoy"

@@ -167,10 +167,14 @@ def compiler_version() -> str:
     return run([f"{_CROSS}gcc", "-dumpversion"]).strip()
 
 
-def budget_json(budgets: dict[str, Budget]) -> str:
-    """Return the content of `budget.json`."""
+def budget_json(net: str, budgets: dict[str, Budget]) -> str:
+    """Return the content of `budget.json`: of a kind of network, what it takes of each core."""
     cores = {core: budget._asdict() for core, budget in budgets.items()}
-    content = {"compiler": f"gcc {compiler_version()}", "tick_of": "8 peers", "cores": cores}
+    content = {
+        "compiler": f"gcc {compiler_version()}",
+        "tick_of": "8 peers",
+        "nets": {net: cores},
+    }
     return json.dumps(content, indent=2) + "\n"
 
 
