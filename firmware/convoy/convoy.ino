@@ -38,6 +38,7 @@ static int64_t heard_us = NEVER_US;           // when a message was heard,
 static int64_t imu_us = NEVER_US;             // and when the accelerometer answered
 static bool has_overrun;
 static volatile uint32_t commanded_ms;        // when the vehicle was commanded last
+static volatile float commanded_mps2;         // and what
 static volatile bool is_guarded;              // the guard has the word until the next command
 
 static struct hil hil;                        // with a brain of its own
@@ -64,15 +65,17 @@ static void command_vehicle(enum safe_state state, const struct brain_command &c
   show(report_levels_of(state, &command, now_ms));
 }
 
-// In the timer's task: if the loop has not commanded for too long, the vehicle brakes all the same.
+// In the timer's task: if the loop has not commanded for too long, the vehicle brakes all the same, and no
+// less than before.
 static void guard(void *) {
   uint32_t before_ms = commanded_ms, now_ms = ms_of(node_now_us());  // in this order: no age below 0
   if (safe.state == SAFE_WAITING || now_ms - before_ms < SAFE_GUARD_MS) return;
   struct safe by_guard = safe;
   by_guard.state = SAFE_SAFE;
-  struct brain_command braking = safe_command(&by_guard, false, nullptr);
+  struct brain_command before = {};
+  before.accel_mps2 = commanded_mps2;
   is_guarded = true;
-  command_vehicle(SAFE_SAFE, braking, now_ms);
+  command_vehicle(SAFE_SAFE, safe_command(&by_guard, true, &before), now_ms);
 }
 
 // A whole line or none: a full buffer must not hold up the tick.
@@ -184,6 +187,7 @@ static void run_tick() {
   struct brain_command command = safe_command(&safe, has_begun, &of_brain);
   command_vehicle(safe.state, command, now_ms);
   commanded_ms = ms_of(node_now_us());
+  commanded_mps2 = command.accel_mps2;
   is_guarded = false;
   if (has_begun) send();
   counts.dropped = radio_dropped();

@@ -17,7 +17,8 @@ from ml.progress import Parts
 class ExportOptions:
     """Turn a model into a folder of C that an ESP32 runs.
 
-    The folder is a library for the Arduino IDE and for ESP-IDF; its README says how. Beside the
+    The folder is a library for the Arduino IDE and for ESP-IDF, and convoy/ in it a sketch that
+    makes an ESP32 a whole node: radio, GPS, IMU and the model; their READMEs lead on. Beside the
     code lie golden episodes, replayed on this machine and on two RISC-V cores under QEMU: every
     command must be Python's within 1e-3 m/s², and the same bits on all of them. What a tick takes
     of each core is printed, and written to budget.json.

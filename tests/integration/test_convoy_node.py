@@ -264,6 +264,18 @@ def test_it_waits_until_it_knows_what_a_command_needs(library, tmp_path):
     assert drive.states() == ["WAITING", "DRIVING"]
 
 
+def test_while_it_waits_the_brain_commands_nothing(library, tmp_path):
+    """It decides all the same, and would brake; but the accelerometer has never answered."""
+    drive = Drive(library, tmp_path)
+    drive.board.imu(answers=False)
+    drive.ahead_mps2 = -7.0
+    drive.drive(3.0)
+    assert drive.last()["state"] == "WAITING"
+    assert float(drive.last()["hard_mps2"]) < -2.0
+    assert drive.last()["accel_mps2"] == "0.000"
+    assert drive.board.led(BRAKE) == 0
+
+
 def test_it_sends_ten_beacons_a_second_of_where_it_is(drive):
     """In its slot, to the millisecond; what the frames say is what the car does."""
     drive.board.sent()
@@ -437,6 +449,19 @@ def test_the_guard_brakes_while_the_brain_is_away(drive):
     after = drive.rows()[rows:]
     assert {row["state"] for row in after} == {"SAFE"}
     assert [row["causes"] for row in after[:2]] == ["overrun"] * 2
+
+
+def test_the_guard_brakes_no_less_than_the_brain_did(drive):
+    """Which hangs amid hard braking."""
+    drive.ahead_mps2 = -7.0
+    drive.drive(0.5)
+    began_us, before = drive.board.now_us, drive.board.led(BRAKE)
+    assert before > 2 * SAFE_LEVEL
+    drive.board.step_takes(600_000)
+    drive.board.run(began_us + TICK_US)
+    assert began_us < drive.board.lit_us(STATE, 255, began_us) < began_us + 400_000
+    assert drive.board.lit_us(BRAKE, SAFE_LEVEL, began_us) < 0
+    assert drive.board.led(BRAKE) >= before
 
 
 def test_a_receiver_that_falls_silent_is_the_safe_state(drive):

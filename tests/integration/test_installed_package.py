@@ -55,5 +55,6 @@ def test_an_installed_package_exports_and_compiles_a_board(installed, tmp_path):
     assert said.strip() == str(installed / "ml" / "__init__.py")
     run(installed, tmp_path, "-m", "ml.cli", *("export", str(MODEL), "--out", "b", "--no-check"))
     assert (tmp_path / "b" / "brain.c").read_bytes() == (SOURCE / "brain.c").read_bytes()
+    assert (tmp_path / "b" / "convoy" / "convoy.ino").is_file()
     compiles = "from ml.controllers.registry import make_controller as make; make('board@b')"
     run(installed, tmp_path, "-c", compiles)
