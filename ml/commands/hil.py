@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parents[1] / "models" / "convoy.zip"
 _HOST, _QEMU = "host", "qemu"
+_MOST_DEADLINE_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run `roadsense hil`; return 0, or 1 where a replay differs."""
     options = tyro.cli(HilOptions, prog="roadsense hil", args=arguments)
     require_counts(options, "episodes", "deadline_ms")
+    if options.deadline_ms > _MOST_DEADLINE_MS:
+        raise ConfigError(f"--deadline-ms must be ≤ {_MOST_DEADLINE_MS}, got {options.deadline_ms}")
     console = make_console()
     return _replay(options, console) if options.replay else _drive(options, console)
 

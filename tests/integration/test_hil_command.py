@@ -263,6 +263,7 @@ def test_a_board_that_runs_another_model_is_refused(image, tmp_path, capsys):
         (("--radio", "claen"), 2, "Did you mean 'clean'?"),
         (("--episodes", "0"), 2, "--episodes must be ≥ 1"),
         (("--deadline-ms", "0"), 2, "--deadline-ms must be ≥ 1"),
+        (("--deadline-ms", "5000000"), 2, "--deadline-ms must be ≤ 60000"),
         (("missing.zip",), 2, "missing.zip"),
         (("--replay", "missing.hil"), 2, "missing.hil cannot be read"),
         (("--replay", str(MODEL)), 2, "is no record of `roadsense hil`"),
