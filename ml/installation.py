@@ -22,6 +22,18 @@ def code_folder() -> Path:
     return Path(__file__).resolve().parents[1]
 
 
+def repository_folder(name: str) -> Path:
+    """Return a folder of the repository that lies beside this package.
+
+    A wheel carries it inside (`setup.py` says which); elsewhere it is the checkout's.
+
+    Args:
+        name: As from the repository's root, such as "firmware/brain".
+    """
+    carried = Path(__file__).resolve().parent / "carried" / name
+    return carried if carried.is_dir() else code_folder() / name
+
+
 def borrowed_program(program: str) -> Path | None:
     """Return the virtual environment that a program is of, where another one's Python runs it.
 

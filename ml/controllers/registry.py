@@ -87,9 +87,9 @@ def make_controller(spec: str) -> Constant | Follower | ExportedBoard:
         return ExportedBoard(Path(file))
     if has_file and name == OWN:
         return _own_law(Path(file))
+    _require_known(name if has_file else head, spec)
     if has_file:
         return _from_file(name, Path(file))
-    _require_known(head, spec)
     texts = rest.split(":") if rest else []
     if len(texts) > (len(_SETTINGS) if head in LAWS else 0):
         takes = "a time gap and a standstill distance at most" if head in LAWS else "no parameters"
@@ -223,7 +223,7 @@ def _law(name: str) -> type[Follower]:
 
 def _require_known(name: str, spec: str) -> None:
     if name not in CONTROLLER_NAMES:
-        hint = did_you_mean(name, [*CONTROLLER_NAMES, *_WRAPPERS])
+        hint = did_you_mean(name, [*CONTROLLER_NAMES, f"{BOARD}@DIR", f"{OWN}@FILE.py", *_WRAPPERS])
         raise ConfigError(
             f"controller {spec!r}: there is no {name!r}.{hint} Known: "
             f"{', '.join(CONTROLLER_NAMES)}, board@DIR and own@FILE.py; 'truth:NAME' and "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ml.errors import ScenarioError
 from ml.folders import default_cache_dir, expand_home
+from ml.installation import repository_folder
 from ml.sumo.cache import content_key, publish, require_whole
 from ml.sumo.cutting import cut_road, network_text, written
 from ml.sumo.network import RouteNetwork, examine_route, read_route
@@ -17,7 +18,7 @@ from ml.sumo.problem import Problem, tell
 from ml.sumo.road import Road
 from ml.sumo.sumocfg import choose_route, files_named, parse_xml
 
-SCENARIO_DIR = Path(__file__).resolve().parents[2] / "sumo-configs"
+SCENARIO_DIR = repository_folder("sumo-configs")
 BUILTIN_SCENARIOS = ("highway", "rural", "two-lanes")
 DEFAULT_SCENARIO = "highway"
 
