@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from ml.commands.checks import require_counts
-from ml.console import WholeTable, make_console, markdown_table
+from ml.console import WholeTable, make_console, markdown_table, plain_lines
 from ml.errors import ConfigError, EvaluationError
+from ml.execution.executor import CLUSTER_HELP, make_executor
 
 if TYPE_CHECKING:
     from ml.evaluation.paired import PairedEstimate
@@ -98,7 +99,8 @@ class AblateOptions:
     only: tuple[str, ...] = ()
     """Rows to make, by their names; default: all."""
     workers: int = 2
-    """Processes that judge."""
+    """Processes on this machine that judge."""
+    cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
     force: bool = False
     """Judge again where --out holds episodes of other software; trained models stay."""
 
@@ -121,6 +123,8 @@ def main(arguments: Sequence[str]) -> int:
     from ml.progress import Parts  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
+    console = make_console()
+    executor = make_executor(options.cluster, workers=options.workers, tell=plain_lines(console))
     rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
     radios = dict.fromkeys([*options.radio, *(radio for a in rows for radio in a.radios)])
     records = [radio_record(radio) for radio in radios]  # before anything is trained for them
@@ -128,7 +132,6 @@ def main(arguments: Sequence[str]) -> int:
     origin = make_origin("ablate", arguments, (VALIDATION_SEED,))
     check_writable(options.out, "--out")
     origin.open(options.out, force=options.force)
-    console = make_console()
     trained = [ablation for ablation in rows if ablation.options is not None]
     todo = [ablation for ablation in trained if not _model(ablation, options).exists()]
     total, done, lasts_s = len(trained), len(trained) - len(todo), len(todo) * usual_s
@@ -151,7 +154,7 @@ def main(arguments: Sequence[str]) -> int:
         drivers = [spec for a, spec in specs.items() if radio.name in (a.radios or options.radio)]
         found += [parts_of(cases, [driver]) for driver in (*drivers, controller_spec(_BASELINE))]
     everything = [part for parts in found for part in parts]
-    fill(options.out, everything, workers=options.workers, what="judging", console=console)
+    fill(options.out, everything, executor, what="judging", console=console)
     judged = [read_parts(options.out, parts) for parts in found]
     steps = "the recipe's steps" if options.steps is None else f"{options.steps:,} steps"
     made = (

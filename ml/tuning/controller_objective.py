@@ -16,7 +16,7 @@ from ml.evaluation.episodes import run_validation
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.safety_score import as_figures, score_of
 from ml.evaluation.seeds import VALIDATION_SEED
-from ml.evaluation.workers import WorkerPool
+from ml.execution.workers import WorkerPool
 from ml.training.run_directory import digests
 from ml.tuning.objective import Outcome
 from ml.tuning.space import Space, Value
