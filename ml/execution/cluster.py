@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from ml.atomic_files import write_atomically
 from ml.errors import EvaluationError
@@ -56,46 +56,73 @@ class Cluster:
         self, work: Callable[..., Any], source: Iterator[Any], on_report: OnReport, cores: int
     ) -> Iterator[tuple[Any, Any]]:
         """Start processes that speak with Ray until one has done all."""
-        pending: dict[int, Any] = {}
-        count = losses = 0
-        again = False
+        losses, jobs = 0, _Jobs(source, on_report, self._tell)
         while losses < _MOST_LOSSES_IN_A_ROW:
-            todo = list(pending)  # what the process before this one had been given
-            with _Speaker(partial(ray_driver.main, cores=cores, again=again), self._address,
-                          work) as speaker:  # fmt: skip
+            jobs.begin_again()
+            main = partial(ray_driver.main, cores=cores, again=losses > 0)
+            with _Speaker(main, self._address, work) as speaker:
                 while (said := speaker.hear()) is not None:
                     match said:
-                        case ("want",):
-                            if todo:
-                                number = todo.pop(0)
-                            else:
-                                job = next(source, None)
-                                if job is None:
-                                    speaker.say(("end",))
-                                    continue
-                                number, count = count, count + 1
-                                pending[number] = job
-                            speaker.say(("job", number, pending[number]))
                         case ("done", number, answer):
                             losses = 0
-                            if number in pending:  # else it is known from before a loss
-                                yield pending.pop(number), answer
-                        case ("report", number, values):
-                            speaker.say(("answer", on_report(pending[number], values)))
-                        case ("files", number, changed):
-                            _bring_home(pending.get(number), changed)
-                        case ("say", text):
-                            self._tell(text)
+                            yield jobs.done(number), answer
                         case ("failed", error):
                             raise error
                         case ("end",):
                             return
-            losses, again = losses + 1, True
+                        case _:
+                            speaker.say(jobs.reply(said))
+            losses += 1
             self._tell(f"the connection to the cluster {self._address} is lost; connecting again")
         raise EvaluationError(
             f"the connection to the cluster {self._address} was lost {losses} times. What was "
             "finished is kept: see to the head (ray status), and run the same command again."
         )
+
+
+class _Jobs:
+    """The jobs that are out, by number, and the rest of them."""
+
+    def __init__(
+        self, source: Iterator[Any], on_report: OnReport, tell: Callable[[str], None]
+    ) -> None:
+        self._source, self._on_report, self._tell = source, on_report, tell
+        self._out: dict[int, Any] = {}
+        self._todo: list[int] = []
+        self._count = 0
+
+    def begin_again(self) -> None:
+        """Hand out first what is out: whoever had it is gone."""
+        self._todo = sorted(self._out)
+
+    def done(self, number: int) -> Any:
+        """Return the job that is answered, once."""
+        return self._out.pop(number)
+
+    def reply(self, said: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Answer what the process that speaks with Ray said; None where it waits for nothing."""
+        match said:
+            case ("want",):
+                return self._next()
+            case ("report", number, values):
+                return "answer", self._on_report(self._out[number], values)
+            case ("files", number, changed):
+                _bring_home(self._out[number], changed)
+            case ("say", text):
+                self._tell(text)
+        return None
+
+    def _next(self) -> tuple[Any, ...]:
+        if self._todo:
+            number = self._todo.pop(0)
+        else:
+            job = next(self._source, None)
+            if job is None:
+                return ("end",)
+            number = self._count
+            self._count += 1
+            self._out[number] = job
+        return "job", number, self._out[number]
 
 
 def _bring_home(job: Any, changed: Mapping[str, bytes | None]) -> None:
@@ -122,7 +149,7 @@ class _Speaker:
             self._process.start()
         theirs.close()  # so that its death reads as the end of the pipe
 
-    def __enter__(self) -> _Speaker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -139,9 +166,8 @@ class _Speaker:
             return None
         return said
 
-    def say(self, said: tuple[Any, ...]) -> None:
+    def say(self, said: tuple[Any, ...] | None) -> None:
         """Tell it; that it died is heard."""
-        try:
-            self._connection.send(said)
-        except OSError:
-            return
+        if said is not None:
+            with suppress(OSError):
+                self._connection.send(said)

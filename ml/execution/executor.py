@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -103,51 +104,63 @@ class Local:
     ) -> Iterator[tuple[Job, Answer]]:
         """Watch each job from a thread of its own; see `Executor.run_watched`."""
         del cores  # the user says how many, not the machine
-        source = iter(jobs)
-        news: SimpleQueue[tuple[str, Job, Any]] = SimpleQueue()
-        stop = threading.Event()
-        running: list[threading.Thread] = []
-
-        def watch(job: Job) -> None:
-            try:
-                news.put(("done", job, work(job, _ThreadLink(job, news, stop))))
-            except BaseException as error:  # noqa: BLE001 (whatever it was, it is raised again)
-                news.put(("failed", job, error))
-
-        def begin() -> bool:
-            for job in source:
-                thread = threading.Thread(target=watch, args=(job,), daemon=True)
-                running.append(thread)
-                thread.start()
-                return True
-            return False
-
-        at_work = 0
+        threads, source, at_work = _Threads(work), iter(jobs), 0
         try:
             while True:
-                while at_work < self._watched and begin():
+                while at_work < self._watched and (job := next(source, None)) is not None:
+                    threads.begin(job)
                     at_work += 1
                 if not at_work:
                     return
-                kind, job, said = news.get()
+                kind, job, said = threads.news.get()
                 if kind == "report":
-                    values, answer = said
-                    answer.put(on_report(job, values))
+                    values, answers = said
+                    answers.put(on_report(job, values))
                     continue
                 at_work -= 1
                 if kind == "failed":
                     raise said
                 yield job, said
         finally:
-            stop.set()
-            for thread in running:
-                thread.join()
+            threads.end()
+
+
+class _Threads:
+    """A thread for each watched job; they speak through `news`: kind, job, content."""
+
+    def __init__(self, work: Callable[[Any, Link], Any]) -> None:
+        self._work = work
+        self.news: SimpleQueue[tuple[str, Any, Any]] = SimpleQueue()
+        self._stop = threading.Event()
+        self._running: list[threading.Thread] = []
+
+    def begin(self, job: Any) -> None:
+        """Begin a job."""
+        thread = threading.Thread(target=self._watch, args=(job,), daemon=True)
+        self._running.append(thread)
+        thread.start()
+
+    def end(self) -> None:
+        """Tell all to stop, and wait until they have saved."""
+        self._stop.set()
+        for thread in self._running:
+            thread.join()
+
+    def _watch(self, job: Any) -> None:
+        try:
+            answer = self._work(job, _ThreadLink(job, self.news, self._stop))
+        except BaseException as error:  # noqa: BLE001 (whatever it was, it is raised again)
+            self.news.put(("failed", job, error))
+        else:
+            self.news.put(("done", job, answer))
 
 
 class _ThreadLink:
     """The link of a job that is watched from a thread."""
 
-    def __init__(self, job: Any, news: SimpleQueue[tuple[str, Any, Any]], stop: threading.Event):
+    def __init__(
+        self, job: Any, news: SimpleQueue[tuple[str, Any, Any]], stop: threading.Event
+    ) -> None:
         self._job, self._news, self._stop = job, news, stop
         self._answers: SimpleQueue[bool] = SimpleQueue()
 
@@ -159,13 +172,10 @@ class _ThreadLink:
     def __call__(self, *said: Any) -> bool:
         """Report, and wait for the answer."""
         self._news.put(("report", self._job, (said, self._answers)))
-        while True:
-            if self._stop.is_set():
-                raise JobStopped
-            try:
+        while not self._stop.is_set():
+            with suppress(Empty):
                 return self._answers.get(timeout=_LOOK_S)
-            except Empty:
-                continue
+        raise JobStopped
 
 
 def make_executor(

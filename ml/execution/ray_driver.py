@@ -11,11 +11,12 @@ find other rows is left out by name, and a job that died with its process goes t
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -29,7 +30,7 @@ from ml.execution.shipping import Parcel, digest_of, pack, read_folder
 
 LOST = 3
 """Exit code where the connection to the cluster is lost."""
-_CONNECT_S, _RECONNECT_S, _PAUSE_S = 45.0, 150.0, 3.0
+_KNOCK_S, _CONNECT_S, _RECONNECT_S, _PAUSE_S = 5.0, 60.0, 150.0, 2.0
 _REFRESH_S = 5.0
 _WAIT_S = 0.5
 _REST_S = 5.0
@@ -37,6 +38,11 @@ _MOST_DEATHS = 4
 _MOST_FAILURES_OF_A_NODE = 4
 _WITHOUT_NODES_S = 90.0
 _EXAMINE_S = 180.0
+_NOT_THE_JOBS = frozenset(
+    ("NodeDiedError", "TaskUnschedulableError", "ActorDiedError", "ActorUnavailableError",
+     "ObjectLostError", "OwnerDiedError")
+)  # fmt: skip
+"""Errors of Ray's that say nothing about a job."""
 
 
 @dataclass
@@ -61,6 +67,22 @@ class _Node:
     alive: bool = True
     failures: int = 0
     rests_until_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """A node, as `roadsense doctor` shows it.
+
+    Attributes:
+        cores: That Ray gives out there.
+        machine: What it is; None where it cannot be asked.
+        problem: Why it is not used, and the remedy; empty where it is.
+    """
+
+    name: str
+    cores: int
+    machine: Machine | None
+    problem: str
 
 
 @dataclass
@@ -96,10 +118,10 @@ def connect(address: str, *, again: bool = False) -> Any:
     warnings.simplefilter("ignore")  # Ray's own deprecations
     import ray  # noqa: PLC0415 (slow, and an extra)
 
-    patience_s = _RECONNECT_S if again else _CONNECT_S
-    until_s = time.monotonic() + patience_s
+    began_s = time.monotonic()
     while True:
         try:
+            _knock(address)  # Ray ends this process where nobody listens
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises what it likes
             said = str(error).strip() or type(error).__name__
@@ -110,9 +132,8 @@ def connect(address: str, *, again: bool = False) -> Any:
                     f"--cluster {address}: {' '.join(said.split())} Install the same Ray and "
                     "Python here and on every node, or use one image."
                 ) from error
-            hopeless = isinstance(error, ValueError | ConfigError)
-            nothing_here = address == "auto" and not again
-            if hopeless or nothing_here or time.monotonic() > until_s:
+            patience_s = _CONNECT_S if isinstance(error, ConnectionAbortedError) else _KNOCK_S
+            if time.monotonic() - began_s > (_RECONNECT_S if again else patience_s):
                 raise EvaluationError(
                     f"--cluster {address}: no Ray cluster answers ({said.splitlines()[-1][:300]}). "
                     "Start one with `ray start --head` on this machine, set RAY_ADDRESS, or name "
@@ -121,6 +142,19 @@ def connect(address: str, *, again: bool = False) -> Any:
             time.sleep(_PAUSE_S)
         else:
             return ray
+
+
+def _knock(address: str) -> None:
+    """Connect to an address, if it says where that is, and leave again.
+
+    Raises:
+        OSError: Nobody listens there.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
 def main(
@@ -192,25 +226,11 @@ class _Driver:
         now_s = time.monotonic()
         if now_s - self._refreshed_s >= _REFRESH_S:
             self._refreshed_s = now_s
-            found = {n["NodeID"]: n for n in self._ray.nodes() if n["Alive"]}
-            for node_id, node in self._nodes.items():
-                if node.alive and node_id not in found:
-                    node.alive, node.asked = False, None
-                    self._say(f"node {node.name} is gone; what it was doing is done elsewhere")
-            for node_id, of in found.items():
-                cores = int(of["Resources"].get("CPU", 0))
-                if node_id not in self._nodes and cores:
-                    name = (
-                        f"{of['NodeManagerHostname']} ({of['NodeManagerAddress']}, {node_id[:6]})"
-                    )
-                    pin = self._pin(node_id, soft=False)
-                    asked = self._examine.options(scheduling_strategy=pin).remote()
-                    self._nodes[node_id] = _Node(name, cores, cores, asked, now_s)
+            self._list_nodes(now_s)
         for node in self._nodes.values():
             if node.asked is None:
                 continue
-            ready, _ = self._ray.wait([node.asked], timeout=0)
-            if ready:
+            if self._ray.wait([node.asked], timeout=0)[0]:
                 node.left_out = self._verdict(node)
             elif now_s - node.asked_s > _EXAMINE_S:
                 node.left_out = f"it did not answer within {_EXAMINE_S:.0f} s"
@@ -219,34 +239,28 @@ class _Driver:
             node.asked = None
             if node.left_out:
                 self._say(f"node {node.name} is left out: {node.left_out}")
-        if any(node.alive and not node.left_out for node in self._nodes.values()):
+        alive = [node for node in self._nodes.values() if node.alive]
+        if any(not node.left_out for node in alive):
             self._usable_s = now_s
-        elif self._nodes and all(n.left_out for n in self._nodes.values() if n.alive):
-            out = [f"{n.name}: {n.left_out}" for n in self._nodes.values() if n.left_out]
-            if out or now_s - self._usable_s > _WITHOUT_NODES_S:
-                raise EvaluationError(
-                    "the cluster has no node that can do the work. "
-                    + "; ".join(out or ["all are gone"])
-                    + ". What was finished is kept: mend it, and run the same command again."
-                )
-        elif now_s - self._usable_s > _WITHOUT_NODES_S:
-            raise EvaluationError(
-                "the cluster has no node with a core. Start one: ray start --address=HEAD:6379"
-            )
+        elif alive or now_s - self._usable_s > _WITHOUT_NODES_S:
+            raise EvaluationError(_no_node([n for n in self._nodes.values() if n.left_out]))
+
+    def _list_nodes(self, now_s: float) -> None:
+        found = {n["NodeID"]: n for n in self._ray.nodes() if n["Alive"]}
+        for node_id, node in self._nodes.items():
+            if node.alive and node_id not in found:
+                node.alive, node.asked = False, None
+                self._say(f"node {node.name} is gone; what it was doing is done elsewhere")
+        for node_id, of in found.items():
+            cores = int(of["Resources"].get("CPU", 0))
+            if node_id not in self._nodes and cores:
+                pin = self._pin(node_id, soft=False)
+                asked = self._examine.options(scheduling_strategy=pin).remote()
+                self._nodes[node_id] = _Node(name_of(of), cores, cores, asked, now_s)
 
     def _verdict(self, node: _Node) -> str:
-        try:
-            node.machine = self._ray.get(node.asked)
-        except Exception as error:  # noqa: BLE001 (Ray raises what it likes)
-            said = _last_line(error)
-            if "ModuleNotFoundError" in said or "No module named" in said:
-                return (
-                    f"RoadSense cannot be imported there ({said}): install the same version into "
-                    "the Python that `ray start` runs with"
-                )
-            return f"it cannot be asked what it is ({said})"
-        assert node.machine is not None  # noqa: S101 - for the type checker
-        return problem_of(self._here, node.machine)
+        node.machine, problem = _answer_of(self._ray, node.asked, self._here)
+        return problem
 
     def _hand_out(self) -> None:
         """Give each free core a job; ask for one where none waits."""
@@ -336,8 +350,7 @@ class _Driver:
 
     def _lost(self, waiting: _Waiting, node_id: str, error: Exception) -> None:
         node, kind = self._nodes[node_id], type(error).__name__
-        of_node = kind in {"NodeDiedError", "TaskUnschedulableError", "ActorDiedError",
-                           "ActorUnavailableError", "ObjectLostError", "OwnerDiedError"}  # fmt: skip
+        of_node = kind in _NOT_THE_JOBS
         self._sent.clear()  # what was put may be gone with a node
         if kind.startswith("Actor"):
             self._mailbox = None
@@ -382,6 +395,68 @@ class _Driver:
 
     def _say(self, text: str) -> None:
         self._connection.send(("say", text))
+
+
+def ask_nodes(address: str) -> list[NodeReport]:
+    """Ask each node of a cluster what it is; for a process of its own.
+
+    Raises:
+        EvaluationError: Nothing answers at the address.
+        ConfigError: It is no address, or a cluster of another version.
+    """
+    ray = connect(address)
+    from ray.util.scheduling_strategies import (  # noqa: PLC0415
+        NodeAffinitySchedulingStrategy,
+    )
+
+    here, remote = examine(sumo=False), ray.remote(num_cpus=0, max_retries=0)(examine)
+    asked = {}
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        pin = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        cores = int(node["Resources"].get("CPU", 0))
+        asked[name_of(node)] = cores, remote.options(scheduling_strategy=pin).remote()
+    reports = [
+        NodeReport(name, cores, *_answer_of(ray, ref, here, _EXAMINE_S))
+        for name, (cores, ref) in asked.items()
+    ]
+    ray.shutdown()
+    return reports
+
+
+def _answer_of(
+    ray: Any, ref: Any, here: Machine, timeout_s: float = 0.0
+) -> tuple[Machine | None, str]:
+    """Return what a node says it is, and why it is not used; empty where it is."""
+    try:
+        machine: Machine = ray.get(ref, timeout=timeout_s)
+    except Exception as error:  # noqa: BLE001 (Ray raises what it likes)
+        said = _last_line(error)
+        if "ModuleNotFoundError" in said or "No module named" in said:
+            return None, (
+                f"RoadSense cannot be imported there ({said}): install the same version into the "
+                "Python that `ray start` runs with"
+            )
+        if isinstance(error, TypeError | AttributeError):
+            return None, f"it has another version of RoadSense ({said}): install one version"
+        return None, f"it cannot be asked what it is ({said}): see its logs in /tmp/ray"
+    return machine, problem_of(here, machine)
+
+
+def name_of(node: Mapping[str, Any]) -> str:
+    """Name a node of `ray.nodes()`: two of them may be on one machine."""
+    host, address = node["NodeManagerHostname"], node["NodeManagerAddress"]
+    return f"{host} ({address}, {node['NodeID'][:6]})"
+
+
+def _no_node(left_out: Sequence[_Node]) -> str:
+    """Say that no node can do the work, and why."""
+    if not left_out:
+        return "the cluster has no node with a core. Start one: ray start --address=HEAD:6379"
+    said = "; ".join(f"node {node.name}: {node.left_out}" for node in left_out)
+    return (
+        f"the cluster has no node that can do the work. {said}. Mend that, and run the same "
+        "command again: what was finished is kept."
+    )
 
 
 def _last_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 from ml.atomic_files import PARTIAL_SUFFIX
 from ml.errors import EvaluationError
@@ -35,7 +35,7 @@ class Mailbox:
         """Take a report of a job, and answer when whoever asked for the job has."""
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         self._news.append(("report", number, said))
-        return await answer
+        return bool(await answer)
 
     async def send(self, number: int, changed: dict[str, bytes | None]) -> None:
         """Take files of a job's folder; None for one that is gone."""
@@ -133,7 +133,7 @@ class _Away:
         self._thread = threading.Thread(target=self._keep_sending, daemon=True)
         self._looked_s, self._deserted = time.monotonic(), False
 
-    def __enter__(self) -> "_Away":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from ml.atomic_files import write_atomically, write_json
 from ml.envs.config import EnvConfig
-from ml.errors import CheckpointError, ConfigError, ScenarioError
+from ml.errors import CheckpointError, ConfigError
 from ml.folders import expand_home
 from ml.training.config import TrainConfig
 from ml.training.config_files import to_yaml
