@@ -34,12 +34,12 @@ foreign:
 	rm -rf .venv
 
 # Installed anew when a list of packages changes.
-.venv/installed: requirements.txt requirements-baselines.txt requirements-logs.txt requirements-dev.txt pyproject.toml
+.venv/installed: requirements.txt requirements-baselines.txt requirements-logs.txt requirements-ray.txt requirements-dev.txt pyproject.toml
 	python=$$(scripts/preflight) && "$$python" -m venv .venv
-	@echo "Installing packages into .venv (once; 0.5 GB to download, 3 GB with PyPI's CUDA build of torch)"
+	@echo "Installing packages into .venv (once; 0.6 GB to download, 3 GB with PyPI's CUDA build of torch)"
 	$(PIP) install $(CPU_TORCH) --no-deps $$(grep -o '^torch==[0-9.]*' requirements.txt)
 	$(PIP) install --requirement requirements.txt --requirement requirements-baselines.txt \
-		--requirement requirements-logs.txt --requirement requirements-dev.txt
+		--requirement requirements-logs.txt --requirement requirements-ray.txt --requirement requirements-dev.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	$(BIN)/roadsense compile
 	touch $@

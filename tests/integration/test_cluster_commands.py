@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,8 +65,8 @@ def test_an_evaluation_has_the_same_rows(cluster: RayCluster, tmp_path: Path):
     model, radio = tmp_path / "model.zip", tmp_path / "mine.json"
     model.write_bytes(model_bytes(untrained_model(0, peer_embed_dim=16)))
     radio.write_text(load_parameters("bursty").model_dump_json())
-    plan = ["evaluate", str(model), "--suite", "ncap:1", "plexe:1", "--worst", "0"]
-    plan += ["--radio", "clean", "shadowed", str(radio), "--controllers", "cth:1.1"]
+    plan = ["evaluate", str(model), "--suite", "plexe:1", "--worst", "0", "--radio", "clean"]
+    plan += ["shadowed", "varied", str(radio), "--controllers", "cth:1.1"]
 
     def parts(out: Path) -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in (out / "parts").glob("*.jsonl")}
@@ -78,12 +79,12 @@ def test_an_evaluation_has_the_same_rows(cluster: RayCluster, tmp_path: Path):
     kill = killing(cluster, lambda: parts(out), "part")
     said = run(*plan, "--cluster", cluster.address, "--out", str(out), meanwhile=kill)
     assert "is gone" in said or "lost on node" in said
-    assert len(found[0]) == 24
+    assert len(found[0]) == 4 * 3
     assert found[0] == found[1] == parts(out)
 
 
 def test_a_search_has_the_same_trials(cluster: RayCluster, tmp_path: Path):
-    """Eight, one after the other, two at once, and on two nodes of which one dies."""
+    """Eight, one after the other here, and on two nodes of which one dies."""
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"env": {"episode_s": 10.0}}))
     plan = ["tune", "--controller", "predictive", "--config", str(recipe), "--episodes", "8"]
@@ -93,18 +94,16 @@ def test_a_search_has_the_same_trials(cluster: RayCluster, tmp_path: Path):
         found = json.loads((out / "tuning.json").read_text())["trials"]
         return [{k: v for k, v in trial.items() if k != "progress"} for trial in found]
 
-    found = []
-    for name, where in {"one": ["--workers", "1"], "two": ["--workers", "2"]}.items():
-        run(*plan, *where, "--out", str(tmp_path / name))
-        found.append(trials(tmp_path / name))
+    run(*plan, "--out", str(tmp_path / "here"))
+    found = trials(tmp_path / "here")
     out = tmp_path / "cluster"
     journal = out / "trials.log"
     kill = killing(
         cluster, lambda: journal.exists() and '"outcome"' in journal.read_text(), "first trial"
     )
     run(*plan, "--cluster", cluster.address, "--out", str(out), meanwhile=kill)
-    assert [trial["trial"] for trial in found[0]] == list(range(8))
-    assert found[0] == found[1] == trials(out)
+    assert [trial["trial"] for trial in found] == list(range(8))
+    assert found == trials(out)
 
 
 def test_training_runs_come_home(cluster: RayCluster, tmp_path: Path):
@@ -115,15 +114,18 @@ def test_training_runs_come_home(cluster: RayCluster, tmp_path: Path):
         "total_timesteps": 1024,
         "env": {"episode_s": 10.0},
         "imitation": {"rounds": 0},
-        "ppo": {"n_steps": 64, "batch_size": 128, "n_epochs": 1},
+        "ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 1},
         "evaluation": {"every_steps": 0, "closing_episodes": 0},
     }
     recipe.write_text(yaml.safe_dump(config))
     plan = ["train", "--config", str(recipe), "--seeds", "3", "4"]
 
     def models(runs: Path) -> dict[str, bytes]:
-        found = sorted(runs.glob("*/seed*/models/*.zip"))
-        return {str(file.relative_to(runs)): file.read_bytes() for file in found}
+        found = {}
+        for file in sorted(runs.glob("*/seed*/models/*.zip")):
+            with zipfile.ZipFile(file) as archive:  # which notes the time, too
+                found[str(file.relative_to(runs))] = archive.read("policy.pth")
+        return found
 
     found = []
     for name, where in {"here": [], "there": ["--cluster", cluster.address]}.items():
