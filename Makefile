@@ -8,6 +8,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The CPU build of torch where its index can be reached; requirements.txt says more.
 CPU_TORCH := --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu
+REQUIREMENTS := $(wildcard requirements*.txt)
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor.
 # Files of tests are shared out among at most four cores, those with slow tests first (tests/conftest.py);
 # a process for each core, so that torch's threads would only stand in each other's way.
@@ -34,12 +35,11 @@ foreign:
 	rm -rf .venv
 
 # Installed anew when a list of packages changes.
-.venv/installed: requirements.txt requirements-baselines.txt requirements-logs.txt requirements-docs.txt requirements-dev.txt pyproject.toml
+.venv/installed: $(REQUIREMENTS) pyproject.toml
 	python=$$(scripts/preflight) && "$$python" -m venv .venv
-	@echo "Installing packages into .venv (once; 0.5 GB to download, 3 GB with PyPI's CUDA build of torch)"
+	@echo "Installing packages into .venv (once; 0.6 GB to download, 3 GB with PyPI's CUDA build of torch)"
 	$(PIP) install $(CPU_TORCH) --no-deps $$(grep -o '^torch==[0-9.]*' requirements.txt)
-	$(PIP) install --requirement requirements.txt --requirement requirements-baselines.txt \
-		--requirement requirements-logs.txt --requirement requirements-docs.txt --requirement requirements-dev.txt
+	$(PIP) install $(addprefix --requirement ,$(REQUIREMENTS))
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	$(BIN)/roadsense compile
 	touch $@

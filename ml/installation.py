@@ -16,6 +16,15 @@ _SUMO_MODULES = {
     "sumo": "eclipse-sumo",
 }
 
+SUMO_LIBRARIES = {
+    "libX11.so.6": "libx11-6",
+    "libXext.so.6": "libxext6",
+    "libXrender.so.1": "libxrender1",
+    "libGL.so.1": "libgl1",
+    "libatomic.so.1": "libatomic1",
+}
+"""Shared libraries that SUMO's wheels do not bring along, and their Debian packages."""
+
 
 def code_folder() -> Path:
     """Return the folder that holds this package: the checkout, where that is installed."""

@@ -298,6 +298,16 @@ def controller_spec(spec: str) -> DriverSpec:
     )
 
 
+def driver_files(spec: DriverSpec) -> list[Path]:
+    """List what a driver is made from: its file, and of an exported board all of the folder."""
+    if not spec.file:
+        return []
+    file = Path(spec.file)
+    if file.name != WEIGHTS:
+        return [file]
+    return [path for path in sorted(file.parent.rglob("*")) if path.is_file()]
+
+
 def make_driver(spec: DriverSpec | str, load_model: ModelLoader | None = None) -> Driver:
     """Build a driver; a string stands for a controller, as `controller_spec` takes it.
 

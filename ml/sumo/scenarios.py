@@ -103,6 +103,17 @@ def examine_scenario(sumo_cfg: Path | str | None = None) -> Examined:
     return _read_network(_find_sources(sumo_cfg))
 
 
+def scenario_files(cfg_file: Path) -> list[Path]:
+    """List a sumocfg and the files that it names; those that it misses are told of on loading."""
+    try:
+        root = parse_xml(cfg_file)
+    except ScenarioError:
+        return [cfg_file]
+    options = ("net-file", "route-files", "additional-files")
+    places = [place for option in options for place in files_named(root, option, cfg_file)]
+    return [cfg_file, *(place for place in places if place.is_file())]
+
+
 def _find_sources(sumo_cfg: Path | str | None) -> Examined:
     """Find a scenario's network and route, and read neither network nor lanes."""
     name = DEFAULT_SCENARIO if sumo_cfg is None else str(sumo_cfg)
