@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.arrays import Bools, Floats, Ints
 from ml.envs.arguments import read_kind, read_seed
@@ -89,6 +90,7 @@ class ConvoyBatch:
         board: What the egos' boards hold and compute.
         age_est_ms: (num_envs, 1, num_peers) float64, as boards estimate the age of each peer's
             newest message, as of the last delivery.
+        wish_mps2: (num_envs,) float64, what each ego's driver wished in the last tick.
         withheld_mps2: (num_envs,) float64, by how much each wish in the last tick was above what
             the safety layer let pass; 0 without one.
         lane_offset_m: To the centre of the lane on the left; 0.0 on a road without one.
@@ -171,7 +173,7 @@ class ConvoyBatch:
         self._expected = np.zeros(shape, dtype=bool)
         self._controlled = np.zeros(shape, dtype=bool)
         self._command_mps = np.full(shape, np.nan)
-        self.withheld_mps2 = np.zeros(num_envs)
+        self.wish_mps2 = self.withheld_mps2 = np.zeros(num_envs)
         self._drive_ego = config.ego_control == "policy"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -331,6 +333,7 @@ class ConvoyBatch:
         """
         self._require_ready(accel_mps2)
         self._whole = False
+        self.wish_mps2 = accel_mps2
         self.withheld_mps2 = self.board.command(accel_mps2, self.truth.speed_mps, self._command_mps)
         commands, aside_m = self._direct_traffic()
         state = self.simulator.step(commands)
@@ -448,6 +451,28 @@ class ConvoyBatch:
         if self._replay is not None:
             summary["replayed"] = bool(self.replayed[row])
         return summary
+
+    def picture(self, row: int) -> NDArray[np.uint8]:
+        """Draw a convoy as it is, (200, 800, 3) uint8; see `ml.envs.picture`.
+
+        Raises:
+            EnvironmentStateError: No episode has begun.
+        """
+        if not self._begun:
+            raise EnvironmentStateError("No episode has begun; call reset() before render().")
+        from ml.envs.picture import draw_convoy  # noqa: PLC0415 (Pillow, which few need)
+
+        truth, cars = self.truth, slice(0, 1 + int(self.plan.num_peers[row]))
+        return draw_convoy(
+            truth.route_pos_m[row, cars],
+            truth.lateral_m[row, cars],
+            truth.accel_mps2[row, cars],
+            brake_slot=int(self.plan.brake_slot[row]),
+            words=(
+                f"{self.tick[row] * DT_S:.1f} s   gap {truth.gap_m[row]:.1f} m   "
+                f"{truth.speed_mps[row, 0]:.1f} m/s   {truth.accel_mps2[row, 0]:.1f} m/s2"
+            ),
+        )
 
     def drain_metrics(self) -> dict[str, float]:
         """Means over the batch since the last call: reward terms, radio, clipped features."""
