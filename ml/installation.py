@@ -16,6 +16,9 @@ _SUMO_MODULES = {
     "sumo": "eclipse-sumo",
 }
 
+SHIPPED_MODELS = ("convoy",)
+"""Models that come along, which every command takes by their name."""
+
 SUMO_LIBRARIES = {
     "libX11.so.6": "libx11-6",
     "libXext.so.6": "libxext6",
@@ -41,6 +44,16 @@ def repository_folder(name: str) -> Path:
     """
     carried = Path(__file__).resolve().parent / "carried" / name
     return carried if carried.is_dir() else code_folder() / name
+
+
+def model_file(name: str | Path) -> Path:
+    """Return a model's file: of the shipped one by its name, `convoy`, of any other its path.
+
+    A file of that name in the current folder comes first.
+    """
+    path = Path(name)
+    shipped = Path(__file__).resolve().parent / "models" / f"{path}.zip"
+    return shipped if str(name) in SHIPPED_MODELS and not path.exists() else path
 
 
 def borrowed_program(program: str) -> Path | None:

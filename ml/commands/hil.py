@@ -15,6 +15,7 @@ from ml.commands.checks import require_counts
 from ml.console import counted, make_console, plain_lines
 from ml.errors import BoardError, ConfigError, did_you_mean
 from ml.evaluation.seeds import TEST_SEED
+from ml.installation import model_file
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ml.hil.protocol import Hello
     from ml.hil.session import Session
 
-SHIPPED = Path(__file__).parents[1] / "models" / "convoy.zip"
+SHIPPED = model_file("convoy")
 _HOST, _QEMU = "host", "qemu"
 _MOST_DEADLINE_MS = 60_000
 

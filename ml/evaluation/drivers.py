@@ -18,6 +18,7 @@ from ml.envs.policy_interface import PolicyInterface
 from ml.envs.truth.lanes import WANDERING_M
 from ml.errors import CheckpointError, EvaluationError
 from ml.evaluation.records import POLICY_FAMILY, DriverSpec, Variant, sha256_of
+from ml.installation import model_file
 from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.onboard.board import Board
 from ml.onboard.observation.spec import Observation
@@ -253,7 +254,7 @@ def model_spec(
         CheckpointError: The file cannot be read.
     """
     try:
-        digest = sha256_of(Path(path))
+        digest = sha256_of(model_file(path))
     except OSError as error:
         raise CheckpointError(
             f"model {path} cannot be read ({error.strerror}). Name a .zip that `roadsense train` "
@@ -265,7 +266,7 @@ def model_spec(
         family=POLICY_FAMILY,
         knows="nothing" if variant == "radio off" else "radio",
         time_gap_s=interface.time_gap_s if time_gap_s is None else time_gap_s,
-        file=str(Path(path).absolute()),
+        file=str(model_file(path).absolute()),
         sha256=digest,
         variant=variant,
     )
