@@ -46,6 +46,9 @@ MODULES = {  # the interface of the package, as a reader meets it
 OUTSIDE = {  # pages that live beside what they explain
     "firmware/logger/README.md": "logger",
     "firmware/brain/README.md": "brain",
+    "firmware/convoy/README.md": "convoy",
+    "firmware/hil/README.md": "hil",
+    "firmware/node/README.md": "node",
     "ml/envs/cases/README.md": "cases",
     "CONTRIBUTING.md": "contributing",
     "CHANGELOG.md": "changelog",
