@@ -30,13 +30,19 @@ def logger(work, **settings):
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory):
-    """Ten seconds of a pinger and one who echoes; a fifth of their frames is lost."""
-    folder = tmp_path_factory.mktemp("logs")
-    libraries = {
+def libraries(tmp_path_factory):
+    """A pinger and one who echoes."""
+    folder = tmp_path_factory.mktemp("built")
+    return {
         "a": logger(folder / "a", VEHICLE_ID='"a"', IS_PINGER=1, ECHOES=0),
         "b": logger(folder / "b", VEHICLE_ID='"b"', IS_PINGER=0, ECHOES=1),
     }
+
+
+@pytest.fixture(scope="module")
+def logs(libraries, tmp_path_factory):
+    """Ten seconds of both; a fifth of their frames is lost."""
+    folder = tmp_path_factory.mktemp("logs")
     boards = {
         "a": Board(libraries["a"], folder, "v1", 1_000_000),
         "b": Board(libraries["b"], folder, "v2", 5_037_000),
@@ -109,3 +115,18 @@ def test_what_was_heard_is_what_the_other_sent(logs):
     rows = np.searchsorted(sent["sequence"], heard["sequence"])
     for name in ("lat", "lon", "speed", "accel_x", "msg_timestamp"):
         assert heard[name] == pytest.approx(sent[name][rows])
+
+
+def test_an_echo_of_another_ping_answers_none(libraries, tmp_path):
+    """One that comes after its period was over is lost, and takes not the next one's place."""
+    board = Board(libraries["a"], tmp_path)
+    board.run(10_000)  # its ticks lie amid what follows
+    for late in (1, 0):
+        board.sent()
+        board.run(board.now_us + 100_000)
+        ((_, frame),) = board.sent()
+        sequence = int.from_bytes(frame[16:20], "little") - late
+        echo = frame[:4] + b"\1" + frame[5:16] + (sequence % 2**32).to_bytes(4, "little")
+        board.hear(echo + frame[20:])
+    board.run(board.now_us + 200_000)
+    assert [row["lost"] for row in board.rows("RTT")][:2] == ["1", "0"]
