@@ -21,6 +21,8 @@ BOARD: Final = "board"
 """The name in front of a folder: board@DIR."""
 WEIGHTS: Final = "weights.h"
 _CODE: Final = ("brain.h", "brain.c", "replay/batch.c")
+_CALLS: Final = 2
+"""`batch_version` of firmware/brain/replay/batch.c: how it is called from here."""
 _FLAGS: Final = ("-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 _SAYS: Final = re.compile(r"^/\* code ([0-9a-f]{64}) \*/$", re.MULTILINE)
 _DIGEST: Final = re.compile(r"^#define BRAIN_DIGEST 0x([0-9a-f]{8})u$", re.MULTILINE)
@@ -63,6 +65,8 @@ class ExportedBoard:
         time_gap_s: That its model usually keeps.
         standstill_m: None.
         knows: The radio.
+        smooths: Whether it answers what it commands. Where another drives, its low-pass would echo
+            what that one did; then it is to answer what it wishes within its bounds.
 
     Raises:
         ConfigError: It is no such folder, was changed, or cannot be compiled.
@@ -73,8 +77,15 @@ class ExportedBoard:
     def __init__(self, folder: Path) -> None:
         folder = folder.parent if folder.name == WEIGHTS else folder
         self.knows: Knows = "radio"
+        self.smooths = True
         self.name = f"board {folder.name}"
         self._library = ctypes.CDLL(str(_built(folder)))
+        version = getattr(self._library, "batch_version", None)  # the first ones had none
+        if version is None or version() != _CALLS:
+            raise ConfigError(
+                f"{folder} was exported by another version of RoadSense, whose code is called in "
+                "another way. Export the model again."
+            )
         self._library.batch_time_gap_s.restype = ctypes.c_float
         self._library.batch_begin.restype = ctypes.c_bool
         gap_s = float(self._library.batch_time_gap_s())
@@ -125,6 +136,7 @@ class ExportedBoard:
             ctypes.c_void_p(self._brains.ctypes.data),
             ctypes.c_int32(num_envs),
             ctypes.c_int32(num_sources),
+            ctypes.c_bool(self.smooths),
             *(ctypes.c_void_p(array.ctypes.data) for array in (columns, own, accel_mps2)),
         )
         return accel_mps2
