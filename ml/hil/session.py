@@ -165,9 +165,8 @@ class Session:
 
     def _greet(self) -> Hello:
         ends = time.monotonic() + _STARTS_S[self._port.is_program]
-        self._waiting = b"\0"  # ends what somebody else has begun to say
         while (now := time.monotonic()) < ends:
-            self._say(Kind.HELLO)
+            self._say(Kind.HELLO)  # the first may be the end of what somebody else has begun to say
             self._flush()
             while (message := self._next(min(now + _AGAIN_S, ends))) is not None:
                 if message.kind == Kind.IS_HELLO:
@@ -182,8 +181,7 @@ class Session:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, b""
         for wire in waiting.split(b"\0")[:-1]:
-            if wire:
-                self._on_message(wire + b"\0")
+            self._on_message(wire + b"\0")
         self._port.write(waiting)
 
     def _next(self, until: float) -> Message | None:
