@@ -16,6 +16,7 @@ import tyro
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.seeds import TEST_SEED
+from ml.installation import model_file
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ class WatchOptions:
     and what the safety layer lets pass. docs/watch.md explains it; ? on the page lists its keys.
     """
 
-    model: Annotated[str, tyro.conf.Positional] = "ml/models/convoy.zip"
-    """Who drives: a trained policy (.zip), or a controller as `roadsense evaluate` takes it, such
-    as predictive:0.8."""
+    model: Annotated[str, tyro.conf.Positional] = "convoy"
+    """Who drives: a trained policy (.zip, or `convoy`, the shipped one), or a controller as
+    `roadsense evaluate` takes it, such as predictive:0.8."""
     radio: str = "bursty"
     """Preset or parameter file."""
     suite: str = "convoy"
@@ -130,7 +131,7 @@ def _driver(spec: str, drivers: int) -> Driver:
     from ml.evaluation.drivers import interface_of, make_driver, model_spec  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
-    if not spec.endswith(".zip") and not Path(spec).is_file():
+    if not spec.endswith(".zip") and not model_file(spec).is_file():
         return make_driver(spec)
     model = load_model(spec)
     name = "policy" if drivers == 1 else Path(spec).stem

@@ -81,6 +81,7 @@ class ConvoyBatch:
         wrecked: (num_envs,) bool, the ego has crashed and its episode goes on without it; only
             where `stop_at_collision` is off.
         needless: (num_envs,) bool, the ego braked hard without cause in the last tick.
+        cost: (num_envs,) float64 in [0, 2], how dangerous the last tick was (see `Judge`).
         tick: (num_envs,) int64, ticks since reset.
         recorded: Recorded convoys that are mixed in (see `EnvConfig.episodes_from`); None without.
         keeper: Starts SUMO, and starts it again where it was lost.
@@ -153,6 +154,7 @@ class ConvoyBatch:
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._judge = Judge(config, num_envs, self._road.length_m)
         self.wrecked, self.needless = self._judge.wrecked, self._judge.needless
+        self.cost = self._judge.cost
 
         self.seed = read_seed(seed)
         self._begun = False

@@ -61,7 +61,8 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
 
     **Info** the truth: `collision`, `gap_m`, `realised_accel_mps2`, `commanded_accel_mps2`,
     `hazard_active`, `status`, `peer_age_s` (per peer, true age of its newest message, None if
-    never heard), and `episode_summary` at the end.
+    never heard), `cost` (for constrained learners: how dangerous the tick was, 0 to 2, what the
+    terms `safety` and `collision` charge without their weights), and `episode_summary` at the end.
 
     **Versions** v0: first.
 
@@ -238,6 +239,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
             "realised_accel_mps2": float(truth.accel_mps2[0, 0]),
             "hazard_active": bool(plan.kind[0] == HAZARD and batch.braking_now[0]),
             "peer_age_s": ages,
+            "cost": float(batch.cost[0]),
         }
 
 

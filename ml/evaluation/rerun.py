@@ -19,7 +19,7 @@ from ml.evaluation.result import EpisodeRow, Manifest, slug
 from ml.evaluation.selection import ResultView
 from ml.evaluation.store import radio_source
 from ml.evaluation.suites.registry import make_suite
-from ml.evaluation.workers import WorkerPool
+from ml.execution.workers import WorkerPool
 from ml.vehicle import DT_S
 
 WORST_FOLDER = "worst"

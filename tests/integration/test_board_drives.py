@@ -8,14 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.board_code import needs
+from support.planted_drive import PlantedDrive
 
-from ml.controllers.board import ExportedBoard
+from ml.controllers.board import ExportedBoard, code_sha256
 from ml.controllers.registry import make_controller
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.errors import ConfigError, EvaluationError
+from ml.evaluation.drive.decide import decide
+from ml.evaluation.drive.line_up import line_up
+from ml.evaluation.drive.read import read_recorded_drive
 from ml.evaluation.drivers import ControllerDriver, PolicyDriver, controller_spec, make_driver
 from ml.export.folder import export
+from ml.parameters import load_parameters
 from ml.training.checkpoints import load_model
 
 MODEL = Path(__file__).parents[2] / "ml" / "models" / "convoy.zip"
@@ -79,6 +84,22 @@ def test_at_the_wheel_it_goes_the_policys_way(folder):
     assert np.quantile(np.abs(board - policy), 0.99) < 1.0
 
 
+@pytest.mark.slow
+def test_on_a_recorded_drive_it_would_do_what_the_policy_would(folder, tmp_path):
+    """Whoever really drove: it does not echo their braking, by the radio or with it off."""
+    brakes_s = [60.0, 90.0, 120.0]
+    PlantedDrive(3.0, {"b": brakes_s, "a": [at_s + 1.2 for at_s in brakes_s]}).write(tmp_path)
+    logs = sorted(tmp_path.glob("*.csv"))
+    drivers = line_up(str(MODEL), [f"board@{folder}", f"off:board@{folder}"], load_model)
+    decided, _ = decide(read_recorded_drive(logs, None), drivers, load_parameters("clean"))
+    of = dict(zip([driver.name for driver in drivers], decided, strict=True))
+    assert np.abs(of["board brain"] - of["policy"]).max() < 1e-3
+    # The policy has no safety layer there; the board's holds it to 0 while nobody is heard.
+    alone = np.minimum(of["policy, radio off"], 0.0)
+    assert np.abs(of["board brain, radio off"] - alone).max() < 1e-3
+    assert (of["policy"] < -2.0).sum() > 10
+
+
 def test_it_is_a_controller_wherever_one_is_named(folder):
     """With its folder's name, and what it is told by the digest of its weights."""
     spec = controller_spec(f"board@{folder}")
@@ -86,6 +107,21 @@ def test_it_is_a_controller_wherever_one_is_named(folder):
     assert spec.time_gap_s == pytest.approx(0.88)
     assert isinstance(make_driver(spec), ControllerDriver)
     assert make_controller(f"off:board@{folder}").knows == "nothing"
+
+
+def test_a_folder_of_another_version_is_refused(folder, tmp_path):
+    """Its code would be called in a way that it does not know, and take the process with it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    glue, weights = copy / "replay" / "batch.c", copy / "weights.h"
+    text = glue.read_text()
+    for now in (text.replace("return 2;", "return 1;"), text.replace("batch_version", "older")):
+        assert now != text
+        before = code_sha256(copy)
+        glue.write_text(now)
+        weights.write_text(weights.read_text().replace(before, code_sha256(copy)))
+        with pytest.raises(ConfigError, match=r"another version of RoadSense.*Export the model"):
+            make_controller(f"board@{copy}")
 
 
 def test_a_folder_that_was_changed_or_is_none_is_refused(folder, tmp_path):

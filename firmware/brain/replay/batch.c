@@ -10,6 +10,8 @@ enum { OWN_X_M, OWN_Y_M, OWN_SPEED, OWN_HEADING, OWN_ACCEL, OWN_SD_M, LAST_COMMA
 
 #define UNCHANGED_S 0.05f /* An age grows by a tick; by less than half of it, it is of another message. */
 
+/* Of the calls below; ml/controllers/board.py asks for it before it makes one. */
+int32_t batch_version(void) { return 2; }
 int32_t batch_bytes(void) { return (int32_t)sizeof(struct brain); }
 int32_t batch_sources(void) { return BRAIN_SOURCES; }
 float batch_time_gap_s(void) { return BRAIN_TIME_GAP_S; }
@@ -46,11 +48,19 @@ static void hold(struct brain_peer *peer, const double *row, int64_t now_ms)
     peer->hops = (uint8_t)row[HOPS];
 }
 
+/* What the policy wishes within its bounds, ahead of the low-pass. */
+static float held_mps2(struct brain_command command)
+{
+    float wish = max_of(command.wish_mps2, command.floor_mps2);
+    return min_of(min_of(wish, command.soft_mps2), command.hard_mps2);
+}
+
 /* Decide a tick of `count` egos: peers (count, sources, PEER_COLUMNS), own (count, OWN_COLUMNS), and
- * accel_mps2 (count), which is filled. */
+ * accel_mps2 (count), which is filled. `smooth` is false where another drives, and the low-pass
+ * would go on from what that one did. */
 void batch_step(
-    struct brain *brains, int32_t count, int32_t sources, const double *peers, const double *own,
-    double *accel_mps2)
+    struct brain *brains, int32_t count, int32_t sources, bool smooth, const double *peers,
+    const double *own, double *accel_mps2)
 {
     for (int32_t e = 0; e < count; e++) {
         struct brain *brain = &brains[e];
@@ -68,6 +78,7 @@ void batch_step(
         brain->sample.accel_mps2 = (float)mine[OWN_ACCEL];
         brain->position_sd_m = (float)mine[OWN_SD_M];
         brain->commands_mps2[0] = (float)mine[LAST_COMMAND];
-        accel_mps2[e] = (double)decide(brain).accel_mps2;
+        struct brain_command command = decide(brain);
+        accel_mps2[e] = (double)(smooth ? command.accel_mps2 : held_mps2(command));
     }
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ml.controllers.board import ExportedBoard
 from ml.controllers.protocol import Knows
 from ml.envs.config import EnvConfig
 from ml.envs.worlds.received import arrive
@@ -206,6 +207,8 @@ class _Wishes:
         self._driver, self._row, self._replay = driver, row, replay
         self._wish_mps2 = np.zeros(replay.heard.age_s.shape[0])
         self._waiting: list[Observation] = []
+        if isinstance(driver, ControllerDriver) and isinstance(driver.controller, ExportedBoard):
+            driver.controller.smooths = False  # nobody does what it says
 
     def ask(self, tick: int) -> None:
         """Ask it, or keep what it is to be shown together with later ticks."""
