@@ -108,7 +108,7 @@ docs: .venv/installed ## build the site (build/site/index.html) from docs/ and t
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs auto docs build/site
 
 .PHONY: format
-format: .venv/installed ## format the code and mend what ruff can mend
+format: .venv/installed # format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

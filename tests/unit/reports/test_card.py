@@ -12,7 +12,7 @@ from support.planted_result import CONTROLLERS, write_planted_result
 
 from ml.errors import EvaluationError
 from ml.evaluation.compare import compare
-from ml.evaluation.rerun import WORST_FOLDER, _file_name
+from ml.evaluation.rerun import WORST_FOLDER, recording_name
 from ml.evaluation.result import Manifest, read_part, write_part
 from ml.evaluation.selection import load_view, worst_episodes
 from ml.evaluation.summary import summarise
@@ -194,7 +194,7 @@ def test_worst_episodes_are_told_with_a_time_line_and_a_command(tmp_path):
     (tmp_path / WORST_FOLDER).mkdir()
     worst = worst_episodes(view, 3)
     for row in worst:
-        planted_recording().save(tmp_path / WORST_FOLDER / _file_name(row))
+        planted_recording().save(tmp_path / WORST_FOLDER / f"{recording_name(row)}.npz")
     text = read(tmp_path, worst=3)
     assert len(re.findall(r'alt="time line of episode \d+"', text)) == 3
     row = worst[0]

@@ -25,7 +25,7 @@ from ml.evaluation.drive.decide import AnyPeerBrakes, decide
 from ml.evaluation.drive.read import read_recorded_drive
 from ml.evaluation.drive.verdict import judge
 from ml.evaluation.drivers import ControllerDriver
-from ml.evaluation.rerun import WORST_FOLDER, _file_name
+from ml.evaluation.rerun import WORST_FOLDER, recording_name
 from ml.evaluation.selection import load_view, worst_episodes
 from ml.parameters import load_parameters
 from ml.reports import style
@@ -113,7 +113,9 @@ def _card(folder: Path) -> None:
     write_planted_result(folder / "result", episodes=25, radios=("clean", "shadowed"))
     (folder / "result" / WORST_FOLDER).mkdir()
     for row in worst_episodes(load_view(folder / "result"), 1):
-        planted_recording(num_peers=8).save(folder / "result" / WORST_FOLDER / _file_name(row))
+        planted_recording(num_peers=8).save(
+            folder / "result" / WORST_FOLDER / f"{recording_name(row)}.npz"
+        )
     write_card(folder / "result", worst=1)
 
 
