@@ -80,6 +80,7 @@ def _fields(recorded, ticks):
         found, expected = (np.clip(values, -1e3, 1e3) for values in (of_c(name), column(name)))
         yield name, found, expected, BOUND_MPS2  # without a layer the bounds are infinite
     yield "accel_mps2", of_c("accel_mps2"), column("accel_mps2"), COMMAND_MPS2
+    yield "speed_mps", of_c("speed_mps"), column("speed_mps"), 2e-4
 
 
 def records(episode: bytes) -> list[bytearray]:
