@@ -8,6 +8,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The CPU build of torch where its index can be reached; requirements.txt says more.
 CPU_TORCH := --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu
+REQUIREMENTS := $(wildcard requirements*.txt)
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor.
 # Files of tests are shared out among at most four cores, those with slow tests first (tests/conftest.py);
 # a process for each core, so that torch's threads would only stand in each other's way.
@@ -34,12 +35,11 @@ foreign:
 	rm -rf .venv
 
 # Installed anew when a list of packages changes.
-.venv/installed: requirements.txt requirements-baselines.txt requirements-logs.txt requirements-dev.txt pyproject.toml
+.venv/installed: $(REQUIREMENTS) pyproject.toml
 	python=$$(scripts/preflight) && "$$python" -m venv .venv
-	@echo "Installing packages into .venv (once; 0.5 GB to download, 3 GB with PyPI's CUDA build of torch)"
+	@echo "Installing packages into .venv (once; 0.6 GB to download, 3 GB with PyPI's CUDA build of torch)"
 	$(PIP) install $(CPU_TORCH) --no-deps $$(grep -o '^torch==[0-9.]*' requirements.txt)
-	$(PIP) install --requirement requirements.txt --requirement requirements-baselines.txt \
-		--requirement requirements-logs.txt --requirement requirements-dev.txt
+	$(PIP) install $(addprefix --requirement ,$(REQUIREMENTS))
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	$(BIN)/roadsense compile
 	touch $@
@@ -97,9 +97,15 @@ lint: .venv/installed ## check style, types, imports, scripts, images and spelli
 	$(BIN)/yamllint --strict .
 	$(SCHEMA)compose-spec docker-compose.yml
 	$(SCHEMA)github-workflows .github/workflows/*.yml
+	$(SCHEMA)dependabot .github/dependabot.yml
 	$(SCHEMA)github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(SCHEMA)citation-file-format CITATION.cff
 	$(BIN)/codespell $$(git ls-files)
+	$(BIN)/codespell --dictionary .ci/words.txt $$(git ls-files ':!.ci/words.txt' ':!CHANGELOG.md') # the project's terms
+
+.PHONY: docs
+docs: .venv/installed ## build the site (build/site/index.html) from docs/ and the code; a dead link or an orphan ends it
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs auto docs build/site
 
 .PHONY: format
 format: .venv/installed ## format the code and mend what ruff can mend

@@ -87,6 +87,10 @@ class ExportError(RoadSenseError):
     """An exported board's code could not be compiled or run, or does not do what Python does."""
 
 
+class BoardError(RoadSenseError):
+    """A board in the loop is not there, fell silent, or says what no board says."""
+
+
 class NotLearningError(RoadSenseError):
     """A training run was ended because it did not learn; its state is saved."""
 

@@ -16,10 +16,44 @@ _SUMO_MODULES = {
     "sumo": "eclipse-sumo",
 }
 
+SHIPPED_MODELS = ("convoy",)
+"""Models that come along, which every command takes by their name."""
+
+SUMO_LIBRARIES = {
+    "libX11.so.6": "libx11-6",
+    "libXext.so.6": "libxext6",
+    "libXrender.so.1": "libxrender1",
+    "libGL.so.1": "libgl1",
+    "libatomic.so.1": "libatomic1",
+}
+"""Shared libraries that SUMO's wheels do not bring along, and their Debian packages."""
+
 
 def code_folder() -> Path:
     """Return the folder that holds this package: the checkout, where that is installed."""
     return Path(__file__).resolve().parents[1]
+
+
+def repository_folder(name: str) -> Path:
+    """Return a folder of the repository that lies beside this package.
+
+    A wheel carries it inside (`setup.py` says which); elsewhere it is the checkout's.
+
+    Args:
+        name: As from the repository's root, such as "firmware/brain".
+    """
+    carried = Path(__file__).resolve().parent / "carried" / name
+    return carried if carried.is_dir() else code_folder() / name
+
+
+def model_file(name: str | Path) -> Path:
+    """Return a model's file: of the shipped one by its name, `convoy`, of any other its path.
+
+    A file of that name in the current folder comes first.
+    """
+    path = Path(name)
+    shipped = Path(__file__).resolve().parent / "models" / f"{path}.zip"
+    return shipped if str(name) in SHIPPED_MODELS and not path.exists() else path
 
 
 def borrowed_program(program: str) -> Path | None:

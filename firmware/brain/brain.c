@@ -102,26 +102,6 @@ static float sine_deg(float angle_deg)
 
 static float cosine_deg(float angle_deg) { return sine_deg(angle_deg + 90.0f); }
 
-/* tanh(x) = (1 - e) / (1 + e) with e = exp(-2 |x|), and exp by Taylor's series after the whole
- * powers of 2 are taken off; absolute error below 1e-7. */
-static float hyperbolic_tangent(float value)
-{
-    float twice = -2.0f * size_of(value);
-    if (!(twice > -20.0f)) {
-        return value < 0.0f ? -1.0f : 1.0f;
-    }
-    int32_t power = floor_of(twice * 1.44269504f + 0.5f);
-    float rest = (twice - (float)power * 0.693359375f) + (float)power * 2.12194440e-4f;
-    float e = 1.0f + rest * (1.0f / 7.0f);
-    for (int k = 6; k >= 1; k--) {
-        static const float share[] = {0.0f, 1.0f, 0.5f, 1.0f / 3.0f, 0.25f, 0.2f, 1.0f / 6.0f};
-        e = 1.0f + rest * share[k] * e;
-    }
-    e *= float_of_bits((uint32_t)(power + 127) << 23);
-    float size = (1.0f - e) / (1.0f + e);
-    return value < 0.0f ? -size : size;
-}
-
 /* ---- Places: whole micrometres ---- */
 
 #define UM_PER_M 1e6f
@@ -1284,6 +1264,131 @@ static void fill(struct brain *brain)
 
 /* ---- ml/policies/deep_set_policy.py ---- */
 
+#if BRAIN_INT16
+
+/* The network in whole numbers: ml/export/fixed_point.py, its twin, says how scales are chosen. A
+ * value of n fraction bits is a whole number of 2^-n; a bias holds the half that rounds what is
+ * shifted out. Nothing overflows, whatever comes in: a product of two int16 is at most 2^30, a row
+ * has fewer than 2^8 of them, and a bias is below 2^53, so that a sum is far from the end of int64;
+ * and what leaves a layer is held within bounds. gcc and clang shift the sign in. */
+struct layer {
+    const int16_t *weight; /* A row per output. */
+    const int64_t *bias;
+    const uint8_t *shift;
+    int num_in, num_out;
+};
+
+#define LARGEST INT16_MAX
+#define TANH_END ((8 << BRAIN_TANH_BITS) - 1)
+#define FINE_BITS (BRAIN_TANH_BITS - BRAIN_STEP_BITS)
+
+static const struct layer PHI_0 = {
+    PHI_0_WEIGHT, PHI_0_BIAS, PHI_0_SHIFT, BRAIN_PEER_FEATURES, BRAIN_HIDDEN};
+static const struct layer PHI_1 = {
+    PHI_1_WEIGHT, PHI_1_BIAS, PHI_1_SHIFT, BRAIN_HIDDEN, BRAIN_EMBEDDED};
+static const struct layer HEAD_0 = {
+    HEAD_0_WEIGHT, HEAD_0_BIAS, HEAD_0_SHIFT, BRAIN_FEATURES, BRAIN_HEAD_0};
+static const struct layer HEAD_1 = {
+    HEAD_1_WEIGHT, HEAD_1_BIAS, HEAD_1_SHIFT, BRAIN_HEAD_0, BRAIN_HEAD_1};
+static const struct layer ACTION = {ACTION_WEIGHT, ACTION_BIAS, ACTION_SHIFT, BRAIN_HEAD_1, 1};
+
+/* Features within their limits, which fit an int16 at this scale. */
+static void to_whole(const float *row, int size, int bits, int16_t *out)
+{
+    for (int i = 0; i < size; i++) {
+        out[i] = (int16_t)floor_of(row[i] * (float)(1 << bits) + 0.5f);
+    }
+}
+
+/* Output k of a layer, within bounds. */
+static int32_t output(const struct layer *layer, int k, const int16_t *in, int32_t low, int32_t high)
+{
+    const int16_t *weight = layer->weight + k * layer->num_in;
+    int64_t sum = layer->bias[k];
+    for (int i = 0; i < layer->num_in; i++) {
+        sum += (int32_t)weight[i] * in[i];
+    }
+    sum >>= layer->shift[k];
+    return sum < low ? low : sum > high ? high : (int32_t)sum;
+}
+
+static void layer_relu(const struct layer *layer, const int16_t *in, int16_t *out)
+{
+    for (int k = 0; k < layer->num_out; k++) {
+        out[k] = (int16_t)output(layer, k, in, 0, LARGEST);
+    }
+}
+
+/* tanh is linear between the values of its table. */
+static void layer_tanh(const struct layer *layer, const int16_t *in, int16_t *out)
+{
+    for (int k = 0; k < layer->num_out; k++) {
+        int32_t value = output(layer, k, in, -TANH_END, TANH_END);
+        int32_t size = value < 0 ? -value : value;
+        int32_t at = size >> FINE_BITS, rest = size & ((1 << FINE_BITS) - 1);
+        int32_t more = (TANH[at + 1] - TANH[at]) * rest + (1 << (FINE_BITS - 1));
+        size = TANH[at] + (more >> FINE_BITS);
+        out[k] = (int16_t)(value < 0 ? -size : size);
+    }
+}
+
+/* As `pool` in float, below. */
+static void pool(const struct brain *brain, int16_t features[BRAIN_FEATURES])
+{
+    int16_t row[BRAIN_PEER_FEATURES], hidden[BRAIN_HIDDEN], embedded[BRAIN_EMBEDDED];
+    int16_t *maximum = features + BRAIN_EGO_FEATURES, *mean = maximum + BRAIN_EMBEDDED;
+    int32_t sums[BRAIN_EMBEDDED] = {0}, count = brain->num_rows > 0 ? brain->num_rows : 1;
+    to_whole(brain->ego_row, BRAIN_EGO_FEATURES, BRAIN_FEATURE_BITS, features);
+    for (int k = 0; k < BRAIN_EMBEDDED; k++) {
+        maximum[k] = 0;
+    }
+    for (int p = 0; p < brain->num_rows; p++) {
+        to_whole(brain->peer_rows[p], BRAIN_PEER_FEATURES, BRAIN_PEER_BITS, row);
+        layer_relu(&PHI_0, row, hidden);
+        layer_relu(&PHI_1, hidden, embedded);
+        for (int k = 0; k < BRAIN_EMBEDDED; k++) {
+            maximum[k] = embedded[k] > maximum[k] ? embedded[k] : maximum[k];
+            sums[k] += embedded[k];
+        }
+    }
+    for (int k = 0; k < BRAIN_EMBEDDED; k++) {
+        mean[k] = (int16_t)((sums[k] + count / 2) / count);
+    }
+}
+
+/* The bounds of an int16 of UNIT_BITS are those of an action. */
+static float action(const struct brain *brain)
+{
+    int16_t features[BRAIN_FEATURES], first[BRAIN_HEAD_0], second[BRAIN_HEAD_1];
+    pool(brain, features);
+    layer_tanh(&HEAD_0, features, first);
+    layer_tanh(&HEAD_1, first, second);
+    int32_t mean = output(&ACTION, 0, second, INT16_MIN, INT16_MAX);
+    return (float)mean * (1.0f / (float)(1 << BRAIN_UNIT_BITS));
+}
+
+#else
+
+/* tanh(x) = (1 - e) / (1 + e) with e = exp(-2 |x|), and exp by Taylor's series after the whole
+ * powers of 2 are taken off; absolute error below 1e-7. */
+static float hyperbolic_tangent(float value)
+{
+    float twice = -2.0f * size_of(value);
+    if (!(twice > -20.0f)) {
+        return value < 0.0f ? -1.0f : 1.0f;
+    }
+    int32_t power = floor_of(twice * 1.44269504f + 0.5f);
+    float rest = (twice - (float)power * 0.693359375f) + (float)power * 2.12194440e-4f;
+    float e = 1.0f + rest * (1.0f / 7.0f);
+    for (int k = 6; k >= 1; k--) {
+        static const float share[] = {0.0f, 1.0f, 0.5f, 1.0f / 3.0f, 0.25f, 0.2f, 1.0f / 6.0f};
+        e = 1.0f + rest * share[k] * e;
+    }
+    e *= float_of_bits((uint32_t)(power + 127) << 23);
+    float size = (1.0f - e) / (1.0f + e);
+    return value < 0.0f ? -size : size;
+}
+
 /* out = weights in + bias; `weights` has a row per output. */
 static void layer(
     const float *in, int num_in, const float *weights, const float *bias, int num_out, float *out)
@@ -1339,6 +1444,8 @@ static float action(const struct brain *brain)
     layer(second, BRAIN_HEAD_1, ACTION_WEIGHT, ACTION_BIAS, 1, &mean);
     return within(mean, -1.0f, 1.0f);
 }
+
+#endif
 
 /* ---- ml/onboard/actuation.py ---- */
 

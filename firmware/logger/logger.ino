@@ -2,23 +2,18 @@
 // each writes what it sent and what it received to its serial port, as lines that begin with TX, RX or RTT.
 // README.md beside this file leads through wiring, flashing, driving and calibrating.
 //
-// Board package: esp32 by Espressif 3.x (Arduino). Library: TinyGPSPlus. GPS: NEO-6M or later on UART 2.
+// Board package: esp32 by Espressif 3.x (Arduino). Library: firmware/node, beside this folder.
 #include <Arduino.h>
-#include <TinyGPSPlus.h>
-#include <WiFi.h>
-#include <Wire.h>
-#include <esp_now.h>
-#include <esp_timer.h>
-#include <esp_wifi.h>
 
 // ---- Set these -----------------------------------------------------------------------------------
-#define VEHICLE_ID "a"  // another one on every board, eight characters at most
+#define VEHICLE_ID "a"  // another one on every board, seven characters at most
 #define IS_PINGER 1     // 1 on one board, 0 on the others: its beacons are echoed, which makes round trips
 #define ECHOES 1        // 1 on ONE other board: it sends every ping of the pinger back at once
 #define CHANNEL 1       // the same on all boards
-#define GPS_RX_PIN 16   // the GPS's TX
-#define GPS_TX_PIN 17
 #define IMU_ADDRESS 0x68  // MPU-6050; set IMU_ADDRESS to 0 without one
+// #define GPS_RX_PIN 16  // the GPS's TX; firmware/node/pins.h says which pins are usual per chip
+
+#include "node.h"
 
 // ---- What is written; the reader of these logs is tested against these three lines ------------------
 static const char TX_HEADER[] =
@@ -28,8 +23,6 @@ static const char RX_HEADER[] =
 static const char RTT_HEADER[] =
     "sequence,send_time_ms,recv_time_ms,rtt_ms,lat,lon,speed,heading,accel_x,peer_lat,peer_lon,peer_fix_age_ms,rssi_dbm,fix_age_ms,vehicle_id,lost";
 
-static const uint32_t PERIOD_US = 100000;
-static const uint8_t BROADCAST[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 static const uint32_t MAGIC = 0x52534c31;  // "RSL1"
 enum : uint8_t { BEACON = 0, ECHO = 1 };
 
@@ -48,24 +41,16 @@ struct __attribute__((packed)) Frame {
   uint32_t sequence;       // of a beacon; an echo carries that of the ping
   uint8_t source_mac[6];
   State state;
-  uint8_t padding[18];     // 90 bytes, as the messages of the field drives
+  uint8_t padding[20];     // 90 bytes, as the messages of the field drives
 };
-static_assert(sizeof(Frame) == 90, "a frame has 90 bytes");
+static_assert(sizeof(Frame) == NODE_FRAME_BYTES, "a frame has 90 bytes");
 
-struct Heard {
-  int64_t at_us;
-  int8_t rssi;
-  uint8_t rate;
-  Frame frame;
-};
-
-static TinyGPSPlus gps;
-static QueueHandle_t heard;       // filled in the radio's callback, emptied in loop()
-static volatile uint32_t overrun; // frames that found the queue full
+static struct imu imu;
+static struct tick tick;
+static int64_t fix_us;           // when the newest fix came
 static State own;
-static uint32_t sequence, pinged;
+static uint32_t sequence;
 static uint8_t my_mac[6];
-static int64_t next_us;
 
 struct Ping {  // the pinger's last beacons, until their echo is in or a period is over
   uint32_t sequence;
@@ -77,42 +62,18 @@ static Ping ping;
 
 static void write_row(const char *kind, const char *row) { Serial.printf("%s,%s\n", kind, row); }
 
-// In the radio's task: take the time at once, and nothing else.
-static void on_receive(const esp_now_recv_info_t *info, const uint8_t *data, int length) {
-  int64_t now_us = esp_timer_get_time();
-  if (length != sizeof(Frame)) return;
-  Heard entry;
-  entry.at_us = now_us;
-  entry.rssi = info->rx_ctrl->rssi;
-  entry.rate = info->rx_ctrl->rate;
-  memcpy(&entry.frame, data, sizeof(Frame));
-  if (entry.frame.magic != MAGIC) return;
-  if (xQueueSend(heard, &entry, 0) != pdTRUE) overrun++;
-}
-
-static void read_imu() {
-#if IMU_ADDRESS
-  Wire.beginTransmission(IMU_ADDRESS);
-  Wire.write(0x3b);
-  if (Wire.endTransmission(false) != 0 || Wire.requestFrom(IMU_ADDRESS, 6) != 6) return;
-  for (int axis = 0; axis < 3; axis++) {
-    int16_t raw = Wire.read() << 8;
-    raw |= Wire.read();
-    own.accel[axis] = raw / 16384.0f * 9.80665f;  // +-2 g
-  }
-#endif
-}
-
 static void refresh_state() {
-  while (Serial2.available()) gps.encode(Serial2.read());
-  if (gps.location.isValid()) {
-    own.lat = gps.location.lat();
-    own.lon = gps.location.lng();
-    own.fix_age_ms = gps.location.age();
+  struct located entry;
+  while (gps_next(&entry)) {
+    fix_us = entry.at_us;
+    own.lat = entry.fix.place_e7[0] * 1e-7;
+    own.lon = entry.fix.place_e7[1] * 1e-7;
+    own.speed = entry.fix.speed_mps;
+    if (entry.fix.has_heading) own.heading = entry.fix.heading_deg;
   }
-  if (gps.speed.isValid()) own.speed = gps.speed.mps();
-  if (gps.course.isValid()) own.heading = gps.course.deg();
-  read_imu();
+  if (fix_us != 0) own.fix_age_ms = (node_now_us() - fix_us) / 1000;
+  struct imu_mean mean;
+  if (imu_take(&imu, &mean)) memcpy(own.accel, mean.accel_mps2, sizeof(own.accel));
 }
 
 static void format_state(char *out, size_t size, const State &s) {
@@ -124,18 +85,18 @@ static void format_mac(char *out, size_t size, const uint8_t *mac) {
   snprintf(out, size, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
-static void close_ping(const Heard *echo) {
+static void close_ping(const Frame *echo, const struct heard *heard) {
   if (!ping.open) return;
   ping.open = false;
   char row[320];
   double sent_ms = ping.sent_us / 1000.0;
   if (echo != nullptr) {
-    double back_ms = echo->at_us / 1000.0;
-    const State &p = echo->frame.state;
+    double back_ms = heard->at_us / 1000.0;
+    const State &p = echo->state;
     snprintf(row, sizeof(row), "%lu,%.3f,%.3f,%.3f,%.7f,%.7f,%.2f,%.1f,%.3f,%.7f,%.7f,%lu,%d,%lu,%s,0",
              (unsigned long)ping.sequence, sent_ms, back_ms, back_ms - sent_ms, ping.state.lat,
              ping.state.lon, ping.state.speed, ping.state.heading, ping.state.accel[0], p.lat, p.lon,
-             (unsigned long)p.fix_age_ms, echo->rssi, (unsigned long)ping.state.fix_age_ms, VEHICLE_ID);
+             (unsigned long)p.fix_age_ms, heard->rssi_dbm, (unsigned long)ping.state.fix_age_ms, VEHICLE_ID);
   } else {
     snprintf(row, sizeof(row), "%lu,%.3f,,,%.7f,%.7f,%.2f,%.1f,%.3f,,,,,%lu,%s,1",
              (unsigned long)ping.sequence, sent_ms, ping.state.lat, ping.state.lon, ping.state.speed,
@@ -153,13 +114,13 @@ static void send(uint8_t type, uint32_t number, bool wants_echo) {
   frame.sequence = number;
   memcpy(frame.source_mac, my_mac, 6);
   frame.state = own;
-  esp_now_send(BROADCAST, reinterpret_cast<uint8_t *>(&frame), sizeof(frame));
+  radio_send(reinterpret_cast<uint8_t *>(&frame));
 }
 
 static void send_beacon() {
-  close_ping(nullptr);  // a period is over: it is lost
+  close_ping(nullptr, nullptr);  // a period is over: it is lost
   refresh_state();
-  int64_t now_us = esp_timer_get_time();
+  int64_t now_us = node_now_us();
   own.msg_timestamp = now_us / 1000;
   if (IS_PINGER) ping = {sequence, now_us, true, own};
   send(BEACON, sequence, IS_PINGER);
@@ -173,12 +134,14 @@ static void send_beacon() {
   sequence++;
 }
 
-static void handle(const Heard &entry) {
-  const Frame &f = entry.frame;
+static void handle(const struct heard &entry) {
+  Frame f;
+  memcpy(&f, entry.frame, sizeof(f));
+  if (f.magic != MAGIC) return;
   char id[9] = {};
   memcpy(id, f.id, 8);
   if (f.type == ECHO) {
-    if (IS_PINGER && ping.open && f.sequence == ping.sequence) close_ping(&entry);
+    if (IS_PINGER && ping.open && f.sequence == ping.sequence) close_ping(&f, &entry);
     return;
   }
   if (ECHOES && !IS_PINGER && f.wants_echo) send(ECHO, f.sequence, false);
@@ -186,47 +149,43 @@ static void handle(const Heard &entry) {
   format_state(state, sizeof(state), f.state);
   format_mac(mac, sizeof(mac), f.source_mac);
   snprintf(row, sizeof(row), "%.3f,%lu,%s,%s,%u,%s,%d,%u,%lu,%lu,%s", entry.at_us / 1000.0,
-           (unsigned long)f.state.msg_timestamp, id, state, f.hop_count, mac, entry.rssi,
+           (unsigned long)f.state.msg_timestamp, id, state, f.hop_count, mac, entry.rssi_dbm,
            entry.rate == 0 ? 1000u : 0u, (unsigned long)f.state.fix_age_ms, (unsigned long)f.sequence,
            VEHICLE_ID);
   write_row("RX", row);
 }
 
+// Nothing can be logged: say why, for ever.
+static void fail(const char *why) {
+  for (;;) {
+    Serial.printf("FAIL,%s\n", why);
+    delay(1000);
+  }
+}
+
 void setup() {
   Serial.setTxBufferSize(16384);
   Serial.begin(921600);
-  Serial2.begin(9600, SERIAL_8N1, GPS_RX_PIN, GPS_TX_PIN);
+  const char *why = gps_begin(GPS_RX_PIN, GPS_TX_PIN, 9600);
 #if IMU_ADDRESS
-  Wire.begin();
-  Wire.setClock(400000);
-  Wire.beginTransmission(IMU_ADDRESS);
-  Wire.write(0x6b);
-  Wire.write(0);  // wake up
-  Wire.endTransmission();
+  struct imu_mounting as_it_lies;
+  imu_mounting_of("x", 0.0f, &as_it_lies);  // the log holds the sensor's own axes
+  imu_begin(&imu, &as_it_lies);
+  if (why == nullptr) why = imu_wire_begin(SDA_PIN, SCL_PIN, IMU_ADDRESS);
 #endif
-  heard = xQueueCreate(32, sizeof(Heard));
-  WiFi.mode(WIFI_STA);
-  esp_wifi_set_ps(WIFI_PS_NONE);  // a radio that sleeps loses what it sleeps through
-  esp_wifi_set_channel(CHANNEL, WIFI_SECOND_CHAN_NONE);
-  esp_wifi_get_mac(WIFI_IF_STA, my_mac);
-  esp_now_init();
-  esp_now_register_recv_cb(on_receive);
-  esp_now_peer_info_t peer = {};
-  memcpy(peer.peer_addr, BROADCAST, 6);
-  peer.channel = CHANNEL;
-  esp_now_add_peer(&peer);
+  if (why == nullptr) why = radio_begin(CHANNEL, my_mac);
+  if (why != nullptr) fail(why);
   write_row("TX", TX_HEADER);
   write_row("RX", RX_HEADER);
   write_row("RTT", RTT_HEADER);
-  next_us = esp_timer_get_time() + PERIOD_US;
+  tick_begin(&tick, node_now_us());
 }
 
 void loop() {
-  Heard entry;
-  while (xQueueReceive(heard, &entry, 0) == pdTRUE) handle(entry);
-  while (Serial2.available()) gps.encode(Serial2.read());
-  if (esp_timer_get_time() >= next_us) {
-    next_us += PERIOD_US;
-    send_beacon();
-  }
+  struct heard entry;
+  while (radio_next(&entry)) handle(entry);
+#if IMU_ADDRESS
+  imu_poll(&imu, false);
+#endif
+  if (tick_is_due(&tick, node_now_us())) send_beacon();
 }

@@ -31,12 +31,12 @@ from ml.evaluation.drivers import Driver, PolicyDriver, make_driver
 from ml.evaluation.episodes import run_validation
 from ml.evaluation.result import EpisodeRow, read_part, slug, write_part
 from ml.evaluation.seeds import VALIDATION_SEED
+from ml.training.apart import last_line, train_apart
 from ml.training.callbacks import SettledEpisodes, episode_figures
 from ml.training.checkpoints import load_model
 from ml.training.config import TrainConfig
 from ml.training.deployment import FINAL_MODEL_NAME
 from ml.training.loggers import JsonLinesWriter
-from ml.tuning.training_process import last_line, train_apart
 
 _CURVE_POINTS = 200
 _PRESET_STEP_S, _EPISODE_S, _START_S = 3e-4, 0.02, 10.0

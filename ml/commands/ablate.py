@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from ml.commands.checks import require_counts
-from ml.console import WholeTable, make_console, markdown_table
+from ml.console import WholeTable, make_console, markdown_table, plain_lines
 from ml.errors import ConfigError, EvaluationError
+from ml.execution.executor import CLUSTER_HELP, Executor, make_executor
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ml.evaluation.paired import PairedEstimate
     from ml.evaluation.records import Variant
     from ml.evaluation.result import EpisodeRow
     from ml.evaluation.summary import CellSummary, Figure
+    from ml.training.apart import TrainingJob
 
 _HISTORY = [
     f"peers.{name}"
@@ -98,7 +102,8 @@ class AblateOptions:
     only: tuple[str, ...] = ()
     """Rows to make, by their names; default: all."""
     workers: int = 2
-    """Processes that judge."""
+    """Processes on this machine that judge; training runs follow one another here."""
+    cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
     force: bool = False
     """Judge again where --out holds episodes of other software; trained models stay."""
 
@@ -118,26 +123,20 @@ def main(arguments: Sequence[str]) -> int:
     from ml.evaluation.drivers import controller_spec, model_spec  # noqa: PLC0415
     from ml.evaluation.seeds import VALIDATION_SEED  # noqa: PLC0415
     from ml.evaluation.store import CaseSet, parts_of, radio_record, read_parts  # noqa: PLC0415
-    from ml.progress import Parts  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
+    console = make_console()
+    executor = make_executor(options.cluster, workers=options.workers, tell=plain_lines(console))
     rows = [a for a in ABLATIONS if not options.only or a.name in {*options.only, BASE}]
     radios = dict.fromkeys([*options.radio, *(radio for a in rows for radio in a.radios)])
     records = [radio_record(radio) for radio in radios]  # before anything is trained for them
-    usual_s = _training_s(options)
+    _training_s(options)  # a wrong preset, steps or seed is told now
     origin = make_origin("ablate", arguments, (VALIDATION_SEED,))
     check_writable(options.out, "--out")
     origin.open(options.out, force=options.force)
-    console = make_console()
     trained = [ablation for ablation in rows if ablation.options is not None]
     todo = [ablation for ablation in trained if not _model(ablation, options).exists()]
-    total, done, lasts_s = len(trained), len(trained) - len(todo), len(todo) * usual_s
-    with Parts(
-        console, "training", total=total, done=done, unit="recipes", usual_s=lasts_s
-    ) as shown:
-        for ablation in todo:
-            shown.begin(ablation.name)
-            _train(ablation, options)
+    _train_all(todo, len(trained), options, executor, console)
     specs = {}
     for ablation in rows:
         path = str(_model(ablation, options))
@@ -151,7 +150,7 @@ def main(arguments: Sequence[str]) -> int:
         drivers = [spec for a, spec in specs.items() if radio.name in (a.radios or options.radio)]
         found += [parts_of(cases, [driver]) for driver in (*drivers, controller_spec(_BASELINE))]
     everything = [part for parts in found for part in parts]
-    fill(options.out, everything, workers=options.workers, what="judging", console=console)
+    fill(options.out, everything, executor, what="judging", console=console)
     judged = [read_parts(options.out, parts) for parts in found]
     steps = "the recipe's steps" if options.steps is None else f"{options.steps:,} steps"
     made = (
@@ -164,6 +163,34 @@ def main(arguments: Sequence[str]) -> int:
     console.print(WholeTable(*TITLES, rows=lines, title="ablations"))
     console.print(f"table: {options.out / _TABLE_FILE}", markup=False)
     return 0
+
+
+def _train_all(
+    todo: Sequence[Ablation],
+    total: int,
+    options: AblateOptions,
+    executor: Executor,
+    console: Console,
+) -> None:
+    """Train what is missing of `total` recipes, and show how far that is."""
+    from ml.progress import Parts  # noqa: PLC0415 (with what is slow)
+    from ml.training.apart import train_whole  # noqa: PLC0415
+    from ml.training.workers import MOST_BY_DEFAULT  # noqa: PLC0415
+
+    done, lasts_s = total - len(todo), len(todo) * _training_s(options)
+    with Parts(
+        console, "training", total=total, done=done, unit="recipes", usual_s=lasts_s
+    ) as shown:
+        jobs = [_job(ablation, options) for ablation in todo]
+        if jobs:
+            shown.say(jobs[0].name)
+        for job, wrong in executor.run_watched(
+            train_whole, jobs, lambda *_: False, cores=MOST_BY_DEFAULT
+        ):
+            if wrong:
+                raise EvaluationError(f"{job}: {wrong}")
+            shown.say(f"last: {job}")
+            shown.advance()
 
 
 def table_lines(judged: Sequence[Sequence[EpisodeRow]]) -> list[list[str]]:
@@ -236,17 +263,10 @@ def _model(ablation: Ablation, options: AblateOptions) -> Path:
     return options.out / folder / "models" / "deep_sets_final.zip"
 
 
-def _train(ablation: Ablation, options: AblateOptions) -> None:
-    """Train in a process of its own, with folders of its own."""
-    from ml.tuning.training_process import last_line, train_apart  # noqa: PLC0415
+def _job(ablation: Ablation, options: AblateOptions) -> TrainingJob:
+    """Return the training run of a row, in a folder of its own; nothing is judged on the way."""
+    from ml.training.apart import TrainingJob  # noqa: PLC0415 (torch is slow to import)
 
-    folder = _model(ablation, options).parents[1]
-    folder.mkdir(parents=True, exist_ok=True)
-    unjudged = ["--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0"]
-    try:
-        code = train_apart(folder, [*_training_options(ablation, options), *unjudged])
-        wrong = f"the training run ended with exit code {code}" if code else ""
-    except EvaluationError as error:
-        wrong = str(error)
-    if wrong:
-        raise EvaluationError(f"{ablation.name}: {wrong} ({last_line(folder)})")
+    unjudged = ("--evaluation.every-steps", "0", "--evaluation.closing-episodes", "0")
+    folder = _model(ablation, options).parents[1].absolute()
+    return TrainingJob(ablation.name, folder, (*_training_options(ablation, options), *unjudged))

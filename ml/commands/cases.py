@@ -185,7 +185,7 @@ def _driver(spec: str) -> DriverSpec:
 def _drive(options: DriveOptions) -> int:
     from ml.envs.episodes.critical_cases import read_cases  # noqa: PLC0415
     from ml.evaluation.critical import DriveCases, drive_cases, environment_of  # noqa: PLC0415
-    from ml.evaluation.workers import WorkerPool  # noqa: PLC0415
+    from ml.execution.workers import WorkerPool  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 

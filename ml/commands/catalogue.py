@@ -1,7 +1,6 @@
 """Every command line of the project: what it does, and about how long it takes.
 
-The one place for these times: `roadsense --help`, `roadsense doctor` and docs/commands.md show
-them.
+The one place for these times: `roadsense --help`, `roadsense doctor` and the site show them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ COMMANDS = {
     "train": Command("train a policy, or resume a run", "5 to 8 min"),
     "evaluate": Command("judge models beside classical controllers, and write a card", "10 min"),
     "curves": Command("draw the learning curves of runs side by side"),
+    "watch": Command("drive an episode, and open a page of what the driver knew", "20 s"),
     "replay": Command("run an episode of an evaluation again, and draw it"),
     "ablate": Command("measure what each part of the recipe is worth", "1.5 h"),
     "baselines": Command(
@@ -45,6 +45,7 @@ COMMANDS = {
         "judge a policy on the logs of a recorded drive", "30 s; --closed-loop 2 min"
     ),
     "export": Command("turn a model into C for an ESP32, checked on three cores", "1 min"),
+    "hil": Command("let a board drive, here, under QEMU or at a serial port", "30 s"),
     "drives": Command("say which recorded convoys and cases a folder holds"),
     "scenario": Command("say what keeps convoys off a road of your own, and what mends it"),
     "observation": Command("print the table of the observation's features"),

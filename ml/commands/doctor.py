@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import tyro
 from rich.text import Text
@@ -19,6 +20,10 @@ from ml.doctor import machine, programs
 from ml.doctor.programs import Finding, ok
 from ml.training.versions import read_versions
 
+_CLUSTER_HELP = (
+    "Look at each node of a Ray cluster instead: auto (that of this machine, or RAY_ADDRESS), "
+    "ray://HOST:10001 or HOST:6379."
+)
 _COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
@@ -30,10 +35,11 @@ class DoctorOptions:
     option. Its output belongs into a bug report.
     """
 
+    cluster: Annotated[str | None, tyro.conf.arg(help=_CLUSTER_HELP)] = None
     json: bool = False
     """Print JSON instead of a table."""
     commands: bool = False
-    """Only print what takes how long, as in docs/commands.md."""
+    """Only print what takes how long, as a table in Markdown."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,17 +49,32 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(markdown_table(COLUMNS, command_lines(markdown=True)))
         return 0
     if options.json:
-        findings = list(examine())
+        findings = _findings(options.cluster)
         report = {"findings": [asdict(finding) for finding in findings], **read_versions()}
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
         console = make_console()
-        with console.status("examining this machine") if console.is_terminal else nullcontext():
-            findings = list(examine())
+        what = "this machine" if options.cluster is None else "the nodes"
+        with console.status(f"examining {what}") if console.is_terminal else nullcontext():
+            findings = _findings(options.cluster)
         console.print(_table(findings))
-        title = "how long it takes on two cores"
-        console.print(WholeTable(*COLUMNS, rows=command_lines(), title=title))
+        if options.cluster is None:
+            title = "how long it takes on two cores"
+            console.print(WholeTable(*COLUMNS, rows=command_lines(), title=title))
     return 1 if any(finding.verdict == "wrong" for finding in findings) else 0
+
+
+def _findings(cluster: str | None) -> list[Finding]:
+    """Look at this machine, or at a cluster.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    if cluster is None:
+        return list(examine())
+    from ml.doctor.cluster import nodes  # noqa: PLC0415 (only where it is asked for)
+
+    return nodes(cluster)
 
 
 def examine() -> Iterator[Finding]:

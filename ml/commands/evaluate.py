@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from ml.commands.checks import require_counts
-from ml.console import make_console
+from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.evaluation.plan import Plan
 from ml.evaluation.result import EpisodeRow, Manifest, read_rows, write_csv
+from ml.execution.executor import CLUSTER_HELP, make_executor
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +43,8 @@ class EvaluateOptions(Plan):
     """Losses that --against lets pass, as crash=0.5; metrics: crash, calm_crash, false_brakes,
     braking_share, below_rss, jerk, headway, progress, reaction."""
     workers: int = 2
-    """Processes."""
+    """Processes on this machine."""
+    cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
     worst: int = 10
     """Worst episodes that the card runs again and draws."""
     csv: bool = False
@@ -78,6 +80,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
 
     margins = parse_margins(options.margin)
     console = make_console()
+    executor = make_executor(options.cluster, workers=options.workers, tell=plain_lines(console))
     other = None if options.against is None else Path(options.against)
     other_is_result = other is not None and (other / Manifest.FILE).exists()
     models = options.models
@@ -97,7 +100,7 @@ def _run(options: EvaluateOptions, arguments: Sequence[str]) -> int:
     check_writable(folder, "--out")
     manifest = wanted.open(folder, force=options.force)
     console.print(f"result: {folder}", markup=False)
-    fill(folder, parts, workers=options.workers, what="evaluating", console=console)
+    fill(folder, parts, executor, what="evaluating", console=console)
     rows = read_rows(folder)
     summaries = summarise(rows)
     write_atomically(folder / SUMMARY_FILE, json.dumps(as_json(summaries), indent=1) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -17,7 +17,8 @@ from ml.progress import Parts
 class ExportOptions:
     """Turn a model into a folder of C that an ESP32 runs.
 
-    The folder is a library for the Arduino IDE and for ESP-IDF; its README says how. Beside the
+    The folder is a library for the Arduino IDE and for ESP-IDF, and convoy/ in it a sketch that
+    makes an ESP32 a whole node: radio, GPS, IMU and the model; their READMEs lead on. Beside the
     code lie golden episodes, replayed on this machine and on two RISC-V cores under QEMU: every
     command must be Python's within 1e-3 m/s², and the same bits on all of them. What a tick takes
     of each core is printed, and written to budget.json.
@@ -29,6 +30,9 @@ class ExportOptions:
     """The folder to write; it must not be there yet."""
     radio: str = "clean"
     """Radio preset, or a parameter file: its sensors are what the board takes its own for."""
+    net: Literal["float", "int16"] = "float"
+    """What the network is computed in: float32, or whole numbers of 16 bits, which take a core
+    without FPU (ESP32-C3, C6, H2) a fifth of the instructions, and half the flash for weights."""
     check: bool = True
     """Replay the golden episodes on all cores, and write budget.json; needs the packages that an
     error names where they are missing."""
@@ -41,14 +45,28 @@ def main(arguments: Sequence[str]) -> int:
 
     console = make_console()
     with Parts(console, "exporting") as parts:
-        budgets = export(
-            options.model, options.out, options.radio, check=options.check, on_part=parts.at
+        found = export(
+            options.model,
+            options.out,
+            options.radio,
+            net=options.net,
+            check=options.check,
+            on_part=parts.at,
         )
-    for core, budget in budgets.items():
+    for core, budget in found.budgets.items():
         console.print(
             f"{core:<10} {budget.instructions:>10,} instructions a tick with 8 peers "
             f"({budget.ms_at_160_mhz:g} ms at 160 MHz), stack {budget.stack_bytes:,} B, "
             f"RAM {budget.ram_bytes:,} B, flash {budget.flash_bytes:,} B",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if found.rounding is not None:
+        cost = found.rounding
+        console.print(
+            f"int16      the policy's wish differs from float's by {cost.mean_mps2:.1g} m/s² in "
+            f"the mean, {cost.p99_mps2:.1g} in 99 of 100 ticks, {cost.max_mps2:.1g} at most; "
+            f"{cost.saturated:,} of {cost.computed:,} values saturated",
             highlight=False,
             soft_wrap=True,
         )

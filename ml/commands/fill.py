@@ -10,6 +10,7 @@ from rich.console import Console
 from ml import __version__
 from ml.evaluation.result import Origin
 from ml.evaluation.store import Part, make_jobs, run_jobs
+from ml.execution.executor import Executor
 from ml.progress import Parts
 from ml.training.checkpoints import load_model
 from ml.training.versions import read_versions
@@ -35,7 +36,9 @@ def make_origin(command: str, arguments: Sequence[str], seeds: tuple[int, ...]) 
     )
 
 
-def fill(folder: Path, parts: Sequence[Part], *, workers: int, what: str, console: Console) -> None:
+def fill(
+    folder: Path, parts: Sequence[Part], executor: Executor, *, what: str, console: Console
+) -> None:
     """Drive those of the parts that a folder lacks; says beforehand about how long it takes.
 
     Raises:
@@ -50,7 +53,7 @@ def fill(folder: Path, parts: Sequence[Part], *, workers: int, what: str, consol
         with shown:
             if jobs:
                 shown.say(f"loading, then first: {jobs[0]}")
-            for job in run_jobs(jobs, workers=workers):
+            for job in run_jobs(folder, jobs, executor):
                 shown.say(f"last: {job}")
                 shown.advance(len(job.parts), work=job.simulated_s)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from ml.console import markdown_table
 
 @dataclass(frozen=True)
 class ObservationOptions:
-    """Print the table of the observation's features, as in docs/observation.md."""
+    """Print the table of the observation's features, as on the site."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def observation_table() -> str:
-    """Render the specification as Markdown, for `docs/observation.md`."""
+    """Render the specification as Markdown."""
     from ml.onboard.observation import spec  # noqa: PLC0415 (slow to import)
 
     text = (

@@ -1,4 +1,4 @@
-"""`roadsense replay`: one episode of a result again, as an animated picture or in sumo-gui."""
+"""`roadsense replay`: one episode of a result again, as a page, a picture or in sumo-gui."""
 
 import os
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ from typing import Annotated
 import tyro
 
 from ml.atomic_files import check_writable
+from ml.commands.watch import open_page
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.result import EpisodeRow, Manifest, read_part, slug
 from ml.progress import Parts
 
 _MOST_LISTED = 8
+_ENDINGS = (".html", ".json", ".npz", ".gif")  # of ml.reports.episode.files, slow to import
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,11 @@ class ReplayOptions:
     seed: int | None = None
     """Seed of the case; default: the result's first."""
     out: Path | None = None
-    """The animated GIF; default: in the folder `replays` of the result."""
+    """File to write: .html for the page that shows what the driver knew, .json for its data, .npz
+    for arrays, .gif for an animated picture; default: a page in the folder `replays` of the
+    result."""
+    open: bool = False
+    """Open the page in a browser."""
     gui: bool = False
     """Show the episode in sumo-gui, in real time, instead of drawing it."""
 
@@ -53,25 +59,25 @@ def main(arguments: Sequence[str]) -> int:
     if options.gui and not os.environ.get("DISPLAY"):
         raise ConfigError(
             "--gui needs a display, and the environment variable DISPLAY is not set. Run it in a "
-            "desktop session, or leave out --gui for an animated picture."
+            "desktop session, or leave out --gui for a page."
         )
-    if options.out is not None and options.out.suffix.lower() != ".gif":
-        raise ConfigError(f"--out must end in .gif, got {options.out}")
+    if options.out is not None and options.out.suffix.lower() not in _ENDINGS:
+        raise ConfigError(f"--out must end in {' or '.join(_ENDINGS)}, got {options.out}")
     manifest = Manifest.read(options.result)
     row = find_episode(options, manifest)
     parts = (row.suite, row.radio, row.controller, f"s{row.seed}", f"e{row.case}")
-    file = options.out or options.result / "replays" / f"{'__'.join(map(slug, parts))}.gif"
+    file = options.out or options.result / "replays" / f"{'__'.join(map(slug, parts))}.html"
     if not options.gui:
         check_writable(file.parent, "--out")
     from ml.evaluation.rerun import episode_name, job_of, rerun  # noqa: PLC0415
-    from ml.reports.card.words import tell  # noqa: PLC0415
-    from ml.reports.episode.animation import write_animation  # noqa: PLC0415 (slow to import)
+    from ml.reports.episode.files import (  # noqa: PLC0415 (slow to import)
+        drive_of,
+        title_of,
+        write_episode,
+    )
+    from ml.reports.episode.words import tell  # noqa: PLC0415
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
-    title = (
-        f"{row.controller}: {row.suite} on {row.radio}, episode {row.case}\n"
-        f"{row.kind}, {row.num_peers} ahead, {'crash' if row.crash else 'no crash'}"
-    )
     console = make_console()
     console.print(f"{episode_name(row)}\n{tell(row)}", markup=False, highlight=False)
     with Parts(console, "driving") as shown:
@@ -82,12 +88,17 @@ def main(arguments: Sequence[str]) -> int:
             on_tick=lambda tick, ticks: shown.at("driving", tick / ticks),
         )
         if not options.gui:
-            write_animation(
-                recording, file, title, lambda frame, of: shown.at("drawing", frame / of)
+            write_episode(
+                file,
+                title_of(row),
+                [drive_of(row, recording)],
+                lambda frame, of: shown.at("drawing", frame / of),
             )
     console.print("the episode is the result's, bit for bit")
     if not options.gui:
-        console.print(f"picture: {file}", markup=False, soft_wrap=True)
+        console.print(f"written: {file}", markup=False, soft_wrap=True)
+        if options.open and file.suffix.lower() == ".html":
+            open_page(file)
     return 0
 
 

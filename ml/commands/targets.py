@@ -8,11 +8,12 @@ from typing import Annotated
 import tyro
 
 from ml.commands.checks import require_counts
-from ml.console import make_console
+from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.evaluation.acceptance.sizes import COUNTS, PARTS, PartName, Sizes
 from ml.evaluation.records import require_distinct
 from ml.evaluation.seeds import TEST_SEED
+from ml.execution.executor import CLUSTER_HELP, make_executor
 
 TABLE_FILE, JSON_FILE, PICTURE_FILE = "targets.md", "targets.json", "targets.png"
 _CLEAN, _BURSTY, _SHADOWED = "convoy clean", "convoy bursty", "convoy shadowed"
@@ -64,7 +65,8 @@ class TargetsOptions(Sizes):
     """Of the cases; default: the test seed. For choices take the validation seed, 3000017: then the
     test seed's cases stay unseen."""
     workers: int = 2
-    """Processes."""
+    """Processes on this machine."""
+    cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
     force: bool = False
     """Measure all again where --out holds figures of other software or another seed."""
 
@@ -94,6 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     console, out = make_console(), options.out
+    executor = make_executor(options.cluster, workers=options.workers, tell=plain_lines(console))
     drivers = line_up(  # now: a mistake is told before anything is written
         options.models,
         gaps_of(options),
@@ -113,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
         for of in make_benchmarks(options, out / "radios", options.only or PARTS, seed=options.seed)
     ]
     parts = [part for benchmark in benchmarks for part in benchmark.parts]
-    fill(out, parts, workers=options.workers, what="measuring", console=console)
+    fill(out, parts, executor, what="measuring", console=console)
     results = []
     with Parts(console, "figures", total=len(benchmarks), unit="benchmarks") as shown:
         for benchmark in benchmarks:

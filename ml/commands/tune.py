@@ -4,14 +4,17 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from ml.commands.checks import require_counts
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
+from ml.execution.executor import CLUSTER_HELP, make_executor
 from ml.progress import Parts
 from ml.tuning.objective import Objective
 
@@ -52,12 +55,16 @@ class TuneOptions:
     """Validation cases."""
     seed: int = 0
     """Of what the search proposes."""
+    workers: int = 1
+    """Trials at once on this machine; a training run has work for two cores. The same command in
+    several shells, also of machines that share the folder, works on one search, too."""
+    cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = tyro.cli(TuneOptions, prog="roadsense tune", args=arguments)
-    require_counts(options, "trials", "evaluations", "episodes")
+    require_counts(options, "trials", "evaluations", "episodes", "workers")
     if options.minutes is not None and not 0.0 < options.minutes < math.inf:
         raise ConfigError(f"--minutes must be > 0, got {options.minutes:g}")
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
@@ -69,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
             return _search(options)
         except StopRequested:
             sys.stderr.write(
-                "roadsense tune: stopped; the same command goes on with the trial that was "
+                "roadsense tune: stopped; the same command goes on with the trials that were "
                 "running\n"
             )
         return stop.exit_code
@@ -78,22 +85,29 @@ def main(arguments: Sequence[str]) -> int:
 def _search(options: TuneOptions) -> int:
     objective = _objective(options)
     from ml.tuning.report import WINNER_FILE, write_report  # noqa: PLC0415 (matplotlib is slow)
-    from ml.tuning.study import Search, working_in  # noqa: PLC0415 (so is Optuna)
+    from ml.tuning.study import Search, alone_in  # noqa: PLC0415 (so is Optuna)
 
     console = make_console()
     until_s = math.inf if options.minutes is None else time.monotonic() + 60.0 * options.minutes
 
     tell = plain_lines(console)
-    with working_in(options.out):
-        search = Search(objective, options.out, seed=options.seed, tell=tell)
+    executor = make_executor(options.cluster, workers=1, watched=options.workers, tell=tell)
+    with closing(Search(objective, options.out, seed=options.seed, tell=tell)) as search:
         before = len(search.tried())
         total = max(options.trials, before)
         what = f"tuning {objective.title}"
         with Parts(console, what, total=total, done=before, unit="trials") as parts:
             try:
-                search.run(options.trials, until_s=until_s, on_trial=parts.advance)
+                search.run(
+                    options.trials,
+                    until_s=until_s,
+                    on_trial=parts.advance,
+                    executor=executor,
+                    cores=objective.cores,
+                )
             finally:
-                table = write_report(search, objective, search.tried(), options.out)
+                with alone_in(options.out):  # other shells write it, too
+                    table = write_report(search, objective, search.tried(), options.out)
         console.print(table)
         tell(f"report: {options.out / 'tuning.md'}")
         if (options.out / WINNER_FILE).exists():

@@ -23,6 +23,7 @@ WEIGHTS: Final = "weights.h"
 _CODE: Final = ("brain.h", "brain.c", "replay/batch.c")
 _FLAGS: Final = ("-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 _SAYS: Final = re.compile(r"^/\* code ([0-9a-f]{64}) \*/$", re.MULTILINE)
+_DIGEST: Final = re.compile(r"^#define BRAIN_DIGEST 0x([0-9a-f]{8})u$", re.MULTILINE)
 
 
 def code_sha256(folder: Path) -> str:
@@ -32,6 +33,21 @@ def code_sha256(folder: Path) -> str:
         OSError: A file of it is missing.
     """
     return sha256(b"\0".join((folder / name).read_bytes() for name in _CODE)).hexdigest()
+
+
+def stamped(header: str, code: str) -> str:
+    """Return the content of `weights.h` with the digest of its code, and a number of both.
+
+    The number is what a board in the loop says it runs (`BRAIN_DIGEST`).
+    """
+    number = sha256(f"{code}\n{header}".encode()).hexdigest()[:8]
+    return f"/* code {code} */\n#define BRAIN_DIGEST 0x{number}u\n{header}"
+
+
+def digest_in(weights: bytes) -> int:
+    """Return `BRAIN_DIGEST` of a `weights.h`; 0 where it has none."""
+    said = _DIGEST.search(weights.decode("utf-8", "replace"))
+    return 0 if said is None else int(said[1], 16)
 
 
 class ExportedBoard:
@@ -114,8 +130,12 @@ class ExportedBoard:
         return accel_mps2
 
 
-def _built(folder: Path) -> Path:
-    """Compile a folder once, and return the library in the cache; see `ExportedBoard`."""
+def exported_weights(folder: Path) -> tuple[bytes, str]:
+    """Return the `weights.h` of an exported folder, and the digest of its code.
+
+    Raises:
+        ConfigError: It is no such folder, or was changed.
+    """
     try:
         weights = (folder / WEIGHTS).read_bytes()
         digest = code_sha256(folder)
@@ -129,6 +149,12 @@ def _built(folder: Path) -> Path:
         raise ConfigError(
             f"{folder}: its code is not the one that it was exported with. Export the model again."
         )
+    return weights, digest
+
+
+def _built(folder: Path) -> Path:
+    """Compile a folder once, and return the library in the cache; see `ExportedBoard`."""
+    weights, digest = exported_weights(folder)
     built = default_cache_dir() / "boards" / f"{sha256(weights + digest.encode()).hexdigest()}.so"
     if built.exists():
         return built

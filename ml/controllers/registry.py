@@ -2,9 +2,10 @@
 
 A parameter is `time_gap_s`, `standstill_m`, or a constant of the controller's class by its name,
 such as `SPEED_GAIN`. A search writes a file of them, a YAML mapping; "predictive@FILE.yaml" drives
-with it. "board@DIR" is the C of a folder of `roadsense export`.
+with it. "board@DIR" is the C of a folder of `roadsense export`, "own@FILE.py" a law of your own.
 """
 
+import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -51,6 +52,8 @@ LAWS: dict[str, type[Follower]] = {
 _GAPS_S = (0.5, 0.8, 1.1, 1.5, 2.0)
 """Time gaps of a law's frontier; bounds have none."""
 CONTROLLER_NAMES = (*_BOUNDS, *LAWS)
+OWN = "own"
+"""The name in front of a Python file: own@FILE.py."""
 _WRAPPERS: dict[str, tuple[Knows, str]] = {
     "truth": ("truth", "truth"),
     "off": ("nothing", "radio off"),
@@ -65,8 +68,9 @@ def make_controller(spec: str) -> Constant | Follower | ExportedBoard:
 
     Args:
         spec: `name`, `name:time_gap_s` or `name:time_gap_s:standstill_m`, as in "cth:1.1", or
-            `name@FILE` with a file of parameters, or `board@DIR` with an exported folder. In front,
-            "truth:" gives it perfect knowledge and "off:" takes its radio away.
+            `name@FILE` with a file of parameters, `board@DIR` with an exported folder, or
+            `own@FILE.py` with a Python file, which is executed. In front, "truth:" gives it perfect
+            knowledge and "off:" takes its radio away.
 
     Raises:
         ConfigError: There is no such controller, its parameters are not numbers, or the file
@@ -81,9 +85,11 @@ def make_controller(spec: str) -> Constant | Follower | ExportedBoard:
     name, has_file, file = spec.partition("@")
     if has_file and name == BOARD:
         return ExportedBoard(Path(file))
+    if has_file and name == OWN:
+        return _own_law(Path(file))
+    _require_known(name if has_file else head, spec)
     if has_file:
         return _from_file(name, Path(file))
-    _require_known(head, spec)
     texts = rest.split(":") if rest else []
     if len(texts) > (len(_SETTINGS) if head in LAWS else 0):
         takes = "a time gap and a standstill distance at most" if head in LAWS else "no parameters"
@@ -170,6 +176,40 @@ def _from_file(name: str, file: Path) -> Follower:
     return tuned_controller(name, {key: float(values[key]) for key in values}, file.stem)
 
 
+def _own_law(file: Path) -> Follower:
+    """Build the one controller that a Python file defines.
+
+    Raises:
+        ConfigError: The file cannot be read or run, or defines no such class, or several.
+    """
+    module_spec = importlib.util.spec_from_file_location(f"own_{file.stem}", file)
+    if module_spec is None or module_spec.loader is None or not file.is_file():
+        raise ConfigError(f"{OWN}@{file}: there is no such Python file (its name ends in .py).")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+        kinds = [
+            kind
+            for _, kind in inspect.getmembers(module, inspect.isclass)
+            if issubclass(kind, Follower) and kind.__module__ == module.__name__
+        ]
+        if len(kinds) == 1:
+            return kinds[0]()
+    except Exception as error:  # whatever a stranger's file does
+        line = error.__traceback__
+        while line is not None and line.tb_next is not None:
+            line = line.tb_next
+        at = f", line {line.tb_lineno}" if line else ""
+        raise ConfigError(
+            f"{OWN}@{file}: running it ended in {type(error).__name__}: {error}{at}"
+        ) from error
+    named = ", ".join(kind.__name__ for kind in kinds) or "none"
+    raise ConfigError(
+        f"{OWN}@{file}: it must define one class that inherits from "
+        f"ml.controllers.protocol.Follower; it defines {named}."
+    )
+
+
 def _law(name: str) -> type[Follower]:
     """Return the class of a controller that has parameters."""
     if name not in LAWS:
@@ -183,11 +223,11 @@ def _law(name: str) -> type[Follower]:
 
 def _require_known(name: str, spec: str) -> None:
     if name not in CONTROLLER_NAMES:
-        hint = did_you_mean(name, [*CONTROLLER_NAMES, *_WRAPPERS])
+        hint = did_you_mean(name, [*CONTROLLER_NAMES, f"{BOARD}@DIR", f"{OWN}@FILE.py", *_WRAPPERS])
         raise ConfigError(
             f"controller {spec!r}: there is no {name!r}.{hint} Known: "
-            f"{', '.join(CONTROLLER_NAMES)}, and board@DIR; 'truth:NAME' and 'off:NAME' go in "
-            "front of any."
+            f"{', '.join(CONTROLLER_NAMES)}, board@DIR and own@FILE.py; 'truth:NAME' and "
+            "'off:NAME' go in front of any."
         )
 
 

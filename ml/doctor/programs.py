@@ -16,17 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from ml import __version__
-from ml.installation import borrowed_program, code_folder, hidden_packages
+from ml.installation import SUMO_LIBRARIES, borrowed_program, code_folder, hidden_packages
 from ml.training.versions import read_versions, run_program, version_of
-
-SUMO_LIBRARIES = {
-    "libX11.so.6": "libx11-6",
-    "libXext.so.6": "libxext6",
-    "libXrender.so.1": "libxrender1",
-    "libGL.so.1": "libgl1",
-    "libatomic.so.1": "libatomic1",
-}
-"""Shared libraries that SUMO's wheels do not bring along, and their Debian packages."""
 
 _SUMO_PACKAGES = ("eclipse-sumo", "libsumo", "traci", "sumolib")
 _OTHER_PACKAGES = ("numpy", "numba", "gymnasium", "stable-baselines3", "torch", "tensorboard")

@@ -1,7 +1,7 @@
 """The convoy environment, as a batch and as a single Gymnasium environment.
 
-Importing this package registers `RoadSense-Convoy-v0`. The Stable-Baselines3 side is in
-`ml.envs.convoy_vec_env`, which needs torch; nothing else here does.
+Importing this package registers `RoadSense-Convoy-v0`, for `gymnasium.make` and, as a batch on one
+SUMO, for `gymnasium.make_vec`. The Stable-Baselines3 side is in `ml.envs.convoy_vec_env`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,11 @@ ENV_ID = "RoadSense-Convoy-v0"
 
 if ENV_ID not in gym.registry:
     # Episodes have a time limit of their own, so that the config decides; no TimeLimit wrapper.
-    gym.register(ENV_ID, entry_point="ml.envs.convoy_env:make")
+    gym.register(
+        ENV_ID,
+        entry_point="ml.envs.convoy_env:make",
+        vector_entry_point="ml.envs.convoy_vector_env:ConvoyVectorEnv",
+    )
 
 __all__ = ["ENV_ID", "ConvoyEnv", "EnvConfig", "EpisodeMix", "RewardWeights"]
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.arrays import Bools, Floats, Ints
 from ml.envs.arguments import read_kind, read_seed
@@ -80,6 +81,7 @@ class ConvoyBatch:
         wrecked: (num_envs,) bool, the ego has crashed and its episode goes on without it; only
             where `stop_at_collision` is off.
         needless: (num_envs,) bool, the ego braked hard without cause in the last tick.
+        cost: (num_envs,) float64 in [0, 2], how dangerous the last tick was (see `Judge`).
         tick: (num_envs,) int64, ticks since reset.
         recorded: Recorded convoys that are mixed in (see `EnvConfig.episodes_from`); None without.
         keeper: Starts SUMO, and starts it again where it was lost.
@@ -88,6 +90,7 @@ class ConvoyBatch:
         board: What the egos' boards hold and compute.
         age_est_ms: (num_envs, 1, num_peers) float64, as boards estimate the age of each peer's
             newest message, as of the last delivery.
+        wish_mps2: (num_envs,) float64, what each ego's driver wished in the last tick.
         withheld_mps2: (num_envs,) float64, by how much each wish in the last tick was above what
             the safety layer let pass; 0 without one.
         lane_offset_m: To the centre of the lane on the left; 0.0 on a road without one.
@@ -151,6 +154,7 @@ class ConvoyBatch:
         self.reference = ReferenceDriver(num_envs, config.reference_gap)
         self._judge = Judge(config, num_envs, self._road.length_m)
         self.wrecked, self.needless = self._judge.wrecked, self._judge.needless
+        self.cost = self._judge.cost
 
         self.seed = read_seed(seed)
         self._begun = False
@@ -169,7 +173,7 @@ class ConvoyBatch:
         self._expected = np.zeros(shape, dtype=bool)
         self._controlled = np.zeros(shape, dtype=bool)
         self._command_mps = np.full(shape, np.nan)
-        self.withheld_mps2 = np.zeros(num_envs)
+        self.wish_mps2 = self.withheld_mps2 = np.zeros(num_envs)
         self._drive_ego = config.ego_control == "policy"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -329,6 +333,7 @@ class ConvoyBatch:
         """
         self._require_ready(accel_mps2)
         self._whole = False
+        self.wish_mps2 = accel_mps2
         self.withheld_mps2 = self.board.command(accel_mps2, self.truth.speed_mps, self._command_mps)
         commands, aside_m = self._direct_traffic()
         state = self.simulator.step(commands)
@@ -446,6 +451,28 @@ class ConvoyBatch:
         if self._replay is not None:
             summary["replayed"] = bool(self.replayed[row])
         return summary
+
+    def picture(self, row: int) -> NDArray[np.uint8]:
+        """Draw a convoy as it is, (200, 800, 3) uint8; see `ml.envs.picture`.
+
+        Raises:
+            EnvironmentStateError: No episode has begun.
+        """
+        if not self._begun:
+            raise EnvironmentStateError("No episode has begun; call reset() before render().")
+        from ml.envs.picture import draw_convoy  # noqa: PLC0415 (Pillow, which few need)
+
+        truth, cars = self.truth, slice(0, 1 + int(self.plan.num_peers[row]))
+        return draw_convoy(
+            truth.route_pos_m[row, cars],
+            truth.lateral_m[row, cars],
+            truth.accel_mps2[row, cars],
+            brake_slot=int(self.plan.brake_slot[row]),
+            words=(
+                f"{self.tick[row] * DT_S:.1f} s   gap {truth.gap_m[row]:.1f} m   "
+                f"{truth.speed_mps[row, 0]:.1f} m/s   {truth.accel_mps2[row, 0]:.1f} m/s2"
+            ),
+        )
 
     def drain_metrics(self) -> dict[str, float]:
         """Means over the batch since the last call: reward terms, radio, clipped features."""

@@ -1,5 +1,6 @@
 """`ConvoyEnv`, registered as `RoadSense-Convoy-v0`: a batch of one as a Gymnasium environment."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ml.envs.worlds.recovery import SUMO_LOST
 from ml.errors import ConfigError, RenderModeError
 from ml.onboard.observation.spec import Observation
 from ml.sumo.protocol import SumoAccess
+from ml.vehicle import DT_S
 
 Backend = Literal["libsumo", "traci"]
 
@@ -30,7 +32,7 @@ def make(**arguments: Any) -> "ConvoyEnv":
     """Make a `ConvoyEnv`; what `gymnasium.make` calls.
 
     A function, not the class: of a class Gymnasium knows the render modes, and warns of every
-    other. Stable-Baselines3 asks for `rgb_array` first, and goes without on a `TypeError`.
+    other.
     """
     return ConvoyEnv(**arguments)
 
@@ -59,14 +61,16 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
 
     **Info** the truth: `collision`, `gap_m`, `realised_accel_mps2`, `commanded_accel_mps2`,
     `hazard_active`, `status`, `peer_age_s` (per peer, true age of its newest message, None if
-    never heard), and `episode_summary` at the end.
+    never heard), `cost` (for constrained learners: how dangerous the tick was, 0 to 2, what the
+    terms `safety` and `collision` charge without their weights), and `episode_summary` at the end.
 
     **Versions** v0: first.
 
     Args:
         sumo_cfg: A scenario's name or the path of a sumocfg with a route called `convoy` (or a
             single route); None for the default scenario.
-        render_mode: None; to watch, see `gui`.
+        render_mode: None, "rgb_array" for pictures of ground truth, (200, 800, 3) uint8, or
+            "human", which opens sumo-gui (backend `traci` and a display needed).
         backend: "libsumo" (SUMO in this process, the default) or "traci".
         num_peers: Cars ahead: a number, or the (fewest, most) of a draw; None for (1, 8).
         radio: A radio preset's name or a parameter file; None for "clean".
@@ -78,12 +82,12 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
 
     Raises:
         ConfigError: An argument is not one of the allowed.
-        RenderModeError: Pictures were asked for.
+        RenderModeError: It is none of these, or there is no display.
         ScenarioError: The sumocfg cannot carry a convoy.
         ParameterError: The radio's parameter file is missing or wrong.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium declares it per instance)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": round(1.0 / DT_S)}  # noqa: RUF012
     _spec: EnvSpec | None = None
 
     def __init__(
@@ -99,6 +103,13 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         sumo_port: int | None = None,
         gui: bool = False,
     ) -> None:
+        if _has_display():  # gymnasium declares it per instance
+            self.metadata = {**self.metadata, "render_modes": ["rgb_array", "human"]}
+        if render_mode is not None:
+            _require_mode(render_mode)
+        if render_mode == "human":
+            gui = True
+            backend = "traci" if backend is None and config is None else backend
         arguments = {
             "scenario": sumo_cfg,
             "backend": backend,
@@ -113,11 +124,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
                 f"config and {', '.join(given)} were given; a config holds them all, so give "
                 "either, for example config=EnvConfig(radio='bursty')."
             )
-        if render_mode is not None:
-            raise RenderModeError(
-                f"render_mode = {render_mode!r}; only None is allowed, since there are no pictures "
-                "yet. To watch the convoy drive, pass backend='traci', gui=True."
-            )
+        self.render_mode = render_mode
         self.observation_space = observation_space()
         self.action_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
         sumo = SumoAccess(sumo_host, sumo_port, gui)
@@ -202,6 +209,14 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         """
         return self.batch.communicate(ego_state, np.array([current_time_ms * 1000]))
 
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return a picture, (200, 800, 3) uint8, of what is; None where another mode was asked for.
+
+        Raises:
+            EnvironmentStateError: No episode has begun.
+        """
+        return self.batch.picture(0) if self.render_mode == "rgb_array" else None
+
     def close(self) -> None:
         """End SUMO; may be called twice."""
         self.batch.close()
@@ -224,7 +239,30 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
             "realised_accel_mps2": float(truth.accel_mps2[0, 0]),
             "hazard_active": bool(plan.kind[0] == HAZARD and batch.braking_now[0]),
             "peer_age_s": ages,
+            "cost": float(batch.cost[0]),
         }
+
+
+def _has_display() -> bool:
+    return bool(os.environ.get("DISPLAY"))
+
+
+def _require_mode(render_mode: str) -> None:
+    """Refuse what cannot be drawn.
+
+    Raises:
+        RenderModeError: With the modes that there are.
+    """
+    if render_mode not in {"rgb_array", "human"}:
+        raise RenderModeError(
+            f"render_mode = {render_mode!r}; allowed are None, 'rgb_array' and, where a display "
+            "is, 'human'."
+        )
+    if render_mode == "human" and not _has_display():
+        raise RenderModeError(
+            "render_mode = 'human' opens sumo-gui, and the environment variable DISPLAY is not "
+            "set. Run it in a desktop session, or ask for 'rgb_array'."
+        )
 
 
 def _single(observation: Observation) -> Observation:

@@ -95,7 +95,7 @@ class BatchVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        """Return no pictures; SUMO's own window shows a single `ConvoyEnv`."""
+        """Return no pictures: who drives beside a SUMO has some."""
         return [None] * self.num_envs
 
 
@@ -152,6 +152,7 @@ class ConvoyVecEnv(BatchVecEnv):
         self._accel_mps2: Floats | None = None
         self._seen: Observation = {}
         super().__init__(num_envs)
+        self.render_mode = "rgb_array"  # which costs nothing until somebody asks for a picture
 
     def reset(self) -> VecEnvObs:
         """Begin the next episode of every convoy; after `seed`, the first of the new seed.
@@ -250,6 +251,14 @@ class ConvoyVecEnv(BatchVecEnv):
                 self.batch.lose(error)
             else:
                 return
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Return a picture of each convoy, (200, 800, 3) uint8, which `render()` tiles.
+
+        Raises:
+            EnvironmentStateError: No episode has begun.
+        """
+        return [self.batch.picture(row) for row in range(self.num_envs)]
 
     def set_reward_weights(self, weights: RewardWeights) -> None:
         """Weigh the reward's terms in another way from now on, as a curriculum does."""

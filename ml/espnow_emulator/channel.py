@@ -6,12 +6,13 @@ import numpy as np
 
 from ml.arrays import Bools, Floats, Ints, Words, allocate, shapes
 from ml.errors import EmulatorError
+from ml.espnow_emulator.air import AirFrames
 from ml.espnow_emulator.clock import NodeClocks
 from ml.espnow_emulator.counters import NUM_COUNTS, CounterArrays
 from ml.espnow_emulator.distance_links import DistanceLinks
-from ml.espnow_emulator.events import FlightArrays, World, run_events
+from ml.espnow_emulator.events import AirLog, FlightArrays, World, run_events
 from ml.espnow_emulator.loss_model import Episodes, Movement, padded
-from ml.espnow_emulator.mac import MacArrays
+from ml.espnow_emulator.mac import QUEUE_CAPACITY, MacArrays
 from ml.espnow_emulator.margin_links import MarginLinks
 from ml.espnow_emulator.message_store import (
     DEPTH,
@@ -103,6 +104,7 @@ class BroadcastChannel:
             present=np.ones(nodes, dtype=bool),
             listening=listening,
             draws=np.zeros(padded(num_nodes)),
+            log=allocate(AirLog, {"E": num_envs, "LOG": 0}),
         )
         self._episode_keys = np.zeros(num_envs, np.uint64)
         self._node_keys = np.zeros(nodes, np.int64)
@@ -161,6 +163,7 @@ class BroadcastChannel:
         for part in (world.store, world.relays, world.mac, self._links, self.table):
             part.clear(env_indices)
         world.counters.run[env_indices] = 0
+        world.log.length[env_indices] = 0
         self._flight.length[env_indices] = 0
         self._delivered_us[env_indices] = LONG_AGO_US
         self._offered_us[env_indices] = LONG_AGO_US
@@ -243,6 +246,27 @@ class BroadcastChannel:
             self._flight = self._flight.doubled()
         self._delivered_us[:] = now_us
         return self.table
+
+    def listen_in(self) -> None:
+        """Keep from now on what goes on the air, until `take_frames` is called for it.
+
+        It takes some 80 kB a convoy of nine cars. Where nobody listens in, nothing is kept.
+        """
+        # Between two deliveries every node has at most one slot, for its own frame and all that it
+        # relays, and what its queue still held.
+        a_node = 1 + self.num_nodes * DEPTH + QUEUE_CAPACITY
+        sizes = {"E": self._delivered_us.size, "LOG": self.num_nodes * a_node}
+        self._world = self._world._replace(log=allocate(AirLog, sizes))
+
+    def take_frames(self, env: int) -> AirFrames:
+        """Return what has gone on the air in a convoy since the last call, in the order of time.
+
+        Nothing, where `listen_in` was not called.
+        """
+        log = self._world.log
+        kept = log.frames[env, : log.length[env]].copy()
+        log.length[env] = 0
+        return AirFrames.of(kept)
 
     def relays_at(self, t_us: Ints) -> Bools:
         """Tell which nodes send on what they have heard, in slots at (E, N) true times in µs."""

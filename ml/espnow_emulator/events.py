@@ -72,6 +72,13 @@ class FlightArrays(NamedTuple):
         return bigger
 
 
+class AirLog(NamedTuple):
+    """Frames that went on the air, for whoever watches an episode; without room nobody does."""
+
+    frames: Annotated[Ints, "E LOG 8"]  # columns as in `ml.espnow_emulator.air.AirFrames`, in µs
+    length: Annotated[Ints, "E"]  # how many there are
+
+
 class World(NamedTuple):
     """Everything that the events of a convoy read and change, but for the ring that may grow."""
 
@@ -84,6 +91,7 @@ class World(NamedTuple):
     present: Annotated[Bools, "E N"]
     listening: Annotated[Bools, "N"]
     draws: Annotated[Floats, "P"]  # room to work in
+    log: AirLog
 
 
 @inlined
@@ -232,12 +240,25 @@ def _start_on_air(e: int, node: int, t_us: int, world: World, flight: FlightArra
         source = source_of(word)
         if hops_of(word) == 0 and source > 0:
             _count_own_frame(e, source, reached, world)
+        numbers = (sequence_of(word), hops_of(word), reached, int(alone))
+        _note_frame(e, (t_us, arrival_us, sender, source, *numbers), world.log)
         if reached != 0:
             place = wrapped(flight.head[e] + flight.length[e], flight.word.shape[1])
             flight.arrival_us[e, place] = arrival_us
             flight.word[e, place] = word
             flight.receivers[e, place] = reached
             flight.length[e] += 1
+
+
+@inlined
+def _note_frame(e: int, frame: tuple[int, ...], log: AirLog) -> None:
+    """Keep a frame in the log, if it has room: where nobody watches it has none."""
+    place = log.length[e]
+    if place == log.frames.shape[1]:
+        return
+    for column in range(log.frames.shape[2]):
+        log.frames[e, place, column] = frame[column]
+    log.length[e] = place + 1
 
 
 @inlined

@@ -16,7 +16,7 @@ from ml.evaluation.drivers import ModelLoader, make_driver
 from ml.evaluation.episodes import run_validation
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import EpisodeRow
-from ml.evaluation.workers import WorkerPool
+from ml.execution.workers import WorkerPool
 from ml.keyed_random import fold
 from ml.sumo.scenarios import load_scenario
 

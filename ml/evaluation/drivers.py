@@ -18,6 +18,7 @@ from ml.envs.policy_interface import PolicyInterface
 from ml.envs.truth.lanes import WANDERING_M
 from ml.errors import CheckpointError, EvaluationError
 from ml.evaluation.records import POLICY_FAMILY, DriverSpec, Variant, sha256_of
+from ml.installation import model_file
 from ml.onboard.actuation import accel_from_action, action_from_accel
 from ml.onboard.board import Board
 from ml.onboard.observation.spec import Observation
@@ -253,7 +254,7 @@ def model_spec(
         CheckpointError: The file cannot be read.
     """
     try:
-        digest = sha256_of(Path(path))
+        digest = sha256_of(model_file(path))
     except OSError as error:
         raise CheckpointError(
             f"model {path} cannot be read ({error.strerror}). Name a .zip that `roadsense train` "
@@ -265,7 +266,7 @@ def model_spec(
         family=POLICY_FAMILY,
         knows="nothing" if variant == "radio off" else "radio",
         time_gap_s=interface.time_gap_s if time_gap_s is None else time_gap_s,
-        file=str(Path(path).absolute()),
+        file=str(model_file(path).absolute()),
         sha256=digest,
         variant=variant,
     )
@@ -296,6 +297,16 @@ def controller_spec(spec: str) -> DriverSpec:
         file=str(Path(file).absolute()) if tuned else "",
         sha256=sha256_of(Path(file)) if tuned else "",
     )
+
+
+def driver_files(spec: DriverSpec) -> list[Path]:
+    """List what a driver is made from: its file, and of an exported board all of the folder."""
+    if not spec.file:
+        return []
+    file = Path(spec.file)
+    if file.name != WEIGHTS:
+        return [file]
+    return [path for path in sorted(file.parent.rglob("*")) if path.is_file()]
 
 
 def make_driver(spec: DriverSpec | str, load_model: ModelLoader | None = None) -> Driver:

@@ -73,11 +73,13 @@ class CaseRunner:
         cases: Sequence[int],
         *,
         on_tick: Callable[[ConvoyBatch], None] | None = None,
+        on_start: Callable[[ConvoyBatch], None] | None = None,
     ) -> list[EpisodeRow]:
         """Run cases by their numbers, each once.
 
         Args:
             cases: Numbers of the cases.
+            on_start: Told the batch before its first tick.
             on_tick: Told the batch after every tick, before episodes that ended are replaced.
 
         Returns:
@@ -97,6 +99,8 @@ class CaseRunner:
             return first
 
         observation = begin(np.arange(num_envs))
+        if on_start is not None:
+            on_start(batch)
         while len(rows) < len(cases):
             observation, reward, _, _ = batch.step(self._driver.accel(batch, observation))
             self._recorder.record(batch, reward)
@@ -186,6 +190,7 @@ def run_suite(
     num_envs: int = BATCH,
     gui: bool = False,
     on_tick: Callable[[ConvoyBatch], None] | None = None,
+    on_start: Callable[[ConvoyBatch], None] | None = None,
 ) -> list[EpisodeRow]:
     """Run a driver through a suite, on a SUMO of its own.
 
@@ -199,6 +204,7 @@ def run_suite(
         num_envs: Largest batch.
         gui: Open sumo-gui, over TraCI; the figures are the same.
         on_tick: See `CaseRunner.run`.
+        on_start: See `CaseRunner.run`.
 
     Returns:
         A row per case.
@@ -220,7 +226,7 @@ def run_suite(
         gui=gui,
     )
     with closing(runner):
-        return runner.run(wanted, on_tick=on_tick)
+        return runner.run(wanted, on_tick=on_tick, on_start=on_start)
 
 
 def run_drawn(

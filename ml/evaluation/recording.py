@@ -16,10 +16,15 @@ from numpy.typing import NDArray
 from ml.atomic_files import write_atomically
 from ml.envs.config import KINDS
 from ml.envs.convoy_batch import ConvoyBatch
+from ml.envs.worlds.live import V2VStack
 from ml.errors import EvaluationError
+from ml.espnow_emulator.air import AirFrames
+from ml.sumo.road import Road
+from ml.sumo.scenarios import load_scenario
 from ml.vehicle import DT_S
 
 _US = 1e6
+_HELD_MPS2 = 0.05
 
 
 class Column(IntEnum):
@@ -134,20 +139,63 @@ class TraceRecorder:
         return EpisodeTrace(self.values[:, : ticks + 1, row].copy())
 
 
+class Holder(IntEnum):
+    """What decided on a wish in a tick."""
+
+    NOBODY = 0
+    """It passed as it was."""
+    NEED = 1
+    """The braking that a peer's newest message demands."""
+    SILENCE = 2
+    """The age of the newest message of the car in front, or a car that may be between."""
+    FLOOR = 3
+    """It was harder braking than anything demands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One episode, tick by tick; T ticks from the start on, V cars of which slot 0 is the ego.
+
+    What a row says was known at its time; `wish_mps2`, `command_mps2` and `withheld_mps2` are what
+    was made of it, in the tick that follows. Peers are columns, slot − 1; S = V − 1 of them.
 
     Attributes:
         time_s: (T,) float64, since the start.
         route_pos_m: (T, V) float64, front bumpers.
         speed_mps: (T, V) float64.
-        accel_mps2: (T, V) float64.
+        accel_mps2: (T, V) float64, realised over the tick that ended.
         lateral_m: (T, V) float64, left of the convoy's lane.
         gap_m: (T,) float64, true, of the ego to the car in front, in its lane.
+        lead_slot: (T,) int64, which car that is; 0 for nobody.
+        ttc_s: (T,) float64, true time to collision with it, at most 60.
+        needless: (T,) bool, the ego braked hard without cause.
         heard: (T, S) bool, S = V − 1: whether the ego's board holds a message of the peer.
         age_s: (T, S) float64, of its newest message, as the board can tell.
-        believed_gap_m: (T, S) float64, to the peer's rear bumper, predicted from that message.
+        number: (T, S) int64, which of the peer's messages that is, from 0 on.
+        believed_gap_m: (T, S) float64, to the peer's rear bumper, predicted from that message;
+            infinite where not heard, as the next three are 0.
+        believed_speed_mps: (T, S) float64.
+        believed_accel_mps2: (T, S) float64.
+        position_sd_m: (T, S) float64, standard deviation of that gap, as the board can tell.
+        needed_mps2: (T, S) float64, the deceleration that the peer's message demands, 0 to 8.
+        own_error_m: (T,) float64, how far the ego believes to be ahead of where it is.
+        own_sd_m: (T,) float64, standard deviation that it believes its position has, per axis.
+        floor_mps2: (T,) float64, the least acceleration that the safety layer lets through.
+        soft_mps2: (T,) float64, the largest that silence allows, before the low-pass.
+        hard_mps2: (T,) float64, the largest that the peers' messages allow.
+        wish_mps2: (T,) float64, what the driver wished; not a number in the last row, and where
+            SUMO drives.
+        command_mps2: (T,) float64, what the vehicle was told; not a number there, too.
+        safety_layer: () bool, whether commands were held to these bounds.
+        time_gap_s: () float64, that the ego's driver has set.
+        frame_sent_s: (F,) float64, when each frame went on the air; all those of the episode.
+        frame_arrival_s: (F,) float64, when who receives it has it.
+        frame_sender: (F,) int64, slot of the car that sent it: the source, or a relay.
+        frame_source: (F,) int64, slot of the car whose message it is.
+        frame_number: (F,) int64, which of its messages.
+        frame_hops: (F,) int64, relays that it had passed; 0 for the source's own frame.
+        frame_receivers: (F,) int64, a bit per slot that received it and did not have it before.
+        frame_alone: (F,) bool, no other frame was on the air: else it was lost in a collision.
         arrival_s: (N,) float64, when a newer message of a peer arrived.
         arrival_source: (N,) int64, of which peer: slot − 1.
         onset_s: () float64, when the planned braking began; not a number in free driving.
@@ -162,15 +210,68 @@ class Recording:
     accel_mps2: NDArray[np.float64]
     lateral_m: NDArray[np.float64]
     gap_m: NDArray[np.float64]
+    lead_slot: NDArray[np.int64]
+    ttc_s: NDArray[np.float64]
+    needless: NDArray[np.bool_]
     heard: NDArray[np.bool_]
     age_s: NDArray[np.float64]
+    number: NDArray[np.int64]
     believed_gap_m: NDArray[np.float64]
+    believed_speed_mps: NDArray[np.float64]
+    believed_accel_mps2: NDArray[np.float64]
+    position_sd_m: NDArray[np.float64]
+    needed_mps2: NDArray[np.float64]
+    own_error_m: NDArray[np.float64]
+    own_sd_m: NDArray[np.float64]
+    floor_mps2: NDArray[np.float64]
+    soft_mps2: NDArray[np.float64]
+    hard_mps2: NDArray[np.float64]
+    wish_mps2: NDArray[np.float64]
+    command_mps2: NDArray[np.float64]
+    safety_layer: NDArray[np.bool_]
+    time_gap_s: NDArray[np.float64]
+    frame_sent_s: NDArray[np.float64]
+    frame_arrival_s: NDArray[np.float64]
+    frame_sender: NDArray[np.int64]
+    frame_source: NDArray[np.int64]
+    frame_number: NDArray[np.int64]
+    frame_hops: NDArray[np.int64]
+    frame_receivers: NDArray[np.int64]
+    frame_alone: NDArray[np.bool_]
     arrival_s: NDArray[np.float64]
     arrival_source: NDArray[np.int64]
     onset_s: NDArray[np.float64]
     brake_slot: NDArray[np.int64]
     informed_s: NDArray[np.float64]
     crash_s: NDArray[np.float64]
+
+    @property
+    def holder(self) -> NDArray[np.int64]:
+        """(T,) of `Holder`: what decided on the wish; nobody where there is no safety layer.
+
+        What is held back by less than 0.05 m/s² passed.
+        """
+        most = np.minimum(self.soft_mps2, self.hard_mps2)
+        above = self.wish_mps2 > most + _HELD_MPS2
+        below = self.wish_mps2 < self.floor_mps2 - _HELD_MPS2
+        reason = np.where(self.hard_mps2 <= self.soft_mps2, Holder.NEED, Holder.SILENCE)
+        found = np.where(above, reason, np.where(below, Holder.FLOOR, Holder.NOBODY))
+        return np.where(self.safety_layer, found, int(Holder.NOBODY)).astype(np.int64)
+
+    @property
+    def deciding_slot(self) -> NDArray[np.int64]:
+        """(T,) int64, the peer that decides: the one whose message demands the hardest braking.
+
+        Where it is silence that holds the ego back it is the car in front, as the board believes.
+        0 where no peer demands anything.
+        """
+        hardest = np.where(self.heard, self.needed_mps2, 0.0)
+        nearest = np.where(self.heard, self.believed_gap_m, np.inf)
+        if not self.num_peers:
+            return np.zeros(self.time_s.size, dtype=np.int64)
+        front = np.where(self.heard.any(axis=1), nearest.argmin(axis=1) + 1, 0)
+        by_need = np.where(hardest.max(axis=1) > 0.0, hardest.argmax(axis=1) + 1, 0)
+        return np.where(self.holder == Holder.SILENCE, front, by_need).astype(np.int64)
 
     @property
     def num_peers(self) -> int:
@@ -236,13 +337,24 @@ class Recorder:
         self._arrivals: list[tuple[float, int]] = []
         self._last_us = np.zeros(0, dtype=np.int64)
         self._end: dict[str, Any] = {}
+        self._air: list[AirFrames] = []
+        self._road: Road | None = None
 
     def watch(self, batch: ConvoyBatch) -> None:
         """Note the state of the batch; the first call is the episode's start."""
         row, truth = self._row, batch.truth
+        if self._road is None:
+            self._road = load_scenario(batch.config.scenario).road
+            if isinstance(batch.stack, V2VStack):
+                batch.stack.channel.listen_in()
+        if self._ticks:
+            self._note_decision(batch)
         peers = slice(0, int(batch.plan.num_peers[row]))
         cars = slice(0, peers.stop + 1)
-        believed = batch.board.estimate()
+        believed, bounds = batch.board.estimate(), batch.board.bounds()
+        heard = believed.heard[row, peers].copy()
+        needed_mps2 = batch.board.demands().of_peer_mps2[row, peers]
+        table = batch.peer_table
         self._ticks.append(
             {
                 "time_s": np.float64(batch.tick[row] * DT_S),
@@ -251,9 +363,24 @@ class Recorder:
                 "accel_mps2": truth.accel_mps2[row, cars].copy(),
                 "lateral_m": truth.lateral_m[row, cars].copy(),
                 "gap_m": truth.gap_m[row],
-                "heard": believed.heard[row, peers].copy(),
+                "lead_slot": truth.lead_slot[row],
+                "ttc_s": truth.ttc_s[row],
+                "needless": batch.needless[row],
+                "heard": heard,
                 "age_s": believed.age_s[row, peers].copy(),
+                "number": np.where(heard, table.sequence[row, 0, peers], -1),
                 "believed_gap_m": believed.gap_m[row, peers].copy(),
+                "believed_speed_mps": believed.speed_mps[row, peers].copy(),
+                "believed_accel_mps2": believed.accel_mps2[row, peers].copy(),
+                "position_sd_m": believed.position_sd_m[row, peers].copy(),
+                "needed_mps2": np.where(heard, needed_mps2, 0.0),
+                "own_error_m": self._own_error_m(batch, self._road),
+                "own_sd_m": batch.board.ego.position_sd_m[row],
+                "floor_mps2": bounds.floor[row],
+                "soft_mps2": bounds.soft[row],
+                "hard_mps2": bounds.hard[row],
+                "wish_mps2": np.nan,
+                "command_mps2": np.nan,
             }
         )
         self._note_arrivals(batch, peers)
@@ -263,7 +390,26 @@ class Recorder:
             "onset_s": plan.onset_tick[row] * DT_S if braking else np.nan,
             "informed_s": reference.informed_us[row] / _US if informed else np.nan,
             "brake_slot": plan.brake_slot[row],
+            "safety_layer": batch.config.safety_layer,
+            "time_gap_s": batch.wanted_time_gap_s[row],
         }
+
+    def _note_decision(self, batch: ConvoyBatch) -> None:
+        """Add to the tick before what was made of what it knew, and what went on the air since."""
+        if batch.config.ego_control == "policy":
+            before = self._ticks[-1]
+            before["wish_mps2"] = batch.wish_mps2[self._row]
+            before["command_mps2"] = batch.commanded_accel_mps2[self._row]
+        if isinstance(batch.stack, V2VStack):
+            self._air.append(batch.stack.channel.take_frames(self._row))
+
+    def _own_error_m(self, batch: ConvoyBatch, road: Road) -> np.float64:
+        """How far along the road the ego believes to be ahead of where it is."""
+        ego, row = batch.board.ego, self._row
+        x_m, y_m, heading_deg = road.pose(batch.truth.route_pos_m[row, :1])
+        east_m, north_m = ego.x_m[row] - x_m[0], ego.y_m[row] - y_m[0]
+        heading = np.radians(heading_deg[0])
+        return np.float64(east_m * np.sin(heading) + north_m * np.cos(heading))
 
     def _note_arrivals(self, batch: ConvoyBatch, peers: slice) -> None:
         table = batch.peer_table
@@ -290,5 +436,7 @@ class Recorder:
         self._end["crash_s"] = touching[0] if touching.size else np.nan
         moments = np.array([moment for moment, _ in self._arrivals], dtype=np.float64)
         sources = np.array([source for _, source in self._arrivals], dtype=np.int64)
+        air = AirFrames.joined(self._air)
+        columns |= {f"frame_{name}": values for name, values in air._asdict().items()}
         end: dict[str, Any] = {name: np.array(value) for name, value in self._end.items()}
         return Recording(**columns, arrival_s=moments, arrival_source=sources, **end)

@@ -19,7 +19,7 @@ from ml.evaluation.result import EpisodeRow, Manifest, slug
 from ml.evaluation.selection import ResultView
 from ml.evaluation.store import radio_source
 from ml.evaluation.suites.registry import make_suite
-from ml.evaluation.workers import WorkerPool
+from ml.execution.workers import WorkerPool
 from ml.vehicle import DT_S
 
 WORST_FOLDER = "worst"
@@ -89,6 +89,7 @@ def rerun(
         cases=[stored.case],
         gui=gui,
         on_tick=watch,
+        on_start=recorder.watch,
     )
     again.radio = stored.radio  # its name in the result
     _require_same(stored, again)
@@ -134,7 +135,7 @@ def recordings(
     kept = view.folder / WORST_FOLDER
     if rows:
         kept.mkdir(exist_ok=True)
-    files = {_file_name(row): row for row in rows}
+    files = {f"{recording_name(row)}.npz": row for row in rows}
     found: dict[str, Recording | RoadSenseError] = {}
     for name in files:
         if (kept / name).exists():
@@ -143,15 +144,15 @@ def recordings(
     jobs = [job_of(view.manifest, row) for name, row in files.items() if name not in found]
     with WorkerPool(partial(attempt, load_model=load_model), min(workers, len(jobs))) as pool:
         for job, answer in pool.run(jobs):
-            name = _file_name(job.row)
+            name = f"{recording_name(job.row)}.npz"
             found[name] = answer
             if isinstance(answer, Recording):
                 answer.save(kept / name)
             on_episode(len(found), len(files))
-    return [found[_file_name(row)] for row in rows]
+    return [found[f"{recording_name(row)}.npz"] for row in rows]
 
 
-def _file_name(row: EpisodeRow) -> str:
+def recording_name(row: EpisodeRow) -> str:
     """Name an episode's recording by what happened in it, so that a stale one is never taken."""
     content = json.dumps(row.flat(), sort_keys=True)
-    return f"{slug(row.controller)}-{row.case}-{sha256(content.encode()).hexdigest()[:12]}.npz"
+    return f"{slug(row.controller)}-{row.case}-{sha256(content.encode()).hexdigest()[:12]}"

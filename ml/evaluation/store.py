@@ -1,4 +1,4 @@
-"""A folder of episodes that fills part by part, in processes of its own.
+"""A folder of episodes that fills part by part, in processes of its own or on a cluster.
 
 A part is a driver's rows of some cases. Its file is named by a digest of all that decides them but
 the software, which the folder's `Origin` records: what is there is not driven again, and is never
@@ -6,15 +6,15 @@ taken for something else. It is there whole or not at all, so that a run that wa
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ml.errors import EvaluationError
-from ml.evaluation.drivers import ModelLoader, make_driver
+from ml.evaluation.drivers import ModelLoader, driver_files, make_driver
 from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord
 from ml.evaluation.result import (
     PARTS_FOLDER,
@@ -24,10 +24,11 @@ from ml.evaluation.result import (
     slug,
     write_part,
 )
-from ml.evaluation.suites.registry import folder_of, make_suite
+from ml.evaluation.suites.registry import folder_of, make_suite, suite_at, suite_files
 from ml.evaluation.together import run_together
-from ml.evaluation.workers import WorkerPool
-from ml.parameters import PRESET_NAMES, load_parameters
+from ml.execution.executor import Executor
+from ml.execution.jobs import Files, Portable
+from ml.parameters import PRESET_NAMES, load_parameters, split_boards
 from ml.sumo.scenarios import DEFAULT_SCENARIO, load_scenario
 
 PART_CASES = 960
@@ -90,15 +91,13 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class DriveJob:
+class DriveJob(Portable):
     """What a worker needs to drive some cases with drivers that share a world.
 
     Attributes:
-        folder: Where the rows go.
         parts: Of the same cases.
     """
 
-    folder: Path
     parts: tuple[Part, ...]
     load_model: ModelLoader
 
@@ -111,6 +110,29 @@ class DriveJob:
     def simulated_s(self) -> float:
         """How long all episodes last together."""
         return sum(part.cases.simulated_s for part in self.parts)
+
+    def files(self) -> list[Files]:
+        """List models and parameters of the drivers, the radio's, the road or the recordings."""
+        cases = self.parts[0].cases
+        named = {p.driver.file: driver_files(p.driver) for p in self.parts if p.driver.file}
+        if cases.radio.file:
+            file = split_boards(cases.radio.file)[0]
+            named[file] = [Path(file)]
+        named |= suite_files(cases.suite)
+        return [Files.of(path, files) for path, files in named.items()]
+
+    def at(self, places: Mapping[str, str]) -> Self:
+        """Return it with the paths of these files as they are elsewhere."""
+        cases = self.parts[0].cases
+        file, boards = split_boards(cases.radio.file)
+        moved = f"{places.get(file, file)}:{boards}" if boards else places.get(file, file)
+        radio = cases.radio.model_copy(update={"file": moved})
+        there = replace(cases, suite=suite_at(cases.suite, places), radio=radio)
+        parts = [
+            Part(there, of.driver.model_copy(update={"file": places.get(of.driver.file, "")}))
+            for of in self.parts
+        ]
+        return replace(self, parts=tuple(parts))
 
 
 def parts_of(cases: CaseSet, drivers: Iterable[DriverSpec]) -> list[Part]:
@@ -136,25 +158,28 @@ def make_jobs(folder: Path, parts: Iterable[Part], load_model: ModelLoader) -> l
         count = math.ceil(len(missing) / most)
         for k in range(count):
             share = missing[len(missing) * k // count : len(missing) * (k + 1) // count]
-            jobs.append(DriveJob(folder, tuple(share), load_model))
+            jobs.append(DriveJob(tuple(share), load_model))
     return sorted(jobs, key=lambda job: -job.simulated_s)
 
 
-def run_jobs(jobs: Sequence[DriveJob], *, workers: int) -> Iterator[DriveJob]:
-    """Do them in parallel; yields each when it is done.
+def run_jobs(folder: Path, jobs: Sequence[DriveJob], executor: Executor) -> Iterator[DriveJob]:
+    """Do them in parallel, and write the rows; yields each when that is done.
 
     Raises:
         RoadSenseError: One could not be done; those that were are kept.
     """
-    with WorkerPool(drive, min(workers, len(jobs))) as pool:
-        for job, _ in pool.run(jobs):
-            yield job
+    for job, found in executor.run(drive, jobs):
+        for part, rows in zip(job.parts, found, strict=True):
+            for row in rows:  # elsewhere its files have other paths
+                row.suite, row.radio = part.cases.suite, part.cases.radio.name
+            write_part(folder / part.file, rows)
+        yield job
 
 
-def drive(job: DriveJob) -> None:
-    """Run a job's episodes and write them (called in a worker)."""
+def drive(job: DriveJob) -> list[list[EpisodeRow]]:
+    """Run a job's episodes (called in a worker); the rows of each part."""
     cases = job.parts[0].cases
-    found = run_together(
+    return run_together(
         [make_driver(part.driver, job.load_model) for part in job.parts],
         make_suite(cases.suite),
         radio=radio_source(cases.radio),
@@ -162,10 +187,6 @@ def drive(job: DriveJob) -> None:
         radio_position=cases.radio_position,
         cases=cases.cases,
     )
-    for part, rows in zip(job.parts, found, strict=True):
-        for row in rows:
-            row.radio = cases.radio.name
-        write_part(job.folder / part.file, rows)
 
 
 def read_parts(folder: Path, parts: Iterable[Part]) -> list[EpisodeRow]:

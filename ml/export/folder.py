@@ -3,16 +3,18 @@
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ml import __version__
-from ml.controllers.board import WEIGHTS, code_sha256
+from ml.controllers.board import WEIGHTS, code_sha256, stamped
 from ml.errors import ConfigError, ExportError
+from ml.export.fixed_point import FixedNetwork, Predicts, Rounding, in_whole_numbers, rounding
 from ml.export.host import HostBrain
-from ml.export.network import network_of
+from ml.export.network import Network, network_of
 from ml.export.rehearsal import RADIOS, Recorded, Rehearsal
+from ml.export.sketch import write_sketch
 from ml.export.toolchain import (
     CORES,
     PACKAGES,
@@ -23,16 +25,30 @@ from ml.export.toolchain import (
     run_on,
 )
 from ml.export.weights import weights_header
+from ml.installation import repository_folder
 from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.parameters import load_parameters
 from ml.training.checkpoints import load_model
 
-SOURCE: Final = Path(__file__).parents[2] / "firmware" / "brain"
+Net: TypeAlias = Literal["float", "int16"]
+SOURCE: Final = repository_folder("firmware/brain")
 """The fixed code."""
 TOLERANCE_MPS2: Final = 1e-3
-"""By how much a command in float32 may differ from Python's."""
+"""By how much a command in float32 may differ from Python's, with the same kind of network."""
 _GOLDEN_TICKS: Final = 100
 _GOLDEN_PEERS: Final = (8, 8)
+
+
+class Exported(NamedTuple):
+    """What an export found out.
+
+    Attributes:
+        budgets: Per core what it takes; empty where nothing was checked.
+        rounding: What a network in whole numbers costs; None for one in float.
+    """
+
+    budgets: dict[str, Budget]
+    rounding: Rounding | None
 
 
 def _unwatched(name: str, share: float) -> None:
@@ -45,9 +61,10 @@ def export(
     out: Path,
     radio: str,
     *,
+    net: Net = "float",
     check: bool = True,
     on_part: Callable[[str, float], None] = _unwatched,
-) -> dict[str, Budget]:
+) -> Exported:
     """Write a folder of C that drives as a model does.
 
     It is there whole or not at all.
@@ -56,11 +73,10 @@ def export(
         model_file: A model of `roadsense train`.
         out: The folder; it must not be there yet.
         radio: Preset or file of parameters: what the board takes for its sensors' accuracy.
+        net: What its network is computed in. The scales of "int16" come from golden episodes that
+            the model drives; those of the folder are driven by the network in whole numbers.
         check: Compile it for each core, replay the golden episodes, and write `budget.json`.
         on_part: Called as a part begins, with its name and the share of the whole before it.
-
-    Returns:
-        Per core what it takes; empty without `check`.
 
     Raises:
         ConfigError: The folder exists, or cannot be made.
@@ -76,38 +92,55 @@ def export(
             f"code is right. `apt-get install {PACKAGES}`, or `--no-check` to do without."
         )
     model, parameters = load_model(model_file), load_parameters(radio)
-    network = network_of(model)
+    network: Network | FixedNetwork = network_of(model)
+
+    def rehearse(driver: Predicts, seed: int) -> list[Recorded]:
+        rehearsal = Rehearsal(
+            *(driver, model.interface, parameters),
+            num_envs=len(RADIOS),
+            num_peers=_GOLDEN_PEERS,
+            seed=seed,
+        )
+        return rehearsal.run(_GOLDEN_TICKS)
+
     on_part("golden episodes", 0.0)
-    rehearsal = Rehearsal(
-        model, model.interface, parameters, num_envs=len(RADIOS), num_peers=_GOLDEN_PEERS
-    )
-    golden = rehearsal.run(_GOLDEN_TICKS)
+    golden, cost = rehearse(model, 0), None
+    if net == "int16" and isinstance(network, Network):
+        ticks = [tick for episode in golden for tick in episode.ticks]
+        network = in_whole_numbers(network, np.concatenate([tick.peer_rows for tick in ticks]))
+        on_part("golden episodes in whole numbers", 0.1)
+        golden = rehearse(network, 1)
+        cost = rounding(network, model, [episode.seen() for episode in golden])
     aside = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        _write(aside, model_file.name, golden)
+        _write(aside, model_file.name, net, golden)
         header = weights_header(network, model.interface, parameters, model_file.name)
-        header = f"/* code {code_sha256(aside)} */\n{header}"
+        header = stamped(header, code_sha256(aside))
         (aside / WEIGHTS).write_text(header, encoding="utf-8")
+        write_sketch(aside)
         budgets = _checked(aside, golden, on_part) if check else {}
         if budgets:
-            (aside / "budget.json").write_text(budget_json(budgets), encoding="utf-8")
+            (aside / "budget.json").write_text(budget_json(net, budgets), encoding="utf-8")
         aside.rename(out)
     except OSError as error:
         raise ConfigError(f"--out = {out} cannot be written ({error.strerror}).") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return budgets
+    return Exported(budgets, cost)
 
 
-def _write(folder: Path, model_name: str, golden: Sequence[Recorded]) -> None:
+def _write(folder: Path, model_name: str, net: Net, golden: Sequence[Recorded]) -> None:
     folder.mkdir(parents=True)
     for name in ("brain.c", "brain.h"):
         shutil.copyfile(SOURCE / name, folder / name)
+    for name in ("hil.c", "hil.h"):
+        shutil.copyfile(SOURCE.parent / "hil" / name, folder / name)
     shutil.copytree(SOURCE / "replay", folder / "replay")
     filled = {
         "@VERSION@": __version__,
         "@MODEL@": model_name,
+        "@NET@": "float32" if net == "float" else "int16",
         "@OBSERVATION@": str(OBSERVATION_VERSION),
     }
     for file in (SOURCE / "library").iterdir():

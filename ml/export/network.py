@@ -1,6 +1,6 @@
 """The network of a model, as arrays that a board can hold."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,14 @@ class Network(NamedTuple):
     phi: tuple[Layer, Layer]
     head: tuple[Layer, Layer]
     action: Layer
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return the layers in the order of `LAYERS`."""
+        return (*self.phi, *self.head, self.action)
+
+
+LAYERS: Final = ("PHI_0", "PHI_1", "HEAD_0", "HEAD_1", "ACTION")
+"""What `weights.h` calls them."""
 
 
 def network_of(model: BaseAlgorithm) -> Network:
@@ -74,7 +82,7 @@ def _layer(module: Any) -> Layer:
 
 
 def _check(network: Network) -> None:
-    layers = (*network.phi, *network.head, network.action)
+    layers = network.layers()
     if not all(np.isfinite(values).all() for layer in layers for values in layer):
         raise CheckpointError(
             "a weight of the model is not a number: its training has diverged. Export an earlier "

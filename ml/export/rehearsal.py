@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ml.arrays import Bools, Floats, Ints
 from ml.envs.config import EnvConfig
@@ -24,11 +23,12 @@ from ml.errors import EmulatorError
 from ml.espnow_emulator import PeerTable, V2VMessage
 from ml.espnow_emulator.clock import NodeClocks
 from ml.espnow_emulator.wire import GeoReference, mac_of_name, pack, unpack
+from ml.export.fixed_point import Predicts
 from ml.export.weights import accuracy_of
 from ml.onboard.actuation import accel_from_action
 from ml.onboard.board import Board
 from ml.onboard.fusion import Fix, blank, fuse, fused_sd_m, turn_between
-from ml.onboard.observation.spec import EGO_FEATURES, PEER_FEATURES
+from ml.onboard.observation.spec import EGO_FEATURES, MAX_PEERS, PEER_FEATURES
 from ml.onboard.views import Measurement
 from ml.parameters import Parameters
 from ml.sumo.scenarios import load_scenario
@@ -112,6 +112,16 @@ class Recorded:
     radio: str
     content: bytearray = field(default_factory=bytearray)
     ticks: list["Decided"] = field(default_factory=list)
+
+    def seen(self) -> dict[str, Floats]:
+        """Return what Python's board observed, tick by tick, as a policy takes it; float32."""
+        peers = np.zeros((len(self.ticks), MAX_PEERS, len(PEER_FEATURES)), dtype=np.float32)
+        mask = np.zeros(peers.shape[:2], dtype=np.float32)
+        for number, tick in enumerate(self.ticks):
+            peers[number, : len(tick.peer_rows)] = tick.peer_rows
+            mask[number, : len(tick.peer_rows)] = 1.0
+        ego = np.array([tick.ego_row for tick in self.ticks], dtype=np.float32)
+        return {"ego": ego, "peers": peers, "peer_mask": mask}
 
 
 class Decided(NamedTuple):
@@ -256,7 +266,7 @@ class Rehearsal:
 
     def __init__(
         self,
-        model: BaseAlgorithm,
+        model: Predicts,
         interface: PolicyInterface,
         parameters: Parameters,
         *,

@@ -102,19 +102,41 @@ def run_on(core: str, folder: Path, episode: bytes) -> CoreRun:
         image, content = Path(room) / "brain.elf", Path(room) / "episode"
         content.write_bytes(episode)
         parts = ("replay/qemu/start.S", "replay/qemu/main.c", "replay/replay.c", "brain.c")
-        run(
-            [
-                *(f"{_CROSS}gcc", *FLAGS, *_core_flags(core), *_BARE),
-                *(f'-DEPISODES="{content}"', f"-I{folder}", f"-I{folder / 'replay'}"),
-                *("-T", str(folder / "replay/qemu/virt.ld")),
-                *(str(folder / part) for part in parts),
-                *("-lgcc", "-o", str(image)),
-            ]
-        )
-        *lines, stack = run([_QEMU, *_MACHINE, str(image)]).split("\n")[:-1]
+        sources = [folder / part for part in parts]
+        options = (f'-DEPISODES="{content}"', f"-I{folder}", f"-I{folder / 'replay'}")
+        compile_bare(core, sources, options, folder / "replay/qemu/virt.ld", image)
+        *lines, stack = run(machine(image)).split("\n")[:-1]
     columns = np.array([[int(word, 16) for word in line.split()] for line in lines]).T
     digest, command, num_rows, instructions = columns
     return CoreRun(digest, command, num_rows, instructions, int(stack, 16))
+
+
+def compile_bare(
+    core: str, sources: Sequence[Path], options: Sequence[str], script: Path, image: Path
+) -> None:
+    """Compile a program for a bare core.
+
+    Args:
+        core: One of `CORES`.
+        sources: Its files.
+        options: More of the compiler's, as where headers are.
+        script: Of the linker.
+        image: Is written.
+
+    Raises:
+        ExportError: A tool is missing, or fails.
+    """
+    run(
+        [
+            *(f"{_CROSS}gcc", *FLAGS, *_core_flags(core), *_BARE, *options),
+            *("-T", str(script), *map(str, sources), "-lgcc", "-o", str(image)),
+        ]
+    )
+
+
+def machine(image: Path) -> list[str]:
+    """Return the command that runs a program of `compile_bare`, its serial port at stdio."""
+    return [_QEMU, *_MACHINE, str(image)]
 
 
 def measure(core: str, folder: Path, ran: CoreRun) -> Budget:
@@ -145,10 +167,14 @@ def compiler_version() -> str:
     return run([f"{_CROSS}gcc", "-dumpversion"]).strip()
 
 
-def budget_json(budgets: dict[str, Budget]) -> str:
-    """Return the content of `budget.json`."""
+def budget_json(net: str, budgets: dict[str, Budget]) -> str:
+    """Return the content of `budget.json`: of a kind of network, what it takes of each core."""
     cores = {core: budget._asdict() for core, budget in budgets.items()}
-    content = {"compiler": f"gcc {compiler_version()}", "tick_of": "8 peers", "cores": cores}
+    content = {
+        "compiler": f"gcc {compiler_version()}",
+        "tick_of": "8 peers",
+        "nets": {net: cores},
+    }
     return json.dumps(content, indent=2) + "\n"
 
 

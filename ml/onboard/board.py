@@ -130,6 +130,11 @@ class Board:
         self._think_once()
         return self._bounds
 
+    def demands(self) -> Demands:
+        """What the peers' messages demand until the next tick; of a peer not heard, anything."""
+        self._think_once()
+        return self._demands
+
     def observe(self, rows: Ints | None = None) -> Observation:
         """Build the observation of some convoys, (n,); None for all."""
         rows = self._everyone if rows is None else rows

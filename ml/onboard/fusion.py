@@ -176,6 +176,15 @@ def fuse(
             correct(car, fix_us, (*pose, fix.has_heading[car]), fused)
 
 
+def newest_step(car: int, fused: Fusion) -> tuple[float, float] | None:
+    """Return the acceleration, m/s², and the turn, degrees, of a board's newest step, if any."""
+    if not fused.num_steps[car]:
+        return None
+    place = (fused.num_steps[car] - 1) & (fused.steps.shape[1] - 1)
+    step = fused.steps[car, place]
+    return float(step[_STEP_ACCEL]), float(step[_STEP_TURN])
+
+
 @inlined
 def start(car: int, now_us: int, pose: Pose, fused: Fusion) -> None:
     """Begin anew with what is known of a moment."""

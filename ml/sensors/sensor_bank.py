@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from ml.arrays import Floats, Ints, Words, allocate
 from ml.compiled import inlined
 from ml.errors import EnvironmentStateError
 from ml.keyed_random import Stream, extend_one, fold, normal, normal_pair_one, uniform
-from ml.onboard.fusion import Fusion, Pose, blank, start
+from ml.onboard.fusion import Fusion, Pose, blank, newest_step, start
 from ml.onboard.views import Measurement
 from ml.section import EpisodeNumbers
 from ml.sensors import layout as at
@@ -34,6 +35,34 @@ _STREAMS, _PARTS = np.array(
         (Stream.GPS, 2),
     ]
 ).T
+
+
+class Fix(NamedTuple):
+    """What a receiver said of a moment."""
+
+    fix_us: int
+    """The moment, true time since reset."""
+    x_m: float
+    y_m: float
+    speed_mps: float
+    heading_deg: float
+    has_heading: bool
+
+
+class Handed(NamedTuple):
+    """What reached a node's board with its last measurement, before the board made anything of it.
+
+    Attributes:
+        moved: What its accelerometer said in the mean since the measurement before, m/s², and how
+            far it turned by its gyroscope, degrees clockwise, 0 without one; None for a node that
+            holds its fixes and reckons with neither.
+        fixes: That were delivered since, oldest first.
+        num_fixes: That were delivered since reset.
+    """
+
+    moved: tuple[float, float] | None
+    fixes: tuple[Fix, ...]
+    num_fixes: int
 
 
 class SensorBank:
@@ -166,6 +195,24 @@ class SensorBank:
                 f"allowed is {self._times[env, car, at.SAMPLED]} µs or later: samples follow time."
             )
         return self._measure(self._everyone, sampled_us, truth)
+
+    def handed(self, env: int, car: int, before: int) -> Handed:
+        """Say what reached a node's board with its last measurement.
+
+        Args:
+            env: Convoy.
+            car: Vehicle slot.
+            before: Fixes that had been delivered by the measurement before, 0 at the first; the
+                newest eight are kept.
+        """
+        row = env * self._keys.shape[1] + car
+        delivered = int(self._arrays.times[row, at.DELIVERED])
+        fixes = []
+        for number in range(max(before, delivered - at.RING), delivered):
+            kept = self._arrays.rings[row, number & at.RING_MASK].tolist()
+            fix_us, x_m, y_m, speed_mps, heading_deg, has_heading = kept
+            fixes.append(Fix(int(fix_us), x_m, y_m, speed_mps, heading_deg, has_heading > 0.0))
+        return Handed(newest_step(row, self._fused), tuple(fixes), delivered)
 
     def _measure(self, rows: Ints, sampled_us: Ints, truth: Truth) -> Measurement:
         out = np.empty((at.NUM_MEASURED, *truth.x_m.shape))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ml.errors import ScenarioError
 from ml.folders import default_cache_dir, expand_home
+from ml.installation import repository_folder
 from ml.sumo.cache import content_key, publish, require_whole
 from ml.sumo.cutting import cut_road, network_text, written
 from ml.sumo.network import RouteNetwork, examine_route, read_route
@@ -17,7 +18,7 @@ from ml.sumo.problem import Problem, tell
 from ml.sumo.road import Road
 from ml.sumo.sumocfg import choose_route, files_named, parse_xml
 
-SCENARIO_DIR = Path(__file__).resolve().parents[2] / "sumo-configs"
+SCENARIO_DIR = repository_folder("sumo-configs")
 BUILTIN_SCENARIOS = ("highway", "rural", "two-lanes")
 DEFAULT_SCENARIO = "highway"
 
@@ -100,6 +101,17 @@ def examine_scenario(sumo_cfg: Path | str | None = None) -> Examined:
         ScenarioError: There is no such sumocfg, or it is malformed.
     """
     return _read_network(_find_sources(sumo_cfg))
+
+
+def scenario_files(cfg_file: Path) -> list[Path]:
+    """List a sumocfg and the files that it names; those that it misses are told of on loading."""
+    try:
+        root = parse_xml(cfg_file)
+    except ScenarioError:
+        return [cfg_file]
+    options = ("net-file", "route-files", "additional-files")
+    places = [place for option in options for place in files_named(root, option, cfg_file)]
+    return [cfg_file, *(place for place in places if place.is_file())]
 
 
 def _find_sources(sumo_cfg: Path | str | None) -> Examined:

@@ -28,6 +28,7 @@ from ml.atomic_files import PARTIAL_SUFFIX, write_atomically
 from ml.envs.policy_interface import PolicyInterface
 from ml.envs.spaces import observation_space
 from ml.errors import CheckpointError
+from ml.installation import model_file
 from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs, studied
 from ml.training.rollouts import RolloutMemory, collect
@@ -346,8 +347,11 @@ class CheckpointStore:
 
 
 def _found(name: Path | str) -> Path:
-    """Return the file of that name; `PPO.save` adds `.zip` to a name without a suffix."""
-    path = Path(name)
+    """Return the file of that name, a shipped model's included.
+
+    `PPO.save` adds `.zip` to a name without a suffix.
+    """
+    path = model_file(name)
     with_suffix = Path(f"{path}.zip")
     return with_suffix if not path.suffix and not path.exists() and with_suffix.exists() else path
 

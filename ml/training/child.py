@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, Self, TypeVar
 
 from ml.errors import EvaluationError, RoadSenseError
-from ml.evaluation.workers import deaf_to_ctrl_c
+from ml.execution.workers import deaf_to_ctrl_c
 
 _GOODBYE_S = 2.0
 

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from ml.console import WholeTable
 from ml.errors import ConfigError, UsageError
+from ml.execution.executor import CLUSTER_HELP
 from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import KeyPath, Layers, flatten, shown
 from ml.training.defaults import DEFAULT_PRESET
@@ -44,6 +45,8 @@ class Invocation:
         deployment: Paths and hosts of this machine.
         resumed_run: The run to continue, if any.
         resumed_checkpoint: The checkpoint that was named; none: the newest.
+        seeds: Of several runs side by side; none: one run.
+        cluster: Where those are to run; None for this machine.
     """
 
     config: TrainConfig
@@ -52,6 +55,8 @@ class Invocation:
     deployment: Deployment
     resumed_run: RunDirectory | None = None
     resumed_checkpoint: Path | None = None
+    seeds: tuple[int, ...] = ()
+    cluster: str | None = None
 
     def table(self) -> WholeTable:
         """One row per section; what differs from the baseline is marked, and where it was set."""
@@ -104,7 +109,7 @@ def parse_command_line(argv: Sequence[str], deployment: Deployment | None = None
         if not wants_help:
             raise
         baseline, layers, base = TrainConfig(), Layers(), TrainConfig()
-    _put_options(argv, base, early, layers)
+    seeds, cluster = _put_options(argv, base, early, layers)
     config = layers.build()
     if files := absolute_files(config.env):
         config = config.model_copy(update={"env": config.env.model_copy(update=files)})
@@ -114,7 +119,9 @@ def parse_command_line(argv: Sequence[str], deployment: Deployment | None = None
     before = flatten(baseline)
     changed = [path for path, value in flatten(config).items() if value != before[path]]
     changes = {".".join(path): layers.place(path) for path in changed}
-    return Invocation(config, baseline, changes, deployment, run, checkpoint)
+    return Invocation(
+        config, baseline, changes, deployment, run, checkpoint, seeds=seeds, cluster=cluster
+    )
 
 
 def _early_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -163,10 +170,19 @@ def _layers(
 
 def _put_options(
     argv: Sequence[str], base: TrainConfig, early: argparse.Namespace, layers: Layers
-) -> None:
-    """Let tyro parse the command line, and put what differs from `base` on top."""
+) -> tuple[tuple[int, ...], str | None]:
+    """Let tyro parse the command line, and put what differs from `base` on top.
+
+    Returns:
+        The seeds of several runs, and the cluster.
+    """
     config_help = "YAML file with any of the values below (see a run's config.yaml)."
     resume_help = "Continue a run: latest, a run directory, or a checkpoint inside one."
+    seeds_help = (
+        "Train once with each of these seeds: whole runs, each in a folder of its own under one "
+        "that the same command finds again and goes on in. One after the other here, side by side "
+        "on a --cluster."
+    )
     hosts_help = (
         "SUMOs to connect to over TraCI, one for each worker, as a:8813,b:8813. A name that stands "
         "for several addresses counts as so many. (SUMO_HOST in the environment)"
@@ -176,6 +192,8 @@ def _put_options(
         ("sumo_hosts", str | None, hosts_help, early.sumo_hosts),
         ("config", Path | None, config_help, early.config),
         ("resume", str | None, resume_help, early.resume),
+        ("seeds", tuple[int, ...], seeds_help, ()),
+        ("cluster", str | None, CLUSTER_HELP, None),
     )
     parsed = tyro.cli(
         type(options),
@@ -190,6 +208,7 @@ def _put_options(
     for path, value in flatten(parsed).items():
         if path in before and value != before[path]:
             layers.put(path, value, option_name(path))
+    return tuple(parsed.seeds), parsed.cluster
 
 
 def option_name(path: KeyPath) -> str:

@@ -26,14 +26,13 @@ from pathlib import Path
 
 from ml.atomic_files import write_atomically, write_json
 from ml.envs.config import EnvConfig
-from ml.errors import CheckpointError, ConfigError, ScenarioError
+from ml.errors import CheckpointError, ConfigError
 from ml.folders import expand_home
 from ml.training.config import TrainConfig
 from ml.training.config_files import to_yaml
 from ml.training.versions import read_versions
 
 _MOST_RUNS_OF_ONE_SECOND = 1000
-_NAMED_IN_A_SUMOCFG = ("net-file", "route-files", "additional-files")
 
 
 class RunDirectory:
@@ -96,16 +95,23 @@ def digests(config: EnvConfig) -> dict[str, dict[str, str]]:
 
     Of a folder of recordings those of all files in it.
     """
-    from ml.parameters import split_boards  # noqa: PLC0415 (as below)
+    listed = files_of(config).items()
+    return {key: {str(file): _digest(file) for file in files} for key, files in listed}
+
+
+def files_of(config: EnvConfig) -> dict[str, list[Path]]:
+    """List all files that the configuration names, by key, with those that a sumocfg names."""
+    from ml.parameters import split_boards  # noqa: PLC0415 (as above)
+    from ml.sumo.scenarios import scenario_files  # noqa: PLC0415
 
     found = {}
     for key, name in absolute_files(config).items():
         files = [Path(split_boards(name)[0])]
         if key == "scenario":
-            files += _named_in(files[0])
+            files = scenario_files(files[0])
         if key == "episodes_from":
             files = sorted(Path(name).rglob("*.csv"))
-        found[key] = {str(file): _digest(file) for file in files}
+        found[key] = files
     return found
 
 
@@ -142,18 +148,6 @@ def require_same(recorded: Path, was: EnvConfig, now: EnvConfig) -> None:
                 f"it: --resume {recorded.parent} --{key} ANOTHER. To begin a new run with what is "
                 f"there now: --config {recorded.parent / 'config.yaml'}"
             )
-
-
-def _named_in(file: Path) -> list[Path]:
-    """List the files that a sumocfg names; those that it misses are told of when it is loaded."""
-    from ml.sumo.sumocfg import files_named, parse_xml  # noqa: PLC0415 (as above)
-
-    try:
-        root = parse_xml(file)
-    except ScenarioError:
-        return []
-    places = [place for option in _NAMED_IN_A_SUMOCFG for place in files_named(root, option, file)]
-    return [place for place in places if place.is_file()]
 
 
 def _digest(file: Path) -> str:

@@ -14,26 +14,33 @@ import sys
 from typing import TYPE_CHECKING
 
 from ml.console import make_console, take_any_text
-from ml.errors import RoadSenseError
+from ml.errors import ConfigError, RoadSenseError
 from ml.training.defaults import ENTROPY_COEF, LEARNING_RATE, N_STEPS, TOTAL_TIMESTEPS
 from ml.training.stop_signals import StopRequested, StopSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
+    from ml.training.command_line import Invocation
     from ml.training.evaluated import Draw
+
+    Several: TypeAlias = Callable[[Invocation], int]
 
 __all__ = ["ENTROPY_COEF", "LEARNING_RATE", "N_STEPS", "TOTAL_TIMESTEPS", "main"]
 
 _EXIT_FAILURE = 1
 
 
-def main(argv: Sequence[str] | None = None, draw: Draw | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, draw: Draw | None = None, several: Several | None = None
+) -> int:
     """Train, and return the exit code.
 
     Args:
         argv: Options; None for those of the process.
         draw: Draws an episode of each periodic evaluation, for TensorBoard; None for no pictures.
+        several: Trains with several seeds, or on a cluster; None where that cannot be asked for.
 
     Raises:
         SystemExit: `--help`, or an option that does not exist.
@@ -47,6 +54,10 @@ def main(argv: Sequence[str] | None = None, draw: Draw | None = None) -> int:
             from ml.training.command_line import parse_command_line  # noqa: PLC0415
 
             invocation = parse_command_line(arguments)
+            if invocation.seeds or invocation.cluster is not None:
+                if several is None:
+                    raise ConfigError("--seeds and --cluster are options of `roadsense train`")
+                return several(invocation)
             from ml.training.session import train  # noqa: PLC0415
 
             train(invocation, arguments, console=make_console(), stop=stop, draw=draw)

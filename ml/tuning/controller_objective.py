@@ -1,9 +1,9 @@
 """The parameters of a classical controller, scored on the very cases of a policy's search."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -16,7 +16,10 @@ from ml.evaluation.episodes import run_validation
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.safety_score import as_figures, score_of
 from ml.evaluation.seeds import VALIDATION_SEED
-from ml.evaluation.workers import WorkerPool
+from ml.execution.jobs import Files, JobStopped, Link
+from ml.execution.workers import WorkerPool
+from ml.training.apart import config_at, config_files
+from ml.training.config import TrainConfig
 from ml.training.run_directory import digests
 from ml.tuning.objective import Outcome
 from ml.tuning.space import Space, Value
@@ -71,9 +74,21 @@ class ControllerObjective:
         """Return the constants of the controller's class."""
         return {name: self._usual[name] for name in self.space}
 
-    def run(
-        self, values: Mapping[str, Value], folder: Path, report: Callable[[int, float], bool]
-    ) -> Outcome:
+    @property
+    def cores(self) -> int:
+        """One: a trial drives part by part."""
+        return 1
+
+    def files(self) -> list[Files]:
+        """List the road, the radio, the cases and the recordings of the environment."""
+        return config_files(TrainConfig(env=self._config))
+
+    def at(self, places: Mapping[str, str]) -> Self:
+        """Return it with these files elsewhere."""
+        config = config_at(TrainConfig(env=self._config), places).env
+        return type(self)(self._name, self.space, "the space", config, self._episodes)
+
+    def run(self, values: Mapping[str, Value], folder: Path, report: Link) -> Outcome:
         """Drive the cases, part by part; see `Objective.run`."""
         del folder  # a trial takes less than what it would be worth to remember a part of it
         numbers = {name: float(value) for name, value in values.items()}
@@ -83,6 +98,8 @@ class ControllerObjective:
             for start in range(0, self._episodes, _CASES_AT_ONCE):
                 cases = range(start, min(start + _CASES_AT_ONCE, self._episodes))
                 job = _Job(self._name, numbers, self._config, self._episodes, cases)
+                if report.stopped:
+                    raise JobStopped
                 for _, found in pool.run([job]):
                     rows += found
                 worse = report(start // _CASES_AT_ONCE, score_of(rows).score)

@@ -1,9 +1,11 @@
 """What a search asks of whatever it searches over."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
+
+from ml.execution.jobs import Files, Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +34,33 @@ class Objective(Protocol):
     title: str
 
     @property
+    def cores(self) -> int:
+        """How many cores a trial takes."""
+
+    @property
     def space(self) -> Mapping[str, Any]:
         """What is searched: a `Dimension` by parameter."""
 
     def usual(self) -> dict[str, Any]:
         """Values of the searched parameters as they are without a search."""
 
-    def run(
-        self, values: Mapping[str, Any], folder: Path, report: Callable[[int, float], bool]
-    ) -> Outcome:
+    def run(self, values: Mapping[str, Any], folder: Path, report: Link) -> Outcome:
         """Carry out a trial.
 
         Args:
             values: By parameter.
             folder: The trial's own; what is there already is not done again.
-            report: Told the score so far now and then; True gives the trial up.
+            report: Told number and score so far now and then; True gives the trial up.
+
+        Raises:
+            JobStopped: The link says to stop.
         """
+
+    def files(self) -> list[Files]:
+        """List the files that it reads."""
+
+    def at(self, places: Mapping[str, str]) -> Self:
+        """Return it with these files elsewhere."""
 
     def record(self) -> dict[str, Any]:
         """What must be the same for two trials to be comparable."""

@@ -1,19 +1,22 @@
 """The hyper-parameters of a recipe: a trial trains by it, with several seeds."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
 from ml.atomic_files import write_atomically
 from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import VALIDATION_SEED
+from ml.execution.jobs import Files, Link
+from ml.training.apart import config_at, config_files
 from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import Layers, flatten, to_yaml
-from ml.training.run_directory import digests
+from ml.training.run_directory import absolute_files, digests
+from ml.training.workers import MOST_BY_DEFAULT
 from ml.tuning.objective import Outcome
 from ml.tuning.space import Space, Value
 from ml.tuning.training_process import TrainingProcess
@@ -101,9 +104,31 @@ class PolicyObjective:
         check_combinations(config)
         return config
 
-    def run(
-        self, values: Mapping[str, Value], folder: Path, report: Callable[[int, float], bool]
-    ) -> Outcome:
+    @property
+    def cores(self) -> int:
+        """How many cores a training run takes."""
+        return self._base.workers or MOST_BY_DEFAULT
+
+    def files(self) -> list[Files]:
+        """List the road, the radio, the cases and the recordings of the recipe."""
+        return config_files(self._base)
+
+    def at(self, places: Mapping[str, str]) -> Self:
+        """Return it with these files elsewhere."""
+        moved = config_at(self._base, places).env
+        keys = absolute_files(self._base.env)
+        recipe = self._recipe.changed({f"env.{k}": getattr(moved, k) for k in keys}, "the cluster")
+        return type(self)(
+            recipe,
+            self._own,
+            self.space,
+            self._source,
+            seeds=self._seeds,
+            evaluations=self._evaluations,
+            episodes=self._base.evaluation.episodes,
+        )
+
+    def run(self, values: Mapping[str, Value], folder: Path, report: Link) -> Outcome:
         """Train once per seed; see `Objective.run`."""
         runs: list[dict[str, float]] = []
         cases: list[list[float | None]] = []
@@ -123,7 +148,7 @@ class PolicyObjective:
                 step = number * self._evaluations + min(evaluation, self._evaluations - 1)
                 return report(step, fmean([*done, best]))
 
-            ended = TrainingProcess(place, config.preset, worse).run()
+            ended = TrainingProcess(place, config.preset, worse, lambda: report.stopped).run()
             if ended.state != "complete":
                 return Outcome(ended.state, note=f"seed {seed}: {ended.note}")
             runs.append({"seed": float(seed), **ended.runs[0]})

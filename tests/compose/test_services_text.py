@@ -15,6 +15,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "services").glob("*/Dockerfile"))
 HARDENED = sorted(set(SERVICES) - {"prepare"})
+ON_CLUSTER = ("evaluate", "ray-head", "ray-worker")
 APP_USER = "${APP_UID:-1000}:${APP_GID:-1000}"
 
 
@@ -56,10 +57,12 @@ def options(volume: list[str]) -> list[str]:
 
 
 def test_each_dockerfile_makes_a_service() -> None:
-    """No Dockerfile is left over, only the trainer's serves twice, and no image is a stranger's."""
-    others = [dockerfile_of(service) for service in SERVICES if service != "evaluate"]
+    """No Dockerfile is left over, only the trainer's serves more, and no image is a stranger's."""
+    others = [dockerfile_of(service) for service in SERVICES if service not in ON_CLUSTER]
     assert sorted(others) == DOCKERFILES
-    assert dockerfile_of("evaluate") == dockerfile_of("train")
+    assert {dockerfile_of(service) for service in ON_CLUSTER} == {dockerfile_of("train")}
+    assert SERVICES["train"]["build"]["target"] == "train"
+    assert {SERVICES[service]["build"]["target"] for service in ON_CLUSTER} == {"ray"}
     assert not [name for name, service in SERVICES.items() if "image" in service]
 
 
@@ -168,17 +171,37 @@ def test_evaluation_runs_on_request_and_writes_where_it_may() -> None:
     """It starts with its profile alone, reaches nobody, and may change nothing but its results."""
     evaluate = SERVICES["evaluate"]
     assert evaluate["profiles"] == ["evaluate"]
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["evaluate"]
-    assert evaluate["network_mode"] == "none"
+    assert evaluate["networks"] == ["cluster"]
     assert evaluate["restart"] == "no"
     assert evaluate["entrypoint"] == ["python", "-m", "ml.cli", "evaluate"]
-    assert evaluate["depends_on"] == {"prepare": {"condition": "service_completed_successfully"}}
+    assert evaluate["depends_on"]["prepare"] == {"condition": "service_completed_successfully"}
     writable = {path: source for path, (source, mode) in mounts("evaluate").items() if mode == "rw"}
     assert writable == {"/app/evaluations": "./evaluations", "/var/cache/roadsense": "cache"}
     assert mounts("evaluate")["/app/ml/models/saved"] == ("./ml/models/saved", "ro")
     assert mounts("evaluate")["/app/runs"] == ("./runs", "ro")
     ready = {source: path for path, (source, _) in mounts("prepare").items()}
     assert ready["./evaluations"] in SERVICES["prepare"]["command"]
+
+
+def test_a_cluster_comes_up_on_request_and_is_reached_by_evaluations_alone() -> None:
+    """By its profile; its network has no way in or out, and Ray tells nobody of itself."""
+    head, worker, evaluate = (SERVICES[name] for name in ("ray-head", "ray-worker", "evaluate"))
+    assert COMPOSE["networks"]["cluster"] == COMPOSE["networks"]["simulation"]
+    on_it = [name for name, service in SERVICES.items() if "cluster" in service.get("networks", [])]
+    assert sorted(on_it) == sorted(ON_CLUSTER)
+    for node in (head, worker):
+        assert node["profiles"] == ["cluster"]
+        assert node["networks"] == ["cluster"]
+        assert "ports" not in node
+        assert "--disable-usage-stats" in node["command"][0]
+        assert node["entrypoint"] == ["sh", "-c"]
+    assert "--include-dashboard=false" in head["command"][0]
+    assert evaluate["environment"] == {"RAY_ADDRESS": "ray://ray-head:10001"}
+    assert "--ray-client-server-port=10001" in head["command"][0]
+    assert "--address=ray-head:6379" in worker["command"][0]
+    for name in ("ray-head", "ray-worker"):  # started before it where the profile is asked for
+        assert evaluate["depends_on"][name]["required"] is False
+    assert evaluate["depends_on"]["ray-head"]["condition"] == "service_healthy"
 
 
 @pytest.mark.parametrize("name", ["sumo", "tensorboard"])

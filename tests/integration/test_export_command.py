@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -39,8 +40,25 @@ def test_a_folder_is_a_library_of_both_ecosystems(tmp_path, capsys):
     assert sum(name.startswith("golden/") for name in files) == len(exporting.RADIOS)
     for name in ("brain.c", "brain.h"):
         assert (out / name).read_bytes() == (exporting.SOURCE / name).read_bytes()
+    sketch = {name.removeprefix("convoy/") for name in files if name.startswith("convoy/")}
+    assert {"convoy.ino", "settings.h", "README.md", "node.cpp", "gps.c", "hil.c"} <= sketch
+    for name in ("brain.c", "brain.h", "weights.h"):
+        assert (out / "convoy" / name).read_bytes() == (out / name).read_bytes()
     assert "budget.json" not in files  # nothing was measured
     assert [path.name for path in tmp_path.iterdir()] == ["brain"]
+
+
+@pytest.mark.sumo
+def test_in_whole_numbers_it_says_what_they_cost(tmp_path, capsys):
+    """Of the policy's wish, and what did not fit; and the folder says what it holds."""
+    out = tmp_path / "brain"
+    command = ["export", str(MODEL), "--out", str(out), "--net", "int16", "--no-check"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"differs from float's by 0\.\d+ m/s² in the mean", said), said
+    assert re.search(r"\b0 of \d{3},\d{3} values saturated", said), said
+    assert "#define BRAIN_INT16 1\n" in (out / "weights.h").read_text()
+    assert "weights (int16)" in (out / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("no_rehearsal")

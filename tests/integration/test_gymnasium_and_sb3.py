@@ -6,12 +6,14 @@ import copy
 import enum
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import RecordVideo, RenderCollection
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -20,6 +22,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecMonitor, VecNorma
 from ml.envs import ENV_ID, ConvoyEnv, EnvConfig
 from ml.envs.config import KINDS
 from ml.envs.convoy_vec_env import ConvoyVecEnv
+from ml.envs.picture import EGO
 from ml.errors import (
     ConfigError,
     EnvironmentStateError,
@@ -85,12 +88,81 @@ def test_stable_baselines_runs_one_environment_a_process(opened, start_method):
         alone.close()
 
 
-@pytest.mark.parametrize("mode", ["rgb_array", "human", "ansi"])
-def test_pictures_are_refused_by_an_error_that_both_libraries_understand(mode):
+@pytest.mark.parametrize("mode", ["human", "ansi"])
+def test_what_cannot_be_drawn_is_refused_by_an_error_that_both_libraries_understand(
+    mode, monkeypatch
+):
     """A `TypeError` for Stable-Baselines3, a `ConfigError` of ours, the value named."""
+    monkeypatch.delenv("DISPLAY", raising=False)
     for caught in (TypeError, ConfigError):
-        with pytest.raises(caught, match=f"render_mode = '{mode}'.*gui=True"):
+        with pytest.raises(caught, match=f"render_mode = '{mode}'.*'rgb_array'"):
             gym.make(ENV_ID, render_mode=mode)
+
+
+def test_an_environment_draws_what_is(opened):
+    """Pictures through Gymnasium's own checks, that move; and none before the first reset."""
+    env = opened(gym.make(ENV_ID, render_mode="rgb_array", num_peers=4))
+    assert "rgb_array" in env.metadata["render_modes"]
+    with pytest.raises(EnvironmentStateError, match="reset"):
+        env.unwrapped.render()
+    env.reset(seed=3)
+    first = env.render()
+    assert (first.shape, first.dtype) == ((200, 800, 3), np.uint8)
+    for _ in range(20):
+        env.step(np.array([-1.0], dtype=np.float32))
+    later = env.render()
+    orange = [(picture == EGO).all(axis=2).sum() for picture in (first, later)]
+    assert min(orange) > 100
+    assert (first != later).any()
+
+
+def test_gymnasium_collects_the_pictures_of_an_episode(opened):
+    """By its own wrapper, one a tick and one at the reset."""
+    env = opened(RenderCollection(gym.make(ENV_ID, render_mode="rgb_array", num_peers=1)))
+    env.reset(seed=3)
+    for _ in range(5):
+        env.step(np.zeros(1, dtype=np.float32))
+    assert len(env.render()) == 6
+
+
+def test_gymnasium_records_a_video(opened, tmp_path):
+    """`RecordVideo`, where moviepy is, which it writes with."""
+    pytest.importorskip("moviepy", reason="RecordVideo writes with moviepy: pip install moviepy")
+    env = gym.make(ENV_ID, render_mode="rgb_array", config=EnvConfig(episode_s=10.0))
+    env = opened(RecordVideo(env, str(tmp_path / "video"), episode_trigger=lambda _: True))
+    env.reset(seed=3)
+    done = False
+    while not done:
+        _, _, terminated, truncated, _ = env.step(np.zeros(1, dtype=np.float32))
+        done = terminated or truncated
+    env.close()
+    (video,) = tmp_path.glob("video/*.mp4")
+    assert video.stat().st_size > 1000
+
+
+def test_environments_of_their_own_processes_draw_as_one(opened):
+    """`gym.make_vec` with a process each."""
+    env = opened(
+        gym.make_vec(
+            f"ml.envs:{ENV_ID}",
+            num_envs=2,
+            vectorization_mode="async",
+            vector_kwargs={"context": "spawn"},
+            render_mode="rgb_array",
+        )
+    )
+    env.reset(seed=3)
+    assert [picture.shape for picture in env.render()] == [(200, 800, 3)] * 2
+
+
+def test_stable_baselines_shows_a_batch_while_it_evaluates(opened):
+    """`evaluate_policy(render=True)` on the batch, whose pictures are tiled."""
+    env = opened(ConvoyVecEnv(4, EnvConfig(episode_s=10.0, num_peers=(2, 2))))
+    model = PPO("MultiInputPolicy", env, n_steps=8, batch_size=8, device="cpu")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Evaluation environment is not wrapped")
+        evaluate_policy(model, env, n_eval_episodes=4, render=True)
+    assert env.render().shape == (400, 1600, 3)
 
 
 def test_a_second_environment_in_the_process_is_told_the_ways_out(opened):

@@ -3,8 +3,10 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
+from support.page_data import decoded
 from support.untrained import untrained_model
 
 from ml.cli import main
@@ -56,15 +58,57 @@ def test_an_episode_runs_again_bit_for_bit(result, controller):
         assert max(recording.gap_m[alive].min(), 0.0) == pytest.approx(row.min_gap_m)
 
 
-def test_a_replay_writes_an_animated_picture(result, capsys):
+def test_a_replay_writes_a_page(result, capsys):
     """The first policy and suite where nothing else is said."""
     assert main(["replay", str(result), "--episode", "3"]) == 0
     printed = capsys.readouterr().out
     assert "convoy:20 on bursty, policy: episode 3" in printed
     assert "bit for bit" in printed
-    (file,) = (result / "replays").glob("*policy__*e3.gif")
-    with Image.open(file) as gif:
+    (file,) = (result / "replays").glob("*policy__*e3.html")
+    assert "<title>convoy:20 on bursty, episode 3</title>" in file.read_text(encoding="utf-8")
+
+
+def test_a_replay_writes_an_animated_picture(result, tmp_path):
+    """Where the file's name says so."""
+    command = ["replay", str(result), "--episode", "3", "--out", str(tmp_path / "x.gif")]
+    assert main(command) == 0
+    with Image.open(tmp_path / "x.gif") as gif:
         assert gif.n_frames > 20
+
+
+def test_the_card_links_a_page_of_each_of_the_worst_episodes(result):
+    """Files beside it, which are there."""
+    text = (result / "card.html").read_text(encoding="utf-8")
+    links = re.findall(r'<a href="(worst/[^"]+\.html)">Watch it</a>', text)
+    assert len(links) == 3
+    assert all((result / link).stat().st_size < 300_000 for link in links)
+
+
+def test_what_a_page_shows_is_what_the_result_says(result, tmp_path):
+    """Smallest gap and time to collision, share of messages, crash: from the page's own data."""
+    rows = [r for r in read_rows(result) if r.controller == "policy" and r.suite == "convoy:20"]
+    for row in (rows[0], rows[11]):
+        file = tmp_path / f"{row.case}.json"
+        assert main(["replay", str(result), "--episode", str(row.case), "--out", str(file)]) == 0
+        (drive,) = json.loads(file.read_text(encoding="utf-8"))["drives"]
+        crash_s = drive["events_s"]["crash"]
+        assert (crash_s is not None) == row.crash
+        gap_m, ttc_s = (decoded(drive["of_ego"][name]) for name in ("gap_m", "ttc_s"))
+        alive = np.arange(gap_m.size) * 0.1 <= (np.inf if crash_s is None else crash_s) + 1e-6
+        assert max(gap_m[alive].min(), 0.0) == pytest.approx(row.min_gap_m, abs=0.006)
+        assert ttc_s[alive].min() == pytest.approx(row.min_ttc_s, abs=0.006)
+        # A tick that brings several newer messages of a peer counts once, as it does in the result.
+        number = np.stack([decoded(column) for column in drive["of_peers"]["number"]])
+        newer = np.nan_to_num(number, nan=-1.0)[:, 1:] != np.nan_to_num(number, nan=-1.0)[:, :-1]
+        ratio = newer.sum() / (newer.shape[1] * row.num_peers)
+        assert ratio == pytest.approx(row.delivery_ratio)
+        frames = {name: decoded(column) for name, column in drive["frames"].items()}
+        told = np.zeros_like(newer)
+        came = frames["fate"] == 1
+        arrival_s = frames["sent_s"] + frames["flight_s"]
+        ticks = np.ceil(np.round(arrival_s[came] / 0.1, 4)).astype(int)
+        told[frames["source"][came].astype(int) - 1, ticks - 1] = True
+        assert (told == newer).all()
 
 
 def test_what_a_replay_shows_arrived_before_it_was_shown(result):
@@ -122,7 +166,10 @@ def test_a_model_that_has_gone_leaves_a_note_on_the_card(result, tmp_path):
         (["RESULT", "--episode", "1", "--suite", "r157"], "the result has convoy:20, plexe:1"),
         (["RESULT", "--episode", "1", "--radio", "clean"], "the result has bursty"),
         (["RESULT", "--episode", "1", "--seed", "1"], "--seed 1: the result has"),
-        (["RESULT", "--episode", "1", "--out", "x.png"], "--out must end in .gif"),
+        (
+            ["RESULT", "--episode", "1", "--out", "x.png"],
+            "--out must end in .html or .json or .npz or .gif",
+        ),
         (["RESULT", "--episode", "1", "--gui"], "DISPLAY"),
     ],
 )

@@ -2,8 +2,12 @@
 
 import os
 import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ml.errors import ConfigError
+from ml.execution.jobs import Files, Portable
 
 
 def work(job):
@@ -20,3 +24,57 @@ def work(job):
 def blocked(_):
     """Whether Ctrl-C is kept from this process."""
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@dataclass(frozen=True)
+class Errand(Portable):
+    """A job that names a file, and what is to be done with it."""
+
+    name: str
+    file: Path | None = None
+    folder: Path | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def home(self):
+        """Return its folder."""
+        return self.folder
+
+    def files(self):
+        """List its file."""
+        return [] if self.file is None else [Files.of(str(self.file), [self.file])]
+
+    def at(self, places):
+        """Return it with these elsewhere."""
+        moved = {}
+        if self.file is not None:
+            moved["file"] = Path(places[str(self.file)])
+        if self.folder is not None:
+            moved["folder"] = Path(places[str(self.folder)])
+        return replace(self, **moved)
+
+
+def run_errand(job):
+    """Read the file, or fail in the way that is asked for; returns content, path and process."""
+    kind, _, more = job.name.partition(":")
+    if kind == "mistake":
+        raise ConfigError("the user's mistake")
+    if kind == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "die-once" and not Path(more).exists():
+        Path(more).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "sleep":
+        time.sleep(float(more))
+    content = "" if job.file is None else job.file.read_text()
+    return content, str(job.file), os.getpid()
+
+
+def watched_errand(job, link):
+    """Write into the folder, report what was there before, and say whether to give up."""
+    (job.folder / "new.txt").write_text("new")
+    (job.folder / "old.txt").unlink()
+    (job.folder / "config.yaml").write_text(f"file: {job.file}\n")
+    return link("found", job.file.read_text())

@@ -18,6 +18,7 @@ from ml.vehicle import DT_S
 
 # What a compiled loop reads must be a plain number.
 _COLLISION, _HAZARD, _BENIGN = int(EpisodeStatus.COLLISION), int(HAZARD), int(BENIGN)
+_SAFETY, _COLLISION_TERM = TERMS.index("safety"), TERMS.index("collision")
 
 
 class Judge:
@@ -32,6 +33,8 @@ class Judge:
         tracker: Remembers the episodes.
         wrecked: (num_envs,) bool, whose crash is over; set where an ego crashes and drives on.
         needless: (num_envs,) bool, who braked without cause in the last tick.
+        cost: (num_envs,) float64 in [0, 2], how dangerous the last tick was: what the reward's
+            terms `safety` and `collision` charge, without their weights.
     """
 
     def __init__(self, config: EnvConfig, num_envs: int, road_length_m: float) -> None:
@@ -39,6 +42,7 @@ class Judge:
         self._rules = Rules(round(config.episode_s / DT_S), road_length_m, config.stop_at_collision)
         self.tracker = EpisodeTracker(num_envs, self._weights)
         self.wrecked, self.needless = np.zeros((2, num_envs), dtype=bool)
+        self.cost = np.zeros(num_envs)
 
     def set_reward_weights(self, weights: RewardWeights) -> None:
         """Weigh the reward's terms in another way from now on."""
@@ -86,7 +90,7 @@ class Judge:
             withheld_mps2,
             self.tracker.begin_tick(),
             self.wrecked,
-            (status, reward, self.needless),
+            (status, reward, self.needless, self.cost),
         )
         return status, reward
 
@@ -104,10 +108,10 @@ def _judge(
     withheld_mps2: Floats,
     memory: Memory,
     wrecked: Bools,
-    found: tuple[Ints, Floats, Bools],
+    found: tuple[Ints, Floats, Bools, Floats],
 ) -> None:
     """Fill the last one and update the two before; see `Judge.tick`."""
-    status, reward, needless = found
+    status, reward, needless, cost = found
     decide_status(truth, expected, tick, rules, status)
     num_envs = tick.size
     terms, overreacted = np.empty((num_envs, weights.size)), np.zeros(num_envs)
@@ -139,6 +143,7 @@ def _judge(
     record_tick(truth, terms, needless, over, memory)
     # Not a matrix product, whose rounding may depend on the batch's size.
     for e in range(num_envs):
+        cost[e] = abs(terms[e, _SAFETY] + terms[e, _COLLISION_TERM])
         reward[e] = terms[e, 0] * weights[0]
         for t in range(1, weights.size):
             reward[e] += terms[e, t] * weights[t]

@@ -4,7 +4,7 @@
 `drives:FOLDER` and `drives-all:FOLDER` take recorded convoys.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from ml.evaluation.suites.drives import HALVES, drives
 from ml.evaluation.suites.r157 import TIME_GAP_S, r157
 from ml.evaluation.suites.suite import Suite, scripted_suite
 from ml.folders import expand_home
-from ml.sumo.scenarios import BUILTIN_SCENARIOS, DEFAULT_SCENARIO
+from ml.sumo.scenarios import BUILTIN_SCENARIOS, DEFAULT_SCENARIO, scenario_files
 
 ALL_RADIOS = ("clean", "bursty", "shadowed")
 
@@ -83,6 +83,34 @@ def folder_of(spec: str) -> tuple[str, Path, str] | None:
     if name not in HALVES or not folder:
         raise ConfigError(f"suite {spec!r}: name a folder of recordings, as drives:my-drives")
     return name, expand_home(Path(folder)), scenario
+
+
+def suite_files(spec: str) -> dict[str, list[Path]]:
+    """List the files of a suite by the path that its specification names: a road, recordings.
+
+    The specification is complete: its paths are absolute.
+    """
+    of_folder = folder_of(spec)
+    found: dict[str, list[Path]] = {}
+    if of_folder is not None:
+        _, folder, scenario = of_folder
+        found[str(folder)] = sorted(folder.rglob("*.csv"))
+    else:
+        scenario = spec.partition("@")[2]
+    if scenario and scenario not in BUILTIN_SCENARIOS:
+        found[scenario] = scenario_files(Path(scenario))
+    return found
+
+
+def suite_at(spec: str, places: Mapping[str, str]) -> str:
+    """Return a complete specification with the paths of `suite_files` as they are elsewhere."""
+    of_folder = folder_of(spec)
+    if of_folder is None:
+        plain, at, scenario = spec.partition("@")
+        return f"{plain}{at}{places.get(scenario, scenario)}"
+    name, folder, scenario = of_folder
+    road = "" if scenario == DEFAULT_SCENARIO else f"@{places.get(scenario, scenario)}"
+    return f"{name}:{places[str(folder)]}{road}"
 
 
 def _recorded(name: str, _: float) -> Suite:

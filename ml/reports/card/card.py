@@ -13,11 +13,14 @@ from ml.errors import RoadSenseError
 from ml.evaluation import selection
 from ml.evaluation.compare import Comparison, compare
 from ml.evaluation.recording import Recording
-from ml.evaluation.rerun import recordings
+from ml.evaluation.rerun import WORST_FOLDER, recording_name, recordings
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.summary import summarise
 from ml.reports.card import pictures, tables, words
+from ml.reports.episode.files import drive_of, title_of
+from ml.reports.episode.page import write_page
 from ml.reports.episode.panels import draw_timeline
+from ml.reports.episode.words import tell
 from ml.reports.style import as_picture, house_style, render_page
 from ml.training.checkpoints import load_model
 
@@ -136,9 +139,12 @@ def _worst(
          row.controller, "--suite", row.suite, "--radio", row.radio, "--seed", str(row.seed)]
     )  # fmt: skip
     title = f"{row.controller}, {row.suite} on {row.radio}, episode {row.case}"
-    told: _Block = {"title": title, "story": words.tell(row), "command": command}
+    told: _Block = {"title": title, "story": tell(row), "command": command}
     if not isinstance(recorded, Recording):
         return told | {"why_not": f"It cannot be shown: {recorded}"}
+    page = view.folder / WORST_FOLDER / f"{recording_name(row)}.html"
+    write_page(page, title_of(row), [drive_of(row, recorded)])
     return told | {
-        "picture": as_picture(draw_timeline(recorded), f"time line of episode {row.case}")
+        "page": page.relative_to(view.folder).as_posix(),
+        "picture": as_picture(draw_timeline(recorded), f"time line of episode {row.case}"),
     }

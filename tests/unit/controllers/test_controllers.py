@@ -49,6 +49,7 @@ def test_a_specification_carries_time_gap_and_standstill_distance():
         ("oracle:1", "no parameters"),
         ("off:", "there is no 'off'"),
         ("ploeg:0", "above 0"),
+        ("bord@build/board", "there is no 'bord'. Did you mean 'board@DIR'"),
     ],
 )
 def test_a_wrong_specification_is_refused_by_name(spec, says):

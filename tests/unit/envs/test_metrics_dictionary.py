@@ -1,9 +1,6 @@
-"""The dictionary of metrics names all that is measured, and its page is the code's own."""
-
-from pathlib import Path
+"""The dictionary of metrics names all that is measured."""
 
 import numpy as np
-from support.metrics_page import page
 
 from ml.envs.config import EnvConfig
 from ml.envs.episodes.drawn import EpisodePlan
@@ -14,16 +11,8 @@ from ml.evaluation.result import COLUMNS
 from ml.evaluation.summary import FIGURES
 from ml.training.callbacks import episode_figures
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 IDENTITY = {"suite", "radio", "controller", "case", "seed", "env_index", "episode", "kind",
             "num_peers", "brake_rank", "invalid", "status"}  # fmt: skip
-MAKE = "PYTHONPATH=tests python -m support.metrics_page"
-
-
-def test_the_page_is_the_codes_own():
-    """What the dictionary says is what docs/metrics.md holds."""
-    said = DOCUMENT.read_text(encoding="utf-8")
-    assert said == page(), f"make it again: {MAKE} > docs/metrics.md"
 
 
 def test_every_column_of_a_row_is_defined_once():

@@ -16,6 +16,7 @@ from ml.evaluation.result import Origin, write_part
 from ml.evaluation.seeds import TEST_SEED, VALIDATION_SEED
 from ml.evaluation.store import CaseSet, Part, make_jobs, parts_of, radio_record, read_parts
 from ml.evaluation.suites.registry import ENTRIES
+from ml.execution.executor import Local
 
 ORIGIN = Origin(
     version="0", git_commit=None, packages={}, command="", created_utc="", seeds=(TEST_SEED,)
@@ -57,14 +58,14 @@ def test_it_is_said_what_is_driven_before_the_first_job_is_done(parts, tmp_path,
     """A job has many parts: until it is done, 0 of them alone would say nothing."""
     said = []
 
-    def run(jobs, **_):
+    def run(_folder, jobs, _executor):
         said.append(shown[0]._so_far())
         yield from jobs
 
     shown = []
     monkeypatch.setattr(fill, "run_jobs", run)
     monkeypatch.setattr(fill.Parts, "__enter__", lambda self: shown.append(self) or self)
-    fill.fill(tmp_path, parts, workers=2, what="evaluating", console=Console())
+    fill.fill(tmp_path, parts, Local(2), what="evaluating", console=Console())
     (line,) = said
     assert f"0 of {len(parts)} parts" in line
     assert f"(loading, then first: {make_jobs(tmp_path, parts, None)[0]})" in line

@@ -10,7 +10,7 @@ from torch import nn
 
 from ml.envs.policy_interface import PolicyInterface
 from ml.errors import CheckpointError
-from ml.export.network import network_of
+from ml.export.network import LAYERS, network_of
 from ml.export.weights import weights_header
 from ml.onboard.observation.spec import EGO_INDEX, MAX_PEERS, PEER_INDEX
 from ml.parameters import load_parameters
@@ -78,14 +78,7 @@ def test_the_header_holds_every_weight_to_the_bit():
     model = untrained_model(5, peer_embed_dim=8)
     network = network_of(model)
     text = weights_header(network, PolicyInterface(), load_parameters("clean"), "a model")
-    layers = {
-        "PHI_0": network.phi[0],
-        "PHI_1": network.phi[1],
-        "HEAD_0": network.head[0],
-        "HEAD_1": network.head[1],
-        "ACTION": network.action,
-    }
-    for name, layer in layers.items():
+    for name, layer in zip(LAYERS, network.layers(), strict=True):
         for part, values in (("WEIGHT", layer.weight), ("BIAS", layer.bias)):
             body = text.split(f"{name}_{part}[")[1].split("{")[1].split("}")[0]
             written = [literal.strip() for literal in body.split(",") if literal.strip()]

@@ -1,19 +1,9 @@
-"""The observation's table, bounds and space come from one specification."""
-
-from pathlib import Path
+"""The observation's bounds and space come from one specification."""
 
 import numpy as np
 
-from ml.commands.observation import observation_table
 from ml.envs.spaces import observation_space
 from ml.onboard.observation.spec import EGO_FEATURES, MAX_PEERS, PEER_FEATURES
-
-DOCUMENT = Path(__file__).parents[3] / "docs" / "observation.md"
-
-
-def test_the_document_is_the_codes_own_table():
-    """`roadsense observation` prints what docs/observation.md holds."""
-    assert DOCUMENT.read_text(encoding="utf-8").endswith(observation_table())
 
 
 def test_the_space_is_float32_with_finite_bounds():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 
 import optuna
 import pytest
 
 from ml.errors import ConfigError, EvaluationError
+from ml.execution.executor import Local
 from ml.training.run_directory import RunDirectory
 from ml.tuning.objective import Outcome
 from ml.tuning.report import ranking, write_report
 from ml.tuning.space import Dimension
-from ml.tuning.study import Search, working_in
+from ml.tuning.study import Search
 from ml.tuning.training_process import TrainingProcess
 
 SPACE = {"x": Dimension(low=0.0, high=1.0), "kind": Dimension(choices=["a", [1, 2]])}
@@ -66,8 +68,8 @@ def search(tmp_path):
     def run(objective, trials, until_s=float("inf"), space=SPACE):
         told = []
         objective.space = space
-        found = Search(objective, tmp_path, seed=3, tell=told.append)
-        return found, found.run(trials, until_s=until_s), told
+        with closing(Search(objective, tmp_path, seed=3, tell=told.append)) as found:
+            return found, found.run(trials, until_s=until_s), told
 
     return run
 
@@ -139,16 +141,38 @@ def test_another_search_in_the_same_folder_is_refused(search, space):
         search(Hill(of="y" if space is SPACE else "x"), 2, space=space)
 
 
-def test_two_processes_do_not_work_in_one_folder(tmp_path):
-    """The second is told."""
-    with (
-        working_in(tmp_path),
-        pytest.raises(ConfigError, match="another search works"),
-        working_in(tmp_path),
-    ):
-        pass
-    with working_in(tmp_path):
-        pass
+def test_two_shells_share_a_search(tmp_path):
+    """They draw different values, count each other's trials, and leave a living one's alone."""
+    hills, told = [Hill(), Hill()], []
+    for hill in hills:
+        hill.space = SPACE
+    with closing(Search(hills[0], tmp_path, seed=3, tell=told.append)) as first:
+
+        def join():
+            """Work on the search, too, while the first shell is in the middle of a trial."""
+            hills[0].changes = {}
+            with closing(Search(hills[1], tmp_path, seed=3, tell=told.append)) as second:
+                second.run(4, until_s=float("inf"))
+
+        hills[0].changes = {"action": join}
+        tried = first.run(5, until_s=float("inf"))
+    assert not any("taken up again" in line for line in told)
+    assert [len(hill.values) for hill in hills] == [2, 3]
+    assert [trial.number for trial in tried] == [0, 1, 2, 3, 4]
+    assert len({trial.values["x"] for trial in tried}) == 5
+
+
+def test_trials_at_once_are_those_of_one_after_the_other(tmp_path):
+    """What is proposed does not depend on how many are carried out at the same time."""
+    found = []
+    for at_once in (1, 3):
+        hill = Hill()
+        hill.space = SPACE
+        folder = tmp_path / str(at_once)
+        with closing(Search(hill, folder, seed=3, tell=lambda _: None)) as search:
+            search.run(4, until_s=float("inf"), executor=Local(1, at_once))
+            found.append({t.number: (t.values, t.outcome) for t in search.tried()})
+    assert found[0] == found[1]
 
 
 def test_the_report(search, tmp_path):

@@ -1,5 +1,5 @@
 /* Begins on `qemu-system-riscv32 -M virt -bios none`: FPU on where there is one, .bss cleared, the
- * stack painted so that its deepest use can be read. EPISODES is the file that is replayed. */
+ * stack painted so that its deepest use can be read. EPISODES is a file to be replayed, if any. */
 
     .section .text.start
     .globl _start
@@ -24,9 +24,11 @@ _start:
 4:  call main
 5:  j 5b
 
+#ifdef EPISODES
     .section .rodata
     .globl episodes, episodes_end
     .balign 4
 episodes:
     .incbin EPISODES
 episodes_end:
+#endif

@@ -9,7 +9,7 @@ import pytest
 from support import worker_jobs
 
 from ml.errors import ConfigError, EvaluationError
-from ml.evaluation.workers import WorkerPool
+from ml.execution.workers import WorkerPool
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_worker_that_is_killed_is_not_waited_for(pool):
 _FIRST_WORKER = """
 import signal
 from support import worker_jobs
-from ml.evaluation.workers import WorkerPool
+from ml.execution.workers import WorkerPool
 
 with WorkerPool(worker_jobs.blocked, 2) as pool:
     print(*(blocked for _, blocked in pool.run(["first", "second"])))

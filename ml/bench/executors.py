@@ -1,0 +1,68 @@
+"""What a cluster costs beside this machine's own processes: `python -m ml.bench.executors`.
+
+The same jobs, each so many seconds of a core, by both in turns. Start Ray first, with as many cores
+as `--workers` says: `ray start --head --num-cpus=2`.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import tyro
+
+from ml.console import make_console, plain_lines
+from ml.execution.executor import Executor, make_executor
+
+
+@dataclass(frozen=True)
+class Options:
+    """Time jobs on this machine's processes and on a Ray cluster of as many cores, in turns."""
+
+    cluster: str = "auto"
+    """Address of the cluster."""
+    jobs: int = 200
+    """In each round."""
+    seconds: float = 5.0
+    """Of a core that a job takes."""
+    workers: int = 2
+    """Processes on this machine, and cores of the cluster."""
+    rounds: int = 1
+    """Of both."""
+
+
+def burn(seconds: float) -> float:
+    """Use a core for so long; returns the time that passed, s."""
+    began_s, until_s = time.perf_counter(), time.process_time() + seconds
+    while time.process_time() < until_s:
+        sum(range(10_000))
+    return time.perf_counter() - began_s
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print; returns 0."""
+    options = tyro.cli(Options, args=arguments)
+    tell = plain_lines(make_console())
+    here = make_executor(None, workers=options.workers, tell=tell)
+    there = make_executor(options.cluster, workers=options.workers, tell=tell)
+    ratios = []
+    for number in range(options.rounds):
+        here_s, there_s = _time(here, options), _time(there, options)
+        ratios.append(there_s / here_s)
+        tell(
+            f"round {number + 1}: processes {here_s:.1f} s, cluster {there_s:.1f} s, "
+            f"ratio {ratios[-1]:.3f}"
+        )
+    tell(f"median ratio {median(ratios):.3f} for {options.jobs} jobs of {options.seconds:g} s")
+    return 0
+
+
+def _time(executor: Executor, options: Options) -> float:
+    began_s = time.perf_counter()
+    done = sum(1 for _ in executor.run(burn, [options.seconds] * options.jobs))
+    assert done == options.jobs  # noqa: S101 - what is timed is all of it
+    return time.perf_counter() - began_s
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""`roadsense watch`: drive an episode, and open the page that shows what the driver knew."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from ml.console import make_console
+from ml.errors import ConfigError
+from ml.evaluation.seeds import TEST_SEED
+from ml.installation import model_file
+from ml.progress import Parts
+
+if TYPE_CHECKING:
+    from ml.evaluation.drivers import Driver
+
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Drive an episode, and open a page that shows what the driver knew in each moment.
+
+    The page is one file that needs no network: the road with the cars where they are and where the
+    driver believes them, packets on the air and lost, the age of what it knows, which car decides,
+    and what the safety layer lets pass. docs/watch.md explains it; ? on the page lists its keys.
+    """
+
+    model: Annotated[str, tyro.conf.Positional] = "convoy"
+    """Who drives: a trained policy (.zip, or `convoy`, the shipped one), or a controller as
+    `roadsense evaluate` takes it, such as predictive:0.8."""
+    radio: str = "bursty"
+    """Preset or parameter file."""
+    suite: str = "convoy"
+    """Suite that the episode is of, as `roadsense evaluate` takes it: convoy, cut-in, ncap, …"""
+    episode: str = "hazard"
+    """`hazard`, `benign` or `free` for one that shows something, or a case's number."""
+    seed: int = TEST_SEED
+    """Seed of the case."""
+    against: str | None = None
+    """Another driver on the same packets, shown beside the first."""
+    out: Path | None = None
+    """File to write: .html for the page, .json for its data, .npz for arrays, .gif for a picture;
+    default: a page in the folder watched/."""
+    open: bool = True
+    """Open the page in a browser; `--no-open` only writes it."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return 0."""
+    options = tyro.cli(WatchOptions, prog="roadsense watch", args=arguments)
+    # Torch, numba and matplotlib are slow to import, and --help needs none of them.
+    from ml.atomic_files import check_output, check_writable  # noqa: PLC0415
+    from ml.envs.config import KINDS  # noqa: PLC0415
+    from ml.evaluation.result import slug  # noqa: PLC0415
+    from ml.evaluation.store import radio_record, radio_source  # noqa: PLC0415
+    from ml.evaluation.suites.registry import make_suite  # noqa: PLC0415
+    from ml.evaluation.watched import drive_and_record, find_case  # noqa: PLC0415
+    from ml.reports.episode.files import (  # noqa: PLC0415
+        drive_of,
+        require_ending,
+        title_of,
+        write_episode,
+    )
+
+    specs = [options.model, *([] if options.against is None else [options.against])]
+    if options.out is not None:
+        require_ending("--out", options.out, len(specs))
+        check_output("--out", options.out)
+    suite = make_suite(options.suite)
+    radio = radio_source(radio_record(options.radio))
+    drivers = [_driver(spec, len(specs)) for spec in specs]
+    kind = next((kind for kind in KINDS if kind == options.episode), None)
+    case = find_case(suite, kind, options.seed) if kind else _case_number(options.episode)
+    console = make_console()
+    drives = []
+    with Parts(console, "driving") as shown:
+        for driver in drivers:
+            row, recording = drive_and_record(
+                driver,
+                suite,
+                case,
+                radio=radio,
+                seed=options.seed,
+                on_tick=lambda tick, ticks: shown.at("driving", tick / ticks),
+            )
+            row.radio = options.radio
+            drives.append(drive_of(row, recording))
+        title = title_of(row)
+        file = options.out
+        if file is None:
+            names = [slug(driver.name) for driver in drivers]
+            parts = (*names, slug(row.suite), slug(row.radio), f"e{case}")
+            file = Path("watched") / f"{'__'.join(parts)}.html"
+            check_writable(file.parent, "--out")
+        write_episode(file, title, drives, lambda frame, of: shown.at("drawing", frame / of))
+    for drive in drives:
+        console.print(f"{drive.driver}: {drive.story}", markup=False, highlight=False)
+    console.print(f"{title}: {file}", markup=False, highlight=False, soft_wrap=True)
+    if options.open and file.suffix.lower() == ".html":
+        open_page(file)
+    return 0
+
+
+def open_page(file: Path) -> None:
+    """Open a page in a browser, where there is one with a window; never one in the terminal."""
+    if sys.platform.startswith("linux") and not any(map(os.environ.get, _DISPLAYS)):
+        return
+    with suppress(webbrowser.Error):
+        webbrowser.open(file.absolute().as_uri())
+
+
+def _case_number(episode: str) -> int:
+    if not episode.isdecimal():
+        raise ConfigError(
+            f"--episode {episode}: name hazard, benign, free, or the number of a case from 0 on"
+        )
+    return int(episode)
+
+
+def _driver(spec: str, drivers: int) -> Driver:
+    """Build a driver; of two models each is named by its file."""
+    from ml.evaluation.drivers import interface_of, make_driver, model_spec  # noqa: PLC0415
+    from ml.training.checkpoints import load_model  # noqa: PLC0415
+
+    if not spec.endswith(".zip") and not model_file(spec).is_file():
+        return make_driver(spec)
+    model = load_model(spec)
+    name = "policy" if drivers == 1 else Path(spec).stem
+    return make_driver(model_spec(spec, name, interface_of(model)), lambda _: model)
