@@ -97,7 +97,7 @@ def test_a_folder_that_was_changed_or_is_none_is_refused(folder, tmp_path):
     spec = controller_spec(f"board@{copy}")
     code = copy / "brain.c"
     code.write_text(code.read_text().replace("#define CREEP_MPS2 1.0f", "#define CREEP_MPS2 0.0f"))
-    with pytest.raises(ConfigError, match="not the one that it was exported with"):
+    with pytest.raises(ConfigError, match="not those that it was exported with"):
         make_controller(f"board@{copy}")
     (copy / "weights.h").write_text("")
     with pytest.raises(EvaluationError, match="has changed since the result was begun"):
