@@ -5,8 +5,9 @@
 #include "brain.h"
 
 /* The same bits on every core: no product may be fused with a sum, and none rearranged. */
-#ifdef __FAST_MATH__
-#error "brain.c needs exact arithmetic: compile it without -ffast-math"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) \
+    || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "brain.c needs exact arithmetic: compile it without -ffast-math or a part of it"
 #endif
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
@@ -101,6 +102,15 @@ static float sine_deg(float angle_deg)
 }
 
 static float cosine_deg(float angle_deg) { return sine_deg(angle_deg + 90.0f); }
+
+/* A loop: without optimisation a whole zero of the type would first be built on the stack. */
+static void blank(void *memory, uint32_t size)
+{
+    uint8_t *bytes = memory;
+    for (uint32_t at = 0; at < size; at++) {
+        bytes[at] = 0;
+    }
+}
 
 /* ---- Places: whole micrometres ---- */
 
@@ -283,6 +293,7 @@ static bool unpack(const struct brain *brain, const uint8_t *frame, struct messa
 #define MINUTE_MS 60000
 #define EMPTY_MS INT64_MAX
 #define REBOOT_MS 1000
+#define RELAYED_MS 1500 /* Older than the source's newest: not relayed, nor among BRAIN_SEEN any more. */
 #define WRAP_MS INT64_C(4294967296)
 
 /* The own clock, carried on over its 2^32. */
@@ -361,7 +372,7 @@ static void leave_order(struct brain *brain, int s)
 
 static void forget(struct brain *brain, int s)
 {
-    brain->peers[s] = (struct brain_peer){0};
+    blank(&brain->peers[s], sizeof brain->peers[s]);
     clear_window(&brain->peers[s]);
     leave_order(brain, s);
 }
@@ -1503,7 +1514,7 @@ bool brain_init(struct brain *brain, const struct brain_settings *settings, uint
         || !is_within(settings->time_gap_s, 0.0f, 5.0f)) {
         return false;
     }
-    *brain = (struct brain){0};
+    blank(brain, sizeof *brain);
     brain->settings = *settings;
     brain->now_ms = brain->start_ms = (int64_t)now_ms;
     brain->hard_mps2 = MAX_ACCEL_MPS2;
@@ -1529,7 +1540,9 @@ bool brain_receive(
         return false;
     }
     enter(brain, peer, &message, received);
-    if (mark_seen(peer, message.timestamp_ms)) {
+    uint32_t older_ms = (uint32_t)peer->timestamp_ms - message.timestamp_ms;
+    bool is_late = older_ms > RELAYED_MS && older_ms < 0x80000000u;
+    if (mark_seen(peer, message.timestamp_ms) && !is_late) {
         keep_for_relay(brain, frame, &message);
     }
     return true;

@@ -44,9 +44,10 @@ extern "C" {
 /* What does not change until the next `brain_init`. */
 struct brain_settings {
     char id[8];             /* Own name: 1 to 7 visible ASCII characters, zeros after them. */
-    uint8_t mac[6];         /* Own address, as the radio has it. */
+    uint8_t mac[6];         /* Own address, as the radio has it: two boards with one address do not
+                             * hear each other. */
     int32_t reference_e7[2]; /* Latitude and longitude within 100 km of the drive, 1e-7 degrees,
-                              * latitude within 80 degrees. */
+                              * latitude within 80 degrees and longitude within 178. */
     float time_gap_s;       /* That the driver has set; BRAIN_TIME_GAP_S is usual. */
 };
 
@@ -188,7 +189,8 @@ struct brain {
 /* Begin: nothing is known, nobody heard. False, and nothing done, where a setting is none. */
 bool brain_init(struct brain *brain, const struct brain_settings *settings, uint32_t now_ms);
 
-/* Take in what the radio brought; in the order of reception. False for bytes that are no message
+/* Take in what the radio brought, once its length is seen to be BRAIN_FRAME_BYTES; in the order of
+ * reception. False for bytes that are no message
  * (`wire.unpack`), for an own one that came back, and where sixteen others were heard in the last
  * minute. */
 bool brain_receive(

@@ -309,6 +309,23 @@ def test_nothing_is_relayed_from_behind_or_after_three_hops_or_of_its_own(brain)
     assert [unpack(frame, REFERENCE).hop_count for frame in brain.relay()] == [3]
 
 
+def test_what_is_much_older_than_the_newest_is_not_relayed(brain):
+    """Nor is a message again after sixteen newer ones of its source."""
+    assert brain.receive(frame_of(timestamp_ms=10_000), 110)
+    assert brain.receive(frame_of(timestamp_ms=8_500), 120)
+    assert brain.receive(frame_of(timestamp_ms=5_000), 130)
+    brain.beacon()
+    stamps = [unpack(frame, REFERENCE).timestamp_ms for frame in brain.relay()]
+    assert stamps == [10_000, 8_500]
+    for number in range(1, 18):
+        assert brain.receive(frame_of(timestamp_ms=10_000 + 100 * number), 200)
+    brain.beacon()
+    assert len(brain.relay()) == 17
+    assert brain.receive(frame_of(timestamp_ms=10_000, hops=1, by="v2"), 210)
+    brain.beacon()
+    assert brain.relay() == []
+
+
 def test_more_waits_than_there_is_room_and_the_oldest_goes(brain):
     """Twenty-four frames are kept."""
     for number in range(40):
