@@ -75,7 +75,6 @@ class EgoInputs:
         """Return what has come since the last call; once a tick, from the first on."""
         batch = self._batch
         now_ms = self._clock_ms(int(batch.now_us[0]))
-        is_first = self._num_fixes == 0
         handed = batch.stack.sensors.handed(0, 0, self._num_fixes)
         self._num_fixes = handed.num_fixes
         # Without a gyroscope and a mean, what the accelerometer says now.
@@ -83,7 +82,7 @@ class EgoInputs:
         ranging = batch.stack.ranging
         range_m = float(ranging.range_m[0]) if ranging.is_valid[0] else _NONE
         vehicle_mps = float(batch.truth.speed_mps[0, 0])
-        fix = self._fix(handed.fixes[-1], now_ms, is_first) if handed.fixes else None
+        fix = self._fix(handed.fixes[-1], now_ms) if handed.fixes else None
         sample = (now_ms % _WRAP_MS, accel_mps2, turn_deg, vehicle_mps, range_m)
         return TickInputs(self._frames(), fix, sample)
 
@@ -118,15 +117,13 @@ class EgoInputs:
         )
         return pack(message, self._reference)
 
-    def _fix(self, fix: Fix, now_ms: int, is_first: bool) -> bytes:
-        # A board begins with a heading, and a simulated node has one, even where it stands.
-        has_heading = fix.has_heading or is_first
+    def _fix(self, fix: Fix, now_ms: int) -> bytes:
         (heading_deg,) = struct.unpack("<f", struct.pack("<f", fix.heading_deg))
         if not 0.0 <= heading_deg < _CIRCLE_DEG or math.isnan(heading_deg):
             heading_deg = 0.0  # just below a full circle rounds up to it
         age_ms = max(now_ms - self._clock_ms(fix.fix_us), 0)
         place = self._degrees_e7(fix.x_m, fix.y_m)
-        return FIX.pack(*place, fix.speed_mps, heading_deg, has_heading, age_ms)
+        return FIX.pack(*place, fix.speed_mps, heading_deg, fix.has_heading, age_ms)
 
     def _degrees_e7(self, x_m: float, y_m: float) -> tuple[int, int]:
         """Return latitude and longitude of a place, 1e-7 degrees."""
