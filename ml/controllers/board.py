@@ -185,7 +185,9 @@ def _compile(folder: Path, library: Path) -> None:
     except FileNotFoundError as error:
         raise ConfigError(f"board@{folder} needs a C compiler: apt-get install gcc") from error
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"gcc took more than {_DEADLINE_S:g} s for {folder}, and was ended") from error
+        raise ConfigError(
+            f"gcc took more than {_DEADLINE_S:g} s for {folder}, and was ended"
+        ) from error
     if ran.returncode or not library.exists():
         said = ran.stderr.strip() or "gcc says nothing, and writes nothing"
         raise ConfigError(f"{folder} does not compile: {said}")

@@ -295,6 +295,8 @@ class Rehearsal:
         )
         self._fused = blank(num_envs, _STEPS_KEPT)
         self._everyone = np.arange(num_envs)
+        self._has_speedometer = np.ones(num_envs, dtype=bool)
+        self._has_speedometer[3::4] = False
         self._refused = np.zeros(num_envs, dtype=np.int64)
         self._heading_deg = np.zeros(num_envs)
         self._accel_bias = np.zeros(num_envs)
@@ -452,7 +454,7 @@ class Rehearsal:
                 + self._accel_bias
                 + rng.normal(0.0, 0.15, num_envs),
                 np.array(turn_deg) + rng.normal(0.0, 0.02, num_envs),
-                np.where(self._everyone % 8 < 6, poses[:, 0, 2], -1.0),  # some lack a speedometer
+                np.where(self._has_speedometer, poses[:, 0, 2], -1.0),
                 np.maximum(range_m, -1.0),
             ],
             axis=1,

@@ -121,7 +121,10 @@ def test_a_compiler_or_a_cache_that_does_not_work_is_told(folder, tmp_path, monk
     monkeypatch.setenv("ROADSENSE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(boards, "_DEADLINE_S", 0.5)
-    for script, said in (("exit 0", "says nothing, and writes nothing"), ("exec sleep 60", "ended")):
+    for script, said in (
+        ("exit 0", "says nothing, and writes nothing"),
+        ("exec sleep 60", "ended"),
+    ):
         gcc.write_text(f"#!/bin/sh\n{script}\n")
         gcc.chmod(0o755)
         with pytest.raises(ConfigError, match=said):

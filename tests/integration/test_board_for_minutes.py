@@ -77,12 +77,16 @@ class Written:
         x, y, speed, heading, accel = np.array([car or (0.0,) * 5 for car in cars]).T[:, None]
         self._pose = (x + OWN_MPS * now_s, y, heading)
         self.truth = SimpleNamespace(
-            route_pos_m=x, present=present, speed_mps=speed, accel_mps2=accel, gap_m=np.full(1, 70.0)
+            route_pos_m=x,
+            present=present,
+            speed_mps=speed,
+            accel_mps2=accel,
+            gap_m=np.full(1, 70.0),
         )
 
 
 def at(now_s):
-    """A leader that is not heard for 57 and for 70 s, a passer-by, oncoming cars, one once heard."""
+    """A leader not heard for 57 and for 70 s, a passer-by, oncoming cars, one heard once."""
     is_silent = 100.0 <= now_s < 157.0 or 200.0 <= now_s < 270.0
     leader = None if is_silent else (60.0 + 5.0 * np.sin(now_s), 0.0, 20.0, 90.0, 0.0)
     beside_m = 45.0 * np.sin(now_s / 12.0)
