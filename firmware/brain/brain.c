@@ -1539,9 +1539,10 @@ bool brain_receive(
     if (peer == 0) {
         return false;
     }
-    enter(brain, peer, &message, received);
+    /* Before it is entered: what jumps back farther than a reboot does would be the newest then. */
     uint32_t older_ms = (uint32_t)peer->timestamp_ms - message.timestamp_ms;
-    bool is_late = older_ms > RELAYED_MS && older_ms < 0x80000000u;
+    bool is_late = peer->heard && older_ms > RELAYED_MS && older_ms < 0x80000000u;
+    enter(brain, peer, &message, received);
     if (mark_seen(peer, message.timestamp_ms) && !is_late) {
         keep_for_relay(brain, frame, &message);
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.board_code import FIX, REFERENCE, OneBrain, needs
 
-from ml.errors import EmulatorError
+from ml.errors import EmulatorError, ExportError
 from ml.espnow_emulator import V2VMessage
 from ml.espnow_emulator.wire import mac_of_name, pack, unpack
 from ml.export.folder import SOURCE
@@ -44,6 +44,17 @@ def library(tmp_path_factory):
         ]
     )
     return ctypes.CDLL(str(built))
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["-ffast-math", "-funsafe-math-optimizations", "-freciprocal-math", "-ffinite-math-only"],
+)
+def test_flags_that_give_exactness_up_are_refused(tmp_path, flag):
+    """By the code itself, whatever a sketch's settings are."""
+    (tmp_path / "weights.h").write_text("")
+    with pytest.raises(ExportError, match="brain.c needs exact arithmetic"):
+        run(["gcc", flag, "-fsyntax-only", f"-I{tmp_path}", str(SOURCE / "brain.c")])
 
 
 def fix_at(x_m=0.0, y_m=0.0, *, speed_mps=20.0, heading_deg=90.0, has_heading=True, age_ms=0):
@@ -324,6 +335,9 @@ def test_what_is_much_older_than_the_newest_is_not_relayed(brain):
     assert brain.receive(frame_of(timestamp_ms=10_000, hops=1, by="v2"), 210)
     brain.beacon()
     assert brain.relay() == []
+    assert brain.receive(frame_of("v5", timestamp_ms=3_000_000_000), 220)  # the first of its source
+    brain.beacon()
+    assert len(brain.relay()) == 1
 
 
 def test_more_waits_than_there_is_room_and_the_oldest_goes(brain):
