@@ -5,8 +5,9 @@
 #include "brain.h"
 
 /* The same bits on every core: no product may be fused with a sum, and none rearranged. */
-#ifdef __FAST_MATH__
-#error "brain.c needs exact arithmetic: compile it without -ffast-math"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) \
+    || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "brain.c needs exact arithmetic: compile it without -ffast-math or a part of it"
 #endif
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
@@ -101,6 +102,15 @@ static float sine_deg(float angle_deg)
 }
 
 static float cosine_deg(float angle_deg) { return sine_deg(angle_deg + 90.0f); }
+
+/* A loop: without optimisation a whole zero of the type would first be built on the stack. */
+static void blank(void *memory, uint32_t size)
+{
+    uint8_t *bytes = memory;
+    for (uint32_t at = 0; at < size; at++) {
+        bytes[at] = 0;
+    }
+}
 
 /* ---- Places: whole micrometres ---- */
 
@@ -283,6 +293,7 @@ static bool unpack(const struct brain *brain, const uint8_t *frame, struct messa
 #define MINUTE_MS 60000
 #define EMPTY_MS INT64_MAX
 #define REBOOT_MS 1000
+#define RELAYED_MS 1500 /* Older than the source's newest: not relayed, nor among BRAIN_SEEN any more. */
 #define WRAP_MS INT64_C(4294967296)
 
 /* The own clock, carried on over its 2^32. */
@@ -351,6 +362,21 @@ static bool is_same_address(const uint8_t *one, const uint8_t *other)
     return same;
 }
 
+/* Of the pairs with a car, none is in order any more. */
+static void leave_order(struct brain *brain, int s)
+{
+    for (int o = 0; o < BRAIN_SOURCES; o++) {
+        brain->ahead_m[s][o] = brain->ahead_m[o][s] = 0.0f;
+    }
+}
+
+static void forget(struct brain *brain, int s)
+{
+    blank(&brain->peers[s], sizeof brain->peers[s]);
+    clear_window(&brain->peers[s]);
+    leave_order(brain, s);
+}
+
 /* Whose place a source has, or is given: a free one, else that of a car not heard for a minute. */
 static struct brain_peer *place_of(struct brain *brain, const uint8_t *mac, int64_t received_ms)
 {
@@ -369,13 +395,9 @@ static struct brain_peer *place_of(struct brain *brain, const uint8_t *mac, int6
         return 0;
     }
     struct brain_peer *peer = &brain->peers[free];
-    *peer = (struct brain_peer){0};
+    forget(brain, free);
     for (int k = 0; k < MAC_BYTES; k++) {
         peer->mac[k] = mac[k];
-    }
-    clear_window(peer);
-    for (int s = 0; s < BRAIN_SOURCES; s++) {
-        brain->ahead_m[s][free] = brain->ahead_m[free][s] = 0.0f;
     }
     return peer;
 }
@@ -659,19 +681,24 @@ static float fused_sd_m(float age_s, float speed_mps)
 #define HORIZON_S 1.0f
 #define TURN_LIMIT 2.0f
 
-static void travel(struct brain_peer *peer)
+/* Returns the way since the message, and fills speed and acceleration now. */
+static float travelled(const struct brain_peer *peer, float *now_mps, float *now_mps2)
 {
     float speed = peer->sent.speed_mps, accel = peer->accel_mps2, age = peer->age_s;
     float lasting = accel < -BRAKING_MPS2 ? age : min_of(age, HORIZON_S);
     float now = speed + accel * lasting;
     if (now <= 0.0f && accel < 0.0f) {
-        peer->travelled_m = speed * speed / (-2.0f * accel);
-        peer->now_mps = peer->now_mps2 = 0.0f;
-        return;
+        *now_mps = *now_mps2 = 0.0f;
+        return speed * speed / (-2.0f * accel);
     }
-    peer->travelled_m = 0.5f * (speed + now) * lasting + now * (age - lasting);
-    peer->now_mps = now;
-    peer->now_mps2 = accel;
+    *now_mps = now;
+    *now_mps2 = accel;
+    return 0.5f * (speed + now) * lasting + now * (age - lasting);
+}
+
+static void travel(struct brain_peer *peer)
+{
+    peer->travelled_m = travelled(peer, &peer->now_mps, &peer->now_mps2);
 }
 
 static float along(float east_m, float north_m, float heading_deg, float turn_deg)
@@ -681,6 +708,49 @@ static float along(float east_m, float north_m, float heading_deg, float turn_de
     float half = within(0.5f * turn_deg * RADIANS_PER_DEG, -0.5f * TURN_LIMIT, 0.5f * TURN_LIMIT);
     float sine = sine_near_0(half); /* Of up to 1: to 2.5e-8 there. */
     return sine == 0.0f ? ahead_m : ahead_m * (half / sine);
+}
+
+/* ---- ml/onboard/cars_ahead.py ---- */
+
+#define FORGOTTEN_S 60.0f
+#define BEHIND_M 25.0f
+#define BEHIND_SDS 3.0f
+#define ONCOMING_DEG 135.0f
+
+static bool is_behind(const struct brain *brain, const struct brain_peer *peer, float turn_deg)
+{
+    const struct brain_pose *own = &brain->fused.now;
+    float east_m = metres(peer->sent.place.x_um - own->place.x_um);
+    float north_m = metres(peer->sent.place.y_um - own->place.y_um);
+    float sd_m = peer->position_sd_m + brain->position_sd_m;
+    float least_m = peer->behind ? CAR_LENGTH_M : -max_of(BEHIND_M, BEHIND_SDS * sd_m);
+    float now_mps, now_mps2, way_m = travelled(peer, &now_mps, &now_mps2);
+    return along(east_m, north_m, own->heading_deg, turn_deg) + way_m < least_m;
+}
+
+static void find_cars_ahead(struct brain *brain)
+{
+    for (int s = 0; s < BRAIN_SOURCES; s++) {
+        struct brain_peer *peer = &brain->peers[s];
+        peer->counts = false;
+        if (!peer->heard) {
+            continue;
+        }
+        if (peer->age_s > FORGOTTEN_S) {
+            forget(brain, s);
+            continue;
+        }
+        float turn_deg = turn_between(brain->fused.now.heading_deg, peer->sent.heading_deg);
+        bool is_oncoming = size_of(turn_deg) > ONCOMING_DEG;
+        if (!is_oncoming) {
+            peer->behind = is_behind(brain, peer, turn_deg);
+        }
+        peer->counts = !is_oncoming && !peer->behind;
+        if (!peer->counts) {
+            peer->newest = peer->followed = 0;
+            leave_order(brain, s);
+        }
+    }
 }
 
 /* ---- ml/onboard/silent_cars.py ---- */
@@ -705,7 +775,7 @@ static int car_ahead(const struct brain *brain, int s)
 {
     int nearest = -1;
     for (int o = 0; o < BRAIN_SOURCES; o++) {
-        if (!brain->peers[o].heard || brain->ahead_m[s][o] < CERTAIN_M) {
+        if (!brain->peers[o].counts || brain->ahead_m[s][o] < CERTAIN_M) {
             continue;
         }
         if (nearest < 0 || brain->ahead_m[s][o] < brain->ahead_m[s][nearest]) {
@@ -741,13 +811,13 @@ static void follow_on(struct brain *brain)
 {
     for (int s = 0; s < BRAIN_SOURCES; s++) {
         struct brain_peer *peer = &brain->peers[s];
-        if (peer->heard && peer->sequence != peer->followed) {
+        if (peer->counts && peer->sequence != peer->followed) {
             travel(peer);
         }
     }
     for (int s = 0; s < BRAIN_SOURCES; s++) {
         struct brain_peer *peer = &brain->peers[s];
-        if (!peer->heard || peer->age_s <= SILENT_S) {
+        if (!peer->counts || peer->age_s <= SILENT_S) {
             continue;
         }
         float before = peer->now_mps, pull = 0.0f;
@@ -780,7 +850,7 @@ static void compare_pairs(struct brain *brain)
 {
     for (int s = 0; s < BRAIN_SOURCES; s++) {
         const struct brain_peer *peer = &brain->peers[s];
-        if (!peer->heard || peer->age_s > STALE_S) {
+        if (!peer->counts || peer->age_s > STALE_S) {
             continue;
         }
         for (int o = s + 1; o < BRAIN_SOURCES; o++) {
@@ -788,7 +858,7 @@ static void compare_pairs(struct brain *brain)
             float before_m = brain->ahead_m[s][o];
             bool known = before_m != 0.0f;
             float older_s = max_of(peer->age_s, other->age_s);
-            if (!other->heard || older_s > (known ? FRESH_S : STALE_S)) {
+            if (!other->counts || older_s > (known ? FRESH_S : STALE_S)) {
                 continue;
             }
             float ahead_m = distance_m(peer, other);
@@ -812,7 +882,7 @@ static void queue_up(struct brain *brain)
             struct brain_peer *peer = &brain->peers[s];
             for (int o = 0; o < BRAIN_SOURCES; o++) {
                 const struct brain_peer *other = &brain->peers[o];
-                if (!(peer->heard && other->heard) || brain->ahead_m[s][o] < CERTAIN_M) {
+                if (!(peer->counts && other->counts) || brain->ahead_m[s][o] < CERTAIN_M) {
                     continue;
                 }
                 float behind_m = other->gap_m - CAR_LENGTH_M - STANDSTILL_GAP_M;
@@ -838,7 +908,7 @@ static void remember(struct brain *brain)
     bool is_new = false;
     for (int s = 0; s < BRAIN_SOURCES; s++) {
         struct brain_peer *peer = &brain->peers[s];
-        if (!peer->heard || peer->sequence == peer->newest) {
+        if (!peer->counts || peer->sequence == peer->newest) {
             continue;
         }
         bool first = peer->newest == 0;
@@ -871,7 +941,7 @@ static void predict(struct brain *brain)
     const struct brain_pose *own = &brain->fused.now;
     for (int s = 0; s < BRAIN_SOURCES; s++) {
         struct brain_peer *peer = &brain->peers[s];
-        if (!peer->heard) {
+        if (!peer->counts) {
             continue;
         }
         float east_m = metres(peer->sent.place.x_um - own->place.x_um);
@@ -889,7 +959,7 @@ static void predict(struct brain *brain)
     queue_up(brain);
     int count = 0;
     for (int s = 0; s < BRAIN_SOURCES; s++) { /* An insertion sort, nearest first. */
-        if (!brain->peers[s].heard) {
+        if (!brain->peers[s].counts) {
             continue;
         }
         int at = count;
@@ -1174,7 +1244,7 @@ static void fill(struct brain *brain)
     brain->num_rows = 0;
     for (int s = 0; s < BRAIN_SOURCES; s++) {
         const struct brain_peer *peer = &brain->peers[s];
-        if (!peer->heard || peer->age_s > BRAIN_TIME_TO_LIVE_S) {
+        if (!peer->counts || peer->age_s > BRAIN_TIME_TO_LIVE_S) {
             continue;
         }
         row[EGO_PEERS_HEARD] += 1.0f;
@@ -1444,7 +1514,7 @@ bool brain_init(struct brain *brain, const struct brain_settings *settings, uint
         || !is_within(settings->time_gap_s, 0.0f, 5.0f)) {
         return false;
     }
-    *brain = (struct brain){0};
+    blank(brain, sizeof *brain);
     brain->settings = *settings;
     brain->now_ms = brain->start_ms = (int64_t)now_ms;
     brain->hard_mps2 = MAX_ACCEL_MPS2;
@@ -1469,8 +1539,11 @@ bool brain_receive(
     if (peer == 0) {
         return false;
     }
+    /* Before it is entered: what jumps back farther than a reboot does would be the newest then. */
+    uint32_t older_ms = (uint32_t)peer->timestamp_ms - message.timestamp_ms;
+    bool is_late = peer->heard && older_ms > RELAYED_MS && older_ms < 0x80000000u;
     enter(brain, peer, &message, received);
-    if (mark_seen(peer, message.timestamp_ms)) {
+    if (mark_seen(peer, message.timestamp_ms) && !is_late) {
         keep_for_relay(brain, frame, &message);
     }
     return true;
@@ -1499,7 +1572,7 @@ bool brain_sense(
     int64_t fix_ms = 0;
     if (fix != 0) {
         pose.speed_mps = fix->speed_mps;
-        pose.heading_deg = fix->has_heading ? fix->heading_deg : 0.0f;
+        pose.heading_deg = fix->has_heading ? fix->heading_deg : 0.0f; /* Which nobody reads. */
         fix_ms = brain->now_ms - (int64_t)fix->age_ms;
         int64_t from_e7[2];
         for (int k = 0; k < 2; k++) {
@@ -1516,8 +1589,11 @@ bool brain_sense(
         }
     }
     if (!has_begun) {
-        if (fix == 0) {
+        if (fix == 0 || !fix->has_heading) {
             return is_sound;
+        }
+        if (fix->age_ms > BRAIN_STEPS * BRAIN_TICK_MS) {
+            return false;
         }
         start(fused, fix_ms, pose);
     }
@@ -1537,6 +1613,7 @@ static struct brain_command decide(struct brain *brain)
         }
         brain->has_begun = true;
     }
+    find_cars_ahead(brain);
     follow_on(brain);
     compare_pairs(brain);
     remember(brain);
@@ -1552,7 +1629,8 @@ struct brain_command brain_step(struct brain *brain, uint32_t now_ms)
     move_on(brain, brain->now_ms - brain->start_ms);
     estimate_age(brain);
     if (brain->fused.num_steps == 0) {
-        return (struct brain_command){0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, BRAIN_WITHOUT_FIX};
+        float speed_mps = max_of(brain->sample.vehicle_mps, 0.0f);
+        return (struct brain_command){0.0f, speed_mps, 0.0f, 0.0f, 0.0f, 0.0f, BRAIN_WITHOUT_FIX};
     }
     float fix_age_s = seconds(brain->fused.now_ms - brain->fused.fix_ms);
     brain->position_sd_m = fused_sd_m(fix_age_s, brain->fused.now.speed_mps);
@@ -1563,8 +1641,11 @@ bool brain_beacon(struct brain *brain, uint8_t frame[BRAIN_FRAME_BYTES])
 {
     const struct brain_fusion *fused = &brain->fused;
     brain->num_of_slot = brain->num_waiting;
-    if (fused->num_steps == 0 || !is_on_plane(fused->now.place.x_um)
-        || !is_on_plane(fused->now.place.y_um)) {
+    float fix_age_s = seconds(fused->now_ms - fused->fix_ms);
+    float sd_m = fused_sd_m(fix_age_s, fused->now.speed_mps);
+    float confidence = 1.0f / (1.0f + sd_m);
+    if (fused->num_steps == 0 || confidence < LEAST_CONFIDENCE
+        || !is_on_plane(fused->now.place.x_um) || !is_on_plane(fused->now.place.y_um)) {
         return false;
     }
     for (int at = 0; at < BRAIN_FRAME_BYTES; at++) {
@@ -1577,15 +1658,13 @@ bool brain_beacon(struct brain *brain, uint8_t frame[BRAIN_FRAME_BYTES])
     for (int k = 0; k < MAC_BYTES; k++) {
         frame[AT_MAC + k] = brain->settings.mac[k];
     }
-    float fix_age_s = seconds(fused->now_ms - fused->fix_ms);
-    float sd_m = fused_sd_m(fix_age_s, fused->now.speed_mps);
     write_u32(frame + AT_TIMESTAMP, (uint32_t)fused->now_ms);
     write_f32(frame + AT_LATITUDE, degrees_of_place(brain, 0, fused->now.place.y_um));
     write_f32(frame + AT_LONGITUDE, degrees_of_place(brain, 1, fused->now.place.x_um));
     write_f32(frame + AT_SPEED, fused->now.speed_mps);
     write_f32(frame + AT_HEADING, fused->now.heading_deg);
     write_f32(frame + AT_ACCEL, brain->sample.accel_mps2);
-    write_f32(frame + AT_CONFIDENCE, 1.0f / (1.0f + sd_m));
+    write_f32(frame + AT_CONFIDENCE, confidence);
     brain->sent = fused->now;
     brain->has_sent = true;
     return true;

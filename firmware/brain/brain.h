@@ -44,9 +44,10 @@ extern "C" {
 /* What does not change until the next `brain_init`. */
 struct brain_settings {
     char id[8];             /* Own name: 1 to 7 visible ASCII characters, zeros after them. */
-    uint8_t mac[6];         /* Own address, as the radio has it. */
+    uint8_t mac[6];         /* Own address, as the radio has it: two boards with one address do not
+                             * hear each other. */
     int32_t reference_e7[2]; /* Latitude and longitude within 100 km of the drive, 1e-7 degrees,
-                              * latitude within 80 degrees. */
+                              * latitude within 80 degrees and longitude within 178. */
     float time_gap_s;       /* That the driver has set; BRAIN_TIME_GAP_S is usual. */
 };
 
@@ -55,7 +56,8 @@ struct brain_fix {
     int32_t place_e7[2];    /* Latitude and longitude, 1e-7 degrees. */
     float speed_mps;        /* Over ground. */
     float heading_deg;      /* Over ground, clockwise from north. */
-    bool has_heading;       /* A receiver that hardly moves has none: the last one is kept. */
+    bool has_heading;       /* A receiver that hardly moves has none: the last one is kept. With a
+                             * compass there always is one. */
     uint32_t age_ms;        /* How long ago its moment was. */
 };
 
@@ -73,12 +75,14 @@ enum brain_reason {
     BRAIN_BY_FLOOR,         /* The safety layer: no harder braking than anybody demands. */
     BRAIN_BY_SOFT_BOUND,    /* The safety layer: silence, unknown peers or nobody heard. */
     BRAIN_BY_HARD_BOUND,    /* The safety layer: a peer demands braking, or no room is left. */
-    BRAIN_WITHOUT_FIX       /* There was no fix yet: nothing is known, and nothing is commanded. */
+    BRAIN_WITHOUT_FIX       /* No fix with a heading yet: nothing is known, nothing is commanded.
+                             * Somebody else must drive: ask for this before a command is used. */
 };
 
 struct brain_command {
     float accel_mps2;       /* What the vehicle shall do until the next tick. */
-    float speed_mps;        /* The same as a speed at the end of the tick. */
+    float speed_mps;        /* The same as a speed at the end of the tick; without a fix that of the
+                             * speedometer, 0 without one. */
     float wish_mps2;        /* What the policy wished. */
     float soft_mps2;        /* The safety layer's bounds; see ml/onboard/safety_layer.py. */
     float hard_mps2;
@@ -101,7 +105,9 @@ struct brain_pose {
 
 /* What is held of a peer. */
 struct brain_peer {
-    bool heard;
+    bool heard;             /* In the last minute. */
+    bool counts;            /* And is a car ahead; `PeerView.heard`. */
+    bool behind;            /* Was behind the ego, and did not pass it since. */
     uint8_t mac[6];
     uint8_t hops;
     uint32_t sequence;      /* Of the newest message, from 1 on. */
@@ -183,15 +189,18 @@ struct brain {
 /* Begin: nothing is known, nobody heard. False, and nothing done, where a setting is none. */
 bool brain_init(struct brain *brain, const struct brain_settings *settings, uint32_t now_ms);
 
-/* Take in what the radio brought; in the order of reception. False for bytes that are no message
+/* Take in what the radio brought, once its length is seen to be BRAIN_FRAME_BYTES; in the order of
+ * reception. False for bytes that are no message
  * (`wire.unpack`), for an own one that came back, and where sixteen others were heard in the last
  * minute. */
 bool brain_receive(
     struct brain *brain, const uint8_t frame[BRAIN_FRAME_BYTES], uint32_t received_ms);
 
 /* Take in what the own sensors say, once a tick. `fix` is NULL where none was delivered since the
- * last call. False where a value is no number or none that a car has: it is left out, a sample's
- * as 0. */
+ * last call. The first one that has a heading, and is not older than BRAIN_STEPS ticks, begins all;
+ * without a compass a car has none until it moves: the first metres are somebody else's to drive.
+ * False where a value is no number or none that a car has, or a fix too late: it is left out, a
+ * sample's as 0. */
 bool brain_sense(
     struct brain *brain, uint32_t now_ms, const struct brain_fix *fix,
     const struct brain_sample *sample);
@@ -199,7 +208,9 @@ bool brain_sense(
 /* Decide a tick, after `brain_sense`. */
 struct brain_command brain_step(struct brain *brain, uint32_t now_ms);
 
-/* Write the own message, and open the own slot for what waits. False where there was no fix yet. */
+/* Write the own message, and open the own slot for what waits. False, and nothing written, where
+ * there was no fix yet, and after so long without one (a quarter of an hour) that others would
+ * refuse the place; what waits may be relayed all the same. */
 bool brain_beacon(struct brain *brain, uint8_t frame[BRAIN_FRAME_BYTES]);
 
 /* Write the next message of others that is to be sent on in this slot; false where none is left. */

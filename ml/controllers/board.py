@@ -23,8 +23,8 @@ WEIGHTS: Final = "weights.h"
 _CODE: Final = ("brain.h", "brain.c", "replay/batch.c")
 _CALLS: Final = 2
 """`batch_version` of firmware/brain/replay/batch.c: how it is called from here."""
+_DEADLINE_S: Final = 120.0
 _FLAGS: Final = ("-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
-_SAYS: Final = re.compile(r"^/\* code ([0-9a-f]{64}) \*/$", re.MULTILINE)
 _DIGEST: Final = re.compile(r"^#define BRAIN_DIGEST 0x([0-9a-f]{8})u$", re.MULTILINE)
 
 
@@ -56,6 +56,7 @@ class ExportedBoard:
     """The brain of an exported folder, compiled for this machine.
 
     It is shown what any controller is. It bounds and smooths its own wishes, and keeps its past.
+    A folder is code, and runs with all rights of this process: name none that is a stranger's.
 
     Args:
         folder: Of `roadsense export`, or its `weights.h`.
@@ -156,10 +157,12 @@ def exported_weights(folder: Path) -> tuple[bytes, str]:
             f"{folder} is no folder of `roadsense export` ({error.strerror}: {error.filename}). "
             "Name one as in board@DIR."
         ) from error
-    said = _SAYS.search(weights.decode("utf-8", "replace"))
-    if said is None or said[1] != digest:
+    said = weights.decode("utf-8", "replace")
+    *_, header = said.split("\n", 2)
+    if said != stamped(header, digest):
         raise ConfigError(
-            f"{folder}: its code is not the one that it was exported with. Export the model again."
+            f"{folder}: its code or its weights are not those that it was exported with. Export "
+            "the model again."
         )
     return weights, digest
 
@@ -170,18 +173,33 @@ def _built(folder: Path) -> Path:
     built = default_cache_dir() / "boards" / f"{sha256(weights + digest.encode()).hexdigest()}.so"
     if built.exists():
         return built
-    built.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=built.parent) as aside:
-        library = Path(aside) / "brain.so"
-        source = folder / "replay" / "batch.c"
-        command = ["gcc", *_FLAGS, f"-I{folder}", str(source), "-o", str(library)]
-        try:
-            ran = subprocess.run(  # noqa: S603 (our own arguments)
-                command, capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError as error:
-            raise ConfigError(f"board@{folder} needs a C compiler: apt-get install gcc") from error
-        if ran.returncode:
-            raise ConfigError(f"{folder} does not compile: {ran.stderr.strip()}")
-        library.replace(built)
+    try:
+        built.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=built.parent) as aside:
+            library = Path(aside) / "brain.so"
+            _compile(folder, library)
+            library.replace(built)
+    except OSError as error:
+        raise ConfigError(
+            f"board@{folder} is compiled into {built.parent}, and that fails ({error.strerror}: "
+            f"{error.filename}). Make it writable, or name another folder in ROADSENSE_CACHE_DIR."
+        ) from error
     return built
+
+
+def _compile(folder: Path, library: Path) -> None:
+    source = folder / "replay" / "batch.c"
+    command = ["gcc", *_FLAGS, f"-I{folder}", str(source), "-o", str(library)]
+    try:
+        ran = subprocess.run(  # noqa: S603 (our own arguments)
+            command, capture_output=True, text=True, check=False, timeout=_DEADLINE_S
+        )
+    except FileNotFoundError as error:
+        raise ConfigError(f"board@{folder} needs a C compiler: apt-get install gcc") from error
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(
+            f"gcc took more than {_DEADLINE_S:g} s for {folder}, and was ended"
+        ) from error
+    if ran.returncode or not library.exists():
+        said = ran.stderr.strip() or "gcc says nothing, and writes nothing"
+        raise ConfigError(f"{folder} does not compile: {said}")

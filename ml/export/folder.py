@@ -1,7 +1,10 @@
 """The folder that both ecosystems of the ESP32 take as a library."""
 
+import os
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -36,6 +39,7 @@ SOURCE: Final = repository_folder("firmware/brain")
 TOLERANCE_MPS2: Final = 1e-3
 """By how much a command in float32 may differ from Python's, with the same kind of network."""
 _GOLDEN_TICKS: Final = 100
+_NOT_OF_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]")
 _GOLDEN_PEERS: Final = (8, 8)
 
 
@@ -84,7 +88,7 @@ def export(
         ParameterError: There are no such parameters.
         ExportError: A tool is missing, or a core's commands are not Python's.
     """
-    if out.exists():
+    if os.path.lexists(out):
         raise ConfigError(f"--out = {out} exists. Name another folder, or remove it first.")
     if check and (missing := missing_tools()):
         raise ExportError(
@@ -103,35 +107,45 @@ def export(
         )
         return rehearsal.run(_GOLDEN_TICKS)
 
-    on_part("golden episodes", 0.0)
-    golden, cost = rehearse(model, 0), None
-    if net == "int16" and isinstance(network, Network):
-        ticks = [tick for episode in golden for tick in episode.ticks]
-        network = in_whole_numbers(network, np.concatenate([tick.peer_rows for tick in ticks]))
-        on_part("golden episodes in whole numbers", 0.1)
-        golden = rehearse(network, 1)
-        cost = rounding(network, model, [episode.seen() for episode in golden])
+    # A name stands in C comments, YAML and a file of properties, each with rules of its own.
+    name = _NOT_OF_A_NAME.sub("_", model_file.name)
     aside = out.with_name(f".{out.name}.partial")
-    try:
+    with _writing(out):  # what cannot be written is told before the convoys drive
         shutil.rmtree(aside, ignore_errors=True)
-        _write(aside, model_file.name, net, golden)
-        header = weights_header(network, model.interface, parameters, model_file.name)
-        header = stamped(header, code_sha256(aside))
-        (aside / WEIGHTS).write_text(header, encoding="utf-8")
-        write_sketch(aside)
-        budgets = _checked(aside, golden, on_part) if check else {}
-        if budgets:
-            (aside / "budget.json").write_text(budget_json(net, budgets), encoding="utf-8")
-        aside.rename(out)
-    except OSError as error:
-        raise ConfigError(f"--out = {out} cannot be written ({error.strerror}).") from error
+        aside.mkdir(parents=True)
+    try:
+        on_part("golden episodes", 0.0)
+        golden, cost = rehearse(model, 0), None
+        if net == "int16" and isinstance(network, Network):
+            ticks = [tick for episode in golden for tick in episode.ticks]
+            network = in_whole_numbers(network, np.concatenate([tick.peer_rows for tick in ticks]))
+            on_part("golden episodes in whole numbers", 0.1)
+            golden = rehearse(network, 1)
+            cost = rounding(network, model, [episode.seen() for episode in golden])
+        header = weights_header(network, model.interface, parameters, name)
+        with _writing(out):
+            _write(aside, name, net, golden)
+            header = stamped(header, code_sha256(aside))
+            (aside / WEIGHTS).write_text(header, encoding="utf-8")
+            write_sketch(aside)
+            budgets = _checked(aside, golden, on_part) if check else {}
+            if budgets:
+                (aside / "budget.json").write_text(budget_json(net, budgets), encoding="utf-8")
+            aside.rename(out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Exported(budgets, cost)
 
 
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"--out = {out} cannot be written ({error.strerror}).") from error
+
+
 def _write(folder: Path, model_name: str, net: Net, golden: Sequence[Recorded]) -> None:
-    folder.mkdir(parents=True)
     for name in ("brain.c", "brain.h"):
         shutil.copyfile(SOURCE / name, folder / name)
     for name in ("hil.c", "hil.h"):

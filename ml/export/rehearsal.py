@@ -28,7 +28,7 @@ from ml.export.weights import accuracy_of
 from ml.onboard.actuation import accel_from_action
 from ml.onboard.board import Board
 from ml.onboard.fusion import Fix, blank, fuse, fused_sd_m, turn_between
-from ml.onboard.observation.spec import MAX_PEERS, PEER_FEATURES
+from ml.onboard.observation.spec import EGO_FEATURES, MAX_PEERS, PEER_FEATURES
 from ml.onboard.views import Measurement
 from ml.parameters import Parameters
 from ml.sumo.scenarios import load_scenario
@@ -43,6 +43,8 @@ _AT_SOURCE: Final = 84
 _RELAYED: Final = 0.3  # share of messages that come by a relay, too
 _STEPS_KEPT: Final = 30  # BRAIN_STEPS less two
 _HEADING_FROM_MPS: Final = 1.4
+_WITHOUT_HEADING: Final = 20  # ticks at the beginning, of half of the episodes
+_LATE_TICKS: Final = (3, 40)
 _E7: Final = 1e7
 _RANGE_M: Final = 60.0
 _SHOCK_MPS2: Final = 50.0  # an accelerometer in a crash shows no more
@@ -66,6 +68,8 @@ class Radio(NamedTuple):
         broken: Share of frames that come with bytes changed, beside the sound one.
         reboots: Share of seconds in which a peer's board starts anew.
         lost_fixes: Share of the own fixes that are not delivered.
+        late_fixes: Share of them that come 0.3 to 4 s late, others before them.
+        fix_ticks: From one fix to the next.
     """
 
     name: str
@@ -78,6 +82,8 @@ class Radio(NamedTuple):
     broken: float = 0.0
     reboots: float = 0.0
     lost_fixes: float = 0.0
+    late_fixes: float = 0.0
+    fix_ticks: int = 10
 
 
 RADIOS: Final = (
@@ -85,8 +91,8 @@ RADIOS: Final = (
     Radio("silence", silences=0.3),
     Radio("no peer", loss=1.0),
     Radio("reboot", reboots=0.05),
-    Radio("stale", stale=0.1, loss=0.3, burst=2.5),
-    Radio("duplicate and out of order", late=0.3, doubled=0.4),
+    Radio("stale", stale=0.1, loss=0.3, burst=2.5, late_fixes=0.5),
+    Radio("duplicate and out of order", late=0.3, doubled=0.4, late_fixes=0.3, fix_ticks=1),
     Radio("malformed", broken=0.5),
     Radio("shadowed", loss=0.85, burst=14.0, lost_fixes=0.5),
 )
@@ -122,6 +128,7 @@ class Decided(NamedTuple):
     """What Python's board made of a tick; named as the fields of `struct replay_tick`."""
 
     accel_mps2: float
+    speed_mps: float
     wish_mps2: float
     soft_mps2: float
     hard_mps2: float
@@ -226,6 +233,16 @@ def _broken(frame: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
+def _without_fix(vehicle_mps: float, num_refused: int) -> Decided:
+    """What comes of a tick before the first fix that has a heading."""
+    return Decided(
+        *(0.0, vehicle_mps, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), 0.0, 0.0),
+        ego_row=np.zeros(len(EGO_FEATURES), dtype=np.float32),
+        peer_rows=np.zeros((0, len(PEER_FEATURES)), dtype=np.float32),
+        num_refused=num_refused,
+    )
+
+
 class _NoRanging:
     """The egos' ranging sensors, which the rehearsal fills."""
 
@@ -278,6 +295,8 @@ class Rehearsal:
         )
         self._fused = blank(num_envs, _STEPS_KEPT)
         self._everyone = np.arange(num_envs)
+        self._has_speedometer = np.ones(num_envs, dtype=bool)
+        self._has_speedometer[3::4] = False
         self._refused = np.zeros(num_envs, dtype=np.int64)
         self._heading_deg = np.zeros(num_envs)
         self._accel_bias = np.zeros(num_envs)
@@ -307,7 +326,8 @@ class Rehearsal:
 
     def _begin(self, rows: Ints) -> list[Recorded]:
         self._table.clear(rows)
-        self._fused.num_steps[rows] = 0
+        for values in self._fused:
+            values[rows] = 0
         self._boot_ms[rows] = self._rng.integers(0, 2**31, rows.size)
         self._accel_bias[rows] = self._rng.normal(0.0, 0.2, rows.size)
         self._fix_error_m[rows] = self._rng.normal(0.0, 1.5, (rows.size, 2))
@@ -344,7 +364,7 @@ class Rehearsal:
                 self._hear(e, arrival)
         measured, sample = self._sense(poses, truth.accel_mps2[:, 0], truth.gap_m)
         age_ms = self._table.poll(batch.now_us)
-        begun = np.flatnonzero(batch.tick == 0)
+        begun = np.flatnonzero(self._fused.num_steps == 1)
         if begun.size:
             gap_s = np.full(begun.size, np.float32(self._interface.time_gap_s), dtype=np.float64)
             board.start(begun, measured, gap_s)
@@ -353,10 +373,19 @@ class Rehearsal:
         action, _ = self._model.predict(seen, deterministic=True)
         wish_mps2 = accel_from_action(action[:, 0])
         bounds = board.bounds() if self._interface.safety_layer else None
-        vehicle_mps = np.maximum(sample[:, 2:3], 0.0)
-        board.command(wish_mps2, vehicle_mps, np.empty_like(vehicle_mps))
-        accel_mps2 = board.memory.commands_mps2[:, 0].copy()
+        vehicle_mps = np.where(sample[:, 2:3] < 0.0, measured.speed_mps, sample[:, 2:3])
+        speed_mps = np.empty_like(vehicle_mps)
+        board.command(wish_mps2, vehicle_mps, speed_mps)
+        is_begun = self._fused.num_steps > 0
+        accel_mps2 = np.where(is_begun, board.memory.commands_mps2[:, 0], 0.0)
         for e in range(batch.num_envs):
+            self._recorded[e].content += _TICK.pack(
+                4, self._clock(e, int(batch.tick[e]) * _TICK_MS), *sample[e], accel_mps2[e]
+            )
+            if not is_begun[e]:
+                refused = int(self._refused[e])
+                self._recorded[e].ticks.append(_without_fix(max(sample[e, 2], 0.0), refused))
+                continue
             shown = seen["peer_mask"][e] > 0.0
             soft, hard, floor = (
                 (np.inf, np.inf, -np.inf) if bounds is None else (b[e] for b in bounds)
@@ -364,6 +393,7 @@ class Rehearsal:
             self._recorded[e].ticks.append(
                 Decided(
                     accel_mps2=accel_mps2[e],
+                    speed_mps=speed_mps[e, 0],
                     wish_mps2=wish_mps2[e],
                     soft_mps2=soft,
                     hard_mps2=hard,
@@ -375,9 +405,6 @@ class Rehearsal:
                     peer_rows=seen["peers"][e][shown].copy(),
                     num_refused=int(self._refused[e]),
                 )
-            )
-            self._recorded[e].content += _TICK.pack(
-                4, self._clock(e, int(batch.tick[e]) * _TICK_MS), *sample[e], accel_mps2[e]
             )
         return accel_mps2
 
@@ -427,7 +454,7 @@ class Rehearsal:
                 + self._accel_bias
                 + rng.normal(0.0, 0.15, num_envs),
                 np.array(turn_deg) + rng.normal(0.0, 0.02, num_envs),
-                poses[:, 0, 2],
+                np.where(self._has_speedometer, poses[:, 0, 2], -1.0),
                 np.maximum(range_m, -1.0),
             ],
             axis=1,
@@ -449,7 +476,7 @@ class Rehearsal:
         return Measurement(*(np.array(column)[:, None] for column in columns)), sample
 
     def _fixes(self, own: Floats) -> Fix:
-        """Deliver fixes of one or two ticks ago, once a second, and write them down."""
+        """Deliver fixes, most of one or two ticks ago, and write them down."""
         rng, num_envs = self._rng, self._everyone.size
         x, y, speeds, headings = np.zeros((4, num_envs))
         is_new, with_heading = np.zeros((2, num_envs), dtype=bool)
@@ -458,9 +485,10 @@ class Rehearsal:
         for e in range(num_envs):
             self._past[e].append(own[e])
             tick, radio = int(self._batch.tick[e]), RADIOS[e % len(RADIOS)]
-            if tick and ((tick + e) % 10 or rng.random() < radio.lost_fixes):
+            if tick and ((tick + e) % radio.fix_ticks or rng.random() < radio.lost_fixes):
                 continue
-            back = min(tick, int(rng.integers(1, 3)))
+            is_late = rng.random() < radio.late_fixes
+            back = min(tick, int(rng.integers(*(_LATE_TICKS if is_late else (1, 3)))))
             x_m, y_m, speed_mps, heading_deg = self._past[e][-1 - back]
             error_m = self._fix_error_m[e] + rng.normal(0.0, 0.3, 2)
             east, north = self._reference.east_m_per_deg, self._reference.north_m_per_deg
@@ -468,7 +496,9 @@ class Rehearsal:
             lon_e7 = round((self._reference.lon_deg + (x_m + error_m[0]) / east) * _E7)
             speed = float(np.float32(max(speed_mps + rng.normal(0.0, 0.15), 0.0)))
             heading = float(np.float32((heading_deg + rng.normal(0.0, 0.5)) % 360.0))
-            has_heading = tick == 0 or speed > _HEADING_FROM_MPS
+            has_heading = speed > _HEADING_FROM_MPS
+            if self._fused.num_steps[e] == 0:  # of two convoys with a radio one begins without
+                has_heading = tick >= _WITHOUT_HEADING * ((e + e // len(RADIOS)) % 2)
             self._recorded[e].content += _FIX.pack(
                 3, lat_e7, lon_e7, speed, heading, has_heading, back * _TICK_MS
             )

@@ -13,6 +13,7 @@ from ml.arrays import Bools, Floats, Ints
 from ml.compiled import inlined
 from ml.espnow_emulator.peer_table import PeerTable
 from ml.onboard.actuation import command_egos
+from ml.onboard.cars_ahead import find_cars_ahead
 from ml.onboard.estimator import Estimate, predict
 from ml.onboard.memory import Memory, remember
 from ml.onboard.observation.kernel import ObservationRows, fill
@@ -61,6 +62,7 @@ class Board:
     ) -> None:
         num_envs, _, num_sources = table.heard.shape
         self._everyone = np.arange(num_envs)
+        self._in_table = table.heard[:, 0]
         self._sequence, self._timestamp_ms = table.sequence[:, 0], table.timestamp_ms[:, 0]
         self._ranging = ranging
         self._time_to_live_s = time_to_live_ms / 1000.0
@@ -71,7 +73,7 @@ class Board:
         ahead_m = np.zeros((num_envs, num_sources, num_sources))
         sent = np.moveaxis(table.payload[:, 0], -1, 0)  # in the order of both, `PayloadField`
         self.peers = PeerView._make(
-            (table.heard[:, 0], age_s, *sent, table.hops[:, 0], ahead_m, *moved)
+            (np.zeros_like(self._in_table), age_s, *sent, table.hops[:, 0], ahead_m, *moved)
         )
         self.memory = Memory.blank(num_envs, num_sources)
         self._known = Estimate.room_for(self.peers)
@@ -88,12 +90,13 @@ class Board:
         """Begin episodes in some convoys, (n,): forget the past, and see their first tick.
 
         Args:
-            rows: Which; nobody is heard there yet.
+            rows: Which.
             measured: What all nodes believe of themselves, (E, V); the ego is slot 0.
             time_gap_s: (n,), the time gap that each driver has set.
         """
         self.memory.forget(rows, measured.speed_mps[rows, 0], time_gap_s)
         self.peers.ahead_m[rows] = 0.0
+        self.peers.heard[rows] = False
         self._bounds.hard[rows] = MAX_ACCEL_MPS2
         self.ego = self._look(measured)
         self._think(rows)
@@ -107,7 +110,14 @@ class Board:
         """
         self.ego = self._look(measured)
         np.divide(age_ms[:, 0], 1000.0, out=self.peers.age_s)
-        _take_in(self.peers, self._sequence, self._timestamp_ms, self.ego.speed_mps, self.memory)
+        _take_in(
+            self._in_table,
+            self.ego,
+            self.peers,
+            self._sequence,
+            self._timestamp_ms,
+            self.memory,
+        )
         self._thought = False
 
     def estimate(self) -> Estimate:
@@ -210,12 +220,18 @@ class Board:
 
 @inlined
 def _take_in(
-    peers: PeerView, sequence: Ints, timestamp_ms: Ints, own_mps: Floats, memory: Memory
+    in_table: Bools,
+    ego: EgoView,
+    peers: PeerView,
+    sequence: Ints,
+    timestamp_ms: Ints,
+    memory: Memory,
 ) -> None:
     """Move peers and memory on by a tick; in one loop, since a call with many arrays takes long."""
+    find_cars_ahead(in_table, ego, peers, memory)
     follow_on(peers, sequence, memory.followed, memory.usual_mps2)
     compare_pairs(peers)
-    remember(peers, sequence, timestamp_ms, own_mps, memory)
+    remember(peers, sequence, timestamp_ms, ego.speed_mps, memory)
 
 
 @inlined

@@ -30,6 +30,7 @@ from typing import Annotated, Final, NamedTuple
 
 from ml.arrays import Bools, Floats, Ints, allocate
 from ml.compiled import compiled, inlined
+from ml.vehicle import TICK_US
 
 CORRECTIONS: Final = 8
 """Corrections that are kept; a power of two. Fewer fixes may be delivered while one is late."""
@@ -149,7 +150,10 @@ def fuse(
 ) -> None:
     """Move what N boards believe on by a tick, and take in the fixes that came in it.
 
-    A board's first fix starts it; until then nothing is believed (`fused.num_steps` is 0).
+    A board's first fix with a heading starts it; until then nothing is believed (`fused.num_steps`
+    is 0). To believe any heading would put every peer somewhere else, and keep a car that stands
+    from moving. A fix that is older than the steps that are kept starts nothing either: one sample
+    says nothing of so long a time.
 
     Args:
         now_us: (N,) int64, of each board's clock, not before its last tick.
@@ -163,7 +167,8 @@ def fuse(
         pose = (fix.x_m[car], fix.y_m[car], fix.speed_mps[car], fix.heading_deg[car])
         fix_us = now_us[car] - fix.age_us[car]
         if fused.num_steps[car] == 0:
-            if not fix.is_new[car]:
+            is_late = fix.age_us[car] > fused.steps.shape[1] * TICK_US
+            if not (fix.is_new[car] and fix.has_heading[car]) or is_late:
                 continue
             start(car, fix_us, pose, fused)
         advance(car, now_us[car], accel_mps2[car], turn_deg[car], hold_mps, fused)

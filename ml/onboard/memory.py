@@ -4,7 +4,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from ml.arrays import Floats, Ints
+from ml.arrays import Bools, Floats, Ints
 from ml.compiled import inlined
 from ml.onboard.views import HISTORY, PeerView
 
@@ -25,6 +25,7 @@ class Memory(NamedTuple):
         sent_ms: (E, S, HISTORY + 1) int64, their timestamps.
         followed: (E, S) int64, see `silent_cars.follow_on`.
         usual_mps2: (E, S), see `silent_cars.follow_on`.
+        behind: (E, S) bool, see `cars_ahead.find_cars_ahead`.
     """
 
     commands_mps2: Floats
@@ -37,6 +38,7 @@ class Memory(NamedTuple):
     sent_ms: Ints
     followed: Ints
     usual_mps2: Floats
+    behind: Bools
 
     @classmethod
     def blank(cls, num_envs: int, num_sources: int) -> Self:
@@ -53,6 +55,7 @@ class Memory(NamedTuple):
             sent_ms=np.zeros((*links, HISTORY + 1), dtype=np.int64),
             followed=np.full(links, -1, dtype=np.int64),
             usual_mps2=np.zeros(links),
+            behind=np.zeros(links, dtype=bool),
         )
 
     def forget(self, rows: Ints, speed_mps: Floats, time_gap_s: Floats) -> None:

@@ -15,7 +15,8 @@ class PeerView(NamedTuple):
     The values from `x_m` to `hops` are those of the newest message, as the sender measured them.
 
     Attributes:
-        heard: bool, whether there is a message at all; where False no other value has a meaning.
+        heard: bool, whether there is a message of it and it is a car ahead
+            (`ml.onboard.cars_ahead`); where False no other value has a meaning.
         age_s: Age of that message as the board can estimate it, s.
         x_m: Position of the front bumper, east, m.
         y_m: North, m.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.board_code import FIX, REFERENCE, OneBrain, needs
 
-from ml.errors import EmulatorError
+from ml.errors import EmulatorError, ExportError
 from ml.espnow_emulator import V2VMessage
 from ml.espnow_emulator.wire import mac_of_name, pack, unpack
 from ml.export.folder import SOURCE
@@ -46,22 +46,32 @@ def library(tmp_path_factory):
     return ctypes.CDLL(str(built))
 
 
-def fix_at(x_m=0.0, y_m=0.0, *, speed_mps=20.0, heading_deg=90.0, age_ms=0):
+@pytest.mark.parametrize(
+    "flag",
+    ["-ffast-math", "-funsafe-math-optimizations", "-freciprocal-math", "-ffinite-math-only"],
+)
+def test_flags_that_give_exactness_up_are_refused(tmp_path, flag):
+    """By the code itself, whatever a sketch's settings are."""
+    (tmp_path / "weights.h").write_text("")
+    with pytest.raises(ExportError, match="needs exact arithmetic"):
+        run(["gcc", flag, "-fsyntax-only", f"-I{tmp_path}", str(SOURCE / "brain.c")])
+
+
+def fix_at(x_m=0.0, y_m=0.0, *, speed_mps=20.0, heading_deg=90.0, has_heading=True, age_ms=0):
     """A fix at a place from the reference."""
     north, east = REFERENCE.north_m_per_deg, REFERENCE.east_m_per_deg
     place = (round((32.8 + y_m / north) * 1e7), round((35.0 + x_m / east) * 1e7))
-    return FIX.pack(*place, speed_mps, heading_deg, 1, age_ms)
+    return FIX.pack(*place, speed_mps, heading_deg, has_heading, age_ms)
 
 
 def frame_of(name="v1", *, x_m=50.0, timestamp_ms=1000, hops=0, by=None, **values):
     """A frame of a car ahead, to the east."""
-    said = {"speed_mps": 20.0, "heading_deg": 90.0, "accel_mps2": 0.0} | values
+    said = {"y_m": 0.0, "speed_mps": 20.0, "heading_deg": 90.0, "accel_mps2": 0.0} | values
     message = V2VMessage(
         vehicle_id=by or name,
         source_id=name,
         timestamp_ms=timestamp_ms,
         x_m=x_m,
-        y_m=0.0,
         hop_count=hops,
         position_sd_m=2.0,
         **said,
@@ -92,6 +102,120 @@ def test_without_a_fix_nothing_is_commanded_and_nothing_sent(library):
     assert brain.sense(200, fix_at(), *STILL)
     assert brain.step(200)[-1] != WITHOUT_FIX
     assert brain.beacon() is not None
+
+
+def test_a_car_that_stands_is_not_believed_to_point_north(library):
+    """Without a heading it says that it has no fix, however often; a compass is one."""
+    brain = OneBrain(library)
+    for now_ms in (100, 200):
+        fix = fix_at(speed_mps=0.0, heading_deg=0.0, has_heading=False)
+        assert brain.sense(now_ms, fix, *STILL)
+        assert brain.step(now_ms)[-1] == WITHOUT_FIX
+        assert brain.beacon() is None
+    assert brain.sense(300, fix_at(speed_mps=0.0, heading_deg=181.5), *STILL)
+    assert brain.step(300)[-1] != WITHOUT_FIX
+    assert unpack(brain.beacon(), REFERENCE).heading_deg == 181.5
+
+
+@pytest.mark.parametrize(("vehicle_mps", "expected_mps"), [(13.5, 13.5), (-1.0, 0.0)])
+def test_without_a_fix_the_speed_stays_as_it_is(library, vehicle_mps, expected_mps):
+    """It is no order to stand still; without a speedometer nothing is known of it."""
+    brain = OneBrain(library)
+    assert brain.sense(100, None, 0.0, 0.0, vehicle_mps, -1.0)
+    assert brain.step(100)[:2] == (0.0, expected_mps)
+
+
+@pytest.mark.parametrize("age_ms", [3201, 60_000, 2**32 - 1])
+def test_a_first_fix_of_long_ago_begins_nothing(library, age_ms):
+    """It would be driven on for all that time by one sample; what is kept would begin it."""
+    brain = OneBrain(library, now_ms=100_000)
+    assert not brain.sense(100_100, fix_at(age_ms=age_ms), 0.5, 0.0, -1.0, -1.0)
+    assert brain.step(100_100)[-1] == WITHOUT_FIX
+    assert brain.sense(100_200, fix_at(age_ms=3200), *STILL)
+    assert brain.step(100_200)[-1] != WITHOUT_FIX
+
+
+def test_a_place_that_others_would_refuse_is_not_sent(brain):
+    """Ten minutes after the last fix it still is sent, after twenty it is not."""
+    assert brain.sense(600_000, None, *STILL)
+    unpack(brain.beacon(), REFERENCE)
+    assert brain.sense(1_200_000, None, *STILL)
+    assert brain.beacon() is None
+    assert brain.sense(1_200_100, fix_at(), *STILL)
+    assert brain.beacon() is not None
+
+
+def commands(library, car, ticks=600):
+    """What is commanded at 20 m/s, 60 m behind a steady car, beside the frames of `car(k, x_m)`."""
+    brain, told = OneBrain(library), []
+    for k in range(ticks):
+        now_ms, x_m = 100 * (k + 1), 2.0 * k
+        brain.receive(frame_of(x_m=x_m + 64.5, timestamp_ms=now_ms), now_ms)
+        for frame in car(k, x_m):
+            brain.receive(frame, now_ms)
+        brain.sense(now_ms, None if k % 10 else fix_at(x_m), 0.0, 0.0, 20.0, -1.0)
+        told.append(brain.step(now_ms))
+    return np.array(told)
+
+
+def behind(k, x_m):
+    """A follower that closes up."""
+    yield frame_of("v7", x_m=x_m - max(40.0 - 0.1 * k, 12.0), timestamp_ms=100 * k)
+
+
+def oncoming(k, x_m):
+    """A car on the other lane."""
+    yield frame_of("v7", x_m=600.0 - x_m, y_m=3.5, heading_deg=270.0, timestamp_ms=100 * k)
+
+
+def test_a_follower_or_an_oncoming_car_is_no_car_ahead(library):
+    """Nothing is commanded otherwise, in any tick."""
+    alone = commands(library, lambda _k, _x_m: ())
+    for car in (behind, oncoming):
+        assert (commands(library, car) == alone).all()
+
+
+def test_who_comes_from_behind_and_brakes_ahead_is_braked_for(library):
+    """Once it has passed, it counts; so does a car round a bend."""
+
+    def passing(k, x_m):
+        speed = 25.0 if k < 150 else 5.0
+        yield frame_of(
+            "v7", x_m=x_m + min(-40.0 + 0.5 * k, 20.0), speed_mps=speed, timestamp_ms=100 * k
+        )
+
+    assert commands(library, passing, 160)[-1, 4] < -3.0
+
+    def in_a_bend(k, x_m):
+        where = {"x_m": x_m + 35.0, "y_m": -45.0, "heading_deg": 215.0}
+        yield frame_of("v7", speed_mps=0.0, timestamp_ms=100 * k, **where)
+
+    assert commands(library, in_a_bend, 20)[-1, 4] < -3.0
+
+
+def test_who_was_passed_and_is_never_heard_again_is_forgotten(library):
+    """It brakes ahead, is braked for, falls silent and stays behind."""
+
+    def braking(k, x_m):
+        if k < 5:
+            yield frame_of("v7", x_m=x_m + 30.0, accel_mps2=-5.0, timestamp_ms=100 * k)
+
+    alone, beside = (commands(library, car) for car in (lambda _k, _x_m: (), braking))
+    assert beside[:80, 0].min() < -3.0
+    assert beside[200:, 4].min() > 0.0
+    assert np.abs(beside[500:, 0] - alone[500:, 0]).max() < 0.02
+
+
+def test_who_is_not_heard_for_a_minute_is_one_that_was_never_known(library):
+    """Until then it is taken to drive on there."""
+
+    def parted(k, x_m):
+        if k < 5:
+            yield frame_of("v7", x_m=x_m + 30.0, timestamp_ms=100 * k)
+
+    alone, beside = (commands(library, car, 700) for car in (lambda _k, _x_m: (), parted))
+    assert (beside[300:590, 0] < alone[300:590, 0] - 0.1).all()
+    assert np.abs(beside[690:, 0] - alone[690:, 0]).max() < 0.1
 
 
 @pytest.mark.parametrize(
@@ -194,6 +318,26 @@ def test_nothing_is_relayed_from_behind_or_after_three_hops_or_of_its_own(brain)
     assert brain.receive(frame_of("v4", hops=2, by="v3"), 110)
     brain.beacon()
     assert [unpack(frame, REFERENCE).hop_count for frame in brain.relay()] == [3]
+
+
+def test_what_is_much_older_than_the_newest_is_not_relayed(brain):
+    """Nor is a message again after sixteen newer ones of its source."""
+    assert brain.receive(frame_of(timestamp_ms=10_000), 110)
+    assert brain.receive(frame_of(timestamp_ms=8_500), 120)
+    assert brain.receive(frame_of(timestamp_ms=5_000), 130)
+    brain.beacon()
+    stamps = [unpack(frame, REFERENCE).timestamp_ms for frame in brain.relay()]
+    assert stamps == [10_000, 8_500]
+    for number in range(1, 18):
+        assert brain.receive(frame_of(timestamp_ms=10_000 + 100 * number), 200)
+    brain.beacon()
+    assert len(brain.relay()) == 17
+    assert brain.receive(frame_of(timestamp_ms=10_000, hops=1, by="v2"), 210)
+    brain.beacon()
+    assert brain.relay() == []
+    assert brain.receive(frame_of("v5", timestamp_ms=3_000_000_000), 220)  # the first of its source
+    brain.beacon()
+    assert len(brain.relay()) == 1
 
 
 def test_more_waits_than_there_is_room_and_the_oldest_goes(brain):

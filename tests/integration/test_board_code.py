@@ -122,16 +122,29 @@ def test_every_command_is_pythons(rehearsed, host):
 @pytest.mark.sumo
 @pytest.mark.slow
 def test_the_rehearsal_meets_what_it_is_for(rehearsed, host):
-    """Bounds of all kinds decide, frames are refused, peers fall silent and come back."""
+    """Bounds of all kinds decide, frames are refused, peers fall silent, come back and reboot.
+
+    What a convoy without peers would show by itself is not counted there.
+    """
     reasons, refused, relayed, stale, shown = Counter(), 0, 0, 0, Counter()
+    reboots = 0
     for episode in rehearsed:
+        if episode.radio == "no peer":
+            continue
         ticks = host.replay(bytes(episode.content))
         reasons.update(ticks["reason"].tolist())
         refused += int(ticks["num_refused"].sum())
         relayed += int(ticks["num_relayed"].sum())
         stale += int((ticks["ego_row"][:, 7] * 2.0 > 1.0).sum())
         shown.update(ticks["num_rows"].tolist())
-    assert all(reasons[reason] > 100 for reason in range(4)), reasons
+        newest: dict[bytes, int] = {}
+        for record in records(bytes(episode.content)):
+            if record[0] == 2:
+                source, (sent_ms,) = bytes(record[-6:]), struct.unpack_from("<I", record, 14)
+                reboots += sent_ms < newest.get(source, 0) - 10_000
+                newest[source] = sent_ms
+    assert all(reasons[reason] > 100 for reason in range(5)), reasons
+    assert reboots > 20
     assert min(refused, relayed, stale, shown[0], shown[8]) > 100
 
 
@@ -176,6 +189,25 @@ def test_golden_episodes_in_whole_numbers_hold_its_own_commands(folders, host_of
         assert np.abs(ticks["accel_mps2"] - ticks["recorded_mps2"]).max() <= TOLERANCE_MPS2
         apart = max(apart, np.abs(others["accel_mps2"] - others["recorded_mps2"]).max())
     assert apart > TOLERANCE_MPS2
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    """Convoys of more cars than are shown, up to as many as a board holds."""
+    model = load_model(MODEL)
+    rehearsal = Rehearsal(
+        model, model.interface, load_parameters("clean"), num_envs=8, num_peers=(10, 14), seed=2
+    )
+    return rehearsal.run(150)
+
+
+@pytest.mark.sumo
+@pytest.mark.slow
+def test_of_many_cars_the_nearest_are_shown_as_python_shows_them(crowded, host):
+    """Ten to fourteen ahead."""
+    for episode in crowded:
+        assert first_difference(episode, host.replay(bytes(episode.content))) == ""
+    assert max(len(tick.peer_rows) for episode in crowded for tick in episode.ticks) == 8
 
 
 @pytest.mark.sumo
@@ -306,10 +338,10 @@ def test_nothing_on_the_air_brings_it_to_report(either, tmp_path):
 
 def test_the_compiler_has_nothing_to_say(either, tmp_path):
     """Warnings of all kinds, a double among them, and no function with more than 2 kB of stack."""
-    for name in ("brain.c", "replay/replay.c"):
+    for name, level in (("brain.c", "-O2"), ("brain.c", "-O0"), ("replay/replay.c", "-O2")):
         run(
             [
-                *("gcc", "-std=c99", "-O2", *WARNINGS, f"-I{either}", "-c", str(either / name)),
+                *("gcc", "-std=c99", level, *WARNINGS, f"-I{either}", "-c", str(either / name)),
                 *("-o", str(tmp_path / "out.o")),
             ]
         )

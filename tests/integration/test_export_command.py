@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from ml.cli import main
 from ml.export import folder as exporting
@@ -69,6 +72,18 @@ def test_a_folder_that_is_there_stays(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("no_rehearsal")
+@pytest.mark.parametrize("out", ["x" * 300, "a-file/brain", "dangling", "closed/brain"])
+def test_what_cannot_be_written_is_told_at_once(tmp_path, capsys, out):
+    """A name too long, below a file, a link to nothing, a folder of the kernel's."""
+    (tmp_path / "a-file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    (tmp_path / "closed").symlink_to("/proc")
+    assert main(["export", str(MODEL), "--out", str(tmp_path / out), "--no-check"]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be written" in said or "exists. Name another folder" in said
+
+
+@pytest.mark.usefixtures("no_rehearsal")
 def test_missing_tools_are_named_before_anything_is_done(tmp_path, capsys, monkeypatch):
     """With the packages, and how to do without."""
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -93,6 +108,21 @@ def test_a_model_of_another_observation_is_refused(tmp_path, capsys):
     assert main(["export", str(other), "--out", str(tmp_path / "brain"), "--no-check"]) == 2
     assert "version 5 of the observation" in capsys.readouterr().err
     assert not (tmp_path / "brain").exists()
+
+
+@pytest.mark.sumo
+def test_a_models_name_breaks_no_file(tmp_path):
+    """Whatever stands in it: the end of a line, a mapping of YAML, bytes of no encoding."""
+    name = os.fsdecode(b"my: model #1 * \xff\nurl=x.zip")
+    shutil.copyfile(MODEL, tmp_path / name)
+    out = tmp_path / "brain"
+    assert main(["export", str(tmp_path / name), "--out", str(out), "--no-check"]) == 0
+    said = "my__model__1_____url_x.zip"
+    component = yaml.safe_load((out / "idf_component.yml").read_text())
+    assert component["description"].endswith(said)
+    properties = (out / "library.properties").read_text().splitlines()
+    assert sum(line.startswith("url=") for line in properties) == 1
+    assert f"from {said}: do not edit. */" in (out / "weights.h").read_text()
 
 
 @pytest.mark.sumo

@@ -55,10 +55,21 @@ class HandFed:
         self.table.heard[:] = False
         self.board.start(np.array([0]), self.measured(), np.array([time_gap_s]))
 
-    def message(self, peer, x_m=0.0, speed_mps=0.0, accel_mps2=0.0, age_s=0.0, sd_m=0.0):
+    def message(
+        self,
+        peer,
+        x_m=0.0,
+        speed_mps=0.0,
+        accel_mps2=0.0,
+        age_s=0.0,
+        sd_m=0.0,
+        y_m=0.0,
+        heading_deg=EAST_DEG,
+    ):
         """Put a new message into the table."""
         sent = self.table.payload[0, 0, peer]
-        sent[PayloadField.X_M], sent[PayloadField.HEADING_DEG] = x_m, EAST_DEG
+        sent[PayloadField.X_M], sent[PayloadField.HEADING_DEG] = x_m, heading_deg
+        sent[PayloadField.Y_M] = y_m
         sent[PayloadField.SPEED_MPS], sent[PayloadField.ACCEL_MPS2] = speed_mps, accel_mps2
         sent[PayloadField.POSITION_SD_M] = sd_m
         self.table.heard[0, 0, peer] = True

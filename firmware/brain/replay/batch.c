@@ -70,6 +70,8 @@ void batch_step(
             const double *row = peers + ((int64_t)e * sources + s) * PEER_COLUMNS;
             if (row[HEARD] > 0.0) {
                 hold(&brain->peers[s], row, brain->now_ms);
+            } else if (brain->peers[s].heard) {
+                forget(brain, s);
             }
         }
         brain->fused.now.place = place_at(mine[OWN_X_M], mine[OWN_Y_M]);

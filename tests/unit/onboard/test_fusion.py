@@ -52,6 +52,17 @@ def test_nothing_is_believed_before_the_first_fix():
     assert fused.fix_us[0] == 600_000
 
 
+def test_a_fix_without_a_heading_or_of_long_ago_begins_nothing():
+    """A car that stands has no heading yet; the fix is kept to neither place nor speed."""
+    fused, pose = blank(1, 4), (100.0, 50.0, 10.0, 90.0)
+    kept_us = fused.steps.shape[1] * TICK_US
+    tick(fused, 100, fix_of(0, pose, has_heading=False))
+    tick(fused, 101, fix_of(kept_us + 1000, pose))
+    assert fused.num_steps[0] == 0
+    tick(fused, 102, fix_of(kept_us, pose))
+    assert fused.num_steps[0] == 1
+
+
 def test_a_late_fix_corrects_what_was_believed_of_its_moment():
     """A fix of 0.25 s ago that was right then leaves an accelerating car exactly where it is."""
     fused, accel_mps2 = blank(1, 4), 2.0
