@@ -173,7 +173,9 @@ def main(
             connection.send(("failed", error))
     except (EOFError, BrokenPipeError):
         return  # whoever asked is gone: Ray ends our tasks with us
-    except Exception:  # noqa: BLE001 (Ray raises what it likes where its head is gone)
+    except Exception as error:  # noqa: BLE001 (Ray raises what it likes where its head is gone)
+        with suppress(OSError):
+            connection.send(("lost", f"{type(error).__name__}: {_last_line(error)}"))
         os._exit(LOST)
     with suppress(Exception):
         ray.shutdown()
@@ -331,7 +333,7 @@ class _Driver:
         node.free += running.cores
         try:
             answer, failure, _ = self._ray.get(ref)
-        except (ConnectionError, self._ray.exceptions.RaySystemError):
+        except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 (Ray raises what it likes)
             self._lost(waiting, running.node, error)
