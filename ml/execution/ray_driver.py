@@ -165,14 +165,20 @@ def main(
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere.fileno(), stream.fileno())
+    driver = None
     try:
         ray = connect(address, again=again)
-        _Driver(ray, connection, work, cores).run()
+        driver = _Driver(ray, connection, work, cores)
+        driver.run()
     except RoadSenseError as error:
         with suppress(OSError):
             connection.send(("failed", error))
-    except (EOFError, BrokenPipeError):
-        return  # whoever asked is gone: Ray ends our tasks with us
+    except (EOFError, BrokenPipeError):  # whoever asked is gone
+        if driver is not None:
+            driver.cancel()
+        if "://" in address or "://" in os.environ.get("RAY_ADDRESS", ""):
+            ray.shutdown()  # else the head would wait for us to come back
+        os._exit(0)  # Ray ends with us what still runs; a shutdown would wait for it
     except Exception as error:  # noqa: BLE001 (Ray raises what it likes where its head is gone)
         with suppress(OSError):
             connection.send(("lost", f"{type(error).__name__}: {_last_line(error)}"))
@@ -222,6 +228,12 @@ class _Driver:
                 self._connection.recv()
         self._read_mail()
         self._connection.send(("end",))
+
+    def cancel(self) -> None:
+        """End what runs."""
+        for ref in self._running:
+            with suppress(Exception):  # it may have ended, or its node
+                self._ray.cancel(ref, force=True)
 
     def _look_at_nodes(self) -> None:
         """Note who joined and who is gone, ask who is new, and leave out who does not fit."""
