@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 import warnings
 from collections import deque
@@ -137,7 +136,7 @@ def connect(address: str, *, again: bool = False) -> Any:
                 raise EvaluationError(
                     f"--cluster {address}: no Ray cluster answers ({said.splitlines()[-1][:300]}). "
                     "Start one with `ray start --head` on this machine, set RAY_ADDRESS, or name "
-                    "its head: ray://HOST:10001."
+                    "its head: ray://HOST:10001. Where it asks for a token: RAY_AUTH_MODE=token."
                 ) from error
             time.sleep(_PAUSE_S)
         else:
@@ -161,10 +160,7 @@ def main(
     connection: Connection, address: str, work: Callable[..., Any], *, cores: int, again: bool
 ) -> None:
     """Do jobs until whoever asked has no more; `cores` is 0 where jobs are not watched."""
-    # What Ray writes of its own would come between our lines.
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(nowhere.fileno(), stream.fileno())
+    _be_quiet()
     driver = None
     try:
         ray = connect(address, again=again)
@@ -185,6 +181,14 @@ def main(
         os._exit(LOST)
     with suppress(Exception):
         ray.shutdown()
+
+
+def _be_quiet() -> None:
+    """Keep what Ray writes of its own from coming between our lines; ends with the process."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 class _Driver:
@@ -418,6 +422,7 @@ def ask_nodes(address: str) -> list[NodeReport]:
         EvaluationError: Nothing answers at the address.
         ConfigError: It is no address, or a cluster of another version.
     """
+    _be_quiet()
     ray = connect(address)
     from ray.util.scheduling_strategies import (  # noqa: PLC0415
         NodeAffinitySchedulingStrategy,
