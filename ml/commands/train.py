@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,10 @@ from ml.errors import ConfigError
 from ml.training import train_convoy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from ml.console import WholeTable
     from ml.evaluation.recording import Recording
     from ml.training.apart import TrainingJob
     from ml.training.command_line import Invocation
@@ -65,7 +67,9 @@ def train_several(invocation: Invocation) -> int:
         ConfigError: Options that do not go together.
         StopRequested: A signal came; the runs save, and the same command goes on.
     """
-    from ml.atomic_files import check_writable  # noqa: PLC0415 (with what is slow)
+    from rich.live import Live  # noqa: PLC0415 (with what is slow)
+
+    from ml.atomic_files import check_writable  # noqa: PLC0415
     from ml.console import make_console, plain_lines  # noqa: PLC0415
     from ml.execution.executor import make_executor  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
@@ -108,7 +112,9 @@ def train_several(invocation: Invocation) -> int:
         shown.say("; ".join(f"{r.job.name}: {_brief(r)}" for r in rows.values()))
         return False
 
-    with shown:
+    live = Live(get_renderable=lambda: _table(rows.values()), console=console, transient=True,
+                refresh_per_second=1)  # fmt: skip
+    with live if console.is_terminal else shown:
         for job, wrong in executor.run_watched(
             train_whole, todo, on_report, cores=config.workers or MOST_BY_DEFAULT
         ):
@@ -119,7 +125,8 @@ def train_several(invocation: Invocation) -> int:
             if wrong:
                 failed += 1
                 tell(f"{job}: {wrong}")
-    _print_table(list(rows.values()), console)
+    _read_scores(rows.values())
+    console.print(_table(rows.values()))
     return 1 if failed else 0
 
 
@@ -174,17 +181,18 @@ def _brief(row: _Row) -> str:
     return f"{row.step / row.total:.0%}{score}"
 
 
-def _print_table(rows: Sequence[_Row], console: Any) -> None:
-    """Print the runs, with the score of each one's best model."""
-    import json  # noqa: PLC0415
+def _table(rows: Iterable[_Row]) -> WholeTable:
+    from ml.console import WholeTable  # noqa: PLC0415 (with what is slow)
 
-    from ml.console import WholeTable  # noqa: PLC0415
-    from ml.training.apart import runs_in  # noqa: PLC0415
+    return WholeTable(*_COLUMNS, rows=[row.cells() for row in rows], title="training runs")
+
+
+def _read_scores(rows: Iterable[_Row]) -> None:
+    """Take over the score of each run's best model."""
+    from ml.training.apart import runs_in  # noqa: PLC0415 (torch is slow to import)
 
     for row in rows:
         runs = runs_in(row.job.folder)
         if runs and runs[-1].best_record.exists():
             best = json.loads(runs[-1].best_record.read_text(encoding="utf-8"))
             row.score = best["safety_score"]
-    cells = [row.cells() for row in rows]
-    console.print(WholeTable(*_COLUMNS, rows=cells, title="training runs"))

@@ -56,6 +56,7 @@ class Cluster:
         self, work: Callable[..., Any], source: Iterator[Any], on_report: OnReport, cores: int
     ) -> Iterator[tuple[Any, Any]]:
         """Start processes that speak with Ray until one has done all."""
+        why = ""
         losses, jobs = 0, _Jobs(source, on_report, self._tell)
         while losses < _MOST_LOSSES_IN_A_ROW:
             jobs.begin_again()
@@ -70,13 +71,15 @@ class Cluster:
                             raise error
                         case ("end",):
                             return
+                        case ("lost", text):
+                            why = f"({text})"
                         case _:
                             speaker.say(jobs.reply(said))
             losses += 1
-            self._tell(f"the connection to the cluster {self._address} is lost; connecting again")
+            self._tell(f"the cluster {self._address} is lost {why}; connecting again")
         raise EvaluationError(
-            f"the connection to the cluster {self._address} was lost {losses} times. What was "
-            "finished is kept: see to the head (ray status), and run the same command again."
+            f"the cluster {self._address} was lost {losses} times {why}. What was finished is "
+            "kept: see to the head (ray status), and run the same command again."
         )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 import warnings
 from collections import deque
@@ -33,7 +32,7 @@ LOST = 3
 _KNOCK_S, _CONNECT_S, _RECONNECT_S, _PAUSE_S = 5.0, 60.0, 150.0, 2.0
 _REFRESH_S = 5.0
 _WAIT_S = 0.5
-_REST_S = 5.0
+_REST_S = 2.0
 _MOST_DEATHS = 4
 _MOST_FAILURES_OF_A_NODE = 4
 _WITHOUT_NODES_S = 90.0
@@ -137,7 +136,7 @@ def connect(address: str, *, again: bool = False) -> Any:
                 raise EvaluationError(
                     f"--cluster {address}: no Ray cluster answers ({said.splitlines()[-1][:300]}). "
                     "Start one with `ray start --head` on this machine, set RAY_ADDRESS, or name "
-                    "its head: ray://HOST:10001."
+                    "its head: ray://HOST:10001. Where it asks for a token: RAY_AUTH_MODE=token."
                 ) from error
             time.sleep(_PAUSE_S)
         else:
@@ -161,22 +160,35 @@ def main(
     connection: Connection, address: str, work: Callable[..., Any], *, cores: int, again: bool
 ) -> None:
     """Do jobs until whoever asked has no more; `cores` is 0 where jobs are not watched."""
-    # What Ray writes of its own would come between our lines.
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(nowhere.fileno(), stream.fileno())
+    _be_quiet()
+    driver = None
     try:
         ray = connect(address, again=again)
-        _Driver(ray, connection, work, cores).run()
+        driver = _Driver(ray, connection, work, cores)
+        driver.run()
     except RoadSenseError as error:
         with suppress(OSError):
             connection.send(("failed", error))
-    except (EOFError, BrokenPipeError):
-        return  # whoever asked is gone: Ray ends our tasks with us
-    except Exception:  # noqa: BLE001 (Ray raises what it likes where its head is gone)
+    except (EOFError, BrokenPipeError):  # whoever asked is gone
+        if driver is not None:
+            driver.cancel()
+        if "://" in address or "://" in os.environ.get("RAY_ADDRESS", ""):
+            ray.shutdown()  # else the head would wait for us to come back
+        os._exit(0)  # Ray ends with us what still runs; a shutdown would wait for it
+    except Exception as error:  # noqa: BLE001 (Ray raises what it likes where its head is gone)
+        with suppress(OSError):
+            connection.send(("lost", f"{type(error).__name__}: {_last_line(error)}"))
         os._exit(LOST)
     with suppress(Exception):
         ray.shutdown()
+
+
+def _be_quiet() -> None:
+    """Keep what Ray writes of its own from coming between our lines; ends with the process."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 class _Driver:
@@ -220,6 +232,12 @@ class _Driver:
                 self._connection.recv()
         self._read_mail()
         self._connection.send(("end",))
+
+    def cancel(self) -> None:
+        """End what runs."""
+        for ref in self._running:
+            with suppress(Exception):  # it may have ended, or its node
+                self._ray.cancel(ref, force=True)
 
     def _look_at_nodes(self) -> None:
         """Note who joined and who is gone, ask who is new, and leave out who does not fit."""
@@ -331,7 +349,7 @@ class _Driver:
         node.free += running.cores
         try:
             answer, failure, _ = self._ray.get(ref)
-        except (ConnectionError, self._ray.exceptions.RaySystemError):
+        except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 (Ray raises what it likes)
             self._lost(waiting, running.node, error)
@@ -404,6 +422,7 @@ def ask_nodes(address: str) -> list[NodeReport]:
         EvaluationError: Nothing answers at the address.
         ConfigError: It is no address, or a cluster of another version.
     """
+    _be_quiet()
     ray = connect(address)
     from ray.util.scheduling_strategies import (  # noqa: PLC0415
         NodeAffinitySchedulingStrategy,

@@ -117,3 +117,19 @@ def test_an_address_where_nobody_listens_is_told():
     executor = Cluster("127.0.0.1:1", tell=lambda _: None)
     with pytest.raises(EvaluationError, match=r"no Ray cluster answers.*ray start --head"):
         list(executor.run(worker_jobs.run_errand, [Errand("a")]))
+
+
+@pytest.mark.slow
+def test_a_head_that_restarts_loses_nothing():
+    """What was out is handed out again; what had ended is not."""
+    told, answers = [], []
+    with ray_cluster() as cluster:
+        executor = Cluster(cluster.address, tell=told.append)
+        names = [f"sleep:2.{k}" for k in range(4)]
+        for job, _ in executor.run(worker_jobs.run_errand, map(Errand, names)):
+            answers.append(job.name)
+            if len(answers) == 1:
+                cluster.kill(0)
+                cluster.start_head()
+    assert sorted(answers) == sorted(names)
+    assert any("lost" in line and "connecting again" in line for line in told)

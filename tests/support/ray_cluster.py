@@ -30,11 +30,16 @@ class RayCluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._nodes: list[subprocess.Popen[bytes]] = []
-        port = _free_port()
-        self.address = f"127.0.0.1:{port}"
-        self._start("--head", f"--port={port}", "--include-dashboard=false",
-                    f"--ray-client-server-port={_free_port()}", f"--temp-dir={folder}")  # fmt: skip
-        wait_until(lambda: _listens(port), "head")
+        self._port, self._client_port = _free_port(), _free_port()
+        self.address = f"127.0.0.1:{self._port}"
+        self.start_head()
+
+    def start_head(self) -> None:
+        """Start the head, also once more at the same address."""
+        self._start("--head", f"--port={self._port}", "--include-dashboard=false",
+                    f"--ray-client-server-port={self._client_port}",
+                    f"--temp-dir={self._folder}")  # fmt: skip
+        wait_until(lambda: _listens(self._port), "head")
 
     def join(self, **environ: str) -> int:
         """Start another node; returns its number, from 1 on."""
