@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.board_code import FIX, REFERENCE, OneBrain, needs
+from support.board_code import WITHOUT_FIX, FIX, REFERENCE, OneBrain, needs
 
 from ml.errors import EmulatorError, ExportError
 from ml.espnow_emulator import V2VMessage
@@ -21,7 +21,6 @@ from ml.parameters import load_parameters
 from ml.training.checkpoints import load_model
 
 MODEL = Path(__file__).parents[2] / "ml" / "models" / "convoy.zip"
-WITHOUT_FIX = 4
 STILL = (0.0, 0.0, -1.0, -1.0)
 
 pytestmark = [pytest.mark.board, needs("gcc")]

@@ -26,6 +26,8 @@ of a scaled feature."""
 SETTINGS = struct.Struct("<8s6sxxiif")
 FIX = struct.Struct("<iiff?xxxI")
 REFERENCE = GeoReference.at(32.8, 35.0)
+WITHOUT_FIX = 4
+"""`BRAIN_WITHOUT_FIX` of brain.h."""
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
