@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.board_code import WITHOUT_FIX, FIX, REFERENCE, OneBrain, needs
+from support.board_code import FIX, REFERENCE, WITHOUT_FIX, OneBrain, needs
 
 from ml.errors import EmulatorError, ExportError
 from ml.espnow_emulator import V2VMessage
