@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from statistics import fmean
+from textwrap import indent
 
 import pytest
 
@@ -34,3 +37,26 @@ def test_ppo_in_one_file_learns(tmp_path: Path):
     returns = [float(value) for value in re.findall(r"mean return (-?[\d.]+)", run.stdout)]
     assert len(returns) >= 10
     assert fmean(returns[-4:]) > fmean(returns[:4]) + 5.0
+
+
+def test_the_notebook_runs(tmp_path: Path):
+    """Its cells of code, one after the other, as a script in an empty folder."""
+    notebook = json.loads((ROOT / "examples" / "tour.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) >= 7
+    script = tmp_path / "tour.py"
+    guarded = "if __name__ == '__main__':\n" + indent("\n".join(cells), "    ")  # it has workers
+    script.write_text(guarded, encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "WORKERS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    for file in ("episode.html", "judged.html", "compared/result.json"):
+        assert (tmp_path / file).is_file()
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
