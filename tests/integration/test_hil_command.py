@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.board_code import needs
 from support.board_on_a_line import MODEL, Line, UnpluggedError
+from support.page_data import decoded
 
 from ml.cli import main
 from ml.envs.config import EnvConfig
@@ -137,20 +138,6 @@ def page_of(record):
     return drive
 
 
-def column(coded):
-    """The values of a column of a page."""
-    values = []
-    for step in coded["values"]:
-        values += [0] * int(step) if isinstance(step, str) else [step]
-    known = np.array([value is not None for value in values])
-    steps = np.array([value for value in values if value is not None])
-    for _ in range(coded["order"]):
-        steps = np.cumsum(steps)
-    found = np.full(known.size, np.nan)
-    found[known] = steps * coded["unit"]
-    return found
-
-
 def test_a_page_shows_what_the_board_answered(recorded):
     """Wish, bounds, who decides, and what the board knew of each car: those of the record."""
     answers = [Answer.of(m.body) for m in of_kind(read_record(recorded)[1], Kind.ANSWERS)]
@@ -158,15 +145,15 @@ def test_a_page_shows_what_the_board_answered(recorded):
     assert drive["driver"].startswith("board ")
     assert dict(drive["about"])["answers not in time"] == "0"
     for name in ("wish_mps2", "soft_mps2", "hard_mps2", "floor_mps2", "own_sd_m"):
-        shown = column(drive["of_ego"][name])[:TICKS]
+        shown = decoded(drive["of_ego"][name])[:TICKS]
         assert shown == pytest.approx([getattr(answer, name) for answer in answers], abs=0.006)
     known = [answer.peers[0] if answer.peers else None for answer in answers]
     assert sum(peer is not None for peer in known) > TICKS / 2
     for name, unit in (("age_s", 0.001), ("believed_gap_m", 0.01), ("needed_mps2", 0.01)):
         told = [getattr(p, name.removeprefix("believed_")) if p else np.nan for p in known]
-        shown = column(drive["of_peers"][name][0])[:TICKS]
+        shown = decoded(drive["of_peers"][name][0])[:TICKS]
         assert shown == pytest.approx(told, abs=0.51 * unit, nan_ok=True)
-    holder = column(drive["of_ego"]["holder"])[:TICKS].astype(int)
+    holder = decoded(drive["of_ego"]["holder"])[:TICKS].astype(int)
     reasons = {
         Holder.NOBODY: set(range(4)),
         Holder.FLOOR: {1},
@@ -178,7 +165,7 @@ def test_a_page_shows_what_the_board_answered(recorded):
         # What is held back by next to nothing passed, for who looks at it; what peers demand may
         # decide on the command behind the low-pass, too (3), whatever decided on the wish.
         assert answer.reason in {*reasons[Holder(who)], 3}
-    assert np.abs(column(drive["of_ego"]["own_error_m"])).max() < 20.0
+    assert np.abs(decoded(drive["of_ego"]["own_error_m"])).max() < 20.0
     assert drive["frames"]["fate"]["values"]
 
 
@@ -269,7 +256,7 @@ def test_answers_that_are_late_put_the_vehicle_into_its_safe_state(image, tmp_pa
     assert done[20][0] <= 0.0
     assert [accel <= -1.5 for accel, _ in done[22:25]] == [True] * 3
     of_ego = page_of(file)["of_ego"]
-    wish, command = column(of_ego["wish_mps2"]), column(of_ego["command_mps2"])
+    wish, command = decoded(of_ego["wish_mps2"]), decoded(of_ego["command_mps2"])
     assert np.flatnonzero(np.isnan(wish)).tolist() == [*range(20, 25), TICKS]
     assert np.isfinite(command[:TICKS]).all()
     assert main(["hil", "--replay", str(file), str(MODEL)]) == 0

@@ -33,6 +33,7 @@ from ml.espnow_emulator.wire import quantise
 from ml.evaluation.drive.read import Receptions, RecordedDrive
 from ml.evaluation.drivers import Driver
 from ml.evaluation.episodes import CaseRunner
+from ml.evaluation.recording import Recorder, Recording
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.suite import Suite, scripted_suite
@@ -107,7 +108,8 @@ def closed_loop(
     ticks: tuple[int, int] | None = None,
     scenario: str | None = None,
     on_part: Callable[[str, float], None] = lambda _what, _share: None,
-    on_tick: Callable[[ConvoyBatch], None] | None = None,
+    on_tick: Callable[[ConvoyBatch], None] = lambda _: None,
+    on_drive: Callable[[EpisodeRow, Recording], None] = lambda *_: None,
 ) -> tuple[list[EpisodeRow], Counter[str]]:
     """Drive a recorded drive again.
 
@@ -122,6 +124,7 @@ def closed_loop(
             that the ego's board recorded.
         on_part: Told what is being done, and how far it is in [0, 1].
         on_tick: Told the batch after every tick.
+        on_drive: Told each row, and what the driver knew, as soon as they are there.
 
     Returns:
         A row per driver and case, case by case, whose labels have the real last car's figures; and
@@ -155,10 +158,18 @@ def closed_loop(
                 on_part("closed loop", (k + j / len(drivers)) / len(cases))
                 world = World(keeper, ReceivedStack(heard, config, here))
                 runner = CaseRunner(driver, suite, config, seed=seed, num_envs=1, world=world)
-                (row,) = runner.run([0], on_tick=on_tick)
+                recorder = Recorder()
+                watch = partial(_tell, (recorder.watch, on_tick))
+                (row,) = runner.run([0], on_tick=watch, on_start=recorder.watch)
                 row.case, row.radio = k, "recorded"
                 rows.append(row)
+                on_drive(row, recorder.recording())
     return rows, refused
+
+
+def _tell(listeners: Sequence[Callable[[ConvoyBatch], None]], batch: ConvoyBatch) -> None:
+    for listener in listeners:
+        listener(batch)
 
 
 def _since(received: Receptions, tick: int) -> Receptions:
