@@ -28,6 +28,7 @@ from ml.envs.worlds.recovery import SimulatorKeeper
 from ml.envs.worlds.world import World
 from ml.errors import LogError
 from ml.espnow_emulator import GeoReference
+from ml.espnow_emulator.air import AirFrames
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.wire import quantise
 from ml.evaluation.drive.read import Receptions, RecordedDrive
@@ -163,13 +164,41 @@ def closed_loop(
                 (row,) = runner.run([0], on_tick=watch, on_start=recorder.watch)
                 row.case, row.radio = k, "recorded"
                 rows.append(row)
-                on_drive(row, recorder.recording())
+                on_drive(row, _with_arrivals(recorder.recording(), heard))
     return rows, refused
 
 
 def _tell(listeners: Sequence[Callable[[ConvoyBatch], None]], batch: ConvoyBatch) -> None:
     for listener in listeners:
         listener(batch)
+
+
+def _with_arrivals(recording: Recording, heard: Receptions) -> Recording:
+    """Add to a recording, as frames on the air, what arrived of the cars ahead.
+
+    Frames are numbered as the peer table numbers messages: as newer ones come. Of a relayed message
+    the source's own frame is added, as lost. Others that were lost are not in the receptions.
+    """
+    newest = np.full(recording.num_peers, -1)
+    latest_us = np.full(recording.num_peers, np.iinfo(np.int64).min)
+    last_us = round(float(recording.time_s[-1]) / DT_S) * TICK_US
+    rows: list[tuple[int, ...]] = []
+    for k in np.flatnonzero((heard.received_us >= 0) & (heard.received_us <= last_us)):
+        source, hops, sent_us = int(heard.source[k]), int(heard.hops[k]), int(heard.generated_us[k])
+        if source >= recording.num_peers:
+            continue
+        if is_newer := sent_us > latest_us[source]:
+            latest_us[source] = sent_us
+            newest[source] += 1
+        slot, number = source + 1, int(newest[source])
+        # In the order of `AirFrames`; who relayed is not recorded, and the ego is bit 0.
+        arrival_us = int(heard.received_us[k])
+        rows.append((sent_us, arrival_us, slot, slot, number, hops, 1, 1))
+        if hops and is_newer:
+            rows.append((sent_us, arrival_us, slot, slot, number, 0, 0, 1))
+    log = np.array(sorted(rows), dtype=np.int64).reshape(-1, len(AirFrames._fields))
+    frames = AirFrames.of(log)._asdict()
+    return replace(recording, **{f"frame_{name}": values for name, values in frames.items()})
 
 
 def _since(received: Receptions, tick: int) -> Receptions:
