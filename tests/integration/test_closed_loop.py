@@ -13,14 +13,14 @@ from ml.calibration.logs.clocks import ClockLine
 from ml.cli import main
 from ml.envs.episodes.scripted import START_M, ManoeuvreCase
 from ml.errors import LogError
-from ml.evaluation.drive.closed_loop import closed_loop, ways_of
-from ml.evaluation.drive.read import read_recorded_drive
+from ml.evaluation.drive.closed_loop import _with_arrivals, closed_loop, ways_of
+from ml.evaluation.drive.read import Receptions, read_recorded_drive
 from ml.evaluation.drivers import PolicyDriver, make_driver
 from ml.evaluation.episodes import CaseRunner
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.suite import scripted_suite
 from ml.parameters import load_parameters
-from ml.reports.episode.page import NEWER, fates
+from ml.reports.episode.page import LOST, NEWER, fates
 from ml.training.checkpoints import load_model
 
 pytestmark = pytest.mark.sumo
@@ -185,6 +185,14 @@ def test_what_a_driver_knew_is_recorded_with_each_packet_that_came(drive):
             checked += 1
     assert checked > 50
     assert np.abs(recording.own_error_m).max() < 15.0
+    # A message that came by a relay alone: the source's own frame was lost.
+    us = np.array([150_000])
+    of_c = (np.array([1]), np.array([5]), us - 50_000, np.array([2]))
+    relayed = _with_arrivals(recording, Receptions(us, *of_c, np.zeros((1, 6))))
+    assert relayed.frame_hops.tolist() == [0, 2]
+    assert relayed.frame_source.tolist() == [2, 2]
+    assert relayed.frame_number.tolist() == [0, 0]
+    assert fates(relayed).tolist() == [LOST, NEWER]
 
 
 def test_cars_ahead_of_the_ego_alone_are_driven(drive):
