@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ml.commands.checks import require_counts
+from ml.commands.checks import require_counts, require_file
 from ml.console import counted, make_console, plain_lines
 from ml.errors import BoardError, ConfigError, did_you_mean
 from ml.evaluation.seeds import TEST_SEED
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ml.evaluation.drivers import Driver
+    from ml.evaluation.recording import Recording
     from ml.evaluation.result import EpisodeRow
     from ml.evaluation.suites.suite import Suite
     from ml.hil.build import Code
@@ -48,7 +49,9 @@ class HilOptions:
     a record to a board again, without SUMO, and says where it answers otherwise: exit code 1.
 
     The figures that are printed are those of `roadsense evaluate`, of the board and, beside it, of
-    the model in Python in the same episodes, with the same packets lost.
+    the model in Python in the same episodes, with the same packets lost. Of the worst episode (a
+    crash, else the smallest time to collision) a page as of `roadsense watch` shows what the board
+    knew in each moment, and what it answered.
     """
 
     model: Annotated[Path | None, tyro.conf.Positional] = None
@@ -74,6 +77,8 @@ class HilOptions:
     """Drive the same episodes with the model in Python, too."""
     out: Path | None = None
     """The record to write; default: hil/, the time and the board."""
+    page: Path | None = None
+    """The page of the worst episode (.html); default: beside the record."""
     replay: Path | None = None
     """A record to put to the board again, in the place of driving."""
 
@@ -84,6 +89,9 @@ def main(arguments: Sequence[str]) -> int:
     require_counts(options, "episodes", "deadline_ms")
     if options.deadline_ms > _MOST_DEADLINE_MS:
         raise ConfigError(f"--deadline-ms must be ≤ {_MOST_DEADLINE_MS}, got {options.deadline_ms}")
+    if options.replay and options.page:
+        raise ConfigError("--page is of episodes that are driven: leave it out, or --replay.")
+    require_file("--page", options.page, ".html")
     console = make_console()
     return _replay(options, console) if options.replay else _drive(options, console)
 
@@ -126,6 +134,7 @@ def _replay(options: HilOptions, console: Console) -> int:
 
 def _drive(options: HilOptions, console: Console) -> int:
     from ml.evaluation.console import tables  # noqa: PLC0415 (torch and numba are slow to import)
+    from ml.evaluation.selection import badness  # noqa: PLC0415
     from ml.evaluation.summary import summarise  # noqa: PLC0415
     from ml.hil.loop import drive  # noqa: PLC0415
     from ml.hil.record import Record  # noqa: PLC0415
@@ -137,10 +146,14 @@ def _drive(options: HilOptions, console: Console) -> int:
     load_parameters(options.radio)  # now, so that a wrong name is told before a board is asked
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     file = options.out or Path("hil") / f"{now}-{Path(options.board).name}.hil"
-    if file.exists():
-        raise ConfigError(f"--out = {file} exists. Name another file, or remove it.")
+    page = options.page or file.with_suffix(".html")
+    for option, new in (("--out", file), ("--page", page)):
+        if new.exists() or (option == "--page" and new == file):
+            there = "is the record" if new == file and option == "--page" else "exists"
+            raise ConfigError(f"{option} = {new} {there}. Name another file, or remove it.")
     deadline_s = options.deadline_ms / 1e3
     rows: list[EpisodeRow] = []
+    worst: EpisodeRow | None = None
     with _board(options) as (port, code):
         source = _source(options)
         header = {
@@ -166,7 +179,7 @@ def _drive(options: HilOptions, console: Console) -> int:
                 _require_model(options, session, code)
                 tell(f"board: {_called(session.hello)}   record: {file}")
                 with Parts(console, "driving", total=len(cases), unit="episodes") as parts:
-                    for row in drive(
+                    for row, recording in drive(
                         session,
                         record,
                         suite,
@@ -178,6 +191,9 @@ def _drive(options: HilOptions, console: Console) -> int:
                         on_tick=lambda k, tick: parts.say(f"episode {k + 1}, {tick / 10:.0f} s"),
                     ):
                         rows.append(row)
+                        if worst is None or badness(row) < badness(worst):
+                            worst = row
+                            _write_page(page, row, recording, session.hello)
                         parts.advance()
             except BoardError as error:
                 if session is None or session.tick == 0:
@@ -193,7 +209,22 @@ def _drive(options: HilOptions, console: Console) -> int:
     ticks = counted(session.tick, "tick")
     tell(f"on the way, in {ticks}: {session.faults}")
     tell(f"record: {file} ({record.num_bytes / 1e3:,.0f} kB)")
+    if worst is not None:
+        tell(f"page: {page} (the worst of these episodes: {worst.case})")
     return 0
+
+
+def _write_page(page: Path, row: EpisodeRow, recording: Recording, hello: Hello) -> None:
+    """Write what the board knew in an episode, over a page of a better one."""
+    import numpy as np  # noqa: PLC0415 (slow to import)
+
+    from ml.reports.episode.files import drive_of, title_of  # noqa: PLC0415
+    from ml.reports.episode.page import write_page  # noqa: PLC0415
+
+    drive = drive_of(row, recording)
+    late = str(int(np.isnan(recording.wish_mps2[:-1]).sum()))
+    about = (*drive.about, ("board", _called(hello)), ("answers not in time", late))
+    write_page(page, title_of(row), [replace(drive, about=about)])
 
 
 def _suite(options: HilOptions) -> tuple[Suite, list[int]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ml.evaluation.drive.verdict import Closed, Verdict
     from ml.evaluation.drivers import ControllerDriver, PolicyDriver
+    from ml.reports.drive.cases import CasePage
 
 _NONE = "none"
 _NOT_SHOWN = 3
@@ -62,7 +63,8 @@ class JudgeDriveOptions:
     whatever it says of them."""
     closed_loop: bool = False
     """Let them really drive, too: in SUMO, behind the peers' recorded ways, around each hard
-    braking ahead, with packets lost and late as recorded."""
+    braking ahead, with packets lost and late as recorded. A page of each case, as of `roadsense
+    watch`, lies in a folder beside the page, the policy beside the first of the controllers."""
     out: Path = Path("judge-drive.html")
     """The page to write, with a .json beside it."""
     force: bool = False
@@ -80,7 +82,9 @@ def main(arguments: Sequence[str]) -> int:
     from ml.evaluation.drive.decide import decide  # noqa: PLC0415
     from ml.evaluation.drive.read import read_recorded_drive  # noqa: PLC0415
     from ml.evaluation.drive.verdict import closed_figures, judge  # noqa: PLC0415
+    from ml.evaluation.drivers import ControllerDriver  # noqa: PLC0415
     from ml.parameters import load_parameters  # noqa: PLC0415
+    from ml.reports.drive.cases import CasePages  # noqa: PLC0415
 
     console = make_console()
     parameters = load_parameters(options.radio)
@@ -114,13 +118,19 @@ def main(arguments: Sequence[str]) -> int:
     if options.closed_loop:
         # What is judged so far is written, whatever the closed loop refuses.
         with Parts(console, "driving") as parts:
+            drivers = _line_up(options)
+            beside = [each.name for each in drivers if isinstance(each, ControllerDriver)]
+            pages = CasePages(_cases(options.out), drive.ego, [drivers[0].name, *beside[:1]])
             rows, refused = closed_loop(
-                drive, _line_up(options), radio=options.radio, on_part=parts.at
+                drive, drivers, radio=options.radio, on_part=parts.at, on_drive=pages.take
             )
             refused.update(f"invalid as {row.controller} drove" for row in rows if row.invalid)
             closed = closed_figures(rows)
-            _write(options.out, verdict, command, closed, refused)
+            _write(options.out, verdict, command, closed, refused, pages.written)
         _print_closed(closed, console)
+        if pages.written:
+            where = f"pages of {counted(len(pages.written), 'case')}: {_cases(options.out)}"
+            console.print(where, highlight=False, markup=False, soft_wrap=True)
         for why, count in refused.items():
             console.print(
                 f"closed loop: {counted(count, 'case')} refused: {why}",
@@ -147,7 +157,13 @@ def _check(options: JudgeDriveOptions) -> None:
             f"{options.brakes_at_mps2:g}"
         )
     require_file("--out", options.out, ".html")
-    require_new("--out", options.out, options.out.with_suffix(".json"), force=options.force)
+    there = sorted(_cases(options.out).glob("*.html")) if options.closed_loop else []
+    require_new("--out", options.out, options.out.with_suffix(".json"), *there, force=options.force)
+
+
+def _cases(page: Path) -> Path:
+    """Return the folder of the cases' pages."""
+    return page.with_name(f"{page.stem}-cases")
 
 
 def _drivers(
@@ -175,13 +191,14 @@ def _write(
     command: str,
     closed: Sequence[Closed] = (),
     refused: Mapping[str, int] | None = None,
+    cases: Sequence[CasePage] = (),
 ) -> None:
     """Write the figures and the page, over those that this run has written before."""
     from ml.atomic_files import write_atomically  # noqa: PLC0415
     from ml.evaluation.drive.verdict import as_json  # noqa: PLC0415
     from ml.reports.drive.report import render  # noqa: PLC0415
 
-    drawn = render(verdict, command=command, closed=closed, refused=refused)
+    drawn = render(verdict, command=command, closed=closed, refused=refused, cases=cases)
     figures = json.dumps(as_json(verdict, closed, refused), indent=1) + "\n"
     write_atomically(page.with_suffix(".json"), figures)
     write_atomically(page, drawn)

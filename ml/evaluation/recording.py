@@ -19,8 +19,6 @@ from ml.envs.convoy_batch import ConvoyBatch
 from ml.envs.worlds.live import V2VStack
 from ml.errors import EvaluationError
 from ml.espnow_emulator.air import AirFrames
-from ml.sumo.road import Road
-from ml.sumo.scenarios import load_scenario
 from ml.vehicle import DT_S
 
 _US = 1e6
@@ -338,15 +336,12 @@ class Recorder:
         self._last_us = np.zeros(0, dtype=np.int64)
         self._end: dict[str, Any] = {}
         self._air: list[AirFrames] = []
-        self._road: Road | None = None
 
     def watch(self, batch: ConvoyBatch) -> None:
         """Note the state of the batch; the first call is the episode's start."""
         row, truth = self._row, batch.truth
-        if self._road is None:
-            self._road = load_scenario(batch.config.scenario).road
-            if isinstance(batch.stack, V2VStack):
-                batch.stack.channel.listen_in()
+        if not self._ticks and isinstance(batch.stack, V2VStack):
+            batch.stack.channel.listen_in()
         if self._ticks:
             self._note_decision(batch)
         peers = slice(0, int(batch.plan.num_peers[row]))
@@ -374,7 +369,7 @@ class Recorder:
                 "believed_accel_mps2": believed.accel_mps2[row, peers].copy(),
                 "position_sd_m": believed.position_sd_m[row, peers].copy(),
                 "needed_mps2": np.where(heard, needed_mps2, 0.0),
-                "own_error_m": self._own_error_m(batch, self._road),
+                "own_error_m": self._own_error_m(batch),
                 "own_sd_m": batch.board.ego.position_sd_m[row],
                 "floor_mps2": bounds.floor[row],
                 "soft_mps2": bounds.soft[row],
@@ -403,10 +398,10 @@ class Recorder:
         if isinstance(batch.stack, V2VStack):
             self._air.append(batch.stack.channel.take_frames(self._row))
 
-    def _own_error_m(self, batch: ConvoyBatch, road: Road) -> np.float64:
+    def _own_error_m(self, batch: ConvoyBatch) -> np.float64:
         """How far along the road the ego believes to be ahead of where it is."""
         ego, row = batch.board.ego, self._row
-        x_m, y_m, heading_deg = road.pose(batch.truth.route_pos_m[row, :1])
+        x_m, y_m, heading_deg = batch.stack.road.pose(batch.truth.route_pos_m[row, :1])
         east_m, north_m = ego.x_m[row] - x_m[0], ego.y_m[row] - y_m[0]
         heading = np.radians(heading_deg[0])
         return np.float64(east_m * np.sin(heading) + north_m * np.cos(heading))

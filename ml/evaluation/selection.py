@@ -179,14 +179,14 @@ def worst_episodes(view: ResultView, count: int = 10) -> list[EpisodeRow]:
         for row in cell
         if controller in watched and not row.invalid
     ]
-    rows.sort(key=_badness)
+    rows.sort(key=badness)
     seen: Counter[tuple[str, str]] = Counter()
     chosen: list[EpisodeRow] = []
     alike: list[EpisodeRow] = []
     for row in rows:
         seen[row.suite, row.radio] += 1
         (chosen if seen[row.suite, row.radio] <= MOST_ALIKE else alike).append(row)
-    return sorted((chosen + alike)[:count], key=_badness)
+    return sorted((chosen + alike)[:count], key=badness)
 
 
 def _safest_law(view: ResultView) -> str:
@@ -208,7 +208,8 @@ def _safest_law(view: ResultView) -> str:
     return min(laws, key=crashes).name
 
 
-def _badness(row: EpisodeRow) -> tuple[float | int | str, ...]:
+def badness(row: EpisodeRow) -> tuple[float | int | str, ...]:
+    """Return what sorts the worst episode to the front; see `worst_episodes`."""
     order = 2 if not row.crash else 0 if row.avoidable else 1
     severity, unknown = (-row.impact_speed_mps, 0.0) if row.crash else (row.min_ttc_s, math.inf)
     return (

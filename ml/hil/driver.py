@@ -57,6 +57,9 @@ class LoopDriver:
         record: Of it.
         deadline_s: By when the board must have decided, by its own clock.
         name: What tables call it.
+
+    Attributes:
+        answers: Of the ticks of the present episode; None where none came in time.
     """
 
     ego_control: Literal["policy", "sumo"] = "policy"
@@ -71,6 +74,7 @@ class LoopDriver:
         self._session, self._record = session, record
         self._deadline_us = round(deadline_s * 1e6)
         self._began = time.monotonic()
+        self.answers: list[Answer | None] = []
 
     def accel(self, batch: ConvoyBatch, observation: Observation) -> NDArray[np.float64]:
         """Let the board decide a tick; (1,) float64, m/s².
@@ -93,6 +97,7 @@ class LoopDriver:
             session.take_fix(inputs.fix)
         tick = session.tick
         decided = session.decide(TICK.pack(*inputs.sample, self._deadline_us))
+        self.answers.append(decided.answer)
         commanded_mps2 = self._safe.command(decided.answer)
         record.note(
             Note.DONE, tick, done_body(commanded_mps2, is_safe_state=decided.answer is None)
@@ -115,7 +120,7 @@ class LoopDriver:
 
     def _begin(self, batch: ConvoyBatch) -> None:
         """Begin an episode; what is planned in it stands in the record."""
-        self._inputs, self._safe = EgoInputs(batch), SafeState()
+        self._inputs, self._safe, self.answers = EgoInputs(batch), SafeState(), []
         self._road = load_scenario(batch.config.scenario).road
         plan = batch.plan
         content = {

@@ -13,13 +13,14 @@ from ml.calibration.logs.clocks import ClockLine
 from ml.cli import main
 from ml.envs.episodes.scripted import START_M, ManoeuvreCase
 from ml.errors import LogError
-from ml.evaluation.drive.closed_loop import closed_loop, ways_of
-from ml.evaluation.drive.read import read_recorded_drive
+from ml.evaluation.drive.closed_loop import _with_arrivals, closed_loop, ways_of
+from ml.evaluation.drive.read import Receptions, read_recorded_drive
 from ml.evaluation.drivers import PolicyDriver, make_driver
 from ml.evaluation.episodes import CaseRunner
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.suite import scripted_suite
 from ml.parameters import load_parameters
+from ml.reports.episode.page import LOST, NEWER, fates
 from ml.training.checkpoints import load_model
 
 pytestmark = pytest.mark.sumo
@@ -159,6 +160,39 @@ def test_a_drive_is_driven_where_its_board_was(drive):
         assert row.labels["real_min_gap_m"] > 0.0
         assert 0.5 < row.labels["real_headway_s"] < 6.0
     assert abs(np.median(believed)) < 8.0
+
+
+def test_what_a_driver_knew_is_recorded_with_each_packet_that_came(drive):
+    """The message that is held is the newest that arrived, and as old as its frame says."""
+    told = []
+    rows, _ = closed_loop(
+        drive, [make_driver("predictive:0.5")], on_drive=lambda *one: told.append(one)
+    )
+    assert [row for row, _ in told] == rows
+    recording = told[0][1]
+    newer = fates(recording) == NEWER
+    assert newer.sum() > 400
+    checked = 0
+    for tick in range(0, recording.time_s.size, 7):
+        now_s = recording.time_s[tick]
+        for peer in np.flatnonzero(recording.heard[tick]).tolist():
+            came = newer & (recording.frame_source == peer + 1)
+            came &= recording.frame_arrival_s <= now_s
+            last = np.flatnonzero(came)[np.argmax(recording.frame_number[came])]
+            assert recording.frame_number[last] == recording.number[tick, peer]
+            age_s = now_s - recording.frame_sent_s[last]
+            assert recording.age_s[tick, peer] == pytest.approx(age_s, abs=0.03)
+            checked += 1
+    assert checked > 50
+    assert np.abs(recording.own_error_m).max() < 15.0
+    # A message that came by a relay alone: the source's own frame was lost.
+    us = np.array([150_000])
+    of_c = (np.array([1]), np.array([5]), us - 50_000, np.array([2]))
+    relayed = _with_arrivals(recording, Receptions(us, *of_c, np.zeros((1, 6))))
+    assert relayed.frame_hops.tolist() == [0, 2]
+    assert relayed.frame_source.tolist() == [2, 2]
+    assert relayed.frame_number.tolist() == [0, 0]
+    assert fates(relayed).tolist() == [LOST, NEWER]
 
 
 def test_cars_ahead_of_the_ego_alone_are_driven(drive):

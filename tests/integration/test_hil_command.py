@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import numpy as np
 import pytest
 from support.board_code import needs
 from support.board_on_a_line import MODEL, Line, UnpluggedError
+from support.page_data import decoded
 
 from ml.cli import main
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
 from ml.espnow_emulator.wire import mac_of_name
+from ml.evaluation.recording import Holder
 from ml.hil import build
 from ml.hil.build import code_of, host_board
 from ml.hil.driver import LoopDriver
@@ -125,6 +130,60 @@ def test_a_record_has_what_was_said_and_what_was_true(recorded):
     assert recorded.stat().st_size < 100_000
 
 
+def page_of(record):
+    """The drive on the page beside a record."""
+    text = record.with_suffix(".html").read_text()
+    data = re.search(r'id="episode">(.*?)</script>', text, re.DOTALL)
+    (drive,) = json.loads(data[1])["drives"]
+    return drive
+
+
+def test_a_page_shows_what_the_board_answered(recorded):
+    """Wish, bounds, who decides, and what the board knew of each car: those of the record."""
+    answers = [Answer.of(m.body) for m in of_kind(read_record(recorded)[1], Kind.ANSWERS)]
+    drive = page_of(recorded)
+    assert drive["driver"].startswith("board ")
+    assert dict(drive["about"])["answers not in time"] == "0"
+    for name in ("wish_mps2", "soft_mps2", "hard_mps2", "floor_mps2", "own_sd_m"):
+        shown = decoded(drive["of_ego"][name])[:TICKS]
+        assert shown == pytest.approx([getattr(answer, name) for answer in answers], abs=0.006)
+    known = [answer.peers[0] if answer.peers else None for answer in answers]
+    assert sum(peer is not None for peer in known) > TICKS / 2
+    for name, unit in (("age_s", 0.001), ("believed_gap_m", 0.01), ("needed_mps2", 0.01)):
+        told = [getattr(p, name.removeprefix("believed_")) if p else np.nan for p in known]
+        shown = decoded(drive["of_peers"][name][0])[:TICKS]
+        assert shown == pytest.approx(told, abs=0.51 * unit, nan_ok=True)
+    holder = decoded(drive["of_ego"]["holder"])[:TICKS].astype(int)
+    reasons = {
+        Holder.NOBODY: set(range(4)),
+        Holder.FLOOR: {1},
+        Holder.SILENCE: {2},
+        Holder.NEED: {3},
+    }
+    assert set(holder) > {Holder.NOBODY}
+    for who, answer in zip(holder, answers, strict=True):
+        # What is held back by next to nothing passed, for who looks at it; what peers demand may
+        # decide on the command behind the low-pass, too (3), whatever decided on the wish.
+        assert answer.reason in {*reasons[Holder(who)], 3}
+    assert np.abs(decoded(drive["of_ego"]["own_error_m"])).max() < 20.0
+    assert drive["frames"]["fate"]["values"]
+
+
+def test_of_several_episodes_the_page_is_of_the_worst(tmp_path, capsys):
+    """Wherever among them it is; a page that is there is not replaced."""
+    file = tmp_path / "a.hil"
+    options = ("--suite", "ncap", "--radio", "bursty", "--episodes", "3", "--no-beside")
+    assert main(["hil", *options, "--out", str(file)]) == 0
+    rows = [json_of(note) for note in of_kind(read_record(file)[1], Note.RESULT)]
+    worst = min(rows, key=lambda row: (not row["crash"], row["min_ttc_s"], row["min_gap_m"]))
+    assert dict(page_of(file)["about"])["episode"].startswith(f"{worst['case']}, ")
+    assert f"page: {file.with_suffix('.html')}" in capsys.readouterr().out.replace("\n", "")
+    file.unlink()
+    assert main(["hil", *options, "--out", str(file)]) == 2
+    assert "--page" in capsys.readouterr().err
+    assert not file.exists()
+
+
 def test_a_replay_is_the_same_bits(recorded, capsys):
     """On the machine that it was recorded on."""
     assert main(["hil", "--replay", str(recorded)]) == 0
@@ -196,6 +255,10 @@ def test_answers_that_are_late_put_the_vehicle_into_its_safe_state(image, tmp_pa
     assert [tick for tick, (_, is_safe) in enumerate(done) if is_safe] == list(range(20, 25))
     assert done[20][0] <= 0.0
     assert [accel <= -1.5 for accel, _ in done[22:25]] == [True] * 3
+    of_ego = page_of(file)["of_ego"]
+    wish, command = decoded(of_ego["wish_mps2"]), decoded(of_ego["command_mps2"])
+    assert np.flatnonzero(np.isnan(wish)).tolist() == [*range(20, 25), TICKS]
+    assert np.isfinite(command[:TICKS]).all()
     assert main(["hil", "--replay", str(file), str(MODEL)]) == 0
     assert f"{TICKS} ticks of 1 episode: the same bits" in capsys.readouterr().out
 
@@ -267,6 +330,9 @@ def test_a_board_that_runs_another_model_is_refused(image, tmp_path, capsys):
         (("missing.zip",), 2, "missing.zip"),
         (("--replay", "missing.hil"), 2, "missing.hil cannot be read"),
         (("--replay", str(MODEL)), 2, "is no record of `roadsense hil`"),
+        (("--replay", "a.hil", "--page", "a.html"), 2, "--page is of episodes that are driven"),
+        (("--page", "a.png"), 2, "--page must end in .html"),
+        (("--out", "a.html"), 2, "--page = a.html is the record"),
     ],
 )
 def test_a_users_mistake_is_told_and_nothing_written(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.page_data import decoded
 from support.planted_drive import PlantedDrive
 
 from ml.cli import main
@@ -97,7 +98,26 @@ def test_in_closed_loop_they_really_drive(calm, tmp_path, capsys):
     (real,) = found["real_follower"]
     assert real["min_gap_m"] == pytest.approx(28.2, abs=0.5)
     assert "the real follower" in out.read_text()
-    assert "closed loop" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "closed loop" in said
+    assert f"pages of 1 case: {tmp_path / 'closed-cases'}" in said
+    (link,) = re.findall(
+        r'<a href="(closed-cases/[^"]*)">Case 1, braking ahead at', out.read_text()
+    )
+    text = (tmp_path / link).read_text()
+    data = json.loads(re.search(r'id="episode">(.*?)</script>', text, re.DOTALL)[1])
+    assert [one["driver"] for one in data["drives"]] == ["policy", "predictive 0.5 s"]
+    for one in data["drives"]:
+        gap_m = decoded(one["of_ego"]["gap_m"])
+        assert gap_m.min() == pytest.approx(driven[one["driver"]]["min_gap_m"], abs=0.01)
+        # On the way that its board recorded it believes to be where it is, but for its sensors.
+        assert np.abs(decoded(one["of_ego"]["own_error_m"])).max() < 10.0
+    judge(calm, "--controllers", "none", "--closed-loop", "--out", out)
+    assert "closed.html is there already" in " ".join(capsys.readouterr().err.split())
+    out.unlink()
+    out.with_suffix(".json").unlink()
+    assert judge(calm, "--controllers", "none", "--closed-loop", "--out", out) == 2
+    assert "case-1.html is there already" in "".join(capsys.readouterr().err.split("\n"))
 
 
 def test_a_calibrated_file_says_how_long_a_message_counts(calm, tmp_path, monkeypatch):

@@ -76,17 +76,17 @@ class V2VStack(Stack):
         measured_before = self.measured
         self._measure(tick, sampled_us, before, now)
         if np.count_nonzero(before.lateral_m):
-            at_end = self._road.pose(now.route_pos_m)
+            at_end = self.road.pose(now.route_pos_m)
             drift_mps = (now.lateral_m - before.lateral_m) / DT_S
             move_aside(*at_end, now.lateral_m, drift_mps, now.speed_mps)
             node_xy_m = np.stack(at_end[:2], axis=-1)
         else:
-            node_xy_m = self._road.points(now.route_pos_m)
+            node_xy_m = self.road.points(now.route_pos_m)
         payload = np.empty((*t_generated_us.shape, len(PayloadField)))
         _fill_payload(_columns(self.measured), _columns(measured_before), payload)
         if receiver_pos_m is not None:
             # There it is as a relay, too, which judges by its own pose what it sends on.
-            x_m, y_m, heading_deg = self._road.pose(receiver_pos_m)
+            x_m, y_m, heading_deg = self.road.pose(receiver_pos_m)
             node_xy_m[:, 0, 0] = payload[:, 0, PayloadField.X_M] = x_m
             node_xy_m[:, 0, 1] = payload[:, 0, PayloadField.Y_M] = y_m
             payload[:, 0, PayloadField.HEADING_DEG] = heading_deg

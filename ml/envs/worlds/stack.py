@@ -31,6 +31,7 @@ class Stack(ABC):
         num_cars: V, how many of each convoy's cars measure, from the ego on.
 
     Attributes:
+        road: The same.
         sensors: Of all these cars.
         ranging: The egos' ranging sensors.
         measured: What the nodes believed of themselves at their last sample, (E, V).
@@ -48,7 +49,7 @@ class Stack(ABC):
     ) -> None:
         self._parameters = parameters
         self._randomise = config.domain_randomisation
-        self._road = road
+        self.road = road
         self._num_cars = num_cars
         num_envs = table.heard.shape[0]
         self._everyone = np.arange(num_envs)
@@ -73,7 +74,7 @@ class Stack(ABC):
         self.ranging.reset(rows, keys)
         self.ranging.measure(rows, np.zeros(rows.size, dtype=np.int64), truth.gap_m)
         speed_mps, aside_m = self._own(truth.speed_mps), self._own(truth.lateral_m)
-        x_m, y_m, heading_deg = self._road.pose(self._own(truth.route_pos_m))
+        x_m, y_m, heading_deg = self.road.pose(self._own(truth.route_pos_m))
         move_aside(x_m, y_m, heading_deg, aside_m, np.zeros_like(aside_m), speed_mps)
         accel_mps2 = self._own(truth.accel_mps2)
         measured = self.sensors.measure_start(
@@ -89,7 +90,7 @@ class Stack(ABC):
         """
         route_pos_m, speed_mps, accel_mps2 = state = np.empty((3, *sampled_us.shape))
         _interpolate(tick, sampled_us, _moving(before), _moving(now), state)
-        x_m, y_m, heading_deg = self._road.pose(route_pos_m)
+        x_m, y_m, heading_deg = self.road.pose(route_pos_m)
         if np.count_nonzero(before.lateral_m):
             aside_before_m = self._own(before.lateral_m)
             drift_mps = (self._own(now.lateral_m) - aside_before_m) / DT_S

@@ -28,11 +28,13 @@ from ml.envs.worlds.recovery import SimulatorKeeper
 from ml.envs.worlds.world import World
 from ml.errors import LogError
 from ml.espnow_emulator import GeoReference
+from ml.espnow_emulator.air import AirFrames
 from ml.espnow_emulator.messages import PayloadField
 from ml.espnow_emulator.wire import quantise
 from ml.evaluation.drive.read import Receptions, RecordedDrive
 from ml.evaluation.drivers import Driver
 from ml.evaluation.episodes import CaseRunner
+from ml.evaluation.recording import Recorder, Recording
 from ml.evaluation.result import EpisodeRow
 from ml.evaluation.seeds import TEST_SEED
 from ml.evaluation.suites.suite import Suite, scripted_suite
@@ -107,7 +109,8 @@ def closed_loop(
     ticks: tuple[int, int] | None = None,
     scenario: str | None = None,
     on_part: Callable[[str, float], None] = lambda _what, _share: None,
-    on_tick: Callable[[ConvoyBatch], None] | None = None,
+    on_tick: Callable[[ConvoyBatch], None] = lambda _: None,
+    on_drive: Callable[[EpisodeRow, Recording], None] = lambda *_: None,
 ) -> tuple[list[EpisodeRow], Counter[str]]:
     """Drive a recorded drive again.
 
@@ -122,6 +125,7 @@ def closed_loop(
             that the ego's board recorded.
         on_part: Told what is being done, and how far it is in [0, 1].
         on_tick: Told the batch after every tick.
+        on_drive: Told each row, and what the driver knew, as soon as they are there.
 
     Returns:
         A row per driver and case, case by case, whose labels have the real last car's figures; and
@@ -155,10 +159,46 @@ def closed_loop(
                 on_part("closed loop", (k + j / len(drivers)) / len(cases))
                 world = World(keeper, ReceivedStack(heard, config, here))
                 runner = CaseRunner(driver, suite, config, seed=seed, num_envs=1, world=world)
-                (row,) = runner.run([0], on_tick=on_tick)
+                recorder = Recorder()
+                watch = partial(_tell, (recorder.watch, on_tick))
+                (row,) = runner.run([0], on_tick=watch, on_start=recorder.watch)
                 row.case, row.radio = k, "recorded"
                 rows.append(row)
+                on_drive(row, _with_arrivals(recorder.recording(), heard))
     return rows, refused
+
+
+def _tell(listeners: Sequence[Callable[[ConvoyBatch], None]], batch: ConvoyBatch) -> None:
+    for listener in listeners:
+        listener(batch)
+
+
+def _with_arrivals(recording: Recording, heard: Receptions) -> Recording:
+    """Add to a recording, as frames on the air, what arrived of the cars ahead.
+
+    Frames are numbered as the peer table numbers messages: as newer ones come. Of a relayed message
+    the source's own frame is added, as lost. Others that were lost are not in the receptions.
+    """
+    newest = np.full(recording.num_peers, -1)
+    latest_us = np.full(recording.num_peers, np.iinfo(np.int64).min)
+    last_us = round(float(recording.time_s[-1]) / DT_S) * TICK_US
+    rows: list[tuple[int, ...]] = []
+    for k in np.flatnonzero((heard.received_us >= 0) & (heard.received_us <= last_us)):
+        source, hops, sent_us = int(heard.source[k]), int(heard.hops[k]), int(heard.generated_us[k])
+        if source >= recording.num_peers:
+            continue
+        if is_newer := sent_us > latest_us[source]:
+            latest_us[source] = sent_us
+            newest[source] += 1
+        slot, number = source + 1, int(newest[source])
+        # In the order of `AirFrames`; who relayed is not recorded, and the ego is bit 0.
+        arrival_us = int(heard.received_us[k])
+        rows.append((sent_us, arrival_us, slot, slot, number, hops, 1, 1))
+        if hops and is_newer:
+            rows.append((sent_us, arrival_us, slot, slot, number, 0, 0, 1))
+    log = np.array(sorted(rows), dtype=np.int64).reshape(-1, len(AirFrames._fields))
+    frames = AirFrames.of(log)._asdict()
+    return replace(recording, **{f"frame_{name}": values for name, values in frames.items()})
 
 
 def _since(received: Receptions, tick: int) -> Receptions:

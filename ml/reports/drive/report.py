@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from ml.console import counted
 from ml.evaluation.drive.chance import LEAST_EVENTS, Chance
 from ml.evaluation.drive.verdict import Closed, Figures, Reception, Told, Verdict
+from ml.reports.drive.cases import CasePage
 from ml.reports.drive.pictures import clock, pictures_of
 from ml.reports.html_table import NOTHING, Cell, HtmlTable, Line, table_of
 from ml.reports.style import render_page
@@ -18,8 +19,12 @@ def render(
     command: str,
     closed: Sequence[Closed] = (),
     refused: Mapping[str, int] | None = None,
+    cases: Sequence[CasePage] = (),
 ) -> str:
-    """Return the page of a judged drive; see `as_json` for the arguments."""
+    """Return the page of a judged drive; see `as_json` for the arguments.
+
+    `cases` are linked, from the folder that the page lies in.
+    """
     drive = verdict.drive
     minutes = drive.ticks * DT_S / 60.0
     moving = verdict.moving.sum() * DT_S / 60.0
@@ -46,6 +51,7 @@ def render(
         refused=[
             f"Refused: {counted(count, 'case')}, {why}." for why, count in (refused or {}).items()
         ],
+        cases=cases,
         files=_files(verdict),
         command=command,
     )

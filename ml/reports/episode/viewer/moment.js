@@ -173,6 +173,10 @@ export function decision(drive, tick) {
     case FLOOR:
       return { who: "The floor", why: `nothing demands more; ${wished}, ${say(low)} m/s² passes`, slot };
     default: {
+      const command = value(ego.command_mps2, tick);
+      if (!Number.isFinite(wish) && Number.isFinite(command)) {
+        return { who: "The vehicle", why: `no answer of the board came in time; its safe state is ${say(command)} m/s²`, slot };
+      }
       if (!Number.isFinite(wish)) return { who: "Nobody", why: "no wish is recorded: SUMO drives, or the episode ends here", slot };
       const demand = need > 0.05 ? `; hardest demand: car ${slot}, ${say(need)}` : "";
       const layer = drive.safetyLayer ? "" : " (no safety layer)";
