@@ -49,7 +49,8 @@ class _Row:
 
         runs = runs_in(self.job.folder)
         score = "–" if self.score is None else f"{self.score:.2f}"
-        run = str(runs[-1].path) if runs else str(self.job.folder)
+        folder = runs[-1].path if runs else self.job.folder
+        run = str(folder.relative_to(self.job.folder.parent))
         steps = f"{self.step:,} of {self.total:,}"
         return self.job.name.split()[-1], self.state, steps, score, run
 

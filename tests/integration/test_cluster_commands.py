@@ -27,7 +27,7 @@ pytest.importorskip("ray")
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 
 UNSET = ("PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "RESUME", "SUMO_HOST", "SUMO_PORT")
-ENVIRON = {k: v for k, v in os.environ.items() if k not in UNSET}
+ENVIRON = {k: v for k, v in os.environ.items() if k not in UNSET} | {"COLUMNS": "120"}
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,8 @@ def test_a_training_outlives_its_sumo(tmp_path: Path, service: Service):
     )
     assert curves["simulator/restarts"][0][1] == 0.0
     assert curves["simulator/restarts"][-1][1] == 1.0
-    assert 1.0 <= curves["simulator/truncated_episodes"][-1][1] <= 8.0
+    # None where it was lost while all convoys began new ones.
+    assert curves["simulator/truncated_episodes"][-1][1] <= 8.0
     assert load_model(place.run / "final.zip").num_timesteps == total
 
 
