@@ -148,8 +148,10 @@ def train(
             evaluate = partial(evaluate_policy, config=config)
             if draw is not None:
                 evaluate = partial(evaluate, draw=draw)
-                say("an episode as it is driven after each evaluation: TensorBoard, Images, "
-                    f"and roadsense watch --serve {deployment.runs_dir}")
+                say(
+                    "an episode as it is driven after each evaluation: TensorBoard, Images, "
+                    f"and roadsense watch --serve {deployment.runs_dir}"
+                )
             child = open_things.enter_context(Child(evaluate, REMEDY))
         stop.on_first = _announce_stop
         stop.hold(held=True)

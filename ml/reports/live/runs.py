@@ -20,6 +20,7 @@ _MOST_RUNS = 200
 _TAIL_BYTES = 2**18
 """Of a file of figures: a few hundred lines, among them the last evaluation's."""
 _LARGEST_PAGE_BYTES = 2**24
+_BEGUN = "has begun; no figures yet"
 _PAGE = re.compile(r"episode_(\d{9,18})\.html", re.ASCII)
 _NAME = re.compile(r"\d{8}T\d{6}Z-(.+?)-s\d+(?:-\d+)?")
 
@@ -107,18 +108,16 @@ class RunsFolder:
         episode = _newest_page(self.path / below / "evaluation")
         if not metrics.exists() and not metrics.is_symlink():
             begun_s = (self.path / below).stat().st_mtime
-            note = "has begun; no figures yet"
-            return Run(name, preset, changed_s=begun_s, episode=episode, note=note)
+            return Run(name, preset, changed_s=begun_s, episode=episode, note=_BEGUN)
         state = metrics.lstat()
         mark = (state.st_mtime_ns, state.st_size)
         if self._known.get(name, (None,))[0] != mark:
             text = read_plain(metrics, self.path, tail=_TAIL_BYTES).decode(errors="replace")
             step, values, note = last_values(text, whole=state.st_size <= _TAIL_BYTES)
+            note = note or ("" if values else _BEGUN)
             self._known[name] = mark, Run(name, preset, step, state.st_mtime, values, note=note)
         known = self._known[name][1]
-        return Run(
-            name, preset, known.step, known.changed_s, known.values, episode, known.note
-        )
+        return Run(name, preset, known.step, known.changed_s, known.values, episode, known.note)
 
 
 def last_values(text: str, *, whole: bool = True) -> tuple[int, dict[str, float], str]:
