@@ -59,7 +59,8 @@ def evaluate_policy(content: bytes, config: TrainConfig, draw: Draw | None = Non
         draw: Draws one of the episodes; None for no picture.
 
     Returns:
-        Figures, the picture and the page. Where that fails the answer says why, and has the figures.
+        Figures, the picture and the page. Where drawing fails the answer says why, and has the
+        figures.
 
     Raises:
         RoadSenseError: SUMO failed, or no episode was valid.

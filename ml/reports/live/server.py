@@ -8,6 +8,7 @@ import errno
 import ipaddress
 import json
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -107,8 +108,8 @@ def _why(error: Exception, host: str, port: int) -> str:
     if isinstance(error, OverflowError):
         return f"--port {port}: a port lies between 0 and 65535"
     return (
-        f"cannot listen on --host {host}: {getattr(error, 'strerror', None) or error}. 127.0.0.1 is "
-        "this machine alone; 0.0.0.0 lets others in, too"
+        f"cannot listen on --host {host}: {getattr(error, 'strerror', None) or error}. 127.0.0.1 "
+        "is this machine alone; 0.0.0.0 lets others in, too"
     )
 
 
@@ -143,13 +144,19 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._say(HTTPStatus.NOT_FOUND, "there is nothing here; the list of runs is at /")
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        """Answer as GET does, without content."""
+        self.do_GET()
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """Refuse every other method in the same words, whatever it is called."""
+        if name.startswith("do_"):
+            return self._refuse
+        raise AttributeError(name)
 
     def _refuse(self) -> None:
         self.close_connection = True  # what it sends is not read
         self._say(HTTPStatus.METHOD_NOT_ALLOWED, "this server is for reading: GET and HEAD")
-
-    do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse
 
     def _say(self, status: HTTPStatus, words: str) -> None:
         content = f"{words}\n".encode()

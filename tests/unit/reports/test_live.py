@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RUN = "20260101T120000Z-spec-s0"
 HOSTILE = "20260101T120001Z-<img src=x onerror=document.title='owned'>-s1"
-SECRET = "nobody's business"
+PRIVATE = "nobody's business"
 
 
 def plant_run(folder: Path, *, pages: tuple[int, ...] = (), lines: str | None = None) -> Path:
@@ -174,9 +174,9 @@ def test_the_cut_first_line_of_a_long_file_is_no_damage():
     ],
 )
 def test_nothing_outside_and_nothing_but_episodes_is_served(path, runs, tmp_path, serve):
-    """Neither by dots, plain or encoded, nor by links of a run, its folder or a page; nor a pipe."""
+    """Neither by dots, plain or encoded, nor by links of a run, a folder or a page; nor a pipe."""
     outside = plant_run(tmp_path / "outside")
-    (outside / "evaluation" / "episode_000000001.html").write_text(SECRET)
+    (outside / "evaluation" / "episode_000000001.html").write_text(PRIVATE)
     (runs / "linked").symlink_to(outside)
     name = "episode_000000001.html"
     (runs / RUN / "evaluation" / name).symlink_to(outside / "evaluation" / name)
@@ -188,7 +188,7 @@ def test_nothing_outside_and_nothing_but_episodes_is_served(path, runs, tmp_path
     server = serve(runs)
     reply, words = ask(server, path)
     assert reply.status == 404
-    assert SECRET not in words
+    assert PRIVATE not in words
     assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
     found = listed(server)
     assert "linked" not in found
@@ -206,7 +206,7 @@ def test_figures_behind_a_link_are_not_read(runs, tmp_path, serve):
     assert run["note"].startswith("cannot be read")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "FOO"])
 def test_it_is_for_reading_alone(method, runs, serve):
     """Every other method is refused in words, with those that are there."""
     reply, words = ask(serve(runs), "/runs.json", method)

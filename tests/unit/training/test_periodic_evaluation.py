@@ -284,10 +284,8 @@ def test_pages_of_the_newest_models_stay(
     assert pages == {step: f"<p>{step}" for step in (320, 480, 640)}
     newest = max((run / "checkpoints").glob("step_*.zip"))
     newest.unlink()  # as if killed before it was written
-    again = trainer(
-        "--resume", "latest", "--total-timesteps", "640", evaluator=told.evaluate_uphill
-    )
-    assert again == 0
+    again = ("--resume", "latest", "--total-timesteps", "640")
+    assert trainer(*again, evaluator=told.evaluate_uphill) == 0
     assert [step for step, _ in pages_in(run / "evaluation")] == [320, 480]
 
 
