@@ -1,4 +1,4 @@
-"""`roadsense watch`: drive an episode and open the page that shows what the driver knew, or serve runs."""
+"""`roadsense watch`: an episode as a page that shows what the driver knew, or runs as they go."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ found lies in the folder itself.
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -143,7 +144,7 @@ def last_values(text: str, *, whole: bool = True) -> tuple[int, dict[str, float]
         values |= {
             curve: value
             for curve, value in row.items()
-            if isinstance(value, float | int) and abs(value) < 1e300  # JSON may hold Infinity
+            if isinstance(value, float | int) and abs(value) <= sys.float_info.max
         }
     lines_are = "line of metrics.jsonl is" if skipped == 1 else "lines of metrics.jsonl are"
     return step, values, f"{skipped} {lines_are} damaged, and left out" if skipped else ""

@@ -1,7 +1,8 @@
 """The server of `roadsense watch --serve`: a list of runs, and the newest episode of each.
 
-It answers GET and HEAD alone, and reads. An episode's page is a file of a run, which may be anyone's:
-it is sent into a sandbox, where its script reaches neither this server nor what the browser keeps.
+It answers GET and HEAD alone, and reads. An episode's page is a file of a run, which may be
+anyone's: it is sent into a sandbox, where its script reaches neither this server nor what the
+browser keeps.
 """
 
 import errno

@@ -53,7 +53,10 @@ function ago(seconds) {
 function rowOf(run) {
   const row = document.createElement("tr");
   row.className = run.name === chosen ? "shown" : "";
-  const texts = [run.name, run.preset || "–", run.step.toLocaleString("en"), ago(run.changed_s)];
+  const first = row.insertCell();
+  first.textContent = run.name;
+  const last = row.insertCell();
+  const texts = [run.preset || "–", run.step.toLocaleString("en"), ago(run.changed_s)];
   for (const [curve, digits, percent] of CURVES) {
     const value = run.values[curve];
     if (value === undefined) texts.push("–");
@@ -64,9 +67,8 @@ function rowOf(run) {
     const note = document.createElement("span");
     note.className = "note";
     note.textContent = run.note;
-    row.cells[0]?.append(note);
+    first.append(note);
   }
-  const last = row.insertCell();
   if (run.episode) {
     const button = document.createElement("button");
     button.type = "button";
