@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,13 +20,13 @@ from support.planted_recording import planted_recording
 
 from ml.cli import main
 from ml.errors import ConfigError
+from ml.reports import live
 from ml.reports.episode.page import Drive, page
 from ml.reports.live.runs import last_values
 from ml.reports.live.server import LiveServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 RUN = "20260101T120000Z-spec-s0"
 HOSTILE = "20260101T120001Z-<img src=x onerror=document.title='owned'>-s1"
@@ -262,6 +264,35 @@ def test_in_a_browser_a_hostile_name_is_text_and_an_episode_plays(runs, tmp_path
     episode = dom_at(f"{server.address.rstrip('/')}{address}", tmp_path / "profile")
     assert '<div id="stage">' in episode
     assert "after 300 steps" in episode
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_in_a_browser_a_newer_episode_takes_the_place_of_the_last(
+    follow, runs, tmp_path, serve, monkeypatch
+):
+    """It comes while the page is open, and is shown at the next look; not without *follow*."""
+    server = serve(runs)
+    looked, as_json = [], server.runs.as_json
+
+    def and_write_a_newer() -> dict[str, Any]:
+        found = as_json()
+        looked.append(found["runs"][0]["episode"])
+        (runs / RUN / "evaluation" / "episode_000000300.html").write_text("<p>newer")
+        return found
+
+    monkeypatch.setattr(server.runs, "as_json", and_write_a_newer)
+    if not follow:
+        page_of = "ml.reports.live.server.files"
+        pages = tmp_path / "pages"
+        shutil.copytree(Path(live.__file__).parent / "page", pages / "page")
+        html = pages / "page" / "live.html"
+        html.write_text(html.read_text().replace(" checked", ""))
+        monkeypatch.setattr(page_of, lambda _: pages)
+    document = dom_at(server.address, tmp_path / "profile")
+    assert looked[0] == "episode_000000200.html"
+    assert looked[-1] == "episode_000000300.html"
+    assert "step 300" in document
+    assert f'src="/episode/{RUN}/episode_000000{300 if follow else 200}.html"' in document
 
 
 def test_nothing_is_written(runs, serve):
