@@ -246,6 +246,9 @@ def test_each_answer_says_what_it_is_and_what_it_may(path, kind, rule, runs, ser
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
         assert reply.headers["Cache-Control"] == "no-store"
         assert bool(words) == (method == "GET")
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=30) as raw:
+        raw.sendall(f"HEAD {path} HTTP/1.0\r\n\r\n".encode())
+        assert b"".join(iter(lambda: raw.recv(65536), b"")).endswith(b"\r\n\r\n")
 
 
 def test_in_a_browser_a_hostile_name_is_text_and_an_episode_plays(runs, tmp_path, serve):
