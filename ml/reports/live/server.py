@@ -66,7 +66,10 @@ class LiveServer(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         """Where a browser finds it."""
-        here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        here = self.host
+        with suppress(ValueError):
+            if ipaddress.ip_address(here).is_unspecified:
+                here = "localhost"
         return f"http://{f'[{here}]' if ':' in here else here}:{self.server_address[1]}/"
 
     def server_bind(self) -> None:
