@@ -57,6 +57,11 @@ model: .venv/installed ## rebuild the shipped model (ml/models/convoy.zip) and i
 tensorboard: .venv/installed ## show the runs on http://localhost:6006
 	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=100 $(ARGS)
 
+.PHONY: watch
+watch: .venv/installed # runs as they go, with the newest model's episode, on http://localhost:6007; ARGS="--port 6008"
+	mkdir -p runs
+	$(BIN)/roadsense watch --serve runs $(ARGS)
+
 .PHONY: board
 board: .venv/installed ## export the shipped model to C (build/board), run it on three cores and print what it takes
 	rm -rf build/board && mkdir -p build

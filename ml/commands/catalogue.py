@@ -21,7 +21,7 @@ COMMANDS = {
     "train": Command("train a policy, or resume a run", "5 to 8 min"),
     "evaluate": Command("judge models beside classical controllers, and write a card", "10 min"),
     "curves": Command("draw the learning curves of runs side by side"),
-    "watch": Command("drive an episode, and open a page of what the driver knew", "20 s"),
+    "watch": Command("show what a driver knew as a page, or training runs as they go", "20 s"),
     "replay": Command("run an episode of an evaluation again, and draw it"),
     "ablate": Command("measure what each part of the recipe is worth", "1.5 h"),
     "baselines": Command(

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from ml.console import WholeTable
     from ml.evaluation.recording import Recording
+    from ml.evaluation.result import EpisodeRow
     from ml.training.apart import TrainingJob
     from ml.training.command_line import Invocation
     from ml.training.config import TrainConfig
+    from ml.training.evaluated import Drawn
 
 _COLUMNS = ("seed", "state", "steps", "safety score", "run")
 
@@ -27,11 +29,15 @@ def main(arguments: Sequence[str]) -> int:
     return train_convoy.main(arguments, draw=draw_episode, several=train_several)
 
 
-def draw_episode(recording: Recording, title: str) -> bytes:
-    """Draw an episode, as a PNG; called in the process that evaluates."""
-    from ml.reports.episode.still import still_png  # noqa: PLC0415 (matplotlib is slow)
+def draw_episode(recording: Recording, title: str, row: EpisodeRow) -> Drawn:
+    """Draw an episode, as a PNG and as a page; called in the process that evaluates."""
+    from ml.reports.episode.files import drive_of  # noqa: PLC0415 (matplotlib is slow)
+    from ml.reports.episode.page import page  # noqa: PLC0415
+    from ml.reports.episode.still import still_png  # noqa: PLC0415
+    from ml.training.evaluated import Drawn  # noqa: PLC0415
 
-    return still_png(recording, title)
+    in_a_line = title.replace("\n", ", ")
+    return Drawn(still_png(recording, title), page(in_a_line, [drive_of(row, recording)]))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""`roadsense watch`: drive an episode, and open the page that shows what the driver knew."""
+"""`roadsense watch`: an episode as a page that shows what the driver knew, or runs as they go."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ import tyro
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.seeds import TEST_SEED
+from ml.folders import expand_home
 from ml.installation import model_file
 from ml.progress import Parts
 
 if TYPE_CHECKING:
     from ml.evaluation.drivers import Driver
 
+PORT = 6007
+"""Next to TensorBoard's."""
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 
@@ -32,6 +35,9 @@ class WatchOptions:
     The page is one file that needs no network: the road with the cars where they are and where the
     driver believes them, packets on the air and lost, the age of what it knows, which car decides,
     and what the safety layer lets pass. docs/watch.md explains it; ? on the page lists its keys.
+
+    With --serve runs no episode is driven: a page lists the training runs of a folder as they go,
+    their newest figures, and an episode as the newest model of each drives it.
     """
 
     model: Annotated[str, tyro.conf.Positional] = "convoy"
@@ -51,12 +57,20 @@ class WatchOptions:
     """File to write: .html for the page, .json for its data, .npz for arrays, .gif for a picture;
     default: a page in the folder watched/."""
     open: bool = True
-    """Open the page in a browser; `--no-open` only writes it."""
+    """Open the page in a browser; `--no-open` only writes it, or serves."""
+    serve: Path | None = None
+    """Folder of training runs to show as they go, until Ctrl-C; nothing is written to it."""
+    host: str = "127.0.0.1"
+    """Address that --serve listens on: 127.0.0.1 is this machine alone; 0.0.0.0 lets others in."""
+    port: int = PORT
+    """Port that --serve listens on; 0: any that is free."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
     options = tyro.cli(WatchOptions, prog="roadsense watch", args=arguments)
+    if options.serve is not None:
+        return _serve(options.serve, options)
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.
     from ml.atomic_files import check_output, check_writable  # noqa: PLC0415
     from ml.envs.config import KINDS  # noqa: PLC0415
@@ -112,10 +126,28 @@ def main(arguments: Sequence[str]) -> int:
 
 def open_page(file: Path) -> None:
     """Open a page in a browser, where there is one with a window; never one in the terminal."""
+    _open(file.absolute().as_uri())
+
+
+def _open(address: str) -> None:
     if sys.platform.startswith("linux") and not any(map(os.environ.get, _DISPLAYS)):
         return
     with suppress(webbrowser.Error):
-        webbrowser.open(file.absolute().as_uri())
+        webbrowser.open(address)
+
+
+def _serve(folder: Path, options: WatchOptions) -> int:
+    """Serve a folder of runs until Ctrl-C."""
+    from ml.reports.live.server import LiveServer  # noqa: PLC0415 (only here)
+
+    with LiveServer(expand_home(folder), options.host, options.port) as server:
+        words = f"runs in {folder}: {server.address} (Ctrl-C ends this)"
+        make_console().print(words, markup=False, highlight=False, soft_wrap=True)
+        if options.open:
+            _open(server.address)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return 0
 
 
 def _case_number(episode: str) -> int:

@@ -16,7 +16,9 @@ _GIB = 2**30
 _LEAST_MEMORY_GIB = 3.0  # a training run with its evaluation child takes some 1.5
 _LEAST_FREE_GIB = 1.0
 _CONTAINER_UID = "1000"
-_TENSORBOARD_PORT = "6006"
+_PAGES = {"TENSORBOARD_PORT": ("6006", "TensorBoard"), "WATCH_PORT": ("6007", "watch")}
+"""Variables of Compose that hold a port: the default, and what is there."""
+_ANOTHER_PORT = "6016"
 
 
 def environment() -> tuple[Finding, Deployment | None]:
@@ -105,22 +107,25 @@ def owner() -> Finding:
 
 
 def ports() -> Finding:
-    """Look whether TensorBoard's port is free; a port of SUMO's is never connected to."""
-    text = (_dotenv() | dict(os.environ)).get("TENSORBOARD_PORT") or _TENSORBOARD_PORT
-    if not is_port(text):
-        return note("ports", f"TENSORBOARD_PORT={text} is no port", "TENSORBOARD_PORT=6007")
-    found = f"127.0.0.1:{text} for TensorBoard"
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", int(text)))
-        except OSError as error:
-            mend = (
-                f"open http://localhost:{text} if that is TensorBoard; else "
-                "TENSORBOARD_PORT=6007 docker compose up -d tensorboard"
-            )
-            return note("ports", f"{found}: {error.strerror}", mend)
-    return ok("ports", f"{found} is free")
+    """Look whether the pages' ports are free; a port of SUMO's is never connected to."""
+    given, free = _dotenv() | dict(os.environ), []
+    for variable, (default, what) in _PAGES.items():
+        text = given.get(variable) or default
+        if not is_port(text):
+            return note("ports", f"{variable}={text} is no port", f"{variable}={_ANOTHER_PORT}")
+        found = f"127.0.0.1:{text} for {what}"
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", int(text)))
+            except OSError as error:
+                mend = (
+                    f"open http://localhost:{text} if that is {what}; else "
+                    f"{variable}={_ANOTHER_PORT} docker compose up -d {what.lower()}"
+                )
+                return note("ports", f"{found}: {error.strerror}", mend)
+        free.append(found)
+    return ok("ports", f"{' and '.join(free)} are free")
 
 
 def remote_sumo(deployment: Deployment | None) -> list[Finding]:

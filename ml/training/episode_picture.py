@@ -9,7 +9,7 @@ from ml.evaluation.episodes import run_validation
 from ml.evaluation.recording import Recorder, Recording
 from ml.evaluation.result import EpisodeRow
 from ml.training.config import TrainConfig
-from ml.training.evaluated import Draw
+from ml.training.evaluated import Draw, Drawn
 
 
 def telling_episode(rows: Iterable[EpisodeRow]) -> EpisodeRow:
@@ -34,7 +34,7 @@ def telling_episode(rows: Iterable[EpisodeRow]) -> EpisodeRow:
 
 def picture_of(
     driver: Driver, config: TrainConfig, rows: Iterable[EpisodeRow], draw: Draw, *, step: int
-) -> bytes:
+) -> Drawn:
     """Drive the telling one of the evaluation's episodes again, and draw it.
 
     Args:
@@ -45,7 +45,7 @@ def picture_of(
         step: Steps that the model was trained for.
 
     Returns:
-        A PNG.
+        The picture, and the page.
 
     Raises:
         EvaluationError: No episode is worth a picture.
@@ -62,7 +62,7 @@ def picture_of(
         on_tick=recorder.watch,
     )
     recording = recorder.recording()
-    return draw(recording, _title(row, recording, step))
+    return draw(recording, _title(row, recording, step), row)
 
 
 def _title(row: EpisodeRow, recording: Recording, step: int) -> str:

@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from ml.evaluation.recording import Recording
+    from ml.evaluation.result import EpisodeRow
 
-Draw: TypeAlias = Callable[["Recording", str], bytes]
-"""Draws an episode under a title, as a PNG. Given by whoever starts a run, since drawing is a room
-above training; importable by a fresh process."""
+
+class Drawn(NamedTuple):
+    """An episode to look at.
+
+    Attributes:
+        picture: A PNG.
+        page: A page that needs nothing else, HTML; empty where there is none.
+    """
+
+    picture: bytes
+    page: str = ""
+
+
+Draw: TypeAlias = Callable[["Recording", str, "EpisodeRow"], Drawn]
+"""Draws an episode under a title, with its line in a result. Given by whoever starts a run, since
+drawing is a room above training; importable by a fresh process."""
 
 
 class Evaluated(NamedTuple):
@@ -20,10 +34,12 @@ class Evaluated(NamedTuple):
         figures: By name; `mean_return` and `safety_score` among them.
         by_case: Safety score of each case, points; not a number where it was invalid.
         picture: An episode as the model drives it, a PNG; empty where there is none.
+        page: The same episode as a page, HTML; empty where there is none.
         complaint: Why there is no picture that was asked for; empty otherwise.
     """
 
     figures: dict[str, float]
     by_case: tuple[float, ...]
     picture: bytes = b""
+    page: str = ""
     complaint: str = ""

@@ -28,6 +28,7 @@ from ml.training.checkpoints import load_model, model_bytes
 from ml.training.child import Child
 from ml.training.config import EvaluationConfig, TrainConfig
 from ml.training.deployment import FINAL_MODEL_NAME
+from ml.training.episode_pages import write_page
 from ml.training.episode_picture import picture_of
 from ml.training.evaluated import Draw, Evaluated
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
@@ -58,7 +59,8 @@ def evaluate_policy(content: bytes, config: TrainConfig, draw: Draw | None = Non
         draw: Draws one of the episodes; None for no picture.
 
     Returns:
-        Figures, and the picture. Where that fails the answer says why, and has the figures.
+        Figures, the picture and the page. Where drawing fails the answer says why, and has the
+        figures.
 
     Raises:
         RoadSenseError: SUMO failed, or no episode was valid.
@@ -87,8 +89,8 @@ def evaluate_policy(content: bytes, config: TrainConfig, draw: Draw | None = Non
     if draw is None:
         return answer
     try:
-        picture = picture_of(driver, config, rows, draw, step=model.num_timesteps)
-        return answer._replace(picture=picture)
+        drawn = picture_of(driver, config, rows, draw, step=model.num_timesteps)
+        return answer._replace(picture=drawn.picture, page=drawn.page)
     except Exception as error:  # noqa: BLE001 (whatever it was, the figures are worth having)
         return answer._replace(complaint=f"{type(error).__name__}: {error}")
 
@@ -277,6 +279,8 @@ class EvaluationCallback(Bystander):
     def _show(self, found: Evaluated) -> None:
         if found.picture:
             self._best.writers[0].add_picture(PICTURE_TAG, found.picture, self._asked_step)
+        if found.page:
+            write_page(self._best.run.evaluation, self._asked_step, found.page)
         if found.complaint and not self._has_complained:
             self._has_complained = True
             self._best.tell(

@@ -10,7 +10,8 @@ runs/20260101T120000Z-spec-s0/
     checkpoints/    step_000010000.zip …, latest (names the newest)
     best.zip        best safety score in the periodic evaluation
     final.zip       the weights at the end
-    evaluation/     figures of the best model (best.json) and the closing table
+    evaluation/     figures of the best model (best.json), the closing table, and pages of an
+                    episode as the newest models drive it (episode_000125000.html …)
 
 What a run is made of beside its configuration are files: a road, a radio. `config.yaml` holds their
 absolute paths, so that it means the same from every folder, and `inputs.json` a digest of each, so

@@ -36,6 +36,7 @@ from ml.training.child import Child
 from ml.training.command_line import Invocation
 from ml.training.config import TrainConfig
 from ml.training.environment import build_environment, build_learner, seed_from
+from ml.training.episode_pages import drop_pages
 from ml.training.evaluated import Draw
 from ml.training.imitation import imitate
 from ml.training.learning import learn, start_environment
@@ -147,7 +148,10 @@ def train(
             evaluate = partial(evaluate_policy, config=config)
             if draw is not None:
                 evaluate = partial(evaluate, draw=draw)
-                say("an episode as it is driven after each evaluation: TensorBoard, Images")
+                say(
+                    "an episode as it is driven after each evaluation: TensorBoard, Images, "
+                    f"and roadsense watch --serve {deployment.runs_dir}"
+                )
             child = open_things.enter_context(Child(evaluate, REMEDY))
         stop.on_first = _announce_stop
         stop.hold(held=True)
@@ -216,6 +220,7 @@ def _prepare_run(
         return run
     check_writable(run.path, "RUNS_DIR")
     truncate_metrics(run.metrics_file, start_step)
+    drop_pages(run.evaluation, start_step)
     for path in CheckpointStore(run.checkpoints).set_aside_after(start_step):
         say(f"set aside: {path}")
     say(f"resuming {run.path} at step {start_step:,}")

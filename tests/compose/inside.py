@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 KERNELS = ("/proc", "/sys")
-PORTS = {"sumo": 8813, "train": 22, "tensorboard": 6006, "prepare": 22}
+PORTS = {"sumo": 8813, "train": 22, "tensorboard": 6006, "watch": 6007, "prepare": 22}
 SECRETS = (".env", ".git", ".ssh", ".netrc", ".pypirc", ".aws", ".docker", "id_rsa", "id_ed25519")
 
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-SERVERS = ("sumo", "tensorboard")
-RUNNING = ("sumo", "tensorboard", "train")
+SERVERS = ("sumo", "tensorboard", "watch")
+RUNNING = ("sumo", "tensorboard", "train", "watch")
 DEADLINE_S = 300.0  # compiling the loops takes a while where the cores are shared
 EXIT_SIGTERM = 143
 # Ours; as root, any that is neither root nor the images' own 1000.
@@ -108,10 +108,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        watch_port = probe.getsockname()[1]
     environment = {
         **os.environ,
         "COMPOSE_PROJECT_NAME": f"roadsense-test-{os.getpid()}",
         "TENSORBOARD_PORT": str(port),
+        "WATCH_PORT": str(watch_port),
         "APP_UID": str(APP_UID),
         "APP_GID": str(APP_GID),
         "PRESET": "spec",  # it learns from its first minute on
@@ -130,7 +134,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.mark.parametrize("service", SERVERS)
 def test_server_is_healthy(stack: Stack, service: str) -> None:
-    """SUMO passes its health check with a client connected, TensorBoard passes its own."""
+    """SUMO passes its health check with a client connected, the others pass their own."""
     wait_for(lambda: stack.container(service).health == "healthy", f"healthy {service}")
 
 
@@ -163,6 +167,18 @@ def test_tensorboard_shows_the_run(stack: Stack) -> None:
     assert "-spec-s" in wait_for(runs, "run in TensorBoard")[0]
 
 
+def test_watch_shows_the_run(stack: Stack) -> None:
+    """Its list on 127.0.0.1 knows the run that is being trained."""
+    address = f"http://127.0.0.1:{stack.environment['WATCH_PORT']}/runs.json"
+
+    def runs() -> list[dict[str, str]]:
+        with urllib.request.urlopen(address, timeout=10) as reply:
+            return list(json.load(reply)["runs"])
+
+    wait_for(lambda: stack.container("watch").health == "healthy", "healthy watch")
+    assert "-spec-s" in wait_for(runs, "run in watch")[0]["name"]
+
+
 @pytest.mark.parametrize("service", RUNNING)
 def test_service_runs_without_any_privilege(stack: Stack, service: str) -> None:
     """Not root, no capability left or to be had, system calls filtered."""
@@ -186,17 +202,18 @@ def test_root_file_system_cannot_be_written(stack: Stack, service: str) -> None:
     assert status == 0, output
 
 
-def test_only_tensorboard_has_a_published_port(stack: Stack) -> None:
+def test_only_what_shows_runs_has_a_published_port(stack: Stack) -> None:
     """The engine itself says what is reachable from outside its networks."""
     published = {
         service: {port: hosts for port, hosts in stack.container(service).ports.items() if hosts}
         for service in RUNNING
     }
-    port = stack.environment["TENSORBOARD_PORT"]
+    port, watch_port = (stack.environment[f"{name}_PORT"] for name in ("TENSORBOARD", "WATCH"))
     assert published == {
         "sumo": {},
         "tensorboard": {"6006/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]},
         "train": {},
+        "watch": {"6007/tcp": [{"HostIp": "127.0.0.1", "HostPort": watch_port}]},
     }
 
 
@@ -262,7 +279,8 @@ def test_prepare_leaves_a_strangers_folder_alone_and_says_so(stack: Stack) -> No
             ["/app/ml/models/saved", "/app/runs", "/var/cache/roadsense"],
             {"sumo": "known", "train": "ConnectionRefusedError"},
         ),
-        ("tensorboard", [], {"tensorboard": "answers"}),
+        ("tensorboard", [], {"tensorboard": "answers", "watch": "answers"}),
+        ("watch", [], {"tensorboard": "answers", "watch": "answers"}),
     ],
 )
 def test_what_a_container_can_write_reach_and_see(
@@ -290,6 +308,7 @@ def test_a_containers_variables_are_those_of_the_file(stack: Stack, service: str
                   "ROADSENSE_CACHE_DIR"},
         "sumo": {"SUMO_HOME", "SUMO_PORT"},
         "tensorboard": {"HOME"},
+        "watch": {"NUMBA_CACHE_DIR", "HOME", "ROADSENSE_CACHE_DIR"},
     }[service]  # fmt: skip
     names = {entry.partition("=")[0] for entry in container.attrs["Config"]["Env"]}
     assert names - ours <= {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}

@@ -16,6 +16,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "services").glob("*/Dockerfile"))
 HARDENED = sorted(set(SERVICES) - {"prepare"})
 ON_CLUSTER = ("evaluate", "ray-head", "ray-worker")
+WITH_TRAIN = (*ON_CLUSTER, "watch")
+"""What the trainer's Dockerfile serves beside it."""
 APP_USER = "${APP_UID:-1000}:${APP_GID:-1000}"
 
 
@@ -58,9 +60,10 @@ def options(volume: list[str]) -> list[str]:
 
 def test_each_dockerfile_makes_a_service() -> None:
     """No Dockerfile is left over, only the trainer's serves more, and no image is a stranger's."""
-    others = [dockerfile_of(service) for service in SERVICES if service not in ON_CLUSTER]
+    others = [dockerfile_of(service) for service in SERVICES if service not in WITH_TRAIN]
     assert sorted(others) == DOCKERFILES
-    assert {dockerfile_of(service) for service in ON_CLUSTER} == {dockerfile_of("train")}
+    assert {dockerfile_of(service) for service in WITH_TRAIN} == {dockerfile_of("train")}
+    assert SERVICES["watch"]["build"] == SERVICES["train"]["build"]
     assert SERVICES["train"]["build"]["target"] == "train"
     assert {SERVICES[service]["build"]["target"] for service in ON_CLUSTER} == {"ray"}
     assert not [name for name, service in SERVICES.items() if "image" in service]
@@ -139,10 +142,13 @@ def test_service_asks_for_no_privilege(name: str) -> None:
     assert not [source for source, _ in mounts(name).values() if "docker.sock" in source]
 
 
-def test_only_tensorboard_publishes_and_only_on_this_machine() -> None:
-    """Nothing but TensorBoard's port leaves Docker's networks, and that not this machine."""
+def test_only_what_shows_runs_publishes_and_only_on_this_machine() -> None:
+    """No port but TensorBoard's and watch's leaves Docker's networks, and none this machine."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"tensorboard": ["127.0.0.1:${TENSORBOARD_PORT:-6006}:6006"]}
+    assert published == {
+        "tensorboard": ["127.0.0.1:${TENSORBOARD_PORT:-6006}:6006"],
+        "watch": ["127.0.0.1:${WATCH_PORT:-6007}:6007"],
+    }
 
 
 def test_simulation_network_has_no_way_out() -> None:
@@ -154,6 +160,20 @@ def test_simulation_network_has_no_way_out() -> None:
     assert SERVICES["sumo"]["networks"] == ["simulation"]
     assert SERVICES["train"]["networks"] == ["simulation"]
     assert SERVICES["tensorboard"]["networks"] == ["dashboard"]
+    assert SERVICES["watch"]["networks"] == ["dashboard"]
+
+
+def test_watch_reads_runs_and_waits_for_no_training() -> None:
+    """As TensorBoard: up with plain `up`, needed by nothing, and nothing to write to."""
+    watch = SERVICES["watch"]
+    assert "profiles" not in watch
+    assert mounts("watch") == {"/app/runs": ("./runs", "ro")}
+    assert not [name for name, other in SERVICES.items() if "watch" in other.get("depends_on", {})]
+    assert watch["depends_on"] == {"prepare": {"condition": "service_completed_successfully"}}
+    command = " ".join(watch["entrypoint"])
+    assert command == "python -m ml.cli watch --serve /app/runs --host 0.0.0.0 --port 6007"
+    assert watch["restart"] == "unless-stopped"
+    assert "http://127.0.0.1:6007/runs.json" in watch["healthcheck"]["test"][-1]
 
 
 def test_training_waits_for_what_it_needs() -> None:

@@ -17,6 +17,8 @@ from ml.training.periodic_evaluation import evaluate_policy
 
 if TYPE_CHECKING:
     from ml.evaluation.recording import Recording
+    from ml.evaluation.result import EpisodeRow
+    from ml.training.evaluated import Drawn
 
 pytestmark = pytest.mark.sumo
 
@@ -29,9 +31,9 @@ def test_every_model_is_drawn_in_the_same_hazard():
     """Convoy and braking are the same, what the ego does and the words above it are the model's."""
     drawn: list[tuple[Recording, str]] = []
 
-    def draw(recording: Recording, title: str) -> bytes:
+    def draw(recording: Recording, title: str, row: EpisodeRow) -> Drawn:
         drawn.append((recording, title))
-        return draw_episode(recording, title)
+        return draw_episode(recording, title, row)
 
     for seed in (0, 1):
         model = untrained_model(seed, swing=1000.0)
@@ -40,6 +42,8 @@ def test_every_model_is_drawn_in_the_same_hazard():
         assert found.complaint == ""
         with Image.open(io.BytesIO(found.picture)) as picture:
             assert picture.format == "PNG"
+        assert f"<title>after {1000 * seed:,} steps: " in found.page
+        assert "policy: Hazard, " in found.page
     (one, title), (other, other_title) = drawn
     assert (one.onset_s, one.brake_slot) == (other.onset_s, other.brake_slot)
     assert one.brake_slot > 1
@@ -56,7 +60,8 @@ def test_every_model_is_drawn_in_the_same_hazard():
 def test_a_picture_that_fails_costs_no_figure():
     """The answer has the figures, and says what went wrong."""
 
-    def draw(recording: Recording, title: str) -> bytes:
+    def draw(recording: Recording, title: str, row: EpisodeRow) -> Drawn:
+        del row
         raise MemoryError(f"{title} of {recording.num_peers} cars")
 
     found = evaluate_policy(model_bytes(untrained_model(0)), CONFIG, draw)

@@ -46,3 +46,11 @@ def _run(page: Path, fragment: str, *options: str) -> subprocess.CompletedProces
         text=True,
         timeout=_DEADLINE_S,
     )
+
+
+def dom_at(address: str, profile: Path) -> str:
+    """Open an address, let its page run, and return its document as HTML."""
+    command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += [f"--user-data-dir={profile}", "--virtual-time-budget=5000", address]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_DEADLINE_S)
+    return done.stdout

@@ -72,11 +72,11 @@ def evaluate_uphill(content: bytes, config: TrainConfig) -> Evaluated:
 
 
 def evaluate_and_draw(content: bytes, config: TrainConfig) -> Evaluated:
-    """Answer with a picture as wide as the model is old, in rollouts of 160 steps."""
+    """Answer with a picture as wide as the model is old, in rollouts of 160 steps, and a page."""
     found = evaluate_uphill(content, config)
     picture = io.BytesIO()
     Image.new("RGB", (int(_step(content)) // 160, 1)).save(picture, "png")
-    return found._replace(picture=picture.getvalue())
+    return found._replace(picture=picture.getvalue(), page=f"<p>{int(_step(content))}")
 
 
 def evaluate_and_fail_to_draw(content: bytes, config: TrainConfig) -> Evaluated:

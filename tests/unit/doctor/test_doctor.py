@@ -24,7 +24,7 @@ PREFLIGHT = Path(__file__).parents[3] / "scripts" / "preflight"
 
 @pytest.fixture(autouse=True)
 def _a_healthy_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SUMO_HOST", "SUMO_PORT", "APP_UID", "TENSORBOARD_PORT"):
+    for name in ("SUMO_HOST", "SUMO_PORT", "APP_UID", "TENSORBOARD_PORT", "WATCH_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
@@ -113,15 +113,19 @@ def test_a_wrong_variable_is_told_and_the_rest_still_examined(
     assert "cores" in found
 
 
-def test_a_taken_port_is_noted(monkeypatch: pytest.MonkeyPatch):
-    """It may be our own TensorBoard, so it is no fault."""
+@pytest.mark.parametrize(
+    ("variable", "service"), [("TENSORBOARD_PORT", "tensorboard"), ("WATCH_PORT", "watch")]
+)
+def test_a_taken_port_is_noted(variable: str, service: str, monkeypatch: pytest.MonkeyPatch):
+    """It may be our own TensorBoard, or watch, so it is no fault."""
+    monkeypatch.setattr(machine, "_PAGES", {variable: machine._PAGES[variable]})
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        monkeypatch.setenv("TENSORBOARD_PORT", str(taken.getsockname()[1]))
+        monkeypatch.setenv(variable, str(taken.getsockname()[1]))
         found = machine.ports()
     assert found.verdict == "note"
-    assert "TENSORBOARD_PORT=" in found.remedy
+    assert f"{variable}=6016 docker compose up -d {service}" in found.remedy
 
 
 def test_a_host_that_nobody_knows_is_wrong(

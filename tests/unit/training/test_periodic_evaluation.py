@@ -25,6 +25,7 @@ from support.tiny_training import (
 from ml.errors import EvaluationError
 from ml.training.checkpoints import load_model
 from ml.training.config import EvaluationConfig, TrainConfig
+from ml.training.episode_pages import pages_in
 from ml.training.episode_picture import telling_episode
 from ml.training.evaluated import Evaluated
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
@@ -268,6 +269,24 @@ def test_each_evaluation_has_its_picture_also_after_a_resume(
     for step, content in again.items():
         with Image.open(io.BytesIO(content)) as picture:
             assert picture.size == (step // 160, 1)
+
+
+def test_pages_of_the_newest_models_stay(
+    trainer: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Each evaluation leaves a page, older ones go, and those of a lost part go when it resumes."""
+    monkeypatch.setattr("ml.training.episode_pages.KEPT_PAGES", 3)
+    arguments = ("--total-timesteps", "640", "--checkpoints.every-steps", "160")
+    asked, evaluator = ("--evaluation.every-steps", "160"), told.evaluate_and_draw
+    assert trainer(*SMALL, *arguments, *asked, evaluator=evaluator) == 0
+    run = only_run(tmp_path)
+    pages = {step: file.read_text() for step, file in pages_in(run / "evaluation")}
+    assert pages == {step: f"<p>{step}" for step in (320, 480, 640)}
+    newest = max((run / "checkpoints").glob("step_*.zip"))
+    newest.unlink()  # as if killed before it was written
+    again = ("--resume", "latest", "--total-timesteps", "640")
+    assert trainer(*again, evaluator=told.evaluate_uphill) == 0
+    assert [step for step, _ in pages_in(run / "evaluation")] == [320, 480]
 
 
 def test_no_picture_is_a_warning_and_no_failure(
