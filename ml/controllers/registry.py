@@ -8,12 +8,16 @@ with it. "board@DIR" is the C of a folder of `roadsense export`, "own@FILE.py" a
 import importlib.util
 import inspect
 import math
+import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import yaml
 
+from ml.arrays import Floats
 from ml.controllers.board import BOARD, ExportedBoard
 from ml.controllers.bounds import Constant, Oracle
 from ml.controllers.car_following import (
@@ -29,6 +33,8 @@ from ml.controllers.platoon import PathCacc, Ploeg
 from ml.controllers.predictive import HardPredictiveHeadway, PredictiveHeadway
 from ml.controllers.protocol import USUAL_STANDSTILL_M, Follower, Knows
 from ml.errors import ConfigError, did_you_mean
+from ml.onboard.estimator import Lead
+from ml.onboard.views import EgoView, PeerView
 from ml.vehicle import MAX_BRAKING_MPS2
 
 _BOUNDS: dict[str, Callable[[], Constant | Follower]] = {
@@ -193,21 +199,60 @@ def _own_law(file: Path) -> Follower:
             for _, kind in inspect.getmembers(module, inspect.isclass)
             if issubclass(kind, Follower) and kind.__module__ == module.__name__
         ]
-        if len(kinds) == 1:
-            return kinds[0]()
+        if len(kinds) == 1 and (kinds[0].law, kinds[0].act) != (Follower.law, Follower.act):
+            return _watched(kinds[0], file)()
     except Exception as error:  # whatever a stranger's file does
-        line = error.__traceback__
-        while line is not None and line.tb_next is not None:
-            line = line.tb_next
-        at = f", line {line.tb_lineno}" if line else ""
-        raise ConfigError(
-            f"{OWN}@{file}: running it ended in {type(error).__name__}: {error}{at}"
-        ) from error
+        raise _wrong_law(file, error) from error
+    if len(kinds) == 1:
+        raise ConfigError(f"{OWN}@{file}: {kinds[0].__name__} has neither a method law nor act.")
     named = ", ".join(kind.__name__ for kind in kinds) or "none"
     raise ConfigError(
         f"{OWN}@{file}: it must define one class that inherits from "
         f"ml.controllers.protocol.Follower; it defines {named}."
     )
+
+
+def _watched(kind: type[Follower], file: Path) -> type[Follower]:
+    """Return a law whose mistakes are told with its file and line."""
+
+    def checked(decide: Callable[..., Any], known: PeerView | Lead, ego: EgoView) -> Floats:
+        try:
+            wish = np.asarray(decide(known, ego), dtype=np.float64)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a stranger's law does
+            raise _wrong_law(file, error) from error
+        expected = ego.speed_mps.shape
+        if wish.shape != expected or not np.isfinite(wish).all():
+            found = f"shape {wish.shape}" if wish.shape != expected else "a NaN or ∞"
+            raise ConfigError(
+                f"{OWN}@{file}: it answered {found}; expected is a finite acceleration, m/s², for "
+                f"each of {expected[0]} convoys, shape {expected}."
+            )
+        return wish
+
+    class Watched(kind):  # type: ignore[valid-type,misc]
+        def act(self, peers: PeerView, ego: EgoView) -> Floats:
+            return checked(super().act, peers, ego)
+
+        def law(self, lead: Lead, ego: EgoView) -> Floats:
+            return checked(super().law, lead, ego)
+
+    Watched.__name__ = kind.__name__
+    return Watched
+
+
+def _wrong_law(file: Path, error: Exception) -> ConfigError:
+    """Say what went wrong in a user's file, and in which of its lines."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename) == file
+    ]
+    line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    at = "" if line is None else f", line {line}"
+    return ConfigError(f"{OWN}@{file}{at}: {type(error).__name__}: {said}")
 
 
 def _law(name: str) -> type[Follower]:
