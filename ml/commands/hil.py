@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _replay(options: HilOptions, console: Console) -> int:
     from ml.hil.protocol import Hello, Kind  # noqa: PLC0415 (torch and numba are slow to import)
-    from ml.hil.record import read_record  # noqa: PLC0415
+    from ml.hil.record import is_whole, read_record  # noqa: PLC0415
     from ml.hil.replay import count_ticks, replay  # noqa: PLC0415
     from ml.hil.session import Session  # noqa: PLC0415
 
@@ -128,6 +128,8 @@ def _replay(options: HilOptions, console: Console) -> int:
     if compared.differing:
         tell(f"{compared.differing:,} of {ticks} differ")
         return 1
+    if not is_whole(options.replay):
+        tell(f"{options.replay} is cut: what came after these ticks is missing")
     tell(f"{ticks}: the same bits")
     return 0
 
@@ -256,7 +258,10 @@ def _beside(
     else:
         driver = PolicyDriver(load_model(source), f"{source.stem} in Python")
     with Parts(console, f"beside it: {driver.name}"):
-        return run_suite(driver, suite, radio=options.radio, seed=options.seed, cases=cases)
+        rows = run_suite(driver, suite, radio=options.radio, seed=options.seed, cases=cases)
+    for row in rows:
+        row.controller = f"{driver.name}, without a wire" if source.is_dir() else driver.name
+    return rows
 
 
 def _source(options: HilOptions) -> Path | None:

@@ -81,6 +81,7 @@ def train_several(invocation: Invocation) -> int:
     from ml.execution.executor import make_executor  # noqa: PLC0415
     from ml.progress import Parts  # noqa: PLC0415
     from ml.training.apart import train_whole  # noqa: PLC0415
+    from ml.training.config import steps_collected  # noqa: PLC0415
     from ml.training.workers import MOST_BY_DEFAULT  # noqa: PLC0415
 
     config, runs_dir = invocation.config, invocation.deployment.runs_dir
@@ -93,7 +94,8 @@ def train_several(invocation: Invocation) -> int:
     folder = _folder_of(config, runs_dir).absolute()
     console.print(invocation.table())
     tell(f"runs: {folder} (tensorboard --logdir {folder})")
-    rows = {job.name: _Row(job, config.total_timesteps) for job in _jobs(config, seeds, folder)}
+    total = steps_collected(config)
+    rows = {job.name: _Row(job, total) for job in _jobs(config, seeds, folder)}
     todo = []
     for row in rows.values():
         if row.job.finished:
@@ -107,7 +109,7 @@ def train_several(invocation: Invocation) -> int:
         total=len(rows),
         done=len(rows) - len(todo),
         unit="runs",
-        work=float(len(todo) * config.total_timesteps),
+        work=float(len(todo) * total),
     )
 
     def on_report(job: TrainingJob, said: tuple[Any, ...]) -> bool:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ml.console import make_console
-from ml.errors import ConfigError
+from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import TEST_SEED
 from ml.folders import expand_home
-from ml.installation import model_file
+from ml.installation import SHIPPED_MODELS, model_file
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -164,6 +164,8 @@ def _driver(spec: str, drivers: int) -> Driver:
     from ml.training.checkpoints import load_model  # noqa: PLC0415
 
     if not spec.endswith(".zip") and not model_file(spec).is_file():
+        if hint := did_you_mean(spec, SHIPPED_MODELS):
+            raise ConfigError(f"there is no model or controller {spec!r}.{hint}")
         return make_driver(spec)
     model = load_model(spec)
     name = "policy" if drivers == 1 else Path(spec).stem

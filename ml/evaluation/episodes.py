@@ -5,6 +5,7 @@ from contextlib import closing
 
 import numpy as np
 
+from ml.controllers.board import ExportedBoard
 from ml.controllers.protocol import Controller
 from ml.envs.config import KINDS, EnvConfig
 from ml.envs.convoy_batch import ConvoyBatch
@@ -127,7 +128,7 @@ class CaseRunner:
         frequency = labels.get("frequency_hz")
         controller: Controller | None = getattr(self._driver, "controller", None)
         standstill_m = None  # of what has no parameters; not a number for who keeps no distance
-        if controller is not None:
+        if controller is not None and not isinstance(controller, ExportedBoard):
             own_m = controller.standstill_m
             standstill_m = float("nan") if own_m is None else own_m
         facts = CaseFacts(

@@ -190,6 +190,13 @@ def read_record(file: Path) -> tuple[dict[str, Any], Iterator[Message]]:
     return header, messages
 
 
+def is_whole(file: Path) -> bool:
+    """Whether a record that `read_record` reads was written to its end."""
+    unpacker = zlib.decompressobj(_GZIP)
+    unpacker.decompress(file.read_bytes())
+    return unpacker.eof
+
+
 def _messages(file: Path, content: bytes) -> Iterator[Message]:
     *whole, _cut = content.split(b"\0")
     for number, stuffed in enumerate(whole):

@@ -141,7 +141,7 @@ def read_checkpoint(source: Path | BinaryIO) -> Checkpoint:
             or something else.
     """
     name = _name(source)
-    advice = "Use another checkpoint, or start a new run."
+    advice = "Name a model that `roadsense train` saved (.zip), or `convoy`, the shipped one."
     try:
         with zipfile.ZipFile(source) as archive:
             size = sum(part.file_size for part in archive.infolist())

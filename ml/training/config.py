@@ -206,6 +206,11 @@ class TrainConfig(_Section):
         return self.ppo.n_steps // self.num_envs
 
 
+def steps_collected(config: TrainConfig) -> int:
+    """Return the steps of a run that goes to its end: `total_timesteps`, in whole rollouts."""
+    return -(-config.total_timesteps // config.ppo.n_steps) * config.ppo.n_steps
+
+
 def check_combinations(config: TrainConfig) -> None:
     """Refuse values that are right one by one and wrong together.
 

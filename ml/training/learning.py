@@ -18,7 +18,7 @@ from ml.training.callbacks import (
     StopCallback,
 )
 from ml.training.checkpoints import CheckpointStore
-from ml.training.config import CurriculumConfig, TrainConfig
+from ml.training.config import CurriculumConfig, TrainConfig, steps_collected
 from ml.training.health import HealthCallback
 from ml.training.loggers import JsonLinesWriter, TensorBoardWriter
 from ml.training.periodic_evaluation import (
@@ -67,7 +67,7 @@ def learn(
     writers = TensorBoardWriter(run.tensorboard, done), JsonLinesWriter(run.metrics_file)
     writers[0].describe(config, done)
     model.set_logger(Logger(str(run.path), list(writers)))
-    progress = ProgressDisplay(console, total)
+    progress = ProgressDisplay(console, steps_collected(config))
     store = CheckpointStore(run.checkpoints, config.checkpoints.keep)
     saving = CheckpointCallback(store, config.checkpoints.every_steps, config.ppo.n_steps)
     stopping = StopCallback(stop)

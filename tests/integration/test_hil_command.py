@@ -276,6 +276,17 @@ def test_ticks_without_an_answer_are_left_out_of_a_replay(recorded, tmp_path, ca
     assert f"{TICKS - 5} ticks of 1 episode: the same bits" in shown
 
 
+def test_a_cut_record_is_told_to_be_one(recorded, tmp_path, capsys):
+    """What is there is compared, and that there was more is said."""
+    file = tmp_path / "cut.hil"
+    file.write_bytes(recorded.read_bytes()[:-2000])
+    assert main(["hil", "--replay", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{file} is cut" in shown.replace("\n", " ")
+    assert "the same bits" in shown
+    assert f"{TICKS} ticks" not in shown
+
+
 def test_a_board_that_is_unplugged_leaves_its_record(image, tmp_path, capsys):
     """Whole until then, and the file is named."""
 
