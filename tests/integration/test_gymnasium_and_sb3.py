@@ -174,7 +174,7 @@ def test_a_second_environment_in_the_process_is_told_the_ways_out(opened):
     for way in ("ConvoyVecEnv", "vec_env_cls=SubprocVecEnv", 'backend="traci"'):
         assert way in str(caught.value)
     with pytest.raises(SimulatorInUseError, match=r'vectorization_mode="async".*"spawn"'):
-        opened(gym.make_vec(ENV_ID, num_envs=2)).reset()
+        opened(gym.make_vec(ENV_ID, num_envs=2, vectorization_mode="sync")).reset()
 
 
 def test_a_fork_beside_a_running_sumo_is_told_of_the_fork(opened):
