@@ -27,6 +27,7 @@ from ml.bench.workloads import (
     plain_learner,
     preset_config,
     sized_config,
+    vector_environment,
 )
 from ml.envs.convoy_vec_env import ConvoyVecEnv
 from ml.envs.recorded_vec_env import RecordedVecEnv
@@ -42,7 +43,7 @@ PEER_COUNTS = (2, 5, 8)
 _GRID_TICKS = 60
 _RESETS = 30
 _PARTS: dict[Section, int] = {
-    "comparison": 7,
+    "comparison": 8,
     "training": 2,
     "workers": 0,
     "recorded": 2,
@@ -105,7 +106,8 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
     ticks_s: list[float] = []
     resets_s: list[float] = []
     with ExitStack() as stack:
-        env = stack.enter_context(closing(environment(*size)))
+        vector = stack.enter_context(closing(vector_environment(*size)))
+        env = vector.convoys  # one SUMO for both: there is one in a process
         over_traci = stack.enter_context(closing(environment(*size, backend="traci")))
         naive = stack.enter_context(closing(DummyVecEnv([lambda: NaiveEnv(report.num_peers)])))
 
@@ -113,6 +115,7 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
         workloads: list[Workload] = [
             BareSumo(env),
             Driving(env),
+            Driving(vector, "l: the environment by gymnasium.make_vec"),
             _training_on(stack, plain_config(*size, "libsumo"), "c: training"),
             Learning(ceiling, "d: SB3's PPO on an environment that does nothing"),
             Driving(over_traci, "e: the environment over TraCI"),
@@ -126,8 +129,9 @@ def _compare(report: BenchReport, rounds: int, on_part: Callable[[str], None]) -
 
         runs = _interleave(workloads, rounds, on_part, after_round)
     report.workloads.extend(runs)
-    a, b, c, d, e_env, e_ppo, f = (run.values for run in runs)
+    a, b, vectored, c, d, e_env, e_ppo, f = (run.values for run in runs)
     goals = [
+        ratio("l / b: gymnasium.make_vec to ConvoyVecEnv", vectored, b, 0.9),
         ratio("b / a: environment to SUMO with its necessary traffic", b, a, 0.4),
         ratio("c / d: training to SB3's serial ceiling", c, d, 1.0),
         ratio("e / b: environment over TraCI to embedded", e_env, b, 0.6),

@@ -4,13 +4,14 @@ Letters are those of the report: (a) SUMO with its necessary traffic, (b) the en
 training by workers, as `roadsense train` does it, (d) Stable-Baselines3's PPO on an environment
 that does nothing, in one process; (e) b and c over TraCI; (f) the naive baseline, in
 `ml.bench.naive_baseline`; (g, h) as c and d with everything on; (i, j) b with its radio by the
-reference driver, live and recorded; (k) b and c by 1, 2, 4 … workers. The radio alone is in
-`ml.bench.radio_alone`.
+reference driver, live and recorded; (k) b and c by 1, 2, 4 … workers; (l) b as
+`gymnasium.make_vec` makes it. The radio alone is in `ml.bench.radio_alone`.
 """
 
 import importlib
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+import gymnasium
 import numpy as np
 from pydantic import ValidationError
 from stable_baselines3 import PPO
@@ -19,6 +20,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from ml.envs.config import EnvConfig
 from ml.envs.convoy_vec_env import BatchVecEnv, ConvoyVecEnv
+from ml.envs.convoy_vector_env import ConvoyVectorEnv
 from ml.envs.spaces import observation_space
 from ml.errors import ConfigError
 from ml.policies.deep_set_policy import create_deep_set_policy_kwargs
@@ -83,9 +85,11 @@ class BareSumo:
 
 
 class Driving:
-    """(b) The environment, stepped with small random actions."""
+    """(b, l) The environment, stepped with small random actions."""
 
-    def __init__(self, env: ConvoyVecEnv, name: str = "b: the environment") -> None:
+    def __init__(
+        self, env: ConvoyVecEnv | ConvoyVectorEnv, name: str = "b: the environment"
+    ) -> None:
         self.name = name
         self._env = env
         rng = np.random.default_rng(0)
@@ -185,6 +189,18 @@ def environment(
     env = ConvoyVecEnv(num_envs, sized_config(num_peers, radio, backend=backend))
     env.reset()
     return env
+
+
+def vector_environment(num_envs: int, num_peers: int, radio: str) -> ConvoyVectorEnv:
+    """Open the environment by `gymnasium.make_vec`, on SUMO in this process, and reset it.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+    config = sized_config(num_peers, radio)
+    env = gymnasium.make_vec("ml.envs:RoadSense-Convoy-v0", num_envs=num_envs, config=config)
+    env.reset()
+    return cast("ConvoyVectorEnv", env)
 
 
 def sized_config(num_peers: int, radio: str, **changes: str) -> EnvConfig:

@@ -36,6 +36,9 @@ class ConvoyVectorEnv(VectorEnv[Any, Any, Any]):
         arguments: Instead of `config`: `sumo_cfg`, `backend`, `num_peers`, `radio`, or any field of
             `EnvConfig`.
 
+    Attributes:
+        convoys: The same batch as a Stable-Baselines3 `VecEnv`.
+
     Raises:
         ConfigError: An argument is not one of the allowed.
         RenderModeError: Pictures were asked for.
@@ -69,7 +72,7 @@ class ConvoyVectorEnv(VectorEnv[Any, Any, Any]):
             raise ConfigError(
                 f"config and {', '.join(given)} were given; a config holds them all, so give either"
             )
-        self._convoys = ConvoyVecEnv(
+        self.convoys = ConvoyVecEnv(
             num_envs,
             config_of(given) if config is None else config,
             seed=seed,
@@ -77,8 +80,8 @@ class ConvoyVectorEnv(VectorEnv[Any, Any, Any]):
             sumo_port=sumo_port,
         )
         self.num_envs = num_envs
-        self.single_observation_space = self._convoys.observation_space
-        self.single_action_space = self._convoys.action_space
+        self.single_observation_space = self.convoys.observation_space
+        self.single_action_space = self.convoys.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.render_mode = None
@@ -108,9 +111,9 @@ class ConvoyVectorEnv(VectorEnv[Any, Any, Any]):
             )
         kind = read_options(options)
         if seed is not None:
-            self._convoys.seed(int(seed))
-        self._convoys.set_options({} if kind is None else {"episode": kind})
-        observation = self._convoys.reset()
+            self.convoys.seed(int(seed))
+        self.convoys.set_options({} if kind is None else {"episode": kind})
+        observation = self.convoys.reset()
         return cast("Observation", observation), {}
 
     def step(
@@ -125,10 +128,10 @@ class ConvoyVectorEnv(VectorEnv[Any, Any, Any]):
             EnvironmentStateError: The actions are wrong.
             SimulatorError: SUMO failed, or was lost and did not come back.
         """
-        observation, reward, ended, found = self._convoys.step(actions)
+        observation, reward, ended, found = self.convoys.step(actions)
         truncated = np.zeros(self.num_envs, dtype=np.bool_)
         everyone = np.ones(self.num_envs, dtype=np.bool_)
-        infos: dict[str, Any] = {"cost": self._convoys.batch.cost.copy(), "_cost": everyone}
+        infos: dict[str, Any] = {"cost": self.convoys.batch.cost.copy(), "_cost": everyone}
         for row in np.flatnonzero(ended):
             truncated[row] = found[row]["TimeLimit.truncated"]
             last = {
@@ -142,9 +145,9 @@ class ConvoyVectorEnv(VectorEnv[Any, Any, Any]):
     @property
     def batch(self) -> Any:
         """The `ml.envs.convoy_batch.ConvoyBatch` behind it, with ground truth in arrays."""
-        return self._convoys.batch
+        return self.convoys.batch
 
     def close_extras(self, **kwargs: Any) -> None:
         """End SUMO."""
         del kwargs
-        self._convoys.close()
+        self.convoys.close()
