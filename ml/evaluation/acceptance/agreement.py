@@ -123,7 +123,7 @@ def _found(before: FoundRecord, now: FoundRecord, *, exactly: bool) -> Status:
 
 
 def _figures(before: FigureRecord | None, now: FigureRecord, *, exactly: bool) -> Status:
-    if before == now:
+    if before == now or (before is not None and before.value is now.value is None):
         return "equal"
     if exactly or before is None:
         return "differs"

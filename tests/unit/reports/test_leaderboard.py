@@ -25,8 +25,8 @@ def renamed(name, **counts):
 def test_the_order_is_by_tests_passed_then_by_fewer_failed(tmp_path, monkeypatch):
     """Whoever passes more is first, however its file is called."""
     many = {
-        "a": renamed("a", inconclusive=23, fail=0),
-        "b": renamed("b"),
+        "a": renamed("a"),
+        "b": renamed("b", inconclusive=23, fail=0),
         "c": renamed("c", **{"pass": 52}),
     }
     for name in many:
@@ -35,12 +35,12 @@ def test_the_order_is_by_tests_passed_then_by_fewer_failed(tmp_path, monkeypatch
         "ml.reports.acceptance.leaderboard.read_submission", lambda file: many[file.stem]
     )
     found = read_leaderboard(tmp_path)
-    assert list(found) == ["c", "a", "b"]
+    assert list(found) == ["c", "b", "a"]
     text = ranking(found, "pages")
     assert (
         "| 1 | [c](pages/c.md) | 52 of 75 | 19 | 4 | 0 of 5 | 3 | the RoadSense authors |" in text
     )
-    assert "| b | IDM 1.1 s | 33 of 547 [4.328, 8.351] % | 2.23 [2.17, 2.30] |" in text
+    assert "| a | IDM 1.1 s | 33 of 547 [4.328, 8.351] % | 2.23 [2.17, 2.30] |" in text
 
 
 @pytest.mark.parametrize("change", [{"quick": True}, {"only": ("ncap",)}, {"seed": 5}])
