@@ -38,39 +38,38 @@ class Place:
     """Processes on this machine."""
     cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
     force: bool = False
-    """Measure all again where --out holds figures of other software or another seed."""
+    """Measure everything again if --out holds figures of other software or another seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetsOptions(Place, Asked):
-    """Run the acceptance tests on saved models, beside classical controllers on the same cases.
+    """Run the acceptance tests on saved models and, for comparison, on classical controllers.
 
-    Every driver meets the same cases and the same fate of every packet. What must be reached ends
-    in pass, fail or inconclusive: then the 95 % interval is too wide to tell, and more cases would.
-    Of limits, which no driver on these sensors and this radio is known to reach, the distance is
-    told, and how they were derived. Means over the suite convoy are weighted 60 to 40, hazards to
-    others.
+    All drivers get the same cases and the same packets. A test passes, fails or is inconclusive:
+    the 95 % interval is then too wide, and more cases would decide. For limits, which no driver on
+    these sensors and this radio is known to reach, the table shows the distance and the derivation.
+    Means over the suite convoy are weighted 60 to 40, hazards to others.
 
     Beyond training bounds are doubled: 9 to 12 cars ahead, the road rural (training is on highway),
-    and radios that no preset is. Those are written to radios/ in --out, for --radio of any command:
-    clean-bursty and bursty-shadowed have every number of the loss model halfway between two
-    presets; clean-slow, bursty-slow (bias_time_s 120), clean-steep (exponent_near 2.6) and
+    and radios that are no presets. They are written to radios/ in --out, for --radio of any
+    command: clean-bursty and bursty-shadowed have every number of the loss model halfway between
+    two presets; clean-slow, bursty-slow (bias_time_s 120), clean-steep (exponent_near 2.6) and
     bursty-steep (exponent_far 4.5) have one number outside what the radio varied draws in training.
     The bounds of each are those of its worse neighbour.
 
-    All of it is some 100,000 episodes per driver; --only takes a part, --quick a few cases of all.
-    A run that was stopped goes on where it stood when the same command runs again. Writes
-    targets.md, targets.json and targets.png, and lists what the models crashed in; and
-    submission.json, for a leaderboard (docs/leaderboard/README.md).
+    The full set has about 100,000 episodes per driver; --only selects parts, --quick a few cases of
+    each. A stopped run resumes when the same command runs again. Writes targets.md, targets.json
+    and targets.png, and lists the cases in which models crashed; and submission.json, for the
+    leaderboard (docs/leaderboard/README.md).
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Models that `roadsense train` saved (.zip); several are training runs of one recipe, which
-    passes a test where each of them does."""
+    """Models that `roadsense train` saved (.zip). Several are training runs of one recipe, which
+    passes a test if each of them does."""
     name: str = ""
-    """Of the recipe, for a leaderboard; default: the models' names."""
+    """Name of the recipe, for the leaderboard; default: the models' names."""
     by: str = ""
-    """Who sends it to a leaderboard, and how to reach them."""
+    """Who submits it to the leaderboard, and how to reach them."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -68,21 +68,21 @@ class Asked(Sizes):
     controllers: tuple[str, ...] = ("predictive:0.3", "predictive:0.5")
     """Baselines, as NAME:TIME-GAP or NAME for all its time gaps; `none` for none."""
     clean_controllers: tuple[str, ...] = ()
-    """More of them on clean, where crashes are compared with those whose mean headway is within
-    0.05 s of a model's; cth:0.6, idm:0.3 and ploeg:0.65 keep 1.27 to 1.29 s there."""
+    """Further baselines on clean, where crashes are compared if the mean headways differ by at
+    most 0.05 s; cth:0.6, idm:0.3 and ploeg:0.65 keep 1.27 to 1.29 s there."""
     shadowed_controllers: tuple[str, ...] = ("idm:1.1",)
-    """More of them on shadowed, where the frontier is compared up to 3 s of headway."""
+    """Further baselines on shadowed, where the frontier is compared up to 3 s of headway."""
     clean_gaps: tuple[float, ...] = ()
-    """More time gaps of each model on clean, s; baselines are compared with the nearest."""
+    """Further time gaps of each model on clean, s; baselines are compared with the nearest."""
     bursty_gaps: tuple[float, ...] = ()
-    """The same on bursty, where they take no test."""
+    """Further time gaps on bursty, s; not tested."""
     shadowed_gaps: tuple[float, ...] = ()
-    """The same on shadowed, where they are points of its frontier."""
+    """Further time gaps on shadowed, s: points of its frontier."""
     only: tuple[PartName, ...] = ()
     """Parts to measure; default: all."""
     seed: int = TEST_SEED
-    """Of the cases; default: the test seed. For choices take the validation seed, 3000017: then the
-    test seed's cases stay unseen."""
+    """Seed of the cases; default: the test seed. To choose between models, use the validation
+    seed, 3000017, so that the cases of the test seed stay unseen."""
 
 
 COUNTS = tuple(field.name for field in fields(Sizes) if field.name != "quick")
