@@ -23,7 +23,12 @@ extensions = [
     "sphinx_copybutton",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["generated/metrics/*", "generated/observation.md"]  # included
+exclude_patterns = [  # included
+    "generated/leaderboard/ranking.md",
+    "generated/metrics/*",
+    "generated/observation.md",
+    "generated/submission.md",
+]
 myst_enable_extensions = ["colon_fence", "dollarmath", "fieldlist"]
 myst_heading_anchors = 4
 suppress_warnings = ["misc.highlighting_failure"]

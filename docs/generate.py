@@ -58,12 +58,14 @@ OUTSIDE = {  # pages that live beside what they explain
 def write_pages(folder: Path) -> None:
     """Write every generated page anew."""
     shutil.rmtree(folder, ignore_errors=True)
-    for name in ("commands", "metrics", "radios", "scenarios", "api"):
+    for name in ("commands", "metrics", "radios", "scenarios", "leaderboard", "api"):
         (folder / name).mkdir(parents=True)
     for file, text in (
         ("commands/index.md", _commands(folder / "commands")),
         ("configuration.md", _configuration()),
         ("observation.md", _observation()),
+        ("submission.md", _submission()),
+        ("leaderboard/ranking.md", _leaderboard(folder / "leaderboard")),
         *((f"metrics/{name}.md", table) for name, table in _metrics().items()),
         ("radios/index.md", _radios(folder / "radios")),
         ("scenarios/index.md", _scenarios(folder / "scenarios")),
@@ -112,6 +114,8 @@ def _relinked(text: str, written_at: Path, shown_at: Path) -> str:
         page = target / "README.md" if target.is_dir() else target
         if page in made:
             target = DOCS / "generated" / f"{made[page]}.md"
+        if target.parent == DOCS / "leaderboard" and target.suffix == ".json":
+            target = DOCS / "generated" / "leaderboard" / f"{target.stem}.md"
         if target.is_relative_to(DOCS) and target.suffix:
             return f"[{words}]({os.path.relpath(target, shown_at)}{anchor})"
         path = target.relative_to(ROOT).as_posix()
@@ -203,6 +207,50 @@ def _observation() -> str:
     from ml.commands.observation import observation_table
 
     return observation_table()
+
+
+def _leaderboard(folder: Path) -> str:
+    from ml.reports.acceptance.leaderboard import page_of, ranking, read_leaderboard
+
+    submissions = read_leaderboard(DOCS / "leaderboard")
+    for name, submission in submissions.items():
+        (folder / f"{name}.md").write_text(page_of(submission), encoding="utf-8")
+    pages = f"../generated/{folder.name}"
+    names = "\n".join(f"{pages}/{name}" for name in submissions)
+    return f"{ranking(submissions, pages)}\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
+
+
+def _submission() -> str:
+    from ml.console import markdown_table
+    from ml.evaluation.acceptance.submission import Submission
+
+    schema = Submission.model_json_schema()
+    text = ""
+    for name, part in {"The file": schema, **schema["$defs"]}.items():
+        if name in {"Asked", "Summary"}:  # options of `roadsense targets`; counts
+            continue
+        rows = [
+            (f"`{key}`", _kind(field), field.get("description", "").replace("\n", " "))
+            for key, field in part["properties"].items()
+        ]
+        title = name.removesuffix("Record")
+        text += f"\n### {title}\n\n{part['description'].partition(chr(10))[0]}\n\n"
+        text += markdown_table(("key", "holds", "meaning"), rows)
+    return text
+
+
+def _kind(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return field["$ref"].rpartition("/")[2].removesuffix("Record")
+    if "anyOf" in field:
+        return " or ".join(map(_kind, field["anyOf"]))
+    if field.get("type") == "array":
+        return f"list of {_kind(field['items'])}"
+    if isinstance(field.get("additionalProperties"), dict):
+        return f"by name: {_kind(field['additionalProperties'])}"
+    if "enum" in field or "const" in field:
+        return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    return str(field["type"])
 
 
 def _metrics() -> dict[str, str]:

@@ -47,6 +47,10 @@ class CheckpointError(UsageError):
     """A saved model is missing, truncated or of another kind."""
 
 
+class SubmissionError(UsageError):
+    """A submission to the leaderboard is missing, does not add up, or is another's than named."""
+
+
 class SimulatorError(RoadSenseError):
     """SUMO could not be started, reached or stepped."""
 

@@ -28,6 +28,7 @@ COMMANDS = {
         "train plain Stable-Baselines3 algorithms beside a preset: a table", "hours"
     ),
     "targets": Command("run the acceptance tests on models: pass, fail or inconclusive", "40 min"),
+    "verify": Command("run a submission to the leaderboard again: do its figures agree?", "40 min"),
     "tune": Command(
         "search for better values of the recipe, or of a controller", "hours, or --minutes"
     ),

@@ -193,7 +193,7 @@ def _baselines(asked: Sequence[str]) -> tuple[list[DriverSpec], set[str]]:
 
 
 def line_up(
-    models: Sequence[str],
+    models: Mapping[str, str],
     gaps_s: Mapping[float, Mapping[str, str]],
     controllers: Mapping[str, Sequence[str]],
     *,
@@ -202,8 +202,9 @@ def line_up(
 ) -> LineUp:
     """List who drives, and on which benchmarks; `on_model` is told the path of each model it read.
 
-    `gaps_s` has further time gaps of each model, s: of each the benchmarks that are driven with it,
-    and the options that say so. `controllers` has specifications of baselines by the benchmark that
+    `models` has paths by the name that tables give them. `gaps_s` has further time gaps of each
+    model, s: of each the benchmarks that are driven with it, and the options that say so.
+    `controllers` has specifications of baselines by the benchmark that
     they drive on; "" for all.
 
     Raises:
@@ -212,7 +213,7 @@ def line_up(
         CheckpointError: A model cannot be loaded.
     """
     found: LineUp = {}
-    for path, name in zip(models, short_names(models), strict=True):
+    for name, path in models.items():
         interface = interface_of(load_model(path))
         on_model(path)
         found[model_spec(path, name, interface)] = frozenset()

@@ -15,9 +15,10 @@ import tyro
 from ml.cli import main
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = ("", "docs", "docs/leaderboard", "firmware", "ml", "sumo-configs", "services", "deploy")
 PAGES = [
     page
-    for folder in ("", "docs", "firmware", "ml", "sumo-configs", "services", "deploy")
+    for folder in FOLDERS
     for page in sorted((ROOT / folder).glob("*.md" if folder in {"", "docs"} else "**/*.md"))
     if page.name != "CHANGELOG.md"
 ]

@@ -15,6 +15,7 @@ from support.untrained import untrained_model
 
 from ml.cli import main
 from ml.evaluation.acceptance.benchmarks import pick_convoy
+from ml.evaluation.acceptance.submission import read_submission
 from ml.evaluation.drivers import make_driver
 from ml.evaluation.episodes import run_suite
 from ml.evaluation.suites.registry import make_suite
@@ -86,6 +87,7 @@ def test_a_killed_run_goes_on_and_ends_with_a_table(tmp_path, capsys):
     shadowed = next(c for c in found["benchmarks"] if c["name"] == "convoy shadowed")
     assert [d["name"] for d in shadowed["drivers"]][3] == "IDM 1.1 s"
     assert shadowed["cases"] == 20
+    assert read_submission(out / "submission.json").summary.must == found["summary"]["must"]
     assert (out / "targets.png").read_bytes().startswith(b"\x89PNG")
 
     assert main(command) == 0
@@ -126,6 +128,7 @@ def test_on_the_rural_road_cases_are_what_they_are_called():
         (["{model}", "--bursty-gaps", "0.1"], "--bursty-gaps 0.1: {model} was trained for"),
         (["{model}", "--clean-gaps", "1", "1"], "--clean-gaps: 1.0 is named twice"),
         (["{model}", "--bursty-gaps", "1", "1"], "--bursty-gaps: 1.0 is named twice"),
+        (["{model}", "--name", "<b>"], "submission.json: name: holds '<'; plain words alone"),
         (["{model}", "--hazards", "0"], "--hazards must be ≥ 1, got 0"),
     ],
 )

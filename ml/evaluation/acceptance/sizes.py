@@ -1,7 +1,11 @@
-"""Which parts the acceptance tests have, and how many cases; light, for the command's options."""
+"""What is asked of the acceptance tests: parts, cases, baselines; light, for options."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal, Self, get_args
+from typing import ClassVar, Literal, Self, get_args
+
+from pydantic import ConfigDict
+
+from ml.evaluation.seeds import TEST_SEED
 
 PartName = Literal["convoy", "r157", "ncap", "plexe", "peers", "road", "radios"]
 PARTS: tuple[PartName, ...] = get_args(PartName)
@@ -53,6 +57,32 @@ class Sizes:
             ncap_draws=1,
             plexe_draws=2,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Sizes):
+    """All that decides the cases and who drives them, beside the models; a submission holds it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
+
+    controllers: tuple[str, ...] = ("predictive:0.3", "predictive:0.5")
+    """Baselines, as NAME:TIME-GAP or NAME for all its time gaps; `none` for none."""
+    clean_controllers: tuple[str, ...] = ()
+    """Further baselines on clean, where crashes are compared if the mean headways differ by at
+    most 0.05 s; cth:0.6, idm:0.3 and ploeg:0.65 keep 1.27 to 1.29 s there."""
+    shadowed_controllers: tuple[str, ...] = ("idm:1.1",)
+    """Further baselines on shadowed, where the frontier is compared up to 3 s of headway."""
+    clean_gaps: tuple[float, ...] = ()
+    """Further time gaps of each model on clean, s; baselines are compared with the nearest."""
+    bursty_gaps: tuple[float, ...] = ()
+    """Further time gaps on bursty, s; not tested."""
+    shadowed_gaps: tuple[float, ...] = ()
+    """Further time gaps on shadowed, s: points of its frontier."""
+    only: tuple[PartName, ...] = ()
+    """Parts to measure; default: all."""
+    seed: int = TEST_SEED
+    """Seed of the cases; default: the test seed. To choose between models, use the validation
+    seed, 3000017, so that the cases of the test seed stay unseen."""
 
 
 COUNTS = tuple(field.name for field in fields(Sizes) if field.name != "quick")

@@ -14,8 +14,9 @@ is doubled, but for the time braking, which is judged on the presets alone, as l
   drivers without a crash differ by up to 1.8 in 10,000 after 21,000 cases.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from math import isnan
 
 from ml.envs.scoring.targets import (
     BEYOND,
@@ -44,6 +45,7 @@ from ml.evaluation.acceptance.verdicts import (
     standing,
     together,
 )
+from ml.evaluation.paired import PairedEstimate
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.summary import Figure
 
@@ -81,12 +83,14 @@ class Found:
         verdict: Of a limit: whether it is reached, which counts nowhere.
         figure: The figure, where it is one.
         distance: Of a limit: the figure less the bound, with its interval.
+        differences: Where it is compared: the figure less a baseline's, by the baseline's name.
     """
 
     said: str
     verdict: Verdict
     figure: Figure | None = None
     distance: Figure | None = None
+    differences: dict[str, Figure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +159,14 @@ class Summary:
 
 def summary_of(rows: Sequence[Row]) -> Summary:
     """Count over all tests."""
-    must = [row.verdict for row in rows if row.level == "must"]
-    limits = [row.verdict for row in rows if row.level == "limit"]
+    return count_verdicts((row.level, row.verdict) for row in rows)
+
+
+def count_verdicts(found: Iterable[tuple[Level, Verdict]]) -> Summary:
+    """Count tests by their level and verdict."""
+    judged = list(found)
+    must = [verdict for level, verdict in judged if level == "must"]
+    limits = [verdict for level, verdict in judged if level == "limit"]
     counts: dict[Verdict, int] = {v: must.count(v) for v in (PASSED, FAILED, INCONCLUSIVE)}
     return Summary(counts, len(limits), limits.count(PASSED))
 
@@ -251,14 +261,18 @@ def _judge_best(result: BenchmarkResult, model: DriverSpec, target: Target) -> F
         f"{100 * apart.candidate:.1f} % to {100 * apart.baseline:.1f} % of {name}, "
         f"{100 * apart.difference:+.2f} [{100 * apart.low:+.2f}, {100 * apart.high:+.2f}] pp"
     )
-    return Found(words, no_more(apart, target.bound))
+    return Found(words, no_more(apart, target.bound), differences={name: _of_pairs(apart)})
+
+
+def _of_pairs(apart: PairedEstimate) -> Figure:
+    return Figure(apart.difference, apart.low, apart.high, apart.pairs)
 
 
 def _judge_equal_headway(result: BenchmarkResult, model: DriverSpec, target: Target) -> Found:
     def headway_s(driver: DriverSpec) -> float:
         return result.figures[driver.name]["headway_s"].value
 
-    words, verdicts = [], []
+    words, verdicts, differences = [], [], {}
     for baseline in result.baselines:
         there_s = headway_s(baseline)
         near = {abs(headway_s(v) - there_s): v for v in result.variants(model)}
@@ -270,6 +284,7 @@ def _judge_equal_headway(result: BenchmarkResult, model: DriverSpec, target: Tar
         if apart is None:
             continue
         verdicts.append(no_more(apart, target.bound))
+        differences[baseline.name] = _of_pairs(apart)
         words.append(
             f"{100 * apart.difference:+.3f} [{100 * apart.low:+.3f}, {100 * apart.high:+.3f}] pp "
             f"to {baseline.name} ({headway_s(variant):.2f} s to {there_s:.2f} s)"
@@ -277,7 +292,7 @@ def _judge_equal_headway(result: BenchmarkResult, model: DriverSpec, target: Tar
     if not words:
         gaps = ", ".join(f"{headway_s(variant):.2f} s" for variant in result.variants(model))
         return Found(f"no baseline within {EQUAL_HEADWAY_S:g} s of {gaps}", INCONCLUSIVE)
-    return Found("; ".join(words), together(verdicts))
+    return Found("; ".join(words), together(verdicts), differences=differences)
 
 
 _JUDGES: dict[str, Callable[[BenchmarkResult, DriverSpec, Target], Found]] = {
@@ -372,7 +387,7 @@ def _frontier_row(result: BenchmarkResult) -> Row:
 
 def said(figure: Figure, unit: str) -> str:
     """Write a figure with its interval, and a rate with its count."""
-    if not figure.count:
+    if isnan(figure.value):
         return "no such episodes"
     low, value, high = figure.low, figure.value, figure.high
     if figure.hits is not None:

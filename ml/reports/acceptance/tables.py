@@ -5,35 +5,41 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from rich.text import Text
 
 from ml.atomic_files import finite
 from ml.console import WholeTable, markdown_table
-from ml.envs.scoring.targets import Level
 from ml.evaluation.acceptance.benchmarks import BenchmarkResult
+from ml.evaluation.acceptance.submission import (
+    CONVOY_FIGURES,
+    MANOEUVRE_FIGURES,
+    DriverRecord,
+    FoundRecord,
+    RowRecord,
+    Submission,
+)
 from ml.evaluation.acceptance.table import Row, said, standings, summary_of
 from ml.evaluation.acceptance.verdicts import FAILED, INCONCLUSIVE, PASSED
 from ml.evaluation.result import Origin
 
 _COLOURS: dict[str, str] = {PASSED: "green", FAILED: "bold red", INCONCLUSIVE: "yellow"}
 _CONVOY_COLUMNS = (
-    ("crashes in avoidable hazards", "crash_rate", "%"),
-    ("crashes, no hazard", "quiet_crash_rate", "%"),
-    ("time headway, s", "headway_s", "s"),
-    ("false brakes / km", "false_brakes_per_km", "per km"),
-    ("time braking, no hazard", "braking_share", ""),
-    ("time braking", "braking_share_all", ""),
-    ("jerk p95, m/s³", "jerk_p95_mps3", "m/s³"),
-    ("overreactions, benign", "overreaction_rate", "%"),
+    ("crashes in avoidable hazards", "%"),
+    ("crashes, no hazard", "%"),
+    ("time headway, s", "s"),
+    ("false brakes / km", "per km"),
+    ("time braking, no hazard", ""),
+    ("time braking", ""),
+    ("jerk p95, m/s³", "m/s³"),
+    ("overreactions, benign", "%"),
 )
+"""Title and unit of each of `CONVOY_FIGURES`."""
 _MANOEUVRE_COLUMNS = (
-    ("crashes in avoidable hazards", "crash_rate", "%"),
-    ("gain at the fundamental", "gain_at_fundamental", ""),
-    ("L2 gain, p95", "string_gain_l2_p95", ""),
+    ("crashes in avoidable hazards", "%"),
+    ("gain at the fundamental", ""),
+    ("L2 gain, p95", ""),
 )
-_MOST_CRASHES = 12
-"""Listed of a model on a benchmark; how many more there are is said."""
+"""The same of `MANOEUVRE_FIGURES`."""
 _CRASH_COLUMNS = (
     "where", "driver", "case", "kind", "cars ahead", "who brakes", "impact, m/s",
     "told after, s", "in time up to, s", "longest silence, s", "why",
@@ -63,110 +69,98 @@ below the margin, more where all of it is above 0. Beyond what was trained on, b
 time braking and limits are of the presets alone."""
 
 
-def as_markdown(
-    rows: Sequence[Row], results: Sequence[BenchmarkResult], command: str, seed: int
-) -> str:
+def as_markdown(submission: Submission, title: str = "Acceptance tests") -> str:
     """Return the tables as a document."""
-    models, summary = _models(rows), summary_of(rows)
-    text = f"# Acceptance tests\n\nMade by `{command}`, seed {seed}.\n\n"
+    rows, models = submission.rows, [model.name for model in submission.models]
+    summary = submission.summary
+    text = f"# {title}\n\nMade by `{submission.command}`, seed {submission.asked.seed}.\n\n"
     text += f"**{summary.verdict.capitalize()}; {summary}.**\n\n{_RULES}\n"
-    judged, limits = _of(rows, "must", "stretch"), _of(rows, "limit")
+    judged = [row for row in rows if row.level != "limit"]
+    limits = [row for row in rows if row.level == "limit"]
     if judged:
         found = [
-            [*_asked(row), *(_judged(row, model) for model in models), row.verdict]
+            [*_asked(row), *(_judged(row.found[model]) for model in models), row.verdict]
             for row in judged
         ]
         text += "\n## What must be reached\n\n"
         text += markdown_table(["where", "measured", "target", *models, "verdict"], found)
-        notes = [f"* {row.where}, {row.measure}: {row.note}.\n" for row in judged if row.note]
+        notes = [f"* {row.where}, {row.measured}: {row.note}.\n" for row in judged if row.note]
         text += "".join(["\n", *notes] if notes else [])
     if limits:
         found = [
-            [*_asked(row), *(_said(row, model) for model in models), row.by.derivation]
+            [*_asked(row), *(row.found[model].said for model in models), row.derivation]
             for row in limits
-            if row.by
         ]
         text += "\n## Limits, and the distance to them\n\n"
         text += markdown_table(["where", "measured", "limit", *models, "how derived"], found)
-    for weighted, title, columns in (
-        (True, "Figures on `convoy`", _CONVOY_COLUMNS),
-        (False, "Figures on manoeuvres", _MANOEUVRE_COLUMNS),
+    for of, names, columns in (
+        ("Figures on `convoy`", CONVOY_FIGURES, _CONVOY_COLUMNS),
+        ("Figures on manoeuvres", MANOEUVRE_FIGURES, _MANOEUVRE_COLUMNS),
     ):
-        here = [result for result in results if result.benchmark.weighted == weighted]
+        here = [result for result in submission.results if set(result.figures) == set(names)]
         if here:
-            heads = ["where", "driver", "cases (invalid)", *(name for name, _, _ in columns)]
-            lines = [line for result in here for line in _figures(result, columns)]
-            text += f"\n## {title}\n\n{markdown_table(heads, lines)}"
-    crashes = [line for result in results for line in _crashes(result)]
+            heads = ["where", "driver", "cases (invalid)", *(name for name, _ in columns)]
+            units = [unit for _, unit in columns]
+            lines = [_figures(result, names, units) for result in here]
+            text += f"\n## {of}\n\n{markdown_table(heads, lines)}"
+    crashes = [line for result in submission.results for line in _crashes(result)]
     if crashes:
         table = markdown_table(_CRASH_COLUMNS, crashes)
         text += f"\n## What ended in a crash\n\n{_CRASH_RULES}\n\n{table}"
     return text
 
 
-def _of(rows: Sequence[Row], *levels: Level) -> list[Row]:
-    return [row for row in rows if row.level in levels]
+def _judged(found: FoundRecord) -> str:
+    return f"{found.said} **{found.verdict}**"
 
 
-def _said(row: Row, model: str) -> str:
-    return found.said if (found := row.found.get(model)) else ""
-
-
-def _judged(row: Row, model: str) -> str:
-    return f"{found.said} **{found.verdict}**" if (found := row.found.get(model)) else ""
-
-
-def _models(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.found))
-
-
-def _asked(row: Row) -> tuple[str, str, str]:
+def _asked(row: RowRecord) -> tuple[str, str, str]:
     stretch = " (stretch)" if row.level == "stretch" else ""
-    return row.where, row.measure, row.target + stretch
+    return row.where, row.measured, row.target + stretch
 
 
-def _figures(
-    result: BenchmarkResult, columns: Sequence[tuple[str, str, str]]
-) -> Iterator[list[str]]:
-    for driver in result.drivers:
-        figures = (said(result.figures[driver.name][key], unit) for _, key, unit in columns)
-        cases = f"{len(result.benchmark.cases.cases):,} ({result.invalid})"
-        yield [result.benchmark.name, driver.name, cases, *figures]
+def _figures(result: DriverRecord, names: Sequence[str], units: Sequence[str]) -> list[str]:
+    figures = (
+        said(result.figures[name].figure, unit) for name, unit in zip(names, units, strict=True)
+    )
+    return [result.where, result.driver, f"{result.cases:,} ({result.invalid})", *figures]
 
 
-def _crashes(result: BenchmarkResult) -> Iterator[list[str]]:
-    """Yield what each model crashed in, the first cases only."""
-    for name, rows in result.crashes.items():
-        for row in rows[:_MOST_CRASHES]:
-            yield [
-                *(result.benchmark.name, name, str(row.case), row.kind, str(row.num_peers)),
-                str(row.brake_rank or ""),
-                _number(row.impact_speed_mps, 1),
-                *(_number(delay_s, 2) for delay_s in (row.message_delay_s, row.delay_budget_s)),
-                *(_number(row.longest_blackout_s, 1), row.crash_class),
-            ]
-        if len(rows) > _MOST_CRASHES:
-            cells = [result.benchmark.name, name, f"and {len(rows) - _MOST_CRASHES:,} more"]
-            yield [*cells, *[""] * (len(_CRASH_COLUMNS) - 3)]
+def _crashes(result: DriverRecord) -> Iterator[list[str]]:
+    """Yield what a model crashed in, the first cases only."""
+    for row in result.crashes:
+        yield [
+            *(result.where, result.driver, str(row.case), row.kind, str(row.num_peers)),
+            str(row.brake_rank or ""),
+            _number(row.impact_speed_mps, 1),
+            *(_number(delay_s, 2) for delay_s in (row.message_delay_s, row.delay_budget_s)),
+            *(_number(row.longest_blackout_s, 1), row.crash_class),
+        ]
+    if more := result.crashed - len(result.crashes):
+        cells = [result.where, result.driver, f"and {more:,} more"]
+        yield [*cells, *[""] * (len(_CRASH_COLUMNS) - 3)]
 
 
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else ""
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
-def console_tables(rows: Sequence[Row]) -> list[WholeTable]:
+def console_tables(submission: Submission) -> list[WholeTable]:
     """Build the tables for a terminal: what must be reached, and the limits; those there are."""
-    judged, limits = _of(rows, "must", "stretch"), _of(rows, "limit")
+    judged = [row for row in submission.rows if row.level != "limit"]
+    limits = [row for row in submission.rows if row.level == "limit"]
+    models = [model.name for model in submission.models]
     title = "acceptance tests: what must be reached"
-    tables = [_console_table(judged, title, judged=True)] if judged else []
+    tables = [_console_table(judged, models, title, judged=True)] if judged else []
     if limits:
         title = "limits, and the distance to them; targets.md says how they were derived"
-        tables.append(_console_table(limits, title, judged=False))
+        tables.append(_console_table(limits, models, title, judged=False))
     return tables
 
 
-def _console_table(rows: Sequence[Row], title: str, *, judged: bool) -> WholeTable:
-    models = _models(rows)
+def _console_table(
+    rows: Sequence[RowRecord], models: Sequence[str], title: str, *, judged: bool
+) -> WholeTable:
     several = ["all"] if judged and len(models) > 1 else []
     columns = ("where", "measured", "target" if judged else "limit", *models, *several)
     table = WholeTable(*columns, title=title)
@@ -174,14 +168,14 @@ def _console_table(rows: Sequence[Row], title: str, *, judged: bool) -> WholeTab
     for row in rows:
         if before not in {"", row.where}:
             table.add_section()
-        where, measure, target = _asked(row)
+        where, measured, target = _asked(row)
+        found = [row.found[model] for model in models]
         if judged:
-            found = [row.found.get(model) for model in models]
-            cells = [_coloured(f"{f.said}\n", f.verdict) if f else Text() for f in found]
+            cells = [_coloured(f"{f.said}\n", f.verdict) for f in found]
             cells += [_coloured("", row.verdict) for _ in several]
         else:
-            cells = [Text(_said(row, model).replace("; ", "\n")) for model in models]
-        table.add_row("" if where == before else where, measure, target, *cells)
+            cells = [Text(f.said.replace("; ", "\n")) for f in found]
+        table.add_row("" if where == before else where, measured, target, *cells)
         before = where
     return table
 

@@ -14,7 +14,8 @@ from ml.evaluation.acceptance.benchmarks import (
     pick_convoy,
 )
 from ml.evaluation.acceptance.radios import OTHER_RADIOS, parameters_of, write_radio
-from ml.evaluation.acceptance.sizes import PARTS, Sizes
+from ml.evaluation.acceptance.sizes import PARTS, Asked, Sizes
+from ml.evaluation.acceptance.submission import Submission, make_header
 from ml.evaluation.acceptance.table import best_baseline, make_table, summary_of
 from ml.evaluation.planning import short_names
 from ml.evaluation.records import DriverSpec
@@ -27,7 +28,7 @@ from ml.parameters import load_parameters
 from ml.reports.acceptance.tables import as_json, as_markdown, console_tables
 
 MODEL = DriverSpec(
-    name="policy", spec="/m/final.zip", family="policy", knows="radio", sha256="ab12"
+    name="policy", spec="/m/final.zip", family="policy", knows="radio", sha256="ab12" * 16
 )
 CALM = DriverSpec(name="calm", spec="cth:2", family="cth", knows="radio")
 FAST = CALM.model_copy(update={"name": "fast", "spec": "cth:0.5"})
@@ -62,6 +63,11 @@ def measured(folder, of, drivers, hazards=400):
     for part in of.parts:
         write_part(folder / part.file, [rows[part.driver][c] for c in part.cases.cases])
     return measure_benchmark(folder, of)
+
+
+def submitted(rows, results, drivers=(MODEL,)):
+    """What the tables are made of."""
+    return Submission.of(make_header(ORIGIN, drivers, Asked(seed=SEED)), rows, results)
 
 
 def row_of(rows, measure):
@@ -168,7 +174,7 @@ def test_stretches_are_judged_and_not_counted(tmp_path):
     rows = make_table([measured(tmp_path, of, {MODEL: {"gain_at_fundamental": 0.5}})])
     assert [(row.level, row.verdict) for row in rows] == [("stretch", "pass"), ("stretch", "pass")]
     assert str(summary_of(rows)) == "must: 0 of 0 passed (0 inconclusive); limits: 0 of 0 reached"
-    assert "≤ 0.8 (stretch)" in as_markdown(rows, [], "c", SEED)
+    assert "≤ 0.8 (stretch)" in as_markdown(submitted(rows, []))
 
 
 def test_crashes_are_compared_with_baselines_at_equal_headway(tmp_path):
@@ -287,12 +293,14 @@ def test_a_model_dominates_where_it_does_at_one_of_its_gaps(tmp_path):
 
 def test_tables_hold_every_model_and_every_driver(tmp_path):
     """For people and for programs; infinite ends become null."""
-    other = MODEL.model_copy(update={"name": "second", "spec": "/n/final.zip", "sha256": "cd34"})
+    other = MODEL.model_copy(
+        update={"name": "second", "spec": "/n/final.zip", "sha256": "cd34" * 16}
+    )
     result = measured(
         tmp_path, benchmark(), {MODEL: GOOD, other: GOOD | {"crash": True}, CALM: GOOD}
     )
     rows = make_table([result])
-    text = as_markdown(rows, [result], "roadsense targets x", SEED)
+    text = as_markdown(submitted(rows, [result], (MODEL, other)))
     assert "| policy | second | verdict |" in text
     assert "| convoy clean | calm | 500 (0) |" in text
     found = json.loads(as_json(rows, [result], ORIGIN))
@@ -310,9 +318,10 @@ def test_tables_hold_every_model_and_every_driver(tmp_path):
     assert "0 in 10,000" not in head
     assert "| convoy clean | crashes in avoidable hazards | 0 in 10,000 |" in limits
     assert f"| {limit['by']['derivation']} |" in limits
-    must, far = console_tables(rows)
+    must, far = console_tables(submitted(rows, [result], (MODEL, other)))
     assert must.row_count + far.row_count == len(rows)
-    assert [table.row_count for table in console_tables(rows[:1])] == [1]
+    first = submitted(rows[:1], [], (MODEL, other))
+    assert [table.row_count for table in console_tables(first)] == [1]
 
 
 def test_the_cases_of_a_convoy_are_its_first_and_do_not_depend_on_how_many_there_are():
@@ -392,7 +401,7 @@ def test_what_a_model_crashed_in_is_listed_with_why(tmp_path):
     slow = at_gap(MODEL, 0.5)
     of = benchmark()
     result = measured(tmp_path, of, {MODEL: changes, slow: often, CALM: often})
-    text = as_markdown(make_table([result]), [result], "roadsense targets", SEED)
+    text = as_markdown(submitted(make_table([result]), [result]))
     listed = text.partition("## What ended in a crash")[2]
     assert (
         "| convoy clean | policy | 0 | hazard | 1 | 3 | 2.3 | 0.25 | 1.26 | 7.0 | informed |"
