@@ -1,6 +1,4 @@
 // Asks for the runs every two seconds and shows them. All text goes in as text, never as HTML.
-// @ts-check
-"use strict";
 
 /**
  * @typedef {{ name: string, preset: string, step: number, changed_s: number,
