@@ -194,7 +194,7 @@ def test_a_browser_shows_what_was_recorded(tmp_path):
     assert shown(dom, "gap") == "25.5 m"
     assert shown(dom, "believed") == "25.0 ± 5.0 m"
     assert shown(dom, "speed") == "16.0 m/s"
-    said = "Car 2 decides: its message demands braking at 4.0 m/s²; wished 0.0, −4.0 passes."
+    said = "Car 2 decides: its message demands braking at 4.0 m/s²; wished 0.0, held to −4.0."
     assert shown(dom, "decides") == said
     rows = re.findall(
         r"<tr.*?</tr>", dom.partition("<tbody>")[2].partition("</tbody>")[0], re.DOTALL
