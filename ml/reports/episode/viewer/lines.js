@@ -63,10 +63,13 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   const [from, to] = windowOf(drive, t, narrow);
   const first = tickAt(drive, from);
   const last = tickAt(drive, to);
+  const until = drive.events.crash ?? Infinity;
+  /** @param {number} tick */
+  const timeOf = (tick) => drive.startS + tick * drive.tickS;
   /** @param {Float64Array} column @param {number} least @param {number} [most] */
   const highest = (column, least, most = Infinity) => {
     let found = least;
-    for (let i = first; i <= last; i++) if (value(column, i) <= most) found = Math.max(found, value(column, i));
+    for (let i = first; i <= last && timeOf(i) <= until; i++) if (value(column, i) <= most) found = Math.max(found, value(column, i));
     return found * 1.08;
   };
   const watched = [...new Set([1, drive.brakeSlot || 1])].map((slot) => drive.ofPeers.age_s[slot - 1]);
@@ -117,8 +120,6 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   const y = (panel, v) => panel.top + panel.height * (1 - (v - panel.range[0]) / (panel.range[1] - panel.range[0]));
   /** @param {Panel} panel */
   const marksOf = (panel) => roundMarks(...panel.range, panel === accel ? 6 : panel.height / 22);
-  /** @param {number} tick */
-  const timeOf = (tick) => drive.startS + tick * drive.tickS;
 
   for (const panel of panels) {
     pen.fillStyle = ink(colours, "card");
@@ -135,7 +136,6 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   pen.beginPath();
   pen.rect(LEFT, 0, inner, top + AXIS);
   pen.clip();
-  const until = drive.events.crash ?? Infinity;
   /**
    * @param {Panel} panel
    * @param {Float64Array | undefined} column
