@@ -12,6 +12,8 @@ import { ink, prepare, roundMarks, write, writeNamed } from "./paint.js";
 const LEFT = 40;
 const RIGHT = 8;
 const TOP = 16;
+/** Above all: two lines for the names of events. */
+const EVENTS = 24;
 const ROW = 11;
 const TTC_SHOWN_S = 10;
 const AXIS = 26;
@@ -78,7 +80,7 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   const [hardest, strongest] = drive.limits;
   /** @type {Panel[]} */
   const panels = [];
-  let top = TOP;
+  let top = EVENTS + TOP;
   /** @param {string} title @param {number} height @param {[number, number]} range @param {Named[]} more */
   const add = (title, height, range, ...more) => {
     /** @type {Panel} */
@@ -187,7 +189,7 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   pen.fillStyle = ink(colours, "allowed");
   pen.globalAlpha = drive.safetyLayer ? 0.4 : 0.12;
   pen.beginPath();
-  for (let i = first; i <= last; i++) {
+  for (let i = first; i <= last && timeOf(i) <= until; i++) {
     const [low, high] = allowed(drive, i).map((v) => Math.min(Math.max(v, hardest - 0.5), strongest + 0.5));
     const [left, right] = [x(timeOf(i)), x(timeOf(i + 1)) + 0.5];
     pen.rect(left, y(accel, /** @type {number} */ (high)), right - left,
@@ -237,15 +239,14 @@ export function drawLines(canvas, drive, t, colours, narrow) {
     if (moment === null || moment < from || moment > to) continue;
     pen.strokeStyle = ink(colours, colour);
     pen.lineWidth = text === "crash" ? 2.5 : 1.2;
-    stroke(pen, [[x(moment), TOP], [x(moment), top - TOP]]);
+    stroke(pen, [[x(moment), 2], [x(moment), top - TOP]]);
     const right = (text !== "onset" && text !== "cut-in") || x(moment) < LEFT + 45;
     const look = { colour: ink(colours, colour), size: 11, align: /** @type {CanvasTextAlign} */ (right ? "left" : "right") };
-    const down = gap.top + (text === "told" ? 20 : 8);
-    write(pen, text, x(moment) + (right ? 3 : -3), down, { ...look, bold: true });
+    write(pen, text, x(moment) + (right ? 3 : -3), text === "told" ? 19 : 7, { ...look, bold: true });
   }
   pen.strokeStyle = ink(colours, "ink");
   pen.lineWidth = 1.4;
-  stroke(pen, [[x(t), TOP - 4], [x(t), top - TOP]]);
+  stroke(pen, [[x(t), EVENTS], [x(t), top - TOP]]);
   pen.restore();
 
   for (const panel of panels) {

@@ -166,7 +166,7 @@ export function drawRoad(canvas, drive, t, colours, { near }) {
   }
   const crash = drive.events.crash;
   if (crash !== null && t >= crash - 1e-6) {
-    write(pen, `crash at ${say(crash)} s`, x(0) + 6, AIR + lanes * LANE - 6, { colour: ink(colours, "lost"), bold: true });
+    write(pen, `crash at ${say(crash)} s`, width - 4, knownY - LANE / 2 - 8, { colour: ink(colours, "lost"), bold: true, align: "right" });
   }
   canvas.setAttribute("aria-label", `the road at ${say(t)} s: cars where they are, and where the driver believes them`);
 }
