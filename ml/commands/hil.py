@@ -46,7 +46,9 @@ class HilOptions:
     unplugged, silent for a second or of another version ends the command with an error.
 
     All that was said is recorded, with the truth beside it (firmware/hil/README.md); --replay puts
-    a record to a board again, without SUMO, and says where it answers otherwise: exit code 1.
+    a record to a board again, without SUMO, and says where it answers otherwise: exit code 1. With
+    --page it asks no board: it drives the record's worst episode again, as its vehicle was
+    commanded, and writes the page of it.
 
     The figures that are printed are those of `roadsense evaluate`, of the board and, beside it, of
     the model in Python in the same episodes, with the same packets lost. Of the worst episode (a
@@ -80,7 +82,7 @@ class HilOptions:
     page: Path | None = None
     """The page of the worst episode (.html); default: beside the record."""
     replay: Path | None = None
-    """A record to put to the board again, in the place of driving."""
+    """A record to put to the board again, in the place of driving; with --page, to make one of."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -89,11 +91,34 @@ def main(arguments: Sequence[str]) -> int:
     require_counts(options, "episodes", "deadline_ms")
     if options.deadline_ms > _MOST_DEADLINE_MS:
         raise ConfigError(f"--deadline-ms must be ≤ {_MOST_DEADLINE_MS}, got {options.deadline_ms}")
-    if options.replay and options.page:
-        raise ConfigError("--page is of episodes that are driven: leave it out, or --replay.")
     require_file("--page", options.page, ".html")
     console = make_console()
-    return _replay(options, console) if options.replay else _drive(options, console)
+    if options.replay is None:
+        return _drive(options, console)
+    if options.page is None:
+        return _replay(options, console)
+    return _page_of_record(options.replay, options.page, console)
+
+
+def _page_of_record(file: Path, page: Path, console: Console) -> int:
+    """Write the page of a record's worst episode; it is driven again, without the board."""
+    from ml.hil.record import read_record  # noqa: PLC0415 (numba is slow to import)
+    from ml.hil.redrive import redrive, worst_episode  # noqa: PLC0415
+
+    _require_new("--page", page)
+    header, messages = read_record(file)
+    episode = worst_episode(file, messages)
+    total = len(episode.commands_mps2)
+    with Parts(console, "driving it again", total=total, unit="ticks") as parts:
+        recording = redrive(file, header, episode, lambda *_: parts.advance())
+    _write_page(page, episode.row, recording, episode.hello)
+    plain_lines(console)(f"page: {page} (the worst of {file}: episode {episode.row.case})")
+    return 0
+
+
+def _require_new(option: str, file: Path) -> None:
+    if file.exists():
+        raise ConfigError(f"{option} = {file} exists. Name another file, or remove it.")
 
 
 def _replay(options: HilOptions, console: Console) -> int:
@@ -149,10 +174,10 @@ def _drive(options: HilOptions, console: Console) -> int:
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     file = options.out or Path("hil") / f"{now}-{Path(options.board).name}.hil"
     page = options.page or file.with_suffix(".html")
-    for option, new in (("--out", file), ("--page", page)):
-        if new.exists() or (option == "--page" and new == file):
-            there = "is the record" if new == file and option == "--page" else "exists"
-            raise ConfigError(f"{option} = {new} {there}. Name another file, or remove it.")
+    if page == file:
+        raise ConfigError(f"--page = {page} is the record. Name another file.")
+    _require_new("--out", file)
+    _require_new("--page", page)
     deadline_s = options.deadline_ms / 1e3
     rows: list[EpisodeRow] = []
     worst: EpisodeRow | None = None
@@ -216,7 +241,7 @@ def _drive(options: HilOptions, console: Console) -> int:
     return 0
 
 
-def _write_page(page: Path, row: EpisodeRow, recording: Recording, hello: Hello) -> None:
+def _write_page(page: Path, row: EpisodeRow, recording: Recording, hello: Hello | None) -> None:
     """Write what the board knew in an episode, over a page of a better one."""
     import numpy as np  # noqa: PLC0415 (slow to import)
 

@@ -22,6 +22,7 @@ from ml.progress import Parts
 
 if TYPE_CHECKING:
     from ml.evaluation.drivers import Driver
+    from ml.evaluation.suites.suite import Suite
 
 PORT = 6007
 """Next to TensorBoard's."""
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     radio = radio_source(radio_record(options.radio))
     drivers = [_driver(spec, len(specs)) for spec in specs]
     kind = next((kind for kind in KINDS if kind == options.episode), None)
-    case = find_case(suite, kind, options.seed) if kind else _case_number(options.episode)
+    case = find_case(suite, kind, options.seed) if kind else _case_number(options.episode, suite)
     console = make_console()
     drives = []
     with Parts(console, "driving") as shown:
@@ -150,12 +151,20 @@ def _serve(folder: Path, options: WatchOptions) -> int:
     return 0
 
 
-def _case_number(episode: str) -> int:
+def _case_number(episode: str, suite: Suite) -> int:
+    from ml.envs.config import KINDS  # noqa: PLC0415 (numba is slow to import)
+
     if not episode.isdecimal():
         raise ConfigError(
-            f"--episode {episode}: name hazard, benign, free, or the number of a case from 0 on"
+            f"--episode {episode}: name hazard, benign, free, or the number of a case from 0 on."
+            f"{did_you_mean(episode, KINDS)}"
         )
-    return int(episode)
+    case = int(episode)
+    if case >= suite.num_cases:
+        raise ConfigError(
+            f"--episode: {suite.name} has no case {case}; it has 0 … {suite.num_cases - 1}"
+        )
+    return case
 
 
 def _driver(spec: str, drivers: int) -> Driver:

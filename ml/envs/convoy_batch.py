@@ -456,10 +456,12 @@ class ConvoyBatch:
         """Draw a convoy as it is, (200, 800, 3) uint8; see `ml.envs.picture`.
 
         Raises:
-            EnvironmentStateError: No episode has begun.
+            EnvironmentStateError: No episode has begun, or the environment is closed.
         """
         if not self._begun:
             raise EnvironmentStateError("No episode has begun; call reset() before render().")
+        if not self.keeper.running:
+            raise EnvironmentStateError("The environment is closed; reset() starts it again.")
         from ml.envs.picture import draw_convoy  # noqa: PLC0415 (Pillow, which few need)
 
         truth, cars = self.truth, slice(0, 1 + int(self.plan.num_peers[row]))

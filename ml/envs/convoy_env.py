@@ -213,7 +213,7 @@ class ConvoyEnv(gym.Env[dict[str, Any], "NDArray[np.float32]"]):
         """Return a picture, (200, 800, 3) uint8, of what is; None where another mode was asked for.
 
         Raises:
-            EnvironmentStateError: No episode has begun.
+            EnvironmentStateError: No episode has begun, or the environment is closed.
         """
         return self.batch.picture(0) if self.render_mode == "rgb_array" else None
 
@@ -253,7 +253,7 @@ def _require_mode(render_mode: str) -> None:
     Raises:
         RenderModeError: With the modes that there are.
     """
-    if render_mode not in {"rgb_array", "human"}:
+    if render_mode not in ("rgb_array", "human"):
         raise RenderModeError(
             f"render_mode = {render_mode!r}; allowed are None, 'rgb_array' and, where a display "
             "is, 'human'."

@@ -256,7 +256,7 @@ class ConvoyVecEnv(BatchVecEnv):
         """Return a picture of each convoy, (200, 800, 3) uint8, which `render()` tiles.
 
         Raises:
-            EnvironmentStateError: No episode has begun.
+            EnvironmentStateError: No episode has begun, or the environment is closed.
         """
         return [self.batch.picture(row) for row in range(self.num_envs)]
 

@@ -49,6 +49,13 @@ class SafeState:
         return min(self._last_mps2, limit)
 
 
+def as_commanded(commanded_mps2: float) -> NDArray[np.float64]:
+    """Return a command as the vehicle takes it; (1,) float64, m/s²."""
+    wish_mps2 = np.clip([commanded_mps2], -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
+    # As fine as any other driver's command; see `ControllerDriver.accel`.
+    return accel_from_action(action_from_accel(wish_mps2))
+
+
 class LoopDriver:
     """A board in the loop, as a driver of one convoy; see `ml.evaluation.drivers.Driver`.
 
@@ -103,9 +110,7 @@ class LoopDriver:
             Note.DONE, tick, done_body(commanded_mps2, is_safe_state=decided.answer is None)
         )
         record.flush()
-        wish_mps2 = np.clip([commanded_mps2], -MAX_BRAKING_MPS2, MAX_ACCEL_MPS2)
-        # As fine as any other driver's command; see `ControllerDriver.accel`.
-        return accel_from_action(action_from_accel(wish_mps2))
+        return as_commanded(commanded_mps2)
 
     def note_truth(self, batch: ConvoyBatch) -> None:
         """Write down where the cars are."""

@@ -6,6 +6,7 @@ import copy
 import enum
 import os
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,19 +89,19 @@ def test_stable_baselines_runs_one_environment_a_process(opened, start_method):
         alone.close()
 
 
-@pytest.mark.parametrize("mode", ["human", "ansi"])
+@pytest.mark.parametrize("mode", ["human", "ansi", ["rgb_array"]])
 def test_what_cannot_be_drawn_is_refused_by_an_error_that_both_libraries_understand(
     mode, monkeypatch
 ):
     """A `TypeError` for Stable-Baselines3, a `ConfigError` of ours, the value named."""
     monkeypatch.delenv("DISPLAY", raising=False)
     for caught in (TypeError, ConfigError):
-        with pytest.raises(caught, match=f"render_mode = '{mode}'.*'rgb_array'"):
+        with pytest.raises(caught, match=rf"render_mode = {re.escape(repr(mode))}.*'rgb_array'"):
             gym.make(ENV_ID, render_mode=mode)
 
 
 def test_an_environment_draws_what_is(opened):
-    """Pictures through Gymnasium's own checks, that move; and none before the first reset."""
+    """Pictures through Gymnasium's own checks, that move; none before a reset or closed."""
     env = opened(gym.make(ENV_ID, render_mode="rgb_array", num_peers=4))
     assert "rgb_array" in env.metadata["render_modes"]
     with pytest.raises(EnvironmentStateError, match="reset"):
@@ -114,6 +115,9 @@ def test_an_environment_draws_what_is(opened):
     orange = [(picture == EGO).all(axis=2).sum() for picture in (first, later)]
     assert min(orange) > 100
     assert (first != later).any()
+    env.unwrapped.close()
+    with pytest.raises(EnvironmentStateError, match="closed"):
+        env.unwrapped.render()
 
 
 def test_gymnasium_collects_the_pictures_of_an_episode(opened):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from ml.hil import build
 from ml.hil.build import code_of, host_board
 from ml.hil.driver import LoopDriver
 from ml.hil.protocol import LATE, Answer, Kind, Message
-from ml.hil.record import Note, Record, done_of, json_of, read_record, truth_of
+from ml.hil.record import Note, Record, done_body, done_of, json_of, read_record, truth_of
 from ml.hil.session import Session
 
 QUICK = ("--suite", "ncap:1", "--radio", "bursty", "--episodes", "1", "--no-beside")
@@ -341,7 +342,8 @@ def test_a_board_that_runs_another_model_is_refused(image, tmp_path, capsys):
         (("missing.zip",), 2, "missing.zip"),
         (("--replay", "missing.hil"), 2, "missing.hil cannot be read"),
         (("--replay", str(MODEL)), 2, "is no record of `roadsense hil`"),
-        (("--replay", "a.hil", "--page", "a.html"), 2, "--page is of episodes that are driven"),
+        (("--replay", "a.hil", "--page", "a.html"), 2, "a.hil cannot be read"),
+        (("--replay", str(MODEL), "--page", "a.html"), 2, "is no record of `roadsense hil`"),
         (("--page", "a.png"), 2, "--page must end in .html"),
         (("--out", "a.html"), 2, "--page = a.html is the record"),
     ],
@@ -363,3 +365,88 @@ def test_a_record_that_is_there_stays(tmp_path, capsys):
     assert main(["hil", *QUICK, "--out", str(file)]) == 2
     assert "exists. Name another file" in capsys.readouterr().err
     assert file.read_text() == "mine"
+
+
+PLANTED_MPS2 = -3.25
+
+
+def rewritten(record, file, change):
+    """A record whose header and messages went through a change, (header, messages) to the same."""
+    header, messages = read_record(record)
+    header, messages = change(header, list(messages))
+    with Record(file, header) as made:
+        for message in messages:
+            made.write(message.to_wire())
+    return file
+
+
+def test_a_page_of_a_record_is_the_page_of_the_run(recorded, tmp_path, monkeypatch, capsys):
+    """Lost packets and all, without the board and what builds one."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("ROADSENSE_CACHE_DIR", str(tmp_path / "cache"))
+    page = tmp_path / "a.html"
+    assert main(["hil", "--replay", str(recorded), "--page", str(page)]) == 0
+    assert page.read_text() == recorded.with_suffix(".html").read_text()
+    assert "a.html" in capsys.readouterr().out
+    assert main(["hil", "--replay", str(recorded), "--page", str(page)]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_a_page_of_a_record_shows_the_answers_that_stand_in_it(recorded, tmp_path):
+    """A planted wish; and a tick of the safe state, which has none."""
+
+    def plant(header, messages):
+        wish = struct.pack("<f", PLANTED_MPS2)
+        for number, message in enumerate(messages):
+            if message.kind == Kind.ANSWERS and message.tick == 7:
+                messages[number] = message._replace(
+                    body=message.body[:12] + wish + message.body[16:]
+                )
+            if message.kind == Note.DONE and message.tick == 9:
+                body = done_body(done_of(message.body)[0], is_safe_state=True)
+                messages[number] = message._replace(body=body)
+        return header, messages
+
+    file = rewritten(recorded, tmp_path / "planted.hil", plant)
+    assert main(["hil", "--replay", str(file), "--page", str(tmp_path / "planted.html")]) == 0
+    drive = page_of(file)
+    wish = decoded(drive["of_ego"]["wish_mps2"])
+    assert wish[7] == pytest.approx(PLANTED_MPS2)
+    assert np.flatnonzero(np.isnan(wish)).tolist() == [9, TICKS]
+    assert dict(drive["about"])["answers not in time"] == "1"
+
+
+def reseeded(header, messages):
+    """Other figures than the commands bring."""
+    for number, message in enumerate(messages):
+        if message.kind == Note.RESULT:
+            body = json.dumps(json_of(message) | {"seed": 1}).encode()
+            messages[number] = message._replace(body=body)
+    return header, messages
+
+
+def of_another_version(header, messages):
+    """A result without a column."""
+    for number, message in enumerate(messages):
+        if message.kind == Note.RESULT:
+            row = json_of(message)
+            del row["min_gap_m"]
+            messages[number] = message._replace(body=json.dumps(row).encode())
+    return header, messages
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (reseeded, "comes out otherwise"),
+        (of_another_version, "min_gap_m"),
+        (lambda header, messages: (header, messages[: len(messages) // 2]), "no whole episode"),
+        (lambda header, messages: (header | {"suite": "nonsense"}, messages), "nonsense"),
+    ],
+)
+def test_a_record_that_cannot_be_driven_again_is_refused(recorded, tmp_path, capsys, change, words):
+    """In words, and no page is written."""
+    file = rewritten(recorded, tmp_path / "other.hil", change)
+    assert main(["hil", "--replay", str(file), "--page", str(tmp_path / "a.html")]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "a.html").exists()

@@ -140,7 +140,8 @@ def test_a_case_that_shows_something_is_found():
     ("arguments", "complaint"),
     [
         (["predictive:0.8", "--episode", "bad"], "--episode bad: name hazard, benign, free"),
-        (["predictive:0.8", "--episode", "5000"], "has no case 5000"),
+        (["predictive:0.8", "--episode", "5000"], "has no case 5000; it has 0 … 999"),
+        (["predictive:0.8", "--episode", "hazrd"], "Did you mean 'hazard'?"),
         (["predictive:0.8", "--suite", "cut-in", "--episode", "benign"], "it has hazard, free"),
         (["predictive:0.8", "--out", "x.png"], "--out must end in .html"),
         (["predictive:0.8", "--against", "cth:1", "--out", "x.gif"], "for two drivers"),

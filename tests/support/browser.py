@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,6 +34,12 @@ def dom_of(page: Path, fragment: str = "") -> str:
 def screenshot(page: Path, fragment: str, file: Path, *, width: int, height: int) -> None:
     """Open a page, and write what it looks like; a width of 500 at the least."""
     _run(page, fragment, f"--screenshot={file}", f"--window-size={width},{height}")
+
+
+def sheets_of(page: Path, fragment: str, file: Path) -> int:
+    """Print a page to a PDF, and return how many sheets it takes."""
+    _run(page, fragment, f"--print-to-pdf={file}")
+    return len(re.findall(rb"/Type /Page\b", file.read_bytes()))
 
 
 def _run(page: Path, fragment: str, *options: str) -> subprocess.CompletedProcess[str]:

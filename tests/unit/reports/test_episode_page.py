@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.browser import dom_of, screenshot
+from support.browser import dom_of, screenshot, sheets_of
 from support.page_data import decoded
 from support.planted_recording import planted_recording
 
@@ -194,7 +194,7 @@ def test_a_browser_shows_what_was_recorded(tmp_path):
     assert shown(dom, "gap") == "25.5 m"
     assert shown(dom, "believed") == "25.0 ± 5.0 m"
     assert shown(dom, "speed") == "16.0 m/s"
-    said = "Car 2 decides: its message demands braking at 4.0 m/s²; wished 0.0, −4.0 passes."
+    said = "Car 2 decides: its message demands braking at 4.0 m/s²; wished 0.0, held to −4.0."
     assert shown(dom, "decides") == said
     rows = re.findall(
         r"<tr.*?</tr>", dom.partition("<tbody>")[2].partition("</tbody>")[0], re.DOTALL
@@ -217,6 +217,23 @@ def test_a_browser_shows_two_drivers_side_by_side(tmp_path):
     dom = dom_of(tmp_path / "page.html", "t=6")
     assert dom.count('<section class="drive">') == 3  # and the template
     assert "no safety layer" in dom
+
+
+@pytest.mark.parametrize("drivers", [1, 2])
+def test_a_printed_driver_takes_a_sheet(tmp_path, drivers):
+    """Whole: the road, the figures, the table and the time lines of nine cars."""
+    drives = [drive(num_peers=8) for _ in range(drivers)]
+    write_page(tmp_path / "page.html", "An episode", drives)
+    assert sheets_of(tmp_path / "page.html", "t=6", tmp_path / "page.pdf") == drivers
+
+
+def test_where_nothing_is_demanded_no_car_is_marked(tmp_path):
+    """Or next to nothing: the driver decides, and no row of the table stands out."""
+    next_to_nothing = drive(needed_mps2=np.full((201, 3), 0.02))
+    write_page(tmp_path / "page.html", "An episode", [next_to_nothing])
+    dom = dom_of(tmp_path / "page.html", "t=2")
+    assert shown(dom, "decides").startswith("The driver decides")
+    assert '<tr class="decides"' not in dom
 
 
 def pressed(tmp_path, *keys):

@@ -2,22 +2,26 @@
  * The time lines: gap, what the driver wishes and may, speeds, ages, packets, and who decides.
  */
 import { FLOOR, NEED, NOBODY, SILENCE, allowed, isReceived, roleOf, say, tickAt, value } from "./moment.js";
-import { ink, prepare, roundMarks, write } from "./paint.js";
+import { ink, prepare, roundMarks, write, writeNamed } from "./paint.js";
 
 /** @typedef {import("./format.js").Drive} Drive */
 /** @typedef {import("./format.js").Frame} Frame */
+/** @typedef {import("./paint.js").Named} Named */
 /** @typedef {import("./paint.js").Palette} Palette */
 
 const LEFT = 40;
 const RIGHT = 8;
 const TOP = 16;
+/** Above all: two lines for the names of events. */
+const EVENTS = 24;
 const ROW = 11;
 const TTC_SHOWN_S = 10;
 const AXIS = 26;
+const NARROW = 480;
 
 /**
  * @typedef {object} Panel
- * @property {[string, string][]} title Words and their colours.
+ * @property {Named[]} title What it shows, and its lines.
  * @property {number} top
  * @property {number} height
  * @property {[number, number]} range Lowest and highest value.
@@ -61,10 +65,13 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   const [from, to] = windowOf(drive, t, narrow);
   const first = tickAt(drive, from);
   const last = tickAt(drive, to);
+  const until = drive.events.crash ?? Infinity;
+  /** @param {number} tick */
+  const timeOf = (tick) => drive.startS + tick * drive.tickS;
   /** @param {Float64Array} column @param {number} least @param {number} [most] */
   const highest = (column, least, most = Infinity) => {
     let found = least;
-    for (let i = first; i <= last; i++) if (value(column, i) <= most) found = Math.max(found, value(column, i));
+    for (let i = first; i <= last && timeOf(i) <= until; i++) if (value(column, i) <= most) found = Math.max(found, value(column, i));
     return found * 1.08;
   };
   const watched = [...new Set([1, drive.brakeSlot || 1])].map((slot) => drive.ofPeers.age_s[slot - 1]);
@@ -73,30 +80,39 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   const [hardest, strongest] = drive.limits;
   /** @type {Panel[]} */
   const panels = [];
-  let top = TOP;
-  /** @param {string} title @param {number} height @param {[number, number]} range @param {[string, string][]} more */
+  let top = EVENTS + TOP;
+  /** @param {string} title @param {number} height @param {[number, number]} range @param {Named[]} more */
   const add = (title, height, range, ...more) => {
     /** @type {Panel} */
-    const panel = { title: [[title, "soft"], ...more], top, height, range };
+    const panel = { title: [["", "soft", title], ...more], top, height, range };
     panels.push(panel);
     top += height + TOP + 6;
     return panel;
   };
   const { believed, spread } = believedGap(drive);
   const widest = Math.max(highest(drive.ofEgo.gap_m, 5, 1e6), highest(believed, 5));
-  const gap = add("gap, m:", 84, [0, widest], ["━ is", "ink"], ["╌ believed ±2σ", "believed"]);
-  const ttc = add("time to collision, s", 40, [0, TTC_SHOWN_S]);
+  const gap = add("gap, m:", 84, [0, widest], ["━", "ink", "true"], ["╌", "believed", "believed ±2σ"]);
+  const ttc = add("time to collision, s", 40, [0, TTC_SHOWN_S * 1.12]);
   const accel = add(
-    "acceleration, m/s²:", 92, [hardest - 0.6, strongest + 0.6], ["╌ wish", "believed"], ["━ command", "ego"], ["┈ is", "ink"],
-    ["■ allowed", "allowed"],
+    "acceleration, m/s²:", 92, [hardest - 0.6, strongest + 0.6], ["╌", "believed", "wish"], ["━", "ego", "command"],
+    ["┈", "ink", "realised"], ["■", "allowed", "allowed"],
   );
   const decides = add(
-    "who decides, by car:", 16, [0, 1], ["■ demand", "need"], ["■ silence", "silence"], ["■ floor", "believed"],
+    "who decides, by car:", 16, [0, 1], ["■", "need", "demand"], ["■", "silence", "silence"], ["■", "believed", "floor"],
   );
-  const speed = add("speed, m/s", 60, [0, fastest]);
-  const age = add("age of the newest message, s", 60, [0, oldest]);
+  const brakes = drive.brakeSlot > 1;
+  /** @type {(front: string, brake: string) => Named[]} */
+  const ahead = (front, brake) => {
+    /** @type {Named[]} */
+    const both = [[front, "front", "car 1"], [brake, "brake", `car ${drive.brakeSlot}`]];
+    return both.slice(0, brakes ? 2 : 1);
+  };
+  /** @type {Named[]} */
+  const others = peers > (brakes ? 2 : 1) ? [["─", "other", "others"]] : [];
+  const speed = add("speed, m/s:", 60, [0, fastest], ["━", "ego", "ego"], ...ahead("╌", "┈"));
+  const age = add("age of newest message, s:", 60, [0, oldest], ...ahead("━", "━"), ...others);
   const packets = add(
-    "packets, by car:", ROW * peers + 2, [0.5, peers + 0.5], ["▴ received", "received"], ["▾ lost", "lost"], ["◆ relayed", "relayed"],
+    "packets, by car:", ROW * peers + 2, [0.5, peers + 0.5], ["▴", "received", "received"], ["▾", "lost", "lost"], ["◆", "relayed", "relayed"],
   );
   const { pen, width } = prepare(canvas, top + AXIS - TOP);
   const inner = width - LEFT - RIGHT;
@@ -104,23 +120,17 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   const x = (s) => LEFT + ((s - from) / (to - from)) * inner;
   /** @param {Panel} panel @param {number} v */
   const y = (panel, v) => panel.top + panel.height * (1 - (v - panel.range[0]) / (panel.range[1] - panel.range[0]));
-  /** @param {number} tick */
-  const timeOf = (tick) => drive.startS + tick * drive.tickS;
+  /** @param {Panel} panel */
+  const marksOf = (panel) => roundMarks(...panel.range, panel === accel ? 6 : panel.height / 22);
 
   for (const panel of panels) {
-    let right = LEFT;
-    for (const [words, colour] of panel.title) {
-      write(pen, words, right, panel.top - 8, { colour: ink(colours, colour), size: 11 });
-      right += pen.measureText(`${words}  `).width;
-    }
     pen.fillStyle = ink(colours, "card");
     pen.fillRect(LEFT, panel.top, inner, panel.height);
     if (panel === decides || panel === packets) continue;
-    for (const mark of roundMarks(...panel.range, panel === accel ? 6 : panel.height / 22)) {
+    for (const mark of marksOf(panel)) {
       pen.strokeStyle = ink(colours, "rule");
       pen.lineWidth = mark === 0 ? 1.5 : 0.7;
       stroke(pen, [[LEFT, y(panel, mark)], [width - RIGHT, y(panel, mark)]]);
-      write(pen, say(mark, mark % 1 ? 1 : 0), LEFT - 5, y(panel, mark), { colour: ink(colours, "soft"), size: 10, align: "right" });
     }
   }
 
@@ -128,7 +138,6 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   pen.beginPath();
   pen.rect(LEFT, 0, inner, top + AXIS);
   pen.clip();
-  const until = drive.events.crash ?? Infinity;
   /**
    * @param {Panel} panel
    * @param {Float64Array | undefined} column
@@ -180,7 +189,7 @@ export function drawLines(canvas, drive, t, colours, narrow) {
   pen.fillStyle = ink(colours, "allowed");
   pen.globalAlpha = drive.safetyLayer ? 0.4 : 0.12;
   pen.beginPath();
-  for (let i = first; i <= last; i++) {
+  for (let i = first; i <= last && timeOf(i) <= until; i++) {
     const [low, high] = allowed(drive, i).map((v) => Math.min(Math.max(v, hardest - 0.5), strongest + 0.5));
     const [left, right] = [x(timeOf(i)), x(timeOf(i + 1)) + 0.5];
     pen.rect(left, y(accel, /** @type {number} */ (high)), right - left,
@@ -230,26 +239,33 @@ export function drawLines(canvas, drive, t, colours, narrow) {
     if (moment === null || moment < from || moment > to) continue;
     pen.strokeStyle = ink(colours, colour);
     pen.lineWidth = text === "crash" ? 2.5 : 1.2;
-    stroke(pen, [[x(moment), TOP], [x(moment), top - TOP]]);
+    stroke(pen, [[x(moment), 2], [x(moment), top - TOP]]);
     const right = (text !== "onset" && text !== "cut-in") || x(moment) < LEFT + 45;
     const look = { colour: ink(colours, colour), size: 11, align: /** @type {CanvasTextAlign} */ (right ? "left" : "right") };
-    const down = gap.top + (text === "told" ? 20 : 8);
-    write(pen, text, x(moment) + (right ? 3 : -3), down, { ...look, bold: true });
+    write(pen, text, x(moment) + (right ? 3 : -3), text === "told" ? 19 : 7, { ...look, bold: true });
   }
   pen.strokeStyle = ink(colours, "ink");
   pen.lineWidth = 1.4;
-  stroke(pen, [[x(t), TOP - 4], [x(t), top - TOP]]);
+  stroke(pen, [[x(t), EVENTS], [x(t), top - TOP]]);
   pen.restore();
 
+  for (const panel of panels) {
+    writeNamed(pen, colours, panel.title, width < NARROW ? 2 : LEFT, panel.top - 8);
+    if (panel === decides || panel === packets) continue;
+    for (const mark of marksOf(panel)) {
+      write(pen, say(mark, mark % 1 ? 1 : 0), LEFT - 5, y(panel, mark), { colour: ink(colours, "soft"), size: 10, align: "right" });
+    }
+  }
   for (let slot = 1; slot <= peers; slot++) {
     const look = { colour: ink(colours, "soft"), size: 10, align: /** @type {CanvasTextAlign} */ ("right") };
     write(pen, `${slot}`, LEFT - 5, y(packets, peers + 1 - slot), look);
   }
   for (const mark of roundMarks(from, to, width / 80)) {
     const look = { colour: ink(colours, "soft"), size: 11, align: /** @type {CanvasTextAlign} */ ("center") };
-    write(pen, `${say(mark, mark % 1 ? 1 : 0)}`, x(mark), top - 5, look);
+    // The last stands inside, as its unit would be cut off.
+    const inside = x(mark) > width - RIGHT - 12 ? { ...look, align: /** @type {CanvasTextAlign} */ ("right") } : look;
+    write(pen, `${say(mark, mark % 1 ? 1 : 0)} s`, Math.min(x(mark), width - 1), top - 5, inside);
   }
-  write(pen, "s", LEFT - 5, top - 5, { colour: ink(colours, "soft"), size: 11, align: "right" });
   canvas.setAttribute("aria-label", `time lines from ${say(from)} to ${say(to)} s; the table above says the same of a moment`);
 }
 

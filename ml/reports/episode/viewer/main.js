@@ -10,9 +10,14 @@ import { Player } from "./player.js";
 /** @typedef {import("./format.js").Episode} Episode */
 
 const LEGEND = [
-  ["▬", "ego", "ego"], ["▬", "front", "car 1, in front at first"], ["▬", "brake", "car that brakes"], ["▭", "soft", "where it is believed, band ±2σ"],
+  ["▬", "ego", "ego"], ["┅", "ego", "where the ego believes itself"], ["▬", "front", "car 1, in front at first"], ["▬", "brake", "car that brakes"],
+  ["▬", "other", "other cars"], ["▌", "ink", "brake light"], ["▭", "soft", "where a car is believed, band ±2σ; dashed from 0.5 s of age on"],
+  ["s", "soft", "under it: age of its newest message"],
   ["●", "received", "packet received"], ["×", "lost", "lost"], ["◆", "relayed", "came by a relay"], ["▢", "decides", "decides, or demands most"],
   ["▽", "believed", "wish"], ["▮", "ego", "command"], ["▬", "allowed", "allowed by the safety layer"],
+  ["demand", "ink", "braking that a car’s newest message makes necessary"], ["silence", "ink", "the newest message of the car in front is old"],
+  ["floor", "ink", "braking harder than anything demands is cut to this"], ["onset", "ink", "the braking, or the cut-in, begins"],
+  ["told", "told", "a message that shows it has come"],
 ];
 
 /** @param {string} id */
@@ -208,8 +213,10 @@ function show(episode) {
   window.addEventListener("beforeprint", () => {
     const before = document.documentElement.dataset["theme"] === "dark" ? "dark" : "light";
     setTheme("light");
+    document.documentElement.classList.add("printing");
     draw(player.t);
     window.addEventListener("afterprint", () => {
+      document.documentElement.classList.remove("printing");
       setTheme(before);
       draw(player.t);
     }, { once: true });

@@ -160,18 +160,18 @@ export function decision(drive, tick) {
   switch (value(ego.holder, tick)) {
     case NEED:
       return slot === 0
-        ? { who: "The safety layer", why: `${wished}; ${say(high)} m/s² passes while an earlier braking is let go`, slot }
-        : { who: car, why: `its message demands braking at ${say(need)} m/s²; ${wished}, ${say(high)} passes`, slot };
+        ? { who: "The safety layer", why: `${wished}, held to ${say(high)} m/s² while an earlier braking is let go`, slot }
+        : { who: car, why: `its message demands braking at ${say(need)} m/s²; ${wished}, held to ${say(high)}`, slot };
     case SILENCE:
       return slot === 0
-        ? { who: "Silence", why: `nobody has been heard; ${wished}, ${say(high)} passes`, slot }
+        ? { who: "Silence", why: `nobody has been heard; ${wished}, held to ${say(high)} m/s²`, slot }
         : {
             who: `${car}'s silence`,
-            why: `its message is ${say(value(drive.ofPeers.age_s[slot - 1], tick), 2)} s old; ${wished}, ${say(high)} m/s² passes`,
+            why: `its message is ${say(value(drive.ofPeers.age_s[slot - 1], tick), 2)} s old; ${wished}, held to ${say(high)} m/s²`,
             slot,
           };
     case FLOOR:
-      return { who: "The floor", why: `nothing demands more; ${wished}, ${say(low)} m/s² passes`, slot };
+      return { who: "The floor", why: `nothing demands more; ${wished}, held to ${say(low)} m/s²`, slot };
     default: {
       const command = value(ego.command_mps2, tick);
       if (!Number.isFinite(wish) && Number.isFinite(command)) {
@@ -180,7 +180,7 @@ export function decision(drive, tick) {
       if (!Number.isFinite(wish)) return { who: "Nobody", why: "no wish is recorded: SUMO drives, or the episode ends here", slot };
       const demand = need > 0.05 ? `; hardest demand: car ${slot}, ${say(need)}` : "";
       const layer = drive.safetyLayer ? "" : " (no safety layer)";
-      return { who: "The driver", why: `${say(wish)} m/s² as wished${layer}${demand}`, slot };
+      return { who: "The driver", why: `${say(wish)} m/s² as wished${layer}${demand}`, slot: demand ? slot : 0 };
     }
   }
 }

@@ -64,6 +64,28 @@ export function write(pen, text, x, y, { colour, size = 12, align = "left", bold
   pen.fillText(text, x, y);
 }
 
+/** @typedef {[string, string, string]} Named A sign, its colour and what it stands for; without a sign, a title. */
+
+/**
+ * Write what signs stand for, one behind the other; the signs alone are coloured, so that all words are readable. No line
+ * below runs through them.
+ * @param {CanvasRenderingContext2D} pen
+ * @param {Palette} colours
+ * @param {Named[]} named
+ * @param {number} x
+ * @param {number} y
+ */
+export function writeNamed(pen, colours, named, x, y) {
+  for (const [sign, colour, words] of named) {
+    write(pen, "", x, y, { colour: ink(colours, "ground"), size: 11 });
+    pen.fillRect(x - 1, y - 7, pen.measureText(`${sign} ${words}`).width + 2, 14);
+    write(pen, sign, x, y, { colour: ink(colours, colour), size: 11 });
+    if (sign) x += pen.measureText(`${sign} `).width;
+    write(pen, words, x, y, { colour: ink(colours, "soft"), size: 11 });
+    x += pen.measureText(`${words}  `).width;
+  }
+}
+
 /**
  * Marks on an axis at round numbers, at most so many.
  * @param {number} low

@@ -3,7 +3,7 @@
  */
 import { allowed, decision, hopsHeld, isReceived, lastPackets, roleOf, say, tickAt, value } from "./moment.js";
 import { drawLines, momentAt, windowOf } from "./lines.js";
-import { ink, prepare, write } from "./paint.js";
+import { ink, prepare, write, writeNamed } from "./paint.js";
 import { drawRoad } from "./road.js";
 
 /** @typedef {import("./format.js").Drive} Drive */
@@ -113,13 +113,13 @@ export class Panel {
     const ttc = value(drive.ofEgo.ttc_s, tick);
     /** @type {[string, string, string, string][]} */
     const figures = [
-      ["gap", "gap is", say(gap), "m"],
-      ["believed", "gap believed", Number.isFinite(believed) ? `${say(believed)} ± ${say(2 * sd)}` : "not heard", "m"],
+      ["gap", "gap, true", say(gap), "m"],
+      ["believed", "gap, believed", Number.isFinite(believed) ? `${say(believed)} ± ${say(2 * sd)}` : "not heard", "m"],
       ["ttc", "time to collision", ttc >= 60 ? "not closing" : say(ttc), ttc >= 60 ? "" : "s"],
       ["speed", "speed", say(speed), "m/s"],
       ["closing", "closing", say(closing), "m/s"],
       ["headway", "headway", speed > 1 ? say(gap / speed, 2) : "–", `s, set ${say(drive.timeGapS)}`],
-      ["own", "own place off", `${say(value(drive.ofEgo.own_error_m, tick))} (σ ${say(value(drive.ofEgo.own_sd_m, tick))})`, "m"],
+      ["own", "own position error", `${say(value(drive.ofEgo.own_error_m, tick))} (σ ${say(value(drive.ofEgo.own_sd_m, tick))})`, "m"],
     ];
     this.figures.replaceChildren(
       ...figures.map(([name, label, text, unit]) => {
@@ -172,7 +172,7 @@ export class Panel {
   drawGauge(colours) {
     const { drive } = this;
     const tick = tickAt(drive, this.t);
-    const { pen, width } = prepare(this.gauge, 54);
+    const { pen, width } = prepare(this.gauge, 70);
     const [low, high] = drive.limits;
     /** @param {number} v */
     const x = (v) => 10 + ((Math.min(Math.max(v, low), high) - low) / (high - low)) * (width - 20);
@@ -189,6 +189,10 @@ export class Panel {
       pen.fillStyle = ink(colours, "rule");
       pen.fillRect(x(mark) - 0.5, y + 7, 1, 5);
     }
+    const may = drive.safetyLayer ? "allowed" : "would be allowed";
+    /** @type {import("./paint.js").Named[]} */
+    const named = [["", "soft", "m/s²:"], ["▽", "believed", "wish"], ["▮", "ego", "command"], ["■", "allowed", may]];
+    writeNamed(pen, colours, named, x(low), y + 38);
     const wish = value(drive.ofEgo.wish_mps2, tick);
     const command = value(drive.ofEgo.command_mps2, tick);
     if (Number.isFinite(command)) {
@@ -205,7 +209,6 @@ export class Panel {
       pen.closePath();
       pen.stroke();
     }
-    const may = drive.safetyLayer ? "allowed" : "would be allowed";
     this.gauge.setAttribute("aria-label",
       `wish ${say(wish)}, command ${say(command)}, ${may} from ${say(least)} to ${say(most)} m/s²`);
   }

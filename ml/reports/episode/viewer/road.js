@@ -76,7 +76,7 @@ export function drawRoad(canvas, drive, t, colours, { near }) {
   pen.strokeStyle = ink(colours, "rule");
   pen.lineWidth = 1;
   pen.strokeRect(0.5, knownY - LANE / 2 + 0.5, width - 1, LANE - 1);
-  write(pen, "is", 4, AIR + 7, { colour: ink(colours, "soft"), size: 11 });
+  write(pen, "true", 4, AIR - 7, { colour: ink(colours, "soft"), size: 11 });
   write(pen, "believed", 4, knownY - LANE / 2 - 7, { colour: ink(colours, "soft"), size: 11 });
   for (const mark of roundMarks(0, far, width / 90)) {
     if (x(mark) > width - 70) continue;
@@ -166,7 +166,7 @@ export function drawRoad(canvas, drive, t, colours, { near }) {
   }
   const crash = drive.events.crash;
   if (crash !== null && t >= crash - 1e-6) {
-    write(pen, `crash at ${say(crash)} s`, x(0) + 6, AIR + lanes * LANE - 6, { colour: ink(colours, "lost"), bold: true });
+    write(pen, `crash at ${say(crash)} s`, width - 4, knownY - LANE / 2 - 8, { colour: ink(colours, "lost"), bold: true, align: "right" });
   }
   canvas.setAttribute("aria-label", `the road at ${say(t)} s: cars where they are, and where the driver believes them`);
 }

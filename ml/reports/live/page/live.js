@@ -1,6 +1,4 @@
 // Asks for the runs every two seconds and shows them. All text goes in as text, never as HTML.
-// @ts-check
-"use strict";
 
 /**
  * @typedef {{ name: string, preset: string, step: number, changed_s: number,
@@ -62,7 +60,10 @@ function rowOf(run) {
     if (value === undefined) texts.push("–");
     else texts.push(percent ? `${(100 * value).toFixed(digits)} %` : value.toFixed(digits));
   }
-  for (const text of texts) row.insertCell().textContent = text;
+  for (const text of texts) row.insertCell().textContent = text.replace(/^-/, "−");
+  // On a phone a row is a card, and each of its figures has its name beside it.
+  const heads = element("table").querySelectorAll("th");
+  for (const [i, cell] of [...row.cells].entries()) cell.dataset["name"] = heads[i]?.textContent ?? "";
   if (run.note) {
     const note = document.createElement("span");
     note.className = "note";
@@ -110,10 +111,9 @@ function list(found) {
   element("runs").children[place]?.querySelector("button")?.focus();
   const run = found.runs.find((it) => it.name === chosen);
   if (run?.episode) show(run, false);
-  const many = found.runs.length === 1 ? "1 run" : `${found.runs.length} runs`;
-  element("state").textContent = found.runs.length
-    ? `${many}, the newest first`
-    : "no runs yet: roadsense train begins one";
+  element("table").hidden = !found.runs.length;
+  const many = found.runs.length === 1 ? "1 run" : `${found.runs.length} runs, the newest first`;
+  element("state").textContent = found.runs.length ? many : "no runs yet: roadsense train begins one";
 }
 
 async function ask() {
