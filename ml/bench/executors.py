@@ -6,13 +6,14 @@ as `--workers` says: `ray start --head --num-cpus=2`.
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
 import tyro
 
 from ml.console import make_console, plain_lines
-from ml.execution.executor import Executor, make_executor
+from ml.execution.executor import make_executor
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and print; returns 0."""
     options = tyro.cli(Options, args=arguments)
     tell = plain_lines(make_console())
-    here = make_executor(None, workers=options.workers, tell=tell)
-    there = make_executor(options.cluster, workers=options.workers, tell=tell)
     ratios = []
     for number in range(options.rounds):
-        here_s, there_s = _time(here, options), _time(there, options)
+        here_s, there_s = _time(None, options, tell), _time(options.cluster, options, tell)
         ratios.append(there_s / here_s)
         tell(
             f"round {number + 1}: processes {here_s:.1f} s, cluster {there_s:.1f} s, "
@@ -57,8 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _time(executor: Executor, options: Options) -> float:
+def _time(cluster: str | None, options: Options, tell: Callable[[str], None]) -> float:
     began_s = time.perf_counter()
+    executor = make_executor(cluster, workers=options.workers, tell=tell)
     done = sum(1 for _ in executor.run(burn, [options.seconds] * options.jobs))
     assert done == options.jobs  # noqa: S101 - what is timed is all of it
     return time.perf_counter() - began_s

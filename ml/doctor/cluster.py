@@ -20,7 +20,8 @@ def nodes(address: str) -> list[Finding]:
         with WorkerPool(ask_nodes, 1) as pool:
             ((_, reports),) = pool.run([address])
     except RoadSenseError as error:
-        return [wrong("cluster", str(error), "ray start --head, or another address")]
+        mend = "ray start --head, another address, or the same Ray here and there"
+        return [wrong("cluster", str(error), mend)]
     cpus = {report.machine.cpu for report in reports if report.machine is not None}
     findings = []
     for report in reports:

@@ -34,6 +34,23 @@ class Cluster:
 
     def __init__(self, address: str, tell: Callable[[str], None]) -> None:
         self._address, self._tell = address, tell
+        self._ready: _Speaker | None = None
+
+    def connect(self) -> None:
+        """Connect now instead of with the first jobs, so that a mistake is told before them.
+
+        Raises:
+            RoadSenseError: Nothing answers there, or it is of another version.
+        """
+        speaker = _Speaker(self._address, again=False)
+        match speaker.hear():
+            case ("ready",):
+                self._ready = speaker
+            case ("failed", error):
+                speaker.close()
+                raise error
+            case _:  # it is tried again with the first jobs
+                speaker.close()
 
     def run(
         self, work: Callable[[Job], Answer], jobs: Iterable[Job]
@@ -60,10 +77,14 @@ class Cluster:
         losses, jobs = 0, _Jobs(source, on_report, self._tell)
         while losses < _MOST_LOSSES_IN_A_ROW:
             jobs.begin_again()
-            main = partial(ray_driver.main, cores=cores, again=losses > 0)
-            with _Speaker(main, self._address, work) as speaker:
+            ready, self._ready = self._ready, None
+            with ready or _Speaker(self._address, again=losses > 0) as speaker:
+                if ready:
+                    speaker.say((work, cores))
                 while (said := speaker.hear()) is not None:
                     match said:
+                        case ("ready",):
+                            speaker.say((work, cores))
                         case ("done", number, answer):
                             losses = 0
                             yield jobs.done(number), answer
@@ -144,10 +165,11 @@ def _bring_home(job: Any, changed: Mapping[str, bytes | None]) -> None:
 class _Speaker:
     """The process that speaks with Ray, and the pipe to it; a context that ends it."""
 
-    def __init__(self, main: Callable[..., None], address: str, work: Callable[..., Any]) -> None:
+    def __init__(self, address: str, *, again: bool) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=main, args=(theirs, address, work))
+        main = partial(ray_driver.main, theirs, address, again=again)
+        self._process = context.Process(target=main, daemon=True)
         with deaf_to_ctrl_c():
             self._process.start()
         theirs.close()  # so that its death reads as the end of the pipe
@@ -156,6 +178,10 @@ class _Speaker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it; what runs is cancelled first."""
         self._connection.close()
         self._process.join(_GOODBYE_S)
         self._process.kill()

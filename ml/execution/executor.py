@@ -190,14 +190,17 @@ def make_executor(
         tell: Told, in words, what happens on the cluster.
 
     Raises:
-        ConfigError: Ray is not installed.
+        ConfigError: Ray is not installed, or the cluster is of another version.
+        EvaluationError: No cluster answers.
     """
     if cluster is None:
         return Local(workers, watched)
     require_ray()
     from ml.execution.cluster import Cluster  # noqa: PLC0415 (only where it is asked for)
 
-    return Cluster(cluster, tell)
+    executor = Cluster(cluster, tell)
+    executor.connect()  # now: a mistake is told before anything is written
+    return executor
 
 
 def require_ray() -> None:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -42,6 +43,15 @@ _NOT_THE_JOBS = frozenset(
      "ObjectLostError", "OwnerDiedError")
 )  # fmt: skip
 """Errors of Ray's that say nothing about a job."""
+_MORE_ROOM = "start Ray there with fewer cores (ray start --num-cpus=N), or give it more memory"
+_GONE = "the node died or no longer answers"
+_IN_WORDS = {
+    "OutOfMemoryError": f"its memory ran out: {_MORE_ROOM}",
+    "WorkerCrashedError": f"its process died; where memory ran out, {_MORE_ROOM}",
+    "NodeDiedError": _GONE,
+    "ActorDiedError": _GONE,
+}
+"""What Ray says in many lines."""
 
 
 @dataclass
@@ -119,8 +129,9 @@ def connect(address: str, *, again: bool = False) -> Any:
 
     began_s = time.monotonic()
     while True:
+        listens = False
         try:
-            _knock(address)  # Ray ends this process where nobody listens
+            listens = _knock(address)  # Ray ends this process where nobody does
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises what it likes
             said = str(error).strip() or type(error).__name__
@@ -133,18 +144,29 @@ def connect(address: str, *, again: bool = False) -> Any:
                 ) from error
             patience_s = _CONNECT_S if isinstance(error, ConnectionAbortedError) else _KNOCK_S
             if time.monotonic() - began_s > (_RECONNECT_S if again else patience_s):
-                raise EvaluationError(
-                    f"--cluster {address}: no Ray cluster answers ({said.splitlines()[-1][:300]}). "
-                    "Start one with `ray start --head` on this machine, set RAY_ADDRESS, or name "
-                    "its head: ray://HOST:10001. Where it asks for a token: RAY_AUTH_MODE=token."
-                ) from error
+                why = _refused(said.splitlines()[-1][:300], listens=listens)
+                raise EvaluationError(f"--cluster {address}: {why}") from error
             time.sleep(_PAUSE_S)
         else:
             return ray
 
 
-def _knock(address: str) -> None:
-    """Connect to an address, if it says where that is, and leave again.
+def _refused(said: str, *, listens: bool) -> str:
+    """Say what to do where no connection came about."""
+    if listens:
+        return (
+            f"it is open, but Ray {version('ray')} cannot connect to it ({said}). Where its head "
+            "has another Ray, install the same here and on every node, or use one image; where it "
+            "asks for a token, set RAY_AUTH_MODE=token."
+        )
+    return (
+        f"no Ray cluster answers ({said}). Start one with `ray start --head` on this machine, set "
+        "RAY_ADDRESS, or name its head: ray://HOST:10001."
+    )
+
+
+def _knock(address: str) -> bool:
+    """Connect to an address, and leave again; returns False where it does not say where that is.
 
     Raises:
         OSError: Nobody listens there.
@@ -154,17 +176,18 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+        return True
+    return False
 
 
-def main(
-    connection: Connection, address: str, work: Callable[..., Any], *, cores: int, again: bool
-) -> None:
-    """Do jobs until whoever asked has no more; `cores` is 0 where jobs are not watched."""
+def main(connection: Connection, address: str, *, again: bool) -> None:
+    """Connect, say so, hear what is to be done, and do it until whoever asked has no more."""
     _be_quiet()
     driver = None
     try:
         ray = connect(address, again=again)
-        driver = _Driver(ray, connection, work, cores)
+        connection.send(("ready",))
+        driver = _Driver(ray, connection, *connection.recv())
         driver.run()
     except RoadSenseError as error:
         with suppress(OSError):
@@ -192,6 +215,8 @@ def _be_quiet() -> None:
 
 
 class _Driver:
+    """Does jobs; `cores` is 0 where they are not watched."""
+
     def __init__(
         self, ray: Any, connection: Connection, work: Callable[..., Any], cores: int
     ) -> None:
@@ -375,12 +400,7 @@ class _Driver:
         self._refreshed_s = -_REFRESH_S
         node.rests_until_s = time.monotonic() + _REST_S
         node.failures += 1
-        why = _last_line(error)
-        memory = kind == "OutOfMemoryError"
-        if memory:
-            why = "its memory ran out: start Ray there with fewer cores (ray start --num-cpus=N)"
-        elif kind == "WorkerCrashedError":
-            why = "its process died; if it was killed, memory may have run out there"
+        why = _why(error)
         if not of_node:
             waiting.deaths += 1
         waiting.avoid.add(node_id)
@@ -449,7 +469,9 @@ def _answer_of(
     try:
         machine: Machine = ray.get(ref, timeout=timeout_s)
     except Exception as error:  # noqa: BLE001 (Ray raises what it likes)
-        said = _last_line(error)
+        said = _why(error)
+        if type(error).__name__ == "OutOfMemoryError":
+            return None, f"before a job {said}"
         if "ModuleNotFoundError" in said or "No module named" in said:
             return None, (
                 f"RoadSense cannot be imported there ({said}): install the same version into the "
@@ -476,6 +498,14 @@ def _no_node(left_out: Sequence[_Node]) -> str:
         f"the cluster has no node that can do the work. {said}. Mend that, and run the same "
         "command again: what was finished is kept."
     )
+
+
+def _why(error: Exception) -> str:
+    """Say what happened to a job, in words where Ray's are long."""
+    kind = type(error).__name__
+    if kind in _IN_WORDS:
+        return _IN_WORDS[kind]
+    return _last_line(error)
 
 
 def _last_line(error: Exception) -> str:

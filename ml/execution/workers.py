@@ -59,6 +59,11 @@ class WorkerPool(Generic[Job, Answer]):
                 theirs.close()  # so that the worker's death reads as the end of the pipe
                 self._processes[ours] = process
 
+    @property
+    def alive(self) -> bool:
+        """Whether all of its processes are."""
+        return all(process.is_alive() for process in self._processes.values())
+
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Answer]]:
         """Yield each job and its answer as it comes.
 

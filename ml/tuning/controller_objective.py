@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 import yaml
@@ -48,6 +49,23 @@ def _drive(job: _Job) -> list[EpisodeRow]:
     )
 
 
+_Process = WorkerPool[_Job, list[EpisodeRow]]
+_idle: SimpleQueue[_Process] = SimpleQueue()
+"""Processes of trials that ended: to load the libraries takes longer than a trial of few cases."""
+
+
+def _process() -> _Process:
+    """Return a process that drives: one that a trial before has left, or a new one."""
+    while True:
+        try:
+            process = _idle.get_nowait()
+        except Empty:
+            return WorkerPool(_drive, 1)
+        if process.alive:
+            return process
+        process.close()
+
+
 class ControllerObjective:
     """A kind of controller, in the environment that policies are trained in.
 
@@ -91,24 +109,31 @@ class ControllerObjective:
     def run(self, values: Mapping[str, Value], folder: Path, report: Link) -> Outcome:
         """Drive the cases, part by part; see `Objective.run`."""
         del folder  # a trial takes less than what it would be worth to remember a part of it
+        process = _process()
+        try:
+            outcome = self._drive(process, values, report)
+        except EvaluationError as error:
+            process.close()
+            return Outcome("failed", note=str(error))
+        except BaseException:
+            process.close()
+            raise
+        _idle.put(process)
+        return outcome
+
+    def _drive(self, process: _Process, values: Mapping[str, Value], report: Link) -> Outcome:
         numbers = {name: float(value) for name, value in values.items()}
         rows: list[EpisodeRow] = []
-        pool: WorkerPool[_Job, list[EpisodeRow]] = WorkerPool(_drive, 1)
-        try:
-            for start in range(0, self._episodes, _CASES_AT_ONCE):
-                cases = range(start, min(start + _CASES_AT_ONCE, self._episodes))
-                job = _Job(self._name, numbers, self._config, self._episodes, cases)
-                if report.stopped:
-                    raise JobStopped
-                for _, found in pool.run([job]):
-                    rows += found
-                worse = report(start // _CASES_AT_ONCE, score_of(rows).score)
-                if worse and len(rows) < self._episodes:
-                    return Outcome("pruned", note=f"worse than most after {len(rows)} cases")
-        except EvaluationError as error:
-            return Outcome("failed", note=str(error))
-        finally:
-            pool.close()
+        for start in range(0, self._episodes, _CASES_AT_ONCE):
+            cases = range(start, min(start + _CASES_AT_ONCE, self._episodes))
+            job = _Job(self._name, numbers, self._config, self._episodes, cases)
+            if report.stopped:
+                raise JobStopped
+            for _, found in process.run([job]):
+                rows += found
+            worse = report(start // _CASES_AT_ONCE, score_of(rows).score)
+            if worse and len(rows) < self._episodes:
+                return Outcome("pruned", note=f"worse than most after {len(rows)} cases")
         score = score_of(rows)
         figures = as_figures(score) | {
             "time_headway_s": score.time_headway_s,

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ray_cluster import RayCluster, ray_cluster
 from support.sumo_service import Service, running_service
 
 if TYPE_CHECKING:
@@ -20,4 +21,11 @@ os.environ["WORKERS"] = "1"
 def service() -> Iterator[Service]:
     """A SUMO that is started again whenever it ends, on a port of its own."""
     with running_service() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RayCluster]:
+    """The head of a Ray cluster, which outlives the nodes that tests add and kill."""
+    with ray_cluster() as running:
         yield running

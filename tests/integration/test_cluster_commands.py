@@ -3,88 +3,117 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import threading
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from support.ray_cluster import RayCluster, ray_cluster
 from support.training_runs import wait_until
 from support.untrained import untrained_model
 
+from ml.cli import main
+from ml.errors import EvaluationError
 from ml.parameters import load_parameters
 from ml.training.checkpoints import model_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from support.ray_cluster import RayCluster
 
 pytest.importorskip("ray")
 
+from ml.execution.cluster import Cluster
+
 pytestmark = [pytest.mark.sumo, pytest.mark.slow]
 
-UNSET = ("PRESET", "TOTAL_TIMESTEPS", "NUM_ENVS", "SEED", "RESUME", "SUMO_HOST", "SUMO_PORT")
-ENVIRON = {k: v for k, v in os.environ.items() if k not in UNSET} | {"COLUMNS": "120"}
+LOST = ("is gone", "lost on node")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
-    """A head, which outlives the nodes that tests add and kill."""
-    with ray_cluster() as running:
-        yield running
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A policy that has learnt nothing."""
+    file = tmp_path_factory.mktemp("model") / "model.zip"
+    file.write_bytes(model_bytes(untrained_model(0, peer_embed_dim=16)))
+    return str(file)
 
 
-def run(*arguments: str, meanwhile: Callable[[], None] = lambda: None) -> str:
-    """Run a command, and do something while it runs; returns what it printed."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "ml.cli", *arguments], env=ENVIRON, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
-        meanwhile()
-        said, _ = process.communicate(timeout=900.0)
-    assert process.returncode == 0, said
-    return said
-
-
-def killing(cluster: RayCluster, when: Callable[[], object], what: str) -> Callable[[], None]:
-    """Add a node, and return what kills it as soon as something is there."""
+def run_and_kill(
+    cluster: RayCluster, arguments: list[str], when: Callable[[], object], what: str
+) -> None:
+    """Run a command on the head and a node that is killed as soon as something is there."""
     number = cluster.join()
 
     def kill() -> None:
         wait_until(when, what)
         cluster.kill(number)
 
-    return kill
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert main([*arguments, "--cluster", cluster.address]) == 0
+    killer.join()
 
 
-def test_an_evaluation_has_the_same_rows(cluster: RayCluster, tmp_path: Path):
+def parts(out: Path) -> dict[str, bytes]:
+    """Rows of every part."""
+    return {file.name: file.read_bytes() for file in (out / "parts").glob("*.jsonl")}
+
+
+def figures(out: Path) -> dict:
+    """What the acceptance tests found; without the command, and when it ran."""
+    found = json.loads((out / "targets.json").read_text())
+    return {name: found[name] for name in ("rows", "benchmarks", "summary")}
+
+
+def test_acceptance_has_the_same_rows(
+    cluster: RayCluster,
+    model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    """All of its parts by two processes, and by two nodes of which one dies; some by one."""
+    plan = ["targets", model, "--quick"]
+    one, two, there = (tmp_path / name / "targets" for name in ("one", "two", "there"))
+    for out in (one, two, there):
+        out.parent.mkdir()
+    monkeypatch.chdir(one.parent)  # rows name radios by their path under --out
+    assert main([*plan, "--only", "ncap", "plexe", "--workers", "1"]) == 0
+    monkeypatch.chdir(two.parent)
+    assert main([*plan, "--workers", "2"]) == 0
+    monkeypatch.chdir(there.parent)
+    capfd.readouterr()
+    run_and_kill(cluster, plan, lambda: parts(there), "part")
+    assert any(word in capfd.readouterr().out for word in LOST)
+    assert len(parts(two)) == 58
+    assert parts(two) == parts(there)
+    assert figures(two) == figures(there)
+    assert len(parts(one)) == 4 * 3
+    assert parts(one).items() <= parts(there).items()
+
+
+def test_an_evaluation_has_the_same_rows(
+    cluster: RayCluster, model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     """By one process, by two, and by two nodes of which one dies; with files that travel."""
-    model, radio = tmp_path / "model.zip", tmp_path / "mine.json"
-    model.write_bytes(model_bytes(untrained_model(0, peer_embed_dim=16)))
+    radio = tmp_path / "mine.json"
     radio.write_text(load_parameters("bursty").model_dump_json())
-    plan = ["evaluate", str(model), "--suite", "plexe:1", "--worst", "0", "--radio", "clean"]
+    plan = ["evaluate", model, "--suite", "plexe:1", "--worst", "0", "--radio", "clean"]
     plan += ["shadowed", "varied", str(radio), "--controllers", "cth:1.1"]
-
-    def parts(out: Path) -> dict[str, bytes]:
-        return {file.name: file.read_bytes() for file in (out / "parts").glob("*.jsonl")}
-
-    found = []
-    for name, where in {"one": ["--workers", "1"], "two": ["--workers", "2"]}.items():
-        run(*plan, *where, "--out", str(tmp_path / name))
-        found.append(parts(tmp_path / name))
+    for name, workers in {"one": "1", "two": "2"}.items():
+        assert main([*plan, "--workers", workers, "--out", str(tmp_path / name)]) == 0
     out = tmp_path / "cluster"
-    kill = killing(cluster, lambda: parts(out), "part")
-    said = run(*plan, "--cluster", cluster.address, "--out", str(out), meanwhile=kill)
-    assert "is gone" in said or "lost on node" in said
-    assert len(found[0]) == 4 * 3
-    assert found[0] == found[1] == parts(out)
+    capfd.readouterr()
+    run_and_kill(cluster, [*plan, "--out", str(out)], lambda: parts(out), "part")
+    assert any(word in capfd.readouterr().out for word in LOST)
+    assert len(parts(out)) == 4 * 3
+    assert parts(tmp_path / "one") == parts(tmp_path / "two") == parts(out)
 
 
 def test_a_search_has_the_same_trials(cluster: RayCluster, tmp_path: Path):
-    """Eight, one after the other here, and on two nodes of which one dies."""
+    """Eight, one after the other here, two at once, and on two nodes of which one dies."""
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"env": {"episode_s": 10.0}}))
     plan = ["tune", "--controller", "predictive", "--config", str(recipe), "--episodes", "8"]
@@ -94,19 +123,26 @@ def test_a_search_has_the_same_trials(cluster: RayCluster, tmp_path: Path):
         found = json.loads((out / "tuning.json").read_text())["trials"]
         return [{k: v for k, v in trial.items() if k != "progress"} for trial in found]
 
-    run(*plan, "--out", str(tmp_path / "here"))
-    found = trials(tmp_path / "here")
+    for name, workers in {"one": "1", "two": "2"}.items():
+        assert main([*plan, "--workers", workers, "--out", str(tmp_path / name)]) == 0
     out = tmp_path / "cluster"
     journal = out / "trials.log"
-    kill = killing(
-        cluster, lambda: journal.exists() and '"outcome"' in journal.read_text(), "first trial"
+    run_and_kill(
+        cluster,
+        [*plan, "--out", str(out)],
+        lambda: journal.exists() and '"outcome"' in journal.read_text(),
+        "first trial",
     )
-    run(*plan, "--cluster", cluster.address, "--out", str(out), meanwhile=kill)
-    assert [trial["trial"] for trial in found] == list(range(8))
-    assert found == trials(out)
+    assert [trial["trial"] for trial in trials(out)] == list(range(8))
+    assert trials(tmp_path / "one") == trials(tmp_path / "two") == trials(out)
 
 
-def test_training_runs_come_home(cluster: RayCluster, tmp_path: Path):
+def test_training_runs_come_home(
+    cluster: RayCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
     """With several seeds: the models of this machine; the same command does nothing again."""
     recipe = tmp_path / "recipe.yaml"
     config = {
@@ -118,7 +154,7 @@ def test_training_runs_come_home(cluster: RayCluster, tmp_path: Path):
         "evaluation": {"every_steps": 0, "closing_episodes": 0},
     }
     recipe.write_text(yaml.safe_dump(config))
-    plan = ["train", "--config", str(recipe), "--seeds", "3", "4"]
+    plan = ["train", "--config", str(recipe), "--seeds"]
 
     def models(runs: Path) -> dict[str, bytes]:
         found = {}
@@ -127,18 +163,51 @@ def test_training_runs_come_home(cluster: RayCluster, tmp_path: Path):
                 found[str(file.relative_to(runs))] = archive.read("policy.pth")
         return found
 
-    found = []
-    for name, where in {"here": [], "there": ["--cluster", cluster.address]}.items():
-        ENVIRON["RUNS_DIR"] = str(tmp_path / name)
-        said = run(*plan, *where)
-        found.append(models(tmp_path / name))
-        assert said.count("1,024 of 1,024") == 2
-    assert len(found[0]) == 2
-    assert found[0] == found[1]
+    on_cluster = [*plan, "3", "4", "--cluster", cluster.address]
+    for name, arguments in {"here": [*plan, "3"], "there": on_cluster}.items():
+        monkeypatch.setenv("RUNS_DIR", str(tmp_path / name))
+        assert main(arguments) == 0
+    assert capfd.readouterr().out.count("1,024 of 1,024") == 1 + 2
+    here, there = models(tmp_path / "here"), models(tmp_path / "there")
+    assert len(there) == 2
+    assert len(here) == 1
+    assert here.items() <= there.items()
     (first, second) = sorted((tmp_path / "there").glob("*/seed*/runs/*"))
     for run_directory in (first, second):
         assert (run_directory / "metrics.jsonl").exists()
         assert str(tmp_path) not in (run_directory / "config.yaml").read_text()
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "there").rglob("*")}
-    run(*plan, "--cluster", cluster.address)
+    assert main(on_cluster) == 0
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "there").rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "--suite", "plexe:1", "--out", "out"],
+        ["targets", "MODEL", "--quick", "--out", "out"],
+        ["ablate", "--out", "out"],
+        ["tune", "--controller", "predictive", "--out", "out"],
+        ["train", "--seeds", "0", "1"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_where_no_cluster_answers_nothing_is_written(
+    command: list[str],
+    model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    """The cluster is asked first; what it says then is in test_cluster_jobs.py."""
+
+    def connect(_: Cluster) -> None:
+        raise EvaluationError("no Ray cluster answers")
+
+    monkeypatch.setattr(Cluster, "connect", connect)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
+    command = [model if word == "MODEL" else word for word in command]
+    assert main([*command, "--cluster", "127.0.0.1:1"]) == 1
+    assert "no Ray cluster answers" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ml.errors import ConfigError
+from ml.execution.cluster import Cluster
 from ml.execution.jobs import Files, Portable
 
 
@@ -68,6 +69,13 @@ def run_errand(job):
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "sleep":
         time.sleep(float(more))
+    if kind == "note":  # which process this is
+        Path(more).write_text(str(os.getpid()))
+        time.sleep(60.0)
+    if kind == "eat":  # memory, GiB
+        eaten = bytearray(int(float(more) * 2**30))
+        eaten[::4096] = bytes([1]) * len(eaten[::4096])
+        time.sleep(20.0)
     content = "" if job.file is None else job.file.read_text()
     return content, str(job.file), os.getpid()
 
@@ -78,3 +86,10 @@ def watched_errand(job, link):
     (job.folder / "old.txt").unlink()
     (job.folder / "config.yaml").write_text(f"file: {job.file}\n")
     return link("found", job.file.read_text())
+
+
+def keep_answers(address, folder):
+    """Store the answers of two jobs as they come; the second lasts a minute."""
+    jobs = [Errand("first"), Errand(f"note:{folder}/pid")]
+    for job, _ in Cluster(address, tell=print).run(run_errand, jobs):
+        (folder / "kept").write_text(job.name)
