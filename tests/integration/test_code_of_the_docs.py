@@ -19,7 +19,6 @@ PAGES = [
     page
     for folder in ("", "docs", "firmware", "ml", "sumo-configs", "services", "deploy")
     for page in sorted((ROOT / folder).glob("*.md" if folder in {"", "docs"} else "**/*.md"))
-    if page.name != "CHANGELOG.md"
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = [
