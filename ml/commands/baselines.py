@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
 from rich.console import Console
 
 from ml.commands.checks import require_counts
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
+from ml.options import read_options
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class BaselinesOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    options = tyro.cli(BaselinesOptions, prog="roadsense baselines", args=arguments)
+    options = read_options(BaselinesOptions, "roadsense baselines", arguments)
     require_counts(options, "steps", "episodes", "workers")
     for name in ("algorithms", "seeds"):
         given = getattr(options, name)

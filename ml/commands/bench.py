@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from ml.bench.report import SECTIONS, BenchReport, Section
 from ml.commands.checks import require_counts, require_file
 from ml.console import make_console
+from ml.options import read_options
 from ml.progress import Parts
 
 _PART_S = 2.2
@@ -42,7 +41,7 @@ class BenchOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
+    options = read_options(BenchOptions, "roadsense bench", arguments)
     require_counts(options, "rounds", "num_envs", "num_peers")
     require_file("--json", options.json)
     require_file("--picture", options.picture, ".png", ".svg")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +15,7 @@ from rich.markup import escape
 from ml.commands.checks import require_counts, require_file, require_new
 from ml.console import WholeTable, make_console, plain_lines
 from ml.errors import ConfigError
+from ml.options import read_options
 from ml.progress import Parts
 
 _FARTHEST_M = 5000.0
@@ -50,7 +51,7 @@ class CalibrateOptions:
     """Whose radio the file is. mine: these very boards on another drive. at-large: others of their
     kind, which differ as the prior's boards do. The file holds both: `--radio FILE:at-large` takes
     the other one. Either way what was fitted is drawn from its interval in every episode."""
-    held_out: tuple[Path, ...] = field(default_factory=tuple)
+    held_out: tuple[Path, ...] = ()
     """Logs to judge on instead of those that are fitted to."""
     map: Path | None = None
     """How logs in other formats are read (TOML): `roadsense logs map FILE` proposes one."""
@@ -67,7 +68,7 @@ class CalibrateOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense calibrate`; return the exit code."""
-    options = tyro.cli(CalibrateOptions, prog="roadsense calibrate", args=arguments)
+    options = read_options(CalibrateOptions, "roadsense calibrate", arguments)
     console = make_console()
     if options.coverage is not None:
         return _study(options, options.coverage, console)

@@ -15,6 +15,7 @@ import tyro
 from ml.commands.checks import require_counts, require_file
 from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
+from ml.options import read_subcommand
 
 if TYPE_CHECKING:
     from ml.envs.episodes.critical_cases import CriticalCases
@@ -70,8 +71,8 @@ class DriveOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense cases`; return the exit code."""
-    options = tyro.extras.subcommand_cli_from_dict(
-        {"find": FindOptions, "drive": DriveOptions}, prog="roadsense cases", args=arguments
+    options = read_subcommand(
+        {"find": FindOptions, "drive": DriveOptions}, "roadsense cases", arguments
     )
     require_counts(options, "workers")
     if isinstance(options, DriveOptions):

@@ -11,6 +11,7 @@ from ml.commands.checks import require_file
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.evaluation.records import require_distinct
+from ml.options import read_options
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class CurvesOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    options = tyro.cli(CurvesOptions, prog="roadsense curves", args=arguments)
+    options = read_options(CurvesOptions, "roadsense curves", arguments)
     if not options.runs:
         raise ConfigError("no run is named: give run directories, as runs/*-ppo-s*")
     require_distinct("RUN", options.runs)

@@ -18,6 +18,7 @@ from ml.commands.catalogue import COLUMNS, command_lines
 from ml.console import WholeTable, make_console, markdown_table
 from ml.doctor import machine, programs
 from ml.doctor.programs import Finding, ok
+from ml.options import read_options
 from ml.training.versions import read_versions
 
 _CLUSTER_HELP = (
@@ -44,7 +45,7 @@ class DoctorOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Examine the machine and report; return the exit code."""
-    options = tyro.cli(DoctorOptions, prog="roadsense doctor", args=arguments)
+    options = read_options(DoctorOptions, "roadsense doctor", arguments)
     if options.commands:
         sys.stdout.write(markdown_table(COLUMNS, command_lines(markdown=True)))
         return 0

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from ml.console import WholeTable, counted, make_console
+from ml.options import read_options
 
 _MINUTE_S = 60.0
 
@@ -34,7 +35,7 @@ class DrivesOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense drives`; return the exit code."""
-    options = tyro.cli(DrivesOptions, prog="roadsense drives", args=arguments)
+    options = read_options(DrivesOptions, "roadsense drives", arguments)
     from ml.calibration.convoys.folder import (  # noqa: PLC0415 (numba is slow to import)
         cut_all,
         is_for_training,

@@ -17,6 +17,7 @@ from ml.errors import ConfigError
 from ml.evaluation.plan import Plan
 from ml.evaluation.result import EpisodeRow, Manifest, read_rows, write_csv
 from ml.execution.executor import CLUSTER_HELP, make_executor
+from ml.options import read_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +56,7 @@ class EvaluateOptions(Plan):
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 1 where `--against` found the first model worse, else 0."""
-    options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
+    options = read_options(EvaluateOptions, "roadsense evaluate", arguments)
     require_counts(options, "episodes", "workers")
     if options.worst < 0:
         raise ConfigError(f"--worst must be ≥ 0, got {options.worst}")

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ml.console import make_console
+from ml.options import read_options
 from ml.progress import Parts
 
 
@@ -40,7 +41,7 @@ class ExportOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense export`; return 0."""
-    options = tyro.cli(ExportOptions, prog="roadsense export", args=arguments)
+    options = read_options(ExportOptions, "roadsense export", arguments)
     from ml.export.folder import export  # noqa: PLC0415 (torch and numba are slow)
 
     console = make_console()

@@ -16,6 +16,7 @@ from ml.console import counted, make_console, plain_lines
 from ml.errors import BoardError, ConfigError, did_you_mean
 from ml.evaluation.seeds import TEST_SEED
 from ml.installation import model_file
+from ml.options import read_options
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class HilOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense hil`; return 0, or 1 where a replay differs."""
-    options = tyro.cli(HilOptions, prog="roadsense hil", args=arguments)
+    options = read_options(HilOptions, "roadsense hil", arguments)
     require_counts(options, "episodes", "deadline_ms")
     if options.deadline_ms > _MOST_DEADLINE_MS:
         raise ConfigError(f"--deadline-ms must be ≤ {_MOST_DEADLINE_MS}, got {options.deadline_ms}")

@@ -14,6 +14,7 @@ from ml.evaluation.acceptance.sizes import COUNTS, PARTS, PartName, Sizes
 from ml.evaluation.records import require_distinct
 from ml.evaluation.seeds import TEST_SEED
 from ml.execution.executor import CLUSTER_HELP, make_executor
+from ml.options import read_options
 
 TABLE_FILE, JSON_FILE, PICTURE_FILE = "targets.md", "targets.json", "targets.png"
 _CLEAN, _BURSTY, _SHADOWED = "convoy clean", "convoy bursty", "convoy shadowed"
@@ -73,7 +74,7 @@ class TargetsOptions(Sizes):
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
-    options = tyro.cli(TargetsOptions, prog="roadsense targets", args=arguments)
+    options = read_options(TargetsOptions, "roadsense targets", arguments)
     require_counts(options, *COUNTS, "workers")
     if not options.models:
         raise ConfigError("name a MODEL: a .zip that `roadsense train` saved")

@@ -18,6 +18,7 @@ from rich.markup import escape
 from ml.console import WholeTable
 from ml.errors import ConfigError, UsageError
 from ml.execution.executor import CLUSTER_HELP
+from ml.options import read_options
 from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import KeyPath, Layers, flatten, shown
 from ml.training.defaults import DEFAULT_PRESET
@@ -195,12 +196,12 @@ def _put_options(
         ("seeds", tuple[int, ...], seeds_help, ()),
         ("cluster", str | None, CLUSTER_HELP, None),
     )
-    parsed = tyro.cli(
+    parsed = read_options(
         type(options),
-        prog="roadsense train",
+        "roadsense train",
+        argv,
         description="Train a driving policy for the last car of a convoy, on real SUMO through a "
         "lossy radio. Defaults shown: those of the chosen preset, file and environment variables.",
-        args=list(argv),
         default=options,
         config=(tyro.conf.FlagConversionOff,),
     )

@@ -45,7 +45,7 @@ class PpoConfig(_Section):
     vf_coef: NotNegative = 0.5
     """Weight of the value loss."""
     target_kl: Positive | None = None
-    """End an update early where the policy has moved this far; None: never."""
+    """End an update early where the policy has moved this far; none: never."""
     max_grad_norm: Positive = 0.5
     """Gradients are scaled down to this norm."""
 
@@ -72,7 +72,7 @@ class PolicyConfig(_Section):
     log_std_init: Annotated[float, Field(ge=-5.0, le=2.0)] = -0.7
     """Initial log standard deviation of the action (half range: 1)."""
     log_std_final: Annotated[float, Field(ge=-5.0, le=2.0)] | None = None
-    """Log standard deviation at total_timesteps, approached linearly; None: it is learnt. What is
+    """Log standard deviation at total_timesteps, approached linearly; none: it is learnt. What is
     kept of a policy is its mean, so it should end by driving nearly without noise."""
     hidden: tuple[str, ...] = ()
     """Features that the network takes for 0, as ego.silence or peers.age (`roadsense observation`
@@ -89,7 +89,7 @@ class CurriculumConfig(_Section):
     """
 
     comfort: NotNegative | None = None
-    """Weight of comfort at the first step; None: that of env.reward from the start."""
+    """Weight of comfort at the first step; none: that of env.reward from the start."""
     false_braking: NotNegative | None = None
     """The same of false braking."""
     share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
@@ -113,7 +113,7 @@ class EvaluationConfig(_Section):
     """Episodes of one evaluation; the same ones each time."""
     time_gap_s: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
     """Time gap that the driver usually sets, s: that of all evaluations, and the model's default.
-    None: the middle of env.time_gap_s."""
+    none: the middle of env.time_gap_s."""
     least_gain: NotNegative = 0.0
     """By how many points a later model's safety score must be higher to take the best one's place:
     the lower end of the difference's 95 % interval, paired by case, must be above it."""
