@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.errors import EvaluationError
+from ml.errors import ResultError
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import EpisodeRow, Manifest, read_rows
 
@@ -69,14 +69,14 @@ def load_view(folder: Path) -> ResultView:
     """Read a result.
 
     Raises:
-        EvaluationError: It is missing, damaged, or holds no episode.
+        ResultError: It is missing, damaged, or holds no episode.
     """
     manifest = Manifest.read(folder)
     rows: dict[tuple[str, str, str], list[EpisodeRow]] = {}
     for row in read_rows(folder):
         rows.setdefault((row.suite, row.radio, row.controller), []).append(row)
     if not rows:
-        raise EvaluationError(
+        raise ResultError(
             f"{folder} holds no episode yet. Run `roadsense evaluate` with the same --out again; "
             "it goes on where it stopped."
         )
