@@ -34,7 +34,7 @@ _COLUMNS = ("driver", "half", ">crashes [95 %]", ">critical [95 %]", ">time head
 class FindOptions:
     """Let a weaker driver drive many episodes, and write down those that became critical.
 
-    Critical is a hazard that is avoidable (the reference driver does not crash) and in which the
+    Critical is a hazard that is avoidable (the reference ego does not crash) and in which the
     driver crashes, or comes below a time to collision of 1.5 s or a gap of 3 m. A case
     is the number of an episode under the search's seed, so that training can drive the very case
     again: roadsense train --cases FILE --cases-share 0.3. Half of what is found, drawn by number,

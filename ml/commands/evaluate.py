@@ -30,10 +30,10 @@ CSV_FILE, SUMMARY_FILE = "episodes.csv", "summary.json"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(Plan):
-    """Judge saved models beside classical controllers and bounds, on the same cases and radio.
+    """Compare saved models with classical controllers and bounds, on the same cases and packets.
 
-    Without a model, the baselines alone. An evaluation that was stopped goes on where it stood
-    when the same command runs again with the same --out.
+    Without a model, only the baselines are evaluated. A stopped evaluation resumes when the same
+    command runs again with the same --out.
     """
 
     out: Path | None = None
@@ -41,15 +41,15 @@ class EvaluateOptions(Plan):
     against: str | None = None
     """A model or a result to compare the first model with; exit code 1 where the first is worse."""
     margin: tuple[str, ...] = ()
-    """Losses that --against lets pass, as crash=0.5; metrics: crash, calm_crash, false_brakes,
+    """Losses that --against tolerates, as crash=0.5; metrics: crash, calm_crash, false_brakes,
     braking_share, below_rss, jerk, headway, progress, reaction."""
     workers: int = 2
     """Processes on this machine."""
     cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
     worst: int = 10
-    """Worst episodes that the card runs again and draws."""
+    """Number of worst episodes that the card reruns and draws."""
     csv: bool = False
-    """Write all episodes to episodes.csv, too."""
+    """Also write all episodes to episodes.csv."""
     force: bool = False
     """Replace the result of another evaluation in --out."""
 

@@ -68,7 +68,7 @@ class HilOptions:
     radio: str = "bursty"
     """Radio preset, or a parameter file."""
     episodes: int = 10
-    """Episodes, spread over the suite's cases. A tick of qemu takes some 10 ms."""
+    """Episodes, spread over the suite's cases. A tick of qemu takes about 10 ms."""
     seed: int = TEST_SEED
     """Seed of the cases; default: the test seed."""
     deadline_ms: int = 100

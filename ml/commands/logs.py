@@ -1,4 +1,4 @@
-"""`roadsense logs`: made-up logs of any radio, and maps for logs in other formats."""
+"""`roadsense logs`: synthetic logs of any radio, and maps for logs in other formats."""
 
 import sys
 from collections.abc import Sequence

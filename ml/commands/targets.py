@@ -22,54 +22,53 @@ _CLEAN, _BURSTY, _SHADOWED = "convoy clean", "convoy bursty", "convoy shadowed"
 
 @dataclass(frozen=True, kw_only=True)
 class TargetsOptions(Sizes):
-    """Run the acceptance tests on saved models, beside classical controllers on the same cases.
+    """Run the acceptance tests on saved models and, for comparison, on classical controllers.
 
-    Every driver meets the same cases and the same fate of every packet. What must be reached ends
-    in pass, fail or inconclusive: then the 95 % interval is too wide to tell, and more cases would.
-    Of limits, which no driver on these sensors and this radio is known to reach, the distance is
-    told, and how they were derived. Means over the suite convoy are weighted 60 to 40, hazards to
-    others.
+    All drivers get the same cases and the same packets. A test passes, fails or is inconclusive:
+    the 95 % interval is then too wide, and more cases would decide. For limits, which no driver on
+    these sensors and this radio is known to reach, the table shows the distance and the derivation.
+    Means over the suite convoy are weighted 60 to 40, hazards to others.
 
     Beyond training bounds are doubled: 9 to 12 cars ahead, the road rural (training is on highway),
-    and radios that no preset is. Those are written to radios/ in --out, for --radio of any command:
-    clean-bursty and bursty-shadowed have every number of the loss model halfway between two
+    and radios that are no presets. They are written to radios/ in --out, for --radio of any
+    command: clean-bursty and bursty-shadowed have every number of the loss model halfway between two
     presets; clean-slow, bursty-slow (bias_time_s 120), clean-steep (exponent_near 2.6) and
     bursty-steep (exponent_far 4.5) have one number outside what the radio varied draws in training.
     The bounds of each are those of its worse neighbour.
 
-    All of it is some 100,000 episodes per driver; --only takes a part, --quick a few cases of all.
-    A run that was stopped goes on where it stood when the same command runs again. Writes
-    targets.md, targets.json and targets.png, and lists what the models crashed in.
+    The full set has about 100,000 episodes per driver; --only selects parts, --quick a few cases of
+    each. A stopped run resumes when the same command runs again. Writes targets.md, targets.json
+    and targets.png, and lists the cases in which models crashed.
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Models that `roadsense train` saved (.zip); several are training runs of one recipe, which
-    passes a test where each of them does."""
+    """Models that `roadsense train` saved (.zip). Several are training runs of one recipe, which
+    passes a test if each of them does."""
     controllers: tuple[str, ...] = ("predictive:0.3", "predictive:0.5")
     """Baselines, as NAME:TIME-GAP or NAME for all its time gaps; `none` for none."""
     clean_controllers: tuple[str, ...] = ()
-    """More of them on clean, where crashes are compared with those whose mean headway is within
-    0.05 s of a model's; cth:0.6, idm:0.3 and ploeg:0.65 keep 1.27 to 1.29 s there."""
+    """Further baselines on clean, where crashes are compared if the mean headways differ by at
+    most 0.05 s; cth:0.6, idm:0.3 and ploeg:0.65 keep 1.27 to 1.29 s there."""
     shadowed_controllers: tuple[str, ...] = ("idm:1.1",)
-    """More of them on shadowed, where the frontier is compared up to 3 s of headway."""
+    """Further baselines on shadowed, where the frontier is compared up to 3 s of headway."""
     clean_gaps: tuple[float, ...] = ()
-    """More time gaps of each model on clean, s; baselines are compared with the nearest."""
+    """Further time gaps of each model on clean, s; baselines are compared with the nearest."""
     bursty_gaps: tuple[float, ...] = ()
-    """The same on bursty, where they take no test."""
+    """Further time gaps on bursty, s; not tested."""
     shadowed_gaps: tuple[float, ...] = ()
-    """The same on shadowed, where they are points of its frontier."""
+    """Further time gaps on shadowed, s: points of its frontier."""
     out: Path = Path("targets")
     """Folder of the result."""
     only: tuple[PartName, ...] = ()
     """Parts to measure; default: all."""
     seed: int = TEST_SEED
-    """Of the cases; default: the test seed. For choices take the validation seed, 3000017: then the
-    test seed's cases stay unseen."""
+    """Seed of the cases; default: the test seed. To choose between models, use the validation
+    seed, 3000017, so that the cases of the test seed stay unseen."""
     workers: int = 2
     """Processes on this machine."""
     cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
     force: bool = False
-    """Measure all again where --out holds figures of other software or another seed."""
+    """Measure everything again if --out holds figures of other software or another seed."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -107,7 +107,7 @@ def family_labels(controllers: Sequence[DriverSpec]) -> dict[str, str]:
 
 
 def avoidable_hazards(rows: Sequence[EpisodeRow]) -> list[EpisodeRow]:
-    """Valid hazard episodes that the reference driver survives."""
+    """Valid hazard episodes that the reference ego survives."""
     return [row for row in rows if row.is_hazard and row.avoidable and not row.invalid]
 
 

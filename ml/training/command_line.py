@@ -178,15 +178,14 @@ def _put_options(
         The seeds of several runs, and the cluster.
     """
     config_help = "YAML file with any of the values below (see a run's config.yaml)."
-    resume_help = "Continue a run: latest, a run directory, or a checkpoint inside one."
+    resume_help = "Resume a run: latest, a run directory, or a checkpoint in one."
     seeds_help = (
-        "Train once with each of these seeds: whole runs, each in a folder of its own under one "
-        "that the same command finds again and goes on in. One after the other here, side by side "
-        "on a --cluster."
+        "Train once with each of these seeds. Each run has its own folder; the same command "
+        "resumes them. Sequential on this machine, parallel on a --cluster."
     )
     hosts_help = (
-        "SUMOs to connect to over TraCI, one for each worker, as a:8813,b:8813. A name that stands "
-        "for several addresses counts as so many. (SUMO_HOST in the environment)"
+        "SUMO servers to connect to over TraCI, one per worker, as a:8813,b:8813. A name with "
+        "several addresses counts as several servers. (Environment variable: SUMO_HOST.)"
     )
     options = _as_options(
         base,
@@ -201,7 +200,7 @@ def _put_options(
         "roadsense train",
         argv,
         description="Train a driving policy for the last car of a convoy, on real SUMO through a "
-        "lossy radio. Defaults shown: those of the chosen preset, file and environment variables.",
+        "lossy radio. Defaults shown include the chosen preset, file and environment variables.",
         default=options,
         config=(tyro.conf.FlagConversionOff,),
     )

@@ -55,7 +55,7 @@ _STDERR = 2
 def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console) -> None:
     """Judge the final and the best model beside the baselines, on episodes of their own.
 
-    All meet the same packets: their fates are decided along the reference driver's way. The table
+    All meet the same packets: their fates are decided along the reference ego's way. The table
     and the verdict on the model that `config.keep` asks for are printed and go to
     `evaluation/closing.md`, the table to `evaluation/closing.json`, too. SUMO is embedded here, on
     both ways of running.
