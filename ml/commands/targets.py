@@ -31,8 +31,8 @@ class TargetsOptions(Sizes):
 
     Beyond training bounds are doubled: 9 to 12 cars ahead, the road rural (training is on highway),
     and radios that are no presets. They are written to radios/ in --out, for --radio of any
-    command: clean-bursty and bursty-shadowed have every number of the loss model halfway between two
-    presets; clean-slow, bursty-slow (bias_time_s 120), clean-steep (exponent_near 2.6) and
+    command: clean-bursty and bursty-shadowed have every number of the loss model halfway between
+    two presets; clean-slow, bursty-slow (bias_time_s 120), clean-steep (exponent_near 2.6) and
     bursty-steep (exponent_far 4.5) have one number outside what the radio varied draws in training.
     The bounds of each are those of its worse neighbour.
 
