@@ -24,9 +24,9 @@ class AuditOptions:
     """
 
     preset: str = "convoy"
-    """Whose reward and environment."""
+    """Preset whose reward and environment are checked."""
     episodes: int = 128
-    """Episodes per driver: of each kind, and of the preset's mixture."""
+    """Episodes per driver, for each kind and for the preset's mixture."""
     scenario: str | None = None
     """Scenario in sumo-configs/, or a sumocfg; default: the preset's."""
     radio: str = "clean"

@@ -17,7 +17,7 @@ _PART_S = 2.2
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Measure environment and training beside their ceilings and a naive baseline."""
+    """Measure environment and training throughput, upper bounds and a naive baseline."""
 
     num_envs: int = 64
     """Convoys of the main comparison."""
@@ -26,17 +26,17 @@ class BenchOptions:
     radio: str = "clean"
     """Radio preset, or a parameter file."""
     rounds: int = 5
-    """Rounds that count; one more warms up."""
+    """Measured rounds, after one round of warm-up."""
     only: tuple[Section, ...] = ()
     """Measure these alone: the lettered comparison; a training run with everything on beside its
     ceiling; environment and training by 1, 2, 4 … workers; recorded traffic beside the environment;
     the radio's cost per convoy and tick; the environment over its sizes. Default: all."""
     profile: bool = False
-    """Only show where a tick of the environment goes."""
+    """Only profile a tick of the environment."""
     json: Path | None = None
     """Write all figures to this file."""
     picture: Path | None = None
-    """Draw the figures into this file; default: no picture."""
+    """Draw the figures to this file; default: no picture."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,9 +16,9 @@ from ml.options import read_options
 
 @dataclass(frozen=True)
 class CurvesOptions:
-    """Draw the learning curves of training runs, a colour for each preset.
+    """Draw the learning curves of training runs, one colour per preset.
 
-    Crashes and return while training; headway and false brakes of the periodic evaluation.
+    Shows crashes and return during training, headway and false brakes of periodic evaluations.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]

@@ -30,17 +30,17 @@ _COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """Look for what RoadSense needs on this machine; say for each thing ok, or what mends it.
+    """Check this machine for everything that RoadSense needs, and print remedies.
 
-    Exit code 0: nothing has to be mended (a note is no fault). 1: something has to. 2: a wrong
-    option. Its output belongs into a bug report.
+    Exit code 0: no problem (notes are no problems). 1: problems found. 2: a wrong option. Include
+    the output in bug reports.
     """
 
     cluster: Annotated[str | None, tyro.conf.arg(help=_CLUSTER_HELP)] = None
     json: bool = False
     """Print JSON instead of a table."""
     commands: bool = False
-    """Only print what takes how long, as a table in Markdown."""
+    """Only print the durations of commands, as a table in Markdown."""
 
 
 def main(arguments: Sequence[str]) -> int:

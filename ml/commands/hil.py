@@ -38,7 +38,7 @@ _MOST_DEADLINE_MS = 60_000
 
 @dataclass(frozen=True)
 class HilOptions:
-    """Let a board drive: SUMO moves the cars, the board decides, tick by tick.
+    """Run a board in the loop: SUMO moves the cars, the board decides, tick by tick.
 
     Each tick of 0.1 s the board is handed what a board on the road would get (frames off the air,
     fixes, samples of its sensors), and answers with a command. Simulated time waits for it. An
