@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         _make_all(units, options.workers, console)
     except KeyboardInterrupt:
         out = shlex.quote(str(options.out))
-        sys.stderr.write(f"\nstopped; the same command with --out {out} goes on from here\n")
+        sys.stderr.write(f"\nstopped; the same command with --out {out} resumes from here\n")
         raise
     console.print(write_report(options.out, units, settings))
     tell = plain_lines(console)

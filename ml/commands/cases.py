@@ -113,7 +113,7 @@ def _find(options: FindOptions) -> int:
                     shown.advance(state.driven - found.driven)
                     found = state
             except KeyboardInterrupt:
-                kept = f"goes on after {found.driven:,} episodes" if found.driven else "begins anew"
+                kept = f"resumes after {found.driven:,} episodes" if found.driven else "begins anew"
                 sys.stderr.write(f"\nstopped; the same command with --out {options.out} {kept}\n")
                 raise
     console.print(

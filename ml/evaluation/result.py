@@ -315,7 +315,7 @@ def read_part(file: Path) -> list[EpisodeRow]:
     except OSError as error:
         raise ResultError(
             f"{file} cannot be read ({error.strerror}). The evaluation was not finished: run the "
-            "same command with the same --out again, and it goes on."
+            "same command with the same --out again to resume it."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ResultError(

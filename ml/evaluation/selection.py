@@ -78,7 +78,7 @@ def load_view(folder: Path) -> ResultView:
     if not rows:
         raise ResultError(
             f"{folder} holds no episode yet. Run `roadsense evaluate` with the same --out again; "
-            "it goes on where it stopped."
+            "it resumes where it stopped."
         )
     return ResultView(folder, manifest, rows)
 

@@ -225,7 +225,7 @@ def _prepare_run(
         say(f"run directory: {run.path}")
         say(
             f"curves: tensorboard --logdir {run.path.parent} (Custom Scalars, Overview). Ctrl-C "
-            "saves and ends; --resume latest goes on."
+            "saves and ends; --resume latest resumes."
         )
         return run
     check_writable(run.path, "RUNS_DIR")
