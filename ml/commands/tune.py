@@ -77,8 +77,7 @@ def main(arguments: Sequence[str]) -> int:
             return _search(options)
         except StopRequested:
             sys.stderr.write(
-                "roadsense tune: stopped; the same command resumes the trials that were "
-                "running\n"
+                "roadsense tune: stopped; the same command resumes the trials that were running\n"
             )
         return stop.exit_code
 
