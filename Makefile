@@ -106,7 +106,7 @@ lint: .venv/installed ## check style, types, imports, scripts, images and spelli
 	$(SCHEMA)github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(SCHEMA)citation-file-format CITATION.cff
 	$(BIN)/codespell $$(git ls-files)
-	$(BIN)/codespell --dictionary .ci/words.txt $$(git ls-files ':!.ci/words.txt' ':!CHANGELOG.md') # the project's terms
+	$(BIN)/codespell --dictionary .ci/words.txt $$(git ls-files ':!.ci/words.txt') # the project's terms
 
 .PHONY: docs
 docs: .venv/installed ## build the site (build/site/index.html) from docs/ and the code; a dead link or an orphan ends it

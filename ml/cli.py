@@ -13,7 +13,11 @@ _INTERRUPTED = 130
 
 
 def _usage() -> str:
-    lines = ["usage: roadsense COMMAND [OPTIONS]", "", "commands, and how long on two cores:"]
+    lines = [
+        "usage: roadsense COMMAND [OPTIONS]",
+        "",
+        "commands (and their duration on two cores):",
+    ]
     lines += [f"  {name:<14}{c.summary} ({c.lasts})" for name, c in COMMANDS.items()]
     lines += ["", "roadsense COMMAND --help explains a command's options."]
     return "\n".join(lines)

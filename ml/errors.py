@@ -9,7 +9,11 @@ from difflib import get_close_matches
 
 
 class RoadSenseError(Exception):
-    """Root of every error that RoadSense raises on purpose."""
+    """Root of every error that RoadSense raises on purpose.
+
+    A command that ends with it exits with its code: 2 for a user's mistake (`UsageError`), 1 where
+    something failed.
+    """
 
     exit_code = 1
 
@@ -87,12 +91,20 @@ class EvaluationError(RoadSenseError):
     """An evaluation could not be carried out."""
 
 
+class ResultError(UsageError, EvaluationError):
+    """The result of an evaluation is missing, unfinished, damaged or of another version."""
+
+
 class ExportError(RoadSenseError):
     """An exported board's code could not be compiled or run, or does not do what Python does."""
 
 
 class BoardError(RoadSenseError):
     """A board in the loop is not there, fell silent, or says what no board says."""
+
+
+class MissingBoardError(UsageError, BoardError):
+    """There is no device of the name that was given."""
 
 
 class NotLearningError(RoadSenseError):

@@ -123,7 +123,7 @@ class Parts:
     def _beforehand(self) -> str:
         if not self.total:
             return ""
-        there = f", {self.done} of them there already" if self.done else ""
+        there = f", {self.done} of them done already" if self.done else ""
         todo = self.total - self.done
         usual = f"; {duration(self.usual_s)} on two cores" if self.usual_s and todo else ""
         return f"{self.what}: {self.total} {self.unit}{there}{usual}"

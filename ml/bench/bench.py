@@ -187,7 +187,7 @@ def _replay(report: BenchReport, rounds: int, on_part: Callable[[str], None]) ->
     recorded.reset()  # which ends its SUMO: there is one in a process
     with closing(ConvoyVecEnv(report.num_envs, config)) as live:
         workloads = [
-            Driving(live, "i: the environment, its radio by the reference driver"),
+            Driving(live, "i: the environment, its radio by the reference ego"),
             Driving(recorded, "j: the same, recorded"),
         ]
         runs = _interleave(workloads, rounds, on_part)

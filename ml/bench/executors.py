@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-import tyro
-
 from ml.console import make_console, plain_lines
 from ml.execution.executor import make_executor
+from ml.options import read_options
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def burn(seconds: float) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; returns 0."""
-    options = tyro.cli(Options, args=arguments)
+    options = read_options(Options, "python -m ml.bench.executors", arguments or sys.argv[1:])
     tell = plain_lines(make_console())
     ratios = []
     for number in range(options.rounds):

@@ -4,7 +4,7 @@ Letters are those of the report: (a) SUMO with its necessary traffic, (b) the en
 training by workers, as `roadsense train` does it, (d) Stable-Baselines3's PPO on an environment
 that does nothing, in one process; (e) b and c over TraCI; (f) the naive baseline, in
 `ml.bench.naive_baseline`; (g, h) as c and d with everything on; (i, j) b with its radio by the
-reference driver, live and recorded; (k) b and c by 1, 2, 4 … workers; (l) b as
+reference ego, live and recorded; (k) b and c by 1, 2, 4 … workers; (l) b as
 `gymnasium.make_vec` makes it. The radio alone is in `ml.bench.radio_alone`.
 """
 

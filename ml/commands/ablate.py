@@ -13,6 +13,7 @@ from ml.commands.checks import require_counts
 from ml.console import WholeTable, make_console, markdown_table, plain_lines
 from ml.errors import ConfigError, EvaluationError
 from ml.execution.executor import CLUSTER_HELP, Executor, make_executor
+from ml.options import read_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,7 +111,7 @@ class AblateOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
-    options = tyro.cli(AblateOptions, prog="roadsense ablate", args=arguments)
+    options = read_options(AblateOptions, "roadsense ablate", arguments)
     require_counts(options, "episodes", "workers")
     names = [ablation.name for ablation in ABLATIONS]
     for name in options.only:

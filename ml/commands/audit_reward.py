@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from ml.commands.checks import require_counts
 from ml.console import make_console
+from ml.options import read_options
 from ml.progress import Parts
 
 _EPISODE_S = 0.06
@@ -25,9 +24,9 @@ class AuditOptions:
     """
 
     preset: str = "convoy"
-    """Whose reward and environment."""
+    """Preset whose reward and environment are checked."""
     episodes: int = 128
-    """Episodes per driver: of each kind, and of the preset's mixture."""
+    """Episodes per driver, for each kind and for the preset's mixture."""
     scenario: str | None = None
     """Scenario in sumo-configs/, or a sumocfg; default: the preset's."""
     radio: str = "clean"
@@ -38,7 +37,7 @@ class AuditOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 1 where the ranking is wrong or a penalty fires without cause."""
-    options = tyro.cli(AuditOptions, prog="roadsense audit-reward", args=arguments)
+    options = read_options(AuditOptions, "roadsense audit-reward", arguments)
     require_counts(options, "episodes")
     from ml.atomic_files import check_output, finite, write_json  # noqa: PLC0415
     from ml.evaluation.behaviours import DEAF, TEACHER  # noqa: PLC0415 (slow to import)

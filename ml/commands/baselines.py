@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
 from rich.console import Console
 
 from ml.commands.checks import require_counts
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
+from ml.options import read_options
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -32,33 +32,33 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class BaselinesOptions:
-    """Train plain Stable-Baselines3 algorithms where a preset trains, and judge all on one set.
+    """Train plain Stable-Baselines3 algorithms on a preset's environment, and compare all of them.
 
     The algorithms have the libraries' defaults (docs/algorithms.md says what differs), the preset's
-    environment and the features that it is shown. Beside them: the preset itself, trained for as
-    many steps, and two controllers. All drive the same validation episodes with the same packets.
-    What is there already is not done again, so a comparison that was stopped goes on.
+    environment and its features. They are compared with the preset, trained for as many steps, and
+    with two controllers. All drive the same validation episodes with the same packets. The same
+    command resumes a stopped comparison.
     """
 
     out: Path = Path("baselines")
     """Folder for models, curves, the table (baselines.md, baselines.json) and the picture."""
     preset: str = "ppo"
-    """Whose environment, and what stands beside the plain algorithms."""
+    """Preset whose environment is used, and that the algorithms are compared with."""
     algorithms: tuple[str, ...] = ("PPO", "SAC", "TQC", "RecurrentPPO")
-    """Of Stable-Baselines3 and, TQC and RecurrentPPO, SB3-Contrib."""
+    """Algorithms of Stable-Baselines3, and of SB3-Contrib (TQC and RecurrentPPO)."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the training runs of each algorithm and of the preset."""
+    """Seeds of the training runs of each algorithm and of the preset."""
     steps: int = 500_000
-    """Of each training run, all convoys together."""
+    """Steps of each training run over all convoys."""
     episodes: int = 1000
     """Validation episodes."""
     workers: int = 2
-    """Processes that train and judge, one simulation and one core each."""
+    """Processes that train and evaluate, one simulation and one core each."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    options = tyro.cli(BaselinesOptions, prog="roadsense baselines", args=arguments)
+    options = read_options(BaselinesOptions, "roadsense baselines", arguments)
     require_counts(options, "steps", "episodes", "workers")
     for name in ("algorithms", "seeds"):
         given = getattr(options, name)
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         _make_all(units, options.workers, console)
     except KeyboardInterrupt:
         out = shlex.quote(str(options.out))
-        sys.stderr.write(f"\nstopped; the same command with --out {out} goes on from here\n")
+        sys.stderr.write(f"\nstopped; the same command with --out {out} resumes from here\n")
         raise
     console.print(write_report(options.out, units, settings))
     tell = plain_lines(console)

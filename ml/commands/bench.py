@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from ml.bench.report import SECTIONS, BenchReport, Section
 from ml.commands.checks import require_counts, require_file
 from ml.console import make_console
+from ml.options import read_options
 from ml.progress import Parts
 
 _PART_S = 2.2
@@ -18,7 +17,7 @@ _PART_S = 2.2
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Measure environment and training beside their ceilings and a naive baseline."""
+    """Measure environment and training throughput, upper bounds and a naive baseline."""
 
     num_envs: int = 64
     """Convoys of the main comparison."""
@@ -27,22 +26,22 @@ class BenchOptions:
     radio: str = "clean"
     """Radio preset, or a parameter file."""
     rounds: int = 5
-    """Rounds that count; one more warms up."""
+    """Measured rounds, after one round of warm-up."""
     only: tuple[Section, ...] = ()
     """Measure these alone: the lettered comparison; a training run with everything on beside its
     ceiling; environment and training by 1, 2, 4 … workers; recorded traffic beside the environment;
     the radio's cost per convoy and tick; the environment over its sizes. Default: all."""
     profile: bool = False
-    """Only show where a tick of the environment goes."""
+    """Only profile a tick of the environment."""
     json: Path | None = None
     """Write all figures to this file."""
     picture: Path | None = None
-    """Draw the figures into this file; default: no picture."""
+    """Draw the figures to this file; default: no picture."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    options = tyro.cli(BenchOptions, prog="roadsense bench", args=arguments)
+    options = read_options(BenchOptions, "roadsense bench", arguments)
     require_counts(options, "rounds", "num_envs", "num_peers")
     require_file("--json", options.json)
     require_file("--picture", options.picture, ".png", ".svg")

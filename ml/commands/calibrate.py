@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +15,7 @@ from rich.markup import escape
 from ml.commands.checks import require_counts, require_file, require_new
 from ml.console import WholeTable, make_console, plain_lines
 from ml.errors import ConfigError
+from ml.options import read_options
 from ml.progress import Parts
 
 _FARTHEST_M = 5000.0
@@ -27,47 +28,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CalibrateOptions:
-    """Turn logs of boards that drove into a parameter file that training accepts.
+    """Turn logs of real boards into a parameter file for training.
 
-    The file holds what the logs can tell, with 90 % intervals, and keeps the prior where they
-    cannot; `roadsense train --radio FILE` takes it. Beside it goes a report with pictures: what was
-    measured, what the fitted radio does on the same drive, and what naive models do. Logs in one
-    folder are of one drive. To try it without boards: `roadsense logs synth`. docs/calibration.md
-    explains the rest.
+    The file holds the parameters that the logs determine, with 90 % intervals, and the prior for
+    the others; `roadsense train --radio FILE` reads it. A report with pictures shows the measured
+    drive, the fitted radio on the same drive, and naive models. All logs in one folder belong to
+    one drive. Without boards, `roadsense logs synth` writes logs. See docs/calibration.md.
     """
 
     logs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Logs of the boards: RTT, TX and RX files (CSV); beside them NMEA, UBX and pcap files."""
+    """Logs of the boards: RTT, TX and RX files (CSV), and NMEA, UBX and pcap files."""
     out: Path = Path("params.json")
     """The parameter file to write."""
     report: Path | None = None
-    """The report to write; the parameter file's name with .html by default."""
+    """The report to write; default: the parameter file's name with .html."""
     force: bool = False
-    """Replace files that are there."""
+    """Replace existing files."""
     prior: str = "clean"
-    """Preset or parameter file: values where the logs cannot tell, and the ranges known before."""
+    """Preset or parameter file: values that the logs do not determine, and prior ranges."""
     boards: Literal["mine", "at-large"] = "mine"
-    """Whose radio the file is. mine: these very boards on another drive. at-large: others of their
-    kind, which differ as the prior's boards do. The file holds both: `--radio FILE:at-large` takes
-    the other one. Either way what was fitted is drawn from its interval in every episode."""
-    held_out: tuple[Path, ...] = field(default_factory=tuple)
-    """Logs to judge on instead of those that are fitted to."""
+    """Boards that the file describes. mine: these boards on another drive. at-large: other boards
+    of their kind, which differ as the prior's boards do. The file holds both; `--radio
+    FILE:at-large` selects the other one. Fitted parameters are drawn from their intervals in every
+    episode."""
+    held_out: tuple[Path, ...] = ()
+    """Logs to evaluate the fit on, instead of those that it uses."""
     map: Path | None = None
     """How logs in other formats are read (TOML): `roadsense logs map FILE` proposes one."""
     distance_m: float | None = None
-    """Distance of two boards that stood all the time, such as on tripods; needs no positions."""
+    """Distance of two boards that never moved, such as on tripods; no positions are needed."""
     coverage: Path | None = None
-    """Study the intervals instead: calibrate from synthetic drives whose truth is known, and write
-    a table of how often the intervals hold it into this file. Needs no logs."""
+    """Study the intervals instead: calibrate from synthetic drives with known parameters, and write
+    a table of the intervals' coverage to this file. Needs no logs."""
     coverage_drives: int = 20
-    """How many half-hour drives of two boards the study has."""
+    """Number of half-hour drives of two boards in the study."""
     coverage_radio: str = "bursty"
-    """Radio that the study's drives are made with."""
+    """Radio of the study's drives."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense calibrate`; return the exit code."""
-    options = tyro.cli(CalibrateOptions, prog="roadsense calibrate", args=arguments)
+    options = read_options(CalibrateOptions, "roadsense calibrate", arguments)
     console = make_console()
     if options.coverage is not None:
         return _study(options, options.coverage, console)
@@ -207,7 +208,7 @@ def _study(options: CalibrateOptions, file: Path, console: Console) -> int:
     radio, prior = load_parameters(options.coverage_radio), load_parameters(options.prior)
     drives = options.coverage_drives
     total, usual = drives + 1, usual_s(drives)
-    with Parts(console, "calibrating made-up drives", total=total, usual_s=usual) as parts:
+    with Parts(console, "calibrating synthetic drives", total=total, usual_s=usual) as parts:
         rows = coverage_study(radio, prior, options.prior, drives=drives, on_part=parts.begin)
     text = table_of(rows)
     write_atomically(file, text)

@@ -15,6 +15,7 @@ import tyro
 from ml.commands.checks import require_counts, require_file
 from ml.console import WholeTable, make_console
 from ml.errors import ConfigError
+from ml.options import read_subcommand
 
 if TYPE_CHECKING:
     from ml.envs.episodes.critical_cases import CriticalCases
@@ -31,37 +32,36 @@ _COLUMNS = ("driver", "half", ">crashes [95 %]", ">critical [95 %]", ">time head
 
 @dataclass(frozen=True)
 class FindOptions:
-    """Let a weaker driver drive many episodes, and write down those that became critical.
+    """Find critical cases: drive many episodes with a weaker driver, and list the critical ones.
 
-    Critical is a hazard that is avoidable (the reference driver does not crash) and in which the
-    driver crashes, or comes below a time to collision of 1.5 s or a gap of 3 m. A case
-    is the number of an episode under the search's seed, so that training can drive the very case
-    again: roadsense train --cases FILE --cases-share 0.3. Half of what is found, drawn by number,
-    is held out from training.
+    A case is critical if the hazard is avoidable (the reference ego does not crash) and the driver
+    crashes, or falls below a time to collision of 1.5 s or a gap of 3 m. A case is the number of an
+    episode under the search's seed, so that training can replay it: roadsense train --cases FILE
+    --cases-share 0.3. Half of the cases, drawn by number, are held out from training.
 
-    A search that was stopped, or that is asked for more episodes, goes on from what --out holds.
+    A stopped search, or one for more episodes, resumes from the contents of --out.
     """
 
     out: Path
     """File of the cases (.yaml)."""
     preset: str = "ppo"
-    """Preset of `roadsense train` in whose environment they are found."""
+    """Preset of `roadsense train` whose environment is searched."""
     radio: str | None = None
     """Radio preset, or a parameter file; default: the preset's."""
     driver: str = "predictive:0.3"
     """The weaker driver: a controller, or a model (.zip)."""
     episodes: int = 20_000
-    """Episodes to drive in all."""
+    """Total number of episodes."""
     workers: int = 2
     """Processes."""
 
 
 @dataclass(frozen=True)
 class DriveOptions:
-    """Drive the cases of a file, and tell how the train half and the held-out half end."""
+    """Drive the cases of a file, and report results for the training and the held-out half."""
 
     cases: Annotated[str, tyro.conf.Positional]
-    """A set that comes with RoadSense (clean, bursty), or a file of `roadsense cases find`."""
+    """A shipped set (clean, bursty), or a file of `roadsense cases find`."""
     drivers: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Controllers, and models (.zip)."""
     workers: int = 2
@@ -70,8 +70,8 @@ class DriveOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense cases`; return the exit code."""
-    options = tyro.extras.subcommand_cli_from_dict(
-        {"find": FindOptions, "drive": DriveOptions}, prog="roadsense cases", args=arguments
+    options = read_subcommand(
+        {"find": FindOptions, "drive": DriveOptions}, "roadsense cases", arguments
     )
     require_counts(options, "workers")
     if isinstance(options, DriveOptions):
@@ -113,7 +113,7 @@ def _find(options: FindOptions) -> int:
                     shown.advance(state.driven - found.driven)
                     found = state
             except KeyboardInterrupt:
-                kept = f"goes on after {found.driven:,} episodes" if found.driven else "begins anew"
+                kept = f"resumes after {found.driven:,} episodes" if found.driven else "begins anew"
                 sys.stderr.write(f"\nstopped; the same command with --out {options.out} {kept}\n")
                 raise
     console.print(

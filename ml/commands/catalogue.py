@@ -19,36 +19,36 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("train a policy, or resume a run", "5 to 8 min"),
-    "evaluate": Command("judge models beside classical controllers, and write a card", "10 min"),
-    "curves": Command("draw the learning curves of runs side by side"),
-    "watch": Command("show what a driver knew as a page, or training runs as they go", "20 s"),
-    "replay": Command("run an episode of an evaluation again, and draw it"),
-    "ablate": Command("measure what each part of the recipe is worth", "1.5 h"),
-    "baselines": Command(
-        "train plain Stable-Baselines3 algorithms beside a preset: a table", "hours"
+    "evaluate": Command(
+        "compare models with classical controllers, and write a safety card", "10 min"
     ),
+    "curves": Command("draw the learning curves of runs side by side"),
+    "watch": Command("show an episode as a page, or follow training runs live", "20 s"),
+    "replay": Command("rerun an episode of an evaluation, and draw it"),
+    "ablate": Command("train the recipe without each of its parts, and compare", "1.5 h"),
+    "baselines": Command("compare a preset with plain Stable-Baselines3 algorithms", "hours"),
     "targets": Command("run the acceptance tests on models: pass, fail or inconclusive", "40 min"),
     "verify": Command("run a submission to the leaderboard again: do its figures agree?", "40 min"),
     "tune": Command(
-        "search for better values of the recipe, or of a controller", "hours, or --minutes"
+        "search hyperparameters of the recipe or of a controller", "hours, or --minutes"
     ),
     "cases": Command("find critical cases for training, and drive them", "7 min"),
-    "audit-reward": Command("check that the reward ranks drivers as a person would", "2 min"),
-    "bench": Command("measure training throughput against its ceiling", "5 min"),
-    "doctor": Command("look for what this machine lacks; for bug reports"),
+    "audit-reward": Command("check that the reward ranks drivers in the expected order", "2 min"),
+    "bench": Command("measure training throughput against its upper bound", "5 min"),
+    "doctor": Command("check this machine; for bug reports"),
     "compile": Command("compile the environment's loops ahead of the first run", "10 s"),
     "params": Command("show, compare and fit parameters of radio and sensors"),
     "calibrate": Command(
         "turn logs of real boards into a parameter file", "1 min; --coverage 3 min"
     ),
-    "logs": Command("make up logs to try that without boards; map other formats; test boards"),
+    "logs": Command("write synthetic logs; map other formats; test boards"),
     "judge-drive": Command(
-        "judge a policy on the logs of a recorded drive", "30 s; --closed-loop 2 min"
+        "evaluate a policy on the logs of a recorded drive", "30 s; --closed-loop 2 min"
     ),
-    "export": Command("turn a model into C for an ESP32, checked on three cores", "1 min"),
-    "hil": Command("let a board drive, here, under QEMU or at a serial port", "30 s"),
-    "drives": Command("say which recorded convoys and cases a folder holds"),
-    "scenario": Command("say what keeps convoys off a road of your own, and what mends it"),
+    "export": Command("export a model as C for an ESP32, checked on three cores", "1 min"),
+    "hil": Command("run a board in the loop: here, under QEMU or at a serial port", "30 s"),
+    "drives": Command("list the recorded convoys and cases of a folder"),
+    "scenario": Command("check a road of your own, and name what to change"),
     "observation": Command("print the table of the observation's features"),
 }
 

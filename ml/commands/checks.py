@@ -29,7 +29,7 @@ def require_new(option: str, *files: Path, force: bool) -> None:
     there = next((file for file in files if file.is_file()), None)
     if there is not None and not force:
         raise ConfigError(
-            f"{option} = {files[0]}: {there} is there already. Name another file, or give --force "
+            f"{option} = {files[0]}: {there} exists already. Name another file, or use --force "
             "to replace it."
         )
 

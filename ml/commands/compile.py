@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tyro
+from ml.options import read_options
 
 _TICKS = 15  # more than an episode, so that resets are compiled, too
 
@@ -15,7 +15,7 @@ class CompileOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
-    tyro.cli(CompileOptions, prog="roadsense compile", args=arguments)
+    read_options(CompileOptions, "roadsense compile", arguments)
     import numpy as np  # noqa: PLC0415 (slow to import)
 
     from ml.envs.config import EnvConfig  # noqa: PLC0415

@@ -11,13 +11,14 @@ from ml.commands.checks import require_file
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.evaluation.records import require_distinct
+from ml.options import read_options
 
 
 @dataclass(frozen=True)
 class CurvesOptions:
-    """Draw the learning curves of training runs, a colour for each preset.
+    """Draw the learning curves of training runs, one colour per preset.
 
-    Crashes and return while training; headway and false brakes of the periodic evaluation.
+    Shows crashes and return during training, headway and false brakes of periodic evaluations.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -28,7 +29,7 @@ class CurvesOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    options = tyro.cli(CurvesOptions, prog="roadsense curves", args=arguments)
+    options = read_options(CurvesOptions, "roadsense curves", arguments)
     if not options.runs:
         raise ConfigError("no run is named: give run directories, as runs/*-ppo-s*")
     require_distinct("RUN", options.runs)

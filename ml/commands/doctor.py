@@ -18,6 +18,7 @@ from ml.commands.catalogue import COLUMNS, command_lines
 from ml.console import WholeTable, make_console, markdown_table
 from ml.doctor import machine, programs
 from ml.doctor.programs import Finding, ok
+from ml.options import read_options
 from ml.training.versions import read_versions
 
 _CLUSTER_HELP = (
@@ -29,22 +30,22 @@ _COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """Look for what RoadSense needs on this machine; say for each thing ok, or what mends it.
+    """Check this machine for everything that RoadSense needs, and print remedies.
 
-    Exit code 0: nothing has to be mended (a note is no fault). 1: something has to. 2: a wrong
-    option. Its output belongs into a bug report.
+    Exit code 0: no problem (notes are no problems). 1: problems found. 2: a wrong option. Include
+    the output in bug reports.
     """
 
     cluster: Annotated[str | None, tyro.conf.arg(help=_CLUSTER_HELP)] = None
     json: bool = False
     """Print JSON instead of a table."""
     commands: bool = False
-    """Only print what takes how long, as a table in Markdown."""
+    """Only print the durations of commands, as a table in Markdown."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Examine the machine and report; return the exit code."""
-    options = tyro.cli(DoctorOptions, prog="roadsense doctor", args=arguments)
+    options = read_options(DoctorOptions, "roadsense doctor", arguments)
     if options.commands:
         sys.stdout.write(markdown_table(COLUMNS, command_lines(markdown=True)))
         return 0

@@ -11,13 +11,14 @@ from typing import Annotated
 import tyro
 
 from ml.console import WholeTable, counted, make_console
+from ml.options import read_options
 
 _MINUTE_S = 60.0
 
 
 @dataclass(frozen=True)
 class DrivesOptions:
-    """Say which recorded convoys a folder holds, and which cases were cut out of them.
+    """List the recorded convoys of a folder, and the cases cut out of them.
 
     A recording is a file in the layout of the OpenACC database, or the TX and RX logs of one folder
     together, in another format if a map.toml beside the recordings says how they are read
@@ -25,16 +26,16 @@ class DrivesOptions:
     −3 m/s² of a car ahead of the last one, 20 s before to 25 s after it; one with holes is refused
     and counted here. Half of the recordings, by their content, are for training (roadsense train
     --episodes-from FOLDER), the others for evaluation (roadsense evaluate --suite drives:FOLDER).
-    docs/drives.md says where to get some.
+    See docs/drives.md for sources.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
-    """Folder of recordings; folders in it are looked through, too."""
+    """Folder of recordings, searched recursively."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense drives`; return the exit code."""
-    options = tyro.cli(DrivesOptions, prog="roadsense drives", args=arguments)
+    options = read_options(DrivesOptions, "roadsense drives", arguments)
     from ml.calibration.convoys.folder import (  # noqa: PLC0415 (numba is slow to import)
         cut_all,
         is_for_training,

@@ -17,6 +17,7 @@ from ml.errors import ConfigError
 from ml.evaluation.plan import Plan
 from ml.evaluation.result import EpisodeRow, Manifest, read_rows, write_csv
 from ml.execution.executor import CLUSTER_HELP, make_executor
+from ml.options import read_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,10 +30,10 @@ CSV_FILE, SUMMARY_FILE = "episodes.csv", "summary.json"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(Plan):
-    """Judge saved models beside classical controllers and bounds, on the same cases and radio.
+    """Compare saved models with classical controllers and bounds, on the same cases and packets.
 
-    Without a model, the baselines alone. An evaluation that was stopped goes on where it stood
-    when the same command runs again with the same --out.
+    Without a model, only the baselines are evaluated. A stopped evaluation resumes when the same
+    command runs again with the same --out.
     """
 
     out: Path | None = None
@@ -40,22 +41,22 @@ class EvaluateOptions(Plan):
     against: str | None = None
     """A model or a result to compare the first model with; exit code 1 where the first is worse."""
     margin: tuple[str, ...] = ()
-    """Losses that --against lets pass, as crash=0.5; metrics: crash, calm_crash, false_brakes,
+    """Losses that --against tolerates, as crash=0.5; metrics: crash, calm_crash, false_brakes,
     braking_share, below_rss, jerk, headway, progress, reaction."""
     workers: int = 2
     """Processes on this machine."""
     cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
     worst: int = 10
-    """Worst episodes that the card runs again and draws."""
+    """Number of worst episodes that the card reruns and draws."""
     csv: bool = False
-    """Write all episodes to episodes.csv, too."""
+    """Also write all episodes to episodes.csv."""
     force: bool = False
     """Replace the result of another evaluation in --out."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 1 where `--against` found the first model worse, else 0."""
-    options = tyro.cli(EvaluateOptions, prog="roadsense evaluate", args=arguments)
+    options = read_options(EvaluateOptions, "roadsense evaluate", arguments)
     require_counts(options, "episodes", "workers")
     if options.worst < 0:
         raise ConfigError(f"--worst must be ≥ 0, got {options.worst}")

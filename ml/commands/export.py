@@ -10,29 +10,30 @@ from typing import Annotated, Literal
 import tyro
 
 from ml.console import make_console
+from ml.options import read_options
 from ml.progress import Parts
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Turn a model into a folder of C that an ESP32 runs.
+    """Export a model as a folder of C code for an ESP32.
 
-    The folder is a library for the Arduino IDE and for ESP-IDF, and convoy/ in it a sketch that
-    makes an ESP32 a whole node: radio, GPS, IMU and the model; their READMEs lead on. Beside the
-    code lie golden episodes, replayed on this machine and on two RISC-V cores under QEMU: every
-    command must be Python's within 1e-3 m/s², and the same bits on all of them. What a tick takes
-    of each core is printed, and written to budget.json.
+    The folder is a library for the Arduino IDE and for ESP-IDF. Its folder convoy/ is a sketch for
+    a complete node: radio, GPS, IMU and the model; see their READMEs. Golden episodes are replayed
+    on this machine and on two RISC-V cores under QEMU: every command must equal Python's within
+    1e-3 m/s², with the same bits on all three. The cost of a tick on each core is printed, and
+    written to budget.json.
     """
 
     model: Annotated[Path, tyro.conf.Positional]
     """A model of `roadsense train`, a .zip."""
     out: Path
-    """The folder to write; it must not be there yet."""
+    """The folder to write; it must not exist."""
     radio: str = "clean"
-    """Radio preset, or a parameter file: its sensors are what the board takes its own for."""
+    """Radio preset, or a parameter file, whose sensor errors the board assumes."""
     net: Literal["float", "int16"] = "float"
-    """What the network is computed in: float32, or whole numbers of 16 bits, which take a core
-    without FPU (ESP32-C3, C6, H2) a fifth of the instructions, and half the flash for weights."""
+    """Arithmetic of the network: float32, or 16-bit integers, which need a fifth of the
+    instructions on a core without FPU (ESP32-C3, C6, H2), and half the flash for weights."""
     check: bool = True
     """Replay the golden episodes on all cores, and write budget.json; needs the packages that an
     error names where they are missing."""
@@ -40,7 +41,7 @@ class ExportOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense export`; return 0."""
-    options = tyro.cli(ExportOptions, prog="roadsense export", args=arguments)
+    options = read_options(ExportOptions, "roadsense export", arguments)
     from ml.export.folder import export  # noqa: PLC0415 (torch and numba are slow)
 
     console = make_console()

@@ -58,5 +58,5 @@ def fill(
                 shown.advance(len(job.parts), work=job.simulated_s)
     except KeyboardInterrupt:
         out = shlex.quote(str(folder))
-        sys.stderr.write(f"\nstopped; the same command with --out {out} goes on from here\n")
+        sys.stderr.write(f"\nstopped; the same command with --out {out} resumes from here\n")
         raise

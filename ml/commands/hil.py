@@ -16,6 +16,7 @@ from ml.console import counted, make_console, plain_lines
 from ml.errors import BoardError, ConfigError, did_you_mean
 from ml.evaluation.seeds import TEST_SEED
 from ml.installation import model_file
+from ml.options import read_options
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _MOST_DEADLINE_MS = 60_000
 
 @dataclass(frozen=True)
 class HilOptions:
-    """Let a board drive: SUMO moves the cars, the board decides, tick by tick.
+    """Run a board in the loop: SUMO moves the cars, the board decides, tick by tick.
 
     Each tick of 0.1 s the board is handed what a board on the road would get (frames off the air,
     fixes, samples of its sensors), and answers with a command. Simulated time waits for it. An
@@ -69,7 +70,7 @@ class HilOptions:
     radio: str = "bursty"
     """Radio preset, or a parameter file."""
     episodes: int = 10
-    """Episodes, spread over the suite's cases. A tick of qemu takes some 10 ms."""
+    """Episodes, spread over the suite's cases. A tick of qemu takes about 10 ms."""
     seed: int = TEST_SEED
     """Seed of the cases; default: the test seed."""
     deadline_ms: int = 100
@@ -87,7 +88,7 @@ class HilOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense hil`; return 0, or 1 where a replay differs."""
-    options = tyro.cli(HilOptions, prog="roadsense hil", args=arguments)
+    options = read_options(HilOptions, "roadsense hil", arguments)
     require_counts(options, "episodes", "deadline_ms")
     if options.deadline_ms > _MOST_DEADLINE_MS:
         raise ConfigError(f"--deadline-ms must be ≤ {_MOST_DEADLINE_MS}, got {options.deadline_ms}")

@@ -15,6 +15,7 @@ from rich.markup import escape
 from ml.commands.checks import require_file, require_new
 from ml.console import WholeTable, counted, make_console
 from ml.errors import ConfigError
+from ml.options import read_options
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class JudgeDriveOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense judge-drive`; return 0 where the policy is shown above chance, else 3."""
-    options = tyro.cli(JudgeDriveOptions, prog="roadsense judge-drive", args=arguments)
+    options = read_options(JudgeDriveOptions, "roadsense judge-drive", arguments)
     _check(options)
     from ml.calibration.logs.log_map import (  # noqa: PLC0415 (torch and numba are slow)
         read_log_map,

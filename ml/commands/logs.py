@@ -1,4 +1,4 @@
-"""`roadsense logs`: made-up logs of any radio, and maps for logs in other formats."""
+"""`roadsense logs`: synthetic logs of any radio, and maps for logs in other formats."""
 
 import sys
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from ml.commands.checks import require_file, require_new
 from ml.commands.logs_check import CheckOptions, check
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
+from ml.options import read_subcommand
 from ml.progress import Parts
 
 _SHORTEST_MIN, _LONGEST_MIN = 1.0, 240.0
@@ -66,10 +67,10 @@ class MapOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense logs`; return the exit code."""
-    options = tyro.extras.subcommand_cli_from_dict(
+    options = read_subcommand(
         {"synth": SynthOptions, "map": MapOptions, "check": CheckOptions},
-        prog="roadsense logs",
-        args=arguments,
+        "roadsense logs",
+        arguments,
     )
     if isinstance(options, CheckOptions):
         return check(options)

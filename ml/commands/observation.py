@@ -4,9 +4,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tyro
-
 from ml.console import markdown_table
+from ml.options import read_options
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class ObservationOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
-    tyro.cli(ObservationOptions, prog="roadsense observation", args=arguments)
+    read_options(ObservationOptions, "roadsense observation", arguments)
     sys.stdout.write(observation_table())
     return 0
 

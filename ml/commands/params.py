@@ -13,6 +13,7 @@ from rich.console import Console
 from ml.commands.checks import require_file
 from ml.console import make_console
 from ml.errors import ConfigError
+from ml.options import read_subcommand
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -57,18 +58,13 @@ class FitMarginOptions:
     """Radio preset, or a parameter file: what all other parameters are."""
 
 
-Options = (
-    Annotated[ShowOptions, tyro.conf.subcommand("show")]
-    | Annotated[DiffOptions, tyro.conf.subcommand("diff")]
-    | Annotated[FitMarginOptions, tyro.conf.subcommand("fit-margin")]
-)
+Options = ShowOptions | DiffOptions | FitMarginOptions
+_KINDS = {"show": ShowOptions, "diff": DiffOptions, "fit-margin": FitMarginOptions}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `roadsense params` with its arguments; return the exit code."""
-    options: ShowOptions | DiffOptions | FitMarginOptions = tyro.cli(
-        Options, prog="roadsense params", args=arguments
-    )
+    options: Options = read_subcommand(_KINDS, "roadsense params", arguments)
     console = make_console()
     if isinstance(options, ShowOptions):
         _show(options, console)

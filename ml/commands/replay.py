@@ -13,6 +13,7 @@ from ml.commands.watch import open_page
 from ml.console import make_console
 from ml.errors import ConfigError
 from ml.evaluation.result import EpisodeRow, Manifest, read_part, slug
+from ml.options import read_options
 from ml.progress import Parts
 
 _MOST_LISTED = 8
@@ -50,7 +51,7 @@ class ReplayOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
-    options = tyro.cli(ReplayOptions, prog="roadsense replay", args=arguments)
+    options = read_options(ReplayOptions, "roadsense replay", arguments)
     if not (options.result / Manifest.FILE).is_file():
         raise ConfigError(
             f"{options.result} holds no result (it has no {Manifest.FILE}). Name a folder that "

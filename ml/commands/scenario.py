@@ -17,6 +17,7 @@ import tyro
 
 from ml.console import counted, make_console
 from ml.errors import RoadSenseError
+from ml.options import read_subcommand
 
 if TYPE_CHECKING:
     from ml.sumo.network import RouteNetwork
@@ -59,9 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         RoadSenseError: There is no such sumocfg, or it is malformed.
     """
-    options = tyro.extras.subcommand_cli_from_dict(
-        {"check": CheckOptions}, prog="roadsense scenario", args=arguments
-    )
+    options = read_subcommand({"check": CheckOptions}, "roadsense scenario", arguments)
     console = make_console()
     from ml.sumo.scenarios import examine_scenario  # noqa: PLC0415 (slow to import)
 

@@ -15,6 +15,7 @@ from ml.errors import ConfigError
 from ml.evaluation.acceptance.sizes import COUNTS, PARTS, Asked
 from ml.evaluation.records import require_distinct
 from ml.execution.executor import CLUSTER_HELP, make_executor
+from ml.options import read_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,7 +75,7 @@ class TargetsOptions(Place, Asked):
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
-    options = tyro.cli(TargetsOptions, prog="roadsense targets", args=arguments)
+    options = read_options(TargetsOptions, "roadsense targets", arguments)
     require_counts(options, *COUNTS, "workers")
     if not options.models:
         raise ConfigError("name a MODEL: a .zip that `roadsense train` saved")

@@ -15,6 +15,7 @@ from ml.commands.checks import require_counts
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.execution.executor import CLUSTER_HELP, make_executor
+from ml.options import read_options
 from ml.progress import Parts
 from ml.tuning.objective import Objective
 
@@ -63,7 +64,7 @@ class TuneOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
-    options = tyro.cli(TuneOptions, prog="roadsense tune", args=arguments)
+    options = read_options(TuneOptions, "roadsense tune", arguments)
     require_counts(options, "trials", "evaluations", "episodes", "workers")
     if options.minutes is not None and not 0.0 < options.minutes < math.inf:
         raise ConfigError(f"--minutes must be > 0, got {options.minutes:g}")
@@ -76,8 +77,7 @@ def main(arguments: Sequence[str]) -> int:
             return _search(options)
         except StopRequested:
             sys.stderr.write(
-                "roadsense tune: stopped; the same command goes on with the trials that were "
-                "running\n"
+                "roadsense tune: stopped; the same command resumes the trials that were running\n"
             )
         return stop.exit_code
 

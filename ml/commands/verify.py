@@ -15,6 +15,7 @@ from ml.errors import ConfigError, SubmissionError
 from ml.evaluation.acceptance.sizes import COUNTS, PartName
 from ml.evaluation.records import require_distinct, sha256_of
 from ml.installation import model_file
+from ml.options import read_options
 
 if TYPE_CHECKING:
     from ml.evaluation.acceptance.agreement import Agreement
@@ -49,7 +50,7 @@ class VerifyOptions(Place):
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
-    options = tyro.cli(VerifyOptions, prog="roadsense verify", args=arguments)
+    options = read_options(VerifyOptions, "roadsense verify", arguments)
     require_counts(options, "workers")
     require_distinct("MODEL", options.models)
     # Torch and numba are slow to import, and --help needs none of them.

@@ -18,6 +18,7 @@ from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import TEST_SEED
 from ml.folders import expand_home
 from ml.installation import SHIPPED_MODELS, model_file
+from ml.options import read_options
 from ml.progress import Parts
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class WatchOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
-    options = tyro.cli(WatchOptions, prog="roadsense watch", args=arguments)
+    options = read_options(WatchOptions, "roadsense watch", arguments)
     if options.serve is not None:
         return _serve(options.serve, options)
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.

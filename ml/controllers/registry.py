@@ -104,6 +104,12 @@ def make_controller(spec: str) -> Constant | Follower | ExportedBoard:
     return build(*(_number(text, spec) for text in texts))
 
 
+def names_controller(spec: str) -> bool:
+    """Whether a specification begins with a controller's name, or with what stands before one."""
+    head = spec.partition(":")[0].partition("@")[0]
+    return head in {*CONTROLLER_NAMES, *_WRAPPERS, BOARD, OWN}
+
+
 def frontier(name: str) -> list[str]:
     """Specifications of one kind of controller over its usual time gaps.
 

@@ -13,7 +13,7 @@ from ml.installation import usable_cores
 from ml.training.deployment import Deployment, is_port, read_deployment
 
 _GIB = 2**30
-_LEAST_MEMORY_GIB = 3.0  # a training run with its evaluation child takes some 1.5
+_LEAST_MEMORY_GIB = 3.0  # a training run with its evaluation child takes about 1.5
 _LEAST_FREE_GIB = 1.0
 _CONTAINER_UID = "1000"
 _PAGES = {"TENSORBOARD_PORT": ("6006", "TensorBoard"), "WATCH_PORT": ("6007", "watch")}

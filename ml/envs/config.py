@@ -53,23 +53,24 @@ class RewardWeights(_Model):
     """
 
     headway: Annotated[float, Field(ge=0.0)] = 0.1
-    """Earned at the gap that is set, half of it at 5 m + 0.5 s off. 0.3 s off, losing more costs
-    about the price of a second of headway per second."""
+    """Reward at the set gap, halved at a deviation of 5 m + 0.5 s. At 0.3 s off, further deviation
+    costs about the price of a second of headway per second."""
     safety: Annotated[float, Field(ge=0.0)] = 0.2
-    """Lost where a crash would take more than 2 m/s² to avoid, or the gap is below 0.5 s."""
+    """Penalty where avoiding a crash needs more than 2 m/s², or the gap is below 0.5 s."""
     collision: Annotated[float, Field(ge=0.0)] = PRICES["crash"]
-    """Lost in a crash that the reference driver would not have had: the price of one."""
+    """Penalty of a crash that the reference ego would have avoided: its price."""
     comfort: Annotated[float, Field(ge=0.0)] = 0.25
-    """Lost by jerk beyond 0.8 m/s³ and braking beyond 1.5 m/s², as their squares: much as the price
-    of jerk where a radio is bad."""
+    """Penalty of jerk beyond 0.8 m/s³ and braking beyond 1.5 m/s², as their squares: about the
+    price of jerk on a bad radio."""
     false_braking: Annotated[float, Field(ge=0.0)] = PRICES["false_brakes"] / 12
-    """Lost by braking beyond 1.5 m/s² without cause; an event of some 12 ticks costs its price."""
+    """Penalty of braking beyond 1.5 m/s² without cause; about 12 ticks of it cost the price of one
+    event."""
     restraint: Annotated[float, Field(ge=0.0)] = 0.25
-    """Lost by wishing for more than the safety layer lets pass."""
+    """Penalty of actions beyond the bounds of the safety layer."""
     braking: Annotated[float, Field(ge=0.0)] = PRICES["braking_share"] / EPISODE_TICKS
-    """Lost by braking where there is no hazard: its price, spread over 50 s."""
+    """Penalty of braking in episodes without a hazard: its price, spread over 50 s."""
     overreaction: Annotated[float, Field(ge=0.0)] = PRICES["overreaction"]
-    """Lost by braking harder than whoever slows in a benign episode: the price of doing so."""
+    """Penalty of overreaction in a benign episode: its price."""
 
 
 class EnvConfig(_Model):
@@ -78,14 +79,14 @@ class EnvConfig(_Model):
     scenario: str = "highway"
     """Name of a scenario in sumo-configs/, or the path of a sumocfg."""
     backend: Literal["libsumo", "traci"] = "libsumo"
-    """libsumo runs SUMO in this process; traci talks to a SUMO of its own, or to a server."""
+    """libsumo runs SUMO in this process; traci starts a separate SUMO, or connects to a server."""
     num_peers: tuple[_Peers, _Peers] = (1, 8)
-    """Fewest and most cars ahead of the ego; drawn uniformly per episode."""
+    """Range of the number of cars ahead of the ego; drawn uniformly per episode."""
     radio: str = "clean"
-    """Name of a radio preset, or the path of a parameter file; of a calibrated one, FILE:at-large
-    is the radio of other boards than those that logged."""
+    """Name of a radio preset, or the path of a parameter file; FILE:at-large selects other boards
+    than those that logged, in a calibrated file."""
     domain_randomisation: bool = False
-    """Draw the radio's and the sensors' parameters anew per episode, from the file's ranges."""
+    """Draw the parameters of radio and sensors per episode from the file's ranges."""
     episode_s: Annotated[float, Field(ge=1.0, le=3600.0)] = 50.0
     """Time limit of an episode, s."""
     episode_mix: EpisodeMix = EpisodeMix()
@@ -95,45 +96,44 @@ class EnvConfig(_Model):
     ego_time_gap_s: tuple[_StartGapS, _StartGapS] = (1.0, 2.5)
     """Range of the ego's initial time gap, s (beside a standstill distance of 5 m)."""
     time_gap_s: tuple[_TimeGapS, _TimeGapS] = (1.0, 1.0)
-    """Range of the time gap that the driver sets, s (never less than 10 m are kept); drawn per
-    episode, shown to the policy, and what the reward's headway term asks for."""
+    """Range of the time gap that the driver sets, s (the gap is never less than 10 m). Drawn per
+    episode, observed by the policy, and the target of the reward's headway term."""
     action_lag_s: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Time constant of the low-pass between the policy's action and the command, s; 0: none."""
     safety_layer: bool = False
     """Bound the ego's acceleration by what the newest messages demand (ml.onboard.safety_layer)."""
     position_common_share: Share = 0.28
-    """Share of a position's error variance that the ego's board counts on being common to the
-    convoy, 0 to 1: the same satellites and the same air move all positions alike, and no distance.
-    0 is the cautious value: all errors are independent, and the safety layer keeps more distance.
-    The default is less than what the sensors do (position.common_share of the radio's file, 0.5):
-    with that the layer's margin is 2.4 standard deviations of the actual error (ADR 37)."""
+    """Share of the variance of position errors that the ego's board assumes to be common to the
+    convoy, 0 to 1; common errors cancel in distances. 0 is cautious: all errors are independent,
+    and the safety layer keeps more distance. The default is less than the sensors' actual share
+    (position.common_share of the radio's file, 0.5), so that the layer's margin is 2.4 standard
+    deviations of the actual error (ADR 37)."""
     ego_receives: bool = True
-    """Whether the ego's board is handed what its radio receives. False: its peer table stays empty,
-    whatever is on the air."""
+    """Whether the ego's board receives messages. False: its peer table stays empty."""
     reward: RewardWeights = RewardWeights()
     """Weights of the reward terms."""
     ego_control: Literal["policy", "sumo"] = "policy"
     """Who drives the ego: the actions, or SUMO's own car-following (a baseline; actions unused)."""
     radio_position: Literal["own", "reference"] = "own"
-    """Whose position decides what the ego's radio hears: its own, as on the road, or that of the
-    reference driver, so that every controller meets the same fates of every packet."""
+    """Position that decides which packets the ego receives: its own, as on the road, or that of the
+    reference ego, so that every driver receives the same packets."""
     reference_gap: _StartGapS | Literal["own"] = 1.5
-    """Initial time headway of the reference driver, s; `own`: it starts where the ego does."""
+    """Initial time headway of the reference ego, s; `own`: it starts where the ego does."""
     stop_at_collision: bool = True
-    """End an episode when the ego crashes. False (evaluation): the ego stays where it crashed and
-    the peers drive on, so that what the case was like is known to its end."""
+    """End an episode when the ego crashes. False (evaluation): the ego stays where it crashed, the
+    peers drive on, and the case is recorded to its end."""
     cases: str = ""
-    """Critical cases to drive again: `clean`, `bursty`, or a file that `roadsense cases find` has
-    made, for just such an environment."""
+    """Critical cases to replay: `clean`, `bursty`, or a file that `roadsense cases find` wrote for
+    the same environment."""
     cases_share: Share = 0.0
-    """Share of the episodes that are cases of the train half of `cases`; an evaluation has none."""
+    """Share of training episodes that are cases of the training half of `cases`."""
     episodes_from: str = ""
-    """Folder of recorded convoys (docs/drives.md) whose cars ahead drive as recorded in a share of
-    the episodes of training; the half of the files that evaluation never sees (by content)."""
+    """Folder of recorded convoys (docs/drives.md) that replace a share of the training episodes;
+    only the training half of the files is used (split by content)."""
     episodes_from_share: Share = 0.3
-    """Share of the episodes that are recorded ones, where there is `episodes_from`."""
+    """Share of recorded episodes, if `episodes_from` is set."""
     audit_causality: bool = False
-    """Check at run time that no observation holds a message from the future."""
+    """Check at run time that no observation contains a message from the future."""
 
     @model_validator(mode="after")
     def _ordered_ranges(self) -> Self:

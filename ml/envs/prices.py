@@ -7,7 +7,7 @@ overreaction to a benign slowing, 20 percentage points of time spent braking whi
 matter, or 2 m/s³ of jerk.
 
 The crash is dear on purpose. A driver that never answers silence follows closer, brakes less and
-drives smoother, and crashes in a few avoidable hazards of a thousand: at less than some 2,600
+drives smoother, and crashes in a few avoidable hazards of a thousand: at less than about 2,600
 points a crash it would be paid for that.
 """
 

@@ -250,7 +250,7 @@ class BroadcastChannel:
     def listen_in(self) -> None:
         """Keep from now on what goes on the air, until `take_frames` is called for it.
 
-        It takes some 80 kB a convoy of nine cars. Where nobody listens in, nothing is kept.
+        It takes about 80 kB a convoy of nine cars. Where nobody listens in, nothing is kept.
         """
         # Between two deliveries every node has at most one slot, for its own frame and all that it
         # relays, and what its queue still held.

@@ -33,7 +33,7 @@ class DriverFigures:
     """One row of the table.
 
     Attributes:
-        hazard_crashes: In those hazards that the reference driver survives.
+        hazard_crashes: In those hazards that the reference ego survives.
         invalid: Episodes left out (peers collided, a vehicle went missing).
         false_brakes_per_km: In benign and free ones.
         time_headway_s: Mean over the episodes.

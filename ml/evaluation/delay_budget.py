@@ -21,7 +21,7 @@ def delay_budget_s(
 ) -> float:
     """Find the longest delay from the onset to the first braking that avoids the crash.
 
-    The car holds its speed until then, and brakes as the reference driver does, to a standstill.
+    The car holds its speed until then, and brakes as the reference ego does, to a standstill.
 
     Args:
         lead_travel_m: (ticks + 1,) float64, what the car in front has driven since the start.

@@ -36,7 +36,7 @@ class CaseFacts:
         hazard: A peer brings a hazard.
         num_peers: Cars ahead of the ego.
         onset_tick: First tick of the braking.
-        avoidable: The reference driver did not crash.
+        avoidable: The reference ego did not crash.
         informed_s: When the first message that shows the hazard had arrived, s since reset; None
             if it never did.
         standstill_m: The controller's standstill distance; NaN where it has none, None where the

@@ -269,7 +269,7 @@ def run_validation(
 
     They are drawn episodes of the configuration that is trained in, driven past a crash on an
     embedded SUMO, on seeds that the card never sees (`seeds.VALIDATION_SEED`, or another), with the
-    fate of every packet decided along the reference driver's way: every model and every controller
+    fate of every packet decided along the reference ego's way: every model and every controller
     meets the same ones, and only what that driver could avoid counts as a crash.
 
     Raises:

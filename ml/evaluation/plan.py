@@ -18,18 +18,18 @@ class Plan:
     models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Models that `roadsense train` saved (.zip)."""
     suite: tuple[str, ...] = SUITE_NAMES
-    """Suites, as NAME or NAME:NUMBER: convoy:episodes, r157:time-gap, others:repeats; with
-    @SCENARIO behind it on another road, as convoy@rural or convoy:300@my.sumocfg. drives:FOLDER:
-    recorded convoys that training never sees; drives-all:FOLDER: all of them (docs/drives.md)."""
+    """Suites, as NAME or NAME:NUMBER (convoy:episodes, r157:time-gap, others:repeats). @SCENARIO at
+    the end selects another road, as in convoy@rural or convoy:300@my.sumocfg. drives:FOLDER:
+    recorded convoys held out from training; drives-all:FOLDER: all of them (docs/drives.md)."""
     radio: tuple[str, ...] = ()
     """Radio presets or parameter files; default: each suite's own."""
     controllers: tuple[str, ...] = ()
     """Controllers, as NAME:TIME-GAP or NAME for all its time gaps; default: all (in the suite
     convoy at all time gaps, in the others at one); `none` for none."""
     seeds: tuple[int, ...] = (TEST_SEED,)
-    """Seeds of the cases; default: the test seed. For choices take the validation seed, 3000017:
-    then the test seed's cases stay unseen."""
+    """Seeds of the cases; default: the test seed. To choose between models, use the validation
+    seed, 3000017, so that the cases of the test seed stay unseen."""
     episodes: int | None = None
     """Episodes of the suite convoy over all its radios; default: 1,000."""
     radio_position: RadioPosition = "reference"
-    """Whose position decides packets' fates: the reference ego's, or each controller's own."""
+    """Position that decides which packets arrive: the reference ego's, or each driver's own."""

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import ValidationError
 
 from ml.atomic_files import write_atomically
-from ml.errors import ConfigError, EvaluationError
+from ml.errors import ConfigError, ResultError
 from ml.evaluation.records import DriverSpec, RadioPosition, RadioRecord, Record
 
 PARTS_FOLDER = "parts"
@@ -62,20 +62,20 @@ class Origin(Record):
         """Read it from a folder.
 
         Raises:
-            EvaluationError: It is missing, cannot be read, or is of another version.
+            ResultError: It is missing, cannot be read, or is of another version.
         """
         file = folder / cls.FILE
         try:
             return cls.model_validate_json(file.read_text(encoding="utf-8"))
         except OSError as error:
-            raise EvaluationError(
+            raise ResultError(
                 f"{folder} holds no result: {file.name} cannot be read ({error.strerror}). Name a "
                 "folder that `roadsense evaluate --out` has written."
             ) from error
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise EvaluationError(
+            raise ResultError(
                 f"{file}: {where or 'the file'}: {first['msg']}. It was written by another "
                 "version, or changed by hand; evaluate again into another --out."
             ) from error
@@ -158,12 +158,12 @@ class Manifest(Origin):
         """Return a driver by its name.
 
         Raises:
-            EvaluationError: There is none of that name.
+            ResultError: There is none of that name.
         """
         specs = {spec.name: spec for spec in self.controllers}
         if name not in specs:
             known = ", ".join(specs)
-            raise EvaluationError(f"the result holds no controller {name!r}; it holds: {known}")
+            raise ResultError(f"the result holds no controller {name!r}; it holds: {known}")
         return specs[name]
 
     @property
@@ -307,18 +307,18 @@ def read_part(file: Path) -> list[EpisodeRow]:
     """Read what `write_part` wrote.
 
     Raises:
-        EvaluationError: It is missing, or not such a file.
+        ResultError: It is missing, or not such a file.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
         return [EpisodeRow.from_flat(json.loads(line)) for line in lines]
     except OSError as error:
-        raise EvaluationError(
+        raise ResultError(
             f"{file} cannot be read ({error.strerror}). The evaluation was not finished: run the "
-            "same command with the same --out again, and it goes on."
+            "same command with the same --out again to resume it."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(
+        raise ResultError(
             f"{file} is not a part of this version ({type(error).__name__}: {error}). Delete it "
             "and run the same command with the same --out again."
         ) from error
@@ -328,7 +328,7 @@ def read_rows(folder: Path) -> list[EpisodeRow]:
     """Read every part of a result, in the order of its manifest.
 
     Raises:
-        EvaluationError: A file is missing or damaged.
+        ResultError: A file is missing or damaged.
     """
     manifest = Manifest.read(folder)
     return [row for part in manifest.parts for row in read_part(folder / part.file)]

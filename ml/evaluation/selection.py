@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.errors import EvaluationError
+from ml.errors import ResultError
 from ml.evaluation.records import DriverSpec
 from ml.evaluation.result import EpisodeRow, Manifest, read_rows
 
@@ -69,16 +69,16 @@ def load_view(folder: Path) -> ResultView:
     """Read a result.
 
     Raises:
-        EvaluationError: It is missing, damaged, or holds no episode.
+        ResultError: It is missing, damaged, or holds no episode.
     """
     manifest = Manifest.read(folder)
     rows: dict[tuple[str, str, str], list[EpisodeRow]] = {}
     for row in read_rows(folder):
         rows.setdefault((row.suite, row.radio, row.controller), []).append(row)
     if not rows:
-        raise EvaluationError(
+        raise ResultError(
             f"{folder} holds no episode yet. Run `roadsense evaluate` with the same --out again; "
-            "it goes on where it stopped."
+            "it resumes where it stopped."
         )
     return ResultView(folder, manifest, rows)
 
@@ -107,7 +107,7 @@ def family_labels(controllers: Sequence[DriverSpec]) -> dict[str, str]:
 
 
 def avoidable_hazards(rows: Sequence[EpisodeRow]) -> list[EpisodeRow]:
-    """Valid hazard episodes that the reference driver survives."""
+    """Valid hazard episodes that the reference ego survives."""
     return [row for row in rows if row.is_hazard and row.avoidable and not row.invalid]
 
 

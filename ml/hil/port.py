@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self
 
-from ml.errors import BoardError
+from ml.errors import BoardError, MissingBoardError
 from ml.hil.protocol import BAUD
 
 _CHUNK = 65_536
@@ -160,12 +160,14 @@ def serial(device: Path) -> Port:
     """Open a serial port for us alone: 921,600 baud, 8 bits, no parity, no flow control.
 
     Raises:
-        BoardError: It is not there, is another's, or is no serial port.
+        MissingBoardError: It is not there.
+        BoardError: It is another's, or is no serial port.
     """
     try:
         handle = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError as error:
-        raise BoardError(f"--board = {device}: {_remedy(error)}") from error
+        kind = MissingBoardError if error.errno == errno.ENOENT else BoardError
+        raise kind(f"--board = {device}: {_remedy(error)}") from error
     try:
         tty.setraw(handle)
         settings = termios.tcgetattr(handle)

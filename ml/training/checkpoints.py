@@ -25,6 +25,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from ml.atomic_files import PARTIAL_SUFFIX, write_atomically
+from ml.controllers.registry import names_controller
 from ml.envs.policy_interface import PolicyInterface
 from ml.envs.spaces import observation_space
 from ml.errors import CheckpointError
@@ -161,7 +162,7 @@ def read_checkpoint(source: Path | BinaryIO) -> Checkpoint:
             raise ValueError(f"{counters}: not counts")  # noqa: TRY301 (told as the others below)
         version = data.get(_VERSION)
     except OSError as error:
-        raise CheckpointError(f"cannot read {name}: {error.strerror}. {advice}") from error
+        raise _unreadable(name, error, advice) from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise CheckpointError(
             f"{name} is truncated or no checkpoint at all ({error}). {advice}"
@@ -354,6 +355,15 @@ def _found(name: Path | str) -> Path:
     path = model_file(name)
     with_suffix = Path(f"{path}.zip")
     return with_suffix if not path.suffix and not path.exists() and with_suffix.exists() else path
+
+
+def _unreadable(name: str, error: OSError, advice: str) -> CheckpointError:
+    """Say that a file cannot be read, or that its name is a controller's."""
+    if names_controller(name):
+        return CheckpointError(
+            f"{name} is a controller, not a model. Give it as --controllers {name}."
+        )
+    return CheckpointError(f"cannot read {name}: {error.strerror}. {advice}")
 
 
 def _name(source: Path | BinaryIO) -> str:

@@ -18,6 +18,7 @@ from rich.markup import escape
 from ml.console import WholeTable
 from ml.errors import ConfigError, UsageError
 from ml.execution.executor import CLUSTER_HELP
+from ml.options import read_options
 from ml.training.config import TrainConfig, check_combinations
 from ml.training.config_files import KeyPath, Layers, flatten, shown
 from ml.training.defaults import DEFAULT_PRESET
@@ -177,15 +178,14 @@ def _put_options(
         The seeds of several runs, and the cluster.
     """
     config_help = "YAML file with any of the values below (see a run's config.yaml)."
-    resume_help = "Continue a run: latest, a run directory, or a checkpoint inside one."
+    resume_help = "Resume a run: latest, a run directory, or a checkpoint in one."
     seeds_help = (
-        "Train once with each of these seeds: whole runs, each in a folder of its own under one "
-        "that the same command finds again and goes on in. One after the other here, side by side "
-        "on a --cluster."
+        "Train once with each of these seeds. Each run has its own folder; the same command "
+        "resumes them. Sequential on this machine, parallel on a --cluster."
     )
     hosts_help = (
-        "SUMOs to connect to over TraCI, one for each worker, as a:8813,b:8813. A name that stands "
-        "for several addresses counts as so many. (SUMO_HOST in the environment)"
+        "SUMO servers to connect to over TraCI, one per worker, as a:8813,b:8813. A name with "
+        "several addresses counts as several servers. (Environment variable: SUMO_HOST.)"
     )
     options = _as_options(
         base,
@@ -195,12 +195,12 @@ def _put_options(
         ("seeds", tuple[int, ...], seeds_help, ()),
         ("cluster", str | None, CLUSTER_HELP, None),
     )
-    parsed = tyro.cli(
+    parsed = read_options(
         type(options),
-        prog="roadsense train",
+        "roadsense train",
+        argv,
         description="Train a driving policy for the last car of a convoy, on real SUMO through a "
-        "lossy radio. Defaults shown: those of the chosen preset, file and environment variables.",
-        args=list(argv),
+        "lossy radio. Defaults shown include the chosen preset, file and environment variables.",
         default=options,
         config=(tyro.conf.FlagConversionOff,),
     )

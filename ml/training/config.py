@@ -33,29 +33,29 @@ class PpoConfig(_Section):
     learning_rate: Positive = LEARNING_RATE
     """Step size of Adam."""
     learning_rate_schedule: Literal["constant", "linear"] = "constant"
-    """linear: the step size falls to 0 at total_timesteps."""
+    """linear: the step size decreases to 0 at total_timesteps."""
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.99
     """Discount per tick of 0.1 s."""
     gae_lambda: Annotated[float, Field(ge=0.0, le=1.0)] = 0.95
     """Bias against variance in the advantage estimate."""
     clip_range: Positive = 0.2
-    """Largest relative change of an action's probability in one update."""
+    """Clipping range of the probability ratio."""
     ent_coef: NotNegative = ENTROPY_COEF
     """Weight of the entropy bonus."""
     vf_coef: NotNegative = 0.5
     """Weight of the value loss."""
     target_kl: Positive | None = None
-    """End an update early where the policy has moved this far; None: never."""
+    """KL divergence at which an update ends early; none: never."""
     max_grad_norm: Positive = 0.5
-    """Gradients are scaled down to this norm."""
+    """Gradients are clipped to this norm."""
 
 
 class ImitationConfig(_Section):
     """A warm start from an analytic driver (ml.training.imitation)."""
 
     rounds: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Rounds of driving and learning before PPO; 0: none. No more than fit into total_timesteps,
-    to which their steps do not count."""
+    """DAgger rounds before PPO; 0: none. At most as many as fit into total_timesteps, although
+    their steps do not count towards it."""
     ticks: Annotated[int, Field(ge=1, le=100_000)] = 400
     """Ticks of a round, all convoys at once."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 2
@@ -72,29 +72,28 @@ class PolicyConfig(_Section):
     log_std_init: Annotated[float, Field(ge=-5.0, le=2.0)] = -0.7
     """Initial log standard deviation of the action (half range: 1)."""
     log_std_final: Annotated[float, Field(ge=-5.0, le=2.0)] | None = None
-    """Log standard deviation at total_timesteps, approached linearly; None: it is learnt. What is
-    kept of a policy is its mean, so it should end by driving nearly without noise."""
+    """Log standard deviation at total_timesteps, approached linearly; none: it is learnt. The
+    saved policy drives by its mean, so training should end with little noise."""
     hidden: tuple[str, ...] = ()
-    """Features that the network takes for 0, as ego.silence or peers.age (`roadsense observation`
-    lists them): for studies of what they are worth."""
+    """Features set to 0, as ego.silence or peers.age (`roadsense observation` lists them), for
+    ablation studies."""
     pooling: Literal["max and mean", "mean"] = "max and mean"
-    """How the embeddings of the peers become one; mean: for such a study, too."""
+    """How the embeddings of the peers are pooled; mean is for ablation studies."""
 
 
 class CurriculumConfig(_Section):
-    """Reward weights that begin lower than they end, at those of env.reward.
+    """Reward weights that grow to those of env.reward.
 
-    A policy that explores from nothing brakes and jerks at random. Where that costs too much at
-    first, it learns never to brake hard; where it costs too little at last, it brakes for nothing.
+    A policy with random weights brakes and jerks at random. If that costs too much at first, it
+    learns never to brake hard; if it costs too little at the end, it brakes without cause.
     """
 
     comfort: NotNegative | None = None
-    """Weight of comfort at the first step; None: that of env.reward from the start."""
+    """Weight of comfort at the first step; none: the weight of env.reward throughout."""
     false_braking: NotNegative | None = None
-    """The same of false braking."""
+    """Weight of false_braking at the first step; none: the weight of env.reward throughout."""
     share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
-    """Share of total_timesteps after which the weights are those of env.reward; linear until
-    then."""
+    """Share of total_timesteps until which the weights grow linearly."""
 
     def weights(self, last: RewardWeights, done: float) -> RewardWeights:
         """Return the weights when a share `done` of the run is over; `last` are the final ones."""
@@ -105,22 +104,22 @@ class CurriculumConfig(_Section):
 
 
 class EvaluationConfig(_Section):
-    """Evaluation during training, in a process of its own, on seeds of its own."""
+    """Evaluation during training, in a separate process, on a separate seed."""
 
     every_steps: Annotated[int, Field(ge=0, le=2**40)] = 20_000
-    """Steps between evaluations; 0: none, and no best model. A warm start is evaluated, too."""
+    """Steps between evaluations; 0: none, and no best model. A warm start is also evaluated."""
     episodes: Annotated[int, Field(ge=1, le=100_000)] = 32
     """Episodes of one evaluation; the same ones each time."""
     time_gap_s: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
-    """Time gap that the driver usually sets, s: that of all evaluations, and the model's default.
-    None: the middle of env.time_gap_s."""
+    """The driver's usual time gap, s: that of all evaluations, and the model's default.
+    none: the middle of env.time_gap_s."""
     least_gain: NotNegative = 0.0
-    """By how many points a later model's safety score must be higher to take the best one's place:
-    the lower end of the difference's 95 % interval, paired by case, must be above it."""
+    """Points by which a later model must exceed the best one's safety score to replace it: a bound
+    on the lower end of the difference's 95 % interval, paired by case."""
     seed: Seed = VALIDATION_SEED
-    """Seed of the evaluation's episodes: the validation seed. Keep it apart from the run's."""
+    """Seed of the evaluation's episodes: the validation seed. It must differ from the run's."""
     closing_episodes: Annotated[int, Field(ge=0, le=100_000)] = 128
-    """Episodes per driver of the table at the end; 0: no table."""
+    """Episodes per driver in the closing table; 0: no table."""
     deadline_s: Positive = 600.0
     """An evaluation that takes longer counts as failed."""
 
@@ -129,56 +128,54 @@ class CheckpointConfig(_Section):
     """What `--resume` needs."""
 
     every_steps: Count = 10_000
-    """At most this many steps are lost when the process is killed (or one rollout, if longer)."""
+    """Steps between checkpoints: the most that a kill loses (or one rollout, if longer)."""
     keep: Annotated[int, Field(ge=1, le=100_000)] = 3
-    """How many of the newest checkpoints stay."""
+    """Number of newest checkpoints to keep."""
 
 
 class RecordingConfig(_Section):
-    """Traffic that is recorded once and driven through many times (ml.envs.recorded_vec_env)."""
+    """Traffic that is recorded once and replayed many times (ml.envs.recorded_vec_env)."""
 
     episodes: Annotated[int, Field(ge=0, le=10**6)] = 0
-    """Episodes to record before the training, and to learn from alone; 0: SUMO drives along, and
-    no episode comes twice. Needs env.radio_position = reference."""
+    """Episodes to record before training, which then uses no others; 0: SUMO simulates new
+    episodes throughout. Needs env.radio_position = reference."""
     memory_mb: Positive = 1000.0
-    """Most memory for them, MB: 0.4 for each of 50 s and up to eight peers."""
+    """Memory limit for recordings, MB; an episode of 50 s with eight peers takes up to 0.4."""
 
 
 class HealthConfig(_Section):
-    """Watching whether the run learns at all (ml.training.health)."""
+    """Detection of runs that do not learn (ml.training.health)."""
 
     action: Literal["off", "warn", "stop"] = "warn"
-    """warn: say in words what is wrong. stop: end the run, saved, if it stays so."""
+    """warn: print what is wrong. stop: also save and end the run if it persists."""
     least_explained_variance: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.05
-    """Share of the returns' variance below which the critic counts as dead."""
+    """Explained variance below which the critic counts as not learning."""
     patience: Annotated[int, Field(ge=1, le=100_000)] = 10
-    """Windows of ten updates with something wrong before a run is stopped."""
+    """Windows of ten updates with a problem before a run is stopped."""
 
 
 class TrainConfig(_Section):
     """A training run. Values come from the preset, a file, the environment, the command line."""
 
     preset: str = "spec"
-    """Set of defaults that the run started from."""
+    """Named set of defaults."""
     total_timesteps: Count = TOTAL_TIMESTEPS
-    """Steps of the whole run, all environments together, rounded up to whole rollouts."""
+    """Steps of the run over all environments, rounded up to whole rollouts."""
     num_envs: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Convoys that drive at the same time, shared out among the workers."""
+    """Convoys that drive in parallel, divided among the workers."""
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Processes that simulate and learn, each with a SUMO of its own; 0: as many as there are
-    cores, at most 4. A run gives the same results whatever their number."""
+    """Processes that simulate and learn, each with its own SUMO; 0: one per core, at most 4. The
+    number does not change the results."""
     seed: Seed = 0
     """Seed of the episodes, the weights and the actions."""
     keep: Literal["best", "final"] = "best"
-    """The model that goes to MODELS_DIR: the best by safety score of those evaluated (see
-    evaluation.least_gain), or the one at the end (which is also taken where there was no
-    evaluation, or it failed)."""
+    """The model that is copied to MODELS_DIR: the best by safety score of those evaluated (see
+    evaluation.least_gain), or the final one (also used if no evaluation succeeded)."""
     env: EnvConfig = EnvConfig()
     """Episodes, radio and simulator."""
     cases_weights: Literal["none", "natural"] = "none"
-    """How much PPO learns from critical cases that are replayed (env.cases). none: as much as from
-    any other episode. natural: advantages are weighted by natural probability over that of
-    sampling, within 0.1 and 10."""
+    """Weight of replayed critical cases (env.cases) in PPO. none: as any other episode. natural:
+    advantages are weighted by natural over sampling probability, within 0.1 and 10."""
     imitation: ImitationConfig = ImitationConfig()
     ppo: PpoConfig = PpoConfig()
     policy: PolicyConfig = PolicyConfig()

@@ -206,6 +206,8 @@ def as_markdown(config: TrainConfig) -> str:
 
 def shown(value: Any) -> str:
     """A value for people."""
+    if value is None or value in ((), ""):
+        return "none"
     if isinstance(value, tuple):
         return "–".join(shown(part) for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -112,7 +112,7 @@ def learn(
         if health.stopped:
             raise NotLearningError(
                 f"the run is not learning: {' '.join(health.complaints)} The state is saved; "
-                "--resume latest --health.action warn goes on regardless."
+                "--resume latest --health.action warn continues regardless."
             )
         if evaluating is not None:
             evaluating.ask()

@@ -265,7 +265,7 @@ class EvaluationCallback(Bystander):
             found = self._child.poll(timeout_s)
         except EvaluationError as error:
             self.failure = error
-            self._best.tell(f"warning: {error}. Training goes on without periodic evaluation.")
+            self._best.tell(f"warning: {error}. Training continues without periodic evaluation.")
             return
         if found is None:
             return

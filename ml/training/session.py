@@ -23,7 +23,9 @@ from ml.evaluation.closing import (
 )
 from ml.evaluation.drivers import Driver, PolicyDriver
 from ml.installation import code_folder
+from ml.parameters import load_parameters
 from ml.progress import Parts
+from ml.sumo.scenarios import load_scenario
 from ml.training.checkpoints import (
     Checkpoint,
     CheckpointStore,
@@ -35,6 +37,7 @@ from ml.training.checkpoints import (
 from ml.training.child import Child
 from ml.training.command_line import Invocation
 from ml.training.config import TrainConfig
+from ml.training.deployment import Deployment
 from ml.training.environment import build_environment, build_learner, seed_from
 from ml.training.episode_pages import drop_pages
 from ml.training.evaluated import Draw
@@ -52,7 +55,7 @@ _STDERR = 2
 def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console) -> None:
     """Judge the final and the best model beside the baselines, on episodes of their own.
 
-    All meet the same packets: their fates are decided along the reference driver's way. The table
+    All meet the same packets: their fates are decided along the reference ego's way. The table
     and the verdict on the model that `config.keep` asks for are printed and go to
     `evaluation/closing.md`, the table to `evaluation/closing.json`, too. SUMO is embedded here, on
     both ways of running.
@@ -88,6 +91,14 @@ def write_closing_table(run: RunDirectory, config: TrainConfig, console: Console
     write_json(run.evaluation / "closing.json", as_json(rows))
 
 
+def _check_inputs(config: TrainConfig, deployment: Deployment) -> None:
+    """Refuse a radio, a road or a folder that cannot be used, before SUMO starts."""
+    load_parameters(config.env.radio)
+    load_scenario(config.env.scenario)
+    check_writable(deployment.runs_dir, "RUNS_DIR")
+    check_writable(deployment.models_dir, "MODELS_DIR")
+
+
 def train(
     invocation: Invocation,
     argv: Sequence[str],
@@ -118,8 +129,7 @@ def train(
     config, deployment = invocation.config, invocation.deployment
     say(f"RoadSense {__version__} of {code_folder()}")
     console.print(invocation.table())
-    check_writable(deployment.runs_dir, "RUNS_DIR")
-    check_writable(deployment.models_dir, "MODELS_DIR")
+    _check_inputs(config, deployment)
     checkpoint = _find_checkpoint(invocation, say)
     start_step = checkpoint.step if checkpoint else 0
     seed = seed_from(config.seed, start_step)
@@ -215,7 +225,7 @@ def _prepare_run(
         say(f"run directory: {run.path}")
         say(
             f"curves: tensorboard --logdir {run.path.parent} (Custom Scalars, Overview). Ctrl-C "
-            "saves and ends; --resume latest goes on."
+            "saves and ends; --resume latest resumes."
         )
         return run
     check_writable(run.path, "RUNS_DIR")

@@ -162,7 +162,7 @@ class Search:
             if failures == _MOST_FAILURES_IN_A_ROW:
                 raise EvaluationError(
                     f"{failures} trials failed in a row, the last with: {outcome.note}. What was "
-                    f"found before is in {self._folder}; the same command goes on."
+                    f"found before is in {self._folder}; the same command resumes the search."
                 )
         return self.tried()
 

@@ -116,7 +116,7 @@ def test_a_comparison_that_is_stopped_goes_on_and_is_mixed_with_nothing_else(tmp
     made = stamps(tmp_path)
     capsys.readouterr()
     assert main(command(tmp_path, "--algorithms", "SAC", "TQC")) == 0
-    assert "4 of them there already" in capsys.readouterr().err
+    assert "4 of them done already" in capsys.readouterr().err
     assert stamps(tmp_path).items() > made.items()
     drivers = json.loads((tmp_path / "baselines.json").read_text("utf-8"))["drivers"]
     assert {of["group"] for of in drivers} >= {"TQC, plain", "SAC, plain"}

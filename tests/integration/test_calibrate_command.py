@@ -234,7 +234,7 @@ def test_a_coverage_study_holds_intervals_against_what_made_the_drives():
 
 
 def test_a_coverage_study_knows_how_much_the_relay_of_a_drive_sends_on():
-    """As the made-up boards did: at work in that share of their slots."""
+    """As the synthetic boards did: at work in that share of their slots."""
     bursty = load_parameters("bursty")
     for seed, recording in zip(
         (4, 5), record(bursty, num_cars=2, duration_s=1200.0, seeds=[4, 5]), strict=True
@@ -249,6 +249,6 @@ def test_a_coverage_study_says_beforehand_how_long_it_takes(tmp_path, monkeypatc
     table = tmp_path / "coverage.md"
     assert main(["calibrate", "--coverage", str(table), "--coverage-drives", "20"]) == 0
     said = capsys.readouterr().err.splitlines()[0]
-    assert said == "calibrating made-up drives: 21 parts; about 3 min on two cores"
+    assert said == "calibrating synthetic drives: 21 parts; about 3 min on two cores"
     assert table.read_text().startswith("| parameter | truth |")
     assert coverage.usual_s(40) > 1.8 * coverage.usual_s(20)

@@ -134,7 +134,7 @@ def test_a_file_that_is_there_is_not_replaced_but_by_force(tmp_path, capsys, mon
         command = ["calibrate", "--coverage", str(tmp_path / name), "--coverage-drives", "1"]
     assert main(command) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert f"{name} is there already. Name another file, or give --force to replace it" in said
+    assert f"{name} exists already. Name another file, or use --force to replace it" in said
     assert {file.name for file in tmp_path.iterdir()} == {log.name, name}
     assert (tmp_path / name).read_text() == "mine"
     assert main([*command, "--force"]) == 0

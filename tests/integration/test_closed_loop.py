@@ -125,7 +125,7 @@ def test_a_drive_that_came_from_a_run_is_that_run(tmp_path, radio, who):
 
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory: pytest.TempPathFactory):
-    """Return a made-up drive of three cars with hard brakings, its logs as boards write them."""
+    """Return a synthetic drive of three cars with hard brakings, its logs as boards write them."""
     folder = tmp_path_factory.mktemp("logs") / "drive"
     wanted = ["--cars", "3", "--minutes", "6", "--hard-brakings", "6", "--seed", "1"]
     assert main(["logs", "synth", "--out", str(folder), *wanted]) == 0

@@ -20,7 +20,6 @@ PAGES = [
     page
     for folder in FOLDERS
     for page in sorted((ROOT / folder).glob("*.md" if folder in {"", "docs"} else "**/*.md"))
-    if page.name != "CHANGELOG.md"
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = [

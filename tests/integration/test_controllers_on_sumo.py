@@ -39,7 +39,7 @@ def drive():
 
 
 def hazards(rows):
-    """Episodes with a hazard in which the reference driver does not crash."""
+    """Episodes with a hazard in which the reference ego does not crash."""
     return [row for row in rows if row.kind == "hazard" and row.avoidable]
 
 
@@ -115,7 +115,7 @@ def same(one, other):
 
 
 def test_the_fates_of_packets_belong_to_the_case_and_not_to_the_controller():
-    """Along the reference driver's path two controllers hold the same; on their own, not."""
+    """Along the reference ego's path two controllers hold the same; on their own, not."""
     braking, rows = deliveries("always-brake", "reference")
     following, others = deliveries("cth:1.1", "reference")
     assert len(braking) > 150

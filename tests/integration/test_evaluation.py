@@ -208,7 +208,7 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(tmp_path, capsys):
     stamps = {f.name: f.stat().st_mtime_ns for f in (killed / "parts").glob("*.jsonl")}
     assert main(["evaluate", *arguments, "--out", str(killed)]) == 0
     said = capsys.readouterr().err
-    assert f"evaluating: {total} parts, {len(before)} of them there already" in said
+    assert f"evaluating: {total} parts, {len(before)} of them done already" in said
     assert main(["evaluate", *arguments, "--out", str(whole)]) == 0
     after = parts(killed)
     assert after == parts(whole)

@@ -113,11 +113,11 @@ def test_in_closed_loop_they_really_drive(calm, tmp_path, capsys):
         # On the way that its board recorded it believes to be where it is, but for its sensors.
         assert np.abs(decoded(one["of_ego"]["own_error_m"])).max() < 10.0
     judge(calm, "--controllers", "none", "--closed-loop", "--out", out)
-    assert "closed.html is there already" in " ".join(capsys.readouterr().err.split())
+    assert "closed.html exists already" in " ".join(capsys.readouterr().err.split())
     out.unlink()
     out.with_suffix(".json").unlink()
     assert judge(calm, "--controllers", "none", "--closed-loop", "--out", out) == 2
-    assert "case-1.html is there already" in "".join(capsys.readouterr().err.split("\n"))
+    assert "case-1.html exists already" in "".join(capsys.readouterr().err.split("\n"))
 
 
 def test_a_calibrated_file_says_how_long_a_message_counts(calm, tmp_path, monkeypatch):
@@ -215,7 +215,7 @@ def test_a_report_that_is_there_is_not_replaced(calm, tmp_path, capsys, name):
     (tmp_path / name).write_text("mine")
     assert judge(calm, "--out", tmp_path / "page.html") == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert f"{name} is there already" in said
+    assert f"{name} exists already" in said
     assert "--force" in said
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
     if name == "page.json":

@@ -14,7 +14,7 @@ from ml.keyed_random import fold
 pytestmark = pytest.mark.sumo
 
 CHARGED_SEED = 77
-"""Of cases among whose first 16 the reference driver survives some."""
+"""Of cases among whose first 16 the reference ego survives some."""
 
 
 def test_weights_count_from_the_tick_after_they_are_set():

@@ -65,7 +65,7 @@ def test_a_killed_run_goes_on_and_ends_with_a_table(tmp_path, capsys):
     assert not (out / "targets.md").exists()
     assert main(command) == 0
     shown = capsys.readouterr()
-    assert "of them there already" in shown.err
+    assert "of them done already" in shown.err
     assert "limits, and the distance to them" in shown.out
     assert re.search(r"^(fail|inconclusive); must: \d+ of \d+ passed", shown.out, re.MULTILINE)
     after = parts(out)

@@ -81,7 +81,7 @@ class _Place:
             _, errors = search.communicate(timeout=300.0)
         if by == signal.SIGTERM:
             assert search.returncode == 143, errors
-            assert "the same command goes on" in errors
+            assert "the same command resumes" in errors
             assert self.found == []
         (log,) = self.out.glob("trials/*/seed0/train.log")
         wait_until(lambda: "saved. Continue with" in log.read_text(), "end of the training")

@@ -1,4 +1,4 @@
-"""Small made-up logs whose right answer is known: cars on a straight road, and what they lose."""
+"""Small synthetic logs whose right answer is known: cars on a straight road, and what they lose."""
 
 from __future__ import annotations
 

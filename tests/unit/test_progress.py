@@ -24,7 +24,7 @@ def test_without_a_terminal_lines_go_to_standard_error(
     ) as parts:
         assert (
             capsys.readouterr().err
-            == "evaluating: 12 cells, 2 of them there already; about 12 min on two cores\n"
+            == "evaluating: 12 cells, 2 of them done already; about 12 min on two cores\n"
         )
         now_s = 160.0
         parts.say("IDM on clean")

@@ -1,6 +1,6 @@
 """Drives that are made up: cars that stop, cruise, fall back and close up, one behind another.
 
-One drive is drawn anew for each seed, for made-up logs. The other is always the same and like the
+One drive is drawn anew for each seed, for synthetic logs. The other is always the same and like the
 recorded convoy drive, of which losses, speeds and distances are known as statistics only: it has
 its length (582 s), number of cars, mean speed (10.6 m/s) and longest stop (42 s), and follows at
 the distances at which most frames were recorded. What it is not: a recording.
@@ -61,7 +61,7 @@ class Motion(NamedTuple):
 def make_drive(
     num_cars: int, duration_s: float, seed: int, *, parked: bool = False, hard_brakings: int = 0
 ) -> Motion:
-    """Drive with stops, at distances that wander: some 8 to 80 m between neighbours.
+    """Drive with stops, at distances that wander: about 8 to 80 m between neighbours.
 
     The last of N cars leads, car 0 is the rearmost; nobody moves if `parked`. So many times, or
     as often as there is room for it, the leader brakes at 5 m/s² for 1.2 s, everyone behind it a

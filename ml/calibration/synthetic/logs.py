@@ -1,4 +1,4 @@
-"""Write made-up logs as boards write them, with everything that goes wrong on boards."""
+"""Write synthetic logs as boards write them, with everything that goes wrong on boards."""
 
 import json
 from collections.abc import Iterable

@@ -93,7 +93,7 @@ def _row(name: str, drives: list[Found | None]) -> list[str]:
 
 
 def true_level_db(radio: Parameters, seed: int) -> float:
-    """Margin at 20 m of the two boards of a made-up drive, as the channel draws it."""
+    """Margin at 20 m of the two boards of a synthetic drive, as the channel draws it."""
     loss = radio.radio.loss
     assert isinstance(loss, MarginLoss)  # noqa: S101 - only that has a level
     gains = normal(fold(fold(seed, 0, 0), Stream.ANTENNA, np.arange(1, 3))) * loss.antenna_sd_db
@@ -101,7 +101,7 @@ def true_level_db(radio: Parameters, seed: int) -> float:
 
 
 def true_share(radio: Parameters, seed: int) -> float:
-    """Share that the relay of a made-up drive sends on, as the channel draws it."""
+    """Share that the relay of a synthetic drive sends on, as the channel draws it."""
     relay = radio.radio.relay
     key = fold(fold(seed, 0, 0), Stream.RELAYING, _RELAY_NODE, _RELAY_LEVEL)
     mean = relay.forward_probability

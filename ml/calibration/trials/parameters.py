@@ -47,7 +47,7 @@ class Behaviour:
 
 
 def behaviour_of(parameters: Parameters) -> Behaviour:
-    """Try a parameter set: some 2 million frames."""
+    """Try a parameter set: about 2 million frames."""
     radio, drawn = parameters.radio, partial(drawn_always, parameters)
     convoy_m = np.arange(max(AHEAD) + 1) * SPACING_M
     along_m = straight(np.tile(convoy_m, (_AGE_CONVOYS, 1)), _AGE_TICKS)

@@ -104,7 +104,7 @@ METRICS = (
     Metric("crash", "1", "the ego touched the car in front", "gap ≤ 0", summary="collision"),
     Metric("crash_class", "–", "`unavoidable`: not avoidable; `blackout`: message_delay_s > "
            "delay_budget_s or no message; else `informed`"),
-    Metric("avoidable", "1", "the reference driver does not crash"),
+    Metric("avoidable", "1", "the reference ego does not crash"),
     Metric("informed", "1", "a message that shows the braking arrived before the record's end"),
     Metric("impact_speed_mps", "m/s", "closing speed where the gap passes 0", "", "crashes"),
     Metric("min_gap_m", "m", "smallest bumper-to-bumper gap; 0 in a crash", "", "hazards",

@@ -12,7 +12,7 @@
 | `overreaction` | [−1, 1] | braking harder after a benign slowing's onset than whoever slows |
 
 The weights are the prices of `ml.envs.prices` by default. `safety` and `restraint` have no price:
-they teach. A crash is charged where the reference driver would not have crashed too
+they teach. A crash is charged where the reference ego would not have crashed too
 (`ml.envs.truth.reference_driver`). An overreaction is charged up to `overreaction_share`
 (`ml.envs.scoring.metrics`): each tick what it adds, which is given back where whoever slows brakes
 as hard after all, so that an episode sums up to [−1, 0].

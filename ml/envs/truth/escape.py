@@ -1,6 +1,6 @@
 """Could the reference ego still get away? What decides whether a crash is charged for in training.
 
-Whether an episode is avoidable is known when it is over: the reference driver did not crash. A
+Whether an episode is avoidable is known when it is over: the reference ego did not crash. A
 training episode ends with the ego's crash, so what comes after is predicted.
 """
 
@@ -17,7 +17,7 @@ def would_escape(
 ) -> bool:
     """Whether a full braking from now on keeps the reference ego off the car in front.
 
-    It builds up as the reference driver's does. One that has not been told of the danger yet is
+    It builds up as the reference ego's does. One that has not been told of the danger yet is
     given the benefit of the doubt, so that a crash is let off only where it was lost already.
 
     Args:

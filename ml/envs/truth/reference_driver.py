@@ -150,7 +150,7 @@ class ReferenceDriver:
         start_m = float(self.route_pos_m[rows].min())
         if start_m < 0.0:
             raise ScenarioError(
-                f"the reference driver would start {-start_m:.1f} m before the road does. Use "
+                f"the reference ego would start {-start_m:.1f} m before the road does. Use "
                 'reference_gap = "own", a lower initial_speed_mps, or start the convoy further on.'
             )
 
@@ -237,7 +237,7 @@ def _advance(
         lead_mps = was_mps[e, lead]
         reacting = ref.informed[e] and began * TICK_US >= ref.informed_us[e] + REACTION_US
         if reacting and speed == 0.0:
-            # Where it stopped it may be some 60 m behind, and would hear less than any driver.
+            # Where it stopped it may be about 60 m behind, and would hear less than any driver.
             ref.over[e] = True
         if hazard and began >= release_tick[e]:
             ref.over[e] |= speed <= lead_mps

@@ -104,7 +104,7 @@ class ReceivedStack(Stack):
         """Measure the ego at the tick's end; all messages were sent on the road.
 
         Raises:
-            EnvironmentStateError: What is received is to depend on a reference driver's position.
+            EnvironmentStateError: What is received is to depend on a reference ego's position.
         """
         if receiver_pos_m is not None:
             raise EnvironmentStateError(

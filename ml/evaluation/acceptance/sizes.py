@@ -16,26 +16,26 @@ class Sizes:
     """How many cases."""
 
     hazards: int = 21_000
-    """Hazards of convoy on clean, 1 to 8 cars ahead; 0.05 % is shown by no crash in 7,680 avoidable
-    ones, by up to 2 in 14,582, by up to 4 in 20,568, and by nothing less."""
+    """Hazards of convoy on clean, 1 to 8 cars ahead. 0.05 % takes 7,680 avoidable ones without a
+    crash, 14,582 with up to 2 crashes, or 20,568 with up to 4."""
     bursty_hazards: int = 15_500
-    """On bursty, where 98 % can be avoided; 0.06 % is shown by no crash in 6,399, by up to 3 in
-    14,698."""
+    """The same on bursty, where 98 % are avoidable. 0.06 % takes 6,399 without a crash, or 14,698
+    with up to 3 crashes."""
     shadowed_hazards: int = 3_000
-    """On shadowed."""
+    """The same on shadowed."""
     others: int = 1_500
-    """Benign and free cases of convoy on each of the three."""
+    """Benign and free cases of convoy on each of these three radios."""
     beyond_hazards: int = 4_000
-    """Hazards on each road, radio and number of cars beyond training; no crash in 3,838 shows
-    0.1 %."""
+    """Hazards on each road, radio and number of cars beyond training. 0.1 % takes 3,838 without a
+    crash."""
     beyond_others: int = 500
-    """Benign and free cases there."""
+    """Benign and free cases beyond training."""
     ncap_draws: int = 200
     """Draws of the sensors' errors for each of the 21 cases CCRb and CCRm; 183 can show 99.9 %."""
     plexe_draws: int = 100
-    """The same for the swinging car in front."""
+    """The same for the car in front with a sinusoidal speed."""
     quick: bool = False
-    """Take a few cases of everything, whatever numbers are given: nothing will be shown by them."""
+    """Take a few cases of each part, whatever the other numbers: too few for any conclusion."""
 
     @property
     def r157_each(self) -> int:

@@ -25,7 +25,7 @@ class Suite:
 
     Attributes:
         name: What made it: its specification, such as `r157` or `r157:2`.
-        config: Scenario, duration, number of peers and the reference driver's gap.
+        config: Scenario, duration, number of peers and the reference ego's gap.
         num_cases: Cases per radio and seed.
         supply: Makes the source of episodes; case c is convoy c's episode 0.
         labels: What is said of a case.
@@ -52,7 +52,7 @@ def scripted_suite(
     """Build a suite of manoeuvres of `ticks` each; `name` is its specification.
 
     Each is run `repeats` times, with other sensors' errors and packets' fates each time: case c is
-    manoeuvre c modulo their number. The reference driver keeps the time headway `reference_gap`, s,
+    manoeuvre c modulo their number. The reference ego keeps the time headway `reference_gap`, s,
     or each case's own gap.
     """
 

@@ -49,7 +49,7 @@ Avoidable hazards, and cases without a hazard, that ended in a crash. "Told afte
 the arrival of the first message that shows the braking. "In time up to": the longest such delay
 after which full braking from the speed and the place at the start still avoids the crash. Told
 later than that, or never (blank), is a blackout; told in time, informed. Without a hazard nobody
-had to be told: informed, or unavoidable where the reference driver crashes, too. "Who brakes"
+had to be told: informed, or unavoidable where the reference ego crashes, too. "Who brakes"
 counts from the car in front; the longest silence is its. Of models alone, and of each
 on a benchmark the first 12; targets.json has all."""
 _RULES = """\

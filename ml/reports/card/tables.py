@@ -111,7 +111,7 @@ def duel_table(comparison: Comparison) -> HtmlTable:
 def radio_table(view: ResultView, summaries: Summaries) -> HtmlTable:
     """Say what the radio did to the car in front's beacons, by suite and radio.
 
-    With packets' fates along the reference driver they are every controller's; otherwise they are
+    With packets' fates along the reference ego they are every controller's; otherwise they are
     those of the first one.
     """
     rows = []

@@ -83,7 +83,7 @@ def provenance_of(view: ResultView) -> list[tuple[str, str]]:
     )
     packages = ", ".join(f"{name} {said}" for name, said in manifest.packages.items() if said)
     position = {
-        "reference": "along the reference driver's trajectory: the same for every controller",
+        "reference": "along the reference ego's trajectory: the same for every controller",
         "own": "at each controller's own position",
     }[manifest.radio_position]
     return [

@@ -121,7 +121,7 @@ def test_points_side_by_side_are_as_each_alone(two_way):
 def test_the_intervals_hold_what_made_the_losses():
     """Four links of twenty minutes, drawn without the emulator: what 90 % intervals promise.
 
-    Of 20 intervals some 18 hold the truth; fewer than 14 would be a chance of one in 400.
+    Of 20 intervals about 18 hold the truth; fewer than 14 would be a chance of one in 400.
     """
     truth = MarginLoss(
         shadowing_sd_db=4.0, shadowing_distance_m=8.0, bias_sd_db=2.0, bias_time_s=20.0

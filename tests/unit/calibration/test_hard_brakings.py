@@ -1,4 +1,4 @@
-"""Hard brakings on made-up drives."""
+"""Hard brakings on synthetic drives."""
 
 import numpy as np
 import pytest

@@ -35,7 +35,7 @@ def radio_with(**relay: float) -> Parameters:
 
 
 def own_share(parameters: Parameters, seed: int, car: int) -> float:
-    """The share of the time in which a board of a made-up drive sends on what it hears."""
+    """The share of the time in which a board of a synthetic drive sends on what it hears."""
     relay = parameters.radio.relay
     level = 2.0 * uniform(fold(fold(seed, 0, 0), Stream.RELAYING, car + 1, 1))[0] - 1.0
     mean = relay.forward_probability

@@ -74,7 +74,7 @@ def test_a_log_of_a_few_fixes_tells_no_delay(tmp_path):
     """With fewer gains of speed than are needed: how many there are, and what to do."""
     motion = Motion(*(values[:901] for values in make_drive(1, 600.0, 11)))
     test = findings(tmp_path, motion=motion, rows_per_fix=20)
-    assert "pairs of fixes some 3 s apart, needed are 60: drive for longer" in test.delay.refusal
+    assert "pairs of fixes about 3 s apart, needed are 60: drive for longer" in test.delay.refusal
 
 
 def test_an_age_that_the_log_gives_is_no_delay(tmp_path):

@@ -58,7 +58,7 @@ def parked():
 
 @pytest.mark.slow
 def test_a_parked_board_shows_how_gps_wanders(parked):
-    """Of 24 boards some 22 have intervals that hold spread and time; the mean is near both.
+    """Of 24 boards about 22 have intervals that hold spread and time; the mean is near both.
 
     Two boards of a drive share half of their errors, so a few less may do.
     """

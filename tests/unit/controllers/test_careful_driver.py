@@ -76,7 +76,7 @@ def test_full_braking_after_a_dead_time(dead_s, count):
 
 
 def budget_s(gap_m, speed_mps, lead_mps2, lead_final_mps, *, braking_mps2=6.0):
-    """Longest delay before the reference driver's braking that avoids the crash, within 5 ms."""
+    """Longest delay before the reference ego's braking that avoids the crash, within 5 ms."""
 
     def avoids(delay_s, dt_s=0.005):
         gap, lead, own, accel, time_s = gap_m, speed_mps, speed_mps, 0.0, 0.0

@@ -51,7 +51,7 @@ def test_fewer_crashes_are_better():
 
 
 def test_unavoidable_crashes_do_not_count():
-    """What the reference driver cannot avoid, nobody is blamed for."""
+    """What the reference ego cannot avoid, nobody is blamed for."""
     comparison = compare(
         planted_rows(1000, crash=lambda i: i % 33 == 0, avoidable=lambda i: i % 33 != 0),
         planted_rows(1000),

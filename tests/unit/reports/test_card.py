@@ -94,7 +94,7 @@ def test_provenance_is_complete(text):
         "eclipse-sumo 1.28.0",
         "clean aaaaaaaaaaaa",
         "convoy (cases 60, episode_s 50.0)",
-        "reference driver's trajectory",
+        "reference ego's trajectory",
         "555555555555",
     ):
         assert part in seen
