@@ -22,17 +22,17 @@ _ENDINGS = (".html", ".json", ".npz", ".gif")  # of ml.reports.episode.files, sl
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """Run one episode of a result again, bit for bit, and draw what happened.
+    """Repeat one episode of a result, bit for bit, and draw it.
 
-    By default it is the first model, suite, radio and seed of the result.
+    Defaults are the result's first model, suite, radio and seed.
     """
 
     result: Annotated[Path, tyro.conf.Positional]
     """Folder that `roadsense evaluate` has written."""
     episode: int
-    """Number of the case, as in the result's lines and on its card."""
+    """Number of the case, as in the result's rows and on its safety card."""
     controller: str | None = None
-    """Who drives; default: the first model, or the first controller."""
+    """Driver; default: the first model, or the first controller."""
     suite: str | None = None
     """Suite of the case; default: the result's first."""
     radio: str | None = None

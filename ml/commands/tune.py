@@ -22,43 +22,43 @@ from ml.tuning.objective import Objective
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """Search for better values: of a recipe, or of a classical controller by the same measure.
+    """Search for better values of a recipe, or of a classical controller by the same score.
 
     Each trial is scored by the safety score on the validation seed, never on the test seed. A trial
-    of a recipe is a training run per seed, given up early where it does worse than most or does not
-    learn; a trial of a controller drives the same cases. Run the same command again and it goes on.
+    of a recipe is a training run per seed, pruned if it does worse than most or does not learn; a
+    trial of a controller drives the same cases. The same command resumes a stopped search.
     """
 
     out: Path = Path("tuning")
     """Folder for trials, table, pictures and the winner (best.yaml)."""
     controller: str | None = None
-    """Search over this kind of classical controller, as predictive; default: over the recipe."""
+    """Kind of classical controller to search over, such as predictive; default: the recipe."""
     preset: str = "convoy"
-    """The recipe; its environment is that of the validation cases, also for a controller."""
+    """The recipe. Its environment defines the validation cases, also for a controller."""
     config: Path | None = None
-    """YAML file with values over the preset's, as roadsense train takes it."""
+    """YAML file with values over the preset's, as for roadsense train."""
     radio: str | None = None
     """Radio preset, or a parameter file; default: the recipe's."""
     space: Path | None = None
-    """YAML file of what is searched, lines as `ppo.n_epochs: {low: 2, high: 8}`; default: the
-    built-in space."""
+    """YAML file of the search space, with lines such as `ppo.n_epochs: {low: 2, high: 8}`;
+    default: the built-in space."""
     trials: int = 40
-    """Trials, those of earlier calls included."""
+    """Trials, including those of earlier calls."""
     minutes: float | None = None
-    """No trial begins after so many minutes; default: no limit."""
+    """Start no trial after so many minutes; default: no limit."""
     seeds: tuple[int, ...] = (0, 1)
-    """Of the training runs of a trial; their scores are averaged. A controller needs none."""
+    """Seeds of a trial's training runs, whose scores are averaged; unused for a controller."""
     steps: int | None = None
     """Steps of each training run; default: the recipe's."""
     evaluations: int = 4
-    """Evaluations of each training run, after each of which it may be given up."""
+    """Evaluations during each training run, after each of which it may be pruned."""
     episodes: int = 256
     """Validation cases."""
     seed: int = 0
-    """Of what the search proposes."""
+    """Seed of the search's proposals."""
     workers: int = 1
-    """Trials at once on this machine; a training run has work for two cores. The same command in
-    several shells, also of machines that share the folder, works on one search, too."""
+    """Parallel trials on this machine; a training run can use two cores. The same command in
+    several shells, also on machines that share the folder, works on one search."""
     cluster: Annotated[str | None, tyro.conf.arg(help=CLUSTER_HELP)] = None
 
 

@@ -32,40 +32,40 @@ _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """Drive an episode, and open a page that shows what the driver knew in each moment.
+    """Drive an episode and open a page that shows what the driver knew at each moment.
 
-    The page is one file that needs no network: the road with the cars where they are and where the
-    driver believes them, packets on the air and lost, the age of what it knows, which car decides,
-    and what the safety layer lets pass. docs/watch.md explains it; ? on the page lists its keys.
+    The page is one file that needs no network: the true and the estimated positions of the cars,
+    packets sent and lost, the age of information, the car that decides, and the bounds of the
+    safety layer. docs/watch.md explains it; ? on the page lists its keys.
 
-    With --serve runs no episode is driven: a page lists the training runs of a folder as they go,
-    their newest figures, and an episode as the newest model of each drives it.
+    With --serve runs no episode is driven: a live page lists the training runs of a folder, their
+    newest figures, and an episode driven by the newest model of each.
     """
 
     model: Annotated[str, tyro.conf.Positional] = "convoy"
-    """Who drives: a trained policy (.zip, or `convoy`, the shipped one), or a controller as
-    `roadsense evaluate` takes it, such as predictive:0.8."""
+    """Driver: a trained policy (.zip, or `convoy`, the shipped one), or a controller as for
+    `roadsense evaluate`, such as predictive:0.8."""
     radio: str = "bursty"
     """Preset or parameter file."""
     suite: str = "convoy"
-    """Suite that the episode is of, as `roadsense evaluate` takes it: convoy, cut-in, ncap, …"""
+    """Suite of the episode, as for `roadsense evaluate`: convoy, cut-in, ncap, …"""
     episode: str = "hazard"
-    """`hazard`, `benign` or `free` for one that shows something, or a case's number."""
+    """`hazard`, `benign` or `free` for an instructive case of that kind, or a case's number."""
     seed: int = TEST_SEED
     """Seed of the case."""
     against: str | None = None
-    """Another driver on the same packets, shown beside the first."""
+    """Second driver on the same packets, shown beside the first."""
     out: Path | None = None
     """File to write: .html for the page, .json for its data, .npz for arrays, .gif for a picture;
     default: a page in the folder watched/."""
     open: bool = True
     """Open the page in a browser; `--no-open` only writes it, or serves."""
     serve: Path | None = None
-    """Folder of training runs to show as they go, until Ctrl-C; nothing is written to it."""
+    """Folder of training runs to show live, until Ctrl-C; nothing is written to it."""
     host: str = "127.0.0.1"
-    """Address that --serve listens on: 127.0.0.1 is this machine alone; 0.0.0.0 lets others in."""
+    """Address that --serve listens on: 127.0.0.1 for this machine only, 0.0.0.0 for all."""
     port: int = PORT
-    """Port that --serve listens on; 0: any that is free."""
+    """Port that --serve listens on; 0 for any free one."""
 
 
 def main(arguments: Sequence[str]) -> int:
