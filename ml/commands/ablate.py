@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ml.commands.checks import require_counts
+from ml.commands.checks import require_counts, require_seeds
 from ml.console import WholeTable, make_console, markdown_table, plain_lines
 from ml.errors import ConfigError, EvaluationError
 from ml.execution.executor import CLUSTER_HELP, Executor, make_executor
@@ -113,6 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = read_options(AblateOptions, "roadsense ablate", arguments)
     require_counts(options, "episodes", "workers")
+    require_seeds(options, "seed")
     names = [ablation.name for ablation in ABLATIONS]
     for name in options.only:
         if name not in names:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ml.commands.checks import require_counts
+from ml.commands.checks import require_counts, require_seeds
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.options import read_options
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     options = read_options(BaselinesOptions, "roadsense baselines", arguments)
     require_counts(options, "steps", "episodes", "workers")
+    require_seeds(options, "seeds")
     for name in ("algorithms", "seeds"):
         given = getattr(options, name)
         if not given or len(set(given)) < len(given):

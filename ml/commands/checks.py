@@ -18,6 +18,19 @@ def require_counts(options: object, *names: str) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} must be ≥ 1, got {value}")
 
 
+def require_seeds(options: object, *names: str) -> None:
+    """Refuse seeds below 0, of an option of one or of several; one that is None was not given.
+
+    Raises:
+        ConfigError: With the option's name and value.
+    """
+    for name in names:
+        value = getattr(options, name)
+        for seed in value if isinstance(value, tuple) else (value,):
+            if seed is not None and seed < 0:
+                raise ConfigError(f"--{name.replace('_', '-')} must be ≥ 0, got {seed}")
+
+
 def require_new(option: str, *files: Path, force: bool) -> None:
     """Refuse to replace files that took long to make, or that somebody may have corrected.
 

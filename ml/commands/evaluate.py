@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ml.commands.checks import require_counts
+from ml.commands.checks import require_counts, require_seeds
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.evaluation.plan import Plan
@@ -58,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; return 1 where `--against` found the first model worse, else 0."""
     options = read_options(EvaluateOptions, "roadsense evaluate", arguments)
     require_counts(options, "episodes", "workers")
+    require_seeds(options, "seeds")
     if options.worst < 0:
         raise ConfigError(f"--worst must be ≥ 0, got {options.worst}")
     for name in ("suite", "seeds"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ml.commands.checks import require_counts, require_file
+from ml.commands.checks import require_counts, require_file, require_seeds
 from ml.console import counted, make_console, plain_lines
 from ml.errors import BoardError, ConfigError, did_you_mean
 from ml.evaluation.seeds import TEST_SEED
@@ -90,6 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run `roadsense hil`; return 0, or 1 where a replay differs."""
     options = read_options(HilOptions, "roadsense hil", arguments)
     require_counts(options, "episodes", "deadline_ms")
+    require_seeds(options, "seed")
     if options.deadline_ms > _MOST_DEADLINE_MS:
         raise ConfigError(f"--deadline-ms must be ≤ {_MOST_DEADLINE_MS}, got {options.deadline_ms}")
     require_file("--page", options.page, ".html")

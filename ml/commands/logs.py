@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 from ml.atomic_files import check_writable, write_atomically
-from ml.commands.checks import require_file, require_new
+from ml.commands.checks import require_file, require_new, require_seeds
 from ml.commands.logs_check import CheckOptions, check
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
@@ -98,6 +98,7 @@ def _map(options: MapOptions) -> int:
 
 
 def _synth(options: SynthOptions) -> int:
+    require_seeds(options, "seed")
     if not _SHORTEST_MIN <= options.minutes <= _LONGEST_MIN:
         allowed = f"from {_SHORTEST_MIN:g} to {_LONGEST_MIN:g}"
         raise ConfigError(f"--minutes must be {allowed}, got {options.minutes:g}")

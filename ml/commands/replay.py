@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from ml.atomic_files import check_writable
+from ml.commands.checks import require_seeds
 from ml.commands.watch import open_page
 from ml.console import make_console
 from ml.errors import ConfigError
@@ -52,6 +53,7 @@ class ReplayOptions:
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
     options = read_options(ReplayOptions, "roadsense replay", arguments)
+    require_seeds(options, "seed")
     if not (options.result / Manifest.FILE).is_file():
         raise ConfigError(
             f"{options.result} holds no result (it has no {Manifest.FILE}). Name a folder that "

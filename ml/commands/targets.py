@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ml.commands.checks import require_counts
+from ml.commands.checks import require_counts, require_seeds
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.evaluation.acceptance.sizes import COUNTS, PARTS, Asked
@@ -77,6 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = read_options(TargetsOptions, "roadsense targets", arguments)
     require_counts(options, *COUNTS, "workers")
+    require_seeds(options, "seed")
     if not options.models:
         raise ConfigError("name a MODEL: a .zip that `roadsense train` saved")
     require_distinct("MODEL", options.models)

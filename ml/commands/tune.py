@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from ml.commands.checks import require_counts
+from ml.commands.checks import require_counts, require_seeds
 from ml.console import make_console, plain_lines
 from ml.errors import ConfigError
 from ml.execution.executor import CLUSTER_HELP, make_executor
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = read_options(TuneOptions, "roadsense tune", arguments)
     require_counts(options, "trials", "evaluations", "episodes", "workers")
+    require_seeds(options, "seed", "seeds")
     if options.minutes is not None and not 0.0 < options.minutes < math.inf:
         raise ConfigError(f"--minutes must be > 0, got {options.minutes:g}")
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):

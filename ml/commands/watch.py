@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from ml.commands.checks import require_seeds
 from ml.console import make_console
 from ml.errors import ConfigError, did_you_mean
 from ml.evaluation.seeds import TEST_SEED
@@ -71,6 +72,7 @@ class WatchOptions:
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
     options = read_options(WatchOptions, "roadsense watch", arguments)
+    require_seeds(options, "seed")
     if options.serve is not None:
         return _serve(options.serve, options)
     # Torch, numba and matplotlib are slow to import, and --help needs none of them.

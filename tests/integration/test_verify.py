@@ -100,10 +100,29 @@ def test_with_other_software_intervals_must_overlap(check):
 
     def false(content):
         elsewhere(content)
-        content["results"][1]["figures"]["gain_at_fundamental"] |= {"low": 0.1, "high": 0.2}
+        content["results"][1]["figures"]["gain_at_fundamental"] |= {
+            "value": 0.15,
+            "low": 0.1,
+            "high": 0.2,
+        }
 
     code, said = check(change=false)
     assert (code, "1 differs" in said) == (1, True)
+
+
+def test_a_few_cases_show_that_it_can_be_rerun_and_compare_nothing(check, tmp_path):
+    """An honest recipe is not refuted by other cases."""
+
+    def many(content):
+        content["asked"] |= {"quick": False, "plexe_draws": 40}
+        content["results"][1]["figures"]["gain_at_fundamental"] |= {
+            "value": 0.15,
+            "low": 0.1,
+            "high": 0.2,
+        }
+
+    code, said = check("--quick", change=many, out=tmp_path / "few")
+    assert (code, "can be rerun, and no figure is compared" in said) == (0, True)
 
 
 class Hostile:

@@ -1,8 +1,8 @@
 """Whether a submission's figures are those that come out here.
 
-The same software and the same cases make the same figures, to the bit: nothing may differ. With
-other software, or fewer cases, figures agree where their 95 % intervals overlap, and verdicts do
-where not one passes and the other fails.
+The same software makes the same figures of the same cases, to the bit: nothing may differ. With
+other software figures agree where their 95 % intervals overlap, and verdicts do where not one
+passes and the other fails.
 """
 
 import re
@@ -10,13 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ml.evaluation.acceptance.submission import FigureRecord, FoundRecord, RowRecord, Submission
+from ml.evaluation.acceptance.submission import (
+    DriverRecord,
+    FigureRecord,
+    FoundRecord,
+    RowRecord,
+    Submission,
+)
 from ml.evaluation.acceptance.table import said
 from ml.evaluation.acceptance.verdicts import FAILED, PASSED
 
 Status = Literal["equal", "within intervals", "differs"]
-_HALF_A_DIGIT = 0.005
-"""What figures that were read from a table may have lost."""
 _WORSE: Sequence[Status] = ("equal", "within intervals", "differs")
 
 
@@ -36,30 +40,48 @@ class Agreement:
 
 
 def compare(submitted: Submission, here: Submission, *, exactly: bool) -> list[Agreement]:
-    """Compare tests, then drivers, of the benchmarks and models that were run here."""
+    """Compare tests, then drivers, of the models that were run here.
+
+    Where parts alone were run here (`asked.only`), those of their benchmarks.
+    """
     models = [model.name for model in here.models]
     missing = {model.name for model in submitted.models} - set(models)
-    ran = {result.where for result in here.results}
+    ran = _places(here)
+    if here.asked.only == submitted.asked.only:
+        ran |= _places(submitted)
     found = list(_tests(submitted, here, models, ran, exactly=exactly))
     theirs = {
-        (result.where, result.driver): result.figures
+        (result.where, result.driver): result
         for result in submitted.results
         if result.where in ran and not _is_of(result.driver, missing)
     }
-    ours = {(result.where, result.driver): result.figures for result in here.results}
+    ours = {(result.where, result.driver): result for result in here.results}
     for where, driver in dict.fromkeys((*theirs, *ours)):
         before, now = theirs.get((where, driver)), ours.get((where, driver))
         if before is None or now is None:
             found.append(_one_sided(where, driver, submitted=before is not None))
             continue
-        compared = (
-            (name, _figures(before.get(name), of, exactly=exactly), before.get(name), of)
-            for name, of in now.items()
-        )
-        found.append(
-            _agreement(where, driver, ((n, s, _said(b), _said(o)) for n, s, b, o in compared))
-        )
+        compared: list[tuple[str, Status, str, str]] = [
+            (name, _figures(before.figures.get(name), of, exactly=exactly),
+             _said(before.figures.get(name)), _said(of))
+            for name, of in now.figures.items()
+        ]  # fmt: skip
+        if exactly and _crashes(before) != _crashes(now):
+            compared.append(("crashes", "differs", _in_short(before), _in_short(now)))
+        found.append(_agreement(where, driver, compared))
     return found
+
+
+def _places(of: Submission) -> set[str]:
+    return {result.where for result in of.results} | {row.where for row in of.rows}
+
+
+def _crashes(of: DriverRecord) -> tuple[object, ...]:
+    return of.cases, of.invalid, of.crashed, of.crashes
+
+
+def _in_short(of: DriverRecord) -> str:
+    return f"{of.crashed} of {of.cases} cases, {of.invalid} invalid"
 
 
 def _is_of(driver: str, models: Iterable[str]) -> bool:
@@ -73,8 +95,7 @@ def _tests(
     def key(row: RowRecord) -> tuple[str, str, str]:
         return row.where, row.measured, row.level
 
-    everywhere = {row.where for row in here.rows} | ran
-    theirs = {key(row): row for row in submitted.rows if row.where in everywhere}
+    theirs = {key(row): row for row in submitted.rows if row.where in ran}
     ours = {key(row): row for row in here.rows}
     for at in dict.fromkeys((*theirs, *ours)):
         before, now = theirs.get(at), ours.get(at)
@@ -116,23 +137,25 @@ def _found(before: FoundRecord, now: FoundRecord, *, exactly: bool) -> Status:
     if exactly or {before.verdict, now.verdict} == {PASSED, FAILED}:
         return "differs"
     pairs = [(before.figure, now.figure), (before.distance, now.distance)]
-    common = before.differences.keys() & now.differences.keys()
-    pairs += [(before.differences[name], now.differences[name]) for name in common]
-    apart = any(_figures(a, b, exactly=False) == "differs" for a, b in pairs if a and b)
+    pairs += [
+        (before.differences.get(name), now.differences.get(name))
+        for name in before.differences.keys() | now.differences.keys()
+    ]
+    apart = any(_figures(a, b, exactly=False) == "differs" for a, b in pairs)
     return "differs" if apart else "within intervals"
 
 
-def _figures(before: FigureRecord | None, now: FigureRecord, *, exactly: bool) -> Status:
-    if before == now or (before is not None and before.value is now.value is None):
+def _figures(before: FigureRecord | None, now: FigureRecord | None, *, exactly: bool) -> Status:
+    if before == now:
         return "equal"
-    if exactly or before is None:
+    if exactly or before is None or now is None:
         return "differs"
-    if before.value is None or now.value is None:
-        return "within intervals"
+    # An end or a value that is missing on one side is no interval that holds everything.
+    ends = [[number is None for number in (of.value, of.low, of.high)] for of in (before, now)]
+    if ends[0] != ends[1]:
+        return "differs"
     a, b = before.figure, now.figure
-    slack = _HALF_A_DIGIT if before.count is None else 0.0
-    overlap = a.low - slack <= b.high and b.low <= a.high + slack
-    return "within intervals" if overlap else "differs"
+    return "within intervals" if a.low <= b.high and b.low <= a.high else "differs"
 
 
 def _in_words(found: FoundRecord) -> str:

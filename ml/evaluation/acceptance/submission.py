@@ -6,7 +6,9 @@ it is read, its words are plain (no markup), and of its models it holds digests 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict
 from math import inf, isfinite, nan
 from pathlib import Path
@@ -19,7 +21,14 @@ from ml.errors import SubmissionError
 from ml.evaluation.acceptance.benchmarks import BenchmarkResult
 from ml.evaluation.acceptance.sizes import Asked
 from ml.evaluation.acceptance.table import Found, Row, Summary, count_verdicts, summary_of
-from ml.evaluation.acceptance.verdicts import Verdict, together
+from ml.evaluation.acceptance.verdicts import (
+    FAILED,
+    INCONCLUSIVE,
+    PASSED,
+    Verdict,
+    at_most,
+    together,
+)
 from ml.evaluation.records import DriverSpec, Record
 from ml.evaluation.result import EpisodeRow, Origin
 from ml.evaluation.summary import Figure
@@ -41,8 +50,12 @@ MANOEUVRE_FIGURES = ("crash_rate", "gain_at_fundamental", "string_gain_l2_p95")
 _MOST_CRASHES = 12
 """Listed of a model on a benchmark; how many there are is said."""
 _DIGITS = 8
-_MARKUP = "<>`|{}\\$\n\r"
-_LONGEST_WORDS = 1000
+_MARKUP = "<>`|{}\\$"
+_LONGEST_WORDS = 20_000
+_FOLDERS = re.compile(r"(?<=[\s='\"])/(?:[^\s'\"/]+/)+")
+"""Folders of this machine, which are nobody else's business."""
+_MOST_CASES = 10_000_000
+_MOST_SEEDS = 2**31
 
 
 def _plain(text: str) -> str:
@@ -51,14 +64,23 @@ def _plain(text: str) -> str:
     if found or len(text) > _LONGEST_WORDS:
         what = f"holds {found!r}" if found else f"has more than {_LONGEST_WORDS} characters"
         raise ValueError(f"{what}; plain words alone")
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    """Refuse what moves a terminal's cursor, ends a line or turns the direction of reading."""
+    if not text.isprintable():
+        raise ValueError(
+            f"holds {next(c for c in text if not c.isprintable())!r}; plain words alone"
+        )
     return text
 
 
 def _one_line(text: str) -> str:
-    """Refuse what ends a line or the quotes around a command."""
-    if {"`", "\n", "\r"} & set(text):
-        raise ValueError("holds a backtick or a line's end; one plain line alone")
-    return text
+    """Refuse what ends the quotes around a command."""
+    if "`" in text:
+        raise ValueError("holds a backtick; one plain line alone")
+    return _printable(text)
 
 
 Words: TypeAlias = Annotated[str, AfterValidator(_plain)]
@@ -75,10 +97,19 @@ class FigureRecord(Record):
     """Lower end; null: −∞."""
     high: Number
     """Upper end; null: ∞."""
-    count: int | None = None
-    """Episodes that it is made of; null: not known, the figure was read from a table."""
-    hits: int | None = None
+    count: int = Field(ge=0)
+    """Episodes that it is made of."""
+    hits: int | None = Field(default=None, ge=0)
     """Of a rate: in how many of them it happened."""
+
+    @model_validator(mode="after")
+    def _is_a_figure(self) -> Self:
+        found = self.figure
+        if self.value is not None and not found.low <= found.value <= found.high:
+            raise ValueError(f"{found.value:g} is not in [{found.low:g}, {found.high:g}]")
+        if (self.hits or 0) > self.count:
+            raise ValueError(f"{self.hits} hits in {self.count}")
+        return self
 
     @classmethod
     def of(cls, figure: Figure) -> Self:
@@ -95,7 +126,7 @@ class FigureRecord(Record):
             nan if value is None else value,
             -inf if low is None else low,
             inf if high is None else high,
-            self.count or 0,
+            self.count,
             self.hits,
         )
 
@@ -126,7 +157,7 @@ class RowRecord(Record):
     """The bound in words."""
     level: Level
     """`must` counts; a `stretch` does not; of a `limit` the distance to it is told."""
-    bound: float | None = None
+    bound: Number = None
     """In the metric's unit; null for dominance and the frontier."""
     found: dict[Words, FoundRecord]
     """By model."""
@@ -216,6 +247,24 @@ class Header(Record):
     software: Software
     """What computed the figures."""
 
+    @model_validator(mode="after")
+    def _can_be_driven(self) -> Self:
+        digests = [model.sha256 for model in self.models if model.sha256]
+        if len(set(digests)) < len(digests):
+            raise ValueError(
+                "models: one file stands for two; training runs are files of their own"
+            )
+        asked = asdict(self.asked)
+        for name, value in asked.items():
+            most = _MOST_SEEDS if name == "seed" else _MOST_CASES
+            least = 0 if name == "seed" else 1
+            if type(value) is int and not least <= value < most:
+                raise ValueError(f"asked.{name}: {value}; from {least} to {most:,}")
+        for words in (asked[f"{on}controllers"] for on in ("", "clean_", "shadowed_")):
+            for word in words:
+                _plain(word)
+        return self
+
 
 class Submission(Header):
     """The acceptance tests of a recipe."""
@@ -232,11 +281,19 @@ class Submission(Header):
         names = [model.name for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError(f"models: two have the same name, of {names}")
+        _only_once("rows", ((row.where, row.measured, row.level) for row in self.rows))
+        _only_once("results", ((result.where, result.driver) for result in self.results))
         for i, row in enumerate(self.rows):
             if sorted(row.found) != sorted(names):
                 raise ValueError(f"rows.{i}.found: names {sorted(row.found)}, not {sorted(names)}")
             if row.verdict != together(found.verdict for found in row.found.values()):
                 raise ValueError(f"rows.{i}.verdict: {row.verdict} is not that of its models")
+            for name, found in row.found.items():
+                if found.verdict not in _verdicts(row, found):
+                    raise ValueError(
+                        f"rows.{i}.found.{name}.verdict: {found.verdict}, but {found.said} is "
+                        f"judged by {row.target}"
+                    )
         counted = count_verdicts((row.level, row.verdict) for row in self.rows)
         if self.summary != counted:
             raise ValueError(f"summary: says {self.summary}; its rows say {counted}")
@@ -270,6 +327,37 @@ class Submission(Header):
         return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
+def _only_once(what: str, keys: Iterable[Hashable]) -> None:
+    """Refuse a test, or a driver on a benchmark, that stands there twice."""
+    (key, count), *_ = Counter(keys).most_common(1) or [("", 0)]
+    if count > 1:
+        raise ValueError(f"{what}: {key} stands there {count} times")
+
+
+def _verdicts(row: RowRecord, found: FoundRecord) -> set[Verdict]:
+    """What a test can have come to, as far as its figures tell."""
+    figure = found.figure
+    if row.bound is None or not (figure or found.differences):
+        return {PASSED, FAILED, INCONCLUSIVE}
+    if figure is None or found.differences:  # as `no_more`
+        return {
+            together(
+                FAILED
+                if of.figure.low > 0.0
+                else PASSED
+                if of.figure.high <= row.bound
+                else INCONCLUSIVE
+                for of in found.differences.values()
+            )
+        }
+    if row.target.startswith("0 in"):  # as `none_in`
+        return {FAILED} if figure.hits else {PASSED, INCONCLUSIVE}
+    own = at_most(figure.figure, row.bound)
+    if " at ≤ " in row.target:  # a headway is judged, too
+        return {FAILED} if own == FAILED else {own, INCONCLUSIVE, FAILED}
+    return {own}
+
+
 def make_header(
     origin: Origin, drivers: Iterable[DriverSpec], asked: Asked, *, name: str = "", by: str = ""
 ) -> Header:
@@ -278,13 +366,19 @@ def make_header(
     Raises:
         SubmissionError: A name or the command holds what is no plain text.
     """
+    drivers = list(drivers)
     models = [d for d in drivers if d.is_model and not d.variant]
+    try:
+        for driver in drivers:
+            _plain(driver.name)
+    except ValueError as error:
+        raise SubmissionError(f"driver {driver.name!r}: {error}. Name it otherwise.") from error
     try:
         return Header(
             name=name or ", ".join(model.name for model in models),
             by=by,
             models=tuple(ModelRecord(name=m.name, sha256=m.sha256) for m in models),
-            command=origin.command,
+            command=_FOLDERS.sub("", origin.command),
             asked=asked,
             software=Software(
                 version=origin.version,
@@ -319,7 +413,7 @@ def read_submission(file: Path) -> Submission:
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(repr(str(part))[1:-1] for part in first["loc"])
     said = str(first["msg"]).removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
 

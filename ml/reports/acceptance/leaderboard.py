@@ -1,5 +1,6 @@
 """The leaderboard: recipes by what they pass of the acceptance tests, from their submissions."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
@@ -11,6 +12,7 @@ from ml.evaluation.acceptance.submission import Submission, read_submission
 from ml.evaluation.acceptance.table import said
 from ml.evaluation.acceptance.verdicts import FAILED, INCONCLUSIVE, PASSED
 from ml.evaluation.seeds import TEST_SEED
+from ml.onboard.observation.spec import OBSERVATION_VERSION
 from ml.reports.acceptance.tables import as_markdown
 
 _COLUMNS = {
@@ -20,6 +22,9 @@ _COLUMNS = {
     "jerk_p95_mps3": ("jerk p95, m/s³", "m/s³"),
 }
 """Title and unit of what is shown by radio."""
+_FILE = re.compile("[a-z0-9-]+")
+_OWN = "convoy"
+"""The shipped recipe, whose tests all others have to have."""
 
 
 def read_leaderboard(folder: Path) -> dict[str, Submission]:
@@ -28,9 +33,11 @@ def read_leaderboard(folder: Path) -> dict[str, Submission]:
     The order is by tests passed, then by fewer failed, then by limits reached, then by name.
 
     Raises:
-        SubmissionError: One cannot be read, or has not all of the test seed's tests.
+        SubmissionError: One cannot be read, has not all of the test seed's tests, is of another
+            observation, or its file's name is no page's.
     """
     found = {file.stem: read_submission(file) for file in sorted(folder.glob("*.json"))}
+    first = found.get(_OWN) or next(iter(found.values()), None)
     for name, submission in found.items():
         asked = submission.asked
         if asked.quick or asked.only or asked.seed != TEST_SEED:
@@ -39,12 +46,35 @@ def read_leaderboard(folder: Path) -> dict[str, Submission]:
                 f"whole acceptance tests on the test seed, {TEST_SEED}: leave out --quick, --only "
                 "and --seed."
             )
+        if not _FILE.fullmatch(name) or name == "ranking":
+            raise SubmissionError(
+                f"{folder / name}.json: a file is called by small letters, digits and hyphens, and "
+                "not `ranking`. Rename it."
+            )
+        version = submission.software.observation_version
+        if version != OBSERVATION_VERSION:
+            raise SubmissionError(
+                f"{folder / name}.json: of version {version} of the observation; models of version "
+                f"{OBSERVATION_VERSION} can be run. Measure it anew."
+            )
+        apart = _tests(submission) ^ _tests(first) if first else set()
+        if apart:
+            where, measured, level, _ = min(apart, key=str)
+            raise SubmissionError(
+                f"{folder / name}.json: its tests are not those of {first.name if first else ''}, "
+                f"by {len(apart)}; one is {measured} ({level}) on {where}. Run `roadsense targets` "
+                "of this version, with a baseline at least."
+            )
 
     def standing(name: str) -> tuple[int, int, int, str]:
         summary = found[name].summary
         return -summary.must[PASSED], summary.must[FAILED], -summary.reached, name
 
     return {name: found[name] for name in sorted(found, key=standing)}
+
+
+def _tests(submission: Submission) -> set[tuple[str, str, str, float | None]]:
+    return {(row.where, row.measured, row.level, row.bound) for row in submission.rows}
 
 
 def ranking(submissions: Mapping[str, Submission], pages: str) -> str:

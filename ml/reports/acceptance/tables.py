@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.markup import escape
 from rich.text import Text
 
 from ml.atomic_files import finite
@@ -163,19 +164,20 @@ def _console_table(
 ) -> WholeTable:
     several = ["all"] if judged and len(models) > 1 else []
     columns = ("where", "measured", "target" if judged else "limit", *models, *several)
-    table = WholeTable(*columns, title=title)
+    table = WholeTable(*map(escape, columns), title=title)
     before = ""
     for row in rows:
         if before not in {"", row.where}:
             table.add_section()
-        where, measured, target = _asked(row)
+        where, *asked = _asked(row)
         found = [row.found[model] for model in models]
         if judged:
             cells = [_coloured(f"{f.said}\n", f.verdict) for f in found]
             cells += [_coloured("", row.verdict) for _ in several]
         else:
             cells = [Text(f.said.replace("; ", "\n")) for f in found]
-        table.add_row("" if where == before else where, measured, target, *cells)
+        shown = ("" if where == before else where, *asked)
+        table.add_row(*map(Text, shown), *cells)
         before = where
     return table
 

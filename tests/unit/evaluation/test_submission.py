@@ -104,9 +104,93 @@ def _infinite(content):
     content["results"][0]["figures"]["headway_s"]["value"] = float("nan")
 
 
+def _again(content):
+    content["rows"].append(content["rows"][2])
+    content["summary"]["must"]["pass"] += 1
+
+
+def _driver_again(content):
+    content["results"].append(content["results"][3])
+
+
+def _one_file(content):
+    content["models"][2]["sha256"] = content["models"][0]["sha256"]
+
+
+def _better_verdict(content):
+    (row,) = (r for r in content["rows"] if (r["target"], r["level"]) == ("≤ 27 %", "must"))
+    for found in row["found"].values():
+        found["verdict"] = "pass"
+    row["verdict"] = "pass"
+    content["summary"]["must"]["pass"] += 1
+    content["summary"]["must"]["fail"] -= 1
+
+
+def _better_difference(content):
+    row = content["rows"][1]
+    for found in row["found"].values():
+        found["verdict"] = "pass"
+
+
+def _crash_in_none(content):
+    (row,) = (r for r in content["rows"] if r["where"] == "r157 clean")
+    row["found"]["seed-0"]["verdict"] = "pass"
+
+
+def _outside_itself(content):
+    content["results"][0]["figures"]["headway_s"]["low"] = 7.0
+
+
+def _more_hits_than_cases(content):
+    content["results"][0]["figures"]["crash_rate"]["hits"] = 10_000
+
+
+def _less_than_no_cases(content):
+    content["results"][0]["figures"]["crash_rate"]["count"] = -3
+
+
+def _bound(content):
+    content["rows"][0]["bound"] = float("nan")
+
+
+def _escape(content):
+    content["by"] = "\x1b]0;me\x07"
+
+
+def _right_to_left(content):
+    content["results"][0]["driver"] = "a\u202eb"
+
+
+def _escape_in_a_baseline(content):
+    content["asked"]["controllers"] = ["idm:1\x1b[2J"]
+
+
+def _endless(content):
+    content["asked"]["hazards"] = 10**12
+
+
+def _no_seed(content):
+    content["asked"]["seed"] = -1
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
+        (_again, "rows: ('convoy clean', 'mean time headway, s', 'must') stands there 2 times"),
+        (_driver_again, "results: ('convoy clean', "),
+        (_one_file, "models: one file stands for two"),
+        (_better_verdict, "rows.14.found.seed-0.verdict: pass, but 27.98 [27.47, 28.48] %"),
+        (_better_difference, "rows.1.verdict: inconclusive is not"),
+        (_crash_in_none, "rows.26.found.seed-0.verdict: pass, but 2 of 1,007"),
+        (_outside_itself, "results.0.figures.headway_s: 1.22956 is not in [7, 1.23574]"),
+        (_more_hits_than_cases, "results.0.figures.crash_rate: 10000 hits in 9598"),
+        (_less_than_no_cases, "results.0.figures.crash_rate.count: Input should be greater"),
+        (_bound, "rows.0.bound: Input should be a finite number"),
+        (_escape, "by: holds '\\x1b'; plain words alone"),
+        (_right_to_left, "results.0.driver: holds '\\u202e'"),
+        (_escape_in_a_baseline, "holds '\\x1b'"),
+        (_endless, "asked.hazards: 1000000000000; from 1 to 10,000,000"),
+        (_no_seed, "asked.seed: -1; from 0 to 2,147,483,648"),
         (_tampered_figure, "rows.0.found.seed-0.figure.value: Input should be a valid number"),
         (_markup, "name: holds '<'; plain words alone"),
         (_link, "by: holds ']('; plain words alone"),

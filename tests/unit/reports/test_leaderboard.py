@@ -53,6 +53,32 @@ def test_half_a_test_and_another_seed_are_not_listed(change, tmp_path):
         read_leaderboard(tmp_path)
 
 
+def test_tests_of_its_own_another_observation_and_a_name_that_is_no_page_are_not_listed(tmp_path):
+    """Whoever left tests out, or made some up, would be ranked by others."""
+
+    def listed(name, **changes):
+        for file in tmp_path.glob("*.json"):
+            file.unlink()
+        (tmp_path / "convoy.json").write_text(CONVOY.text(), encoding="utf-8")
+        content = CONVOY.model_copy(update=changes).text()
+        (tmp_path / f"{name}.json").write_text(content, encoding="utf-8")
+        return list(read_leaderboard(tmp_path))
+
+    assert listed("other") == ["convoy", "other"]
+    row = CONVOY.rows[2].model_copy(update={"where": "convoy moon"})
+    summary = CONVOY.summary
+    counts = summary.must | {"pass": summary.must["pass"] + 1}
+    summary = type(summary)(counts, summary.limits, summary.reached)
+    with pytest.raises(SubmissionError, match=r"other.json: its tests .* on convoy moon"):
+        listed("other", rows=(*CONVOY.rows, row), summary=summary)
+    software = CONVOY.software.model_copy(update={"observation_version": 999})
+    with pytest.raises(SubmissionError, match=r"other.json: of version 999 of the observation"):
+        listed("other", software=software)
+    for name in ("ranking", "a](javascript)", "A b"):
+        with pytest.raises(SubmissionError, match="Rename it"):
+            listed(name)
+
+
 def test_a_page_has_who_with_what_and_every_figure():
     """The head names the digests; the tables are those of `roadsense targets`."""
     text = page_of(CONVOY)
