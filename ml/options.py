@@ -87,6 +87,8 @@ def _dataclass(info: StructTypeInfo) -> StructConstructorSpec | None:
     options = []
     for field in fields(kind):
         default = getattr(info.default, field.name, field.default)
+        if default is MISSING and field.default_factory is not MISSING:
+            default = field.default_factory()
         default = MISSING_NONPROP if default is MISSING else default
         annotated: Any = hints[field.name]
         own = [one for one in get_args(annotated)[1:] if getattr(one, "help", None)]
@@ -124,7 +126,7 @@ def _hint(default: Any, text: str, label: str) -> str:
     """Return what stands behind an option's text: its default, where the text does not say it."""
     if default is MISSING_NONPROP:
         return "(required)"
-    if default is None or default == ():
+    if default is None or default in ((), ""):
         return "" if "default" in text else f"(default: {_NONE})"
     return f"(default: {label})"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,10 @@ class Options:
     """A or B."""
     names: tuple[str, ...] = ()
     """Names."""
+    title: str = ""
+    """Title."""
+    sizes: list[int] = field(default_factory=lambda: [3])
+    """Sizes."""
 
 
 def read(*arguments):
@@ -51,7 +55,8 @@ def test_what_need_not_be_given(capsys: pytest.CaptureFixture[str], monkeypatch)
     assert "default: that of the model. " in said
     assert "--kind {a,b} " in said
     assert "--names [STR ...]" in said
-    assert said.count("(default: none)") == 2  # --out and --names
+    assert said.count("(default: none)") == 3  # --out, --names and --title
+    assert "Sizes. (default: 3)" in said
     assert "None" not in said
 
 
