@@ -183,7 +183,7 @@ def _delay(log: BoardLog, accel: Floats) -> Finding:
     moment_s, block, gained, ran = _gains(log, accel)
     if moment_s.size < _LEAST_PAIRS:
         return _refused(
-            f"{moment_s.size} pairs of fixes some {_APART_S:g} s apart, needed are {_LEAST_PAIRS}: "
+            f"{moment_s.size} pairs of fixes about {_APART_S:g} s apart, needed are {_LEAST_PAIRS}: "
             "drive for longer"
         )
     moments = _block_sums(block, gained, ran)

@@ -107,6 +107,10 @@ def _search(options: TuneOptions) -> int:
                     cores=objective.cores,
                 )
             finally:
+                if options.controller is not None:
+                    from ml.tuning.controller_objective import end_idle  # noqa: PLC0415
+
+                    end_idle()
                 with alone_in(options.out):  # other shells write it, too
                     table = write_report(search, objective, search.tried(), options.out)
         console.print(table)

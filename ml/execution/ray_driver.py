@@ -50,6 +50,7 @@ _IN_WORDS = {
     "WorkerCrashedError": f"its process died; where memory ran out, {_MORE_ROOM}",
     "NodeDiedError": _GONE,
     "ActorDiedError": _GONE,
+    "TaskUnschedulableError": _GONE,
 }
 """What Ray says in many lines."""
 

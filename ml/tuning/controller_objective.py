@@ -66,6 +66,15 @@ def _process() -> _Process:
         process.close()
 
 
+def end_idle() -> None:
+    """End the processes that trials in this process have left, at the end of a search."""
+    while True:
+        try:
+            _idle.get_nowait().close()
+        except Empty:
+            return
+
+
 class ControllerObjective:
     """A kind of controller, in the environment that policies are trained in.
 

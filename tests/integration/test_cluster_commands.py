@@ -155,6 +155,7 @@ def test_training_runs_come_home(
     }
     recipe.write_text(yaml.safe_dump(config))
     plan = ["train", "--config", str(recipe), "--seeds"]
+    monkeypatch.setenv("COLUMNS", "160")  # so that no cell of the table is folded
 
     def models(runs: Path) -> dict[str, bytes]:
         found = {}

@@ -333,7 +333,7 @@ def test_a_board_that_runs_another_model_is_refused(image, tmp_path, capsys):
     [
         (("--board", "qmu"), 2, "--board must be host, qemu or a serial port"),
         (("--board", "qmu"), 2, "Did you mean 'qemu'?"),
-        (("--board", "/dev/ttyNONE"), 1, "no such device"),
+        (("--board", "/dev/ttyNONE"), 2, "no such device"),
         (("--suite", "convy"), 2, "Did you mean 'convoy'?"),
         (("--radio", "claen"), 2, "Did you mean 'clean'?"),
         (("--episodes", "0"), 2, "--episodes must be ≥ 1"),

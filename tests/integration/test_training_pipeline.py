@@ -182,7 +182,7 @@ def test_a_scenario_that_is_missing_costs_seconds(tmp_path: Path):
     assert done.returncode == 2
     assert "nowhere.sumocfg" in done.stderr
     assert "Traceback" not in done.stderr
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert not (tmp_path / "runs").exists()
     with pytest.raises(ScenarioError):
         ConvoyVecEnv(1, EnvConfig(scenario="nowhere.sumocfg"))
 

@@ -24,10 +24,10 @@ PATHS = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
 _MEMORY = "80000000"
 _ENVIRON = {
     "PYTHONPATH": PATHS,
-    # A node that is killed is missed after 2 s instead of 15.
+    # A node that is killed is missed after 5 s instead of 15.
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_failure_threshold": "9",
 }
 
 

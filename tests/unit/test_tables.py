@@ -25,6 +25,7 @@ from ml.doctor.programs import note, wrong
 from ml.envs.config import EnvConfig, EpisodeKind
 from ml.envs.scoring.reward import TERMS
 from ml.envs.scoring.targets import targets_of
+from ml.evaluation.acceptance.submission import ModelRecord, RowRecord, Submission
 from ml.evaluation.acceptance.table import Found, Row
 from ml.evaluation.behaviours import FURTHER, JERKY, ORACLE
 from ml.evaluation.closing import DriverFigures, as_table
@@ -123,7 +124,12 @@ def _targets() -> list[WholeTable]:
     row = Row("convoy shadowed", "crashes in avoidable hazards", "at most 0.1 %", found)
     (limit,) = (t for t in targets_of("convoy", "clean") if t.level == "limit")
     far = {name: Found(f"{said}; +0.030 [+0.010, +0.088] pp", "fail") for name in found}
-    return console_tables([row, replace(row, found=far, by=limit)])
+    rows = [row, replace(row, found=far, by=limit)]
+    names = [ModelRecord(name=name, sha256="") for name in found]
+    submission = Submission.model_construct(
+        models=tuple(names), rows=tuple(RowRecord.of(row) for row in rows)
+    )
+    return console_tables(submission)
 
 
 def _parameters() -> Iterator[WholeTable]:

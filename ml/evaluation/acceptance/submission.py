@@ -168,6 +168,21 @@ class RowRecord(Record):
     derivation: Words = ""
     """How a limit was derived."""
 
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """Take down what came out."""
+        return cls(
+            where=row.where,
+            measured=row.measure,
+            target=row.target,
+            level=row.level,
+            bound=row.by.bound if row.by else None,
+            found={name: _found(found) for name, found in row.found.items()},
+            verdict=row.verdict,
+            note=row.note,
+            derivation=row.by.derivation if row.by and row.level == "limit" else "",
+        )
+
 
 class CrashRecord(Record):
     """A case that a model crashed in; its numbers are metrics of an episode, null where none is."""
@@ -308,7 +323,7 @@ class Submission(Header):
         return cls(
             **dict(header),
             summary=summary_of(rows),
-            rows=tuple(map(_row, rows)),
+            rows=tuple(map(RowRecord.of, rows)),
             results=tuple(r for result in results for r in _drivers(result)),
         )
 
@@ -428,20 +443,6 @@ def _number(value: float) -> float | None:
 
 def _optional(figure: Figure | None) -> FigureRecord | None:
     return FigureRecord.of(figure) if figure else None
-
-
-def _row(row: Row) -> RowRecord:
-    return RowRecord(
-        where=row.where,
-        measured=row.measure,
-        target=row.target,
-        level=row.level,
-        bound=row.by.bound if row.by else None,
-        found={name: _found(found) for name, found in row.found.items()},
-        verdict=row.verdict,
-        note=row.note,
-        derivation=row.by.derivation if row.by and row.level == "limit" else "",
-    )
 
 
 def _found(found: Found) -> FoundRecord:
