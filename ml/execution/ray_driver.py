@@ -271,10 +271,14 @@ class _Driver:
         if now_s - self._refreshed_s >= _REFRESH_S:
             self._refreshed_s = now_s
             self._list_nodes(now_s)
-        for node in self._nodes.values():
-            if node.asked is None:
+        for node_id, node in self._nodes.items():
+            if node.asked is None or now_s < node.rests_until_s:
                 continue
             if self._ray.wait([node.asked], timeout=0)[0]:
+                early = now_s - node.asked_s < _EXAMINE_S
+                if early and _is_not_placed(self._ray, node.asked):
+                    node.asked, node.rests_until_s = self._ask(node_id), now_s + _REST_S
+                    continue
                 node.left_out = self._verdict(node)
             elif now_s - node.asked_s > _EXAMINE_S:
                 node.left_out = f"it did not answer within {_EXAMINE_S:.0f} s"
@@ -298,9 +302,13 @@ class _Driver:
         for node_id, of in found.items():
             cores = int(of["Resources"].get("CPU", 0))
             if node_id not in self._nodes and cores:
-                pin = self._pin(node_id, soft=False)
-                asked = self._examine.options(scheduling_strategy=pin).remote()
+                asked = self._ask(node_id)
                 self._nodes[node_id] = _Node(name_of(of), cores, cores, asked, now_s)
+
+    def _ask(self, node_id: str) -> Any:
+        """Ask a node what it is."""
+        pin = self._pin(node_id, soft=False)
+        return self._examine.options(scheduling_strategy=pin).remote()
 
     def _verdict(self, node: _Node) -> str:
         node.machine, problem = _answer_of(self._ray, node.asked, self._here)
@@ -461,6 +469,15 @@ def ask_nodes(address: str) -> list[NodeReport]:
     ]
     ray.shutdown()
     return reports
+
+
+def _is_not_placed(ray: Any, ref: Any) -> bool:
+    """Whether Ray found no such node: it lists one for a while that has just died."""
+    try:
+        ray.get(ref, timeout=0.0)
+    except Exception as error:  # noqa: BLE001 (Ray raises what it likes)
+        return type(error).__name__ == "TaskUnschedulableError"
+    return False
 
 
 def _answer_of(

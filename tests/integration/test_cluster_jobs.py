@@ -90,7 +90,7 @@ def what_leaves_out(cluster, **environ):
     told = []
     number = cluster.join(**environ)
     executor = Cluster(cluster.address, tell=told.append)
-    for _ in executor.run(worker_jobs.run_errand, map(Errand, ["sleep:3"] * 12)):
+    for _ in executor.run(worker_jobs.run_errand, map(Errand, ["sleep:3"] * 40)):
         if any("left out" in line for line in told):
             break
     cluster.kill(number)

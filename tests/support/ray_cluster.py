@@ -49,9 +49,15 @@ class RayCluster:
         wait_until(lambda: _listens(self._port), "head")
 
     def join(self, **environ: str) -> int:
-        """Start another node; returns its number, from 1 on."""
+        """Start another node; returns its number, from 1 on.
+
+        It is waited for: of two that start at the same moment one may find its ports taken.
+        """
         self._start(f"--address={self.address}", environ=environ)
-        return len(self._nodes) - 1
+        number = len(self._nodes) - 1
+        log = self._folder / f"node{number}.log"
+        wait_until(lambda: b"Ray runtime started" in log.read_bytes(), f"node {number}")
+        return number
 
     def kill(self, number: int) -> None:
         """End a node at once, with all its processes, as a power cut would."""
