@@ -183,8 +183,8 @@ def _delay(log: BoardLog, accel: Floats) -> Finding:
     moment_s, block, gained, ran = _gains(log, accel)
     if moment_s.size < _LEAST_PAIRS:
         return _refused(
-            f"{moment_s.size} pairs of fixes about {_APART_S:g} s apart, needed are {_LEAST_PAIRS}: "
-            "drive for longer"
+            f"{moment_s.size} pairs of fixes about {_APART_S:g} s apart, "
+            f"needed are {_LEAST_PAIRS}: drive for longer"
         )
     moments = _block_sums(block, gained, ran)
     generator = np.random.Generator(np.random.PCG64(_SEED))
