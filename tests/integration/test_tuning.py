@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from multiprocessing import active_children
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,7 @@ def test_a_controller_is_searched_and_its_winner_drives_as_scored(
         monkeypatch.delenv(name, raising=False)
     given = place.command("--controller", "predictive")[3:]
     assert main([*given, "--trials", "2"]) == 0
+    assert not active_children()  # which trials leave to each other
     said = capfd.readouterr().err.splitlines()
     assert [line for line in said if not line.startswith("tuning ")] == []
     assert main([*given, "--trials", "3"]) == 0
