@@ -93,12 +93,12 @@ def test_an_evaluation_has_the_same_rows(cluster: RayCluster, model: str, tmp_pa
     radio = tmp_path / "mine.json"
     radio.write_text(load_parameters("bursty").model_dump_json())
     plan = ["evaluate", model, "--suite", "plexe:1", "--worst", "0", "--radio", "clean"]
-    plan += ["shadowed", "varied", str(radio), "--controllers", "cth:1.1"]
+    plan += [str(radio), "--controllers", "cth:1.1"]
     for name, workers in {"one": "1", "two": "2"}.items():
         assert main([*plan, "--workers", workers, "--out", str(tmp_path / name)]) == 0
     out = tmp_path / "cluster"
     run_and_kill(cluster, [*plan, "--out", str(out)], lambda: parts(out), "part")
-    assert len(parts(out)) == 4 * 3
+    assert len(parts(out)) == 2 * 3
     assert parts(tmp_path / "one") == parts(tmp_path / "two") == parts(out)
 
 
